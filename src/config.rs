@@ -1,0 +1,286 @@
+//! Every setting of a run: its type, its default, its documentation and its checks.
+//!
+//! Three layers, in order of force: flags, a `--config` file, defaults. Flags and files arrive as
+//! [`Settings`], in which every field is optional and every key is the flag's name; [`TrainConfig`]
+//! is what the program uses, complete and checked. A run's `config.toml` is the resolved settings,
+//! so it is itself a valid `--config` file.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The smallest and the largest `format` of `config.toml` that this version reads; it writes the largest.
+pub const CONFIG_FORMATS: std::ops::RangeInclusive<u32> = 1..=1;
+
+/// What is wrong with a setting.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// A value outside its range.
+    #[error("--{flag} {value}: {must}")]
+    Range {
+        /// The flag's name, without dashes.
+        flag: &'static str,
+        /// The value as given.
+        value: String,
+        /// What it must be.
+        must: &'static str,
+    },
+    /// A word that is none of the valid ones.
+    #[error("--{flag} {value}: not one of {valid}")]
+    Choice {
+        /// The flag's name, without dashes.
+        flag: &'static str,
+        /// The value as given.
+        value: String,
+        /// The valid values, separated by commas.
+        valid: String,
+    },
+    /// Two settings that exclude one another.
+    #[error("--{0} and --{1} exclude each other: give one of them")]
+    Conflict(&'static str, &'static str),
+    /// A settings file that cannot be read.
+    #[error("{path}: {source}")]
+    Read {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A settings file that is no valid TOML, or has an unknown key.
+    #[error("{path}: {message}")]
+    Parse {
+        /// The file.
+        path: String,
+        /// What the parser said, on one line.
+        message: String,
+    },
+    /// A settings file of a format that this version does not read.
+    #[error(
+        "{path}: format {found}, but this textgen reads up to format {newest}: use a newer textgen"
+    )]
+    Format {
+        /// The file.
+        path: String,
+        /// The format found.
+        found: u32,
+        /// The newest format known.
+        newest: u32,
+    },
+}
+
+/// An enum whose values have names on the command line.
+macro_rules! choices {
+    ($(#[$doc:meta])* $name:ident($flag:literal) { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        pub enum $name {
+            $($(#[$vdoc])* #[serde(rename = $text)] $variant),+
+        }
+        impl $name {
+            /// Every value's name, in order.
+            pub const NAMES: &'static [&'static str] = &[$($text),+];
+            /// The name on the command line and in files.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { f.pad(self.name()) }
+        }
+        impl FromStr for $name {
+            type Err = ConfigError;
+            fn from_str(text: &str) -> Result<Self, ConfigError> {
+                match text {
+                    $($text => Ok(Self::$variant),)+
+                    _ => Err(ConfigError::Choice { flag: $flag, value: text.to_owned(), valid: Self::NAMES.join(", ") }),
+                }
+            }
+        }
+    };
+}
+
+choices! {
+    /// Which generator.
+    ModelKind("model") {
+        /// A character-level recurrent language model.
+        CharLstm = "char-lstm",
+        /// A variational autoencoder over the letters of a word.
+        WordVae = "word-vae",
+    }
+}
+choices! {
+    /// The recurrent cell, in PyTorch's formulation.
+    Cell("cell") {
+        /// Long short-term memory; gates i, f, g, o.
+        Lstm = "lstm",
+        /// Gated recurrent unit; gates r, z, n, the reset applied after the recurrent product.
+        Gru = "gru",
+        /// The plain tanh cell.
+        Rnn = "rnn",
+    }
+}
+impl Cell {
+    /// Gates a unit: rows of `weight_hh` = `gates()` × hidden size.
+    pub const fn gates(self) -> usize {
+        match self {
+            Self::Lstm => 4,
+            Self::Gru => 3,
+            Self::Rnn => 1,
+        }
+    }
+}
+choices! {
+    /// What one symbol of a char-lstm is.
+    Unit("unit") {
+        /// A Unicode scalar value.
+        Char = "char",
+        /// An extended grapheme cluster (UAX #29).
+        Grapheme = "grapheme",
+        /// A byte of UTF-8.
+        Byte = "byte",
+    }
+}
+choices! {
+    /// The normal form that text is brought to first.
+    NormalForm("normalize") {
+        /// As it stands.
+        None = "none",
+        /// Canonical composition (UAX #15).
+        Nfc = "nfc",
+        /// Compatibility composition (UAX #15).
+        Nfkc = "nfkc",
+        /// Transliterated to ASCII.
+        Ascii = "ascii",
+    }
+}
+choices! {
+    /// What becomes of line ends.
+    Newlines("newlines") {
+        /// As they stand.
+        Keep = "keep",
+        /// CR LF and lone CR become LF.
+        Unix = "unix",
+    }
+}
+choices! {
+    /// Where words come from (word-vae).
+    WordSplit("words") {
+        /// Running text: split on white space, punctuation stripped from the ends.
+        Text = "text",
+        /// One word a line.
+        Lines = "lines",
+    }
+}
+choices! {
+    /// What becomes of a prompt's characters that the model does not know.
+    OnUnknown("on-unknown") {
+        /// An error that names the character and the nearest known one.
+        Error = "error",
+        /// Left out.
+        Skip = "skip",
+        /// Replaced by the nearest known one.
+        Nearest = "nearest",
+    }
+}
+
+/// How text becomes symbols. It is recorded in the model, and prompts go through it too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct TextConfig {
+    /// What one symbol is.
+    pub unit: Unit,
+    /// Normal form.
+    pub normalize: NormalForm,
+    /// Whether letters are lowered.
+    pub lowercase: bool,
+    /// `utf-8`, `lossy`, or an encoding label such as `latin-1` or `windows-1252`.
+    pub encoding: String,
+    /// What becomes of line ends.
+    pub newlines: Newlines,
+    /// Symbols rarer than this are cut.
+    pub min_freq: u64,
+    /// At most so many symbols are kept.
+    pub max_vocab: usize,
+    /// Where words come from (word-vae).
+    pub words: WordSplit,
+}
+
+impl Default for TextConfig {
+    fn default() -> Self {
+        Self {
+            unit: Unit::Char,
+            normalize: NormalForm::Nfc,
+            lowercase: false,
+            encoding: "utf-8".to_owned(),
+            newlines: Newlines::Keep,
+            min_freq: 1,
+            max_vocab: 400,
+            words: WordSplit::Text,
+        }
+    }
+}
+
+/// The architecture: with the vocabulary's sizes, all that is needed to lay out the weights.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct NetworkConfig {
+    /// Which generator.
+    pub model: ModelKind,
+    /// The recurrent cell.
+    pub cell: Cell,
+    /// Hidden size H.
+    pub hidden: usize,
+    /// Layers L.
+    pub layers: usize,
+    /// Embedding size E; 0 is one-hot (char-lstm only).
+    pub embedding: usize,
+    /// Latent size Z (word-vae; 0 for char-lstm).
+    pub latent: usize,
+    /// Whether the encoder reads both ways (word-vae).
+    pub bidirectional: bool,
+    /// Whether it is the original article's network (word-vae, `--recipe article`).
+    pub article: bool,
+    /// Symbols that can be read, V: rows of the embedding.
+    pub inputs: usize,
+    /// Symbols that can be predicted: rows of the head. They come first in the vocabulary.
+    pub outputs: usize,
+}
+
+/// How symbols are drawn from logits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SamplingConfig {
+    /// Logits are divided by it; 0 is argmax.
+    pub temperature: f32,
+    /// Only the k most probable symbols.
+    pub top_k: Option<usize>,
+    /// Only the most probable symbols that together reach this probability.
+    pub top_p: Option<f32>,
+    /// Sample i of seed s is drawn from the ChaCha8 stream (s, i).
+    pub seed: u64,
+}
+
+impl SamplingConfig {
+    /// Checks the ranges.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let range = |flag, value: String, must| Err(ConfigError::Range { flag, value, must });
+        if !(self.temperature.is_finite() && self.temperature >= 0.0) {
+            return range(
+                "temperature",
+                self.temperature.to_string(),
+                "must be a number of at least 0 (0 is argmax, 1 the model's own distribution)",
+            );
+        }
+        if self.top_k == Some(0) {
+            return range("top-k", "0".to_owned(), "must be at least 1");
+        }
+        match self.top_p {
+            Some(p) if !(p > 0.0 && p <= 1.0) => {
+                range("top-p", p.to_string(), "must be above 0 and at most 1")
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Corpus → normal form → vocabulary → tokens → batches.
