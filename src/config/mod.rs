@@ -6,11 +6,16 @@
 //! so it is itself a valid `--config` file.
 
 use std::fmt;
-use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+mod settings;
+mod train;
+
+pub use settings::Settings;
+pub use train::{Budget, Device, SplitKind, TrainConfig};
 
 /// The smallest and the largest `format` of `config.toml` that this version reads; it writes the largest.
 pub const CONFIG_FORMATS: std::ops::RangeInclusive<u32> = 1..=1;
@@ -172,6 +177,50 @@ choices! {
         Text = "text",
         /// One word a line.
         Lines = "lines",
+    }
+}
+choices! {
+    /// How the learning rate moves over the training, after the warm-up.
+    Schedule("schedule") {
+        /// It stays.
+        Constant = "constant",
+        /// Half a cosine down to `final-lr` times the start.
+        Cosine = "cosine",
+        /// Times `decay` after every tenth of the training.
+        Step = "step",
+        /// Times `decay` after an evaluation that did not improve.
+        Plateau = "plateau",
+    }
+}
+choices! {
+    /// The optimizer.
+    OptimizerKind("optimizer") {
+        /// Adam (Kingma & Ba 2015); weight decay as an L2 term.
+        Adam = "adam",
+        /// Adam with the largest second moment kept (Reddi et al. 2018).
+        Amsgrad = "amsgrad",
+        /// Adam with decoupled weight decay (Loshchilov & Hutter 2019).
+        Adamw = "adamw",
+    }
+}
+choices! {
+    /// Over which positions of a sequence the loss is taken (char-lstm).
+    LossOver("loss") {
+        /// All of them.
+        All = "all",
+        /// The last only, as in the original notebook.
+        Last = "last",
+    }
+}
+choices! {
+    /// A whole set of settings that reproduces an original system.
+    Recipe("recipe") {
+        /// textgen's own defaults.
+        Default = "default",
+        /// The char-RNN notebook of 2020, to the letter (char-lstm).
+        Notebook = "notebook",
+        /// The word-VAE article of 2018, to the letter, wrong signs included (word-vae).
+        Article = "article",
     }
 }
 choices! {

@@ -1,0 +1,756 @@
+//! The complete, checked settings of a run, and the defaults that complete them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::{
+    CONFIG_FORMATS, Cell, ConfigError, LossOver, ModelKind, NetworkConfig, NormalForm,
+    OptimizerKind, Recipe, Schedule, Settings, TextConfig,
+};
+
+/// How much training.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Budget {
+    /// Optimizer steps.
+    Steps(u64),
+    /// Passes over the training text.
+    Epochs(f64),
+    /// Minutes of training, evaluation included.
+    Minutes(f64),
+}
+
+/// Where training runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Device {
+    /// The first CUDA device if there is one, else the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// A CUDA device by its number.
+    Cuda(usize),
+}
+
+impl FromStr for Device {
+    type Err = ConfigError;
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        match (text, text.strip_prefix("cuda:").map(str::parse)) {
+            ("auto", _) => Ok(Self::Auto),
+            ("cpu", _) => Ok(Self::Cpu),
+            ("cuda", _) => Ok(Self::Cuda(0)),
+            (_, Some(Ok(index))) => Ok(Self::Cuda(index)),
+            _ => Err(ConfigError::Choice {
+                flag: "device",
+                value: text.to_owned(),
+                valid: "auto, cpu, cuda, cuda:N".to_owned(),
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(index) => write!(f, "cuda:{index}"),
+        }
+    }
+}
+
+/// Which part of a text is held out, and how it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SplitKind {
+    /// The end of the text, read with the state carried through it.
+    Contiguous,
+    /// The end of the text, cut into windows of so many symbols with a zero state each.
+    Window(usize),
+    /// The end of each of 50 streams, as char-rnn does.
+    Interleaved,
+}
+
+impl FromStr for SplitKind {
+    type Err = ConfigError;
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        match (text, text.strip_prefix("window:").map(str::parse)) {
+            ("contiguous", _) => Ok(Self::Contiguous),
+            ("interleaved", _) => Ok(Self::Interleaved),
+            (_, Some(Ok(symbols))) if symbols > 0 => Ok(Self::Window(symbols)),
+            _ => Err(ConfigError::Choice {
+                flag: "split",
+                value: text.to_owned(),
+                valid: "contiguous, window:N, interleaved".to_owned(),
+            }),
+        }
+    }
+}
+
+impl fmt::Display for SplitKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Contiguous => f.write_str("contiguous"),
+            Self::Window(symbols) => write!(f, "window:{symbols}"),
+            Self::Interleaved => f.write_str("interleaved"),
+        }
+    }
+}
+
+/// Every setting of a run, complete and in range. [`Settings`] documents each.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "documented once, in Settings")]
+pub struct TrainConfig {
+    pub model: ModelKind,
+    pub recipe: Recipe,
+    pub corpus: Vec<String>,
+    pub corpus_name: String,
+    pub corpus_digest: String,
+    pub text: TextConfig,
+    pub cell: Cell,
+    pub hidden: usize,
+    pub layers: usize,
+    pub embedding: usize,
+    pub latent: usize,
+    pub bidirectional: bool,
+    pub dropout: f64,
+    pub batch: usize,
+    pub seq: usize,
+    pub seq_min: usize,
+    pub loss: LossOver,
+    pub budget: Budget,
+    pub lr: f64,
+    pub schedule: Schedule,
+    pub warmup: u64,
+    pub final_lr: f64,
+    pub decay: f64,
+    pub optimizer: OptimizerKind,
+    pub weight_decay: f64,
+    pub clip: f64,
+    pub valid: f64,
+    pub test: f64,
+    pub split: SplitKind,
+    pub patience: u64,
+    pub eval_every: u64,
+    pub sample_every: u64,
+    pub save_every: u64,
+    pub kl_warmup: f64,
+    pub free_bits: f64,
+    pub char_dropout: f64,
+    pub seed: u64,
+    pub device: Device,
+    pub threads: usize,
+}
+
+/// The defaults of a model, a recipe and a budget.
+fn defaults(given: &Settings, model: ModelKind, recipe: Recipe) -> Settings {
+    let common = common_defaults();
+    let own = match model {
+        ModelKind::CharLstm => char_lstm_defaults(given),
+        ModelKind::WordVae => word_vae_defaults(),
+    };
+    let original = match recipe {
+        Recipe::Default => Settings::default(),
+        Recipe::Notebook => notebook(),
+        Recipe::Article => article(),
+    };
+    original.over(own).over(common)
+}
+
+fn common_defaults() -> Settings {
+    let text = TextConfig::default();
+    Settings {
+        corpus: Some(Vec::new()),
+        corpus_name: Some(String::new()),
+        corpus_digest: Some(String::new()),
+        unit: Some(text.unit),
+        normalize: Some(text.normalize),
+        lowercase: Some(text.lowercase),
+        encoding: Some(text.encoding),
+        newlines: Some(text.newlines),
+        min_freq: Some(text.min_freq),
+        max_vocab: Some(text.max_vocab),
+        words: Some(text.words),
+        loss: Some(LossOver::All),
+        schedule: Some(Schedule::Cosine),
+        warmup: Some(100),
+        final_lr: Some(0.05),
+        decay: Some(0.5),
+        optimizer: Some(OptimizerKind::Adamw),
+        weight_decay: Some(0.01),
+        clip: Some(5.0),
+        split: Some(SplitKind::Contiguous.to_string()),
+        patience: Some(0),
+        eval_every: Some(0),
+        sample_every: Some(5),
+        save_every: Some(0),
+        seed: Some(42),
+        device: Some(Device::Auto.to_string()),
+        threads: Some(0),
+        kl_warmup: Some(0.0),
+        free_bits: Some(0.0),
+        char_dropout: Some(0.0),
+        latent: Some(0),
+        bidirectional: Some(false),
+        ..Settings::default()
+    }
+}
+
+/// A larger network needs a larger budget to pay; the sizes were chosen by training on 1 MB of text
+/// with two CPU cores.
+fn char_lstm_defaults(given: &Settings) -> Settings {
+    let minutes = given.minutes.unwrap_or(5.0);
+    let hidden = if minutes < 1.0 {
+        128
+    } else if minutes < 8.0 {
+        256
+    } else {
+        512
+    };
+    Settings {
+        cell: Some(Cell::Lstm),
+        hidden: Some(hidden),
+        layers: Some(1),
+        embedding: Some(0),
+        dropout: Some(if hidden >= 512 { 0.4 } else { 0.2 }),
+        batch: Some(32),
+        seq: Some(128),
+        epochs: Some(20.0),
+        lr: Some(if hidden >= 512 { 2e-3 } else { 4e-3 }),
+        valid: Some(0.1),
+        test: Some(0.0),
+        ..Settings::default()
+    }
+}
+
+fn word_vae_defaults() -> Settings {
+    Settings {
+        cell: Some(Cell::Gru),
+        hidden: Some(256),
+        layers: Some(1),
+        embedding: Some(32),
+        latent: Some(32),
+        bidirectional: Some(true),
+        dropout: Some(0.2),
+        batch: Some(128),
+        seq: Some(0),
+        epochs: Some(30.0),
+        lr: Some(2e-3),
+        valid: Some(0.1),
+        test: Some(0.1),
+        kl_warmup: Some(0.2),
+        free_bits: Some(0.06),
+        char_dropout: Some(0.1),
+        weight_decay: Some(0.0),
+        ..Settings::default()
+    }
+}
+
+/// The notebook of 2020. Where it is silent (hidden size, learning rate) stand PyTorch's default
+/// learning rate and the hidden size of a small layer.
+fn notebook() -> Settings {
+    Settings {
+        normalize: Some(NormalForm::Ascii),
+        cell: Some(Cell::Lstm),
+        hidden: Some(128),
+        layers: Some(1),
+        embedding: Some(0),
+        dropout: Some(0.0),
+        batch: Some(1),
+        seq: Some(40),
+        seq_min: Some(10),
+        loss: Some(LossOver::Last),
+        epochs: Some(300.0),
+        optimizer: Some(OptimizerKind::Amsgrad),
+        lr: Some(1e-3),
+        schedule: Some(Schedule::Constant),
+        warmup: Some(0),
+        weight_decay: Some(0.0),
+        clip: Some(0.0),
+        ..Settings::default()
+    }
+}
+
+/// The article of 2018: 5,000 words, one a step.
+fn article() -> Settings {
+    Settings {
+        cell: Some(Cell::Gru),
+        hidden: Some(20),
+        layers: Some(1),
+        embedding: Some(20),
+        latent: Some(10),
+        bidirectional: Some(false),
+        dropout: Some(0.0),
+        batch: Some(1),
+        seq: Some(0),
+        steps: Some(5_000),
+        optimizer: Some(OptimizerKind::Adam),
+        lr: Some(1e-3),
+        schedule: Some(Schedule::Constant),
+        warmup: Some(0),
+        clip: Some(0.0),
+        kl_warmup: Some(0.0),
+        free_bits: Some(0.0),
+        char_dropout: Some(0.0),
+        ..Settings::default()
+    }
+}
+
+/// The one budget that is given, looked for in the strongest layer first.
+fn budget(given: &Settings, fallback: &Settings) -> Result<Budget, ConfigError> {
+    let find = |settings: &Settings| -> Result<Option<Budget>, ConfigError> {
+        match (settings.steps, settings.epochs, settings.minutes) {
+            (Some(_), Some(_), _) => Err(ConfigError::Conflict("steps", "epochs")),
+            (Some(_), _, Some(_)) => Err(ConfigError::Conflict("steps", "minutes")),
+            (_, Some(_), Some(_)) => Err(ConfigError::Conflict("epochs", "minutes")),
+            (Some(steps), ..) => Ok(Some(Budget::Steps(steps))),
+            (_, Some(epochs), _) => Ok(Some(Budget::Epochs(epochs))),
+            (.., Some(minutes)) => Ok(Some(Budget::Minutes(minutes))),
+            _ => Ok(None),
+        }
+    };
+    let found = match find(given)? {
+        Some(budget) => budget,
+        None => match fallback.steps {
+            Some(steps) => Budget::Steps(steps),
+            None => Budget::Epochs(fallback.epochs.unwrap_or(1.0)),
+        },
+    };
+    let (flag, value, good) = match found {
+        Budget::Steps(steps) => ("steps", steps.to_string(), steps > 0),
+        Budget::Epochs(epochs) => (
+            "epochs",
+            epochs.to_string(),
+            epochs.is_finite() && epochs > 0.0,
+        ),
+        Budget::Minutes(minutes) => (
+            "minutes",
+            minutes.to_string(),
+            minutes.is_finite() && minutes > 0.0,
+        ),
+    };
+    if good {
+        Ok(found)
+    } else {
+        Err(ConfigError::Range {
+            flag,
+            value,
+            must: "must be above 0",
+        })
+    }
+}
+
+/// A field that the defaults always fill.
+macro_rules! filled {
+    ($settings:ident.$field:ident) => {
+        $settings.$field.clone().ok_or(ConfigError::Range {
+            flag: stringify!($field),
+            value: String::new(),
+            must: "must be given",
+        })?
+    };
+}
+
+impl TrainConfig {
+    /// Completes `given` with the defaults of its model, recipe and budget, and checks every range.
+    pub fn resolve(given: &Settings) -> Result<Self, ConfigError> {
+        let model = given.model.ok_or_else(|| ConfigError::Choice {
+            flag: "model",
+            value: String::new(),
+            valid: ModelKind::NAMES.join(", "),
+        })?;
+        let recipe = given.recipe.unwrap_or(Recipe::Default);
+        match (recipe, model) {
+            (Recipe::Notebook, ModelKind::WordVae) | (Recipe::Article, ModelKind::CharLstm) => {
+                return Err(ConfigError::Range {
+                    flag: "recipe",
+                    value: recipe.to_string(),
+                    must: "belongs to the other model: notebook is char-lstm's, article is word-vae's",
+                });
+            }
+            _ => {}
+        }
+        let fallback = defaults(given, model, recipe);
+        let budget = budget(given, &fallback)?;
+        let all = given.clone().over(fallback);
+        let seq = filled!(all.seq);
+        let config = Self {
+            model,
+            recipe,
+            corpus: filled!(all.corpus),
+            corpus_name: filled!(all.corpus_name),
+            corpus_digest: filled!(all.corpus_digest),
+            text: TextConfig {
+                unit: filled!(all.unit),
+                normalize: filled!(all.normalize),
+                lowercase: filled!(all.lowercase),
+                encoding: filled!(all.encoding),
+                newlines: filled!(all.newlines),
+                min_freq: filled!(all.min_freq),
+                max_vocab: filled!(all.max_vocab),
+                words: filled!(all.words),
+            },
+            cell: filled!(all.cell),
+            hidden: filled!(all.hidden),
+            layers: filled!(all.layers),
+            embedding: filled!(all.embedding),
+            latent: filled!(all.latent),
+            bidirectional: filled!(all.bidirectional),
+            dropout: filled!(all.dropout),
+            batch: filled!(all.batch),
+            seq,
+            seq_min: all.seq_min.unwrap_or(seq),
+            loss: filled!(all.loss),
+            budget,
+            lr: filled!(all.lr),
+            schedule: filled!(all.schedule),
+            warmup: filled!(all.warmup),
+            final_lr: filled!(all.final_lr),
+            decay: filled!(all.decay),
+            optimizer: filled!(all.optimizer),
+            weight_decay: filled!(all.weight_decay),
+            clip: filled!(all.clip),
+            valid: filled!(all.valid),
+            test: filled!(all.test),
+            split: filled!(all.split).parse()?,
+            patience: filled!(all.patience),
+            eval_every: filled!(all.eval_every),
+            sample_every: filled!(all.sample_every),
+            save_every: filled!(all.save_every),
+            kl_warmup: filled!(all.kl_warmup),
+            free_bits: filled!(all.free_bits),
+            char_dropout: filled!(all.char_dropout),
+            seed: filled!(all.seed),
+            device: filled!(all.device).parse()?,
+            threads: filled!(all.threads),
+        };
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// The settings as a file holds them: what [`TrainConfig::resolve`] turns into `self` again.
+    pub fn to_settings(&self) -> Settings {
+        let text = self.text.clone();
+        Settings {
+            format: Some(*CONFIG_FORMATS.end()),
+            model: Some(self.model),
+            recipe: Some(self.recipe),
+            corpus: Some(self.corpus.clone()),
+            corpus_name: Some(self.corpus_name.clone()),
+            corpus_digest: Some(self.corpus_digest.clone()),
+            unit: Some(text.unit),
+            normalize: Some(text.normalize),
+            lowercase: Some(text.lowercase),
+            encoding: Some(text.encoding),
+            newlines: Some(text.newlines),
+            min_freq: Some(text.min_freq),
+            max_vocab: Some(text.max_vocab),
+            words: Some(text.words),
+            cell: Some(self.cell),
+            hidden: Some(self.hidden),
+            layers: Some(self.layers),
+            embedding: Some(self.embedding),
+            latent: Some(self.latent),
+            bidirectional: Some(self.bidirectional),
+            dropout: Some(self.dropout),
+            batch: Some(self.batch),
+            seq: Some(self.seq),
+            seq_min: Some(self.seq_min),
+            loss: Some(self.loss),
+            steps: if let Budget::Steps(steps) = self.budget {
+                Some(steps)
+            } else {
+                None
+            },
+            epochs: if let Budget::Epochs(epochs) = self.budget {
+                Some(epochs)
+            } else {
+                None
+            },
+            minutes: if let Budget::Minutes(minutes) = self.budget {
+                Some(minutes)
+            } else {
+                None
+            },
+            lr: Some(self.lr),
+            schedule: Some(self.schedule),
+            warmup: Some(self.warmup),
+            final_lr: Some(self.final_lr),
+            decay: Some(self.decay),
+            optimizer: Some(self.optimizer),
+            weight_decay: Some(self.weight_decay),
+            clip: Some(self.clip),
+            valid: Some(self.valid),
+            test: Some(self.test),
+            split: Some(self.split.to_string()),
+            patience: Some(self.patience),
+            eval_every: Some(self.eval_every),
+            sample_every: Some(self.sample_every),
+            save_every: Some(self.save_every),
+            kl_warmup: Some(self.kl_warmup),
+            free_bits: Some(self.free_bits),
+            char_dropout: Some(self.char_dropout),
+            seed: Some(self.seed),
+            device: Some(self.device.to_string()),
+            threads: Some(self.threads),
+        }
+    }
+
+    /// The architecture for a vocabulary of `inputs` symbols, of which `outputs` can be predicted.
+    pub fn network(&self, inputs: usize, outputs: usize) -> NetworkConfig {
+        NetworkConfig {
+            model: self.model,
+            cell: self.cell,
+            hidden: self.hidden,
+            layers: self.layers,
+            embedding: self.embedding,
+            latent: self.latent,
+            bidirectional: self.bidirectional,
+            article: self.recipe == Recipe::Article,
+            inputs,
+            outputs,
+        }
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        let vae = self.model == ModelKind::WordVae;
+        let share = "must be at least 0 and below 1";
+        let below_one = |x: f64| (0.0..1.0).contains(&x);
+        let checks: &[(&'static str, String, bool, &'static str)] = &[
+            (
+                "hidden",
+                self.hidden.to_string(),
+                (1..=16_384).contains(&self.hidden),
+                "must be 1 to 16384",
+            ),
+            (
+                "layers",
+                self.layers.to_string(),
+                (1..=16).contains(&self.layers),
+                "must be 1 to 16",
+            ),
+            (
+                "embedding",
+                self.embedding.to_string(),
+                self.embedding <= 16_384 && (!vae || self.embedding > 0),
+                "must be at most 16384, and at least 1 for word-vae",
+            ),
+            (
+                "latent",
+                self.latent.to_string(),
+                if vae {
+                    (1..=4096).contains(&self.latent)
+                } else {
+                    self.latent == 0
+                },
+                "must be 1 to 4096, and belongs to word-vae",
+            ),
+            (
+                "dropout",
+                self.dropout.to_string(),
+                below_one(self.dropout),
+                share,
+            ),
+            (
+                "batch",
+                self.batch.to_string(),
+                (1..=1_000_000).contains(&self.batch),
+                "must be 1 to 1000000",
+            ),
+            (
+                "seq",
+                self.seq.to_string(),
+                vae || (1..=1_000_000).contains(&self.seq),
+                "must be 1 to 1000000",
+            ),
+            (
+                "seq-min",
+                self.seq_min.to_string(),
+                vae || (1..=self.seq).contains(&self.seq_min),
+                "must be at least 1 and at most --seq",
+            ),
+            (
+                "lr",
+                self.lr.to_string(),
+                self.lr.is_finite() && self.lr > 0.0,
+                "must be above 0",
+            ),
+            (
+                "final-lr",
+                self.final_lr.to_string(),
+                (0.0..=1.0).contains(&self.final_lr),
+                "must be 0 to 1",
+            ),
+            (
+                "decay",
+                self.decay.to_string(),
+                self.decay > 0.0 && self.decay <= 1.0,
+                "must be above 0, at most 1",
+            ),
+            (
+                "weight-decay",
+                self.weight_decay.to_string(),
+                below_one(self.weight_decay),
+                share,
+            ),
+            (
+                "clip",
+                self.clip.to_string(),
+                self.clip.is_finite() && self.clip >= 0.0,
+                "must be at least 0",
+            ),
+            (
+                "valid",
+                self.valid.to_string(),
+                below_one(self.valid),
+                share,
+            ),
+            ("test", self.test.to_string(), below_one(self.test), share),
+            (
+                "test",
+                self.test.to_string(),
+                self.valid + self.test < 1.0,
+                "must leave something to train on",
+            ),
+            (
+                "kl-warmup",
+                self.kl_warmup.to_string(),
+                (0.0..=1.0).contains(&self.kl_warmup),
+                "must be 0 to 1",
+            ),
+            (
+                "free-bits",
+                self.free_bits.to_string(),
+                self.free_bits.is_finite() && self.free_bits >= 0.0,
+                "must be at least 0",
+            ),
+            (
+                "char-dropout",
+                self.char_dropout.to_string(),
+                below_one(self.char_dropout),
+                share,
+            ),
+            (
+                "max-vocab",
+                self.text.max_vocab.to_string(),
+                self.text.max_vocab > 0,
+                "must be at least 1",
+            ),
+            (
+                "threads",
+                self.threads.to_string(),
+                self.threads <= 1024,
+                "must be at most 1024 (0 is all cores)",
+            ),
+        ];
+        match checks.iter().find(|(_, _, good, _)| !good) {
+            Some((flag, value, _, must)) => Err(ConfigError::Range {
+                flag,
+                value: value.clone(),
+                must,
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(model: ModelKind) -> Settings {
+        Settings {
+            model: Some(model),
+            ..Settings::default()
+        }
+    }
+
+    #[test]
+    fn resolved_settings_resolve_to_themselves() {
+        for (model, recipe) in [
+            (ModelKind::CharLstm, Recipe::Default),
+            (ModelKind::CharLstm, Recipe::Notebook),
+            (ModelKind::WordVae, Recipe::Default),
+            (ModelKind::WordVae, Recipe::Article),
+        ] {
+            let config = TrainConfig::resolve(&Settings {
+                recipe: Some(recipe),
+                ..given(model)
+            })
+            .expect("valid defaults");
+            let text = config.to_settings().to_toml().expect("serialisable");
+            let again = TrainConfig::resolve(&Settings::parse(&text, "test").expect("valid"))
+                .expect("valid");
+            assert_eq!(config, again);
+        }
+    }
+
+    #[test]
+    fn two_budgets_at_once_are_refused() {
+        let both = Settings {
+            steps: Some(5),
+            minutes: Some(1.0),
+            ..given(ModelKind::CharLstm)
+        };
+        let error = TrainConfig::resolve(&both)
+            .expect_err("conflict")
+            .to_string();
+        assert!(error.contains("--steps and --minutes"), "{error}");
+    }
+
+    #[test]
+    fn a_value_out_of_range_is_named_with_its_range() {
+        for (settings, part) in [
+            (
+                Settings {
+                    hidden: Some(0),
+                    ..given(ModelKind::CharLstm)
+                },
+                "--hidden 0: must be 1 to 16384",
+            ),
+            (
+                Settings {
+                    lr: Some(f64::NAN),
+                    ..given(ModelKind::CharLstm)
+                },
+                "--lr NaN: must be above 0",
+            ),
+            (
+                Settings {
+                    epochs: Some(-1.0),
+                    ..given(ModelKind::WordVae)
+                },
+                "--epochs -1: must be above 0",
+            ),
+            (
+                Settings {
+                    valid: Some(0.6),
+                    test: Some(0.5),
+                    ..given(ModelKind::WordVae)
+                },
+                "--test 0.5",
+            ),
+            (
+                Settings {
+                    split: Some("random".into()),
+                    ..given(ModelKind::CharLstm)
+                },
+                "contiguous, window:N",
+            ),
+            (
+                Settings {
+                    device: Some("gpu".into()),
+                    ..given(ModelKind::CharLstm)
+                },
+                "auto, cpu, cuda",
+            ),
+            (
+                Settings {
+                    recipe: Some(Recipe::Article),
+                    ..given(ModelKind::CharLstm)
+                },
+                "--recipe article",
+            ),
+        ] {
+            let error = TrainConfig::resolve(&settings).expect_err(part).to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}
