@@ -1,1 +1,29 @@
-//! The run directory.
+//! The run directory: everything that training writes and that sampling, listing and resuming read.
+//!
+//! ```text
+//! runs/NAME/config.toml          every setting, resolved
+//! runs/NAME/corpus.safetensors   the corpus as symbols, cut into training, validation and test
+//! runs/NAME/metrics.jsonl        one line an evaluation
+//! runs/NAME/model.safetensors    the best model so far
+//! runs/NAME/state.safetensors    the newest full training state
+//! runs/NAME/samples.txt          samples as training went
+//! ```
+//!
+//! Every file but the two logs is replaced atomically ([`atomic`]).
+
+pub mod atomic;
+mod data;
+mod dir;
+mod error;
+mod metrics;
+mod model_file;
+mod state;
+mod tensors;
+
+pub use data::{CorpusData, TextData, WordData};
+pub use dir::{Lock, RunDir, RunSummary, Runs};
+pub use error::RunError;
+pub use metrics::{CharLoss, Evaluation, Metrics, WordLoss};
+pub use model_file::{MODEL_FORMATS, ModelFile, ModelHeader};
+pub use state::{Progress, STATE_FORMATS, State};
+pub use tensors::{Bytes, StoredTensor};

@@ -1,0 +1,88 @@
+//! Files that are either the old one or the new one, whatever happens in between.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use super::RunError;
+
+/// What a temporary file's name starts with, so that leftovers of a crash can be swept.
+pub const TEMPORARY_PREFIX: &str = ".textgen-";
+
+/// Replaces `path` by `parts`, one after the other: written to a temporary sibling, synced, renamed.
+///
+/// On any failure, a full disk included, the old file stands untouched and the sibling is removed.
+pub fn write(path: &Path, parts: &[&[u8]]) -> Result<(), RunError> {
+    let folder = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let attempt = || -> std::io::Result<()> {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(TEMPORARY_PREFIX);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            builder.permissions(std::fs::Permissions::from_mode(0o644));
+        }
+        let mut temporary = builder.tempfile_in(folder)?;
+        for part in parts {
+            temporary.write_all(part)?;
+        }
+        temporary.as_file().sync_all()?;
+        temporary.persist(path).map_err(|error| error.error)?;
+        // The rename itself is durable once the folder is synced; not every file system can.
+        if let Ok(folder) = File::open(folder) {
+            let _ = folder.sync_all();
+        }
+        Ok(())
+    };
+    attempt().map_err(RunError::write(path))
+}
+
+/// Removes the temporary files that a killed writer left in `folder`.
+pub fn sweep(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        if entry
+            .file_name()
+            .to_string_lossy()
+            .starts_with(TEMPORARY_PREFIX)
+        {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_replaces_the_file_and_leaves_nothing_else() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("a");
+        write(&path, &[b"one"]).expect("written");
+        write(&path, &[b"two", b" three"]).expect("written");
+        assert_eq!(std::fs::read(&path).expect("readable"), b"two three");
+        assert_eq!(std::fs::read_dir(folder.path()).expect("listed").count(), 1);
+    }
+
+    #[test]
+    fn a_failed_write_names_the_file() {
+        let error = write(Path::new("/nonexistent-folder/a"), &[b"x"]).expect_err("no folder");
+        assert!(error.to_string().contains("/nonexistent-folder/a"));
+    }
+
+    #[test]
+    fn leftovers_are_swept_and_nothing_else() {
+        let folder = tempfile::tempdir().expect("folder");
+        std::fs::write(folder.path().join(".textgen-abc"), "x").expect("written");
+        std::fs::write(folder.path().join("keep"), "x").expect("written");
+        sweep(folder.path());
+        assert!(folder.path().join("keep").exists());
+        assert!(!folder.path().join(".textgen-abc").exists());
+    }
+}

@@ -1,0 +1,341 @@
+//! The folder of all runs, and one run in it.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use super::{CorpusData, Metrics, ModelFile, RunError, State, atomic};
+use crate::config::{Settings, TrainConfig};
+
+const CONFIG: &str = "config.toml";
+const CORPUS: &str = "corpus.safetensors";
+const MODEL: &str = "model.safetensors";
+const STATE: &str = "state.safetensors";
+
+/// The folder that holds the runs.
+#[derive(Clone, Debug)]
+pub struct Runs {
+    dir: PathBuf,
+}
+
+/// One run's folder.
+#[derive(Clone, Debug)]
+pub struct RunDir {
+    path: PathBuf,
+    name: String,
+}
+
+/// What `textgen runs` shows of a run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RunSummary {
+    /// Its name.
+    pub name: String,
+    /// char-lstm or word-vae.
+    pub model: String,
+    /// The corpus' short name.
+    pub corpus: String,
+    /// Optimizer steps done.
+    pub step: u64,
+    /// `new`, `training`, `stopped` or `finished`.
+    pub status: &'static str,
+    /// The best validation loss, as models are chosen by it.
+    pub best_loss: Option<f64>,
+    /// The unit of `best_loss`.
+    pub unit: &'static str,
+    /// Seconds since the run was last written.
+    pub age_seconds: u64,
+}
+
+impl Runs {
+    /// The runs in `dir`, which need not exist.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into() }
+    }
+
+    /// Where the runs are.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Refuses names that are no plain folder names.
+    pub fn check_name(name: &str) -> Result<(), RunError> {
+        let plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if name.is_empty() || name.len() > 200 || name.starts_with('.') || !name.chars().all(plain) {
+            return Err(RunError::BadName { name: name.to_owned() });
+        }
+        Ok(())
+    }
+
+    /// A name of which there is no run yet: MODEL-CORPUS-NUMBER.
+    pub fn fresh_name(&self, config: &TrainConfig) -> String {
+        let corpus: String = config
+            .corpus_name
+            .chars()
+            .map(|c| if c.is_alphanumeric() || c == '-' || c == '_' { c } else { '-' })
+            .take(60)
+            .collect();
+        (1..)
+            .map(|number| format!("{}-{corpus}-{number}", config.model))
+            .find(|name| !self.dir.join(name).exists())
+            .unwrap_or_default()
+    }
+
+    /// Creates a run: its settings and its corpus. It appears under its name only when complete.
+    pub fn create(&self, name: &str, config: &TrainConfig, corpus: &CorpusData) -> Result<RunDir, RunError> {
+        Self::check_name(name)?;
+        let path = self.dir.join(name);
+        let exists = || RunError::Exists {
+            name: name.to_owned(),
+            dir: self.dir.clone(),
+        };
+        if path.exists() {
+            return Err(exists());
+        }
+        std::fs::create_dir_all(&self.dir).map_err(RunError::write(&self.dir))?;
+        let draft = tempfile::Builder::new()
+            .prefix(atomic::TEMPORARY_PREFIX)
+            .tempdir_in(&self.dir)
+            .map_err(RunError::write(&self.dir))?;
+        let text = config
+            .to_settings()
+            .to_toml()
+            .map_err(|error| RunError::damaged(&path, error))?;
+        atomic::write(&draft.path().join(CONFIG), &[text.as_bytes()])?;
+        corpus.write(&draft.path().join(CORPUS))?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::set_permissions(draft.path(), std::fs::Permissions::from_mode(0o755))
+                .map_err(RunError::write(&path))?;
+        }
+        let draft = draft.keep();
+        if let Err(error) = std::fs::rename(&draft, &path) {
+            let _ = std::fs::remove_dir_all(&draft);
+            return Err(if path.exists() { exists() } else { RunError::write(&path)(error) });
+        }
+        Ok(RunDir {
+            path,
+            name: name.to_owned(),
+        })
+    }
+
+    /// The run of that name.
+    pub fn open(&self, name: &str) -> Result<RunDir, RunError> {
+        let path = self.dir.join(name);
+        if Self::check_name(name).is_err() || !path.is_dir() {
+            return Err(RunError::NoSuchRun {
+                name: name.to_owned(),
+                dir: self.dir.clone(),
+            });
+        }
+        RunDir::open(&path)
+    }
+
+    /// Every run, the one written last first. Folders that are no runs are passed over.
+    pub fn list(&self) -> Result<Vec<RunDir>, RunError> {
+        let entries = match std::fs::read_dir(&self.dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(RunError::io(&self.dir)(error)),
+        };
+        let mut runs: Vec<RunDir> = entries
+            .flatten()
+            .filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'))
+            .filter_map(|entry| RunDir::open(&entry.path()).ok())
+            .collect();
+        runs.sort_by_key(|run| std::cmp::Reverse(run.written()));
+        Ok(runs)
+    }
+
+    /// The run whose model was written last.
+    pub fn newest(&self) -> Result<RunDir, RunError> {
+        let runs = self.list()?;
+        let with_model = runs
+            .iter()
+            .filter(|run| run.model_path().exists())
+            .max_by_key(|run| modified(&run.model_path()));
+        match (with_model, runs.first()) {
+            (Some(run), _) => Ok(run.clone()),
+            (None, Some(run)) => Err(run.half_written(MODEL)),
+            (None, None) => Err(RunError::NoRuns { dir: self.dir.clone() }),
+        }
+    }
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    std::fs::metadata(path).and_then(|data| data.modified()).ok()
+}
+
+impl RunDir {
+    /// The run in the folder `path`.
+    pub fn open(path: &Path) -> Result<Self, RunError> {
+        let name = path
+            .file_name()
+            .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let run = Self {
+            path: path.to_owned(),
+            name,
+        };
+        if run.config_path().is_file() {
+            Ok(run)
+        } else {
+            Err(run.half_written(CONFIG))
+        }
+    }
+
+    fn half_written(&self, missing: &'static str) -> RunError {
+        RunError::HalfWritten {
+            name: self.name.clone(),
+            missing,
+        }
+    }
+
+    /// The run's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The run's folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `config.toml`.
+    pub fn config_path(&self) -> PathBuf {
+        self.path.join(CONFIG)
+    }
+
+    /// `model.safetensors`.
+    pub fn model_path(&self) -> PathBuf {
+        self.path.join(MODEL)
+    }
+
+    /// `state.safetensors`.
+    pub fn state_path(&self) -> PathBuf {
+        self.path.join(STATE)
+    }
+
+    /// `metrics.jsonl`.
+    pub fn metrics_path(&self) -> PathBuf {
+        self.path.join("metrics.jsonl")
+    }
+
+    /// `samples.txt`.
+    pub fn samples_path(&self) -> PathBuf {
+        self.path.join("samples.txt")
+    }
+
+    /// The settings.
+    pub fn config(&self) -> Result<TrainConfig, RunError> {
+        Ok(TrainConfig::resolve(&Settings::read(&self.config_path())?)?)
+    }
+
+    /// Replaces the settings, as extending a budget does.
+    pub fn set_config(&self, config: &TrainConfig) -> Result<(), RunError> {
+        let path = self.config_path();
+        let text = config
+            .to_settings()
+            .to_toml()
+            .map_err(|error| RunError::damaged(&path, error))?;
+        atomic::write(&path, &[text.as_bytes()])
+    }
+
+    /// The corpus.
+    pub fn corpus(&self) -> Result<CorpusData, RunError> {
+        let path = self.path.join(CORPUS);
+        if path.is_file() { CorpusData::read(&path) } else { Err(self.half_written(CORPUS)) }
+    }
+
+    /// The best model so far.
+    pub fn model(&self) -> Result<ModelFile, RunError> {
+        let path = self.model_path();
+        if path.is_file() { ModelFile::open(&path) } else { Err(self.half_written(MODEL)) }
+    }
+
+    /// The newest training state; none where training has not begun.
+    pub fn state(&self) -> Result<Option<State>, RunError> {
+        let path = self.state_path();
+        if path.is_file() { State::read(&path).map(Some) } else { Ok(None) }
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.path.join("lock")
+    }
+
+    /// Takes the run for writing, until the returned lock is dropped or the process ends.
+    pub fn lock(&self) -> Result<Lock, RunError> {
+        let path = self.lock_path();
+        let mut file = OpenOptions::new()
+            .create(true)
+            .read(true)
+            .write(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(RunError::write(&path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut process = String::new();
+                let _ = file.read_to_string(&mut process);
+                return Err(RunError::Locked {
+                    name: self.name.clone(),
+                    process: process.trim().to_owned(),
+                });
+            }
+            Err(TryLockError::Error(error)) => return Err(RunError::write(&path)(error)),
+        }
+        atomic::sweep(&self.path);
+        file.set_len(0)
+            .and_then(|()| writeln!(file, "{}", std::process::id()))
+            .map_err(RunError::write(&path))?;
+        Ok(Lock { _file: file })
+    }
+
+    fn is_locked(&self) -> bool {
+        File::open(self.lock_path()).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
+    fn written(&self) -> Option<SystemTime> {
+        [self.state_path(), self.model_path(), self.config_path()]
+            .iter()
+            .filter_map(|path| modified(path))
+            .max()
+    }
+
+    /// What `textgen runs` shows.
+    pub fn summary(&self) -> Result<RunSummary, RunError> {
+        let config = self.config()?;
+        let metrics = Metrics::read(&self.metrics_path())?;
+        let losses = metrics.iter().filter_map(|line| line.valid.map(|valid| valid.selection()));
+        let finished = metrics.last().is_some_and(|line| line.finished);
+        Ok(RunSummary {
+            name: self.name.clone(),
+            model: config.model.to_string(),
+            corpus: config.corpus_name.clone(),
+            step: metrics.last().map_or(0, |line| line.step),
+            status: match (self.is_locked(), finished, self.state_path().exists()) {
+                (true, ..) => "training",
+                (_, true, _) => "finished",
+                (.., true) => "stopped",
+                _ => "new",
+            },
+            best_loss: losses.reduce(f64::min),
+            unit: match config.model {
+                crate::config::ModelKind::CharLstm => "nats/char",
+                crate::config::ModelKind::WordVae => "nats/word",
+            },
+            age_seconds: self
+                .written()
+                .and_then(|time| SystemTime::now().duration_since(time).ok())
+                .map_or(0, |age| age.as_secs()),
+        })
+    }
+}
+
+/// A run taken for writing.
+pub struct Lock {
+    _file: File,
+}

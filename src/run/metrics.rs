@@ -1,0 +1,200 @@
+//! `metrics.jsonl`: one line an evaluation, for people, plots and `textgen runs`.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{RunError, atomic};
+
+/// The loss of a char-lstm.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CharLoss {
+    /// Cross-entropy, nats per symbol.
+    pub loss_nats_per_char: f64,
+    /// The same in bits.
+    pub loss_bits_per_char: f64,
+}
+
+impl CharLoss {
+    /// From nats per symbol.
+    pub fn from_nats(loss_nats_per_char: f64) -> Self {
+        Self {
+            loss_nats_per_char,
+            loss_bits_per_char: loss_nats_per_char / std::f64::consts::LN_2,
+        }
+    }
+}
+
+/// The loss of a word-vae, averaged over words, at β = 1 with λ = 0.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WordLoss {
+    /// Reconstruction D, nats per word, the end of the word counted.
+    pub distortion_nats_per_word: f64,
+    /// Divergence R = KL(q(z|x) ‖ p(z)), nats per word.
+    pub rate_nats_per_word: f64,
+    /// −ELBO = D + R, nats per word.
+    pub neg_elbo_nats_per_word: f64,
+    /// −ELBO per symbol, the end of the word counted.
+    pub neg_elbo_nats_per_char: f64,
+    /// Latent dimensions with Var_x(μ_j(x)) > 0.01.
+    pub active_units: usize,
+}
+
+/// What an evaluation found on one part of the corpus.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Evaluation {
+    /// Of a char-lstm.
+    Char(CharLoss),
+    /// Of a word-vae.
+    Word(WordLoss),
+}
+
+impl Evaluation {
+    /// The figure that models are chosen by: nats per character or per word, lower is better.
+    pub fn selection(&self) -> f64 {
+        match self {
+            Self::Char(loss) => loss.loss_nats_per_char,
+            Self::Word(loss) => loss.neg_elbo_nats_per_word,
+        }
+    }
+
+    /// One line for people.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Char(loss) => format!(
+                "{:.4} nats/char, {:.4} bits/char",
+                loss.loss_nats_per_char, loss.loss_bits_per_char
+            ),
+            Self::Word(loss) => format!(
+                "-ELBO {:.3} nats/word ({:.3} nats/char), D {:.3}, R {:.3}, {} active units",
+                loss.neg_elbo_nats_per_word,
+                loss.neg_elbo_nats_per_char,
+                loss.distortion_nats_per_word,
+                loss.rate_nats_per_word,
+                loss.active_units
+            ),
+        }
+    }
+}
+
+/// One line of `metrics.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Metrics {
+    /// Optimizer steps done.
+    pub step: u64,
+    /// Passes over the training text done.
+    pub epoch: f64,
+    /// Symbols trained on.
+    pub chars: u64,
+    /// Seconds of training, all sittings together.
+    pub seconds: f64,
+    /// Learning rate of the last step.
+    pub lr: f64,
+    /// Mean training loss since the last line, nats per character (char-lstm) or word (word-vae).
+    pub train_loss: f64,
+    /// On the validation part, where there is one.
+    pub valid: Option<Evaluation>,
+    /// On the test part, in the last line only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<Evaluation>,
+    /// Symbols trained on a second since the last line.
+    pub chars_per_second: f64,
+    /// Whether the training ended here, by its budget or its patience.
+    #[serde(default)]
+    pub finished: bool,
+}
+
+impl Metrics {
+    /// Appends the line to the log at `path`.
+    pub fn append(&self, path: &Path) -> Result<(), RunError> {
+        let mut line = serde_json::to_string(self).map_err(|error| RunError::damaged(path, error))?;
+        line.push('\n');
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .and_then(|mut file| file.write_all(line.as_bytes()))
+            .map_err(RunError::write(path))
+    }
+
+    /// Every line of the log; a last line that a crash cut short is passed over.
+    pub fn read(path: &Path) -> Result<Vec<Self>, RunError> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(RunError::io(path)(error)),
+        };
+        let lines: Vec<&str> = text.lines().collect();
+        let mut metrics = Vec::with_capacity(lines.len());
+        for (number, line) in lines.iter().enumerate() {
+            match serde_json::from_str(line) {
+                Ok(parsed) => metrics.push(parsed),
+                Err(_) if number + 1 == lines.len() => {}
+                Err(error) => {
+                    let shown = PathBuf::from(format!("{}:{}", path.display(), number + 1));
+                    return Err(RunError::damaged(&shown, error));
+                }
+            }
+        }
+        Ok(metrics)
+    }
+
+    /// Drops the lines after `step`, which a resumed training will write again.
+    pub fn truncate_after(path: &Path, step: u64) -> Result<(), RunError> {
+        let mut text = String::new();
+        for metrics in Self::read(path)?.iter().filter(|line| line.step <= step) {
+            text.push_str(&serde_json::to_string(metrics).map_err(|error| RunError::damaged(path, error))?);
+            text.push('\n');
+        }
+        atomic::write(path, &[text.as_bytes()])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(step: u64) -> Metrics {
+        Metrics {
+            step,
+            epoch: 0.5,
+            chars: 100,
+            seconds: 1.0,
+            lr: 0.1,
+            train_loss: 2.0,
+            valid: Some(Evaluation::Char(CharLoss::from_nats(1.5))),
+            test: None,
+            chars_per_second: 10.0,
+            finished: false,
+        }
+    }
+
+    #[test]
+    fn lines_read_back_and_a_torn_last_line_is_passed_over() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("metrics.jsonl");
+        line(1).append(&path).expect("written");
+        line(2).append(&path).expect("written");
+        let mut file = OpenOptions::new().append(true).open(&path).expect("open");
+        file.write_all(b"{\"step\":3,").expect("written");
+        assert_eq!(Metrics::read(&path).expect("read"), [line(1), line(2)]);
+        Metrics::truncate_after(&path, 1).expect("cut");
+        assert_eq!(Metrics::read(&path).expect("read"), [line(1)]);
+    }
+
+    #[test]
+    fn both_kinds_of_evaluation_survive_the_file() {
+        let word = Evaluation::Word(WordLoss {
+            distortion_nats_per_word: 12.0,
+            rate_nats_per_word: 3.0,
+            neg_elbo_nats_per_word: 15.0,
+            neg_elbo_nats_per_char: 2.0,
+            active_units: 7,
+        });
+        let text = serde_json::to_string(&word).expect("serialisable");
+        assert_eq!(serde_json::from_str::<Evaluation>(&text).expect("readable"), word);
+    }
+}

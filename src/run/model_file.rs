@@ -1,0 +1,191 @@
+//! `model.safetensors`: one portable file, all that sampling needs.
+//!
+//! Tensors are f32 under PyTorch's names. The metadata key `textgen` holds [`ModelHeader`] as JSON.
+//! A word-vae also carries its training words (`training.words`, UTF-8 bytes, one a line), which is
+//! what lets `generate --novel` work from this file alone.
+//!
+//! Model files are untrusted input: format, header, names, dtypes and shapes are checked before use.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use safetensors::{Dtype, SafeTensors};
+use serde::{Deserialize, Serialize};
+
+use super::tensors::{self, Refusal, StoredTensor, TensorFile};
+use super::{Evaluation, RunError};
+use crate::config::{NetworkConfig, TextConfig};
+use crate::native::{Array, Weights, expected_shapes};
+use crate::text::Vocabulary;
+
+/// The `format` numbers of `model.safetensors` that this version reads; it writes the last.
+pub const MODEL_FORMATS: std::ops::RangeInclusive<u32> = 1..=1;
+
+const TRAINING_WORDS: &str = "training.words";
+
+/// What a model file says of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelHeader {
+    /// Format number.
+    pub format: u32,
+    /// The version that wrote it.
+    pub textgen: String,
+    /// The architecture.
+    pub network: NetworkConfig,
+    /// How text becomes symbols.
+    pub text: TextConfig,
+    /// The symbols.
+    pub vocabulary: Vocabulary,
+    /// The corpus' short name.
+    pub corpus_name: String,
+    /// Digest of the corpus' bytes.
+    pub corpus_digest: String,
+    /// How validation was split off.
+    pub split: String,
+    /// Seed of the training.
+    pub seed: u64,
+    /// Optimizer steps it was trained for.
+    pub step: u64,
+    /// Validation loss, where there was a validation part.
+    pub valid: Option<Evaluation>,
+}
+
+impl ModelHeader {
+    /// Checks what the types do not: that sizes agree and are such as training makes them.
+    fn check(&self) -> Result<(), String> {
+        let network = &self.network;
+        let sizes = [network.hidden, network.layers, network.embedding, network.latent];
+        if sizes.iter().any(|&size| size > 1 << 16) || network.hidden == 0 || network.layers == 0 {
+            return Err("sizes out of range".to_owned());
+        }
+        if network.inputs != self.vocabulary.len() || network.outputs != self.vocabulary.outputs() {
+            return Err(format!(
+                "the network reads {} and predicts {} symbols, the vocabulary has {} and {}",
+                network.inputs,
+                network.outputs,
+                self.vocabulary.len(),
+                self.vocabulary.outputs()
+            ));
+        }
+        let word_vae = network.model == crate::config::ModelKind::WordVae;
+        if word_vae && (network.latent == 0 || network.embedding == 0) {
+            return Err("a word-vae needs a latent and an embedding size".to_owned());
+        }
+        if word_vae && (self.vocabulary.bos().is_none() || self.vocabulary.eos().is_none()) {
+            return Err("a word-vae needs <bos> and <eos>".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// An open model file.
+pub struct ModelFile {
+    path: PathBuf,
+    file: TensorFile,
+    /// What the file says of itself.
+    pub header: ModelHeader,
+}
+
+impl ModelFile {
+    /// Writes a model, atomically. `training_words` belong to a word-vae.
+    pub fn write(
+        path: &Path,
+        header: &ModelHeader,
+        weights: &Weights,
+        training_words: Option<&str>,
+    ) -> Result<(), RunError> {
+        let mut stored: BTreeMap<String, StoredTensor> = weights
+            .iter()
+            .map(|(name, array)| (name.clone(), StoredTensor::f32(&array.shape, &array.data)))
+            .collect();
+        if let Some(words) = training_words {
+            stored.insert(TRAINING_WORDS.to_owned(), StoredTensor::u8(words.as_bytes()));
+        }
+        tensors::write(path, header, &stored)
+    }
+
+    /// Maps the file and checks its header, names, dtypes and shapes.
+    pub fn open(path: &Path) -> Result<Self, RunError> {
+        let not_a_model = |reason: String| RunError::NotAModel {
+            path: path.to_owned(),
+            reason,
+        };
+        let file = TensorFile::open(path)?;
+        let (tensors, json) = file.read().map_err(|refusal| match refusal {
+            Refusal::Foreign(reason) => not_a_model(format!("{reason} (cut short, or another kind of file)")),
+            Refusal::NoHeader => not_a_model("a safetensors file without the textgen header".to_owned()),
+        })?;
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        let header = |error: serde_json::Error| not_a_model(format!("its header: {error}"));
+        let Format { format } = serde_json::from_str(&json).map_err(header)?;
+        if !MODEL_FORMATS.contains(&format) {
+            return Err(RunError::Format {
+                path: path.to_owned(),
+                what: "model",
+                found: format,
+                oldest: *MODEL_FORMATS.start(),
+                newest: *MODEL_FORMATS.end(),
+            });
+        }
+        let header: ModelHeader = serde_json::from_str(&json).map_err(header)?;
+        header.check().map_err(not_a_model)?;
+        check_tensors(&header.network, &tensors).map_err(not_a_model)?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            header,
+        })
+    }
+
+    fn tensors(&self) -> Result<SafeTensors<'_>, RunError> {
+        match self.file.read() {
+            Ok((tensors, _)) => Ok(tensors),
+            Err(_) => Err(RunError::damaged(&self.path, "changed while it was read")),
+        }
+    }
+
+    /// The weights, in place where the file's alignment allows it.
+    pub fn weights(&self) -> Result<Weights<'_>, RunError> {
+        // The views borrow the map, not the parsed table.
+        let mut weights = Weights::new();
+        for (name, view) in self.tensors()?.tensors() {
+            if view.dtype() == Dtype::F32 {
+                let data = tensors::f32_data(&self.path, &name, view.data())?;
+                let shape = view.shape().to_vec();
+                weights.insert(name, Array { shape, data });
+            }
+        }
+        Ok(weights)
+    }
+
+    /// The words that a word-vae was trained on; empty for other models.
+    pub fn training_words(&self) -> Result<HashSet<String>, RunError> {
+        let tensors = self.tensors()?;
+        let Ok(view) = tensors.tensor(TRAINING_WORDS) else {
+            return Ok(HashSet::new());
+        };
+        let text = std::str::from_utf8(view.data()).map_err(|error| RunError::damaged(&self.path, error))?;
+        Ok(text.lines().map(str::to_owned).collect())
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn check_tensors(network: &NetworkConfig, tensors: &SafeTensors) -> Result<(), String> {
+    for (name, want) in expected_shapes(network) {
+        let view = tensors.tensor(&name).map_err(|_| format!("tensor {name} is missing"))?;
+        if view.dtype() != Dtype::F32 {
+            return Err(format!("tensor {name} is {:?}, not F32", view.dtype()));
+        }
+        if view.shape() != want {
+            return Err(format!("tensor {name} has shape {:?}, not {want:?}", view.shape()));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! Which device trains, and how libtorch is set up for it.
+
+use anyhow::{Result, bail};
+use tch::Cuda;
+use textgen::config::Device;
+
+/// Why there is no CUDA device, or none that was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// libtorch sees no CUDA device.
+    #[error("--device {asked}: no CUDA device: {why}")]
+    NoCuda {
+        /// The device asked for.
+        asked: Device,
+        /// What is missing.
+        why: String,
+    },
+    /// There are fewer devices.
+    #[error("--device cuda:{asked}: there are {count} CUDA devices, numbered from 0")]
+    NoSuchDevice {
+        /// The number asked for.
+        asked: usize,
+        /// How many there are.
+        count: i64,
+    },
+}
+
+/// Loads libtorch's CUDA part, where there is one. It registers itself when it is loaded; linked
+/// plainly, the linker would drop it because no symbol of it is used.
+///
+/// Returns why there is no CUDA device, or none if there is one.
+pub fn load_cuda() -> Option<String> {
+    let library = std::path::Path::new(env!("TEXTGEN_LIBTORCH")).join("lib/libtorch_cuda.so");
+    if !library.exists() {
+        return Some("this libtorch has no CUDA part".to_owned());
+    }
+    let Ok(name) = std::ffi::CString::new(library.to_string_lossy().as_bytes()) else {
+        return Some("libtorch's path holds a zero byte".to_owned());
+    };
+    // SAFETY: a zero-terminated path; libtorch's initialisers run once and the handle is kept for good.
+    let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
+    if handle.is_null() {
+        // SAFETY: dlerror returns null or a zero-terminated string, valid until the next dl call.
+        let message = unsafe {
+            let text = libc::dlerror();
+            if text.is_null() { String::new() } else { std::ffi::CStr::from_ptr(text).to_string_lossy().into_owned() }
+        };
+        let reason = message.rsplit('/').next().unwrap_or_default().to_owned();
+        return Some(format!("CUDA's libraries are not complete: {reason}"));
+    }
+    if Cuda::is_available() { None } else { Some("libtorch has its CUDA part, but there is no device or driver".to_owned()) }
+}
+
+/// The device that `asked` means on this machine.
+pub fn choose(asked: Device) -> Result<tch::Device> {
+    let missing = if asked == Device::Cpu { None } else { load_cuda() };
+    Ok(match (asked, missing) {
+        (Device::Cpu, _) | (Device::Auto, Some(_)) => tch::Device::Cpu,
+        (Device::Auto, None) => tch::Device::Cuda(0),
+        (Device::Cuda(_), Some(why)) => bail!(DeviceError::NoCuda { asked, why }),
+        (Device::Cuda(index), None) => {
+            let count = Cuda::device_count();
+            if index as i64 >= count {
+                bail!(DeviceError::NoSuchDevice { asked: index, count });
+            }
+            tch::Device::Cuda(index)
+        }
+    })
+}
+
+/// Sets the CPU threads: as asked, or all cores. Returns how many.
+pub fn set_threads(asked: usize) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = if asked == 0 { cores } else { asked };
+    tch::set_num_threads(threads as i32);
+    threads
+}

@@ -1,0 +1,140 @@
+//! Adam, AMSGrad and AdamW with moments that are plain tensors, so that they can be saved.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use tch::{Device, Kind, Tensor};
+use textgen::config::{OptimizerKind, TrainConfig};
+
+use crate::parameters::{Parameters, Plain, copy_into, to_plain};
+use crate::shim::{self, AdamConstants, AdamTensors};
+
+/// Parameters that share a weight decay: matrices have it, vectors do not under AdamW.
+struct Group {
+    parameters: Vec<Tensor>,
+    names: Vec<String>,
+    first: Vec<Tensor>,
+    second: Vec<Tensor>,
+    largest: Option<Vec<Tensor>>,
+    steps: Vec<Tensor>,
+    weight_decay: f64,
+}
+
+/// The optimizer of a run.
+pub struct Optimizer {
+    groups: Vec<Group>,
+    decoupled: bool,
+    clip: f64,
+}
+
+impl Optimizer {
+    /// With all moments at zero.
+    pub fn new(config: &TrainConfig, parameters: &Parameters) -> Self {
+        let decoupled = config.optimizer == OptimizerKind::Adamw;
+        let is_vector = |tensor: &Tensor| decoupled && tensor.dim() < 2;
+        let group = |vectors: bool| {
+            let (names, tensors): (Vec<String>, Vec<Tensor>) = parameters
+                .names()
+                .iter()
+                .zip(parameters.tensors())
+                .filter(|(_, tensor)| is_vector(tensor) == vectors)
+                .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
+                .unzip();
+            let zeros = || tensors.iter().map(|tensor| tensor.detach().zeros_like()).collect::<Vec<_>>();
+            let device = tensors.first().map_or(Device::Cpu, Tensor::device);
+            Group {
+                first: zeros(),
+                second: zeros(),
+                largest: (config.optimizer == OptimizerKind::Amsgrad).then(zeros),
+                steps: tensors.iter().map(|_| Tensor::zeros([], (Kind::Float, device))).collect(),
+                weight_decay: if vectors { 0.0 } else { config.weight_decay },
+                names,
+                parameters: tensors,
+            }
+        };
+        Self {
+            groups: vec![group(false), group(true)],
+            decoupled,
+            clip: config.clip,
+        }
+    }
+
+    /// Forgets the gradients of the last step.
+    pub fn zero_gradients(&mut self) {
+        for parameter in self.groups.iter_mut().flat_map(|group| &mut group.parameters) {
+            parameter.zero_grad();
+        }
+    }
+
+    /// Clips the gradients and takes one step with the learning rate `lr`.
+    pub fn step(&mut self, lr: f64) -> Result<()> {
+        let gradients: Vec<Vec<Tensor>> =
+            self.groups.iter().map(|group| group.parameters.iter().map(Tensor::grad).collect()).collect();
+        if self.clip > 0.0 {
+            let all: Vec<Tensor> = gradients.iter().flatten().map(Tensor::shallow_clone).collect();
+            shim::clip(&all, self.clip)?;
+        }
+        for (group, gradients) in self.groups.iter().zip(&gradients) {
+            shim::adam(
+                &AdamTensors {
+                    parameters: &group.parameters,
+                    gradients,
+                    first: &group.first,
+                    second: &group.second,
+                    largest: group.largest.as_deref(),
+                    steps: &group.steps,
+                },
+                AdamConstants {
+                    lr,
+                    beta1: 0.9,
+                    beta2: 0.999,
+                    weight_decay: group.weight_decay,
+                    epsilon: 1e-8,
+                    decoupled: self.decoupled,
+                },
+            )?;
+        }
+        Ok(())
+    }
+
+    /// The moments, by name.
+    pub fn save(&self, into: &mut BTreeMap<String, Plain>) {
+        for group in &self.groups {
+            for (kind, moments) in group.moments() {
+                for (name, moment) in group.names.iter().zip(moments) {
+                    into.insert(format!("optimizer.{kind}.{name}"), to_plain(moment));
+                }
+            }
+        }
+    }
+
+    /// Restores the moments as they were after `step` steps.
+    pub fn load(&mut self, from: &BTreeMap<String, Plain>, step: u64) -> Result<()> {
+        for group in &mut self.groups {
+            for count in &mut group.steps {
+                let _ = count.fill_(step as f64);
+            }
+            let names = group.names.clone();
+            let lists = [
+                ("first", Some(&mut group.first)),
+                ("second", Some(&mut group.second)),
+                ("largest", group.largest.as_mut()),
+            ];
+            for (kind, moments) in lists {
+                for (name, moment) in names.iter().zip(moments.into_iter().flatten()) {
+                    let key = format!("optimizer.{kind}.{name}");
+                    copy_into(from.get(&key).with_context(|| format!("{key} is missing"))?, moment)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Group {
+    fn moments(&self) -> impl Iterator<Item = (&'static str, &Vec<Tensor>)> {
+        [("first", Some(&self.first)), ("second", Some(&self.second)), ("largest", self.largest.as_ref())]
+            .into_iter()
+            .filter_map(|(kind, moments)| Some((kind, moments?)))
+    }
+}

@@ -1,0 +1,160 @@
+//! Named parameters: created from the engine's table of shapes, moved to and from files.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tch::{Device, Kind, Tensor};
+use textgen::config::{Cell, NetworkConfig};
+use textgen::native::{Array, Weights, expected_shapes};
+
+/// Shape and elements of a tensor on its way to or from a file.
+pub type Plain = (Vec<usize>, Vec<f32>);
+
+/// The parameters of a model, in the order of [`expected_shapes`].
+pub struct Parameters {
+    names: Vec<String>,
+    tensors: Vec<Tensor>,
+}
+
+impl Parameters {
+    /// Initial weights drawn from `seed`, the same on every device.
+    ///
+    /// Recurrent weights and biases: uniform in ±1/√H; linear layers: uniform in ±1/√(inputs);
+    /// embeddings: standard normal, all as PyTorch's modules do. With `open_forget_gate` the LSTM's
+    /// forget bias starts at 1 (Jozefowicz, Zaremba & Sutskever 2015).
+    pub fn init(network: &NetworkConfig, seed: u64, device: Device, open_forget_gate: bool) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut names = Vec::new();
+        let mut tensors = Vec::new();
+        let shapes = expected_shapes(network);
+        for (name, shape) in &shapes {
+            let count: usize = shape.iter().product();
+            let mut data: Vec<f32> = if name.ends_with("embedding.weight") {
+                (0..count).map(|_| normal(&mut rng)).collect()
+            } else {
+                let fan = if name.contains("rnn.") { network.hidden } else { fan_in(&shapes, name) };
+                let bound = 1.0 / (fan as f32).sqrt();
+                (0..count).map(|_| rng.random_range(-bound..bound)).collect()
+            };
+            if open_forget_gate && network.cell == Cell::Lstm && name.contains("rnn.bias_ih") {
+                data[network.hidden..2 * network.hidden].fill(1.0);
+            }
+            tensors.push(from_plain(&(shape.clone(), data), device).set_requires_grad(true));
+            names.push(name.clone());
+        }
+        Self { names, tensors }
+    }
+
+    /// The tensors, in order.
+    pub fn tensors(&self) -> &[Tensor] {
+        &self.tensors
+    }
+
+    /// The names, in the tensors' order.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Parameters in all.
+    pub fn count(&self) -> usize {
+        self.tensors.iter().map(Tensor::numel).sum()
+    }
+
+    /// The tensor of that name.
+    ///
+    /// # Panics
+    /// Where the network has no such parameter, which is a mistake in this crate.
+    pub fn get(&self, name: &str) -> &Tensor {
+        match self.names.iter().position(|known| known == name) {
+            Some(index) => &self.tensors[index],
+            None => unreachable!("no parameter {name}"),
+        }
+    }
+
+    /// The weights and biases of a recurrent network in the order that libtorch wants: for every
+    /// layer, and forward before backward, weight_ih, weight_hh, bias_ih, bias_hh.
+    pub fn recurrent(&self, prefix: &str, layers: usize, bidirectional: bool) -> Vec<Tensor> {
+        let directions: &[&str] = if bidirectional { &["", "_reverse"] } else { &[""] };
+        let mut all = Vec::new();
+        for layer in 0..layers {
+            for direction in directions {
+                for part in ["weight_ih", "weight_hh", "bias_ih", "bias_hh"] {
+                    all.push(self.get(&format!("{prefix}.{part}_l{layer}{direction}")).shallow_clone());
+                }
+            }
+        }
+        all
+    }
+
+    /// Copies of all, by name, on the CPU.
+    pub fn to_plain(&self) -> BTreeMap<String, Plain> {
+        let copies = self.tensors.iter().map(to_plain);
+        self.names.iter().cloned().zip(copies).collect()
+    }
+
+    /// Overwrites all by what `source` holds under their names, each with `prefix` before it.
+    pub fn load(&mut self, source: &BTreeMap<String, Plain>, prefix: &str) -> Result<()> {
+        for (name, tensor) in self.names.iter().zip(&mut self.tensors) {
+            let plain = source.get(&format!("{prefix}{name}")).with_context(|| format!("{prefix}{name} is missing"))?;
+            copy_into(plain, tensor).with_context(|| name.clone())?;
+        }
+        Ok(())
+    }
+}
+
+/// The weights as the native engine takes them.
+pub fn weights(plain: &BTreeMap<String, Plain>) -> Weights<'_> {
+    plain
+        .iter()
+        .map(|(name, (shape, data))| {
+            let array = Array {
+                shape: shape.clone(),
+                data: Cow::Borrowed(data.as_slice()),
+            };
+            (name.clone(), array)
+        })
+        .collect()
+}
+
+/// Inputs of the linear layer that `name` belongs to: the columns of its weight.
+fn fan_in(shapes: &[(String, Vec<usize>)], name: &str) -> usize {
+    let weight = name.replace(".bias", ".weight");
+    shapes
+        .iter()
+        .find(|(known, _)| *known == weight)
+        .and_then(|(_, shape)| shape.last().copied())
+        .unwrap_or(1)
+}
+
+/// A standard normal number (Box & Muller 1958).
+pub fn normal(rng: &mut ChaCha8Rng) -> f32 {
+    let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
+    (radius * (std::f64::consts::TAU * rng.random::<f64>()).cos()) as f32
+}
+
+/// A copy on the CPU.
+pub fn to_plain(tensor: &Tensor) -> Plain {
+    let tensor = tensor.detach().to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
+    let mut data = vec![0.0; tensor.numel()];
+    tensor.copy_data(&mut data, tensor.numel());
+    (tensor.size().iter().map(|&n| n as usize).collect(), data)
+}
+
+/// A tensor from plain numbers.
+pub fn from_plain((shape, data): &Plain, device: Device) -> Tensor {
+    let shape: Vec<i64> = shape.iter().map(|&n| n as i64).collect();
+    Tensor::from_slice(data).reshape(shape).to_device(device)
+}
+
+/// Overwrites `tensor`, which must have the same shape.
+pub fn copy_into(plain: &Plain, tensor: &mut Tensor) -> Result<()> {
+    let shape: Vec<i64> = plain.0.iter().map(|&n| n as i64).collect();
+    if tensor.size() != shape {
+        bail!("shape {shape:?} where {:?} was expected", tensor.size());
+    }
+    tch::no_grad(|| tensor.copy_(&from_plain(plain, tensor.device())));
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! The learning rate at every step.
+
+use textgen::config::{Schedule, TrainConfig};
+
+/// The learning rate of step `step` (from 0), when `fraction` (0 to 1) of the training is done and
+/// plateaus or returns to an earlier state have left `scale` of it.
+pub fn learning_rate(config: &TrainConfig, step: u64, fraction: f64, scale: f64) -> f64 {
+    let rising = if step < config.warmup { (step + 1) as f64 / config.warmup as f64 } else { 1.0 };
+    let fraction = fraction.clamp(0.0, 1.0);
+    let shape = match config.schedule {
+        Schedule::Constant | Schedule::Plateau => 1.0,
+        // Loshchilov & Hutter 2017, eq. 5, without restarts.
+        Schedule::Cosine => {
+            config.final_lr + (1.0 - config.final_lr) * 0.5 * (1.0 + (std::f64::consts::PI * fraction).cos())
+        }
+        Schedule::Step => config.decay.powi((fraction * 10.0).min(9.0) as i32),
+    };
+    config.lr * rising * shape * scale
+}
+
+/// The weight of the divergence when `fraction` of the training is done: rises linearly to 1.
+pub fn beta(config: &TrainConfig, fraction: f64) -> f64 {
+    if config.kl_warmup > 0.0 { (fraction / config.kl_warmup).clamp(0.0, 1.0) } else { 1.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use textgen::config::{ModelKind, Settings};
+
+    use super::*;
+
+    fn config(schedule: Schedule) -> TrainConfig {
+        TrainConfig::resolve(&Settings {
+            model: Some(ModelKind::CharLstm),
+            schedule: Some(schedule),
+            lr: Some(1.0),
+            warmup: Some(10),
+            final_lr: Some(0.1),
+            decay: Some(0.5),
+            kl_warmup: Some(0.5),
+            ..Settings::default()
+        })
+        .expect("valid")
+    }
+
+    #[test]
+    fn the_rate_rises_then_follows_its_schedule() {
+        let cosine = config(Schedule::Cosine);
+        assert!((learning_rate(&cosine, 4, 0.0, 1.0) - 0.5).abs() < 1e-12);
+        assert!((learning_rate(&cosine, 10, 0.0, 1.0) - 1.0).abs() < 1e-12);
+        assert!((learning_rate(&cosine, 99, 0.5, 1.0) - 0.55).abs() < 1e-12);
+        assert!((learning_rate(&cosine, 99, 1.0, 1.0) - 0.1).abs() < 1e-12);
+        let constant = config(Schedule::Constant);
+        assert!((learning_rate(&constant, 99, 1.0, 0.25) - 0.25).abs() < 1e-12);
+        let step = config(Schedule::Step);
+        assert!((learning_rate(&step, 99, 0.35, 1.0) - 0.125).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_divergence_is_weighted_in_linearly() {
+        let config = config(Schedule::Cosine);
+        assert_eq!([0.0, 0.25, 0.5, 0.9].map(|f| beta(&config, f)), [0.0, 0.5, 1.0, 1.0]);
+    }
+}
