@@ -1,1 +1,22 @@
-//! The native engine.
+//! The native engine: trained networks on plain slices, with no libtorch in the process.
+//!
+//! A network is made from a [`NetworkConfig`](crate::config::NetworkConfig) and [`weights::Weights`]
+//! under PyTorch's names, is immutable from then on and may be shared between threads; what changes
+//! as it reads is a state of its own ([`char_lstm::State`], [`word_vae::DecoderState`]), made once
+//! and used for many symbols, so that a step allocates nothing and takes no lock.
+//!
+//! The arithmetic has one order everywhere: every sum runs over its inputs in ascending order with
+//! fused multiply-adds. A network therefore computes the same bits at every SIMD level
+//! ([`simd::Level`]), whatever else runs at the same time.
+
+pub mod article;
+pub mod char_lstm;
+pub mod kernels;
+mod recurrent;
+pub mod sampling;
+pub mod simd;
+pub mod weights;
+pub mod word_vae;
+
+#[cfg(test)]
+mod golden;

@@ -1,0 +1,91 @@
+//! How fast the native engine reads symbols: one thread, one text, logits at every symbol.
+//!
+//! `cargo bench --bench native`; `TEXTGEN_SIMD` forces a level.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use textgen::config::{Cell, ModelKind, NetworkConfig, SamplingConfig};
+use textgen::native::char_lstm::CharLstm;
+use textgen::native::sampling::Sampler;
+use textgen::native::simd;
+use textgen::native::weights::{Array, Weights, expected_shapes};
+
+/// A char-lstm as the fairy tales have it: 96 characters, one-hot.
+fn config(hidden: usize, layers: usize) -> NetworkConfig {
+    NetworkConfig {
+        model: ModelKind::CharLstm,
+        cell: Cell::Lstm,
+        hidden,
+        layers,
+        embedding: 0,
+        latent: 0,
+        bidirectional: false,
+        article: false,
+        inputs: 96,
+        outputs: 96,
+    }
+}
+
+/// Weights between −0.1 and 0.1 from a linear congruential generator.
+fn weights(config: &NetworkConfig) -> Weights<'static> {
+    let mut seed = 1_u32;
+    let mut value = || {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        ((seed >> 8) as f32 / 16_777_216.0 - 0.5) * 0.2
+    };
+    let fill = |(name, shape): (String, Vec<usize>)| {
+        let data = (0..shape.iter().product()).map(|_| value()).collect();
+        (name, Array { shape, data })
+    };
+    expected_shapes(config).into_iter().map(fill).collect()
+}
+
+/// Symbols a second at each shape.
+fn step(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group(format!("step {}", simd::level()));
+    group.throughput(Throughput::Elements(1));
+    for (hidden, layers) in [(128, 1), (128, 2), (256, 1), (512, 1), (512, 2)] {
+        let config = config(hidden, layers);
+        let network = CharLstm::new(&config, &weights(&config)).expect("weights of its own shapes");
+        let mut state = network.state();
+        let mut symbol = 0;
+        group.bench_function(format!("{hidden}x{layers}"), |bencher| {
+            bencher.iter(|| {
+                symbol = (symbol + 7) % 96;
+                black_box(network.step(&mut state, symbol));
+            });
+        });
+    }
+    group.finish();
+}
+
+/// Draws a second from 96 symbols.
+fn draw(criterion: &mut Criterion) {
+    let logits: Vec<f32> = (0..96_u8)
+        .map(|k| (f32::from(k) * 0.7).sin() * 4.0)
+        .collect();
+    let plain = SamplingConfig {
+        temperature: 0.8,
+        top_k: None,
+        top_p: None,
+        seed: 1,
+    };
+    let limited = SamplingConfig {
+        top_k: Some(40),
+        top_p: Some(0.9),
+        ..plain.clone()
+    };
+    let mut group = criterion.benchmark_group("draw");
+    group.throughput(Throughput::Elements(1));
+    for (name, config) in [("temperature", plain), ("top-k and top-p", limited)] {
+        let mut sampler = Sampler::new(&config, &[], 0);
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| black_box(sampler.draw(&logits)))
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, step, draw);
+criterion_main!(benches);

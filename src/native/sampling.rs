@@ -1,0 +1,234 @@
+//! From logits to symbols: temperature, top-k, top-p, and the draw.
+//!
+//! logits → forbid → divide by the temperature → top-k → top-p → one multinomial draw by inverse
+//! CDF over the symbols in ascending order. What top-k and top-p exclude gets probability zero and
+//! keeps its place, so that a limit which excludes nothing changes no draw. Top-k is that of Fan et
+//! al. 2018; top-p that of Holtzman et al. 2020: the smallest set of the most probable symbols whose
+//! probabilities reach p.
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::kernels::Kernels;
+use crate::config::SamplingConfig;
+
+/// One symbol drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Draw {
+    /// The symbol.
+    pub symbol: u32,
+    /// ln p(symbol) in nats under the model's own distribution: at temperature 1, with the
+    /// forbidden symbols removed and nothing else.
+    pub log_prob: f32,
+}
+
+/// Draws the symbols of one sample. Sample i of seed s has the ChaCha8 stream (s, i) to itself, so
+/// that its text depends neither on other samples nor on threads.
+#[derive(Clone, Debug)]
+pub struct Sampler {
+    temperature: f32,
+    /// At least 1.
+    top_k: usize,
+    /// Infinite where there is no limit.
+    top_p: f64,
+    forbidden: Vec<u32>,
+    rng: ChaCha8Rng,
+    kernels: Kernels,
+    /// Logits less the highest of those allowed; −∞ where forbidden.
+    scores: Vec<f32>,
+    /// Their exponentials, at the temperature.
+    weights: Vec<f32>,
+    /// Symbols by descending score, as far as top-k and top-p need them.
+    order: Vec<u32>,
+}
+
+impl Sampler {
+    /// Sample `sample_index` of the seed in `config`. The symbols `forbidden` are never drawn.
+    ///
+    /// `config` is taken as it is: a temperature that is not above 0 is arg-max, a top-k of 0 is 1.
+    pub fn new(config: &SamplingConfig, forbidden: &[u32], sample_index: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
+        rng.set_stream(sample_index);
+        Self {
+            temperature: config.temperature,
+            top_k: config.top_k.map_or(usize::MAX, |k| k.max(1)),
+            top_p: config
+                .top_p
+                .filter(|&p| p < 1.0)
+                .map_or(f64::INFINITY, f64::from),
+            forbidden: forbidden.to_vec(),
+            rng,
+            kernels: Kernels::new(),
+            scores: Vec::new(),
+            weights: Vec::new(),
+            order: Vec::new(),
+        }
+    }
+
+    /// One symbol from the logits (outputs). A logit that is not a number counts as −∞, and where no
+    /// symbol that is allowed has more than that, the first allowed one is drawn with a log_prob of
+    /// −∞. Equals rank by ascending symbol. Allocates on the first call only.
+    pub fn draw(&mut self, logits: &[f32]) -> Draw {
+        if !self.score(logits) {
+            let allowed = (0..logits.len() as u32).find(|symbol| !self.forbidden.contains(symbol));
+            return Draw {
+                symbol: allowed.unwrap_or(0),
+                log_prob: f32::NEG_INFINITY,
+            };
+        }
+        self.weigh(1.0);
+        let log_total = total(&self.weights).ln();
+        let symbol = if self.temperature > 0.0 {
+            if self.temperature != 1.0 {
+                self.weigh(self.temperature);
+            }
+            self.limit();
+            self.pick()
+        } else {
+            argmax(&self.scores)
+        };
+        let score = f64::from(self.scores[symbol as usize]);
+        Draw {
+            symbol,
+            log_prob: (score - log_total) as f32,
+        }
+    }
+
+    /// A standard normal number, from the same stream (Box & Muller 1958).
+    pub fn normal(&mut self) -> f32 {
+        let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
+        (radius * (std::f64::consts::TAU * self.uniform()).cos()) as f32
+    }
+
+    /// Uniform in [0, 1), 53 bits.
+    fn uniform(&mut self) -> f64 {
+        (self.rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Fills `scores`; whether any is above −∞.
+    fn score(&mut self, logits: &[f32]) -> bool {
+        let Self {
+            scores, forbidden, ..
+        } = self;
+        scores.clear();
+        scores.extend_from_slice(logits);
+        for &symbol in forbidden.iter() {
+            if let Some(score) = scores.get_mut(symbol as usize) {
+                *score = f32::NEG_INFINITY;
+            }
+        }
+        // `max` ignores what is not a number.
+        let highest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        for score in scores.iter_mut() {
+            *score = if *score == highest {
+                0.0 // also where both are infinite
+            } else if score.is_nan() {
+                f32::NEG_INFINITY
+            } else {
+                *score - highest
+            };
+        }
+        highest > f32::NEG_INFINITY
+    }
+
+    /// Fills `weights`: e^(score / temperature), at most 1.
+    fn weigh(&mut self, temperature: f32) {
+        self.weights.clear();
+        self.weights
+            .extend(self.scores.iter().map(|score| score / temperature));
+        self.kernels.exp(&mut self.weights);
+    }
+
+    /// Sets the weights to zero that top-k and top-p exclude.
+    fn limit(&mut self) {
+        let Self {
+            scores,
+            weights,
+            order,
+            top_k,
+            top_p,
+            ..
+        } = self;
+        let symbols = scores.len();
+        if *top_k >= symbols && top_p.is_infinite() {
+            return;
+        }
+        let descending = |&a: &u32, &b: &u32| {
+            scores[b as usize]
+                .total_cmp(&scores[a as usize])
+                .then(a.cmp(&b))
+        };
+        order.clear();
+        order.extend(0..symbols as u32);
+        let mut kept = symbols;
+        if *top_k < symbols {
+            order.select_nth_unstable_by(*top_k, descending);
+            kept = *top_k;
+        }
+        if top_p.is_finite() {
+            order[..kept].sort_unstable_by(descending);
+            let weight = |&symbol: &u32| f64::from(weights[symbol as usize]);
+            let enough = *top_p * order[..kept].iter().map(weight).sum::<f64>();
+            let mut sum = 0.0;
+            let reached = order[..kept].iter().map(weight).position(|weight| {
+                sum += weight;
+                sum >= enough
+            });
+            kept = reached.map_or(kept, |last| last + 1);
+        }
+        for &symbol in &order[kept..] {
+            weights[symbol as usize] = 0.0;
+        }
+    }
+
+    /// One multinomial draw: the first symbol at which the sum of weights passes u · total.
+    fn pick(&mut self) -> u32 {
+        let mark = self.uniform() * total(&self.weights);
+        let mut sum = 0.0;
+        let mut last = 0;
+        for (symbol, &weight) in self.weights.iter().enumerate() {
+            if weight > 0.0 {
+                sum += f64::from(weight);
+                last = symbol;
+                if sum > mark {
+                    break;
+                }
+            }
+        }
+        last as u32
+    }
+}
+
+/// The sum in f64, in ascending order.
+fn total(weights: &[f32]) -> f64 {
+    weights.iter().map(|&weight| f64::from(weight)).sum()
+}
+
+/// The index of the highest value, the first of equals; what is not a number is passed over, and
+/// 0 is the answer where nothing is left.
+pub fn argmax(values: &[f32]) -> u32 {
+    let mut best = 0;
+    let mut highest = f32::NEG_INFINITY;
+    for (index, &value) in values.iter().enumerate() {
+        if value > highest {
+            (best, highest) = (index, value);
+        }
+    }
+    best as u32
+}
+
+/// ln p(symbol) in nats under softmax(logits), in f64: what a text's score is the sum of.
+///
+/// # Panics
+/// Where `symbol` is not below `logits.len()`.
+pub fn log_prob(logits: &[f32], symbol: u32) -> f64 {
+    let highest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let total: f64 = logits
+        .iter()
+        .map(|&logit| (f64::from(logit) - highest).exp())
+        .sum();
+    f64::from(logits[symbol as usize]) - highest - total.ln()
+}
+
+#[cfg(test)]
+mod tests;

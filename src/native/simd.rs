@@ -1,0 +1,174 @@
+//! Which instructions the kernels use: found out once, when the first network is made.
+//!
+//! The variable `TEXTGEN_SIMD` forces a level. [`level`] never fails, so that a library user need
+//! not care; a program calls [`check`] first and reports what is wrong with the variable.
+
+use std::fmt;
+use std::sync::OnceLock;
+
+use thiserror::Error;
+
+/// The environment variable that forces a level.
+pub const VARIABLE: &str = "TEXTGEN_SIMD";
+
+/// A set of instructions. All of them compute the same bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// What the compiler's target guarantees: SSE2 on x86-64 (with fused multiply-adds in software,
+    /// slowly), NEON on AArch64.
+    Portable,
+    /// AVX2 and FMA, eight lanes.
+    Avx2,
+    /// AVX-512F, sixteen lanes.
+    Avx512,
+}
+
+impl Level {
+    /// Every level, the slowest first.
+    pub const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+
+    /// The name in `TEXTGEN_SIMD` and in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+        }
+    }
+
+    /// Whether this processor and operating system can run it.
+    pub fn is_supported(self) -> bool {
+        match self {
+            Self::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => Self::Avx2.is_supported() && is_x86_feature_detected!("avx512f"),
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Avx2 | Self::Avx512 => false,
+        }
+    }
+
+    /// The levels that this machine can run, the slowest first.
+    pub fn supported() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|level| level.is_supported())
+    }
+
+    /// The fastest level that this machine can run.
+    fn best() -> Self {
+        Self::supported().last().unwrap_or(Self::Portable)
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What is wrong with `TEXTGEN_SIMD`.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum SimdError {
+    /// No level has this name.
+    #[error("{VARIABLE}={value}: not one of {valid}")]
+    Unknown {
+        /// The variable's value.
+        value: String,
+        /// The levels of this machine, separated by commas.
+        valid: String,
+    },
+    /// The level exists, but not on this machine.
+    #[error("{VARIABLE}={level}: this machine cannot run it, only {valid}")]
+    Unsupported {
+        /// The level asked for.
+        level: Level,
+        /// The levels of this machine, separated by commas.
+        valid: String,
+    },
+}
+
+/// The level that a value of `TEXTGEN_SIMD` asks for; none or an empty one asks for the fastest.
+fn parse(value: Option<&str>) -> Result<Level, SimdError> {
+    let Some(value) = value.filter(|value| !value.is_empty()) else {
+        return Ok(Level::best());
+    };
+    let valid = || {
+        Level::supported()
+            .map(Level::name)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    match Level::ALL.into_iter().find(|level| level.name() == value) {
+        Some(level) if level.is_supported() => Ok(level),
+        Some(level) => Err(SimdError::Unsupported {
+            level,
+            valid: valid(),
+        }),
+        None => Err(SimdError::Unknown {
+            value: value.to_owned(),
+            valid: valid(),
+        }),
+    }
+}
+
+/// The variable is read once; the answer holds for the life of the process.
+fn chosen() -> &'static Result<Level, SimdError> {
+    static CHOSEN: OnceLock<Result<Level, SimdError>> = OnceLock::new();
+    CHOSEN.get_or_init(|| {
+        let value = std::env::var_os(VARIABLE);
+        parse(
+            value
+                .as_deref()
+                .map(|value| value.to_string_lossy())
+                .as_deref(),
+        )
+    })
+}
+
+/// The level in use, or what is wrong with `TEXTGEN_SIMD`.
+pub fn check() -> Result<Level, SimdError> {
+    chosen().clone()
+}
+
+/// The level in use: what `TEXTGEN_SIMD` asks for, and the fastest where it asks for nothing that
+/// can be had.
+pub fn level() -> Level {
+    chosen()
+        .as_ref()
+        .map_or_else(|_| Level::best(), |level| *level)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_variable_asks_for_the_fastest_level() {
+        assert_eq!(parse(None), Ok(Level::best()));
+        assert_eq!(parse(Some("")), Ok(Level::best()));
+    }
+
+    #[test]
+    fn a_level_is_forced_by_its_name() {
+        for level in Level::supported() {
+            assert_eq!(parse(Some(level.name())), Ok(level));
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_valid_ones() {
+        let message = parse(Some("mmx")).unwrap_err().to_string();
+        assert!(
+            message.starts_with("TEXTGEN_SIMD=mmx: not one of portable"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_level_that_the_machine_lacks_is_an_error() {
+        for level in Level::ALL.into_iter().filter(|level| !level.is_supported()) {
+            let error = parse(Some(level.name())).unwrap_err();
+            assert!(matches!(error, SimdError::Unsupported { .. }), "{error}");
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Weights by name, and the one table of names and shapes that every part goes by.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use thiserror::Error;
+
+use crate::config::{ModelKind, NetworkConfig};
+
+/// An array of f32, row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Array<'a> {
+    /// The size of each dimension, the slowest first.
+    pub shape: Vec<usize>,
+    /// The values: as many as the product of `shape`.
+    pub data: Cow<'a, [f32]>,
+}
+
+/// Arrays by their names.
+pub type Weights<'a> = BTreeMap<String, Array<'a>>;
+
+/// Why weights do not make a network.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum WeightError {
+    /// The settings describe no network that can be built.
+    #[error("the network cannot be built: {0}")]
+    Config(String),
+    /// An array is not there.
+    #[error("weight {name} is missing")]
+    Missing {
+        /// Its name.
+        name: String,
+    },
+    /// An array is there that the network has no use for, so the settings are another network's.
+    #[error("weight {name} belongs to no part of this network")]
+    Unexpected {
+        /// Its name.
+        name: String,
+    },
+    /// An array has another shape.
+    #[error("weight {name} has shape {found:?}, but the network needs {want:?}")]
+    Shape {
+        /// Its name.
+        name: String,
+        /// The shape that the settings call for.
+        want: Vec<usize>,
+        /// The shape found.
+        found: Vec<usize>,
+    },
+    /// An array's values are fewer or more than its shape says.
+    #[error("weight {name} has shape {shape:?}, but {found} values")]
+    Length {
+        /// Its name.
+        name: String,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// Its values.
+        found: usize,
+    },
+    /// A value is infinite or not a number.
+    #[error("weight {name} holds {value} at index {index}: the training of this model went wrong")]
+    NotFinite {
+        /// Its name.
+        name: String,
+        /// Where, counted in row-major order.
+        index: usize,
+        /// The value, `NaN` or `inf`.
+        value: String,
+    },
+}
+
+/// The names and shapes of a network's weights, in the order of the computation: the sizes H, L, E,
+/// Z, V of [`NetworkConfig`], G gates, D directions.
+///
+/// | char-lstm | |
+/// |---|---|
+/// | `embedding.weight` (where E > 0) | V, E |
+/// | `rnn.weight_ih_l{k}`, `rnn.weight_hh_l{k}` | G·H, (E or V, above H); G·H, H |
+/// | `rnn.bias_ih_l{k}`, `rnn.bias_hh_l{k}` | G·H |
+/// | `head.weight`, `head.bias` | outputs, H; outputs |
+///
+/// | word-vae | |
+/// |---|---|
+/// | `encoder.embedding.weight` | V, E |
+/// | `encoder.rnn.*`, and `*_reverse` where D = 2 | as above; layers above the first read D·H |
+/// | `encoder.mean.*`, `encoder.log_var.*` | Z, D·H; Z |
+/// | `decoder.embedding.weight` | V, E |
+/// | `decoder.init.*` | L·H, Z; L·H |
+/// | `decoder.rnn.*` | as above; the first layer reads E + Z |
+/// | `decoder.head.*` | outputs, H; outputs |
+///
+/// The article's network has neither `decoder.embedding` nor `decoder.init`, its decoder reads Z,
+/// and `article.mean`, `article.std` (Z) are those of the last word that it was trained on.
+pub fn expected_shapes(config: &NetworkConfig) -> Vec<(String, Vec<usize>)> {
+    let &NetworkConfig {
+        hidden,
+        layers,
+        embedding,
+        latent,
+        inputs,
+        outputs,
+        ..
+    } = config;
+    let mut table = Table::default();
+    if config.model == ModelKind::CharLstm {
+        if embedding > 0 {
+            table.add("embedding.weight", [inputs, embedding]);
+        }
+        table.recurrent(
+            "rnn",
+            config,
+            if embedding > 0 { embedding } else { inputs },
+            false,
+        );
+        table.linear("head", outputs, hidden);
+        return table.0;
+    }
+    let summary = if config.bidirectional {
+        hidden.saturating_mul(2)
+    } else {
+        hidden
+    };
+    table.add("encoder.embedding.weight", [inputs, embedding]);
+    table.recurrent("encoder.rnn", config, embedding, config.bidirectional);
+    table.linear("encoder.mean", latent, summary);
+    table.linear("encoder.log_var", latent, summary);
+    if config.article {
+        table.recurrent("decoder.rnn", config, latent, false);
+    } else {
+        table.add("decoder.embedding.weight", [inputs, embedding]);
+        table.linear("decoder.init", layers.saturating_mul(hidden), latent);
+        table.recurrent(
+            "decoder.rnn",
+            config,
+            embedding.saturating_add(latent),
+            false,
+        );
+    }
+    table.linear("decoder.head", outputs, hidden);
+    if config.article {
+        table.add("article.mean", [latent]);
+        table.add("article.std", [latent]);
+    }
+    table.0
+}
+
+/// Names and shapes as they are collected.
+#[derive(Default)]
+struct Table(Vec<(String, Vec<usize>)>);
+
+impl Table {
+    fn add(&mut self, name: &str, shape: impl Into<Vec<usize>>) {
+        self.0.push((name.to_owned(), shape.into()));
+    }
+
+    fn linear(&mut self, name: &str, outputs: usize, inputs: usize) {
+        self.add(&format!("{name}.weight"), [outputs, inputs]);
+        self.add(&format!("{name}.bias"), [outputs]);
+    }
+
+    fn recurrent(&mut self, name: &str, config: &NetworkConfig, input: usize, both: bool) {
+        let hidden = config.hidden;
+        let gates = config.cell.gates().saturating_mul(hidden);
+        let suffixes: &[&str] = if both { &["", "_reverse"] } else { &[""] };
+        for layer in 0..config.layers {
+            let below = hidden.saturating_mul(suffixes.len());
+            let width = if layer == 0 { input } else { below };
+            for suffix in suffixes {
+                self.add(
+                    &format!("{name}.weight_ih_l{layer}{suffix}"),
+                    [gates, width],
+                );
+                self.add(
+                    &format!("{name}.weight_hh_l{layer}{suffix}"),
+                    [gates, hidden],
+                );
+                self.add(&format!("{name}.bias_ih_l{layer}{suffix}"), [gates]);
+                self.add(&format!("{name}.bias_hh_l{layer}{suffix}"), [gates]);
+            }
+        }
+    }
+}
+
+/// Whether `weights` are exactly those that [`expected_shapes`] lists, and all finite.
+pub fn check(config: &NetworkConfig, weights: &Weights) -> Result<(), WeightError> {
+    check_config(config, weights.len())?;
+    let table = expected_shapes(config);
+    for (name, want) in &table {
+        let array = weights
+            .get(name)
+            .ok_or_else(|| WeightError::Missing { name: name.clone() })?;
+        check_array(name, want, array)?;
+    }
+    let known: std::collections::BTreeSet<_> = table.into_iter().map(|(name, _)| name).collect();
+    match weights.keys().find(|name| !known.contains(*name)) {
+        Some(name) => Err(WeightError::Unexpected { name: name.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// The settings come from a file and may say anything.
+fn check_config(config: &NetworkConfig, arrays: usize) -> Result<(), WeightError> {
+    let vae = config.model == ModelKind::WordVae;
+    let wrong = if config.hidden == 0 || config.layers == 0 || config.outputs == 0 {
+        "hidden, layers and outputs must be at least 1".to_owned()
+    } else if vae && (config.embedding == 0 || config.latent == 0) {
+        "embedding and latent must be at least 1 in a word-vae".to_owned()
+    } else if config.outputs > config.inputs {
+        format!(
+            "it predicts {} symbols, but reads only {}",
+            config.outputs, config.inputs
+        )
+    } else if config.article && (!vae || config.bidirectional) {
+        "the article's network is a word-vae that reads one way".to_owned()
+    } else if config.layers > arrays {
+        format!(
+            "{} layers cannot be made of {arrays} weights",
+            config.layers
+        )
+    } else {
+        return Ok(());
+    };
+    Err(WeightError::Config(wrong))
+}
+
+fn check_array(name: &str, want: &[usize], array: &Array) -> Result<(), WeightError> {
+    let name = name.to_owned();
+    let found = array.data.len();
+    if array.shape != want {
+        return Err(WeightError::Shape {
+            name,
+            want: want.to_vec(),
+            found: array.shape.clone(),
+        });
+    }
+    let size = want
+        .iter()
+        .try_fold(1_usize, |size, &n| size.checked_mul(n));
+    if size != Some(found) {
+        return Err(WeightError::Length {
+            name,
+            shape: want.to_vec(),
+            found,
+        });
+    }
+    match array.data.iter().position(|value| !value.is_finite()) {
+        Some(index) => {
+            let value = array.data[index].to_string();
+            Err(WeightError::NotFinite { name, index, value })
+        }
+        None => Ok(()),
+    }
+}
+
+/// The values of an array.
+pub(super) fn values<'w>(weights: &'w Weights, name: &str) -> Result<&'w [f32], WeightError> {
+    match weights.get(name) {
+        Some(array) => Ok(&array.data),
+        None => Err(WeightError::Missing {
+            name: name.to_owned(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests;
