@@ -11,6 +11,7 @@
 
 pub mod article;
 pub mod char_lstm;
+pub mod generate;
 pub mod kernels;
 mod recurrent;
 pub mod sampling;

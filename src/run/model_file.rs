@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::tensors::{self, Refusal, StoredTensor, TensorFile};
 use super::{Evaluation, RunError};
 use crate::config::{NetworkConfig, TextConfig};
-use crate::native::{Array, Weights, expected_shapes};
+use crate::native::weights::{Array, Weights, expected_shapes};
 use crate::text::Vocabulary;
 
 /// The `format` numbers of `model.safetensors` that this version reads; it writes the last.

@@ -1,6 +1,6 @@
 //! The character language model: symbols → (one-hot or embedding) → recurrent layers → logits.
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 use textgen::config::NetworkConfig;
 
 use crate::parameters::Parameters;
@@ -14,18 +14,15 @@ pub struct CharLstm {
     pub parameters: Parameters,
     /// Share of every layer's outputs dropped while training.
     pub dropout: f64,
-    one_hot: Tensor,
 }
 
 impl CharLstm {
     /// With initial weights.
-    pub fn new(network: NetworkConfig, parameters: Parameters, dropout: f64, device: Device) -> Self {
-        let one_hot = Tensor::eye(network.inputs as i64, (Kind::Float, device));
+    pub fn new(network: NetworkConfig, parameters: Parameters, dropout: f64) -> Self {
         Self {
             network,
             parameters,
             dropout,
-            one_hot,
         }
     }
 
@@ -61,9 +58,15 @@ impl CharLstm {
 
     fn hidden_outputs(&self, symbols: &Tensor, state: &[Tensor], train: bool) -> (Tensor, Vec<Tensor>) {
         let size = symbols.size();
-        let table =
-            if self.network.embedding > 0 { self.parameters.get("embedding.weight") } else { &self.one_hot };
-        let input = table.index_select(0, &symbols.reshape([-1])).reshape([size[0], size[1], -1]);
+        let flat = symbols.reshape([-1]);
+        let input = if self.network.embedding > 0 {
+            self.parameters.get("embedding.weight").index_select(0, &flat)
+        } else {
+            let inputs = self.network.inputs as i64;
+            let zeros = Tensor::zeros([size[0] * size[1], inputs], (Kind::Float, symbols.device()));
+            zeros.scatter_value(1, &flat.unsqueeze(1), 1.0)
+        };
+        let input = input.reshape([size[0], size[1], -1]);
         let weights = self.parameters.recurrent("rnn", self.network.layers, false);
         let (outputs, state) = self.shape().run(&input, state, &weights, self.dropout, train);
         let outputs = if train && self.dropout > 0.0 { outputs.dropout(self.dropout, true) } else { outputs };

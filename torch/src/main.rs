@@ -1,1 +1,171 @@
-fn main() {}
+//! `textgen-torch`: trains the run that `textgen train` has prepared. The run's folder is the only
+//! interface between the two programs, so this one takes nothing but its path.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result, bail};
+use textgen::config::ModelKind;
+use textgen::run::{Metrics, RunDir};
+
+use textgen_torch::train::{Ending, Trainer, duration};
+use textgen_torch::{device, shim};
+
+const USAGE: &str = "usage: textgen-torch train RUN-FOLDER | eval RUN-FOLDER | doctor
+`textgen train` calls this program; there is hardly a reason to call it by hand.";
+
+/// Whether Ctrl-C has been pressed.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    // tch reports libtorch's failures by panicking; a user gets one line.
+    std::panic::set_hook(Box::new(|_| {}));
+    let outcome = std::panic::catch_unwind(|| match words.as_slice() {
+        ["train", folder] => train(Path::new(folder)),
+        ["eval", folder] => eval(Path::new(folder)),
+        ["doctor"] => doctor(),
+        ["--version"] => {
+            println!("textgen-torch {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            std::process::exit(2)
+        }
+    });
+    match outcome {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => fail(&error),
+        Err(panic) => {
+            let text = panic
+                .downcast_ref::<String>()
+                .cloned()
+                .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+                .unwrap_or_default();
+            eprintln!("error: libtorch: {}", torch_message(&text));
+            eprintln!("hint: what was saved before is whole; `textgen runs` shows it");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The line of a libtorch failure that says what went wrong.
+fn torch_message(text: &str) -> &str {
+    let start = text.find("Torch(\"").map_or(0, |at| at + 7);
+    let message = &text[start..];
+    let end = message.find("\\n").or_else(|| message.find('\n')).unwrap_or(message.len());
+    &message[..end]
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    if let Some(hint) = error.downcast_ref::<textgen::run::RunError>().and_then(textgen::run::RunError::hint) {
+        eprintln!("hint: {hint}");
+    } else if let Some(hint) = error.downcast_ref::<textgen::text::TextError>().and_then(textgen::text::TextError::hint) {
+        eprintln!("hint: {hint}");
+    } else if error.is::<device::DeviceError>() {
+        eprintln!("hint: --device cpu trains on the CPU; textgen doctor says what was found");
+    }
+    ExitCode::FAILURE
+}
+
+/// Refuses a libtorch of another version than the one that this program was compiled against.
+fn check_version() -> Result<()> {
+    let compiled = shim::compiled_version();
+    match shim::loaded_version() {
+        Some(loaded) if loaded != compiled => bail!(
+            "libtorch {loaded} was loaded, but textgen-torch was built with {compiled}\nhint: unset LD_LIBRARY_PATH, or build again: make build"
+        ),
+        _ => Ok(()),
+    }
+}
+
+fn train(folder: &Path) -> Result<()> {
+    check_version()?;
+    let run = RunDir::open(folder)?;
+    let _lock = run.lock()?;
+    let result = train_locked(&run);
+    // A run that never began holds nothing worth keeping.
+    if result.is_err() && !run.state_path().exists() {
+        let _ = std::fs::remove_dir_all(run.path());
+    }
+    result
+}
+
+fn train_locked(run: &RunDir) -> Result<()> {
+    let config = run.config()?;
+    let device = device::choose(config.device)?;
+    let threads = device::set_threads(config.threads);
+    let mut trainer = Trainer::new(run, device)?;
+    let resumed = trainer.resume()?;
+    if resumed {
+        let progress = trainer.progress();
+        eprintln!("going on with {} at step {}, after {}", run.name(), progress.step, duration(progress.seconds));
+    }
+    trainer.announce(threads)?;
+    ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("\nstopping after this step; Ctrl-C again stops now");
+    })
+    .context("cannot catch Ctrl-C")?;
+    let ending = trainer.train(&STOP)?;
+    let name = run.name();
+    if ending == Ending::Stopped {
+        eprintln!("stopped at step {}; everything is saved", trainer.progress().step);
+        eprintln!("go on:    textgen train --resume {name}");
+        return Ok(());
+    }
+    summary(run, &trainer, ending)
+}
+
+fn summary(run: &RunDir, trainer: &Trainer, ending: Ending) -> Result<()> {
+    let progress = trainer.progress();
+    let how = if ending == Ending::Patience { ", stopped early: no improvement" } else { "" };
+    eprintln!("done in {}: {} steps{how}", duration(progress.seconds), progress.step);
+    let metrics = Metrics::read(&run.metrics_path())?;
+    let best = metrics.iter().find(|line| line.step == progress.best_step).and_then(|line| line.valid);
+    if let Some(valid) = best {
+        eprintln!("best validation, at step {}: {}", progress.best_step, valid.describe());
+    }
+    if let Some(test) = metrics.last().and_then(|line| line.test) {
+        eprintln!("test: {}", test.describe());
+    }
+    let generate = match run.config()?.model {
+        ModelKind::CharLstm => "--temperature 0.5",
+        ModelKind::WordVae => "--count 20",
+    };
+    eprintln!("model: {}", run.model_path().display());
+    eprintln!("generate: textgen generate --run {} {generate}", run.name());
+    Ok(())
+}
+
+/// The exact losses of a run's best model, as JSON: one symbol after the other for a char-lstm.
+fn eval(folder: &Path) -> Result<()> {
+    check_version()?;
+    let run = RunDir::open(folder)?;
+    let config = run.config()?;
+    let device = device::choose(config.device)?;
+    device::set_threads(config.threads);
+    let report = textgen_torch::evaluate_exactly(&run, &config, device)?;
+    println!("{report}");
+    Ok(())
+}
+
+/// What `textgen doctor` shows of libtorch, as JSON.
+fn doctor() -> Result<()> {
+    let missing = device::load_cuda();
+    let report = serde_json::json!({
+        "libtorch": env!("TEXTGEN_LIBTORCH"),
+        "compiled_version": shim::compiled_version(),
+        "loaded_version": shim::loaded_version(),
+        "cuda_devices": if missing.is_none() { tch::Cuda::device_count() } else { 0 },
+        "cuda_missing": missing,
+    });
+    println!("{report}");
+    Ok(())
+}

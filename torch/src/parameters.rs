@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor};
 use textgen::config::{Cell, NetworkConfig};
-use textgen::native::{Array, Weights, expected_shapes};
+use textgen::native::weights::{Array, Weights, expected_shapes};
 
 /// Shape and elements of a tensor on its way to or from a file.
 pub type Plain = (Vec<usize>, Vec<f32>);
@@ -29,7 +29,9 @@ impl Parameters {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut names = Vec::new();
         let mut tensors = Vec::new();
-        let shapes = expected_shapes(network);
+        // What the article's network remembers of its last word is no parameter.
+        let mut shapes = expected_shapes(network);
+        shapes.retain(|(name, _)| !name.starts_with("article."));
         for (name, shape) in &shapes {
             let count: usize = shape.iter().product();
             let mut data: Vec<f32> = if name.ends_with("embedding.weight") {

@@ -1,0 +1,58 @@
+//! The trainer of textgen: the only code that sees libtorch.
+//!
+//! [`train`] is the loop; [`char_lstm`] and [`word_vae`] are the models, written on libtorch's
+//! tensors; [`recurrent`] is the one place that calls its recurrent networks.
+
+pub mod char_lstm;
+pub mod device;
+pub mod optimizer;
+pub mod packed;
+pub mod parameters;
+pub mod recurrent;
+pub mod schedule;
+pub mod shim;
+#[cfg(test)]
+mod testing;
+pub mod train;
+pub mod word_vae;
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use tch::Device;
+use textgen::config::TrainConfig;
+use textgen::run::{CharLoss, CorpusData, Evaluation, RunDir};
+
+use parameters::Plain;
+use train::{Part, Reading, Task, TextTask};
+
+/// The losses of a run's best model on its validation and test parts, as JSON. A char-lstm reads
+/// each part one symbol after the other, where training reads several streams at once.
+pub fn evaluate_exactly(run: &RunDir, config: &TrainConfig, device: Device) -> Result<serde_json::Value> {
+    let model = run.model()?;
+    let best: BTreeMap<String, Plain> = model
+        .weights()?
+        .iter()
+        .map(|(name, array)| (name.clone(), (array.shape.clone(), array.data.to_vec())))
+        .collect();
+    let parts: [Option<Evaluation>; 2] = if let CorpusData::Text(text) = run.corpus()? {
+        let mut task = TextTask::new(config, text, device)?;
+        task.parameters_mut().load(&best, "")?;
+        [Part::Valid, Part::Test].map(|part| {
+            let (nats, symbols) = task.evaluate_as(part, Reading::Exact);
+            (symbols > 0).then(|| Evaluation::Char(CharLoss::from_nats(nats / symbols as f64)))
+        })
+    } else {
+        let mut task = train::task(config, run.corpus()?, device)?;
+        task.parameters_mut().load(&best, "")?;
+        [task.evaluate(Part::Valid)?, task.evaluate(Part::Test)?]
+    };
+    Ok(serde_json::json!({
+        "run": run.name(),
+        "corpus": config.corpus_name,
+        "split": config.split.to_string(),
+        "seed": config.seed,
+        "valid": parts[0],
+        "test": parts[1],
+    }))
+}

@@ -1,0 +1,144 @@
+//! What a person sees while training: one line that moves in a terminal, plain lines elsewhere.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use textgen::run::Evaluation;
+
+/// How often the moving line is redrawn, at the most.
+const REDRAW: Duration = Duration::from_millis(100);
+
+/// The progress of a training on stderr.
+pub struct Display {
+    bar: Option<ProgressBar>,
+    drawn: Instant,
+}
+
+/// What the progress line shows.
+pub struct Line<'a> {
+    /// Steps done.
+    pub step: u64,
+    /// Steps in all, where that is known.
+    pub steps: Option<u64>,
+    /// Share of the training done, 0 to 1.
+    pub fraction: f64,
+    /// Passes over the training part.
+    pub epoch: f64,
+    /// Mean training loss.
+    pub loss: f64,
+    /// The newest validation loss.
+    pub valid: Option<&'a Evaluation>,
+    /// Symbols a second.
+    pub rate: f64,
+    /// Seconds left.
+    pub left: Option<f64>,
+}
+
+impl Line<'_> {
+    fn text(&self) -> String {
+        let steps = self.steps.map_or_else(String::new, |steps| format!("/{}", grouped(steps)));
+        let valid = self.valid.map_or_else(String::new, |valid| format!(" · valid {:.4}", valid.selection()));
+        let left = self.left.map_or_else(String::new, |left| format!(" · {} left", duration(left)));
+        format!(
+            "step {}{steps} · epoch {:.1} · loss {:.4}{valid} · {} chars/s{left}",
+            grouped(self.step),
+            self.epoch,
+            self.loss,
+            grouped(self.rate as u64),
+        )
+    }
+}
+
+impl Display {
+    /// On stderr.
+    pub fn new() -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::stderr());
+            if let Ok(style) = ProgressStyle::with_template("{bar:20} {msg}") {
+                bar.set_style(style);
+            }
+            bar
+        });
+        Self {
+            bar,
+            drawn: Instant::now(),
+        }
+    }
+
+    /// Shows the line, unless it was redrawn a moment ago. Nothing where stderr is no terminal.
+    pub fn update(&mut self, line: impl FnOnce() -> String, fraction: f64) {
+        if let Some(bar) = &self.bar
+            && self.drawn.elapsed() >= REDRAW
+        {
+            self.drawn = Instant::now();
+            bar.set_position((fraction * 1000.0) as u64);
+            bar.set_message(line());
+        }
+    }
+
+    /// Whether [`Display::update`] would show anything now.
+    pub fn is_due(&self) -> bool {
+        self.bar.is_some() && self.drawn.elapsed() >= REDRAW
+    }
+
+    /// A line that stays.
+    pub fn say(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{text}")),
+            None => eprintln!("{text}"),
+        }
+    }
+
+    /// A progress line that stays, after an evaluation.
+    pub fn evaluated(&self, line: &Line) {
+        self.say(&line.text());
+    }
+
+    /// The progress line's text.
+    pub fn text(line: &Line) -> String {
+        line.text()
+    }
+
+    /// Takes the moving line away.
+    pub fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// 1234567 as 1,234,567.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Seconds as people say them: `45 s`, `2 min 5 s`, `3 h 20 min`.
+pub fn duration(seconds: f64) -> String {
+    let seconds = seconds.max(0.0).round() as u64;
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_durations_read_well() {
+        assert_eq!(["0", "999", "1,000", "1,234,567"], [0, 999, 1000, 1_234_567].map(|n| grouped(n)).as_slice());
+        assert_eq!(duration(59.6), "1 min 0 s");
+        assert_eq!(duration(7384.0), "2 h 3 min");
+    }
+}

@@ -1,0 +1,535 @@
+//! The training loop: steps, evaluations, saves, and what happens when something goes wrong.
+//!
+//! Everything that the next step depends on is either in the run's `config.toml`, in its
+//! `state.safetensors`, or derived from (seed, step). Stopping anywhere and going on therefore gives,
+//! on the CPU, the same weights bit for bit as not stopping, except under `--minutes`, where the
+//! clock decides.
+
+mod article_task;
+mod display;
+mod task;
+mod text_task;
+mod word_task;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use tch::{Device, Tensor};
+use textgen::config::{Budget, Recipe, Schedule, TrainConfig};
+use textgen::run::{
+    CorpusData, Evaluation, MODEL_FORMATS, Metrics, ModelFile, ModelHeader, Progress, RunDir, State,
+};
+
+pub use display::{Display, Line, duration, grouped};
+pub use task::{Part, Task, Use, random};
+pub use text_task::{Reading, TextTask};
+pub use word_task::WordTask;
+
+use crate::optimizer::Optimizer;
+use crate::parameters::{Plain, weights};
+use crate::schedule::learning_rate;
+use article_task::ArticleTask;
+
+/// Evaluations in a training whose `eval-every` is 0.
+const AUTOMATIC_EVALUATIONS: u64 = 20;
+/// Steps between looks at the loss on a device where looking waits for the device.
+const LOOK_EVERY: u64 = 50;
+/// Returns to an earlier state before giving up.
+const MOST_ROLLBACKS: u64 = 3;
+
+/// How a training ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// By its budget.
+    Budget,
+    /// By its patience.
+    Patience,
+    /// By the user; it can be resumed.
+    Stopped,
+}
+
+/// The task of a run: its model with initial weights, and its corpus.
+pub fn task(config: &TrainConfig, corpus: CorpusData, device: Device) -> Result<Box<dyn Task>> {
+    Ok(match corpus {
+        CorpusData::Text(text) => Box::new(TextTask::new(config, text, device)?),
+        CorpusData::Words(words) if config.recipe == Recipe::Article => {
+            Box::new(ArticleTask::new(config, words, device))
+        }
+        CorpusData::Words(words) => Box::new(WordTask::new(config, words, device)?),
+    })
+}
+
+/// What a model file says besides its weights, from the corpus.
+struct Identity {
+    vocabulary: textgen::text::Vocabulary,
+    training_words: Option<String>,
+}
+
+impl Identity {
+    fn of(corpus: &CorpusData) -> Self {
+        Self {
+            vocabulary: corpus.vocabulary().clone(),
+            training_words: match corpus {
+                CorpusData::Text(_) => None,
+                CorpusData::Words(data) => {
+                    let words: Vec<&str> = data.train.iter().map(|&i| data.words[i].as_str()).collect();
+                    Some(words.join("\n"))
+                }
+            },
+        }
+    }
+}
+
+/// A training under way.
+pub struct Trainer<'a> {
+    run: &'a RunDir,
+    config: TrainConfig,
+    identity: Identity,
+    /// The model and its corpus.
+    pub task: Box<dyn Task>,
+    optimizer: Optimizer,
+    progress: Progress,
+    display: Display,
+    device: Device,
+    /// Losses not yet looked at, on a device where looking waits.
+    unseen: Vec<Tensor>,
+    valid: Option<Evaluation>,
+    sitting: Instant,
+    seconds_before: f64,
+}
+
+impl<'a> Trainer<'a> {
+    /// A training that starts, or goes on where its state stands.
+    pub fn new(run: &'a RunDir, device: Device) -> Result<Self> {
+        let config = run.config()?;
+        let corpus = run.corpus()?;
+        let identity = Identity::of(&corpus);
+        let task = task(&config, corpus, device)?;
+        let optimizer = Optimizer::new(&config, task.parameters());
+        let progress = Progress {
+            lr_scale: 1.0,
+            ..Progress::default()
+        };
+        Ok(Self {
+            run,
+            identity,
+            optimizer,
+            task,
+            progress,
+            display: Display::new(),
+            device,
+            unseen: Vec::new(),
+            valid: None,
+            sitting: Instant::now(),
+            seconds_before: 0.0,
+            config,
+        })
+    }
+
+    /// Takes up the run's saved state, if it has one. Returns whether it has.
+    pub fn resume(&mut self) -> Result<bool> {
+        let Some(state) = self.run.state()? else {
+            return Ok(false);
+        };
+        self.restore(&state)?;
+        self.seconds_before = self.progress.seconds;
+        Metrics::truncate_after(&self.run.metrics_path(), self.progress.step)?;
+        self.valid = Metrics::read(&self.run.metrics_path())?.last().and_then(|line| line.valid);
+        Ok(true)
+    }
+
+    fn restore(&mut self, state: &State) -> Result<()> {
+        self.task.parameters_mut().load(&state.tensors, "weights.")?;
+        self.optimizer.load(&state.tensors, state.progress.step)?;
+        self.task.set_carried(&state.tensors)?;
+        self.progress = state.progress.clone();
+        self.unseen.clear();
+        Ok(())
+    }
+
+    /// Writes the full training state.
+    fn save(&mut self) -> Result<()> {
+        self.look()?;
+        self.progress.seconds = self.seconds();
+        let mut tensors: BTreeMap<String, Plain> =
+            self.task.parameters().to_plain().into_iter().map(|(name, plain)| (format!("weights.{name}"), plain)).collect();
+        self.optimizer.save(&mut tensors);
+        tensors.extend(self.task.carried());
+        let state = State {
+            progress: self.progress.clone(),
+            tensors,
+        };
+        Ok(state.write(&self.run.state_path())?)
+    }
+
+    /// Seconds of training, all sittings together.
+    fn seconds(&self) -> f64 {
+        self.seconds_before + self.sitting.elapsed().as_secs_f64()
+    }
+
+    /// Steps in all, where the budget says so.
+    fn total_steps(&self) -> Option<u64> {
+        match self.config.budget {
+            Budget::Steps(steps) => Some(steps),
+            Budget::Epochs(epochs) if self.config.seq_min == self.config.seq || self.config.seq == 0 => {
+                Some(((epochs * self.task.steps_per_epoch()).round() as u64).max(1))
+            }
+            _ => None,
+        }
+    }
+
+    fn epoch(&self) -> f64 {
+        // A pass' steps are known only on average where sequence lengths are drawn.
+        let steps = self.task.steps_per_epoch();
+        if self.config.seq_min == self.config.seq || self.config.seq == 0 {
+            self.progress.step as f64 / steps
+        } else {
+            self.progress.epoch as f64 + self.progress.cursor as f64 / (steps * (self.config.seq + self.config.seq_min) as f64 / 2.0)
+        }
+    }
+
+    /// Share of the training done, 0 to 1 and beyond.
+    fn fraction(&self) -> f64 {
+        match (self.config.budget, self.total_steps()) {
+            (Budget::Minutes(minutes), _) => self.seconds() / (60.0 * minutes),
+            (_, Some(steps)) => self.progress.step as f64 / steps as f64,
+            (Budget::Epochs(epochs), None) => self.epoch() / epochs,
+            (Budget::Steps(steps), None) => self.progress.step as f64 / steps as f64,
+        }
+    }
+
+    /// Trains until the budget, the patience or `stop` ends it.
+    pub fn train(&mut self, stop: &AtomicBool) -> Result<Ending> {
+        self.sitting = Instant::now();
+        if self.progress.step == 0 {
+            self.save()?;
+        }
+        let ending = loop {
+            if self.fraction() >= 1.0 {
+                break Ending::Budget;
+            }
+            if stop.load(Ordering::Relaxed) {
+                self.save()?;
+                self.display.finish();
+                return Ok(Ending::Stopped);
+            }
+            self.step()?;
+            if self.evaluation_is_due() {
+                self.evaluate()?;
+                if self.config.patience > 0 && self.progress.since_best >= self.config.patience {
+                    break Ending::Patience;
+                }
+            } else if self.config.save_every > 0 && self.progress.step % self.config.save_every == 0 {
+                self.save()?;
+            }
+        };
+        self.finish()?;
+        Ok(ending)
+    }
+
+    /// One optimizer step.
+    fn step(&mut self) -> Result<()> {
+        let fraction = self.fraction();
+        let lr = learning_rate(&self.config, self.progress.step, fraction, self.progress.lr_scale);
+        self.seed_libtorch();
+        let (loss, symbols) = self.task.next_loss(&mut self.progress, fraction);
+        if !self.accept(&loss)? {
+            return self.roll_back();
+        }
+        self.optimizer.zero_gradients();
+        loss.backward();
+        self.optimizer.step(lr)?;
+        self.progress.step += 1;
+        self.progress.chars += symbols;
+        if self.display.is_due() {
+            self.show();
+        }
+        Ok(())
+    }
+
+    /// Dropout and ε come from libtorch's generator, seeded anew for every step.
+    fn seed_libtorch(&self) {
+        use rand::Rng;
+        let seed = random(self.config.seed, Use::Step, self.progress.step).next_u64();
+        tch::manual_seed((seed >> 1) as i64);
+    }
+
+    /// Adds the loss to the running mean; false where it is not finite.
+    fn accept(&mut self, loss: &Tensor) -> Result<bool> {
+        self.unseen.push(loss.detach());
+        if self.device.is_cuda() && (self.unseen.len() as u64) < LOOK_EVERY {
+            return Ok(true);
+        }
+        self.look()
+    }
+
+    /// Looks at the losses that have not been looked at; false where one is not finite.
+    fn look(&mut self) -> Result<bool> {
+        if self.unseen.is_empty() {
+            return Ok(true);
+        }
+        let count = self.unseen.len() as u64;
+        let sum = Tensor::stack(&self.unseen, 0).sum(tch::Kind::Double).double_value(&[]);
+        self.unseen.clear();
+        if !sum.is_finite() {
+            return Ok(false);
+        }
+        self.progress.loss_sum += sum;
+        self.progress.loss_steps += count;
+        Ok(true)
+    }
+
+    /// Goes back to the last saved state with half the learning rate.
+    fn roll_back(&mut self) -> Result<()> {
+        let rollbacks = self.progress.rollbacks + 1;
+        let scale = self.progress.lr_scale * 0.5;
+        let at = self.progress.step;
+        if rollbacks > MOST_ROLLBACKS {
+            bail!(
+                "the loss is not finite at step {at}, for the {rollbacks}th time\nhint: train with a lower --lr (now {}), or with --clip 1",
+                self.config.lr
+            );
+        }
+        let Some(state) = self.run.state()? else {
+            bail!("the loss is not finite at step {at}, and there is no state to go back to");
+        };
+        self.restore(&state)?;
+        self.progress.rollbacks = rollbacks;
+        self.progress.lr_scale = scale;
+        Metrics::truncate_after(&self.run.metrics_path(), self.progress.step)?;
+        self.display.say(&format!(
+            "the loss was not finite at step {at}: back to step {} with the learning rate times {scale}",
+            self.progress.step
+        ));
+        self.save()
+    }
+
+    fn evaluation_is_due(&self) -> bool {
+        if self.config.eval_every > 0 {
+            return self.progress.step % self.config.eval_every == 0;
+        }
+        match self.total_steps() {
+            Some(steps) => self.progress.step % (steps / AUTOMATIC_EVALUATIONS).max(1) == 0,
+            None => self.fraction() * AUTOMATIC_EVALUATIONS as f64 >= (self.progress.evaluations + 1) as f64,
+        }
+    }
+
+    /// Evaluates, keeps the model if it is the best, logs, shows a sample now and then, and saves.
+    fn evaluate(&mut self) -> Result<()> {
+        if !self.look()? {
+            return self.roll_back();
+        }
+        let (chars, seconds) = self.progress.last;
+        let rate = (self.progress.chars - chars) as f64 / (self.seconds() - seconds).max(1e-9);
+        let valid = self.task.evaluate(Part::Valid)?;
+        if valid.is_some_and(|valid| !valid.selection().is_finite()) {
+            return self.roll_back();
+        }
+        self.progress.evaluations += 1;
+        let train_loss = self.progress.loss_sum / self.progress.loss_steps.max(1) as f64;
+        // Without a validation part the newest model is the best.
+        let figure = valid.map_or(train_loss, |valid| valid.selection());
+        if valid.is_none() || self.progress.best.is_none_or(|best| figure < best) {
+            self.progress.best = Some(figure);
+            self.progress.best_step = self.progress.step;
+            self.progress.since_best = 0;
+            self.write_model(valid)?;
+        } else {
+            self.progress.since_best += 1;
+            if self.config.schedule == Schedule::Plateau {
+                self.progress.lr_scale *= self.config.decay;
+            }
+        }
+        self.valid = valid;
+        let metrics = self.metrics(train_loss, valid, rate);
+        metrics.append(&self.run.metrics_path())?;
+        let line = self.line(train_loss, rate);
+        self.display.evaluated(&line);
+        if self.config.sample_every > 0 && (self.progress.evaluations - 1) % self.config.sample_every == 0 {
+            self.show_sample()?;
+        }
+        self.progress.last = (self.progress.chars, self.seconds());
+        self.progress.loss_sum = 0.0;
+        self.progress.loss_steps = 0;
+        if self.config.save_every == 0 || self.progress.step % self.config.save_every == 0 {
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    fn metrics(&self, train_loss: f64, valid: Option<Evaluation>, chars_per_second: f64) -> Metrics {
+        Metrics {
+            step: self.progress.step,
+            epoch: self.epoch(),
+            chars: self.progress.chars,
+            seconds: self.seconds(),
+            lr: learning_rate(&self.config, self.progress.step.saturating_sub(1), self.fraction(), self.progress.lr_scale),
+            train_loss,
+            valid,
+            test: None,
+            chars_per_second,
+            finished: false,
+        }
+    }
+
+    fn line(&self, loss: f64, rate: f64) -> Line<'_> {
+        let fraction = self.fraction();
+        let left = match self.config.budget {
+            Budget::Minutes(minutes) => Some((minutes * 60.0 - self.seconds()).max(0.0)),
+            _ if fraction > 0.0 => Some(self.seconds() * (1.0 - fraction).max(0.0) / fraction),
+            _ => None,
+        };
+        Line {
+            step: self.progress.step,
+            steps: self.total_steps(),
+            fraction,
+            epoch: self.epoch(),
+            loss,
+            valid: self.valid.as_ref(),
+            rate,
+            left,
+        }
+    }
+
+    fn show(&mut self) {
+        let loss = self.progress.loss_sum / self.progress.loss_steps.max(1) as f64;
+        let (chars, seconds) = self.progress.last;
+        let rate = (self.progress.chars - chars) as f64 / (self.seconds() - seconds).max(1e-9);
+        let line = self.line(loss, rate);
+        let (text, fraction) = (Display::text(&line), line.fraction.min(1.0));
+        self.display.update(|| text, fraction);
+    }
+
+    fn write_model(&self, valid: Option<Evaluation>) -> Result<()> {
+        let parameters = self.task.parameters();
+        let mut plain = parameters.to_plain();
+        plain.extend(self.task.extra_weights());
+        let vocabulary = self.identity.vocabulary.clone();
+        let header = ModelHeader {
+            format: *MODEL_FORMATS.end(),
+            textgen: env!("CARGO_PKG_VERSION").to_owned(),
+            network: self.config.network(vocabulary.len(), vocabulary.outputs()),
+            text: self.config.text.clone(),
+            vocabulary,
+            corpus_name: self.config.corpus_name.clone(),
+            corpus_digest: self.config.corpus_digest.clone(),
+            split: self.config.split.to_string(),
+            seed: self.config.seed,
+            step: self.progress.step,
+            valid,
+        };
+        let words = self.identity.training_words.as_deref();
+        Ok(ModelFile::write(&self.run.model_path(), &header, &weights(&plain), words)?)
+    }
+
+    fn show_sample(&self) -> Result<()> {
+        let mut plain = self.task.parameters().to_plain();
+        plain.extend(self.task.extra_weights());
+        let sample = self.task.sample(&plain, self.progress.evaluations)?;
+        let mut shown = String::new();
+        for line in sample.lines() {
+            let _ = write!(shown, "\n    {}", line.trim_end_matches('\r'));
+        }
+        self.display.say(shown.trim_start_matches('\n'));
+        let path = self.run.samples_path();
+        let entry = format!("== step {}\n{sample}\n\n", self.progress.step);
+        let written = OpenOptions::new().create(true).append(true).open(&path).and_then(|mut file| file.write_all(entry.as_bytes()));
+        Ok(written.map_err(|source| textgen::run::RunError::Write { path, source })?)
+    }
+
+    /// The last evaluation, and the test of the best model.
+    fn finish(&mut self) -> Result<()> {
+        let evaluated = Metrics::read(&self.run.metrics_path())?.last().is_some_and(|line| line.step == self.progress.step);
+        if !evaluated {
+            self.evaluate()?;
+        }
+        self.display.finish();
+        let newest: BTreeMap<String, Plain> = self.task.parameters().to_plain();
+        let best = self.run.model()?;
+        let plain = |array: &textgen::native::weights::Array| (array.shape.clone(), array.data.to_vec());
+        let best: BTreeMap<String, Plain> = best.weights()?.iter().map(|(name, array)| (name.clone(), plain(array))).collect();
+        self.task.parameters_mut().load(&best, "")?;
+        let test = self.task.evaluate(Part::Test)?;
+        self.task.parameters_mut().load(&newest, "")?;
+        let mut lines = Metrics::read(&self.run.metrics_path())?;
+        if let Some(last) = lines.last_mut() {
+            last.test = test;
+            last.finished = true;
+            Metrics::truncate_after(&self.run.metrics_path(), last.step.saturating_sub(1))?;
+            last.append(&self.run.metrics_path())?;
+        }
+        self.progress.finished = true;
+        self.save()
+    }
+
+    /// Says what is about to happen: the network, the step, the budget, memory and expected time.
+    pub fn announce(&mut self, threads: usize) -> Result<()> {
+        let config = &self.config;
+        let parameters = self.task.parameters().count();
+        let moments = 2 + u64::from(config.optimizer == textgen::config::OptimizerKind::Amsgrad);
+        let bytes = parameters as u64 * 4 * (2 + moments) + self.task.activation_bytes();
+        let input = match config.embedding {
+            0 => format!("one-hot of {}", self.identity.vocabulary.len()),
+            size => format!("embedding {} × {size}", self.identity.vocabulary.len()),
+        };
+        let latent = if config.latent > 0 { format!(" · latent {}", config.latent) } else { String::new() };
+        let place = if self.device.is_cuda() { config.device.to_string() } else { format!("cpu, {threads} threads") };
+        let budget = match (config.budget, self.total_steps()) {
+            (Budget::Minutes(minutes), _) => duration(minutes * 60.0),
+            (Budget::Epochs(epochs), Some(steps)) => format!("{epochs} epochs = {} steps", grouped(steps)),
+            (Budget::Epochs(epochs), None) => format!("{epochs} epochs"),
+            (Budget::Steps(steps), _) => format!("{} steps", grouped(steps)),
+        };
+        self.display.say(&format!(
+            "{} on {}: {} {} × {} · {input}{latent} · {} parameters · {} MB besides libtorch",
+            config.model,
+            config.corpus_name,
+            config.cell,
+            config.hidden,
+            config.layers,
+            grouped(parameters as u64),
+            grouped((bytes >> 20).max(1)),
+        ));
+        self.display.say(&format!("{}; {budget}; {place}", self.task.describe_step()));
+        let expected = self.expected_seconds()?;
+        self.display.say(&format!("expected time: about {}", duration(expected)));
+        Ok(())
+    }
+
+    /// Seconds that the rest of the training should take, from a few trial steps that leave no trace.
+    fn expected_seconds(&mut self) -> Result<f64> {
+        let left = (1.0 - self.fraction()).max(0.0);
+        if let Budget::Minutes(minutes) = self.config.budget {
+            return Ok(minutes * 60.0 * left);
+        }
+        let carried = self.task.carried();
+        let mut times = Vec::new();
+        for _ in 0..4 {
+            let mut trial = self.progress.clone();
+            let started = Instant::now();
+            self.seed_libtorch();
+            let (loss, _) = self.task.next_loss(&mut trial, 0.0);
+            loss.backward();
+            self.optimizer.zero_gradients();
+            times.push(started.elapsed().as_secs_f64());
+        }
+        self.task.set_carried(&carried)?;
+        let fastest = times.iter().copied().fold(f64::INFINITY, f64::min);
+        let steps = match (self.config.budget, self.total_steps()) {
+            (_, Some(steps)) | (Budget::Steps(steps), None) => steps as f64,
+            (Budget::Epochs(epochs), None) => epochs * self.task.steps_per_epoch(),
+            (Budget::Minutes(_), None) => 0.0,
+        };
+        Ok(fastest * 1.1 * steps * left)
+    }
+
+    /// Where the training stands.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+}

@@ -1,0 +1,298 @@
+//! A char-lstm and its text.
+//!
+//! The training part is cut into B contiguous streams that lie on the device as one tensor; a step
+//! reads the next T symbols of each, with the state of the step before carried over and detached.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use anyhow::{Context, Result};
+use rand::RngExt;
+use tch::{Device, Kind, Tensor};
+use textgen::config::{LossOver, SamplingConfig, SplitKind, TrainConfig};
+use textgen::native;
+use textgen::run::{CharLoss, Evaluation, Progress, TextData};
+use textgen::text::{Split, Streams, Vocabulary, split_text};
+
+use super::task::{Part, Task, Use, random};
+use crate::char_lstm::CharLstm;
+use crate::parameters::{Parameters, Plain, copy_into, to_plain, weights};
+
+/// Symbols of a sample that is shown while training.
+const SAMPLE_LENGTH: usize = 200;
+/// In an evaluation with the state carried, a long part is read as up to so many streams at once,
+const MOST_STREAMS: usize = 32;
+/// each of at least so many symbols,
+const LEAST_STREAM: usize = 2048;
+/// after reading so many symbols before its own, so that its state is warm.
+const BURN_IN: usize = 512;
+/// Symbols that an evaluation reads in one call.
+const EVALUATION_SEQ: usize = 256;
+
+/// How an evaluation reads a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// One symbol after the other, the state carried from the first to the last.
+    Exact,
+    /// Several streams at once, each warmed up on what stands before it.
+    Parallel,
+}
+
+/// A char-lstm and its text.
+pub struct TextTask {
+    config: TrainConfig,
+    model: CharLstm,
+    vocabulary: Vocabulary,
+    tokens: Vec<u32>,
+    split: Split,
+    /// (L + 1, B), time first.
+    streams: Tensor,
+    length: usize,
+    state: Vec<Tensor>,
+    device: Device,
+}
+
+impl TextTask {
+    /// With initial weights from the configuration's seed.
+    pub fn new(config: &TrainConfig, data: TextData, device: Device) -> Result<Self> {
+        let network = config.network(data.vocabulary.len(), data.vocabulary.outputs());
+        let split = split_text(data.tokens.len(), config.split, config.valid, config.test);
+        let train: Vec<u32> = split.train.iter().flat_map(|range| data.tokens[range.clone()].iter().copied()).collect();
+        let cut = Streams::new(train.len(), config.batch, config.seq)?;
+        let length = cut.length();
+        let open_forget_gate = config.recipe == textgen::config::Recipe::Default;
+        let parameters = Parameters::init(&network, config.seed, device, open_forget_gate);
+        let model = CharLstm::new(network, parameters, config.dropout);
+        let kind = if data.vocabulary.len() <= 256 { Kind::Uint8 } else { Kind::Int };
+        // (B, L + 1): a stream's last target is the next one's first symbol.
+        let starts = (0..config.batch).map(|stream| stream * length);
+        let rows: Vec<Tensor> = starts.map(|at| symbols_tensor(&train[at..=at + length], kind)).collect();
+        let streams = Tensor::stack(&rows, 1).contiguous().to_device(device);
+        let state = model.shape().zero_state(config.batch as i64, device);
+        Ok(Self {
+            config: config.clone(),
+            model,
+            vocabulary: data.vocabulary,
+            tokens: data.tokens,
+            split,
+            streams,
+            length,
+            state,
+            device,
+        })
+    }
+
+    /// Total loss of a part in nats, and the symbols predicted.
+    pub fn evaluate_as(&self, part: Part, reading: Reading) -> (f64, u64) {
+        let ranges = match part {
+            Part::Valid => &self.split.valid,
+            Part::Test => &self.split.test,
+        };
+        let sections: Vec<Section> = ranges.iter().flat_map(|range| self.sections(range.clone(), reading)).collect();
+        let at_once = if matches!(self.config.split, SplitKind::Window(_)) { 128 } else { 64 };
+        let mut total = (0.0, 0);
+        for group in sections.chunks(at_once) {
+            let (nats, symbols) = self.read(group);
+            total = (total.0 + nats, total.1 + symbols);
+        }
+        total
+    }
+
+    /// The stretches of a held-out range that are read side by side.
+    fn sections(&self, range: Range<usize>, reading: Reading) -> Vec<Section> {
+        let predicted = range.len().saturating_sub(1);
+        let (size, burn_in) = match (self.config.split, reading) {
+            (SplitKind::Window(window), _) => (window, 0),
+            (SplitKind::Contiguous, Reading::Parallel) => {
+                let streams = (predicted / LEAST_STREAM).clamp(1, MOST_STREAMS);
+                (predicted.div_ceil(streams), BURN_IN)
+            }
+            _ => (predicted, 0),
+        };
+        (0..predicted)
+            .step_by(size.max(1))
+            .map(|at| {
+                let start = range.start + at;
+                let burn_in = burn_in.min(start - range.start);
+                Section {
+                    start: start - burn_in,
+                    burn_in,
+                    length: size.min(predicted - at),
+                }
+            })
+            .collect()
+    }
+
+    /// Loss of all sections, read side by side from zero states.
+    fn read(&self, sections: &[Section]) -> (f64, u64) {
+        let longest = sections.iter().map(|s| s.burn_in + s.length).max().unwrap_or(0);
+        let symbols = sections.iter().map(|s| s.length as u64).sum();
+        let batch = sections.len() as i64;
+        let mut nats = 0.0;
+        let _no_grad = tch::no_grad_guard();
+        let mut state = self.model.shape().zero_state(batch, self.device);
+        for at in (0..longest).step_by(EVALUATION_SEQ) {
+            let steps = EVALUATION_SEQ.min(longest - at);
+            let (mut inputs, mut targets, mut counted) = (Vec::new(), Vec::new(), Vec::new());
+            for place in at..at + steps {
+                for section in sections {
+                    let own = (section.burn_in..section.burn_in + section.length).contains(&place);
+                    let token = section.start + place.min(section.burn_in + section.length - 1);
+                    inputs.push(i64::from(self.tokens[token]));
+                    targets.push(i64::from(self.tokens[token + 1]));
+                    counted.push(if own { 1.0f32 } else { 0.0 });
+                }
+            }
+            let on_device = |t: Tensor| t.reshape([steps as i64, batch]).to_device(self.device);
+            let (inputs, targets) = (on_device(Tensor::from_slice(&inputs)), on_device(Tensor::from_slice(&targets)));
+            let (logits, next) = self.model.forward(&inputs, &state, false);
+            state = next;
+            let losses = logits.reshape([-1, self.model.network.outputs as i64]).cross_entropy_loss::<Tensor>(
+                &targets.reshape([-1]),
+                None,
+                tch::Reduction::None,
+                -100,
+                0.0,
+            );
+            let counted = Tensor::from_slice(&counted).to_device(self.device);
+            nats += (losses * counted).sum(Kind::Double).double_value(&[]);
+        }
+        (nats, symbols)
+    }
+}
+
+/// `length` symbols are predicted, after `burn_in` symbols from `start` have warmed the state.
+struct Section {
+    start: usize,
+    burn_in: usize,
+    length: usize,
+}
+
+fn symbols_tensor(symbols: &[u32], kind: Kind) -> Tensor {
+    let wide: Vec<i64> = symbols.iter().map(|&symbol| i64::from(symbol)).collect();
+    Tensor::from_slice(&wide).to_kind(kind)
+}
+
+impl Task for TextTask {
+    fn parameters(&self) -> &Parameters {
+        &self.model.parameters
+    }
+
+    fn parameters_mut(&mut self) -> &mut Parameters {
+        &mut self.model.parameters
+    }
+
+    fn steps_per_epoch(&self) -> f64 {
+        let mean = (self.config.seq + self.config.seq_min) as f64 / 2.0;
+        (self.length as f64 / mean).ceil()
+    }
+
+    fn activation_bytes(&self) -> u64 {
+        let network = &self.model.network;
+        let width = network.layers * network.hidden * (2 * network.cell.gates() + 4) + 4 * network.outputs + network.inputs;
+        (self.config.batch * self.config.seq * width * 4) as u64
+    }
+
+    fn next_loss(&mut self, progress: &mut Progress, _fraction: f64) -> (Tensor, u64) {
+        if progress.cursor == 0 {
+            self.state = self.model.shape().zero_state(self.config.batch as i64, self.device);
+        }
+        let wanted = if self.config.seq_min < self.config.seq {
+            let mut rng = random(self.config.seed, Use::Batch, progress.step);
+            rng.random_range(self.config.seq_min..=self.config.seq)
+        } else {
+            self.config.seq
+        };
+        let offset = progress.cursor as usize;
+        let steps = wanted.min(self.length - offset);
+        let chunk = self.streams.narrow(0, offset as i64, steps as i64 + 1).to_kind(Kind::Int64);
+        let (inputs, targets) = (chunk.narrow(0, 0, steps as i64), chunk.narrow(0, 1, steps as i64));
+        let last_only = self.config.loss == LossOver::Last;
+        let (loss, state) = self.model.loss(&inputs, &targets, &self.state, last_only, true);
+        self.state = state.iter().map(Tensor::detach).collect();
+        progress.cursor += steps as u64;
+        if progress.cursor as usize >= self.length {
+            progress.cursor = 0;
+            progress.epoch += 1;
+        }
+        (loss, (steps * self.config.batch) as u64)
+    }
+
+    fn evaluate(&self, part: Part) -> Result<Option<Evaluation>> {
+        let (nats, symbols) = self.evaluate_as(part, Reading::Parallel);
+        Ok((symbols > 0).then(|| Evaluation::Char(CharLoss::from_nats(nats / symbols as f64))))
+    }
+
+    fn carried(&self) -> BTreeMap<String, Plain> {
+        self.state.iter().enumerate().map(|(i, tensor)| (format!("carried.{i}"), to_plain(tensor))).collect()
+    }
+
+    fn set_carried(&mut self, from: &BTreeMap<String, Plain>) -> Result<()> {
+        let mut state = self.model.shape().zero_state(self.config.batch as i64, self.device);
+        for (i, tensor) in state.iter_mut().enumerate() {
+            copy_into(from.get(&format!("carried.{i}")).with_context(|| format!("carried.{i} is missing"))?, tensor)?;
+        }
+        self.state = state;
+        Ok(())
+    }
+
+    fn extra_weights(&self) -> BTreeMap<String, Plain> {
+        BTreeMap::new()
+    }
+
+    fn sample(&self, plain: &BTreeMap<String, Plain>, seed: u64) -> Result<String> {
+        let model = native::char_lstm::CharLstm::new(&self.model.network, &weights(plain))?;
+        let config = SamplingConfig {
+            temperature: 0.8,
+            top_k: None,
+            top_p: None,
+            seed: self.config.seed,
+        };
+        let mut sampler = native::sampling::Sampler::new(&config, &self.vocabulary.forbidden(), seed);
+        let mut state = model.state();
+        let mut symbol = self.tokens[0];
+        let symbols: Vec<u32> = (0..SAMPLE_LENGTH)
+            .map(|_| {
+                symbol = sampler.draw(model.step(&mut state, symbol)).symbol;
+                symbol
+            })
+            .collect();
+        Ok(self.vocabulary.decode(&symbols))
+    }
+
+    fn describe_step(&self) -> String {
+        let seq = if self.config.seq_min < self.config.seq {
+            format!("{} to {}", self.config.seq_min, self.config.seq)
+        } else {
+            self.config.seq.to_string()
+        };
+        format!("{} streams of {seq} symbols a step", self.config.batch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{text_config, text_data};
+
+    #[test]
+    fn parallel_reading_agrees_with_one_symbol_after_the_other() {
+        let config = TrainConfig { valid: 0.5, ..text_config() };
+        let task = TextTask::new(&config, text_data(20_000), Device::Cpu).expect("task");
+        let (exact, symbols) = task.evaluate_as(Part::Valid, Reading::Exact);
+        let (parallel, same) = task.evaluate_as(Part::Valid, Reading::Parallel);
+        assert_eq!((symbols, same), (9_999, 9_999));
+        assert!((exact - parallel).abs() / exact < 1e-5, "{exact} {parallel}");
+    }
+
+    #[test]
+    fn every_symbol_but_a_ranges_first_is_predicted_once() {
+        for split in [SplitKind::Contiguous, SplitKind::Window(64), SplitKind::Interleaved] {
+            let config = TrainConfig { split, valid: 0.2, ..text_config() };
+            let task = TextTask::new(&config, text_data(10_000), Device::Cpu).expect("task");
+            let ranges = &task.split.valid;
+            let want: usize = ranges.iter().map(|range| range.len() - 1).sum();
+            assert_eq!(task.evaluate_as(Part::Valid, Reading::Parallel).1, want as u64, "{split}");
+        }
+    }
+}

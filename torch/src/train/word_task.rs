@@ -1,0 +1,255 @@
+//! A word-vae and its words.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use rand::{RngExt, seq::SliceRandom};
+use tch::{Device, Kind, Tensor};
+use textgen::config::{SamplingConfig, TrainConfig};
+use textgen::native;
+use textgen::run::{Evaluation, Progress, WordData, WordLoss};
+
+use super::task::{Part, Task, Use, random};
+use crate::parameters::{Parameters, Plain, normal, weights};
+use crate::schedule::beta;
+use crate::word_vae::{Marks, WordBatch, WordVae};
+
+/// Words shown in a sample while training.
+const SAMPLE_WORDS: u64 = 10;
+/// Words that an evaluation reads in one call.
+const EVALUATION_BATCH: usize = 512;
+/// A latent dimension is active where Var_x(μ_j(x)) is above this (Burda, Grosse & Salakhutdinov 2016).
+pub const ACTIVE_VARIANCE: f64 = 0.01;
+
+/// A word-vae and its words.
+pub struct WordTask {
+    config: TrainConfig,
+    model: WordVae,
+    data: WordData,
+    device: Device,
+    /// The epoch whose order this is, and the order.
+    order: Option<(u64, Vec<usize>)>,
+}
+
+/// The marks of a word vocabulary.
+pub fn marks(data: &WordData) -> Result<Marks> {
+    let vocabulary = &data.vocabulary;
+    Ok(Marks {
+        bos: vocabulary.bos().context("the vocabulary has no <bos>")?,
+        eos: vocabulary.eos().context("the vocabulary has no <eos>")?,
+        unk: vocabulary.unk().context("the vocabulary has no <unk>")?,
+    })
+}
+
+impl WordTask {
+    /// With initial weights from the configuration's seed.
+    pub fn new(config: &TrainConfig, data: WordData, device: Device) -> Result<Self> {
+        let network = config.network(data.vocabulary.len(), data.vocabulary.outputs());
+        let parameters = Parameters::init(&network, config.seed, device, true);
+        let model = WordVae {
+            network,
+            parameters,
+            marks: marks(&data)?,
+            dropout: config.dropout,
+        };
+        Ok(Self {
+            config: config.clone(),
+            model,
+            data,
+            device,
+            order: None,
+        })
+    }
+
+    /// Words to train on, in the order of epoch `epoch`.
+    fn order(&mut self, epoch: u64) -> Vec<usize> {
+        match self.order.take() {
+            Some((known, order)) if known == epoch => order,
+            _ => {
+                let mut order = self.data.train.clone();
+                order.shuffle(&mut random(self.config.seed, Use::Order, epoch));
+                order
+            }
+        }
+    }
+
+    fn batch(&self, words: &[usize]) -> WordBatch {
+        let letters: Vec<&[u32]> = words.iter().map(|&i| self.data.letters[i].as_slice()).collect();
+        WordBatch::new(&letters, self.model.marks, self.device)
+    }
+
+    /// Hides a share of the letters that the decoder reads (Bowman et al. 2016).
+    fn hide_letters(&self, batch: &mut WordBatch, step: u64) {
+        let mut rng = random(self.config.seed, Use::Batch, step);
+        let bos = i64::from(self.model.marks.bos);
+        for symbol in batch.inputs.symbols_mut() {
+            if rng.random_bool(self.config.char_dropout) && *symbol != bos {
+                *symbol = i64::from(self.model.marks.unk);
+            }
+        }
+    }
+
+    /// ε of the evaluation, one draw a word, the same whatever else is in the batch.
+    fn evaluation_noise(&self, words: &[usize], batch: &WordBatch) -> Tensor {
+        let latent = self.model.network.latent;
+        let mut noise = Vec::with_capacity(words.len() * latent);
+        for &row in &batch.order {
+            let mut rng = random(self.config.seed, Use::Evaluation, words[row] as u64);
+            noise.extend((0..latent).map(|_| normal(&mut rng)));
+        }
+        Tensor::from_slice(&noise).reshape([words.len() as i64, latent as i64]).to_device(self.device)
+    }
+}
+
+impl Task for WordTask {
+    fn parameters(&self) -> &Parameters {
+        &self.model.parameters
+    }
+
+    fn parameters_mut(&mut self) -> &mut Parameters {
+        &mut self.model.parameters
+    }
+
+    fn steps_per_epoch(&self) -> f64 {
+        self.data.train.len().div_ceil(self.config.batch) as f64
+    }
+
+    fn activation_bytes(&self) -> u64 {
+        let network = &self.model.network;
+        let longest = self.data.letters.iter().map(Vec::len).max().unwrap_or(1) + 1;
+        let width = 3 * network.layers * network.hidden * (2 * network.cell.gates() + 4) + 4 * network.outputs;
+        (self.config.batch * longest * width * 4) as u64
+    }
+
+    fn next_loss(&mut self, progress: &mut Progress, fraction: f64) -> (Tensor, u64) {
+        let order = self.order(progress.epoch);
+        let start = progress.cursor as usize * self.config.batch;
+        let end = (start + self.config.batch).min(order.len());
+        let mut batch = self.batch(&order[start..end]);
+        if self.config.char_dropout > 0.0 {
+            self.hide_letters(&mut batch, progress.step);
+        }
+        let size = [batch.len() as i64, self.model.network.latent as i64];
+        let noise = Tensor::randn(size, (Kind::Float, self.device));
+        let terms = self.model.terms(&batch, &noise, true);
+        let loss = WordVae::objective(&terms, batch.len(), beta(&self.config, fraction), self.config.free_bits);
+        progress.cursor += 1;
+        self.order = Some((progress.epoch, order));
+        if end == self.data.train.len() {
+            progress.cursor = 0;
+            progress.epoch += 1;
+        }
+        (loss, batch.symbols() as u64)
+    }
+
+    fn evaluate(&self, part: Part) -> Result<Option<Evaluation>> {
+        let words = match part {
+            Part::Valid => &self.data.valid,
+            Part::Test => &self.data.test,
+        };
+        if words.is_empty() {
+            return Ok(None);
+        }
+        let _no_grad = tch::no_grad_guard();
+        let mut sums = Sums::new(self.model.network.latent as i64, self.device);
+        for group in words.chunks(EVALUATION_BATCH) {
+            let batch = self.batch(group);
+            let terms = self.model.terms(&batch, &self.evaluation_noise(group, &batch), false);
+            sums.distortion += terms.symbol_nll.sum(Kind::Double).double_value(&[]);
+            sums.rate += terms.rate.sum(Kind::Double).double_value(&[]);
+            sums.add_means(&terms.mean);
+            sums.symbols += batch.symbols();
+            sums.words += batch.len();
+        }
+        Ok(Some(Evaluation::Word(sums.loss())))
+    }
+
+    fn carried(&self) -> BTreeMap<String, Plain> {
+        BTreeMap::new()
+    }
+
+    fn set_carried(&mut self, _from: &BTreeMap<String, Plain>) -> Result<()> {
+        Ok(())
+    }
+
+    fn extra_weights(&self) -> BTreeMap<String, Plain> {
+        BTreeMap::new()
+    }
+
+    fn sample(&self, plain: &BTreeMap<String, Plain>, seed: u64) -> Result<String> {
+        let vae = native::word_vae::WordVae::new(&self.model.network, &weights(plain))?;
+        let config = SamplingConfig {
+            temperature: 0.8,
+            top_k: None,
+            top_p: None,
+            seed: self.config.seed,
+        };
+        let forbidden = self.data.vocabulary.forbidden();
+        let words: Vec<String> = (0..SAMPLE_WORDS)
+            .map(|i| {
+                let mut sampler = native::sampling::Sampler::new(&config, &forbidden, seed * SAMPLE_WORDS + i);
+                let (bos, eos) = (self.model.marks.bos, self.model.marks.eos);
+                let word = native::generate::word_from_prior(&vae, &mut sampler, 1.0, bos, eos);
+                self.data.vocabulary.decode(&word.letters)
+            })
+            .collect();
+        Ok(words.join(" "))
+    }
+
+    fn describe_step(&self) -> String {
+        format!("{} words a step", self.config.batch)
+    }
+}
+
+/// What an evaluation adds up.
+pub struct Sums {
+    /// Nats of reconstruction.
+    pub distortion: f64,
+    /// Nats of divergence.
+    pub rate: f64,
+    /// Symbols, ends of words counted.
+    pub symbols: usize,
+    /// Words.
+    pub words: usize,
+    mean: Tensor,
+    square: Tensor,
+}
+
+impl Sums {
+    /// All zero, for `latent` dimensions.
+    pub fn new(latent: i64, device: Device) -> Self {
+        let zeros = || Tensor::zeros([latent], (Kind::Double, device));
+        Self {
+            distortion: 0.0,
+            rate: 0.0,
+            symbols: 0,
+            words: 0,
+            mean: zeros(),
+            square: zeros(),
+        }
+    }
+
+    /// Adds the μ (B, Z) of a batch.
+    pub fn add_means(&mut self, means: &Tensor) {
+        let means = means.to_kind(Kind::Double);
+        let sum = |t: &Tensor| t.sum_dim_intlist([0i64].as_slice(), false, Kind::Double);
+        self.mean += sum(&means);
+        self.square += sum(&means.square());
+    }
+
+    /// Averages over words; variances over all words seen.
+    pub fn loss(&self) -> WordLoss {
+        let words = self.words as f64;
+        let mean = &self.mean / words;
+        let variance = &self.square / words - mean.square();
+        let active = variance.gt(ACTIVE_VARIANCE).sum(Kind::Int64).int64_value(&[]) as usize;
+        let neg_elbo = self.distortion + self.rate;
+        WordLoss {
+            distortion_nats_per_word: self.distortion / words,
+            rate_nats_per_word: self.rate / words,
+            neg_elbo_nats_per_word: neg_elbo / words,
+            neg_elbo_nats_per_char: neg_elbo / self.symbols as f64,
+            active_units: active,
+        }
+    }
+}
