@@ -15,7 +15,8 @@ mod settings;
 mod train;
 
 pub use settings::Settings;
-pub use train::{Budget, Device, SplitKind, TrainConfig};
+pub use crate::text::SplitKind;
+pub use train::{Budget, Device, TrainConfig};
 
 /// The smallest and the largest `format` of `config.toml` that this version reads; it writes the largest.
 pub const CONFIG_FORMATS: std::ops::RangeInclusive<u32> = 1..=1;

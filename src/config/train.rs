@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::text::SplitKind;
+
 use super::{
     CONFIG_FORMATS, Cell, ConfigError, LossOver, ModelKind, NetworkConfig, NormalForm,
     OptimizerKind, Recipe, Schedule, Settings, TextConfig,
@@ -53,43 +55,6 @@ impl fmt::Display for Device {
             Self::Auto => f.write_str("auto"),
             Self::Cpu => f.write_str("cpu"),
             Self::Cuda(index) => write!(f, "cuda:{index}"),
-        }
-    }
-}
-
-/// Which part of a text is held out, and how it is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SplitKind {
-    /// The end of the text, read with the state carried through it.
-    Contiguous,
-    /// The end of the text, cut into windows of so many symbols with a zero state each.
-    Window(usize),
-    /// The end of each of 50 streams, as char-rnn does.
-    Interleaved,
-}
-
-impl FromStr for SplitKind {
-    type Err = ConfigError;
-    fn from_str(text: &str) -> Result<Self, ConfigError> {
-        match (text, text.strip_prefix("window:").map(str::parse)) {
-            ("contiguous", _) => Ok(Self::Contiguous),
-            ("interleaved", _) => Ok(Self::Interleaved),
-            (_, Some(Ok(symbols))) if symbols > 0 => Ok(Self::Window(symbols)),
-            _ => Err(ConfigError::Choice {
-                flag: "split",
-                value: text.to_owned(),
-                valid: "contiguous, window:N, interleaved".to_owned(),
-            }),
-        }
-    }
-}
-
-impl fmt::Display for SplitKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Contiguous => f.write_str("contiguous"),
-            Self::Window(symbols) => write!(f, "window:{symbols}"),
-            Self::Interleaved => f.write_str("interleaved"),
         }
     }
 }
@@ -337,6 +302,14 @@ fn budget(given: &Settings, fallback: &Settings) -> Result<Budget, ConfigError> 
     }
 }
 
+fn parse_split(text: &str) -> Result<SplitKind, ConfigError> {
+    text.parse().map_err(|_| ConfigError::Choice {
+        flag: "split",
+        value: text.to_owned(),
+        valid: "contiguous, window:N, interleaved".to_owned(),
+    })
+}
+
 /// A field that the defaults always fill.
 macro_rules! filled {
     ($settings:ident.$field:ident) => {
@@ -409,7 +382,7 @@ impl TrainConfig {
             clip: filled!(all.clip),
             valid: filled!(all.valid),
             test: filled!(all.test),
-            split: filled!(all.split).parse()?,
+            split: parse_split(&filled!(all.split))?,
             patience: filled!(all.patience),
             eval_every: filled!(all.eval_every),
             sample_every: filled!(all.sample_every),
