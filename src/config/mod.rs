@@ -14,8 +14,8 @@ use thiserror::Error;
 mod settings;
 mod train;
 
-pub use settings::Settings;
 pub use crate::text::SplitKind;
+pub use settings::Settings;
 pub use train::{Budget, Device, TrainConfig};
 
 /// The smallest and the largest `format` of `config.toml` that this version reads; it writes the largest.

@@ -16,8 +16,16 @@ pub struct Word {
 }
 
 /// A word from the prior: z ~ N(0, `z_temperature`²·I), then letters up to `eos` or [`LONGEST_WORD`].
-pub fn word_from_prior(vae: &WordVae, sampler: &mut Sampler, z_temperature: f32, bos: u32, eos: u32) -> Word {
-    let z: Vec<f32> = (0..vae.latent()).map(|_| sampler.normal() * z_temperature).collect();
+pub fn word_from_prior(
+    vae: &WordVae,
+    sampler: &mut Sampler,
+    z_temperature: f32,
+    bos: u32,
+    eos: u32,
+) -> Word {
+    let z: Vec<f32> = (0..vae.latent())
+        .map(|_| sampler.normal() * z_temperature)
+        .collect();
     let mut state = vae.decoder(&z);
     let mut word = Word {
         letters: Vec::new(),

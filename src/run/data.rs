@@ -73,16 +73,27 @@ impl CorpusData {
         let indices = |list: &[usize]| -> Vec<u32> { list.iter().map(|&i| i as u32).collect() };
         match self {
             Self::Text(text) => {
-                stored.insert("tokens".to_owned(), narrow(&text.tokens, text.vocabulary.len()));
+                stored.insert(
+                    "tokens".to_owned(),
+                    narrow(&text.tokens, text.vocabulary.len()),
+                );
                 tensors::write(path, &header, &stored)
             }
             Self::Words(words) => {
                 let joined = words.words.join("\n");
-                let lengths: Vec<u32> = words.letters.iter().map(|word| word.len() as u32).collect();
+                let lengths: Vec<u32> =
+                    words.letters.iter().map(|word| word.len() as u32).collect();
                 let letters = words.letters.concat();
-                let (train, valid, test) = (indices(&words.train), indices(&words.valid), indices(&words.test));
+                let (train, valid, test) = (
+                    indices(&words.train),
+                    indices(&words.valid),
+                    indices(&words.test),
+                );
                 stored.insert("words".to_owned(), StoredTensor::u8(joined.as_bytes()));
-                stored.insert("letters".to_owned(), narrow(&letters, words.vocabulary.len()));
+                stored.insert(
+                    "letters".to_owned(),
+                    narrow(&letters, words.vocabulary.len()),
+                );
                 stored.insert("lengths".to_owned(), StoredTensor::u32(&lengths));
                 stored.insert("train".to_owned(), StoredTensor::u32(&train));
                 stored.insert("valid".to_owned(), StoredTensor::u32(&valid));
@@ -110,15 +121,23 @@ impl CorpusData {
             });
         }
         let symbols = |name: &str| -> Result<Vec<u32>, RunError> {
-            let view = tensors.tensor(name).map_err(|error| RunError::damaged(path, error))?;
+            let view = tensors
+                .tensor(name)
+                .map_err(|error| RunError::damaged(path, error))?;
             let read = widen(view.dtype(), view.data())
                 .ok_or_else(|| RunError::damaged(path, format!("{name}: not symbols")))?;
-            match read.iter().find(|&&symbol| symbol as usize >= vocabulary.len()) {
-                Some(symbol) => Err(RunError::damaged(path, format!("{name}: symbol {symbol} is not in the vocabulary"))),
+            match read
+                .iter()
+                .find(|&&symbol| symbol as usize >= vocabulary.len())
+            {
+                Some(symbol) => Err(RunError::damaged(
+                    path,
+                    format!("{name}: symbol {symbol} is not in the vocabulary"),
+                )),
                 None => Ok(read),
             }
         };
-        if tensors.names().iter().any(|name| name.as_str() == "tokens") {
+        if tensors.names().iter().any(|name| *name == "tokens") {
             let tokens = symbols("tokens")?;
             return Ok(Self::Text(TextData { vocabulary, tokens }));
         }
@@ -133,16 +152,25 @@ impl CorpusData {
             letters.push(word.to_vec());
             rest = tail;
         }
-        let joined = tensors.tensor("words").map_err(|error| RunError::damaged(path, error))?;
-        let joined = std::str::from_utf8(joined.data()).map_err(|error| RunError::damaged(path, error))?;
+        let joined = tensors
+            .tensor("words")
+            .map_err(|error| RunError::damaged(path, error))?;
+        let joined =
+            std::str::from_utf8(joined.data()).map_err(|error| RunError::damaged(path, error))?;
         let words: Vec<String> = joined.split('\n').map(str::to_owned).collect();
         if words.len() != letters.len() {
-            return Err(RunError::damaged(path, "as many words as lengths were expected"));
+            return Err(RunError::damaged(
+                path,
+                "as many words as lengths were expected",
+            ));
         }
         let part = |name: &str| -> Result<Vec<usize>, RunError> {
             let list = tensors::u32_vector(path, &tensors, name)?;
             if list.iter().any(|&i| i as usize >= words.len()) {
-                return Err(RunError::damaged(path, format!("{name}: a word that is not there")));
+                return Err(RunError::damaged(
+                    path,
+                    format!("{name}: a word that is not there"),
+                ));
             }
             Ok(list.into_iter().map(|i| i as usize).collect())
         };
@@ -166,7 +194,13 @@ fn narrow(symbols: &[u32], size: usize) -> StoredTensor<'static> {
         let halves = symbols.iter().flat_map(|&s| (s as u16).to_le_bytes());
         (Dtype::U16, halves.collect())
     } else {
-        (Dtype::U32, symbols.iter().flat_map(|s| s.to_le_bytes()).collect::<Vec<u8>>())
+        (
+            Dtype::U32,
+            symbols
+                .iter()
+                .flat_map(|s| s.to_le_bytes())
+                .collect::<Vec<u8>>(),
+        )
     };
     StoredTensor {
         dtype,
@@ -178,8 +212,22 @@ fn narrow(symbols: &[u32], size: usize) -> StoredTensor<'static> {
 fn widen(dtype: Dtype, bytes: &[u8]) -> Option<Vec<u32>> {
     match dtype {
         Dtype::U8 => Some(bytes.iter().map(|&b| u32::from(b)).collect()),
-        Dtype::U16 => Some(bytes.as_chunks::<2>().0.iter().map(|&pair| u32::from(u16::from_le_bytes(pair))).collect()),
-        Dtype::U32 => Some(bytes.as_chunks::<4>().0.iter().map(|&four| u32::from_le_bytes(four)).collect()),
+        Dtype::U16 => Some(
+            bytes
+                .as_chunks::<2>()
+                .0
+                .iter()
+                .map(|&pair| u32::from(u16::from_le_bytes(pair)))
+                .collect(),
+        ),
+        Dtype::U32 => Some(
+            bytes
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .map(|&four| u32::from_le_bytes(four))
+                .collect(),
+        ),
         _ => None,
     }
 }

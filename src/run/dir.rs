@@ -63,8 +63,11 @@ impl Runs {
     /// Refuses names that are no plain folder names.
     pub fn check_name(name: &str) -> Result<(), RunError> {
         let plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
-        if name.is_empty() || name.len() > 200 || name.starts_with('.') || !name.chars().all(plain) {
-            return Err(RunError::BadName { name: name.to_owned() });
+        if name.is_empty() || name.len() > 200 || name.starts_with('.') || !name.chars().all(plain)
+        {
+            return Err(RunError::BadName {
+                name: name.to_owned(),
+            });
         }
         Ok(())
     }
@@ -74,7 +77,13 @@ impl Runs {
         let corpus: String = config
             .corpus_name
             .chars()
-            .map(|c| if c.is_alphanumeric() || c == '-' || c == '_' { c } else { '-' })
+            .map(|c| {
+                if c.is_alphanumeric() || c == '-' || c == '_' {
+                    c
+                } else {
+                    '-'
+                }
+            })
             .take(60)
             .collect();
         (1..)
@@ -84,7 +93,12 @@ impl Runs {
     }
 
     /// Creates a run: its settings and its corpus. It appears under its name only when complete.
-    pub fn create(&self, name: &str, config: &TrainConfig, corpus: &CorpusData) -> Result<RunDir, RunError> {
+    pub fn create(
+        &self,
+        name: &str,
+        config: &TrainConfig,
+        corpus: &CorpusData,
+    ) -> Result<RunDir, RunError> {
         Self::check_name(name)?;
         let path = self.dir.join(name);
         let exists = || RunError::Exists {
@@ -114,7 +128,11 @@ impl Runs {
         let draft = draft.keep();
         if let Err(error) = std::fs::rename(&draft, &path) {
             let _ = std::fs::remove_dir_all(&draft);
-            return Err(if path.exists() { exists() } else { RunError::write(&path)(error) });
+            return Err(if path.exists() {
+                exists()
+            } else {
+                RunError::write(&path)(error)
+            });
         }
         Ok(RunDir {
             path,
@@ -160,13 +178,17 @@ impl Runs {
         match (with_model, runs.first()) {
             (Some(run), _) => Ok(run.clone()),
             (None, Some(run)) => Err(run.half_written(MODEL)),
-            (None, None) => Err(RunError::NoRuns { dir: self.dir.clone() }),
+            (None, None) => Err(RunError::NoRuns {
+                dir: self.dir.clone(),
+            }),
         }
     }
 }
 
 fn modified(path: &Path) -> Option<SystemTime> {
-    std::fs::metadata(path).and_then(|data| data.modified()).ok()
+    std::fs::metadata(path)
+        .and_then(|data| data.modified())
+        .ok()
 }
 
 impl RunDir {
@@ -246,19 +268,31 @@ impl RunDir {
     /// The corpus.
     pub fn corpus(&self) -> Result<CorpusData, RunError> {
         let path = self.path.join(CORPUS);
-        if path.is_file() { CorpusData::read(&path) } else { Err(self.half_written(CORPUS)) }
+        if path.is_file() {
+            CorpusData::read(&path)
+        } else {
+            Err(self.half_written(CORPUS))
+        }
     }
 
     /// The best model so far.
     pub fn model(&self) -> Result<ModelFile, RunError> {
         let path = self.model_path();
-        if path.is_file() { ModelFile::open(&path) } else { Err(self.half_written(MODEL)) }
+        if path.is_file() {
+            ModelFile::open(&path)
+        } else {
+            Err(self.half_written(MODEL))
+        }
     }
 
     /// The newest training state; none where training has not begun.
     pub fn state(&self) -> Result<Option<State>, RunError> {
         let path = self.state_path();
-        if path.is_file() { State::read(&path).map(Some) } else { Ok(None) }
+        if path.is_file() {
+            State::read(&path).map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     fn lock_path(&self) -> PathBuf {
@@ -295,7 +329,8 @@ impl RunDir {
     }
 
     fn is_locked(&self) -> bool {
-        File::open(self.lock_path()).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+        File::open(self.lock_path())
+            .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
 
     fn written(&self) -> Option<SystemTime> {
@@ -309,7 +344,9 @@ impl RunDir {
     pub fn summary(&self) -> Result<RunSummary, RunError> {
         let config = self.config()?;
         let metrics = Metrics::read(&self.metrics_path())?;
-        let losses = metrics.iter().filter_map(|line| line.valid.map(|valid| valid.selection()));
+        let losses = metrics
+            .iter()
+            .filter_map(|line| line.valid.map(|valid| valid.selection()));
         let finished = metrics.last().is_some_and(|line| line.finished);
         Ok(RunSummary {
             name: self.name.clone(),

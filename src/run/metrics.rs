@@ -110,7 +110,8 @@ pub struct Metrics {
 impl Metrics {
     /// Appends the line to the log at `path`.
     pub fn append(&self, path: &Path) -> Result<(), RunError> {
-        let mut line = serde_json::to_string(self).map_err(|error| RunError::damaged(path, error))?;
+        let mut line =
+            serde_json::to_string(self).map_err(|error| RunError::damaged(path, error))?;
         line.push('\n');
         OpenOptions::new()
             .create(true)
@@ -146,7 +147,9 @@ impl Metrics {
     pub fn truncate_after(path: &Path, step: u64) -> Result<(), RunError> {
         let mut text = String::new();
         for metrics in Self::read(path)?.iter().filter(|line| line.step <= step) {
-            text.push_str(&serde_json::to_string(metrics).map_err(|error| RunError::damaged(path, error))?);
+            text.push_str(
+                &serde_json::to_string(metrics).map_err(|error| RunError::damaged(path, error))?,
+            );
             text.push('\n');
         }
         atomic::write(path, &[text.as_bytes()])
@@ -195,6 +198,9 @@ mod tests {
             active_units: 7,
         });
         let text = serde_json::to_string(&word).expect("serialisable");
-        assert_eq!(serde_json::from_str::<Evaluation>(&text).expect("readable"), word);
+        assert_eq!(
+            serde_json::from_str::<Evaluation>(&text).expect("readable"),
+            word
+        );
     }
 }

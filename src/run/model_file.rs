@@ -54,7 +54,12 @@ impl ModelHeader {
     /// Checks what the types do not: that sizes agree and are such as training makes them.
     fn check(&self) -> Result<(), String> {
         let network = &self.network;
-        let sizes = [network.hidden, network.layers, network.embedding, network.latent];
+        let sizes = [
+            network.hidden,
+            network.layers,
+            network.embedding,
+            network.latent,
+        ];
         if sizes.iter().any(|&size| size > 1 << 16) || network.hidden == 0 || network.layers == 0 {
             return Err("sizes out of range".to_owned());
         }
@@ -99,7 +104,10 @@ impl ModelFile {
             .map(|(name, array)| (name.clone(), StoredTensor::f32(&array.shape, &array.data)))
             .collect();
         if let Some(words) = training_words {
-            stored.insert(TRAINING_WORDS.to_owned(), StoredTensor::u8(words.as_bytes()));
+            stored.insert(
+                TRAINING_WORDS.to_owned(),
+                StoredTensor::u8(words.as_bytes()),
+            );
         }
         tensors::write(path, header, &stored)
     }
@@ -112,8 +120,12 @@ impl ModelFile {
         };
         let file = TensorFile::open(path)?;
         let (tensors, json) = file.read().map_err(|refusal| match refusal {
-            Refusal::Foreign(reason) => not_a_model(format!("{reason} (cut short, or another kind of file)")),
-            Refusal::NoHeader => not_a_model("a safetensors file without the textgen header".to_owned()),
+            Refusal::Foreign(reason) => {
+                not_a_model(format!("{reason} (cut short, or another kind of file)"))
+            }
+            Refusal::NoHeader => {
+                not_a_model("a safetensors file without the textgen header".to_owned())
+            }
         })?;
         #[derive(Deserialize)]
         struct Format {
@@ -167,7 +179,8 @@ impl ModelFile {
         let Ok(view) = tensors.tensor(TRAINING_WORDS) else {
             return Ok(HashSet::new());
         };
-        let text = std::str::from_utf8(view.data()).map_err(|error| RunError::damaged(&self.path, error))?;
+        let text = std::str::from_utf8(view.data())
+            .map_err(|error| RunError::damaged(&self.path, error))?;
         Ok(text.lines().map(str::to_owned).collect())
     }
 
@@ -179,12 +192,17 @@ impl ModelFile {
 
 fn check_tensors(network: &NetworkConfig, tensors: &SafeTensors) -> Result<(), String> {
     for (name, want) in expected_shapes(network) {
-        let view = tensors.tensor(&name).map_err(|_| format!("tensor {name} is missing"))?;
+        let view = tensors
+            .tensor(&name)
+            .map_err(|_| format!("tensor {name} is missing"))?;
         if view.dtype() != Dtype::F32 {
             return Err(format!("tensor {name} is {:?}, not F32", view.dtype()));
         }
         if view.shape() != want {
-            return Err(format!("tensor {name} has shape {:?}, not {want:?}", view.shape()));
+            return Err(format!(
+                "tensor {name} has shape {:?}, not {want:?}",
+                view.shape()
+            ));
         }
     }
     Ok(())

@@ -120,7 +120,11 @@ impl TensorFile {
 }
 
 /// An f32 tensor's elements; copied only where the file does not align them.
-pub(crate) fn f32_data<'a>(path: &Path, name: &str, bytes: &'a [u8]) -> Result<Cow<'a, [f32]>, RunError> {
+pub(crate) fn f32_data<'a>(
+    path: &Path,
+    name: &str,
+    bytes: &'a [u8],
+) -> Result<Cow<'a, [f32]>, RunError> {
     if let Ok(data) = bytemuck::try_cast_slice(bytes) {
         return Ok(Cow::Borrowed(data));
     }
@@ -131,7 +135,11 @@ pub(crate) fn f32_data<'a>(path: &Path, name: &str, bytes: &'a [u8]) -> Result<C
 }
 
 /// The elements of the u32 vector `name`.
-pub(crate) fn u32_vector(path: &Path, tensors: &SafeTensors, name: &str) -> Result<Vec<u32>, RunError> {
+pub(crate) fn u32_vector(
+    path: &Path,
+    tensors: &SafeTensors,
+    name: &str,
+) -> Result<Vec<u32>, RunError> {
     let view = tensors
         .tensor(name)
         .map_err(|error| RunError::damaged(path, error))?;

@@ -43,17 +43,31 @@ pub fn load_cuda() -> Option<String> {
         // SAFETY: dlerror returns null or a zero-terminated string, valid until the next dl call.
         let message = unsafe {
             let text = libc::dlerror();
-            if text.is_null() { String::new() } else { std::ffi::CStr::from_ptr(text).to_string_lossy().into_owned() }
+            if text.is_null() {
+                String::new()
+            } else {
+                std::ffi::CStr::from_ptr(text)
+                    .to_string_lossy()
+                    .into_owned()
+            }
         };
         let reason = message.rsplit('/').next().unwrap_or_default().to_owned();
         return Some(format!("CUDA's libraries are not complete: {reason}"));
     }
-    if Cuda::is_available() { None } else { Some("libtorch has its CUDA part, but there is no device or driver".to_owned()) }
+    if Cuda::is_available() {
+        None
+    } else {
+        Some("libtorch has its CUDA part, but there is no device or driver".to_owned())
+    }
 }
 
 /// The device that `asked` means on this machine.
 pub fn choose(asked: Device) -> Result<tch::Device> {
-    let missing = if asked == Device::Cpu { None } else { load_cuda() };
+    let missing = if asked == Device::Cpu {
+        None
+    } else {
+        load_cuda()
+    };
     Ok(match (asked, missing) {
         (Device::Cpu, _) | (Device::Auto, Some(_)) => tch::Device::Cpu,
         (Device::Auto, None) => tch::Device::Cuda(0),
@@ -61,7 +75,10 @@ pub fn choose(asked: Device) -> Result<tch::Device> {
         (Device::Cuda(index), None) => {
             let count = Cuda::device_count();
             if index as i64 >= count {
-                bail!(DeviceError::NoSuchDevice { asked: index, count });
+                bail!(DeviceError::NoSuchDevice {
+                    asked: index,
+                    count
+                });
             }
             tch::Device::Cuda(index)
         }

@@ -28,7 +28,11 @@ use train::{Part, Reading, Task, TextTask};
 
 /// The losses of a run's best model on its validation and test parts, as JSON. A char-lstm reads
 /// each part one symbol after the other, where training reads several streams at once.
-pub fn evaluate_exactly(run: &RunDir, config: &TrainConfig, device: Device) -> Result<serde_json::Value> {
+pub fn evaluate_exactly(
+    run: &RunDir,
+    config: &TrainConfig,
+    device: Device,
+) -> Result<serde_json::Value> {
     let model = run.model()?;
     let best: BTreeMap<String, Plain> = model
         .weights()?

@@ -56,15 +56,24 @@ fn main() -> ExitCode {
 fn torch_message(text: &str) -> &str {
     let start = text.find("Torch(\"").map_or(0, |at| at + 7);
     let message = &text[start..];
-    let end = message.find("\\n").or_else(|| message.find('\n')).unwrap_or(message.len());
+    let end = message
+        .find("\\n")
+        .or_else(|| message.find('\n'))
+        .unwrap_or(message.len());
     &message[..end]
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
     eprintln!("error: {error:#}");
-    if let Some(hint) = error.downcast_ref::<textgen::run::RunError>().and_then(textgen::run::RunError::hint) {
+    if let Some(hint) = error
+        .downcast_ref::<textgen::run::RunError>()
+        .and_then(textgen::run::RunError::hint)
+    {
         eprintln!("hint: {hint}");
-    } else if let Some(hint) = error.downcast_ref::<textgen::text::TextError>().and_then(textgen::text::TextError::hint) {
+    } else if let Some(hint) = error
+        .downcast_ref::<textgen::text::TextError>()
+        .and_then(textgen::text::TextError::hint)
+    {
         eprintln!("hint: {hint}");
     } else if error.is::<device::DeviceError>() {
         eprintln!("hint: --device cpu trains on the CPU; textgen doctor says what was found");
@@ -103,7 +112,12 @@ fn train_locked(run: &RunDir) -> Result<()> {
     let resumed = trainer.resume()?;
     if resumed {
         let progress = trainer.progress();
-        eprintln!("going on with {} at step {}, after {}", run.name(), progress.step, duration(progress.seconds));
+        eprintln!(
+            "going on with {} at step {}, after {}",
+            run.name(),
+            progress.step,
+            duration(progress.seconds)
+        );
     }
     trainer.announce(threads)?;
     ctrlc::set_handler(|| {
@@ -116,7 +130,10 @@ fn train_locked(run: &RunDir) -> Result<()> {
     let ending = trainer.train(&STOP)?;
     let name = run.name();
     if ending == Ending::Stopped {
-        eprintln!("stopped at step {}; everything is saved", trainer.progress().step);
+        eprintln!(
+            "stopped at step {}; everything is saved",
+            trainer.progress().step
+        );
         eprintln!("go on:    textgen train --resume {name}");
         return Ok(());
     }
@@ -125,12 +142,27 @@ fn train_locked(run: &RunDir) -> Result<()> {
 
 fn summary(run: &RunDir, trainer: &Trainer, ending: Ending) -> Result<()> {
     let progress = trainer.progress();
-    let how = if ending == Ending::Patience { ", stopped early: no improvement" } else { "" };
-    eprintln!("done in {}: {} steps{how}", duration(progress.seconds), progress.step);
+    let how = if ending == Ending::Patience {
+        ", stopped early: no improvement"
+    } else {
+        ""
+    };
+    eprintln!(
+        "done in {}: {} steps{how}",
+        duration(progress.seconds),
+        progress.step
+    );
     let metrics = Metrics::read(&run.metrics_path())?;
-    let best = metrics.iter().find(|line| line.step == progress.best_step).and_then(|line| line.valid);
+    let best = metrics
+        .iter()
+        .find(|line| line.step == progress.best_step)
+        .and_then(|line| line.valid);
     if let Some(valid) = best {
-        eprintln!("best validation, at step {}: {}", progress.best_step, valid.describe());
+        eprintln!(
+            "best validation, at step {}: {}",
+            progress.best_step,
+            valid.describe()
+        );
     }
     if let Some(test) = metrics.last().and_then(|line| line.test) {
         eprintln!("test: {}", test.describe());

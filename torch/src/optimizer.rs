@@ -40,13 +40,21 @@ impl Optimizer {
                 .filter(|(_, tensor)| is_vector(tensor) == vectors)
                 .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
                 .unzip();
-            let zeros = || tensors.iter().map(|tensor| tensor.detach().zeros_like()).collect::<Vec<_>>();
+            let zeros = || {
+                tensors
+                    .iter()
+                    .map(|tensor| tensor.detach().zeros_like())
+                    .collect::<Vec<_>>()
+            };
             let device = tensors.first().map_or(Device::Cpu, Tensor::device);
             Group {
                 first: zeros(),
                 second: zeros(),
                 largest: (config.optimizer == OptimizerKind::Amsgrad).then(zeros),
-                steps: tensors.iter().map(|_| Tensor::zeros([], (Kind::Float, device))).collect(),
+                steps: tensors
+                    .iter()
+                    .map(|_| Tensor::zeros([], (Kind::Float, device)))
+                    .collect(),
                 weight_decay: if vectors { 0.0 } else { config.weight_decay },
                 names,
                 parameters: tensors,
@@ -61,17 +69,28 @@ impl Optimizer {
 
     /// Forgets the gradients of the last step.
     pub fn zero_gradients(&mut self) {
-        for parameter in self.groups.iter_mut().flat_map(|group| &mut group.parameters) {
+        for parameter in self
+            .groups
+            .iter_mut()
+            .flat_map(|group| &mut group.parameters)
+        {
             parameter.zero_grad();
         }
     }
 
     /// Clips the gradients and takes one step with the learning rate `lr`.
     pub fn step(&mut self, lr: f64) -> Result<()> {
-        let gradients: Vec<Vec<Tensor>> =
-            self.groups.iter().map(|group| group.parameters.iter().map(Tensor::grad).collect()).collect();
+        let gradients: Vec<Vec<Tensor>> = self
+            .groups
+            .iter()
+            .map(|group| group.parameters.iter().map(Tensor::grad).collect())
+            .collect();
         if self.clip > 0.0 {
-            let all: Vec<Tensor> = gradients.iter().flatten().map(Tensor::shallow_clone).collect();
+            let all: Vec<Tensor> = gradients
+                .iter()
+                .flatten()
+                .map(Tensor::shallow_clone)
+                .collect();
             shim::clip(&all, self.clip)?;
         }
         for (group, gradients) in self.groups.iter().zip(&gradients) {
@@ -123,7 +142,11 @@ impl Optimizer {
             for (kind, moments) in lists {
                 for (name, moment) in names.iter().zip(moments.into_iter().flatten()) {
                     let key = format!("optimizer.{kind}.{name}");
-                    copy_into(from.get(&key).with_context(|| format!("{key} is missing"))?, moment)?;
+                    copy_into(
+                        from.get(&key)
+                            .with_context(|| format!("{key} is missing"))?,
+                        moment,
+                    )?;
                 }
             }
         }
@@ -133,8 +156,12 @@ impl Optimizer {
 
 impl Group {
     fn moments(&self) -> impl Iterator<Item = (&'static str, &Vec<Tensor>)> {
-        [("first", Some(&self.first)), ("second", Some(&self.second)), ("largest", self.largest.as_ref())]
-            .into_iter()
-            .filter_map(|(kind, moments)| Some((kind, moments?)))
+        [
+            ("first", Some(&self.first)),
+            ("second", Some(&self.second)),
+            ("largest", self.largest.as_ref()),
+        ]
+        .into_iter()
+        .filter_map(|(kind, moments)| Some((kind, moments?)))
     }
 }

@@ -26,13 +26,19 @@ pub fn longest_first(words: &[&[u32]]) -> Vec<usize> {
 impl Packed {
     /// Packs sequences, the longest first, none empty.
     pub fn new<'a>(sequences: &[impl AsRef<[u32]> + 'a], device: Device) -> Self {
-        let longest = sequences.first().map_or(0, |sequence| sequence.as_ref().len());
+        let longest = sequences
+            .first()
+            .map_or(0, |sequence| sequence.as_ref().len());
         let mut batch_sizes = Vec::with_capacity(longest);
         let (mut symbols, mut row_list) = (Vec::new(), Vec::new());
         for place in 0..longest {
             let count = sequences.partition_point(|sequence| sequence.as_ref().len() > place);
             batch_sizes.push(count as i64);
-            symbols.extend(sequences[..count].iter().map(|sequence| i64::from(sequence.as_ref()[place])));
+            symbols.extend(
+                sequences[..count]
+                    .iter()
+                    .map(|sequence| i64::from(sequence.as_ref()[place])),
+            );
             row_list.extend(0..count as i64);
         }
         Self {
@@ -72,7 +78,13 @@ mod tests {
     fn letters_stand_place_by_place_without_padding() {
         let mut packed = Packed::new(&[vec![1, 2, 3], vec![4, 5], vec![6]], Device::Cpu);
         assert_eq!(packed.symbols_mut(), [1, 4, 6, 2, 5, 3]);
-        assert_eq!(Vec::<i64>::try_from(&packed.batch_sizes).expect("sizes"), [3, 2, 1]);
-        assert_eq!(Vec::<i64>::try_from(&packed.rows).expect("rows"), [0, 1, 2, 0, 1, 0]);
+        assert_eq!(
+            Vec::<i64>::try_from(&packed.batch_sizes).expect("sizes"),
+            [3, 2, 1]
+        );
+        assert_eq!(
+            Vec::<i64>::try_from(&packed.rows).expect("rows"),
+            [0, 1, 2, 0, 1, 0]
+        );
     }
 }

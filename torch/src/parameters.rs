@@ -25,7 +25,12 @@ impl Parameters {
     /// Recurrent weights and biases: uniform in ±1/√H; linear layers: uniform in ±1/√(inputs);
     /// embeddings: standard normal, all as PyTorch's modules do. With `open_forget_gate` the LSTM's
     /// forget bias starts at 1 (Jozefowicz, Zaremba & Sutskever 2015).
-    pub fn init(network: &NetworkConfig, seed: u64, device: Device, open_forget_gate: bool) -> Self {
+    pub fn init(
+        network: &NetworkConfig,
+        seed: u64,
+        device: Device,
+        open_forget_gate: bool,
+    ) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut names = Vec::new();
         let mut tensors = Vec::new();
@@ -37,9 +42,15 @@ impl Parameters {
             let mut data: Vec<f32> = if name.ends_with("embedding.weight") {
                 (0..count).map(|_| normal(&mut rng)).collect()
             } else {
-                let fan = if name.contains("rnn.") { network.hidden } else { fan_in(&shapes, name) };
+                let fan = if name.contains("rnn.") {
+                    network.hidden
+                } else {
+                    fan_in(&shapes, name)
+                };
                 let bound = 1.0 / (fan as f32).sqrt();
-                (0..count).map(|_| rng.random_range(-bound..bound)).collect()
+                (0..count)
+                    .map(|_| rng.random_range(-bound..bound))
+                    .collect()
             };
             if open_forget_gate && network.cell == Cell::Lstm && name.contains("rnn.bias_ih") {
                 data[network.hidden..2 * network.hidden].fill(1.0);
@@ -79,12 +90,19 @@ impl Parameters {
     /// The weights and biases of a recurrent network in the order that libtorch wants: for every
     /// layer, and forward before backward, weight_ih, weight_hh, bias_ih, bias_hh.
     pub fn recurrent(&self, prefix: &str, layers: usize, bidirectional: bool) -> Vec<Tensor> {
-        let directions: &[&str] = if bidirectional { &["", "_reverse"] } else { &[""] };
+        let directions: &[&str] = if bidirectional {
+            &["", "_reverse"]
+        } else {
+            &[""]
+        };
         let mut all = Vec::new();
         for layer in 0..layers {
             for direction in directions {
                 for part in ["weight_ih", "weight_hh", "bias_ih", "bias_hh"] {
-                    all.push(self.get(&format!("{prefix}.{part}_l{layer}{direction}")).shallow_clone());
+                    all.push(
+                        self.get(&format!("{prefix}.{part}_l{layer}{direction}"))
+                            .shallow_clone(),
+                    );
                 }
             }
         }
@@ -100,7 +118,9 @@ impl Parameters {
     /// Overwrites all by what `source` holds under their names, each with `prefix` before it.
     pub fn load(&mut self, source: &BTreeMap<String, Plain>, prefix: &str) -> Result<()> {
         for (name, tensor) in self.names.iter().zip(&mut self.tensors) {
-            let plain = source.get(&format!("{prefix}{name}")).with_context(|| format!("{prefix}{name} is missing"))?;
+            let plain = source
+                .get(&format!("{prefix}{name}"))
+                .with_context(|| format!("{prefix}{name} is missing"))?;
             copy_into(plain, tensor).with_context(|| name.clone())?;
         }
         Ok(())
@@ -139,7 +159,11 @@ pub fn normal(rng: &mut ChaCha8Rng) -> f32 {
 
 /// A copy on the CPU.
 pub fn to_plain(tensor: &Tensor) -> Plain {
-    let tensor = tensor.detach().to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
+    let tensor = tensor
+        .detach()
+        .to_device(Device::Cpu)
+        .to_kind(Kind::Float)
+        .contiguous();
     let mut data = vec![0.0; tensor.numel()];
     tensor.copy_data(&mut data, tensor.numel());
     (tensor.size().iter().map(|&n| n as usize).collect(), data)

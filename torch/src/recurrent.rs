@@ -23,24 +23,38 @@ impl Shape {
         let directions = 1 + i64::from(self.bidirectional);
         let size = [self.layers as i64 * directions, batch, self.hidden as i64];
         let tensors = if self.cell == Cell::Lstm { 2 } else { 1 };
-        (0..tensors).map(|_| Tensor::zeros(size, (Kind::Float, device))).collect()
+        (0..tensors)
+            .map(|_| Tensor::zeros(size, (Kind::Float, device)))
+            .collect()
     }
 
     /// Reads `input` (T, B, I) from `state`. Returns the top layer's outputs (T, B, H·directions)
     /// and the final state. `dropout` falls between layers, where `train`.
-    pub fn run(&self, input: &Tensor, state: &[Tensor], weights: &[Tensor], dropout: f64, train: bool) -> (Tensor, Vec<Tensor>) {
+    pub fn run(
+        &self,
+        input: &Tensor,
+        state: &[Tensor],
+        weights: &[Tensor],
+        dropout: f64,
+        train: bool,
+    ) -> (Tensor, Vec<Tensor>) {
         let (layers, both) = (self.layers as i64, self.bidirectional);
         match self.cell {
             Cell::Lstm => {
-                let (outputs, h, c) = input.lstm(state, weights, true, layers, dropout, train, both, false);
+                let (outputs, h, c) =
+                    input.lstm(state, weights, true, layers, dropout, train, both, false);
                 (outputs, vec![h, c])
             }
             Cell::Gru => {
-                let (outputs, h) = input.gru(&state[0], weights, true, layers, dropout, train, both, false);
+                let (outputs, h) = input.gru(
+                    &state[0], weights, true, layers, dropout, train, both, false,
+                );
                 (outputs, vec![h])
             }
             Cell::Rnn => {
-                let (outputs, h) = input.rnn_tanh(&state[0], weights, true, layers, dropout, train, both, false);
+                let (outputs, h) = input.rnn_tanh(
+                    &state[0], weights, true, layers, dropout, train, both, false,
+                );
                 (outputs, vec![h])
             }
         }
@@ -60,18 +74,45 @@ impl Shape {
         let (layers, both) = (self.layers as i64, self.bidirectional);
         match self.cell {
             Cell::Lstm => {
-                let (outputs, h, c) =
-                    Tensor::lstm_data(input, batch_sizes, state, weights, true, layers, dropout, train, both);
+                let (outputs, h, c) = Tensor::lstm_data(
+                    input,
+                    batch_sizes,
+                    state,
+                    weights,
+                    true,
+                    layers,
+                    dropout,
+                    train,
+                    both,
+                );
                 (outputs, vec![h, c])
             }
             Cell::Gru => {
-                let (outputs, h) =
-                    Tensor::gru_data(input, batch_sizes, &state[0], weights, true, layers, dropout, train, both);
+                let (outputs, h) = Tensor::gru_data(
+                    input,
+                    batch_sizes,
+                    &state[0],
+                    weights,
+                    true,
+                    layers,
+                    dropout,
+                    train,
+                    both,
+                );
                 (outputs, vec![h])
             }
             Cell::Rnn => {
-                let (outputs, h) =
-                    Tensor::rnn_tanh_data(input, batch_sizes, &state[0], weights, true, layers, dropout, train, both);
+                let (outputs, h) = Tensor::rnn_tanh_data(
+                    input,
+                    batch_sizes,
+                    &state[0],
+                    weights,
+                    true,
+                    layers,
+                    dropout,
+                    train,
+                    both,
+                );
                 (outputs, vec![h])
             }
         }

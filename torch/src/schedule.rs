@@ -5,13 +5,18 @@ use textgen::config::{Schedule, TrainConfig};
 /// The learning rate of step `step` (from 0), when `fraction` (0 to 1) of the training is done and
 /// plateaus or returns to an earlier state have left `scale` of it.
 pub fn learning_rate(config: &TrainConfig, step: u64, fraction: f64, scale: f64) -> f64 {
-    let rising = if step < config.warmup { (step + 1) as f64 / config.warmup as f64 } else { 1.0 };
+    let rising = if step < config.warmup {
+        (step + 1) as f64 / config.warmup as f64
+    } else {
+        1.0
+    };
     let fraction = fraction.clamp(0.0, 1.0);
     let shape = match config.schedule {
         Schedule::Constant | Schedule::Plateau => 1.0,
         // Loshchilov & Hutter 2017, eq. 5, without restarts.
         Schedule::Cosine => {
-            config.final_lr + (1.0 - config.final_lr) * 0.5 * (1.0 + (std::f64::consts::PI * fraction).cos())
+            config.final_lr
+                + (1.0 - config.final_lr) * 0.5 * (1.0 + (std::f64::consts::PI * fraction).cos())
         }
         Schedule::Step => config.decay.powi((fraction * 10.0).min(9.0) as i32),
     };
@@ -20,7 +25,11 @@ pub fn learning_rate(config: &TrainConfig, step: u64, fraction: f64, scale: f64)
 
 /// The weight of the divergence when `fraction` of the training is done: rises linearly to 1.
 pub fn beta(config: &TrainConfig, fraction: f64) -> f64 {
-    if config.kl_warmup > 0.0 { (fraction / config.kl_warmup).clamp(0.0, 1.0) } else { 1.0 }
+    if config.kl_warmup > 0.0 {
+        (fraction / config.kl_warmup).clamp(0.0, 1.0)
+    } else {
+        1.0
+    }
 }
 
 #[cfg(test)]
@@ -59,6 +68,9 @@ mod tests {
     #[test]
     fn the_divergence_is_weighted_in_linearly() {
         let config = config(Schedule::Cosine);
-        assert_eq!([0.0, 0.25, 0.5, 0.9].map(|f| beta(&config, f)), [0.0, 0.5, 1.0, 1.0]);
+        assert_eq!(
+            [0.0, 0.25, 0.5, 0.9].map(|f| beta(&config, f)),
+            [0.0, 0.5, 1.0, 1.0]
+        );
     }
 }

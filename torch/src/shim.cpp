@@ -2,6 +2,7 @@
 // that tch holds; a failure comes back as a message that the caller frees with textgen_free.
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 #include <torch/version.h>
 
 #include <cstdlib>
@@ -52,7 +53,7 @@ char* textgen_adam(at::Tensor** parameters, at::Tensor** gradients, at::Tensor**
                    at::Tensor** largest, at::Tensor** steps, size_t count, double lr, double beta1, double beta2,
                    double weight_decay, double epsilon, bool decoupled) {
   return guarded([&] {
-    at::NoGradGuard no_grad;
+    c10::AutoGradMode no_grad(false);
     auto p = list(parameters, count), g = list(gradients, count), m = list(first, count), v = list(second, count);
     auto s = list(steps, count);
     auto x = largest == nullptr ? std::vector<at::Tensor>() : list(largest, count);
@@ -68,7 +69,7 @@ char* textgen_adam(at::Tensor** parameters, at::Tensor** gradients, at::Tensor**
 // Scales all gradients down so that their common norm is at most `limit`, without a read-back.
 char* textgen_clip(at::Tensor** gradients, size_t count, double limit) {
   return guarded([&] {
-    at::NoGradGuard no_grad;
+    c10::AutoGradMode no_grad(false);
     auto g = list(gradients, count);
     auto norm = at::stack(at::_foreach_norm(g)).norm();
     auto factor = (limit / (norm + 1e-6)).clamp_max(1.0);

@@ -35,7 +35,10 @@ unsafe extern "C" {
 pub struct TorchError(String);
 
 fn pointers(tensors: &[Tensor]) -> Vec<*mut C_tensor> {
-    tensors.iter().map(|tensor| tensor.as_ptr().cast_mut()).collect()
+    tensors
+        .iter()
+        .map(|tensor| tensor.as_ptr().cast_mut())
+        .collect()
 }
 
 /// Takes a message that the shim allocated.
@@ -54,7 +57,9 @@ fn take(message: *mut c_char) -> Option<String> {
 fn check(message: *mut c_char) -> Result<(), TorchError> {
     match take(message) {
         None => Ok(()),
-        Some(text) => Err(TorchError(text.lines().next().unwrap_or_default().to_owned())),
+        Some(text) => Err(TorchError(
+            text.lines().next().unwrap_or_default().to_owned(),
+        )),
     }
 }
 
@@ -71,7 +76,12 @@ pub fn loaded_version() -> Option<String> {
     // SAFETY: takes no arguments; the result is checked for null and freed by `take`.
     let config = take(unsafe { textgen_loaded_config() })?;
     let (_, after) = config.split_once("TORCH_VERSION=")?;
-    Some(after.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect())
+    Some(
+        after
+            .chars()
+            .take_while(|c| c.is_ascii_digit() || *c == '.')
+            .collect(),
+    )
 }
 
 /// What one call of [`adam`] updates; all lists are as long as `parameters`.
@@ -120,7 +130,9 @@ pub fn adam(tensors: &AdamTensors, constants: AdamConstants) -> Result<(), Torch
             pointers(tensors.gradients).as_ptr(),
             pointers(tensors.first).as_ptr(),
             pointers(tensors.second).as_ptr(),
-            largest.as_ref().map_or(std::ptr::null(), |list| list.as_ptr()),
+            largest
+                .as_ref()
+                .map_or(std::ptr::null(), |list| list.as_ptr()),
             pointers(tensors.steps).as_ptr(),
             tensors.parameters.len(),
             constants.lr,

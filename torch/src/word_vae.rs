@@ -66,7 +66,13 @@ impl WordBatch {
         let around = |before: Option<u32>, after: Option<u32>| -> Vec<Vec<u32>> {
             letters
                 .iter()
-                .map(|word| before.into_iter().chain(word.iter().copied()).chain(after).collect())
+                .map(|word| {
+                    before
+                        .into_iter()
+                        .chain(word.iter().copied())
+                        .chain(after)
+                        .collect()
+                })
                 .collect()
         };
         let inputs = Packed::new(&around(Some(marks.bos), None), device);
@@ -98,11 +104,11 @@ impl WordBatch {
 impl WordTerms {
     /// D of every word: its symbols' NLL summed, (B).
     pub fn distortion(&self, batch: &WordBatch) -> Tensor {
-        Tensor::zeros([batch.len() as i64], (Kind::Float, self.symbol_nll.device())).index_add(
-            0,
-            &batch.inputs.rows,
-            &self.symbol_nll,
+        Tensor::zeros(
+            [batch.len() as i64],
+            (Kind::Float, self.symbol_nll.device()),
         )
+        .index_add(0, &batch.inputs.rows, &self.symbol_nll)
     }
 }
 
@@ -124,13 +130,23 @@ impl WordVae {
     pub fn encode(&self, batch: &WordBatch, train: bool) -> (Tensor, Tensor) {
         let device = self.device();
         let both = self.network.bidirectional;
-        let input =
-            self.parameters.get("encoder.embedding.weight").index_select(0, &batch.letters.symbols(device));
+        let input = self
+            .parameters
+            .get("encoder.embedding.weight")
+            .index_select(0, &batch.letters.symbols(device));
         let shape = self.shape(both);
         let state = shape.zero_state(batch.len() as i64, device);
-        let weights = self.parameters.recurrent("encoder.rnn", self.network.layers, both);
-        let (_, state) =
-            shape.run_packed(&input, &batch.letters.batch_sizes, &state, &weights, self.dropout, train);
+        let weights = self
+            .parameters
+            .recurrent("encoder.rnn", self.network.layers, both);
+        let (_, state) = shape.run_packed(
+            &input,
+            &batch.letters.batch_sizes,
+            &state,
+            &weights,
+            self.dropout,
+            train,
+        );
         // The top layer's last states; backward stands behind forward.
         let h = &state[0];
         let rows = h.size()[0];
@@ -145,18 +161,26 @@ impl WordVae {
                 Some(self.parameters.get(&format!("encoder.{name}.bias"))),
             )
         };
-        (linear("mean"), linear("log_var").clamp(-LOG_VAR_BOUND, LOG_VAR_BOUND))
+        (
+            linear("mean"),
+            linear("log_var").clamp(-LOG_VAR_BOUND, LOG_VAR_BOUND),
+        )
     }
 
     /// Logits (elements, outputs) of the decoder for `z` (B, Z), rows in the batch's order.
     pub fn decode(&self, batch: &WordBatch, z: &Tensor, train: bool) -> Tensor {
         let device = self.device();
-        let embedded =
-            self.parameters.get("decoder.embedding.weight").index_select(0, &batch.inputs.symbols(device));
+        let embedded = self
+            .parameters
+            .get("decoder.embedding.weight")
+            .index_select(0, &batch.inputs.symbols(device));
         let input = Tensor::cat(&[embedded, z.index_select(0, &batch.inputs.rows)], 1);
         let (layers, hidden) = (self.network.layers as i64, self.network.hidden as i64);
         let start = z
-            .linear(self.parameters.get("decoder.init.weight"), Some(self.parameters.get("decoder.init.bias")))
+            .linear(
+                self.parameters.get("decoder.init.weight"),
+                Some(self.parameters.get("decoder.init.bias")),
+            )
             .tanh()
             .reshape([-1, layers, hidden])
             .transpose(0, 1)
@@ -165,7 +189,9 @@ impl WordVae {
         if self.network.cell == Cell::Lstm {
             state.push(state[0].zeros_like());
         }
-        let weights = self.parameters.recurrent("decoder.rnn", self.network.layers, false);
+        let weights = self
+            .parameters
+            .recurrent("decoder.rnn", self.network.layers, false);
         let (outputs, _) = self.shape(false).run_packed(
             &input,
             &batch.inputs.batch_sizes,
@@ -174,8 +200,15 @@ impl WordVae {
             self.dropout,
             train,
         );
-        let outputs = if train && self.dropout > 0.0 { outputs.dropout(self.dropout, true) } else { outputs };
-        outputs.linear(self.parameters.get("decoder.head.weight"), Some(self.parameters.get("decoder.head.bias")))
+        let outputs = if train && self.dropout > 0.0 {
+            outputs.dropout(self.dropout, true)
+        } else {
+            outputs
+        };
+        outputs.linear(
+            self.parameters.get("decoder.head.weight"),
+            Some(self.parameters.get("decoder.head.bias")),
+        )
     }
 
     /// The terms of the bound for `noise` ε (B, Z): one draw a word, rows in the batch's order.
@@ -183,16 +216,29 @@ impl WordVae {
         let (mean, log_var) = self.encode(batch, train);
         let z = &mean + (&log_var * 0.5).exp() * noise;
         let logits = self.decode(batch, &z, train);
-        let symbol_nll =
-            logits.cross_entropy_loss::<Tensor>(&batch.targets, None, tch::Reduction::None, -100, 0.0);
+        let symbol_nll = logits.cross_entropy_loss::<Tensor>(
+            &batch.targets,
+            None,
+            tch::Reduction::None,
+            -100,
+            0.0,
+        );
         let rate: Tensor = (mean.square() + log_var.exp() - &log_var - 1.0) * 0.5;
-        WordTerms { symbol_nll, rate, mean }
+        WordTerms {
+            symbol_nll,
+            rate,
+            mean,
+        }
     }
 
     /// D + β·Σ_j max(λ, mean over the batch of R_j), averaged over words.
     pub fn objective(terms: &WordTerms, words: usize, beta: f64, free_bits: f64) -> Tensor {
         let rate = terms.rate.mean_dim([0i64].as_slice(), false, Kind::Float);
-        let floored = if free_bits > 0.0 { rate.clamp_min(free_bits) } else { rate };
+        let floored = if free_bits > 0.0 {
+            rate.clamp_min(free_bits)
+        } else {
+            rate
+        };
         terms.symbol_nll.sum(Kind::Float) / words as f64 + floored.sum(Kind::Float) * beta
     }
 }

@@ -68,25 +68,53 @@ impl ArticleTask {
     fn encode(&self, letters: &[u32]) -> (Tensor, Tensor) {
         let symbols: Vec<i64> = letters.iter().map(|&letter| i64::from(letter)).collect();
         let symbols = Tensor::from_slice(&symbols).to_device(self.device);
-        let input = self.parameters.get("encoder.embedding.weight").index_select(0, &symbols).unsqueeze(1);
-        let weights = self.parameters.recurrent("encoder.rnn", self.network.layers, false);
-        let (outputs, _) = self.shape().run(&input, &self.shape().zero_state(1, self.device), &weights, 0.0, true);
+        let input = self
+            .parameters
+            .get("encoder.embedding.weight")
+            .index_select(0, &symbols)
+            .unsqueeze(1);
+        let weights = self
+            .parameters
+            .recurrent("encoder.rnn", self.network.layers, false);
+        let (outputs, _) = self.shape().run(
+            &input,
+            &self.shape().zero_state(1, self.device),
+            &weights,
+            0.0,
+            true,
+        );
         let last = outputs.get(outputs.size()[0] - 1).get(0);
-        (self.linear(&last, "encoder.mean"), self.linear(&last, "encoder.log_var").exp())
+        (
+            self.linear(&last, "encoder.mean"),
+            self.linear(&last, "encoder.log_var").exp(),
+        )
     }
 
     /// Log-probabilities (T, V) for `noise` (T, Z): one draw a letter.
     fn decode(&self, mean: &Tensor, std: &Tensor, noise: &Tensor) -> Tensor {
         let z = (mean + std * noise).unsqueeze(1);
-        let weights = self.parameters.recurrent("decoder.rnn", self.network.layers, false);
-        let (outputs, _) = self.shape().run(&z, &self.shape().zero_state(1, self.device), &weights, 0.0, true);
-        self.linear(&outputs.squeeze_dim(1), "decoder.head").log_softmax(-1, Kind::Float)
+        let weights = self
+            .parameters
+            .recurrent("decoder.rnn", self.network.layers, false);
+        let (outputs, _) = self.shape().run(
+            &z,
+            &self.shape().zero_state(1, self.device),
+            &weights,
+            0.0,
+            true,
+        );
+        self.linear(&outputs.squeeze_dim(1), "decoder.head")
+            .log_softmax(-1, Kind::Float)
     }
 
     /// The word's letters and its end.
     fn targets(&self, word: usize) -> Vec<i64> {
         let end = self.network.outputs as i64 - 1;
-        self.data.letters[word].iter().map(|&letter| i64::from(letter)).chain([end]).collect()
+        self.data.letters[word]
+            .iter()
+            .map(|&letter| i64::from(letter))
+            .chain([end])
+            .collect()
     }
 }
 
@@ -113,10 +141,16 @@ impl Task for ArticleTask {
         let targets = self.targets(word);
         let letters = targets.len() as i64;
         let (mean, std) = self.encode(&self.data.letters[word]);
-        let noise = Tensor::randn([letters, self.network.latent as i64], (Kind::Float, self.device));
+        let noise = Tensor::randn(
+            [letters, self.network.latent as i64],
+            (Kind::Float, self.device),
+        );
         let predicted = self.decode(&mean, &std, &noise);
         // Only the first row is ever set, for every letter of the word.
-        let one_hot = Tensor::zeros([letters, self.network.outputs as i64], (Kind::Float, self.device));
+        let one_hot = Tensor::zeros(
+            [letters, self.network.outputs as i64],
+            (Kind::Float, self.device),
+        );
         let set = Tensor::from_slice(&targets).to_device(self.device);
         let _ = one_hot.get(0).index_fill_(0, &set, 1.0);
         let distances = (&one_hot - &predicted)
@@ -153,11 +187,21 @@ impl Task for ArticleTask {
             let targets = self.targets(word);
             let (mean, std) = self.encode(&self.data.letters[word]);
             let mut rng = random(self.config.seed, Use::Evaluation, word as u64);
-            let noise: Vec<f32> = (0..targets.len() * latent).map(|_| normal(&mut rng)).collect();
-            let noise = Tensor::from_slice(&noise).reshape([targets.len() as i64, latent as i64]).to_device(self.device);
+            let noise: Vec<f32> = (0..targets.len() * latent)
+                .map(|_| normal(&mut rng))
+                .collect();
+            let noise = Tensor::from_slice(&noise)
+                .reshape([targets.len() as i64, latent as i64])
+                .to_device(self.device);
             let rate: Tensor = (mean.square() + std.square() - std.square().log() - 1.0) * 0.5;
-            let set = Tensor::from_slice(&targets).to_device(self.device).unsqueeze(1);
-            sums.distortion -= self.decode(&mean, &std, &noise).gather(1, &set, false).sum(Kind::Double).double_value(&[]);
+            let set = Tensor::from_slice(&targets)
+                .to_device(self.device)
+                .unsqueeze(1);
+            sums.distortion -= self
+                .decode(&mean, &std, &noise)
+                .gather(1, &set, false)
+                .sum(Kind::Double)
+                .double_value(&[]);
             sums.rate += targets.len() as f64 * rate.sum(Kind::Double).double_value(&[]);
             sums.add_means(&mean.unsqueeze(0));
             sums.symbols += targets.len();
@@ -196,8 +240,9 @@ impl Task for ArticleTask {
             seed: self.config.seed,
         };
         let mut sampler = native::sampling::Sampler::new(&config, &[], seed);
-        let words: Vec<String> =
-            (0..10).map(|_| self.data.vocabulary.decode(&article.generate(&mut sampler))).collect();
+        let words: Vec<String> = (0..10)
+            .map(|_| self.data.vocabulary.decode(&article.generate(&mut sampler)))
+            .collect();
         Ok(words.join(" "))
     }
 

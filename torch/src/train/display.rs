@@ -37,9 +37,15 @@ pub struct Line<'a> {
 
 impl Line<'_> {
     fn text(&self) -> String {
-        let steps = self.steps.map_or_else(String::new, |steps| format!("/{}", grouped(steps)));
-        let valid = self.valid.map_or_else(String::new, |valid| format!(" · valid {:.4}", valid.selection()));
-        let left = self.left.map_or_else(String::new, |left| format!(" · {} left", duration(left)));
+        let steps = self
+            .steps
+            .map_or_else(String::new, |steps| format!("/{}", grouped(steps)));
+        let valid = self.valid.map_or_else(String::new, |valid| {
+            format!(" · valid {:.4}", valid.selection())
+        });
+        let left = self
+            .left
+            .map_or_else(String::new, |left| format!(" · {} left", duration(left)));
         format!(
             "step {}{steps} · epoch {:.1} · loss {:.4}{valid} · {} chars/s{left}",
             grouped(self.step),
@@ -137,7 +143,10 @@ mod tests {
 
     #[test]
     fn numbers_and_durations_read_well() {
-        assert_eq!(["0", "999", "1,000", "1,234,567"], [0, 999, 1000, 1_234_567].map(|n| grouped(n)).as_slice());
+        assert_eq!(
+            ["0", "999", "1,000", "1,234,567"],
+            [0, 999, 1000, 1_234_567].map(|n| grouped(n)).as_slice()
+        );
         assert_eq!(duration(59.6), "1 min 0 s");
         assert_eq!(duration(7384.0), "2 h 3 min");
     }

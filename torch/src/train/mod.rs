@@ -77,7 +77,8 @@ impl Identity {
             training_words: match corpus {
                 CorpusData::Text(_) => None,
                 CorpusData::Words(data) => {
-                    let words: Vec<&str> = data.train.iter().map(|&i| data.words[i].as_str()).collect();
+                    let words: Vec<&str> =
+                        data.train.iter().map(|&i| data.words[i].as_str()).collect();
                     Some(words.join("\n"))
                 }
             },
@@ -139,12 +140,16 @@ impl<'a> Trainer<'a> {
         self.restore(&state)?;
         self.seconds_before = self.progress.seconds;
         Metrics::truncate_after(&self.run.metrics_path(), self.progress.step)?;
-        self.valid = Metrics::read(&self.run.metrics_path())?.last().and_then(|line| line.valid);
+        self.valid = Metrics::read(&self.run.metrics_path())?
+            .last()
+            .and_then(|line| line.valid);
         Ok(true)
     }
 
     fn restore(&mut self, state: &State) -> Result<()> {
-        self.task.parameters_mut().load(&state.tensors, "weights.")?;
+        self.task
+            .parameters_mut()
+            .load(&state.tensors, "weights.")?;
         self.optimizer.load(&state.tensors, state.progress.step)?;
         self.task.set_carried(&state.tensors)?;
         self.progress = state.progress.clone();
@@ -156,8 +161,13 @@ impl<'a> Trainer<'a> {
     fn save(&mut self) -> Result<()> {
         self.look()?;
         self.progress.seconds = self.seconds();
-        let mut tensors: BTreeMap<String, Plain> =
-            self.task.parameters().to_plain().into_iter().map(|(name, plain)| (format!("weights.{name}"), plain)).collect();
+        let mut tensors: BTreeMap<String, Plain> = self
+            .task
+            .parameters()
+            .to_plain()
+            .into_iter()
+            .map(|(name, plain)| (format!("weights.{name}"), plain))
+            .collect();
         self.optimizer.save(&mut tensors);
         tensors.extend(self.task.carried());
         let state = State {
@@ -176,7 +186,9 @@ impl<'a> Trainer<'a> {
     fn total_steps(&self) -> Option<u64> {
         match self.config.budget {
             Budget::Steps(steps) => Some(steps),
-            Budget::Epochs(epochs) if self.config.seq_min == self.config.seq || self.config.seq == 0 => {
+            Budget::Epochs(epochs)
+                if self.config.seq_min == self.config.seq || self.config.seq == 0 =>
+            {
                 Some(((epochs * self.task.steps_per_epoch()).round() as u64).max(1))
             }
             _ => None,
@@ -189,7 +201,9 @@ impl<'a> Trainer<'a> {
         if self.config.seq_min == self.config.seq || self.config.seq == 0 {
             self.progress.step as f64 / steps
         } else {
-            self.progress.epoch as f64 + self.progress.cursor as f64 / (steps * (self.config.seq + self.config.seq_min) as f64 / 2.0)
+            self.progress.epoch as f64
+                + self.progress.cursor as f64
+                    / (steps * (self.config.seq + self.config.seq_min) as f64 / 2.0)
         }
     }
 
@@ -224,7 +238,8 @@ impl<'a> Trainer<'a> {
                 if self.config.patience > 0 && self.progress.since_best >= self.config.patience {
                     break Ending::Patience;
                 }
-            } else if self.config.save_every > 0 && self.progress.step % self.config.save_every == 0 {
+            } else if self.config.save_every > 0 && self.progress.step % self.config.save_every == 0
+            {
                 self.save()?;
             }
         };
@@ -235,7 +250,12 @@ impl<'a> Trainer<'a> {
     /// One optimizer step.
     fn step(&mut self) -> Result<()> {
         let fraction = self.fraction();
-        let lr = learning_rate(&self.config, self.progress.step, fraction, self.progress.lr_scale);
+        let lr = learning_rate(
+            &self.config,
+            self.progress.step,
+            fraction,
+            self.progress.lr_scale,
+        );
         self.seed_libtorch();
         let (loss, symbols) = self.task.next_loss(&mut self.progress, fraction);
         if !self.accept(&loss)? {
@@ -274,7 +294,9 @@ impl<'a> Trainer<'a> {
             return Ok(true);
         }
         let count = self.unseen.len() as u64;
-        let sum = Tensor::stack(&self.unseen, 0).sum(tch::Kind::Double).double_value(&[]);
+        let sum = Tensor::stack(&self.unseen, 0)
+            .sum(tch::Kind::Double)
+            .double_value(&[]);
         self.unseen.clear();
         if !sum.is_finite() {
             return Ok(false);
@@ -315,7 +337,10 @@ impl<'a> Trainer<'a> {
         }
         match self.total_steps() {
             Some(steps) => self.progress.step % (steps / AUTOMATIC_EVALUATIONS).max(1) == 0,
-            None => self.fraction() * AUTOMATIC_EVALUATIONS as f64 >= (self.progress.evaluations + 1) as f64,
+            None => {
+                self.fraction() * AUTOMATIC_EVALUATIONS as f64
+                    >= (self.progress.evaluations + 1) as f64
+            }
         }
     }
 
@@ -350,7 +375,9 @@ impl<'a> Trainer<'a> {
         metrics.append(&self.run.metrics_path())?;
         let line = self.line(train_loss, rate);
         self.display.evaluated(&line);
-        if self.config.sample_every > 0 && (self.progress.evaluations - 1) % self.config.sample_every == 0 {
+        if self.config.sample_every > 0
+            && (self.progress.evaluations - 1) % self.config.sample_every == 0
+        {
             self.show_sample()?;
         }
         self.progress.last = (self.progress.chars, self.seconds());
@@ -362,13 +389,23 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    fn metrics(&self, train_loss: f64, valid: Option<Evaluation>, chars_per_second: f64) -> Metrics {
+    fn metrics(
+        &self,
+        train_loss: f64,
+        valid: Option<Evaluation>,
+        chars_per_second: f64,
+    ) -> Metrics {
         Metrics {
             step: self.progress.step,
             epoch: self.epoch(),
             chars: self.progress.chars,
             seconds: self.seconds(),
-            lr: learning_rate(&self.config, self.progress.step.saturating_sub(1), self.fraction(), self.progress.lr_scale),
+            lr: learning_rate(
+                &self.config,
+                self.progress.step.saturating_sub(1),
+                self.fraction(),
+                self.progress.lr_scale,
+            ),
             train_loss,
             valid,
             test: None,
@@ -424,7 +461,12 @@ impl<'a> Trainer<'a> {
             valid,
         };
         let words = self.identity.training_words.as_deref();
-        Ok(ModelFile::write(&self.run.model_path(), &header, &weights(&plain), words)?)
+        Ok(ModelFile::write(
+            &self.run.model_path(),
+            &header,
+            &weights(&plain),
+            words,
+        )?)
     }
 
     fn show_sample(&self) -> Result<()> {
@@ -438,21 +480,32 @@ impl<'a> Trainer<'a> {
         self.display.say(shown.trim_start_matches('\n'));
         let path = self.run.samples_path();
         let entry = format!("== step {}\n{sample}\n\n", self.progress.step);
-        let written = OpenOptions::new().create(true).append(true).open(&path).and_then(|mut file| file.write_all(entry.as_bytes()));
+        let written = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .and_then(|mut file| file.write_all(entry.as_bytes()));
         Ok(written.map_err(|source| textgen::run::RunError::Write { path, source })?)
     }
 
     /// The last evaluation, and the test of the best model.
     fn finish(&mut self) -> Result<()> {
-        let evaluated = Metrics::read(&self.run.metrics_path())?.last().is_some_and(|line| line.step == self.progress.step);
+        let evaluated = Metrics::read(&self.run.metrics_path())?
+            .last()
+            .is_some_and(|line| line.step == self.progress.step);
         if !evaluated {
             self.evaluate()?;
         }
         self.display.finish();
         let newest: BTreeMap<String, Plain> = self.task.parameters().to_plain();
         let best = self.run.model()?;
-        let plain = |array: &textgen::native::weights::Array| (array.shape.clone(), array.data.to_vec());
-        let best: BTreeMap<String, Plain> = best.weights()?.iter().map(|(name, array)| (name.clone(), plain(array))).collect();
+        let plain =
+            |array: &textgen::native::weights::Array| (array.shape.clone(), array.data.to_vec());
+        let best: BTreeMap<String, Plain> = best
+            .weights()?
+            .iter()
+            .map(|(name, array)| (name.clone(), plain(array)))
+            .collect();
         self.task.parameters_mut().load(&best, "")?;
         let test = self.task.evaluate(Part::Test)?;
         self.task.parameters_mut().load(&newest, "")?;
@@ -477,11 +530,21 @@ impl<'a> Trainer<'a> {
             0 => format!("one-hot of {}", self.identity.vocabulary.len()),
             size => format!("embedding {} × {size}", self.identity.vocabulary.len()),
         };
-        let latent = if config.latent > 0 { format!(" · latent {}", config.latent) } else { String::new() };
-        let place = if self.device.is_cuda() { config.device.to_string() } else { format!("cpu, {threads} threads") };
+        let latent = if config.latent > 0 {
+            format!(" · latent {}", config.latent)
+        } else {
+            String::new()
+        };
+        let place = if self.device.is_cuda() {
+            config.device.to_string()
+        } else {
+            format!("cpu, {threads} threads")
+        };
         let budget = match (config.budget, self.total_steps()) {
             (Budget::Minutes(minutes), _) => duration(minutes * 60.0),
-            (Budget::Epochs(epochs), Some(steps)) => format!("{epochs} epochs = {} steps", grouped(steps)),
+            (Budget::Epochs(epochs), Some(steps)) => {
+                format!("{epochs} epochs = {} steps", grouped(steps))
+            }
             (Budget::Epochs(epochs), None) => format!("{epochs} epochs"),
             (Budget::Steps(steps), _) => format!("{} steps", grouped(steps)),
         };
@@ -495,9 +558,11 @@ impl<'a> Trainer<'a> {
             grouped(parameters as u64),
             grouped((bytes >> 20).max(1)),
         ));
-        self.display.say(&format!("{}; {budget}; {place}", self.task.describe_step()));
+        self.display
+            .say(&format!("{}; {budget}; {place}", self.task.describe_step()));
         let expected = self.expected_seconds()?;
-        self.display.say(&format!("expected time: about {}", duration(expected)));
+        self.display
+            .say(&format!("expected time: about {}", duration(expected)));
         Ok(())
     }
 

@@ -57,16 +57,26 @@ impl TextTask {
     pub fn new(config: &TrainConfig, data: TextData, device: Device) -> Result<Self> {
         let network = config.network(data.vocabulary.len(), data.vocabulary.outputs());
         let split = split_text(data.tokens.len(), config.split, config.valid, config.test);
-        let train: Vec<u32> = split.train.iter().flat_map(|range| data.tokens[range.clone()].iter().copied()).collect();
+        let train: Vec<u32> = split
+            .train
+            .iter()
+            .flat_map(|range| data.tokens[range.clone()].iter().copied())
+            .collect();
         let cut = Streams::new(train.len(), config.batch, config.seq)?;
         let length = cut.length();
         let open_forget_gate = config.recipe == textgen::config::Recipe::Default;
         let parameters = Parameters::init(&network, config.seed, device, open_forget_gate);
         let model = CharLstm::new(network, parameters, config.dropout);
-        let kind = if data.vocabulary.len() <= 256 { Kind::Uint8 } else { Kind::Int };
+        let kind = if data.vocabulary.len() <= 256 {
+            Kind::Uint8
+        } else {
+            Kind::Int
+        };
         // (B, L + 1): a stream's last target is the next one's first symbol.
         let starts = (0..config.batch).map(|stream| stream * length);
-        let rows: Vec<Tensor> = starts.map(|at| symbols_tensor(&train[at..=at + length], kind)).collect();
+        let rows: Vec<Tensor> = starts
+            .map(|at| symbols_tensor(&train[at..=at + length], kind))
+            .collect();
         let streams = Tensor::stack(&rows, 1).contiguous().to_device(device);
         let state = model.shape().zero_state(config.batch as i64, device);
         Ok(Self {
@@ -88,8 +98,15 @@ impl TextTask {
             Part::Valid => &self.split.valid,
             Part::Test => &self.split.test,
         };
-        let sections: Vec<Section> = ranges.iter().flat_map(|range| self.sections(range.clone(), reading)).collect();
-        let at_once = if matches!(self.config.split, SplitKind::Window(_)) { 128 } else { 64 };
+        let sections: Vec<Section> = ranges
+            .iter()
+            .flat_map(|range| self.sections(range.clone(), reading))
+            .collect();
+        let at_once = if matches!(self.config.split, SplitKind::Window(_)) {
+            128
+        } else {
+            64
+        };
         let mut total = (0.0, 0);
         for group in sections.chunks(at_once) {
             let (nats, symbols) = self.read(group);
@@ -125,7 +142,11 @@ impl TextTask {
 
     /// Loss of all sections, read side by side from zero states.
     fn read(&self, sections: &[Section]) -> (f64, u64) {
-        let longest = sections.iter().map(|s| s.burn_in + s.length).max().unwrap_or(0);
+        let longest = sections
+            .iter()
+            .map(|s| s.burn_in + s.length)
+            .max()
+            .unwrap_or(0);
         let symbols = sections.iter().map(|s| s.length as u64).sum();
         let batch = sections.len() as i64;
         let mut nats = 0.0;
@@ -144,16 +165,21 @@ impl TextTask {
                 }
             }
             let on_device = |t: Tensor| t.reshape([steps as i64, batch]).to_device(self.device);
-            let (inputs, targets) = (on_device(Tensor::from_slice(&inputs)), on_device(Tensor::from_slice(&targets)));
+            let (inputs, targets) = (
+                on_device(Tensor::from_slice(&inputs)),
+                on_device(Tensor::from_slice(&targets)),
+            );
             let (logits, next) = self.model.forward(&inputs, &state, false);
             state = next;
-            let losses = logits.reshape([-1, self.model.network.outputs as i64]).cross_entropy_loss::<Tensor>(
-                &targets.reshape([-1]),
-                None,
-                tch::Reduction::None,
-                -100,
-                0.0,
-            );
+            let losses = logits
+                .reshape([-1, self.model.network.outputs as i64])
+                .cross_entropy_loss::<Tensor>(
+                    &targets.reshape([-1]),
+                    None,
+                    tch::Reduction::None,
+                    -100,
+                    0.0,
+                );
             let counted = Tensor::from_slice(&counted).to_device(self.device);
             nats += (losses * counted).sum(Kind::Double).double_value(&[]);
         }
@@ -189,13 +215,18 @@ impl Task for TextTask {
 
     fn activation_bytes(&self) -> u64 {
         let network = &self.model.network;
-        let width = network.layers * network.hidden * (2 * network.cell.gates() + 4) + 4 * network.outputs + network.inputs;
+        let width = network.layers * network.hidden * (2 * network.cell.gates() + 4)
+            + 4 * network.outputs
+            + network.inputs;
         (self.config.batch * self.config.seq * width * 4) as u64
     }
 
     fn next_loss(&mut self, progress: &mut Progress, _fraction: f64) -> (Tensor, u64) {
         if progress.cursor == 0 {
-            self.state = self.model.shape().zero_state(self.config.batch as i64, self.device);
+            self.state = self
+                .model
+                .shape()
+                .zero_state(self.config.batch as i64, self.device);
         }
         let wanted = if self.config.seq_min < self.config.seq {
             let mut rng = random(self.config.seed, Use::Batch, progress.step);
@@ -205,10 +236,18 @@ impl Task for TextTask {
         };
         let offset = progress.cursor as usize;
         let steps = wanted.min(self.length - offset);
-        let chunk = self.streams.narrow(0, offset as i64, steps as i64 + 1).to_kind(Kind::Int64);
-        let (inputs, targets) = (chunk.narrow(0, 0, steps as i64), chunk.narrow(0, 1, steps as i64));
+        let chunk = self
+            .streams
+            .narrow(0, offset as i64, steps as i64 + 1)
+            .to_kind(Kind::Int64);
+        let (inputs, targets) = (
+            chunk.narrow(0, 0, steps as i64),
+            chunk.narrow(0, 1, steps as i64),
+        );
         let last_only = self.config.loss == LossOver::Last;
-        let (loss, state) = self.model.loss(&inputs, &targets, &self.state, last_only, true);
+        let (loss, state) = self
+            .model
+            .loss(&inputs, &targets, &self.state, last_only, true);
         self.state = state.iter().map(Tensor::detach).collect();
         progress.cursor += steps as u64;
         if progress.cursor as usize >= self.length {
@@ -224,13 +263,24 @@ impl Task for TextTask {
     }
 
     fn carried(&self) -> BTreeMap<String, Plain> {
-        self.state.iter().enumerate().map(|(i, tensor)| (format!("carried.{i}"), to_plain(tensor))).collect()
+        self.state
+            .iter()
+            .enumerate()
+            .map(|(i, tensor)| (format!("carried.{i}"), to_plain(tensor)))
+            .collect()
     }
 
     fn set_carried(&mut self, from: &BTreeMap<String, Plain>) -> Result<()> {
-        let mut state = self.model.shape().zero_state(self.config.batch as i64, self.device);
+        let mut state = self
+            .model
+            .shape()
+            .zero_state(self.config.batch as i64, self.device);
         for (i, tensor) in state.iter_mut().enumerate() {
-            copy_into(from.get(&format!("carried.{i}")).with_context(|| format!("carried.{i} is missing"))?, tensor)?;
+            copy_into(
+                from.get(&format!("carried.{i}"))
+                    .with_context(|| format!("carried.{i} is missing"))?,
+                tensor,
+            )?;
         }
         self.state = state;
         Ok(())
@@ -248,7 +298,8 @@ impl Task for TextTask {
             top_p: None,
             seed: self.config.seed,
         };
-        let mut sampler = native::sampling::Sampler::new(&config, &self.vocabulary.forbidden(), seed);
+        let mut sampler =
+            native::sampling::Sampler::new(&config, &self.vocabulary.forbidden(), seed);
         let mut state = model.state();
         let mut symbol = self.tokens[0];
         let symbols: Vec<u32> = (0..SAMPLE_LENGTH)
@@ -277,22 +328,40 @@ mod tests {
 
     #[test]
     fn parallel_reading_agrees_with_one_symbol_after_the_other() {
-        let config = TrainConfig { valid: 0.5, ..text_config() };
+        let config = TrainConfig {
+            valid: 0.5,
+            ..text_config()
+        };
         let task = TextTask::new(&config, text_data(20_000), Device::Cpu).expect("task");
         let (exact, symbols) = task.evaluate_as(Part::Valid, Reading::Exact);
         let (parallel, same) = task.evaluate_as(Part::Valid, Reading::Parallel);
         assert_eq!((symbols, same), (9_999, 9_999));
-        assert!((exact - parallel).abs() / exact < 1e-5, "{exact} {parallel}");
+        assert!(
+            (exact - parallel).abs() / exact < 1e-5,
+            "{exact} {parallel}"
+        );
     }
 
     #[test]
     fn every_symbol_but_a_ranges_first_is_predicted_once() {
-        for split in [SplitKind::Contiguous, SplitKind::Window(64), SplitKind::Interleaved] {
-            let config = TrainConfig { split, valid: 0.2, ..text_config() };
+        for split in [
+            SplitKind::Contiguous,
+            SplitKind::Window(64),
+            SplitKind::Interleaved,
+        ] {
+            let config = TrainConfig {
+                split,
+                valid: 0.2,
+                ..text_config()
+            };
             let task = TextTask::new(&config, text_data(10_000), Device::Cpu).expect("task");
             let ranges = &task.split.valid;
             let want: usize = ranges.iter().map(|range| range.len() - 1).sum();
-            assert_eq!(task.evaluate_as(Part::Valid, Reading::Parallel).1, want as u64, "{split}");
+            assert_eq!(
+                task.evaluate_as(Part::Valid, Reading::Parallel).1,
+                want as u64,
+                "{split}"
+            );
         }
     }
 }

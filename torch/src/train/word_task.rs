@@ -74,7 +74,10 @@ impl WordTask {
     }
 
     fn batch(&self, words: &[usize]) -> WordBatch {
-        let letters: Vec<&[u32]> = words.iter().map(|&i| self.data.letters[i].as_slice()).collect();
+        let letters: Vec<&[u32]> = words
+            .iter()
+            .map(|&i| self.data.letters[i].as_slice())
+            .collect();
         WordBatch::new(&letters, self.model.marks, self.device)
     }
 
@@ -97,7 +100,9 @@ impl WordTask {
             let mut rng = random(self.config.seed, Use::Evaluation, words[row] as u64);
             noise.extend((0..latent).map(|_| normal(&mut rng)));
         }
-        Tensor::from_slice(&noise).reshape([words.len() as i64, latent as i64]).to_device(self.device)
+        Tensor::from_slice(&noise)
+            .reshape([words.len() as i64, latent as i64])
+            .to_device(self.device)
     }
 }
 
@@ -117,7 +122,8 @@ impl Task for WordTask {
     fn activation_bytes(&self) -> u64 {
         let network = &self.model.network;
         let longest = self.data.letters.iter().map(Vec::len).max().unwrap_or(1) + 1;
-        let width = 3 * network.layers * network.hidden * (2 * network.cell.gates() + 4) + 4 * network.outputs;
+        let width = 3 * network.layers * network.hidden * (2 * network.cell.gates() + 4)
+            + 4 * network.outputs;
         (self.config.batch * longest * width * 4) as u64
     }
 
@@ -132,7 +138,12 @@ impl Task for WordTask {
         let size = [batch.len() as i64, self.model.network.latent as i64];
         let noise = Tensor::randn(size, (Kind::Float, self.device));
         let terms = self.model.terms(&batch, &noise, true);
-        let loss = WordVae::objective(&terms, batch.len(), beta(&self.config, fraction), self.config.free_bits);
+        let loss = WordVae::objective(
+            &terms,
+            batch.len(),
+            beta(&self.config, fraction),
+            self.config.free_bits,
+        );
         progress.cursor += 1;
         self.order = Some((progress.epoch, order));
         if end == self.data.train.len() {
@@ -154,7 +165,9 @@ impl Task for WordTask {
         let mut sums = Sums::new(self.model.network.latent as i64, self.device);
         for group in words.chunks(EVALUATION_BATCH) {
             let batch = self.batch(group);
-            let terms = self.model.terms(&batch, &self.evaluation_noise(group, &batch), false);
+            let terms = self
+                .model
+                .terms(&batch, &self.evaluation_noise(group, &batch), false);
             sums.distortion += terms.symbol_nll.sum(Kind::Double).double_value(&[]);
             sums.rate += terms.rate.sum(Kind::Double).double_value(&[]);
             sums.add_means(&terms.mean);
@@ -187,7 +200,8 @@ impl Task for WordTask {
         let forbidden = self.data.vocabulary.forbidden();
         let words: Vec<String> = (0..SAMPLE_WORDS)
             .map(|i| {
-                let mut sampler = native::sampling::Sampler::new(&config, &forbidden, seed * SAMPLE_WORDS + i);
+                let mut sampler =
+                    native::sampling::Sampler::new(&config, &forbidden, seed * SAMPLE_WORDS + i);
                 let (bos, eos) = (self.model.marks.bos, self.model.marks.eos);
                 let word = native::generate::word_from_prior(&vae, &mut sampler, 1.0, bos, eos);
                 self.data.vocabulary.decode(&word.letters)
@@ -242,7 +256,10 @@ impl Sums {
         let words = self.words as f64;
         let mean = &self.mean / words;
         let variance = &self.square / words - mean.square();
-        let active = variance.gt(ACTIVE_VARIANCE).sum(Kind::Int64).int64_value(&[]) as usize;
+        let active = variance
+            .gt(ACTIVE_VARIANCE)
+            .sum(Kind::Int64)
+            .int64_value(&[]) as usize;
         let neg_elbo = self.distortion + self.rate;
         WordLoss {
             distortion_nats_per_word: self.distortion / words,
