@@ -20,3 +20,5 @@ pub mod word_vae;
 
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod testing;

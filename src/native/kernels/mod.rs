@@ -4,6 +4,11 @@
 //! [`Level`]: the compiler vectorises the same loop with eight or sixteen lanes. No loop depends on
 //! the number of lanes, so the order of arithmetic, and with it every bit, is the same everywhere.
 
+#![expect(
+    clippy::inline_always,
+    reason = "a kernel must become part of the function that enables its level"
+)]
+
 mod matrix;
 mod pointwise;
 
