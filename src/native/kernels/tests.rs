@@ -76,6 +76,21 @@ fn a_product_is_the_naive_one_at_awkward_sizes() {
 }
 
 #[test]
+fn a_product_rounds_once_a_column_and_takes_the_columns_in_order() {
+    let product = |matrix: &[f32], x: &[f32], start: f32| {
+        let packed = Packed::new(matrix, x.len(), 0..x.len());
+        at_every_level(&[start], |kernels, out| kernels.accumulate(&packed, x, out))[0]
+    };
+    let above = 1.0 + 1.0 / 4096.0; // its square needs a bit more than an f32 has
+    assert_eq!(
+        product(&[above], &[above], -1.0),
+        (2.0 + 1.0 / 4096.0) / 4096.0
+    );
+    assert_eq!(product(&[1e8, 1.0, -1e8], &[1.0; 3], 0.0), 0.0);
+    assert_eq!(product(&[1e8, -1e8, 1.0], &[1.0; 3], 0.0), 1.0);
+}
+
+#[test]
 fn a_product_takes_the_columns_that_were_packed() {
     let matrix: Vec<f32> = (0..6_u8).map(f32::from).collect(); // 0 1 2 / 3 4 5
     let packed = Packed::new(&matrix, 3, 1..3);
