@@ -23,7 +23,6 @@ struct Golden {
     weights: Weights<'static>,
     numbers: Weights<'static>,
     symbols: std::collections::BTreeMap<String, Vec<i64>>,
-    metadata: std::collections::HashMap<String, String>,
 }
 
 impl Golden {
@@ -58,7 +57,6 @@ impl Golden {
             weights,
             numbers,
             symbols,
-            metadata,
         }
     }
 
@@ -91,7 +89,7 @@ impl Golden {
     }
 
     fn special(&self, name: &str) -> u32 {
-        self.metadata[name].parse().expect("a symbol")
+        self.symbols(name)[0]
     }
 }
 
