@@ -1,1 +1,33 @@
-//! Corpus → normal form → vocabulary → tokens → batches.
+//! Corpus → normal form → vocabulary → tokens → batches: plain integers, no tensors, no terminal.
+//!
+//! A [`Corpus`] names its sources. Every pass over it is one pipeline: `decode` reads bytes and
+//! refuses what is not text, `chunks` cuts it where neither a character, a cluster nor a
+//! normalisation can span the cut, and `pipeline` normalises and works on the chunks in parallel,
+//! in constant memory. [`survey`] counts, [`tokens`] turns text into ids, [`words`] lists words.
+
+mod batches;
+mod chunks;
+mod corpus;
+mod counts;
+mod decode;
+mod encode;
+mod error;
+mod last;
+mod nearest;
+mod normal;
+mod pipeline;
+mod tokens;
+mod unicode;
+mod vocab;
+
+pub use batches::{Split, SplitKind, Streams, split_text, split_words};
+pub use corpus::{BUNDLED_NAME, Corpus, Source};
+pub use encode::Utf8Stream;
+pub use error::TextError;
+pub use last::LastVocab;
+pub use normal::{Change, Changes};
+pub use tokens::{
+    Survey, WordList, normalize, survey, survey_with_progress, tokens, words, words_with_progress,
+};
+pub use unicode::{category_name, char_name, code_point, visible};
+pub use vocab::{Symbol, Vocabulary, rank};

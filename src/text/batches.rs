@@ -1,0 +1,303 @@
+//! Which part of a text is for training, and the order in which training sees it.
+
+use std::fmt;
+use std::ops::Range;
+use std::str::FromStr;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use serde::{Deserialize, Serialize};
+
+use super::TextError;
+
+/// Streams of the interleaved split, as in char-rnn.
+const INTERLEAVED_STREAMS: usize = 50;
+/// Keeps `0.7 × 10` from becoming 6.
+const ROUNDING: f64 = 1e-9;
+
+/// How a text is split. `contiguous`, `window:N` or `interleaved`, on the command line and in files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum SplitKind {
+    /// Training first, then validation, then test; evaluation carries the state through.
+    #[default]
+    Contiguous,
+    /// The same parts; evaluation cuts them into windows of N symbols with a zero state each.
+    Window(usize),
+    /// The last share of each of 50 equal streams.
+    Interleaved,
+}
+
+impl FromStr for SplitKind {
+    type Err = TextError;
+
+    fn from_str(text: &str) -> Result<Self, TextError> {
+        let window = || {
+            text.strip_prefix("window:")?
+                .parse()
+                .ok()
+                .filter(|&n| n > 0)
+        };
+        match text {
+            "contiguous" => Ok(Self::Contiguous),
+            "interleaved" => Ok(Self::Interleaved),
+            _ => window()
+                .map(Self::Window)
+                .ok_or_else(|| TextError::UnknownSplit {
+                    value: text.to_owned(),
+                }),
+        }
+    }
+}
+
+impl fmt::Display for SplitKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Contiguous => f.pad("contiguous"),
+            Self::Window(n) => f.pad(&format!("window:{n}")),
+            Self::Interleaved => f.pad("interleaved"),
+        }
+    }
+}
+
+impl From<SplitKind> for String {
+    fn from(kind: SplitKind) -> Self {
+        kind.to_string()
+    }
+}
+
+impl TryFrom<String> for SplitKind {
+    type Error = TextError;
+
+    fn try_from(text: String) -> Result<Self, TextError> {
+        text.parse()
+    }
+}
+
+/// The parts of a text, as ranges of symbols in order; none of them is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Split {
+    /// For training.
+    pub train: Vec<Range<usize>>,
+    /// For validation: choosing the best model, stopping early.
+    pub valid: Vec<Range<usize>>,
+    /// For the final figure.
+    pub test: Vec<Range<usize>>,
+}
+
+/// Splits a text of `len` symbols; `valid` and `test` are shares from 0 to 1.
+pub fn split_text(len: usize, kind: SplitKind, valid: f64, test: f64) -> Split {
+    let streams = match kind {
+        SplitKind::Contiguous | SplitKind::Window(_) => 1,
+        SplitKind::Interleaved => INTERLEAVED_STREAMS,
+    };
+    let mut split = Split::default();
+    for stream in 0..streams {
+        // In u128, since a product of two lengths may pass 64 bits.
+        let border = |i: usize| (len as u128 * i as u128 / streams as u128) as usize;
+        let (start, end) = (border(stream), border(stream + 1));
+        let (train, valid, _) = shares(end - start, valid, test);
+        let push = |part: &mut Vec<Range<usize>>, range: Range<usize>| {
+            if !range.is_empty() {
+                part.push(range);
+            }
+        };
+        push(&mut split.train, start..start + train);
+        push(&mut split.valid, start + train..start + train + valid);
+        push(&mut split.test, start + train + valid..end);
+    }
+    split
+}
+
+/// Sizes of the parts of `count` things: training ⌊count·(1 − valid − test)⌋, validation
+/// ⌊count·valid⌋, test the rest; without a test part the rest is validation, and without either
+/// everything is for training.
+fn shares(count: usize, valid: f64, test: f64) -> (usize, usize, usize) {
+    let (valid, test) = (valid.clamp(0.0, 1.0), test.clamp(0.0, 1.0));
+    let part = |share: f64| ((count as f64 * share + ROUNDING).floor() as usize).min(count);
+    if valid + test <= 0.0 {
+        return (count, 0, 0);
+    }
+    let train = part((1.0 - valid - test).max(0.0));
+    let valid = if test > 0.0 {
+        part(valid).min(count - train)
+    } else {
+        count - train
+    };
+    (train, valid, count - train - valid)
+}
+
+/// Splits `count` words after a Fisher–Yates shuffle by ChaCha8 seeded with `seed`: indices for
+/// training, validation and test. Sizes: training ⌊count·(1 − valid − test)⌋, validation
+/// ⌊count·valid⌋, test the rest; without a test part the rest is validation.
+pub fn split_words(
+    count: usize,
+    valid: f64,
+    test: f64,
+    seed: u64,
+) -> (Vec<usize>, Vec<usize>, Vec<usize>) {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut order: Vec<usize> = (0..count).collect();
+    for i in (1..count).rev() {
+        // The high half of a 64-bit draw times the range: uniform but for a bias below 2⁻⁴⁰.
+        let j = (u128::from(rng.next_u64()) * (i as u128 + 1)) >> 64;
+        order.swap(i, j as usize);
+    }
+    let (train, valid, _) = shares(count, valid, test);
+    let rest = order.split_off(train);
+    let (valid, test) = rest.split_at(valid);
+    (order, valid.to_vec(), test.to_vec())
+}
+
+/// A text of N symbols cut into B contiguous streams of L = ⌊(N − 1)/B⌋ inputs each. Stream b reads
+/// symbols b·L to b·L + L − 1, and its targets are one further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Streams {
+    batch: usize,
+    length: usize,
+}
+
+impl Streams {
+    /// Cuts `have` symbols into `batch` streams of at least one step of `seq` symbols.
+    pub fn new(have: usize, batch: usize, seq: usize) -> Result<Self, TextError> {
+        let need = batch.saturating_mul(seq).saturating_add(1);
+        if batch == 0 || seq == 0 || have < need {
+            return Err(TextError::ShorterThanBatch {
+                have,
+                need,
+                batch,
+                seq,
+            });
+        }
+        let length = (have - 1) / batch;
+        Ok(Self { batch, length })
+    }
+
+    /// Streams, B.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Inputs of a stream, L.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Where stream `b` starts in the text.
+    pub fn start(&self, b: usize) -> usize {
+        b * self.length
+    }
+
+    /// Steps that see every symbol once; the last may be shorter than `seq`.
+    pub fn steps_per_epoch(&self, seq: usize) -> usize {
+        self.length.div_ceil(seq.max(1))
+    }
+
+    /// The offset in every stream, and the length, of a step's chunk.
+    pub fn chunk(&self, step_in_epoch: usize, seq: usize) -> (usize, usize) {
+        let offset = step_in_epoch.saturating_mul(seq).min(self.length);
+        (offset, seq.min(self.length - offset))
+    }
+
+    /// A step's inputs and targets as ranges of the text, for stream `b`.
+    pub fn ranges(
+        &self,
+        b: usize,
+        step_in_epoch: usize,
+        seq: usize,
+    ) -> (Range<usize>, Range<usize>) {
+        let (offset, length) = self.chunk(step_in_epoch, seq);
+        let start = self.start(b) + offset;
+        (start..start + length, start + 1..start + length + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn words_are_split_into_the_shares_of_the_article() {
+        let (train, valid, test) = split_words(29_494, 0.1, 0.1, 1);
+        assert_eq!(
+            (train.len(), valid.len(), test.len()),
+            (23_595, 2_949, 2_950)
+        );
+        let mut all: Vec<usize> = [train.clone(), valid, test].concat();
+        all.sort_unstable();
+        assert!(all.into_iter().eq(0..29_494));
+        assert_eq!(split_words(29_494, 0.1, 0.1, 1).0, train);
+        assert_ne!(split_words(29_494, 0.1, 0.1, 2).0, train);
+    }
+
+    #[test]
+    fn a_contiguous_split_keeps_the_end_for_validation_and_test() {
+        let split = split_text(1000, SplitKind::Contiguous, 0.1, 0.05);
+        assert_eq!(
+            (split.train, split.valid, split.test),
+            (vec![0..850], vec![850..950], vec![950..1000])
+        );
+        let split = split_text(10, SplitKind::Window(4), 0.1, 0.0);
+        assert_eq!(
+            (split.train, split.valid, split.test),
+            (vec![0..9], vec![9..10], vec![])
+        );
+    }
+
+    #[test]
+    fn an_interleaved_split_keeps_the_end_of_each_stream() {
+        let split = split_text(5000, SplitKind::Interleaved, 0.05, 0.0);
+        assert_eq!((split.train.len(), split.valid.len()), (50, 50));
+        assert_eq!(
+            (split.train[1].clone(), split.valid[1].clone()),
+            (100..195, 195..200)
+        );
+    }
+
+    #[test]
+    fn a_text_shorter_than_a_batch_says_what_would_fit() {
+        let error = Streams::new(1000, 32, 128).unwrap_err();
+        assert!(error.to_string().contains("4097"), "{error}");
+        assert_eq!(error.hint().unwrap(), "--batch 7 or --seq 31 would fit");
+        assert!(Streams::new(7 * 128 + 1, 7, 128).is_ok());
+        assert!(Streams::new(32 * 31 + 1, 32, 31).is_ok());
+    }
+
+    #[test]
+    fn split_kinds_read_as_they_are_written() {
+        for text in ["contiguous", "window:256", "interleaved"] {
+            assert_eq!(text.parse::<SplitKind>().unwrap().to_string(), text);
+        }
+        for text in ["window", "window:0", "window:x", "Contiguous"] {
+            assert!(text.parse::<SplitKind>().is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_split_covers_the_text_once(len in 0usize..5000, valid in 0.0..0.5f64, test in 0.0..0.5f64, interleaved: bool) {
+            let kind = if interleaved { SplitKind::Interleaved } else { SplitKind::Contiguous };
+            let split = split_text(len, kind, valid, test);
+            let mut all = [split.train, split.valid, split.test].concat();
+            all.sort_by_key(|range| range.start);
+            prop_assert!(all.into_iter().flatten().eq(0..len));
+        }
+
+        #[test]
+        fn an_epoch_reads_every_place_of_every_stream_once(have in 2usize..500, batch in 1usize..9, seq in 1usize..40) {
+            if let Ok(streams) = Streams::new(have, batch, seq) {
+                let mut inputs = Vec::new();
+                for b in 0..batch {
+                    for step in 0..streams.steps_per_epoch(seq) {
+                        let (input, target) = streams.ranges(b, step, seq);
+                        prop_assert!(!input.is_empty() && target.end <= have);
+                        inputs.extend(input);
+                    }
+                }
+                prop_assert!(inputs.into_iter().eq(0..batch * streams.length()));
+                prop_assert!(have - 1 - batch * streams.length() < batch);
+            }
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Bytes → UTF-8, block by block. UTF-8 itself passes through as it is and is checked later, in
+//! parallel; other encodings are decoded here with encoding_rs.
+
+use std::io::{self, Read};
+
+use encoding_rs::{Decoder, DecoderResult, Encoding, UTF_8, UTF_16LE};
+
+use super::TextError;
+
+const UTF8_BOM: &[u8] = b"\xEF\xBB\xBF";
+
+/// How the bytes of a corpus become text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decoding {
+    /// UTF-8; an invalid byte is an error.
+    Utf8,
+    /// UTF-8; an invalid byte becomes U+FFFD.
+    Lossy,
+    /// Another encoding; an invalid byte is an error.
+    Other(&'static Encoding),
+}
+
+impl Decoding {
+    /// The decoding of an `--encoding` label: `utf-8`, `lossy`, any label of the WHATWG Encoding
+    /// Standard, and the usual names of the Latin family with a dash. As in that standard,
+    /// `latin-1` is read as windows-1252, which holds all of it.
+    pub fn from_label(label: &str) -> Result<Self, TextError> {
+        let lower = label.trim().to_ascii_lowercase();
+        if lower == "lossy" {
+            return Ok(Self::Lossy);
+        }
+        let dashless = lower
+            .strip_prefix("latin-")
+            .map(|number| format!("latin{number}"));
+        match Encoding::for_label(dashless.unwrap_or(lower).as_bytes()) {
+            Some(encoding) if encoding == UTF_8 => Ok(Self::Utf8),
+            // The standard's `replacement` encoding stands for ones that nobody should read.
+            Some(encoding) if encoding != encoding_rs::REPLACEMENT => Ok(Self::Other(encoding)),
+            _ => Err(TextError::UnknownEncoding {
+                label: label.to_owned(),
+            }),
+        }
+    }
+}
+
+/// One source being read: appends UTF-8 to a buffer, block by block.
+pub struct Source<'a> {
+    reader: Box<dyn Read + Send + 'a>,
+    path: &'a str,
+    decoder: Option<(Decoder, &'static Encoding, bool)>,
+    raw: Vec<u8>,
+    /// Bytes of the source read so far.
+    pub bytes_read: u64,
+    /// Bytes of the byte order mark that was skipped (UTF-8).
+    pub mark_bytes: u64,
+}
+
+impl<'a> Source<'a> {
+    /// Starts on `reader`, which messages call `path`.
+    pub fn new(reader: Box<dyn Read + Send + 'a>, path: &'a str, decoding: Decoding) -> Self {
+        let decoder = match decoding {
+            Decoding::Utf8 => None,
+            Decoding::Lossy => Some((UTF_8.new_decoder_with_bom_removal(), UTF_8, true)),
+            // Only here does the mark decide between the two byte orders.
+            Decoding::Other(e) if e == UTF_16LE => Some((e.new_decoder(), e, false)),
+            Decoding::Other(e) => Some((e.new_decoder_with_bom_removal(), e, false)),
+        };
+        Self {
+            reader,
+            path,
+            decoder,
+            raw: Vec::new(),
+            bytes_read: 0,
+            mark_bytes: 0,
+        }
+    }
+
+    /// Reads about `block` bytes and appends their text to `buffer`. `line` is the line at the
+    /// start of `buffer`, for messages. Returns whether more may come.
+    pub fn fill(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        block: usize,
+        line: u64,
+    ) -> Result<bool, TextError> {
+        // The first block must hold a whole byte order mark.
+        let block = block.max(4);
+        let first = self.bytes_read == 0;
+        let target = if self.decoder.is_none() {
+            &mut *buffer
+        } else {
+            self.raw.clear();
+            &mut self.raw
+        };
+        let start = target.len();
+        let count =
+            read_block(&mut self.reader, target, block).map_err(TextError::io(self.path))?;
+        self.bytes_read += count as u64;
+        if self.decoder.is_none() {
+            if first && buffer[start..].starts_with(UTF8_BOM) {
+                buffer.drain(start..start + UTF8_BOM.len());
+                self.mark_bytes = UTF8_BOM.len() as u64;
+            }
+        } else {
+            self.decode(buffer, count < block, line)?;
+        }
+        Ok(count == block)
+    }
+
+    fn decode(&mut self, buffer: &mut Vec<u8>, last: bool, line: u64) -> Result<(), TextError> {
+        let Some((decoder, encoding, lossy)) = &mut self.decoder else {
+            return Ok(());
+        };
+        let mut rest = &self.raw[..];
+        loop {
+            let start = buffer.len();
+            // Room for three bytes a byte holds what any encoding gives; one more turn if not.
+            buffer.resize(start + rest.len() * 3 + 16, 0);
+            let (read, written, done, malformed) = if *lossy {
+                let (result, read, written, _) =
+                    decoder.decode_to_utf8(rest, &mut buffer[start..], last);
+                let done = result == encoding_rs::CoderResult::InputEmpty;
+                (read, written, done, false)
+            } else {
+                let (result, read, written) =
+                    decoder.decode_to_utf8_without_replacement(rest, &mut buffer[start..], last);
+                let malformed = matches!(result, DecoderResult::Malformed(..));
+                (
+                    read,
+                    written,
+                    result == DecoderResult::InputEmpty,
+                    malformed,
+                )
+            };
+            buffer.truncate(start + written);
+            rest = &rest[read..];
+            if malformed {
+                let newlines = memchr::memchr_iter(b'\n', buffer).count() as u64;
+                return Err(TextError::Malformed {
+                    path: self.path.to_owned(),
+                    line: line + newlines,
+                    offset: self.bytes_read - rest.len() as u64,
+                    encoding: encoding.name().to_owned(),
+                });
+            }
+            if done {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Appends up to `block` bytes; fewer only at the end.
+fn read_block(reader: &mut dyn Read, target: &mut Vec<u8>, block: usize) -> io::Result<usize> {
+    target.reserve(block);
+    reader.take(block as u64).read_to_end(target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(bytes: &[u8], label: &str, block: usize) -> Result<String, TextError> {
+        let decoding = Decoding::from_label(label)?;
+        let mut source = Source::new(Box::new(bytes), "t.txt", decoding);
+        let mut buffer = Vec::new();
+        while source.fill(&mut buffer, block, 1)? {}
+        Ok(String::from_utf8(buffer).unwrap())
+    }
+
+    #[test]
+    fn encodings_are_decoded_across_blocks() {
+        for block in [1, 5, 1000] {
+            assert_eq!(decode(b"caf\xE9 \x80", "latin-1", block).unwrap(), "café €");
+            assert_eq!(
+                decode(b"\xEF\xBB\xBFa\xFFb", "lossy", block).unwrap(),
+                "a\u{FFFD}b"
+            );
+            assert_eq!(
+                decode(b"\xEF\xBB\xBF\xC3\xA9", "UTF-8", block).unwrap(),
+                "é"
+            );
+            assert_eq!(
+                decode(b"\xFE\xFF\0a\x04\x10", "utf-16", block).unwrap(),
+                "aА"
+            );
+            assert_eq!(
+                decode(b"\x93\xFA\x96{", "shift_jis", block).unwrap(),
+                "日本"
+            );
+        }
+    }
+
+    #[test]
+    fn bytes_that_mean_nothing_are_placed() {
+        let error = decode(b"ab\ncd\x81", "shift_jis", 4).unwrap_err();
+        assert!(
+            matches!(error, TextError::Malformed { line: 2, .. }),
+            "{error:?}"
+        );
+    }
+
+    #[test]
+    fn an_unknown_label_lists_common_ones() {
+        let error = decode(b"", "klingon", 1).unwrap_err();
+        assert!(error.to_string().contains("klingon"));
+        assert!(error.hint().unwrap().contains("windows-1252"));
+    }
+}

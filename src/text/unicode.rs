@@ -1,0 +1,218 @@
+//! Small questions about characters: names, clusters, words, punctuation.
+
+use std::borrow::Cow;
+
+use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
+use unicode_segmentation::UnicodeSegmentation;
+
+/// `U+0041`.
+pub fn code_point(c: char) -> String {
+    format!("U+{:04X}", c as u32)
+}
+
+/// The Unicode name, `line feed` and the like for controls, else the category in angle brackets.
+pub fn char_name(c: char) -> String {
+    if let Some(name) = unicode_names2::name(c) {
+        return name.to_string();
+    }
+    let control = match c {
+        '\0' => "null",
+        '\t' => "tabulation",
+        '\n' => "line feed",
+        '\u{0B}' => "vertical tabulation",
+        '\u{0C}' => "form feed",
+        '\r' => "carriage return",
+        '\u{1B}' => "escape",
+        _ => category_name(c),
+    };
+    format!("<{control}>")
+}
+
+/// The general category in words.
+pub fn category_name(c: char) -> &'static str {
+    match c.general_category() {
+        GeneralCategory::Control => "control",
+        GeneralCategory::Format => "format",
+        GeneralCategory::PrivateUse => "private use",
+        GeneralCategory::Unassigned => "unassigned",
+        GeneralCategory::Surrogate => "surrogate",
+        _ => match c.general_category_group() {
+            GeneralCategoryGroup::Letter => "letter",
+            GeneralCategoryGroup::Mark => "mark",
+            GeneralCategoryGroup::Number => "number",
+            GeneralCategoryGroup::Punctuation => "punctuation",
+            GeneralCategoryGroup::Symbol => "symbol",
+            GeneralCategoryGroup::Separator => "separator",
+            GeneralCategoryGroup::Other => "other",
+        },
+    }
+}
+
+/// Text as it can be shown inside a line: escapes for what has no glyph, a lone space in quotes,
+/// combining marks on a dotted circle.
+pub fn visible(text: &str) -> String {
+    if text == " " {
+        return "' '".to_owned();
+    }
+    let mut shown = String::new();
+    for (i, c) in text.chars().enumerate() {
+        match c {
+            '\n' => shown.push_str("\\n"),
+            '\r' => shown.push_str("\\r"),
+            '\t' => shown.push_str("\\t"),
+            ' ' => shown.push(' '),
+            _ => match c.general_category_group() {
+                GeneralCategoryGroup::Other | GeneralCategoryGroup::Separator => {
+                    shown.push_str(&c.escape_unicode().to_string());
+                }
+                GeneralCategoryGroup::Mark if i == 0 => {
+                    shown.push('\u{25CC}');
+                    shown.push(c);
+                }
+                _ => shown.push(c),
+            },
+        }
+    }
+    shown
+}
+
+/// Calls `f` with every extended grapheme cluster in turn. Between two ASCII characters there is
+/// always a border but in CR LF, so that plain stretches need no tables.
+pub fn for_each_grapheme<'t>(text: &'t str, mut f: impl FnMut(&'t str)) {
+    let bytes = text.as_bytes();
+    let border = |at: usize| {
+        at >= bytes.len()
+            || bytes[at - 1].is_ascii()
+                && bytes[at].is_ascii()
+                && (bytes[at - 1], bytes[at]) != (b'\r', b'\n')
+    };
+    let mut start = 0;
+    while start < bytes.len() {
+        let mut end = start + 1;
+        while !border(end) {
+            end += 1;
+        }
+        if end == start + 1 {
+            f(&text[start..end]);
+        } else {
+            text[start..end].graphemes(true).for_each(&mut f);
+        }
+        start = end;
+    }
+}
+
+/// Words that start in the text: runs of anything but white space. `in_word` says whether the text
+/// before ended within one, and then whether this text does.
+pub fn count_words(text: &str, in_word: &mut bool) -> u64 {
+    if text.is_ascii() {
+        return count_ascii_words(text.as_bytes(), in_word);
+    }
+    let mut words = 0;
+    for c in text.chars() {
+        let now = !c.is_whitespace();
+        words += u64::from(now & !*in_word);
+        *in_word = now;
+    }
+    words
+}
+
+fn count_ascii_words(text: &[u8], in_word: &mut bool) -> u64 {
+    let is_word = |b: u8| !(b == b' ' || b.wrapping_sub(b'\t') < 5);
+    let (Some(&first), Some(&last)) = (text.first(), text.last()) else {
+        return 0;
+    };
+    let mut words = u64::from(is_word(first) & !*in_word);
+    // Sums in bytes let the compiler count sixteen places at once.
+    for (before, after) in text.chunks(255).zip(text[1..].chunks(255)) {
+        let starts = before.iter().zip(after);
+        let sum: u8 = starts
+            .map(|(&b, &a)| u8::from(is_word(a) & !is_word(b)))
+            .sum();
+        words += u64::from(sum);
+    }
+    *in_word = is_word(last);
+    words
+}
+
+/// A word without the punctuation (general categories P*) at its ends.
+pub fn strip_punctuation(word: &str) -> &str {
+    word.trim_matches(|c: char| {
+        if c.is_ascii() {
+            // ASCII's `$+<=>^`|~` are symbols, not punctuation.
+            c.is_ascii_punctuation() && !"$+<=>^`|~".contains(c)
+        } else {
+            c.general_category_group() == GeneralCategoryGroup::Punctuation
+        }
+    })
+}
+
+/// The base letter: what is left without diacritics, where that is something.
+pub fn without_marks(c: char) -> Option<char> {
+    use unicode_normalization::UnicodeNormalization;
+    let base = c.nfd().next()?;
+    (base != c).then_some(base)
+}
+
+/// `'ž' (U+017E LATIN SMALL LETTER Z WITH CARON)`; for a cluster, each of its characters.
+pub fn describe(symbol: &str) -> String {
+    let names: Vec<Cow<str>> = symbol
+        .chars()
+        .map(|c| format!("{} {}", code_point(c), char_name(c)).into())
+        .collect();
+    let shown = visible(symbol);
+    if shown.starts_with('\'') {
+        format!("{shown} ({})", names.join(", "))
+    } else {
+        format!("'{shown}' ({})", names.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn punctuation_goes_from_the_ends_of_a_word_only() {
+        assert_eq!(strip_punctuation("«“don’t!”»…"), "don’t");
+        assert_eq!(strip_punctuation("--"), "");
+        assert_eq!(strip_punctuation("(a-b)"), "a-b");
+        assert_eq!(strip_punctuation("$5,"), "$5");
+    }
+
+    #[test]
+    fn what_has_no_glyph_is_escaped() {
+        assert_eq!(visible("\n"), "\\n");
+        assert_eq!(visible(" "), "' '");
+        assert_eq!(visible("\u{301}"), "◌\u{301}");
+        assert_eq!(visible("\u{200B}"), "\\u{200b}");
+        assert_eq!(
+            describe("ž"),
+            "'ž' (U+017E LATIN SMALL LETTER Z WITH CARON)"
+        );
+        assert_eq!(char_name('\n'), "<line feed>");
+    }
+
+    proptest! {
+        #[test]
+        fn clusters_are_those_of_the_standard(text in "[a\r\nб\u{301}\u{600}\u{1F1E6}\u{1F468}\u{200D}가\u{1161}क\u{94D}]{0,24}") {
+            let mut mine = Vec::new();
+            for_each_grapheme(&text, |g| mine.push(g));
+            prop_assert_eq!(mine, text.graphemes(true).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn words_are_counted_as_by_split_whitespace(text in "[a \n\u{A0}é\u{1F}]{0,600}", cut in 0usize..600) {
+            let cut = text.char_indices().map(|(i, _)| i).nth(cut).unwrap_or(0);
+            let mut in_word = false;
+            let parts = [&text[..cut], &text[cut..]].map(|t| count_words(t, &mut in_word));
+            prop_assert_eq!(parts[0] + parts[1], text.split_whitespace().count() as u64);
+        }
+
+        #[test]
+        fn ascii_punctuation_agrees_with_the_categories(c in proptest::char::range('\0', '\u{7F}')) {
+            let category = c.general_category_group() == GeneralCategoryGroup::Punctuation;
+            prop_assert_eq!(strip_punctuation(&c.to_string()).is_empty(), category);
+        }
+    }
+}
