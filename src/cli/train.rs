@@ -337,7 +337,7 @@ fn prepare_text(corpus: &Corpus, config: &TrainConfig) -> Result<TextData> {
     let survey = text::survey(corpus, &config.text)?;
     survey.check_trainable()?;
     let vocabulary =
-        Vocabulary::from_counts(config.text.unit, survey.counts, config.text.min_freq, config.text.max_vocab);
+        Vocabulary::from_counts(config.text.unit, &survey.counts, config.text.min_freq, config.text.max_vocab);
     let tokens = text::tokens(corpus, &config.text, &vocabulary)?;
     let split = split_text(tokens.len(), config.split, config.valid, config.test);
     let train = split.train.iter().map(ExactSizeIterator::len).sum();
@@ -347,27 +347,24 @@ fn prepare_text(corpus: &Corpus, config: &TrainConfig) -> Result<TextData> {
 }
 
 fn prepare_words(corpus: &Corpus, config: &TrainConfig) -> Result<WordData> {
-    let (words, vocabulary) = if config.recipe == Recipe::Article {
-        (text::article_words(corpus)?, Vocabulary::article())
+    let (words, letters, vocabulary) = if config.recipe == Recipe::Article {
+        let words = text::article_words(corpus, &config.text)?;
+        let letters = words.iter().map(|word| text::article_letters(word)).collect();
+        (words, letters, text::article_vocabulary()?)
     } else {
         let list = text::words(corpus, &config.text)?;
-        if list.duplicates > 0 {
-            eprintln!("words: {} distinct, {} repetitions left out", list.words.len(), list.duplicates);
-        }
         let counts = list.counts(config.text.unit);
         let vocabulary =
-            Vocabulary::for_words(config.text.unit, counts, config.text.min_freq, config.text.max_vocab);
-        (list.words, vocabulary)
+            Vocabulary::for_words(config.text.unit, &counts, config.text.min_freq, config.text.max_vocab);
+        eprintln!("words: {} distinct, {} repetitions left out", list.words.len(), list.duplicates);
+        let letters = vocabulary.encode_words(&list.words);
+        (list.words, letters, vocabulary)
     };
     let (train, valid, test) = split_words(words.len(), config.valid, config.test, config.seed);
     if train.len() < 2 {
         let message = format!("{}: {} word(s) are too few to learn from", corpus.name, words.len());
         return Err(CliError::failed(message, "a word-vae wants hundreds of words or more").into());
     }
-    let letters = words
-        .iter()
-        .map(|word| Ok(vocabulary.encode_or_unk(word)))
-        .collect::<Result<Vec<_>>>()?;
     Ok(WordData {
         vocabulary,
         words,

@@ -119,6 +119,18 @@ impl Vocabulary {
         error.map_or(Ok(ids), Err)
     }
 
+    /// The letters of words that are already in the model's normal form; what the vocabulary does
+    /// not hold becomes `<unk>`, or is left out where there is none.
+    pub fn encode_words(&self, words: &[String]) -> Vec<Vec<u32>> {
+        let encoder = self.encoder();
+        let encode = |word: &String| {
+            let mut ids = Vec::with_capacity(word.len());
+            encoder.for_each(word, |id, _| ids.extend(id.or(self.unk())));
+            ids
+        };
+        words.iter().map(encode).collect()
+    }
+
     /// The error that names an unknown symbol at `position`, counted from 1.
     pub(super) fn unknown(&self, symbol: &Symbol, position: u64) -> TextError {
         let name = match symbol {
