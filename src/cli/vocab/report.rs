@@ -69,7 +69,11 @@ impl<'a> Report<'a> {
         }
     }
 
+    /// Tighter limits that would cut more than the chosen ones.
     fn what_ifs(&self) -> Vec<(String, Cut)> {
+        let chosen = self
+            .cut(self.config.min_freq, self.config.max_vocab)
+            .symbols;
         let by_freq = WHAT_IF_MIN_FREQ
             .iter()
             .filter(|&&n| n > self.config.min_freq);
@@ -87,7 +91,7 @@ impl<'a> Report<'a> {
                 let cut = self.cut(self.config.min_freq, n);
                 (format!("--max-vocab {n}"), cut)
             }))
-            .filter(|(_, cut)| cut.symbols > 0)
+            .filter(|(_, cut)| cut.symbols > chosen)
             .collect()
     }
 
