@@ -52,7 +52,12 @@ pub fn run(args: &DoctorArgs, runs: &Runs) -> Result<()> {
     }
     match &torch {
         Ok(report) => {
-            writeln!(out, "libtorch   {} in {}", text(&report["loaded_version"]), text(&report["libtorch"]))?;
+            writeln!(
+                out,
+                "libtorch   {} in {}",
+                text(&report["loaded_version"]),
+                text(&report["libtorch"])
+            )?;
             match report["cuda_devices"].as_u64() {
                 Some(count) if count > 0 => writeln!(out, "CUDA       {count} device(s)")?,
                 _ => writeln!(out, "CUDA       none: {}", text(&report["cuda_missing"]))?,

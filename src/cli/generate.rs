@@ -42,7 +42,12 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "N")]
     count: Option<usize>,
     /// Divides the logits: below 1 safer, above 1 wilder, 0 always the most probable
-    #[arg(long, value_name = "T", default_value_t = 1.0, allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "T",
+        default_value_t = 1.0,
+        allow_negative_numbers = true
+    )]
     temperature: f32,
     /// Draw from the K most probable symbols only
     #[arg(long, value_name = "K")]
@@ -117,7 +122,12 @@ pub fn run(args: &GenerateArgs, runs: &Runs) -> Result<()> {
         seed: args.seed.unwrap_or_else(new_seed),
     };
     sampling.validate()?;
-    simd::check().map_err(|error| CliError::misuse(error.to_string(), "unset TEXTGEN_SIMD to let textgen choose"))?;
+    simd::check().map_err(|error| {
+        CliError::misuse(
+            error.to_string(),
+            "unset TEXTGEN_SIMD to let textgen choose",
+        )
+    })?;
     let file = match (&args.model_file, &args.run) {
         (Some(path), _) => ModelFile::open(path)?,
         (None, Some(name)) => runs.open(name)?.model()?,
@@ -146,14 +156,22 @@ fn refuse(given: &[(&str, bool)], model: &str, other: &str) -> Result<()> {
     match given.iter().find(|(_, given)| *given) {
         Some((flag, _)) => {
             let message = format!("--{flag} belongs to {other}, but this model is a {model}");
-            Err(CliError::misuse(message, "leave it out, or choose another model with --run or --model-file").into())
+            Err(CliError::misuse(
+                message,
+                "leave it out, or choose another model with --run or --model-file",
+            )
+            .into())
         }
         None => Ok(()),
     }
 }
 
 fn threads(asked: usize) -> usize {
-    if asked > 0 { asked } else { std::thread::available_parallelism().map_or(1, std::num::NonZero::get) }
+    if asked > 0 {
+        asked
+    } else {
+        std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+    }
 }
 
 // ---------------------------------------------------------------- char-lstm
@@ -179,7 +197,11 @@ struct Text {
 
 fn texts(args: &GenerateArgs, file: &ModelFile, sampling: &SamplingConfig) -> Result<()> {
     let words = &args.words;
-    let given = [("z-temperature", words.z_temperature.is_some()), ("unique", words.unique), ("novel", words.novel)];
+    let given = [
+        ("z-temperature", words.z_temperature.is_some()),
+        ("unique", words.unique),
+        ("novel", words.novel),
+    ];
     refuse(&given, "char-lstm", "word-vae")?;
     let header = &file.header;
     let prompt = prompt_text(args)?.map(|prompt| normalize(&prompt, &header.text));
@@ -198,7 +220,8 @@ fn texts(args: &GenerateArgs, file: &ModelFile, sampling: &SamplingConfig) -> Re
     let weights = file.weights()?;
     let job = TextJob {
         file,
-        model: CharLstm::new(&header.network, &weights).with_context(|| file.path().display().to_string())?,
+        model: CharLstm::new(&header.network, &weights)
+            .with_context(|| file.path().display().to_string())?,
         sampling,
         forbidden: header.vocabulary.forbidden(),
         prompt: symbols,
@@ -215,16 +238,27 @@ fn texts(args: &GenerateArgs, file: &ModelFile, sampling: &SamplingConfig) -> Re
         let mut out = std::io::stdout().lock();
         for index in 0..shown.count {
             shown.begin(&mut out, index)?;
-            let text = job.draw(index, |piece| if shown.json { Ok(()) } else { write_now(&mut out, piece) })?;
+            let text = job.draw(index, |piece| {
+                if shown.json {
+                    Ok(())
+                } else {
+                    write_now(&mut out, piece)
+                }
+            })?;
             shown.end(&mut out, index, sampling.seed, &text, true)?;
         }
         return Ok(());
     }
-    in_order(shown.count, threads, |index| job.draw(index, |_| Ok(())), |index, text| {
-        let mut out = std::io::stdout().lock();
-        shown.begin(&mut out, index)?;
-        shown.end(&mut out, index, sampling.seed, &text, false)
-    })
+    in_order(
+        shown.count,
+        threads,
+        |index| job.draw(index, |_| Ok(())),
+        |index, text| {
+            let mut out = std::io::stdout().lock();
+            shown.begin(&mut out, index)?;
+            shown.end(&mut out, index, sampling.seed, &text, false)
+        },
+    )
 }
 
 fn prompt_text(args: &GenerateArgs) -> Result<Option<String>> {
@@ -232,7 +266,9 @@ fn prompt_text(args: &GenerateArgs) -> Result<Option<String>> {
         return Ok(args.text.prompt.clone());
     }
     let mut bytes = Vec::new();
-    std::io::stdin().read_to_end(&mut bytes).context("the prompt on standard input")?;
+    std::io::stdin()
+        .read_to_end(&mut bytes)
+        .context("the prompt on standard input")?;
     match String::from_utf8(bytes) {
         Ok(text) => Ok(Some(text)),
         Err(error) => {
@@ -261,12 +297,24 @@ impl Shown<'_> {
             return Ok(());
         }
         if self.count > 1 {
-            writeln!(out, "{}--- {}", if index > 0 { "\n" } else { "" }, index + 1)?;
+            writeln!(
+                out,
+                "{}--- {}",
+                if index > 0 { "\n" } else { "" },
+                index + 1
+            )?;
         }
         write_now(out, self.prompt.unwrap_or_default())
     }
 
-    fn end(&self, out: &mut impl Write, index: usize, seed: u64, text: &Text, streamed: bool) -> Result<()> {
+    fn end(
+        &self,
+        out: &mut impl Write,
+        index: usize,
+        seed: u64,
+        text: &Text,
+        streamed: bool,
+    ) -> Result<()> {
         if self.json {
             let sample = Sample {
                 index,
@@ -306,7 +354,10 @@ impl TextJob<'_> {
             bytes.clear();
             vocabulary.push_bytes(draw.symbol, &mut bytes);
             text.text.push_str(&stream.push(&bytes));
-            if let Some(at) = self.stop.and_then(|stop| find_from(&text.text, stop, shown)) {
+            if let Some(at) = self
+                .stop
+                .and_then(|stop| find_from(&text.text, stop, shown))
+            {
                 text.text.truncate(at);
                 show(&text.text[shown..])?;
                 return Ok(text);
@@ -330,7 +381,10 @@ impl TextJob<'_> {
     fn held_back(&self, text: &str) -> usize {
         let Some(stop) = self.stop else { return 0 };
         let starts = stop.char_indices().map(|(at, c)| at + c.len_utf8());
-        starts.filter(|&n| n < stop.len() && text.ends_with(&stop[..n])).max().unwrap_or(0)
+        starts
+            .filter(|&n| n < stop.len() && text.ends_with(&stop[..n]))
+            .max()
+            .unwrap_or(0)
     }
 }
 
@@ -394,7 +448,11 @@ fn words(args: &GenerateArgs, file: &ModelFile, sampling: &SamplingConfig) -> Re
     let z_temperature = args.words.z_temperature.unwrap_or(1.0);
     if !(z_temperature.is_finite() && z_temperature >= 0.0) {
         let hint = "1 is the prior itself, less stays nearer to typical words";
-        return Err(CliError::misuse(format!("--z-temperature {z_temperature}: must be at least 0"), hint).into());
+        return Err(CliError::misuse(
+            format!("--z-temperature {z_temperature}: must be at least 0"),
+            hint,
+        )
+        .into());
     }
     let header = &file.header;
     let weights = file.weights()?;
@@ -403,7 +461,11 @@ fn words(args: &GenerateArgs, file: &ModelFile, sampling: &SamplingConfig) -> Re
         Inventor::Article(Article::new(&header.network, &weights).with_context(place)?)
     } else {
         let (Some(bos), Some(eos)) = (header.vocabulary.bos(), header.vocabulary.eos()) else {
-            return Err(CliError::failed("the vocabulary has no <bos> and <eos>", "train the model again").into());
+            return Err(CliError::failed(
+                "the vocabulary has no <bos> and <eos>",
+                "train the model again",
+            )
+            .into());
         };
         let vae = WordVae::new(&header.network, &weights).with_context(place)?;
         Inventor::Vae { vae, bos, eos }
@@ -420,36 +482,56 @@ fn words(args: &GenerateArgs, file: &ModelFile, sampling: &SamplingConfig) -> Re
         };
         Ok((header.vocabulary.decode(&letters), letters.len(), log_prob))
     };
-    let known = if args.words.novel { file.training_words()? } else { HashSet::new() };
+    let known = if args.words.novel {
+        file.training_words()?
+    } else {
+        HashSet::new()
+    };
     let wanted = args.count.unwrap_or(DEFAULT_WORDS);
     let block = wanted.clamp(64, 4096);
     let most = wanted.saturating_mul(MOST_TRIES);
     let mut out = std::io::stdout().lock();
     let (mut seen, mut written, mut tried) = (HashSet::new(), 0, 0);
     while written < wanted && tried < most {
-        in_order(block, threads(args.threads).min(block), |i| draw(tried + i), |i, (word, symbols, log_prob)| {
-            let refused = word.is_empty()
-                || (args.words.novel && known.contains(&word))
-                || (args.words.unique && !seen.insert(word.clone()));
-            if written == wanted || refused {
-                return Ok(());
-            }
-            written += 1;
-            if args.json {
-                let (index, seed) = (tried + i, sampling.seed);
-                let sample = Sample { index, seed, prompt: None, text: &word, symbols, log_prob_nats: log_prob };
-                writeln!(out, "{}", serde_json::to_string(&sample)?)?;
-            } else {
-                writeln!(out, "{word}")?;
-            }
-            Ok(())
-        })?;
+        in_order(
+            block,
+            threads(args.threads).min(block),
+            |i| draw(tried + i),
+            |i, (word, symbols, log_prob)| {
+                let refused = word.is_empty()
+                    || (args.words.novel && known.contains(&word))
+                    || (args.words.unique && !seen.insert(word.clone()));
+                if written == wanted || refused {
+                    return Ok(());
+                }
+                written += 1;
+                if args.json {
+                    let (index, seed) = (tried + i, sampling.seed);
+                    let sample = Sample {
+                        index,
+                        seed,
+                        prompt: None,
+                        text: &word,
+                        symbols,
+                        log_prob_nats: log_prob,
+                    };
+                    writeln!(out, "{}", serde_json::to_string(&sample)?)?;
+                } else {
+                    writeln!(out, "{word}")?;
+                }
+                Ok(())
+            },
+        )?;
         tried += block;
     }
     out.flush()?;
     if written < wanted {
         let message = format!("only {written} such words in {tried} draws");
-        return Err(CliError::failed(message, "raise --temperature or --z-temperature, or ask for fewer").into());
+        return Err(CliError::failed(
+            message,
+            "raise --temperature or --z-temperature, or ask for fewer",
+        )
+        .into());
     }
     Ok(())
 }

@@ -32,7 +32,13 @@ use textgen::run::Runs;
 Exit codes: 0 done, 1 failed, 2 the command line is wrong.")]
 struct Cli {
     /// The folder that holds the runs.
-    #[arg(long, global = true, env = "TEXTGEN_RUNS", default_value = "runs", value_name = "DIR")]
+    #[arg(
+        long,
+        global = true,
+        env = "TEXTGEN_RUNS",
+        default_value = "runs",
+        value_name = "DIR"
+    )]
     runs_dir: PathBuf,
     #[command(subcommand)]
     command: Command,

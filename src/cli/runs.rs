@@ -31,12 +31,25 @@ pub fn run(args: &RunsArgs, runs: &Runs) -> Result<()> {
         return Ok(());
     }
     if summaries.is_empty() {
-        eprintln!("no runs in {} yet; textgen train --model char-lstm makes one", runs.dir().display());
+        eprintln!(
+            "no runs in {} yet; textgen train --model char-lstm makes one",
+            runs.dir().display()
+        );
         return Ok(());
     }
-    let mut table = Table::new(&["NAME", "MODEL", "CORPUS", "STEPS", "BEST LOSS", "STATUS", "AGE"]);
+    let mut table = Table::new(&[
+        "NAME",
+        "MODEL",
+        "CORPUS",
+        "STEPS",
+        "BEST LOSS",
+        "STATUS",
+        "AGE",
+    ]);
     for run in summaries {
-        let loss = run.best_loss.map_or_else(|| "-".to_owned(), |loss| format!("{loss:.4} {}", run.unit));
+        let loss = run
+            .best_loss
+            .map_or_else(|| "-".to_owned(), |loss| format!("{loss:.4} {}", run.unit));
         table.row(vec![
             run.name,
             run.model,

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use textgen::config::{
-    Budget, Cell, LossOver, ModelKind, Newlines, NormalForm, OptimizerKind, Recipe, Schedule, Settings, TrainConfig,
-    Unit, WordSplit,
+    Budget, Cell, LossOver, ModelKind, Newlines, NormalForm, OptimizerKind, Recipe, Schedule,
+    Settings, TrainConfig, Unit, WordSplit,
 };
 use textgen::run::{CorpusData, Runs, TextData, WordData};
 use textgen::text::{self, Corpus, LastVocab, Streams, Vocabulary, split_text, split_words};
@@ -277,7 +277,10 @@ pub fn run(args: &TrainArgs, runs: &Runs) -> Result<()> {
     config.corpus_name = corpus.name.clone();
     config.corpus_digest = corpus.digest()?;
     let data = prepare(&corpus, &config)?;
-    let name = args.name.clone().unwrap_or_else(|| runs.fresh_name(&config));
+    let name = args
+        .name
+        .clone()
+        .unwrap_or_else(|| runs.fresh_name(&config));
     let run = runs.create(&name, &config, &data)?;
     eprintln!("run: {}", run.path().display());
     trainer::hand_over(&trainer, run.path())
@@ -321,7 +324,11 @@ fn choose_corpus(args: &[String], given: Settings, runs: &Runs) -> Result<(Corpu
     let corpus = Corpus::resolve(&last.corpus)?;
     eprintln!("corpus: {} (the one last given to vocab)", corpus.name);
     // A recipe brings its own text settings.
-    let given = if given.recipe.is_some() { given } else { given.over(settings) };
+    let given = if given.recipe.is_some() {
+        given
+    } else {
+        given.over(settings)
+    };
     Ok((corpus, given))
 }
 
@@ -336,8 +343,12 @@ fn prepare(corpus: &Corpus, config: &TrainConfig) -> Result<CorpusData> {
 fn prepare_text(corpus: &Corpus, config: &TrainConfig) -> Result<TextData> {
     let survey = text::survey(corpus, &config.text)?;
     survey.check_trainable()?;
-    let vocabulary =
-        Vocabulary::from_counts(config.text.unit, &survey.counts, config.text.min_freq, config.text.max_vocab);
+    let vocabulary = Vocabulary::from_counts(
+        config.text.unit,
+        &survey.counts,
+        config.text.min_freq,
+        config.text.max_vocab,
+    );
     let tokens = text::tokens(corpus, &config.text, &vocabulary)?;
     let split = split_text(tokens.len(), config.split, config.valid, config.test);
     let train = split.train.iter().map(ExactSizeIterator::len).sum();
@@ -349,20 +360,35 @@ fn prepare_text(corpus: &Corpus, config: &TrainConfig) -> Result<TextData> {
 fn prepare_words(corpus: &Corpus, config: &TrainConfig) -> Result<WordData> {
     let (words, letters, vocabulary) = if config.recipe == Recipe::Article {
         let words = text::article_words(corpus, &config.text)?;
-        let letters = words.iter().map(|word| text::article_letters(word)).collect();
+        let letters = words
+            .iter()
+            .map(|word| text::article_letters(word))
+            .collect();
         (words, letters, text::article_vocabulary()?)
     } else {
         let list = text::words(corpus, &config.text)?;
         let counts = list.counts(config.text.unit);
-        let vocabulary =
-            Vocabulary::for_words(config.text.unit, &counts, config.text.min_freq, config.text.max_vocab);
-        eprintln!("words: {} distinct, {} repetitions left out", list.words.len(), list.duplicates);
+        let vocabulary = Vocabulary::for_words(
+            config.text.unit,
+            &counts,
+            config.text.min_freq,
+            config.text.max_vocab,
+        );
+        eprintln!(
+            "words: {} distinct, {} repetitions left out",
+            list.words.len(),
+            list.duplicates
+        );
         let letters = vocabulary.encode_words(&list.words);
         (list.words, letters, vocabulary)
     };
     let (train, valid, test) = split_words(words.len(), config.valid, config.test, config.seed);
     if train.len() < 2 {
-        let message = format!("{}: {} word(s) are too few to learn from", corpus.name, words.len());
+        let message = format!(
+            "{}: {} word(s) are too few to learn from",
+            corpus.name,
+            words.len()
+        );
         return Err(CliError::failed(message, "a word-vae wants hundreds of words or more").into());
     }
     Ok(WordData {
@@ -401,7 +427,10 @@ fn resume(args: &TrainArgs, runs: &Runs, name: &str) -> Result<()> {
         run.set_config(&config)?;
     }
     let state = run.state()?;
-    if let Some(progress) = state.map(|state| state.progress).filter(|progress| progress.finished) {
+    if let Some(progress) = state
+        .map(|state| state.progress)
+        .filter(|progress| progress.finished)
+    {
         let more = match config.budget {
             Budget::Steps(steps) => progress.step < steps,
             Budget::Minutes(minutes) => progress.seconds < minutes * 60.0,
@@ -409,7 +438,11 @@ fn resume(args: &TrainArgs, runs: &Runs, name: &str) -> Result<()> {
         };
         if !more {
             let message = format!("run {name} has finished, after {} steps", progress.step);
-            return Err(CliError::failed(message, "give a larger --steps, --epochs or --minutes to train on").into());
+            return Err(CliError::failed(
+                message,
+                "give a larger --steps, --epochs or --minutes to train on",
+            )
+            .into());
         }
     }
     drop(lock);

@@ -12,7 +12,9 @@ const NAME: &str = "textgen-torch";
 /// Where `textgen-torch` is: beside this program, else on PATH.
 pub fn find() -> Result<PathBuf> {
     let name = format!("{NAME}{}", std::env::consts::EXE_SUFFIX);
-    let own = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned));
+    let own = std::env::current_exe()
+        .ok()
+        .and_then(|exe| exe.parent().map(Path::to_owned));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let beside = own.as_ref().map(|folder| folder.join(&name));
     beside
@@ -20,8 +22,11 @@ pub fn find() -> Result<PathBuf> {
         .chain(std::env::split_paths(&path).map(|folder| folder.join(&name)))
         .find(|candidate| candidate.is_file())
         .ok_or_else(|| {
-            let looked = own.map_or_else(String::new, |folder| format!("in {} and ", folder.display()));
-            let message = format!("{NAME}, the part that trains, was not found; looked {looked}on PATH");
+            let looked = own.map_or_else(String::new, |folder| {
+                format!("in {} and ", folder.display())
+            });
+            let message =
+                format!("{NAME}, the part that trains, was not found; looked {looked}on PATH");
             CliError::failed(message, "`make build` builds both programs side by side").into()
         })
 }
@@ -30,6 +35,14 @@ pub fn find() -> Result<PathBuf> {
 pub fn hand_over(trainer: &Path, folder: &Path) -> Result<()> {
     let mut command = Command::new(trainer);
     command.arg("train").arg(folder);
+    // libtorch's threads meet several times a step. Spinning at those meetings makes training a
+    // hundred times slower as soon as another program wants a core; sleeping costs next to nothing.
+    if ["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"]
+        .iter()
+        .all(|name| std::env::var_os(name).is_none())
+    {
+        command.env("GOMP_SPINCOUNT", "0");
+    }
     #[cfg(unix)]
     let error = std::os::unix::process::CommandExt::exec(&mut command);
     #[cfg(not(unix))]
@@ -46,10 +59,17 @@ pub fn hand_over(trainer: &Path, folder: &Path) -> Result<()> {
 
 /// What the trainer says of libtorch, as JSON.
 pub fn doctor(trainer: &Path) -> Result<serde_json::Value, String> {
-    let output = Command::new(trainer).arg("doctor").output().map_err(|error| error.to_string())?;
+    let output = Command::new(trainer)
+        .arg("doctor")
+        .output()
+        .map_err(|error| error.to_string())?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
-        return Err(text.lines().next().unwrap_or("it failed without a word").to_owned());
+        return Err(text
+            .lines()
+            .next()
+            .unwrap_or("it failed without a word")
+            .to_owned());
     }
     serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())
 }

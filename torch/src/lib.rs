@@ -13,6 +13,8 @@ pub mod schedule;
 pub mod shim;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 pub mod train;
 pub mod word_vae;
 

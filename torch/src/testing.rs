@@ -1,16 +1,34 @@
 //! Small runs for tests.
 
-use textgen::config::{ModelKind, Settings, TrainConfig};
-use textgen::run::TextData;
-use textgen::text::{Corpus, Vocabulary, survey, tokens};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Settings of a tiny char-lstm.
+use tch::Device;
+use textgen::config::{Budget, ModelKind, OnUnknown, Schedule, Settings, TrainConfig};
+use textgen::run::{CorpusData, RunDir, Runs, TextData, WordData};
+use textgen::text::{Corpus, Vocabulary, split_words, survey, tokens, words};
+
+use crate::parameters::Plain;
+
+/// libtorch's random generator is the process's: whoever trains in a test holds this.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Settings of a tiny char-lstm, with dropout, so that a test would notice noise of its own.
 pub fn text_config() -> TrainConfig {
     TrainConfig::resolve(&Settings {
         model: Some(ModelKind::CharLstm),
         hidden: Some(16),
+        layers: Some(2),
         batch: Some(4),
         seq: Some(16),
+        steps: Some(24),
+        eval_every: Some(8),
+        sample_every: Some(0),
+        threads: Some(1),
         ..Settings::default()
     })
     .expect("valid")
@@ -26,4 +44,145 @@ pub fn text_data(length: usize) -> TextData {
     let mut tokens = tokens(&corpus, &config, &vocabulary).expect("read");
     tokens.truncate(length);
     TextData { vocabulary, tokens }
+}
+
+/// Settings of a tiny word-vae.
+pub fn word_config() -> TrainConfig {
+    TrainConfig::resolve(&Settings {
+        model: Some(ModelKind::WordVae),
+        hidden: Some(12),
+        latent: Some(3),
+        embedding: Some(5),
+        batch: Some(16),
+        steps: Some(24),
+        eval_every: Some(8),
+        sample_every: Some(0),
+        threads: Some(1),
+        ..Settings::default()
+    })
+    .expect("valid")
+}
+
+/// The first 200 words of the bundled tales.
+pub fn word_data() -> WordData {
+    let config = word_config();
+    let mut list = words(&Corpus::bundled(), &config.text).expect("read");
+    list.words.truncate(200);
+    let counts = list.counts(config.text.unit);
+    let vocabulary = Vocabulary::for_words(config.text.unit, &counts, 1, 400);
+    let (train, valid, test) = split_words(200, 0.1, 0.1, 1);
+    let letters = list
+        .words
+        .iter()
+        .map(|word| vocabulary.encode(word, OnUnknown::Error).expect("known"))
+        .collect();
+    WordData {
+        vocabulary,
+        words: list.words,
+        letters,
+        train,
+        valid,
+        test,
+    }
+}
+
+/// A run of a tiny model in `folder`.
+pub fn create_run(folder: &Path, name: &str, config: &TrainConfig) -> RunDir {
+    let corpus = match config.model {
+        ModelKind::CharLstm => CorpusData::Text(text_data(3_000)),
+        ModelKind::WordVae => CorpusData::Words(word_data()),
+    };
+    Runs::new(folder)
+        .create(name, config, &corpus)
+        .expect("created")
+}
+
+/// The same settings with a budget in steps and a constant learning rate.
+pub fn constant(config: TrainConfig, steps: u64) -> TrainConfig {
+    TrainConfig {
+        budget: Budget::Steps(steps),
+        schedule: Schedule::Constant,
+        ..config
+    }
+}
+
+/// The weights of a safetensors file and what stands beside them under `golden.`.
+pub struct Golden {
+    /// The architecture.
+    pub network: textgen::config::NetworkConfig,
+    /// Weights by name.
+    pub weights: BTreeMap<String, Plain>,
+    /// Numbers by name, without `golden.`.
+    pub numbers: BTreeMap<String, Plain>,
+    /// Symbols by name, without `golden.`.
+    pub symbols: BTreeMap<String, Vec<i64>>,
+}
+
+impl Golden {
+    /// Every golden file whose name begins so.
+    pub fn all(prefix: &str) -> Vec<Self> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden");
+        let paths = std::fs::read_dir(folder)
+            .expect("the folder")
+            .map(|entry| entry.expect("an entry").path());
+        let matching = paths.filter(|path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with(prefix))
+        });
+        matching.map(|path| Self::read(&path)).collect()
+    }
+
+    fn read(path: &Path) -> Self {
+        let bytes = std::fs::read(path).expect("a golden file");
+        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).expect("a header");
+        let json = header.metadata().as_ref().expect("metadata")["config"].clone();
+        let mut golden = Self {
+            network: serde_json::from_str(&json).expect("a network"),
+            weights: BTreeMap::new(),
+            numbers: BTreeMap::new(),
+            symbols: BTreeMap::new(),
+        };
+        for (name, view) in safetensors::SafeTensors::deserialize(&bytes)
+            .expect("tensors")
+            .iter()
+        {
+            let short = name.strip_prefix("golden.");
+            if view.dtype() == safetensors::Dtype::I64 {
+                let values = bytemuck::pod_collect_to_vec(view.data());
+                golden
+                    .symbols
+                    .insert(short.expect("symbols are golden").to_owned(), values);
+                continue;
+            }
+            let plain = (
+                view.shape().to_vec(),
+                bytemuck::pod_collect_to_vec(view.data()),
+            );
+            match short {
+                Some(short) => golden.numbers.insert(short.to_owned(), plain),
+                None => golden.weights.insert(name.to_owned(), plain),
+            };
+        }
+        golden
+    }
+
+    /// Parameters on the CPU that hold the weights.
+    pub fn parameters(&self) -> crate::parameters::Parameters {
+        let mut parameters =
+            crate::parameters::Parameters::init(&self.network, 0, Device::Cpu, false);
+        parameters.load(&self.weights, "").expect("the weights fit");
+        parameters
+    }
+}
+
+/// Fails where two lists differ by more than `tolerance` of 1 + their size.
+#[track_caller]
+pub fn assert_close(have: &[f32], want: &[f32], tolerance: f32, what: &str) {
+    assert_eq!(have.len(), want.len(), "{what}: lengths");
+    for (i, (have, want)) in have.iter().zip(want).enumerate() {
+        assert!(
+            (have - want).abs() <= tolerance * (1.0 + want.abs()),
+            "{what}[{i}]: {have} is not {want}"
+        );
+    }
 }

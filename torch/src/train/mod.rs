@@ -30,7 +30,7 @@ use textgen::run::{
 pub use display::{Display, Line, duration, grouped};
 pub use task::{Part, Task, Use, random};
 pub use text_task::{Reading, TextTask};
-pub use word_task::WordTask;
+pub use word_task::{WordTask, marks};
 
 use crate::optimizer::Optimizer;
 use crate::parameters::{Plain, weights};
@@ -225,6 +225,11 @@ impl<'a> Trainer<'a> {
 
     /// Trains until the budget, the patience or `stop` ends it.
     pub fn train(&mut self, stop: &AtomicBool) -> Result<Ending> {
+        self.train_until(stop, None)
+    }
+
+    /// As [`Trainer::train`]; stops after step `last`, as if the user had.
+    pub fn train_until(&mut self, stop: &AtomicBool, last: Option<u64>) -> Result<Ending> {
         self.sitting = Instant::now();
         if self.progress.step == 0 {
             self.save()?;
@@ -234,7 +239,7 @@ impl<'a> Trainer<'a> {
             if self.fraction() >= 1.0 {
                 break Ending::Budget;
             }
-            if stop.load(Ordering::Relaxed) {
+            if stop.load(Ordering::Relaxed) || last.is_some_and(|last| self.progress.step >= last) {
                 self.save()?;
                 self.saver.wait()?;
                 self.display.finish();

@@ -41,7 +41,10 @@ impl Saver {
     }
 
     /// Hands in a job. Returns the failure of an earlier one, if there was one.
-    pub fn submit(&mut self, job: impl FnOnce() -> Result<(), RunError> + Send + 'static) -> Result<()> {
+    pub fn submit(
+        &mut self,
+        job: impl FnOnce() -> Result<(), RunError> + Send + 'static,
+    ) -> Result<()> {
         while let Ok(outcome) = self.outcomes.try_recv() {
             self.pending -= 1;
             outcome?;

@@ -1,0 +1,178 @@
+//! libtorch against PyTorch's numbers, and the native engine against libtorch.
+
+use tch::{Device, Kind, Tensor};
+use textgen::config::Cell;
+use textgen::native;
+
+use crate::char_lstm::CharLstm;
+use crate::parameters::{Parameters, Plain, from_plain, to_plain, weights};
+use crate::testing::{Golden, assert_close};
+use crate::word_vae::{Marks, WordBatch, WordVae};
+
+fn flat(tensor: &Tensor) -> Vec<f32> {
+    to_plain(tensor).1
+}
+
+#[test]
+fn a_char_lstm_computes_pytorchs_logits_and_loss_for_every_cell_and_depth() {
+    let files = Golden::all("char-lstm-");
+    assert_eq!(files.len(), 18);
+    for golden in files {
+        let what = format!("{:?}", golden.network);
+        let model = CharLstm::new(golden.network.clone(), golden.parameters(), 0.0);
+        let input = Tensor::from_slice(&golden.symbols["input"]).unsqueeze(1);
+        let target = Tensor::from_slice(&golden.symbols["target"]).unsqueeze(1);
+        let state = model.shape().zero_state(1, Device::Cpu);
+        let (logits, _) = model.forward(&input, &state, false);
+        assert_close(&flat(&logits), &golden.numbers["logits"].1, 1e-5, &what);
+        let (loss, _) = model.loss(&input, &target, &state, false, true);
+        assert_close(&flat(&loss), &golden.numbers["loss"].1, 1e-5, &what);
+    }
+}
+
+#[test]
+fn a_word_vae_computes_pytorchs_posteriors_and_losses_for_every_cell_and_depth() {
+    let files = Golden::all("word-vae-");
+    assert_eq!(files.len(), 18);
+    for golden in files {
+        let what = format!("{:?}", golden.network);
+        let words = golden_words(&golden);
+        let vae = vae(&golden);
+        let letters: Vec<&[u32]> = words.iter().map(Vec::as_slice).collect();
+        let batch = WordBatch::new(&letters, vae.marks, Device::Cpu);
+        let order: Vec<i64> = batch.order.iter().map(|&row| row as i64).collect();
+        let sorted = |name: &str| {
+            from_plain(&golden.numbers[name], Device::Cpu)
+                .index_select(0, &Tensor::from_slice(&order))
+        };
+        let terms = vae.terms(&batch, &sorted("eps"), false);
+        assert_close(&flat(&terms.mean), &flat(&sorted("mean")), 1e-5, &what);
+        assert_close(
+            &flat(&terms.distortion(&batch)),
+            &flat(&sorted("d")),
+            1e-5,
+            &what,
+        );
+        let rate = terms
+            .rate
+            .sum_dim_intlist([1i64].as_slice(), false, Kind::Float);
+        assert_close(&flat(&rate), &flat(&sorted("r")), 1e-5, &what);
+    }
+}
+
+fn golden_words(golden: &Golden) -> Vec<Vec<u32>> {
+    let lengths = &golden.symbols["lengths"];
+    let padded = &golden.symbols["words"];
+    let width = padded.len() / lengths.len();
+    let rows = padded.chunks(width).zip(lengths);
+    rows.map(|(row, &length)| {
+        row[..length as usize]
+            .iter()
+            .map(|&letter| letter as u32)
+            .collect()
+    })
+    .collect()
+}
+
+fn vae(golden: &Golden) -> WordVae {
+    let mark = |name: &str| golden.symbols[name][0] as u32;
+    WordVae {
+        network: golden.network.clone(),
+        parameters: golden.parameters(),
+        marks: Marks {
+            bos: mark("bos"),
+            eos: mark("eos"),
+            unk: mark("eos"),
+        },
+        dropout: 0.0,
+    }
+}
+
+/// Random weights of sizes that fill no vector register evenly.
+fn random_parameters(network: &textgen::config::NetworkConfig) -> Parameters {
+    Parameters::init(network, 7, Device::Cpu, true)
+}
+
+#[test]
+fn the_native_engine_gives_libtorchs_logits_on_a_char_lstm() {
+    for cell in [Cell::Lstm, Cell::Gru, Cell::Rnn] {
+        for (layers, embedding) in [(1, 0), (2, 5), (3, 0)] {
+            let network = textgen::config::NetworkConfig {
+                cell,
+                layers,
+                embedding,
+                hidden: 33,
+                inputs: 41,
+                outputs: 41,
+                ..Golden::all("char-lstm-lstm-1-onehot").remove(0).network
+            };
+            let model = CharLstm::new(network.clone(), random_parameters(&network), 0.0);
+            let symbols: Vec<u32> = (0..50).map(|i| i * 7 % 41).collect();
+            let plain = model.parameters.to_plain();
+            let native =
+                native::char_lstm::CharLstm::new(&network, &weights(&plain)).expect("fits");
+            let mut state = native.state();
+            let have: Vec<f32> = symbols
+                .iter()
+                .flat_map(|&symbol| native.step(&mut state, symbol).to_vec())
+                .collect();
+            let wide: Vec<i64> = symbols.iter().map(|&symbol| i64::from(symbol)).collect();
+            let input = Tensor::from_slice(&wide).unsqueeze(1);
+            let (want, _) = model.forward(&input, &model.shape().zero_state(1, Device::Cpu), false);
+            assert_close(&have, &flat(&want), 1e-4, &format!("{network:?}"));
+        }
+    }
+}
+
+#[test]
+fn the_native_engine_gives_libtorchs_posteriors_and_logits_on_a_word_vae() {
+    for golden in Golden::all("word-vae-") {
+        let vae = vae(&golden);
+        let plain: std::collections::BTreeMap<String, Plain> = vae.parameters.to_plain();
+        let native =
+            native::word_vae::WordVae::new(&golden.network, &weights(&plain)).expect("fits");
+        for word in golden_words(&golden) {
+            let batch = WordBatch::new(&[&word], vae.marks, Device::Cpu);
+            let (mean, log_var) = vae.encode(&batch, false);
+            let posterior = native.encode(&word);
+            assert_close(&posterior.mean, &flat(&mean), 1e-4, "mean");
+            assert_close(&posterior.log_var, &flat(&log_var), 1e-4, "log_var");
+            let want = flat(&vae.decode(&batch, &mean, false));
+            let mut state = native.decoder(&posterior.mean);
+            let inputs = std::iter::once(vae.marks.bos).chain(word.iter().copied());
+            let have: Vec<f32> = inputs
+                .flat_map(|symbol| native.step(&mut state, symbol).to_vec())
+                .collect();
+            assert_close(&have, &want, 1e-4, "logits");
+        }
+    }
+}
+
+#[test]
+fn a_later_letter_changes_no_earlier_logit() {
+    let golden = Golden::all("char-lstm-gru-2-onehot").remove(0);
+    let model = CharLstm::new(golden.network.clone(), golden.parameters(), 0.0);
+    let logits = |symbols: [i64; 4]| {
+        let input = Tensor::from_slice(&symbols).unsqueeze(1);
+        flat(
+            &model
+                .forward(&input, &model.shape().zero_state(1, Device::Cpu), false)
+                .0
+                .narrow(0, 0, 3),
+        )
+    };
+    assert_eq!(logits([1, 2, 3, 4]), logits([1, 2, 3, 9]));
+    let golden = Golden::all("word-vae-gru-1-both").remove(0);
+    let vae = vae(&golden);
+    let z = Tensor::ones(
+        [1, golden.network.latent as i64],
+        (Kind::Float, Device::Cpu),
+    );
+    let logits = |word: &[u32]| {
+        flat(
+            &vae.decode(&WordBatch::new(&[word], vae.marks, Device::Cpu), &z, false)
+                .narrow(0, 0, 3),
+        )
+    };
+    assert_eq!(logits(&[1, 2, 3]), logits(&[1, 2, 0]));
+}

@@ -1,0 +1,6 @@
+//! Tests of the models, the objective and the loop. Numbers of single functions are tested beside them.
+
+mod golden;
+mod objective;
+mod optimizer;
+mod resume;
