@@ -19,7 +19,6 @@ fn main() {
     println!("cargo::rerun-if-changed={SHIM}");
     if let Err(message) = build() {
         println!("cargo::error={message}");
-        std::process::exit(1);
     }
 }
 
