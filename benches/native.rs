@@ -41,11 +41,14 @@ fn weights(config: &NetworkConfig) -> Weights<'static> {
     expected_shapes(config).into_iter().map(fill).collect()
 }
 
-/// Symbols a second at each shape.
+/// Hidden size and layers: those of `bench/`'s peer.
+const SHAPES: [(usize, usize); 5] = [(128, 1), (128, 2), (256, 1), (512, 1), (512, 2)];
+
+/// Symbols read a second at each shape.
 fn step(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group(format!("step {}", simd::level()));
     group.throughput(Throughput::Elements(1));
-    for (hidden, layers) in [(128, 1), (128, 2), (256, 1), (512, 1), (512, 2)] {
+    for (hidden, layers) in SHAPES {
         let config = config(hidden, layers);
         let network = CharLstm::new(&config, &weights(&config)).expect("weights of its own shapes");
         let mut state = network.state();
@@ -55,6 +58,29 @@ fn step(criterion: &mut Criterion) {
                 symbol = (symbol + 7) % 96;
                 black_box(network.step(&mut state, symbol));
             });
+        });
+    }
+    group.finish();
+}
+
+/// Symbols written a second at each shape: every one is drawn, then read.
+fn sample(criterion: &mut Criterion) {
+    let settings = SamplingConfig {
+        temperature: 0.5,
+        top_k: None,
+        top_p: None,
+        seed: 1,
+    };
+    let mut group = criterion.benchmark_group(format!("sample {}", simd::level()));
+    group.throughput(Throughput::Elements(1));
+    for (hidden, layers) in SHAPES {
+        let config = config(hidden, layers);
+        let network = CharLstm::new(&config, &weights(&config)).expect("weights of its own shapes");
+        let mut state = network.state();
+        let mut sampler = Sampler::new(&settings, &[], 0);
+        let mut symbol = 0;
+        group.bench_function(format!("{hidden}x{layers}"), |bencher| {
+            bencher.iter(|| symbol = sampler.draw(network.step(&mut state, symbol)).symbol);
         });
     }
     group.finish();
@@ -81,11 +107,11 @@ fn draw(criterion: &mut Criterion) {
     for (name, config) in [("temperature", plain), ("top-k and top-p", limited)] {
         let mut sampler = Sampler::new(&config, &[], 0);
         group.bench_function(name, |bencher| {
-            bencher.iter(|| black_box(sampler.draw(&logits)))
+            bencher.iter(|| black_box(sampler.draw(&logits)));
         });
     }
     group.finish();
 }
 
-criterion_group!(benches, step, draw);
+criterion_group!(benches, step, sample, draw);
 criterion_main!(benches);

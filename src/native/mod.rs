@@ -21,3 +21,5 @@ pub mod word_vae;
 
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod testing;

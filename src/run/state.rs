@@ -44,6 +44,8 @@ pub struct Progress {
     pub loss_steps: u64,
     /// Symbols and seconds at the last evaluation, for the rate.
     pub last: (u64, f64),
+    /// Share of the training done at the last evaluation.
+    pub last_fraction: f64,
     /// Whether the training has come to its end.
     pub finished: bool,
 }

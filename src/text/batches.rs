@@ -213,6 +213,7 @@ impl Streams {
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init)] // Lists of ranges are what is tested.
 mod tests {
     use super::*;
     use proptest::prelude::*;

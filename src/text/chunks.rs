@@ -25,8 +25,9 @@ use crate::config::NormalForm;
 
 /// Bytes of a chunk: large enough that handing it over costs nothing, small enough for the cache.
 pub const CHUNK_BYTES: usize = 256 << 10;
-/// Chunks' worth of text without a safe place that are held back at most.
+/// How much text without a safe place is held back: this many chunks, and no less than these bytes.
 const LONGEST: usize = 16;
+const LONGEST_BYTES: usize = 1024;
 
 /// A piece of one source.
 pub struct Chunk {
@@ -95,7 +96,7 @@ pub fn cut(
             // Only the new part is searched, with the character that may have been cut in two.
             match safe_cut(&buffer, before.saturating_sub(4)) {
                 Some(at) => at,
-                None if buffer.len() >= size.max(4) * LONGEST => between_chars(&buffer),
+                None if buffer.len() >= LONGEST_BYTES.max(size * LONGEST) => between_chars(&buffer),
                 None => continue,
             }
         } else {
@@ -231,7 +232,7 @@ mod tests {
             true
         })
         .unwrap();
-        assert!(longest <= 8 * LONGEST, "{longest}");
+        assert!(longest <= LONGEST_BYTES + 8, "{longest}");
         assert_eq!(back, text.as_bytes());
     }
 }

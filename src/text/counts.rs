@@ -2,18 +2,18 @@
 
 use std::collections::HashMap;
 
-use super::unicode::for_each_grapheme;
+use super::unicode::{for_each_grapheme, for_each_non_ascii};
 use super::vocab::{Symbol, rank};
 use crate::config::Unit;
 
 const PAGE: usize = 4096;
-/// Blocks are counted as ASCII or not; small enough that one accent costs little.
+/// Words are counted fast or slowly by blocks; small enough that one odd space costs little.
 const BLOCK_BYTES: usize = 2048;
 
 /// A number for every code point, in pages that exist once they are needed.
 #[derive(Default)]
 pub struct Tally {
-    pages: Vec<Option<Box<[u64; PAGE]>>>,
+    pages: Vec<Option<Box<[u64]>>>,
 }
 
 impl Tally {
@@ -33,7 +33,7 @@ impl Tally {
             self.pages
                 .resize_with(char::MAX as usize / PAGE + 1, || None);
         }
-        self.pages[c / PAGE].get_or_insert_with(|| Box::new([0; PAGE]))[c % PAGE] += n;
+        self.pages[c / PAGE].get_or_insert_with(|| vec![0; PAGE].into_boxed_slice())[c % PAGE] += n;
     }
 
     /// Every character with a count, in the order of code points.
@@ -78,13 +78,12 @@ impl Counter {
         match self.unit {
             Unit::Byte => self.count_bytes(text.as_bytes()),
             Unit::Char => {
-                for block in blocks(text) {
-                    if block.is_ascii() {
-                        self.count_bytes(block.as_bytes());
-                    } else {
-                        block.chars().for_each(|c| self.chars.add(c, 1));
-                    }
-                }
+                // Bytes outside ASCII are counted too, and left aside in the end.
+                self.count_bytes(text.as_bytes());
+                for_each_non_ascii(text, 0, |_, c| {
+                    self.chars.add(c, 1);
+                    true
+                });
             }
             Unit::Grapheme => {
                 if text.is_ascii() && memchr::memchr(b'\r', text.as_bytes()).is_none() {
@@ -141,7 +140,8 @@ impl Counter {
         let mut counts: Vec<(Symbol, u64)> = if unit == Unit::Byte {
             seen.map(|(b, n)| (Symbol::Byte(b), n)).collect()
         } else {
-            seen.for_each(|(b, n)| chars.add(char::from(b), n));
+            seen.filter(|(b, _)| b.is_ascii())
+                .for_each(|(b, n)| chars.add(char::from(b), n));
             let single = chars.iter().map(|(c, n)| (Symbol::Text(c.into()), n));
             let several = clusters
                 .into_iter()

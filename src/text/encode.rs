@@ -109,15 +109,26 @@ impl Vocabulary {
             position += 1;
             match (id, on_unknown) {
                 (Some(id), _) => ids.push(id),
-                (None, OnUnknown::Skip) => {}
                 (None, OnUnknown::Nearest) => ids.extend(nearest(self, &piece.to_symbol())),
                 (None, OnUnknown::Error) if error.is_none() => {
                     error = Some(self.unknown(&piece.to_symbol(), position));
                 }
-                (None, OnUnknown::Error) => {}
+                (None, OnUnknown::Error | OnUnknown::Skip) => {}
             }
         });
         error.map_or(Ok(ids), Err)
+    }
+
+    /// The letters of words that are already in the model's normal form; what the vocabulary does
+    /// not hold becomes `<unk>`, or is left out where there is none.
+    pub fn encode_words(&self, words: &[String]) -> Vec<Vec<u32>> {
+        let encoder = self.encoder();
+        let encode = |word: &String| {
+            let mut ids = Vec::with_capacity(word.len());
+            encoder.for_each(word, |id, _| ids.extend(id.or(self.unk())));
+            ids
+        };
+        words.iter().map(encode).collect()
     }
 
     /// The error that names an unknown symbol at `position`, counted from 1.
@@ -142,7 +153,9 @@ impl Vocabulary {
     /// ids out of range give nothing.
     pub fn decode(&self, ids: &[u32]) -> String {
         let mut bytes = Vec::with_capacity(ids.len());
-        ids.iter().for_each(|&id| self.push_bytes(id, &mut bytes));
+        for &id in ids {
+            self.push_bytes(id, &mut bytes);
+        }
         String::from_utf8(bytes)
             .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
     }

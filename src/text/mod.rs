@@ -5,6 +5,7 @@
 //! normalisation can span the cut, and `pipeline` normalises and works on the chunks in parallel,
 //! in constant memory. [`survey`] counts, [`tokens`] turns text into ids, [`words`] lists words.
 
+mod article;
 mod batches;
 mod chunks;
 mod corpus;
@@ -20,6 +21,7 @@ mod tokens;
 mod unicode;
 mod vocab;
 
+pub use article::{article_letters, article_vocabulary, article_words};
 pub use batches::{Split, SplitKind, Streams, split_text, split_words};
 pub use corpus::{BUNDLED_NAME, Corpus, Source};
 pub use encode::Utf8Stream;

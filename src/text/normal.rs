@@ -11,6 +11,7 @@ use unicode_normalization::char::canonical_combining_class;
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick, is_nfkc_quick};
 
 use super::counts::Tally;
+use super::unicode::for_each_non_ascii;
 use crate::config::{Newlines, NormalForm, TextConfig};
 
 /// Longest run that is remembered, in bytes, and how many runs are.
@@ -96,12 +97,12 @@ impl Normalizer {
     /// since lowering can leave it.
     pub fn apply<'t>(&mut self, text: &'t str) -> Cow<'t, str> {
         let text = self.unix(text);
-        let text = and_then(text, |t| self.to_form(t, true));
+        let text = and_then(text, |t| self.in_form(t, true));
         if !self.lowercase {
             return text;
         }
         let text = and_then(text, |t| self.lower(t));
-        and_then(text, |t| self.to_form(t, false))
+        and_then(text, |t| self.in_form(t, false))
     }
 
     fn unix<'t>(&mut self, text: &'t str) -> Cow<'t, str> {
@@ -114,30 +115,48 @@ impl Normalizer {
 
     /// Lowers character by character, so without the final sigma of Greek: `Σ` is always `σ`.
     fn lower<'t>(&mut self, text: &'t str) -> Cow<'t, str> {
-        if text.is_ascii() {
-            let count = text.bytes().filter(u8::is_ascii_uppercase).count() as u64;
-            self.changes.lowered += count;
-            return if count == 0 {
-                Cow::Borrowed(text)
-            } else {
-                Cow::Owned(text.to_ascii_lowercase())
-            };
-        }
-        let mut lowered = String::with_capacity(text.len() + 16);
-        for c in text.chars() {
-            if c.is_ascii() {
-                self.changes.lowered += u64::from(c.is_ascii_uppercase());
-                lowered.push(c.to_ascii_lowercase());
-            } else {
-                let lower = c.to_lowercase();
-                self.changes.lowered += u64::from(!lower.clone().eq([c]));
+        let capitals: u64 = text
+            .as_bytes()
+            .chunks(255)
+            .map(|block| {
+                u64::from(
+                    block
+                        .iter()
+                        .map(|b| u8::from(b.is_ascii_uppercase()))
+                        .sum::<u8>(),
+                )
+            })
+            .sum();
+        self.changes.lowered += capitals;
+        let text = if capitals == 0 {
+            Cow::Borrowed(text)
+        } else {
+            Cow::Owned(text.to_ascii_lowercase())
+        };
+        and_then(text, |t| self.lower_beyond_ascii(t))
+    }
+
+    fn lower_beyond_ascii<'t>(&mut self, text: &'t str) -> Cow<'t, str> {
+        let mut lowered = String::new();
+        let mut copied = 0;
+        for_each_non_ascii(text, 0, |at, c| {
+            let lower = c.to_lowercase();
+            if !lower.clone().eq([c]) {
+                self.changes.lowered += 1;
+                lowered.push_str(&text[copied..at]);
                 lowered.extend(lower);
+                copied = at + c.len_utf8();
             }
+            true
+        });
+        if copied == 0 {
+            return Cow::Borrowed(text);
         }
+        lowered.push_str(&text[copied..]);
         Cow::Owned(lowered)
     }
 
-    fn to_form<'t>(&mut self, text: &'t str, account: bool) -> Cow<'t, str> {
+    fn in_form<'t>(&mut self, text: &'t str, account: bool) -> Cow<'t, str> {
         match self.form {
             NormalForm::None => Cow::Borrowed(text),
             _ if text.is_ascii() => Cow::Borrowed(text),
@@ -184,20 +203,15 @@ impl Normalizer {
     }
 
     fn next_active(&mut self, text: &str, from: usize) -> Option<usize> {
-        let bytes = text.as_bytes();
-        let mut at = from;
-        while at < bytes.len() {
-            if bytes[at].is_ascii() {
-                at += 1;
-                continue;
+        let mut active = None;
+        for_each_non_ascii(text, from, |at, c| {
+            let inert = self.is_inert(c);
+            if !inert {
+                active = Some(at);
             }
-            let c = text[at..].chars().next()?;
-            if !self.is_inert(c) {
-                return Some(at);
-            }
-            at += c.len_utf8();
-        }
-        None
+            inert
+        });
+        active
     }
 
     fn next_inert(&mut self, text: &str, from: usize) -> usize {
@@ -294,7 +308,7 @@ fn changed_part<'t>(from: &'t str, to: &'t str) -> (&'t str, &'t str) {
     (&from[..from.len() - tail], &to[..to.len() - tail])
 }
 
-fn and_then<'t>(text: Cow<'t, str>, f: impl FnOnce(&str) -> Cow<'_, str>) -> Cow<'t, str> {
+fn and_then(text: Cow<'_, str>, f: impl FnOnce(&str) -> Cow<'_, str>) -> Cow<'_, str> {
     match text {
         Cow::Borrowed(t) => f(t),
         Cow::Owned(t) => {

@@ -63,7 +63,18 @@ pub fn for_each_chunk<S: Send, R: Send>(
     };
     std::thread::scope(|scope| {
         let reader_results = results.clone();
-        scope.spawn(|| read(corpus, decoding, chunk_bytes, &stop, chunks, reader_results));
+        let stopped = &stop;
+        // Both senders end with the thread, which tells the others that nothing more comes.
+        scope.spawn(move || {
+            read(
+                corpus,
+                decoding,
+                chunk_bytes,
+                stopped,
+                &chunks,
+                &reader_results,
+            );
+        });
         let threads: Vec<_> = (0..workers)
             .map(|_| {
                 let (results, job) = (results.clone(), &job);
@@ -95,8 +106,8 @@ fn read<R>(
     decoding: Decoding,
     chunk_bytes: usize,
     stop: &AtomicBool,
-    chunks: SyncSender<(u64, Chunk)>,
-    results: SyncSender<Outcome<R>>,
+    chunks: &SyncSender<(u64, Chunk)>,
+    results: &SyncSender<Outcome<R>>,
 ) {
     let mut index = 0;
     for source in &corpus.sources {

@@ -76,57 +76,122 @@ pub fn visible(text: &str) -> String {
     shown
 }
 
-/// Calls `f` with every extended grapheme cluster in turn. Between two ASCII characters there is
-/// always a border but in CR LF, so that plain stretches need no tables.
+/// Calls `f` with the place of every non-ASCII character and the character, until it says stop.
+/// Eight bytes are looked at in one go, so that ASCII costs next to nothing.
+pub fn for_each_non_ascii(text: &str, from: usize, mut f: impl FnMut(usize, char) -> bool) {
+    let mut visit = |at: usize| text[at..].chars().next().is_none_or(|c| f(at, c));
+    let (words, rest) = text.as_bytes()[from..].as_chunks::<8>();
+    for (i, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        // The top bits of bytes 11xxxxxx, with which a character of several bytes begins.
+        let mut leads = word & (word << 1) & 0x8080_8080_8080_8080;
+        while leads != 0 {
+            if !visit(from + i * 8 + leads.trailing_zeros() as usize / 8) {
+                return;
+            }
+            leads &= leads - 1;
+        }
+    }
+    let start = text.len() - rest.len();
+    for at in (start..text.len()).filter(|&at| text.as_bytes()[at] >= 0xC0) {
+        if !visit(at) {
+            return;
+        }
+    }
+}
+
+/// Calls `f` with every extended grapheme cluster in turn. Between two plain characters there is
+/// always a border, so that most text needs no tables.
 pub fn for_each_grapheme<'t>(text: &'t str, mut f: impl FnMut(&'t str)) {
-    let bytes = text.as_bytes();
-    let border = |at: usize| {
-        at >= bytes.len()
-            || bytes[at - 1].is_ascii()
-                && bytes[at].is_ascii()
-                && (bytes[at - 1], bytes[at]) != (b'\r', b'\n')
-    };
-    let mut start = 0;
-    while start < bytes.len() {
-        let mut end = start + 1;
-        while !border(end) {
-            end += 1;
-        }
-        if end == start + 1 {
-            f(&text[start..end]);
+    let mut emit = |part: &'t str, single: bool| {
+        if single {
+            f(part);
         } else {
-            text[start..end].graphemes(true).for_each(&mut f);
+            part.graphemes(true).for_each(&mut f);
         }
-        start = end;
+    };
+    let (mut start, mut chars, mut after_plain) = (0, 0, false);
+    for (at, c) in text.char_indices() {
+        let plain = is_plain(c);
+        if plain && after_plain {
+            emit(&text[start..at], chars == 1);
+            (start, chars) = (at, 0);
+        }
+        chars += 1;
+        after_plain = plain;
+    }
+    if start < text.len() {
+        emit(&text[start..], chars == 1);
+    }
+}
+
+/// Whether a border always stands between the character and another such one: ASCII but CR, and
+/// Latin, Greek, Cyrillic, kana and Chinese characters that are no marks, pictographs or controls.
+fn is_plain(c: char) -> bool {
+    match c as u32 {
+        0..=0x7F => c != '\r',
+        0xC0..=0x2FF
+        | 0x370..=0x482
+        | 0x48A..=0x52F
+        | 0x3041..=0x3096
+        | 0x30A1..=0x30FA
+        | 0x4E00..=0x9FFF => true,
+        _ => false,
     }
 }
 
 /// Words that start in the text: runs of anything but white space. `in_word` says whether the text
 /// before ended within one, and then whether this text does.
 pub fn count_words(text: &str, in_word: &mut bool) -> u64 {
-    if text.is_ascii() {
-        return count_ascii_words(text.as_bytes(), in_word);
+    if !has_wide_space(text.as_bytes()) {
+        return count_words_at_ascii_space(text.as_bytes(), in_word);
     }
     let mut words = 0;
     for c in text.chars() {
         let now = !c.is_whitespace();
-        words += u64::from(now & !*in_word);
+        words += u64::from(now && !*in_word);
         *in_word = now;
     }
     words
 }
 
-fn count_ascii_words(text: &[u8], in_word: &mut bool) -> u64 {
+/// Whether there is white space outside ASCII: U+0085, U+00A0, U+1680, U+2000–200A, U+2028, U+2029,
+/// U+202F, U+205F or U+3000. Written without branches, so that the compiler tests many places at once.
+#[allow(clippy::needless_bitwise_bool)]
+fn has_wide_space(text: &[u8]) -> bool {
+    if text.is_ascii() {
+        return false;
+    }
+    let two = |a: u8, b: u8| (a == 0xC2) & ((b == 0x85) | (b == 0xA0));
+    let general = |c: u8| (c <= 0x8A) | (c == 0xA8) | (c == 0xA9) | (c == 0xAF);
+    let three = |a: u8, b: u8, c: u8| {
+        ((a == 0xE1) & (b == 0x9A) & (c == 0x80))
+            | ((a == 0xE2) & (b == 0x80) & general(c))
+            | ((a == 0xE2) & (b == 0x81) & (c == 0x9F))
+            | ((a == 0xE3) & (b == 0x80) & (c == 0x80))
+    };
+    let (next, last) = (&text[1..], &text[text.len().min(2)..]);
+    let mut found = false;
+    for ((&a, &b), &c) in text.iter().zip(next).zip(last) {
+        found |= two(a, b) | three(a, b, c);
+    }
+    match *text {
+        [.., a, b] => found | two(a, b),
+        _ => found,
+    }
+}
+
+fn count_words_at_ascii_space(text: &[u8], in_word: &mut bool) -> u64 {
     let is_word = |b: u8| !(b == b' ' || b.wrapping_sub(b'\t') < 5);
     let (Some(&first), Some(&last)) = (text.first(), text.last()) else {
         return 0;
     };
-    let mut words = u64::from(is_word(first) & !*in_word);
+    let mut words = u64::from(is_word(first) && !*in_word);
     // Sums in bytes let the compiler count sixteen places at once.
     for (before, after) in text.chunks(255).zip(text[1..].chunks(255)) {
         let starts = before.iter().zip(after);
         let sum: u8 = starts
-            .map(|(&b, &a)| u8::from(is_word(a) & !is_word(b)))
+            .map(|(&b, &a)| u8::from(is_word(a)) & u8::from(!is_word(b)))
             .sum();
         words += u64::from(sum);
     }
@@ -193,7 +258,36 @@ mod tests {
         assert_eq!(char_name('\n'), "<line feed>");
     }
 
+    #[test]
+    fn plain_characters_never_join_one_another() {
+        let plain: Vec<char> = ('\0'..='\u{9FFF}').filter(|&c| is_plain(c)).collect();
+        for pair in plain.windows(2) {
+            let text: String = pair.iter().collect();
+            assert_eq!(text.graphemes(true).count(), 2, "{text:?}");
+            assert_ne!(category_name(pair[0]), "mark");
+        }
+    }
+
+    #[test]
+    fn white_space_outside_ascii_is_found() {
+        for c in '\u{80}'..=char::MAX {
+            assert_eq!(
+                has_wide_space(format!("é{c}").as_bytes()),
+                c.is_whitespace(),
+                "{c:?}"
+            );
+        }
+    }
+
     proptest! {
+        #[test]
+        fn characters_outside_ascii_are_found(text in "[aé北\u{1F600}]{0,40}") {
+            let mut found = Vec::new();
+            for_each_non_ascii(&text, 0, |at, c| { found.push((at, c)); true });
+            let all: Vec<_> = text.char_indices().filter(|(_, c)| !c.is_ascii()).collect();
+            prop_assert_eq!(found, all);
+        }
+
         #[test]
         fn clusters_are_those_of_the_standard(text in "[a\r\nб\u{301}\u{600}\u{1F1E6}\u{1F468}\u{200D}가\u{1161}क\u{94D}]{0,24}") {
             let mut mine = Vec::new();

@@ -31,10 +31,10 @@ def named(prefix: str, module: nn.Module) -> dict[str, torch.Tensor]:
     return {f"{prefix}.{name}": p.detach().clone() for name, p in module.named_parameters()}
 
 
-def write(name: str, tensors: dict, config: dict, **metadata: int) -> None:
-    metadata = {key: str(value) for key, value in metadata.items()}
+def write(name: str, tensors: dict, config: dict) -> None:
+    """One metadata key only: safetensors writes several in any order, and the bytes would vary."""
     tensors = {key: value.contiguous() for key, value in tensors.items()}
-    save_file(tensors, FOLDER / f"{name}.safetensors", {"config": json.dumps(config), **metadata})
+    save_file(tensors, FOLDER / f"{name}.safetensors", {"config": json.dumps(config)})
 
 
 def config(model: str, cell: str, hidden: int, layers: int, **rest) -> dict:
@@ -108,11 +108,12 @@ def word_vae(cell: str, layers: int, bidirectional: bool) -> None:
             out[key].append(value)
     tensors |= {f"golden.{key}": torch.stack(value) for key, value in out.items()}
     tensors |= {"golden.words": words, "golden.lengths": torch.tensor(lengths),
-                "golden.eps": eps, "golden.logits": logits}
+                "golden.eps": eps, "golden.logits": logits,
+                "golden.bos": torch.tensor([bos]), "golden.eos": torch.tensor([eos])}
     kind = "both" if bidirectional else "forward"
     write(f"word-vae-{cell}-{layers}-{kind}", tensors,
           config("word-vae", cell, hidden, layers, embedding=size, latent=latent,
-                 bidirectional=bidirectional, inputs=inputs, outputs=outputs), bos=bos, eos=eos)
+                 bidirectional=bidirectional, inputs=inputs, outputs=outputs))
 
 
 def article() -> None:
@@ -131,10 +132,11 @@ def article() -> None:
                | named("encoder.mean", mean) | named("encoder.log_var", log_std)
                | named("decoder.rnn", decoder) | named("decoder.head", head))
     tensors |= {"article.mean": mu, "article.std": std, "golden.word": word, "golden.eps": eps,
-                "golden.log_probs": log_probs, "golden.letters": log_probs.argmax(1)}
+                "golden.log_probs": log_probs, "golden.letters": log_probs.argmax(1),
+                "golden.eos": torch.tensor([symbols - 1])}
     write("article", tensors,
           config("word-vae", "gru", hidden, 1, embedding=size, latent=latent, article=True,
-                 inputs=symbols, outputs=symbols), eos=symbols - 1)
+                 inputs=symbols, outputs=symbols))
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ pub fn text_data(length: usize) -> TextData {
     let corpus = Corpus::bundled();
     let counts = survey(&corpus, &config).expect("counted").counts;
     let vocabulary =
-        Vocabulary::from_counts(config.unit, counts, config.min_freq, config.max_vocab);
+        Vocabulary::from_counts(config.unit, &counts, config.min_freq, config.max_vocab);
     let mut tokens = tokens(&corpus, &config, &vocabulary).expect("read");
     tokens.truncate(length);
     TextData { vocabulary, tokens }

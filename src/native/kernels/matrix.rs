@@ -25,7 +25,7 @@ impl Packed {
     /// # Panics
     /// Where `columns` ends beyond `width`.
     pub fn new(matrix: &[f32], width: usize, columns: std::ops::Range<usize>) -> Self {
-        let rows = if width == 0 { 0 } else { matrix.len() / width };
+        let rows = matrix.len().checked_div(width).unwrap_or(0);
         let mut lines = Vec::with_capacity(rows.div_ceil(PANEL) * columns.len());
         for panel in (0..rows).step_by(PANEL) {
             for column in columns.clone() {

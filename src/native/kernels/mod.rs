@@ -4,6 +4,11 @@
 //! [`Level`]: the compiler vectorises the same loop with eight or sixteen lanes. No loop depends on
 //! the number of lanes, so the order of arithmetic, and with it every bit, is the same everywhere.
 
+#![expect(
+    clippy::inline_always,
+    reason = "a kernel must become part of the function that enables its level"
+)]
+
 mod matrix;
 mod pointwise;
 
@@ -84,11 +89,12 @@ at_every_level! {
     accumulate(weight: &Packed, x: &[f32], out: &mut [f32]) = matrix::accumulate;
     /// `out += x`, both of one length.
     add(x: &[f32], out: &mut [f32]) = pointwise::add;
-    /// Every value becomes its exponential: at most 1 ulp off; 0 below −87, e^88 above 88.
+    /// Every value becomes its exponential: at most 1.02 ulp off; 0 below −87, e^88 above 88.
+    /// (Errors here and below: measured against f64 on every third f32.)
     exp(values: &mut [f32]) = pointwise::exp;
-    /// Every value becomes its hyperbolic tangent: at most 2 ulp off.
+    /// Every value becomes its hyperbolic tangent: at most 1.34 ulp off.
     tanh(values: &mut [f32]) = pointwise::tanh;
-    /// Every value becomes 1 / (1 + e^−x): at most 3 ulp off above −87.
+    /// Every value becomes 1 / (1 + e^−x): at most 2.5 ulp off above −87.
     sigmoid(values: &mut [f32]) = pointwise::sigmoid;
     /// One LSTM update: gates (4H: i, f, g, o before their non-linearities), cell and hidden (H).
     lstm(gates: &[f32], cell: &mut [f32], hidden: &mut [f32]) = pointwise::lstm;

@@ -1,1 +1,233 @@
+use super::*;
 
+const LOGITS: [f32; 8] = [1.0, -0.5, 2.0, 0.0, 2.0, -3.0, 0.7, 1.9];
+
+fn config(temperature: f32, top_k: Option<usize>, top_p: Option<f32>) -> SamplingConfig {
+    SamplingConfig {
+        temperature,
+        top_k,
+        top_p,
+        seed: 11,
+    }
+}
+
+fn sampler(temperature: f32) -> Sampler {
+    Sampler::new(&config(temperature, None, None), &[], 0)
+}
+
+/// softmax(LOGITS / temperature) over `kept`, in f64.
+fn expected(temperature: f64, kept: &[usize]) -> [f64; 8] {
+    let mut weights = [0.0; 8];
+    for &symbol in kept {
+        weights[symbol] = (f64::from(LOGITS[symbol]) / temperature).exp();
+    }
+    let total: f64 = weights.iter().sum();
+    weights.map(|weight| weight / total)
+}
+
+/// Pearson's χ² of 100,000 draws, against the quantile that it passes once in 10,000 times.
+fn check_frequencies(config: &SamplingConfig, forbidden: &[u32], want: [f64; 8]) {
+    /// By degrees of freedom, from 1: χ² at 1 − 1e-4.
+    const QUANTILES: [f64; 7] = [15.14, 18.42, 21.11, 23.51, 25.74, 27.86, 29.88];
+    let mut sampler = Sampler::new(config, forbidden, 3);
+    let mut counts = [0_u32; 8];
+    for _ in 0..100_000 {
+        counts[sampler.draw(&LOGITS).symbol as usize] += 1;
+    }
+    let mut statistic = 0.0;
+    let mut cells = 0;
+    for (count, want) in counts.into_iter().zip(want) {
+        if want == 0.0 {
+            assert_eq!(count, 0, "{counts:?}");
+        } else {
+            let mean = want * 100_000.0;
+            statistic += (f64::from(count) - mean).powi(2) / mean;
+            cells += 1;
+        }
+    }
+    assert!(
+        statistic < QUANTILES[cells - 2],
+        "{statistic} with {cells} cells: {counts:?}"
+    );
+}
+
+#[test]
+fn draws_follow_the_softmax_at_every_temperature() {
+    let all: Vec<usize> = (0..8).collect();
+    for temperature in [0.5_f32, 1.0, 2.0] {
+        let want = expected(f64::from(temperature), &all);
+        check_frequencies(&config(temperature, None, None), &[], want);
+    }
+}
+
+#[test]
+fn top_k_keeps_the_most_probable_and_their_ratios() {
+    check_frequencies(
+        &config(0.8, Some(3), None),
+        &[],
+        expected(0.8_f32.into(), &[2, 4, 7]),
+    );
+    check_frequencies(&config(1.0, Some(2), None), &[], expected(1.0, &[2, 4]));
+}
+
+#[test]
+fn top_p_keeps_the_smallest_set_that_reaches_it() {
+    // In order: 2 and 4 with 0.258 each, 7 with 0.234, 0 with 0.095.
+    check_frequencies(
+        &config(1.0, None, Some(0.6)),
+        &[],
+        expected(1.0, &[2, 4, 7]),
+    );
+    check_frequencies(
+        &config(1.0, None, Some(0.8)),
+        &[],
+        expected(1.0, &[0, 2, 4, 7]),
+    );
+    check_frequencies(&config(1.0, None, Some(0.4)), &[], expected(1.0, &[2, 4]));
+}
+
+#[test]
+fn top_p_counts_what_top_k_leaves() {
+    // Of 2, 4 and 7 alone the first two make 0.69.
+    check_frequencies(
+        &config(1.0, Some(3), Some(0.68)),
+        &[],
+        expected(1.0, &[2, 4]),
+    );
+}
+
+#[test]
+fn forbidden_symbols_are_never_drawn() {
+    let want = expected(1.0, &[0, 1, 3, 5, 6, 7]);
+    check_frequencies(&config(1.0, None, None), &[2, 4, 100], want);
+}
+
+#[test]
+fn the_log_probability_is_the_models_own() {
+    let forbidden = [2_u32];
+    let want = expected(1.0, &[0, 1, 3, 4, 5, 6, 7]);
+    let mut sampler = Sampler::new(&config(0.3, Some(5), Some(0.9)), &forbidden, 0);
+    for _ in 0..100 {
+        let draw = sampler.draw(&LOGITS);
+        let want = want[draw.symbol as usize].ln();
+        assert!(
+            (f64::from(draw.log_prob) - want).abs() < 1e-6,
+            "{draw:?}, {want}"
+        );
+    }
+    let whole = expected(1.0, &[0, 1, 2, 3, 4, 5, 6, 7]);
+    assert!((log_prob(&LOGITS, 5) - whole[5].ln()).abs() < 1e-12);
+}
+
+#[test]
+fn one_seed_and_index_give_the_same_draws_and_another_index_others() {
+    let config = config(1.0, None, None);
+    let draws = |index| {
+        let mut sampler = Sampler::new(&config, &[], index);
+        (0..50)
+            .map(|_| sampler.draw(&LOGITS).symbol)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(draws(4), draws(4));
+    assert_ne!(draws(4), draws(5));
+}
+
+#[test]
+fn limits_that_exclude_nothing_change_no_draw() {
+    let mut plain = sampler(0.9);
+    let mut limited = Sampler::new(&config(0.9, Some(8), Some(0.999_999_9)), &[], 0);
+    for _ in 0..1000 {
+        assert_eq!(plain.draw(&LOGITS), limited.draw(&LOGITS));
+    }
+}
+
+#[test]
+fn temperature_zero_is_the_most_probable_symbol_and_the_first_of_equals() {
+    assert_eq!(sampler(0.0).draw(&LOGITS).symbol, 2);
+    assert_eq!(
+        Sampler::new(&config(0.0, None, None), &[2], 0)
+            .draw(&LOGITS)
+            .symbol,
+        4
+    );
+    assert_eq!(
+        Sampler::new(&config(1.0, Some(1), None), &[], 0)
+            .draw(&LOGITS)
+            .symbol,
+        2
+    );
+    assert_eq!(
+        Sampler::new(&config(1.0, None, Some(0.01)), &[], 0)
+            .draw(&LOGITS)
+            .symbol,
+        2
+    );
+}
+
+#[test]
+fn a_tiny_temperature_draws_among_the_highest_only() {
+    for temperature in [1e-6, f32::MIN_POSITIVE, f32::from_bits(1)] {
+        let mut sampler = sampler(temperature);
+        let mut seen = [0; 8];
+        for _ in 0..200 {
+            seen[sampler.draw(&LOGITS).symbol as usize] += 1;
+        }
+        assert!(
+            seen[2] > 0 && seen[4] > 0 && seen[2] + seen[4] == 200,
+            "{seen:?}"
+        );
+    }
+}
+
+#[test]
+fn huge_logits_and_infinite_ones_are_drawn_from() {
+    let low = f32::NEG_INFINITY;
+    for logits in [
+        [f32::MIN, f32::MAX, f32::MIN],
+        [low, -1e30, low],
+        [f32::NAN, 0.0, low],
+        [1e38, f32::INFINITY, f32::NAN],
+    ] {
+        for temperature in [0.0, 1e-6, 1.0, 1e6] {
+            let draw = sampler(temperature).draw(&logits);
+            assert_eq!(
+                draw,
+                Draw {
+                    symbol: 1,
+                    log_prob: 0.0
+                },
+                "{logits:?} at {temperature}"
+            );
+        }
+    }
+}
+
+#[test]
+fn without_any_probable_symbol_the_first_allowed_one_is_drawn() {
+    let low = [f32::NEG_INFINITY; 3];
+    let mut sampler = Sampler::new(&config(1.0, None, None), &[0], 0);
+    assert_eq!(
+        sampler.draw(&low),
+        Draw {
+            symbol: 1,
+            log_prob: f32::NEG_INFINITY
+        }
+    );
+    assert_eq!(sampler.draw(&[1.0]).symbol, 0, "there is no other");
+}
+
+#[test]
+fn normal_numbers_have_mean_zero_and_variance_one() {
+    let mut sampler = sampler(1.0);
+    let numbers: Vec<f64> = (0..100_000).map(|_| f64::from(sampler.normal())).collect();
+    let moment = |power| numbers.iter().map(|x| x.powi(power)).sum::<f64>() / 100_000.0;
+    // Five standard errors: sqrt of (1, 2, 15, 96) / 100,000.
+    for (power, want, error) in [(1, 0.0, 1.0), (2, 1.0, 2.0), (3, 0.0, 15.0), (4, 3.0, 96.0)] {
+        let bound = 5.0 * (error / 100_000.0_f64).sqrt();
+        assert!(
+            (moment(power) - want).abs() < bound,
+            "moment {power}: {}",
+            moment(power)
+        );
+    }
+}

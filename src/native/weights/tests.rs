@@ -1,1 +1,119 @@
+use super::*;
+use crate::config::Cell;
+use crate::native::char_lstm::CharLstm;
+use crate::native::testing::{char_lstm, weights, word_vae};
+use crate::native::word_vae::WordVae;
 
+/// What a char-lstm of two layers says to its weights after a change.
+fn refused(change: impl FnOnce(&mut NetworkConfig, &mut Weights<'static>)) -> WeightError {
+    let mut config = char_lstm(Cell::Gru, 4, 2, 6);
+    let mut weights = weights(&config);
+    change(&mut config, &mut weights);
+    CharLstm::new(&config, &weights).expect_err("it must be refused")
+}
+
+#[test]
+fn a_network_is_made_from_the_weights_that_the_table_lists() {
+    let config = char_lstm(Cell::Lstm, 4, 2, 6);
+    assert!(CharLstm::new(&config, &weights(&config)).is_ok());
+    let config = word_vae(Cell::Rnn, 4, 2);
+    assert!(WordVae::new(&config, &weights(&config)).is_ok());
+}
+
+#[test]
+fn a_missing_weight_is_named() {
+    let error = refused(|_, weights| drop(weights.remove("rnn.bias_hh_l1")));
+    assert_eq!(
+        error,
+        WeightError::Missing {
+            name: "rnn.bias_hh_l1".to_owned()
+        }
+    );
+}
+
+#[test]
+fn a_wrong_shape_is_named_with_both_shapes() {
+    let error = refused(|config, _| config.hidden = 5);
+    let message = error.to_string();
+    let want = "weight rnn.weight_ih_l0 has shape [12, 6], but the network needs [15, 6]";
+    assert_eq!(message, want);
+}
+
+#[test]
+fn a_transposed_weight_is_a_wrong_shape() {
+    let error = refused(|_, weights| {
+        weights
+            .get_mut("rnn.weight_ih_l0")
+            .expect("it is in the table")
+            .shape
+            .reverse();
+    });
+    assert!(matches!(error, WeightError::Shape { .. }), "{error}");
+}
+
+#[test]
+fn a_shape_that_its_values_do_not_fill_is_an_error() {
+    let error = refused(|_, weights| {
+        weights
+            .get_mut("head.bias")
+            .expect("it is in the table")
+            .data
+            .to_mut()
+            .pop();
+    });
+    assert_eq!(
+        error.to_string(),
+        "weight head.bias has shape [6], but 5 values"
+    );
+}
+
+#[test]
+fn a_value_that_is_not_finite_is_named_with_its_place() {
+    for (value, text) in [(f32::NAN, "NaN"), (f32::NEG_INFINITY, "-inf")] {
+        let error = refused(|_, weights| {
+            weights
+                .get_mut("head.weight")
+                .expect("it is in the table")
+                .data
+                .to_mut()[9] = value;
+        });
+        let (name, value) = ("head.weight".to_owned(), text.to_owned());
+        assert_eq!(
+            error,
+            WeightError::NotFinite {
+                name,
+                index: 9,
+                value
+            }
+        );
+    }
+}
+
+#[test]
+fn a_weight_of_another_network_is_an_error() {
+    let error = refused(|config, _| config.layers = 1);
+    assert_eq!(
+        error,
+        WeightError::Unexpected {
+            name: "rnn.bias_hh_l1".to_owned()
+        }
+    );
+}
+
+#[test]
+fn settings_that_describe_no_network_are_refused_before_anything_is_allocated() {
+    let changes: [fn(&mut NetworkConfig); 6] = [
+        |config| config.hidden = 0,
+        |config| config.layers = usize::MAX,
+        |config| config.outputs = 0,
+        |config| config.outputs = 7,
+        |config| config.article = true,
+        |config| config.model = ModelKind::WordVae,
+    ];
+    for change in changes {
+        let error = refused(|config, _| change(config));
+        assert!(matches!(error, WeightError::Config(_)), "{error}");
+    }
+    let error = refused(|config, _| config.hidden = usize::MAX);
+    assert!(matches!(error, WeightError::Shape { .. }), "{error}");
+}

@@ -7,6 +7,7 @@
 
 mod article_task;
 mod display;
+mod saver;
 mod task;
 mod text_task;
 mod word_task;
@@ -15,6 +16,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -34,6 +36,7 @@ use crate::optimizer::Optimizer;
 use crate::parameters::{Plain, weights};
 use crate::schedule::learning_rate;
 use article_task::ArticleTask;
+use saver::Saver;
 
 /// Evaluations in a training whose `eval-every` is 0.
 const AUTOMATIC_EVALUATIONS: u64 = 20;
@@ -67,7 +70,7 @@ pub fn task(config: &TrainConfig, corpus: CorpusData, device: Device) -> Result<
 /// What a model file says besides its weights, from the corpus.
 struct Identity {
     vocabulary: textgen::text::Vocabulary,
-    training_words: Option<String>,
+    training_words: Option<Arc<str>>,
 }
 
 impl Identity {
@@ -79,7 +82,7 @@ impl Identity {
                 CorpusData::Words(data) => {
                     let words: Vec<&str> =
                         data.train.iter().map(|&i| data.words[i].as_str()).collect();
-                    Some(words.join("\n"))
+                    Some(words.join("\n").into())
                 }
             },
         }
@@ -96,6 +99,7 @@ pub struct Trainer<'a> {
     optimizer: Optimizer,
     progress: Progress,
     display: Display,
+    saver: Saver,
     device: Device,
     /// Losses not yet looked at, on a device where looking waits.
     unseen: Vec<Tensor>,
@@ -123,6 +127,7 @@ impl<'a> Trainer<'a> {
             task,
             progress,
             display: Display::new(),
+            saver: Saver::new(),
             device,
             unseen: Vec::new(),
             valid: None,
@@ -174,7 +179,8 @@ impl<'a> Trainer<'a> {
             progress: self.progress.clone(),
             tensors,
         };
-        Ok(state.write(&self.run.state_path())?)
+        let path = self.run.state_path();
+        self.saver.submit(move || state.write(&path))
     }
 
     /// Seconds of training, all sittings together.
@@ -222,6 +228,7 @@ impl<'a> Trainer<'a> {
         self.sitting = Instant::now();
         if self.progress.step == 0 {
             self.save()?;
+            self.saver.wait()?;
         }
         let ending = loop {
             if self.fraction() >= 1.0 {
@@ -229,6 +236,7 @@ impl<'a> Trainer<'a> {
             }
             if stop.load(Ordering::Relaxed) {
                 self.save()?;
+                self.saver.wait()?;
                 self.display.finish();
                 return Ok(Ending::Stopped);
             }
@@ -317,6 +325,7 @@ impl<'a> Trainer<'a> {
                 self.config.lr
             );
         }
+        self.saver.wait()?;
         let Some(state) = self.run.state()? else {
             bail!("the loss is not finite at step {at}, and there is no state to go back to");
         };
@@ -381,6 +390,7 @@ impl<'a> Trainer<'a> {
             self.show_sample()?;
         }
         self.progress.last = (self.progress.chars, self.seconds());
+        self.progress.last_fraction = self.fraction();
         self.progress.loss_sum = 0.0;
         self.progress.loss_steps = 0;
         if self.config.save_every == 0 || self.progress.step % self.config.save_every == 0 {
@@ -442,7 +452,7 @@ impl<'a> Trainer<'a> {
         self.display.update(|| text, fraction);
     }
 
-    fn write_model(&self, valid: Option<Evaluation>) -> Result<()> {
+    fn write_model(&mut self, valid: Option<Evaluation>) -> Result<()> {
         let parameters = self.task.parameters();
         let mut plain = parameters.to_plain();
         plain.extend(self.task.extra_weights());
@@ -497,6 +507,7 @@ impl<'a> Trainer<'a> {
             self.evaluate()?;
         }
         self.display.finish();
+        self.saver.wait()?;
         let newest: BTreeMap<String, Plain> = self.task.parameters().to_plain();
         let best = self.run.model()?;
         let plain =
@@ -517,7 +528,8 @@ impl<'a> Trainer<'a> {
             last.append(&self.run.metrics_path())?;
         }
         self.progress.finished = true;
-        self.save()
+        self.save()?;
+        self.saver.wait()
     }
 
     /// Says what is about to happen: the network, the step, the budget, memory and expected time.

@@ -1,0 +1,65 @@
+//! How a failure reaches the user: one `error:` line, one `hint:` line where there is one.
+
+use std::io;
+use std::process::ExitCode;
+
+use textgen::config::ConfigError;
+use textgen::run::RunError;
+use textgen::text::TextError;
+
+/// A failure of the command line itself.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct CliError {
+    message: String,
+    hint: Option<String>,
+    misuse: bool,
+}
+
+impl CliError {
+    /// Something failed.
+    pub fn failed(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            hint: Some(hint.into()),
+            misuse: false,
+        }
+    }
+
+    /// The command line is wrong.
+    pub fn misuse(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            hint: Some(hint.into()),
+            misuse: true,
+        }
+    }
+}
+
+/// Prints the error and gives the exit code. A closed pipe is not an error.
+pub fn report(error: &anyhow::Error) -> ExitCode {
+    if error.chain().any(is_closed_pipe) {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("error: {error:#}");
+    let mut misuse = error.is::<ConfigError>();
+    let hint = if let Some(cli) = error.downcast_ref::<CliError>() {
+        misuse = cli.misuse;
+        cli.hint.clone()
+    } else if let Some(run) = error.downcast_ref::<RunError>() {
+        run.hint()
+    } else if let Some(text) = error.downcast_ref::<TextError>() {
+        misuse = matches!(text, TextError::UnknownEncoding { .. });
+        text.hint()
+    } else {
+        None
+    };
+    if let Some(hint) = hint {
+        eprintln!("hint: {hint}");
+    }
+    ExitCode::from(if misuse { 2 } else { 1 })
+}
+
+fn is_closed_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

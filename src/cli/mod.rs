@@ -1,0 +1,70 @@
+//! The command line: the only code that prints.
+//!
+//! stdout carries data, stderr everything else. A command parses its flags into the library's
+//! config types, calls the library, and shows what comes back.
+
+mod choice;
+mod doctor;
+mod error;
+mod generate;
+mod output;
+mod runs;
+mod train;
+mod trainer;
+mod vocab;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use textgen::run::Runs;
+
+/// Trains generators of text at the level of characters, and generates.
+#[derive(Parser)]
+#[command(name = "textgen", version, max_term_width = 100)]
+#[command(after_help = "A first session:
+  textgen vocab fairy-tales.txt           look at a corpus (this one comes with the program)
+  textgen train --model char-lstm         train a language model on it
+  textgen generate --temperature 0.5      write a text with the newest run
+  textgen train --model word-vae          train an inventor of words
+  textgen generate --count 20             invent words
+
+Exit codes: 0 done, 1 failed, 2 the command line is wrong.")]
+struct Cli {
+    /// The folder that holds the runs.
+    #[arg(long, global = true, env = "TEXTGEN_RUNS", default_value = "runs", value_name = "DIR")]
+    runs_dir: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Report the characters of a corpus and write its vocabulary.
+    Vocab(vocab::VocabArgs),
+    /// Train a model.
+    Train(Box<train::TrainArgs>),
+    /// Generate text or words with a trained model.
+    Generate(generate::GenerateArgs),
+    /// List the runs.
+    Runs(runs::RunsArgs),
+    /// Say what this installation is made of and what it found on the machine.
+    Doctor(doctor::DoctorArgs),
+}
+
+/// Parses the command line, runs the command, and says what went wrong.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runs = Runs::new(&cli.runs_dir);
+    let outcome = match &cli.command {
+        Command::Vocab(args) => vocab::run(args, runs.dir()),
+        Command::Train(args) => train::run(args, &runs),
+        Command::Generate(args) => generate::run(args, &runs),
+        Command::Runs(args) => runs::run(args, &runs),
+        Command::Doctor(args) => doctor::run(args, &runs),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error::report(&error),
+    }
+}

@@ -1,0 +1,52 @@
+//! `textgen runs`: lists the runs.
+
+use std::io::Write;
+
+use anyhow::Result;
+use clap::Args;
+use textgen::run::{RunSummary, Runs};
+
+use super::output::{Table, age};
+
+/// Flags of `runs`.
+#[derive(Args)]
+pub struct RunsArgs {
+    /// Print a JSON array.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Lists the runs, the one written last first.
+pub fn run(args: &RunsArgs, runs: &Runs) -> Result<()> {
+    let mut summaries: Vec<RunSummary> = Vec::new();
+    for run in runs.list()? {
+        match run.summary() {
+            Ok(summary) => summaries.push(summary),
+            Err(error) => eprintln!("passed over {}: {error}", run.name()),
+        }
+    }
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&summaries)?)?;
+        return Ok(());
+    }
+    if summaries.is_empty() {
+        eprintln!("no runs in {} yet; textgen train --model char-lstm makes one", runs.dir().display());
+        return Ok(());
+    }
+    let mut table = Table::new(&["NAME", "MODEL", "CORPUS", "STEPS", "BEST LOSS", "STATUS", "AGE"]);
+    for run in summaries {
+        let loss = run.best_loss.map_or_else(|| "-".to_owned(), |loss| format!("{loss:.4} {}", run.unit));
+        table.row(vec![
+            run.name,
+            run.model,
+            run.corpus,
+            run.step.to_string(),
+            loss,
+            run.status.to_owned(),
+            age(run.age_seconds),
+        ]);
+    }
+    out.write_all(table.text().as_bytes())?;
+    Ok(())
+}

@@ -1,0 +1,417 @@
+//! `textgen train`: settings and corpus → a run directory → `textgen-torch`.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use textgen::config::{
+    Budget, Cell, LossOver, ModelKind, Newlines, NormalForm, OptimizerKind, Recipe, Schedule, Settings, TrainConfig,
+    Unit, WordSplit,
+};
+use textgen::run::{CorpusData, Runs, TextData, WordData};
+use textgen::text::{self, Corpus, LastVocab, Streams, Vocabulary, split_text, split_words};
+
+use super::choice::choice;
+use super::error::CliError;
+use super::trainer;
+
+/// Flags of `train`. What is not given comes from --config, else from defaults that fit the model
+/// and the budget; the run's config.toml records all of it.
+#[derive(Args)]
+pub struct TrainArgs {
+    /// Files, folders, names under corpora/, or a bundled corpus [default: the one last given to
+    /// `vocab`, else the bundled fairy tales]
+    corpus: Vec<String>,
+    /// Which generator
+    #[arg(long, value_parser = choice::<ModelKind>(ModelKind::NAMES))]
+    model: Option<ModelKind>,
+    /// Name of the run [default: MODEL-CORPUS-NUMBER]
+    #[arg(long)]
+    name: Option<String>,
+    /// Go on with a run where it stopped; a larger budget may be given
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["corpus", "model", "name", "config", "recipe"])]
+    resume: Option<String>,
+    /// A TOML file of settings, named as these flags; a run's config.toml is one
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// All settings of an original system: notebook (char-lstm) or article (word-vae)
+    #[arg(long, value_parser = choice::<Recipe>(Recipe::NAMES))]
+    recipe: Option<Recipe>,
+    #[command(flatten)]
+    text: TextFlags,
+    #[command(flatten)]
+    network: NetworkFlags,
+    #[command(flatten)]
+    budget: BudgetFlags,
+    #[command(flatten)]
+    training: TrainingFlags,
+    #[command(flatten)]
+    vae: VaeFlags,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Text")]
+struct TextFlags {
+    /// What one symbol is
+    #[arg(long, value_parser = choice::<Unit>(Unit::NAMES))]
+    unit: Option<Unit>,
+    /// Normal form
+    #[arg(long, value_name = "FORM", value_parser = choice::<NormalForm>(NormalForm::NAMES))]
+    normalize: Option<NormalForm>,
+    /// Lower all letters
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    lowercase: Option<bool>,
+    /// utf-8, lossy, or an encoding such as latin-1 or windows-1252
+    #[arg(long, value_name = "LABEL")]
+    encoding: Option<String>,
+    /// Line ends: keep, or unix for LF everywhere
+    #[arg(long, value_parser = choice::<Newlines>(Newlines::NAMES))]
+    newlines: Option<Newlines>,
+    /// Cut symbols rarer than this
+    #[arg(long, value_name = "N")]
+    min_freq: Option<u64>,
+    /// Keep at most so many symbols
+    #[arg(long, value_name = "N")]
+    max_vocab: Option<usize>,
+    /// word-vae: words of running text, or one word a line
+    #[arg(long, value_parser = choice::<WordSplit>(WordSplit::NAMES))]
+    words: Option<WordSplit>,
+    /// Share held out for validation
+    #[arg(long, value_name = "SHARE")]
+    valid: Option<f64>,
+    /// Share held out for the final test
+    #[arg(long, value_name = "SHARE")]
+    test: Option<f64>,
+    /// How text is held out: contiguous, window:N or interleaved
+    #[arg(long)]
+    split: Option<String>,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Network")]
+struct NetworkFlags {
+    /// Recurrent cell
+    #[arg(long, value_parser = choice::<Cell>(Cell::NAMES))]
+    cell: Option<Cell>,
+    /// Hidden size
+    #[arg(long, value_name = "H")]
+    hidden: Option<usize>,
+    /// Layers
+    #[arg(long, value_name = "L")]
+    layers: Option<usize>,
+    /// Embedding size; 0 is one-hot (char-lstm)
+    #[arg(long, value_name = "E")]
+    embedding: Option<usize>,
+    /// Share of every layer's outputs dropped while training
+    #[arg(long, value_name = "SHARE")]
+    dropout: Option<f64>,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Budget (one of these)")]
+struct BudgetFlags {
+    /// Optimizer steps
+    #[arg(long, value_name = "N", conflicts_with_all = ["epochs", "minutes"])]
+    steps: Option<u64>,
+    /// Passes over the training text
+    #[arg(long, value_name = "N", conflicts_with = "minutes")]
+    epochs: Option<f64>,
+    /// Minutes of training, evaluation included; sizes of the network follow it
+    #[arg(long, value_name = "M")]
+    minutes: Option<f64>,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Training")]
+struct TrainingFlags {
+    /// Streams (char-lstm) or words (word-vae) a step
+    #[arg(long, value_name = "B")]
+    batch: Option<usize>,
+    /// Symbols of each stream a step (char-lstm)
+    #[arg(long, value_name = "T")]
+    seq: Option<usize>,
+    /// Shortest sequence, where lengths are drawn [default: --seq]
+    #[arg(long, value_name = "T")]
+    seq_min: Option<usize>,
+    /// Positions of a sequence that the loss counts (char-lstm)
+    #[arg(long, value_parser = choice::<LossOver>(LossOver::NAMES))]
+    loss: Option<LossOver>,
+    /// Learning rate at its highest
+    #[arg(long)]
+    lr: Option<f64>,
+    /// How the learning rate moves
+    #[arg(long, value_parser = choice::<Schedule>(Schedule::NAMES))]
+    schedule: Option<Schedule>,
+    /// Steps over which the learning rate rises from 0
+    #[arg(long, value_name = "STEPS")]
+    warmup: Option<u64>,
+    /// The cosine schedule ends at this share of --lr
+    #[arg(long, value_name = "SHARE")]
+    final_lr: Option<f64>,
+    /// Factor of the step and plateau schedules
+    #[arg(long, value_name = "FACTOR")]
+    decay: Option<f64>,
+    /// Optimizer
+    #[arg(long, value_parser = choice::<OptimizerKind>(OptimizerKind::NAMES))]
+    optimizer: Option<OptimizerKind>,
+    /// Weight decay
+    #[arg(long, value_name = "RATE")]
+    weight_decay: Option<f64>,
+    /// Scale gradients down to this norm; 0 is off
+    #[arg(long, value_name = "NORM")]
+    clip: Option<f64>,
+    /// Stop after so many evaluations without improvement; 0 is never
+    #[arg(long, value_name = "N")]
+    patience: Option<u64>,
+    /// Steps between evaluations; 0 is about 20 in the whole training
+    #[arg(long, value_name = "STEPS")]
+    eval_every: Option<u64>,
+    /// Evaluations between samples; 0 is none
+    #[arg(long, value_name = "N")]
+    sample_every: Option<u64>,
+    /// Steps between saves of the state; 0 is at every evaluation
+    #[arg(long, value_name = "STEPS")]
+    save_every: Option<u64>,
+    /// Seed of initial weights, order, noise and splits
+    #[arg(long)]
+    seed: Option<u64>,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long)]
+    device: Option<String>,
+    /// CPU threads; 0 is all cores
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "word-vae")]
+struct VaeFlags {
+    /// Latent size
+    #[arg(long, value_name = "Z")]
+    latent: Option<usize>,
+    /// Whether the encoder reads both ways
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    bidirectional: Option<bool>,
+    /// Share of the training over which the KL weight rises from 0 to 1
+    #[arg(long, value_name = "SHARE")]
+    kl_warmup: Option<f64>,
+    /// Nats that each latent dimension may carry free of charge
+    #[arg(long, value_name = "NATS")]
+    free_bits: Option<f64>,
+    /// Share of the letters that the decoder reads hidden while training
+    #[arg(long, value_name = "SHARE")]
+    char_dropout: Option<f64>,
+}
+
+impl TrainArgs {
+    fn settings(&self) -> Settings {
+        let (text, network, training) = (&self.text, &self.network, &self.training);
+        Settings {
+            model: self.model,
+            recipe: self.recipe,
+            unit: text.unit,
+            normalize: text.normalize,
+            lowercase: text.lowercase,
+            encoding: text.encoding.clone(),
+            newlines: text.newlines,
+            min_freq: text.min_freq,
+            max_vocab: text.max_vocab,
+            words: text.words,
+            valid: text.valid,
+            test: text.test,
+            split: text.split.clone(),
+            cell: network.cell,
+            hidden: network.hidden,
+            layers: network.layers,
+            embedding: network.embedding,
+            dropout: network.dropout,
+            steps: self.budget.steps,
+            epochs: self.budget.epochs,
+            minutes: self.budget.minutes,
+            batch: training.batch,
+            seq: training.seq,
+            seq_min: training.seq_min,
+            loss: training.loss,
+            lr: training.lr,
+            schedule: training.schedule,
+            warmup: training.warmup,
+            final_lr: training.final_lr,
+            decay: training.decay,
+            optimizer: training.optimizer,
+            weight_decay: training.weight_decay,
+            clip: training.clip,
+            patience: training.patience,
+            eval_every: training.eval_every,
+            sample_every: training.sample_every,
+            save_every: training.save_every,
+            seed: training.seed,
+            device: training.device.clone(),
+            threads: training.threads,
+            latent: self.vae.latent,
+            bidirectional: self.vae.bidirectional,
+            kl_warmup: self.vae.kl_warmup,
+            free_bits: self.vae.free_bits,
+            char_dropout: self.vae.char_dropout,
+            ..Settings::default()
+        }
+    }
+}
+
+/// Prepares a run, or finds the one to go on with, and becomes its trainer.
+pub fn run(args: &TrainArgs, runs: &Runs) -> Result<()> {
+    if let Some(name) = &args.resume {
+        return resume(args, runs, name);
+    }
+    let trainer = trainer::find()?;
+    let mut given = args.settings();
+    if let Some(file) = &args.config {
+        given = layered(given, Settings::read(file)?);
+    }
+    if given.model.is_none() {
+        let hint = "textgen train --model char-lstm, or --model word-vae";
+        return Err(CliError::misuse("--model is missing: which generator?", hint).into());
+    }
+    let (corpus, given) = choose_corpus(&args.corpus, given, runs)?;
+    let mut config = TrainConfig::resolve(&given)?;
+    config.corpus = corpus.paths();
+    config.corpus_name = corpus.name.clone();
+    config.corpus_digest = corpus.digest()?;
+    let data = prepare(&corpus, &config)?;
+    let name = args.name.clone().unwrap_or_else(|| runs.fresh_name(&config));
+    let run = runs.create(&name, &config, &data)?;
+    eprintln!("run: {}", run.path().display());
+    trainer::hand_over(&trainer, run.path())
+}
+
+/// Flags over a file; a budget on the command line replaces the file's, whichever kind each is.
+fn layered(mut flags: Settings, mut file: Settings) -> Settings {
+    if flags.steps.is_some() || flags.epochs.is_some() || flags.minutes.is_some() {
+        (file.steps, file.epochs, file.minutes) = (None, None, None);
+    }
+    flags.format = None;
+    flags.over(file)
+}
+
+/// The corpus given, else the settings file's, else the one last given to `vocab` (with the text
+/// settings given there), else the bundled one. Says what was chosen for the user.
+fn choose_corpus(args: &[String], given: Settings, runs: &Runs) -> Result<(Corpus, Settings)> {
+    if !args.is_empty() {
+        return Ok((Corpus::resolve(args)?, given));
+    }
+    if let Some(files) = given.corpus.as_ref().filter(|files| !files.is_empty()) {
+        return Ok((Corpus::resolve(files)?, given));
+    }
+    let Some(last) = LastVocab::load(runs.dir())? else {
+        let corpus = Corpus::bundled();
+        eprintln!("corpus: {} (bundled)", corpus.name);
+        return Ok((corpus, given));
+    };
+    let text = last.text.clone();
+    let settings = Settings {
+        unit: Some(text.unit),
+        normalize: Some(text.normalize),
+        lowercase: Some(text.lowercase),
+        encoding: Some(text.encoding),
+        newlines: Some(text.newlines),
+        min_freq: Some(text.min_freq),
+        max_vocab: Some(text.max_vocab),
+        words: Some(text.words),
+        ..Settings::default()
+    };
+    let corpus = Corpus::resolve(&last.corpus)?;
+    eprintln!("corpus: {} (the one last given to vocab)", corpus.name);
+    // A recipe brings its own text settings.
+    let given = if given.recipe.is_some() { given } else { given.over(settings) };
+    Ok((corpus, given))
+}
+
+/// The corpus as symbols.
+fn prepare(corpus: &Corpus, config: &TrainConfig) -> Result<CorpusData> {
+    Ok(match config.model {
+        ModelKind::CharLstm => CorpusData::Text(prepare_text(corpus, config)?),
+        ModelKind::WordVae => CorpusData::Words(prepare_words(corpus, config)?),
+    })
+}
+
+fn prepare_text(corpus: &Corpus, config: &TrainConfig) -> Result<TextData> {
+    let survey = text::survey(corpus, &config.text)?;
+    survey.check_trainable()?;
+    let vocabulary =
+        Vocabulary::from_counts(config.text.unit, &survey.counts, config.text.min_freq, config.text.max_vocab);
+    let tokens = text::tokens(corpus, &config.text, &vocabulary)?;
+    let split = split_text(tokens.len(), config.split, config.valid, config.test);
+    let train = split.train.iter().map(ExactSizeIterator::len).sum();
+    // Refused here already, before a run is made.
+    Streams::new(train, config.batch, config.seq)?;
+    Ok(TextData { vocabulary, tokens })
+}
+
+fn prepare_words(corpus: &Corpus, config: &TrainConfig) -> Result<WordData> {
+    let (words, letters, vocabulary) = if config.recipe == Recipe::Article {
+        let words = text::article_words(corpus, &config.text)?;
+        let letters = words.iter().map(|word| text::article_letters(word)).collect();
+        (words, letters, text::article_vocabulary()?)
+    } else {
+        let list = text::words(corpus, &config.text)?;
+        let counts = list.counts(config.text.unit);
+        let vocabulary =
+            Vocabulary::for_words(config.text.unit, &counts, config.text.min_freq, config.text.max_vocab);
+        eprintln!("words: {} distinct, {} repetitions left out", list.words.len(), list.duplicates);
+        let letters = vocabulary.encode_words(&list.words);
+        (list.words, letters, vocabulary)
+    };
+    let (train, valid, test) = split_words(words.len(), config.valid, config.test, config.seed);
+    if train.len() < 2 {
+        let message = format!("{}: {} word(s) are too few to learn from", corpus.name, words.len());
+        return Err(CliError::failed(message, "a word-vae wants hundreds of words or more").into());
+    }
+    Ok(WordData {
+        vocabulary,
+        words,
+        letters,
+        train,
+        valid,
+        test,
+    })
+}
+
+/// Goes on with a run, with a larger budget if one is given.
+fn resume(args: &TrainArgs, runs: &Runs, name: &str) -> Result<()> {
+    let trainer = trainer::find()?;
+    let run = runs.open(name)?;
+    let lock = run.lock()?;
+    let settings = args.settings();
+    let mut config = run.config()?;
+    let allowed = Settings {
+        steps: settings.steps,
+        epochs: settings.epochs,
+        minutes: settings.minutes,
+        device: settings.device.clone(),
+        threads: settings.threads,
+        patience: settings.patience,
+        ..Settings::default()
+    };
+    if settings != allowed {
+        let hint = "train a new run for other settings, or resume with --steps, --epochs, --minutes, --patience, --device or --threads";
+        return Err(CliError::misuse("--resume goes on with the run's own settings", hint).into());
+    }
+    let changed = TrainConfig::resolve(&layered(allowed, config.to_settings()))?;
+    if changed != config {
+        config = changed;
+        run.set_config(&config)?;
+    }
+    let state = run.state()?;
+    if let Some(progress) = state.map(|state| state.progress).filter(|progress| progress.finished) {
+        let more = match config.budget {
+            Budget::Steps(steps) => progress.step < steps,
+            Budget::Minutes(minutes) => progress.seconds < minutes * 60.0,
+            Budget::Epochs(epochs) => (progress.epoch as f64) < epochs,
+        };
+        if !more {
+            let message = format!("run {name} has finished, after {} steps", progress.step);
+            return Err(CliError::failed(message, "give a larger --steps, --epochs or --minutes to train on").into());
+        }
+    }
+    drop(lock);
+    trainer::hand_over(&trainer, run.path())
+}

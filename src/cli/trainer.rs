@@ -1,0 +1,55 @@
+//! The way to `textgen-torch`, the sub-program that trains.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::error::CliError;
+
+const NAME: &str = "textgen-torch";
+
+/// Where `textgen-torch` is: beside this program, else on PATH.
+pub fn find() -> Result<PathBuf> {
+    let name = format!("{NAME}{}", std::env::consts::EXE_SUFFIX);
+    let own = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let beside = own.as_ref().map(|folder| folder.join(&name));
+    beside
+        .into_iter()
+        .chain(std::env::split_paths(&path).map(|folder| folder.join(&name)))
+        .find(|candidate| candidate.is_file())
+        .ok_or_else(|| {
+            let looked = own.map_or_else(String::new, |folder| format!("in {} and ", folder.display()));
+            let message = format!("{NAME}, the part that trains, was not found; looked {looked}on PATH");
+            CliError::failed(message, "`make build` builds both programs side by side").into()
+        })
+}
+
+/// Becomes the trainer of the run in `folder`; comes back only where that fails.
+pub fn hand_over(trainer: &Path, folder: &Path) -> Result<()> {
+    let mut command = Command::new(trainer);
+    command.arg("train").arg(folder);
+    #[cfg(unix)]
+    let error = std::os::unix::process::CommandExt::exec(&mut command);
+    #[cfg(not(unix))]
+    let error = match command.status() {
+        Ok(status) => std::process::exit(status.code().unwrap_or(1)),
+        Err(error) => error,
+    };
+    Err(CliError::failed(
+        format!("{} cannot be started: {error}", trainer.display()),
+        "`make build` builds it again",
+    )
+    .into())
+}
+
+/// What the trainer says of libtorch, as JSON.
+pub fn doctor(trainer: &Path) -> Result<serde_json::Value, String> {
+    let output = Command::new(trainer).arg("doctor").output().map_err(|error| error.to_string())?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        return Err(text.lines().next().unwrap_or("it failed without a word").to_owned());
+    }
+    serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())
+}

@@ -1,0 +1,167 @@
+//! `textgen vocab`: what a corpus is made of, as a report that one can learn from, and its
+//! vocabulary where `train` finds it.
+
+mod report;
+
+use std::io::{IsTerminal, Write as _};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use textgen::config::{Newlines, NormalForm, TextConfig, Unit, WordSplit};
+use textgen::text::{Corpus, LastVocab, Survey, TextError, Vocabulary, survey_with_progress};
+
+use report::Report;
+
+/// The batch and the sequence length that `train` uses unless told otherwise: a corpus that is too
+/// small for them is warned about.
+const DEFAULT_BATCH: usize = 32;
+const DEFAULT_SEQ: usize = 128;
+
+/// The flags of `vocab`.
+#[derive(Args, Clone, Debug)]
+pub struct VocabArgs {
+    /// Files, folders, names under corpora/, a bundled corpus, or `-` for standard input
+    /// [default: the bundled fairy tales]
+    #[arg(value_name = "CORPUS")]
+    pub corpus: Vec<String>,
+    /// What one symbol is: char, grapheme or byte
+    #[arg(long, default_value_t = TextConfig::default().unit)]
+    pub unit: Unit,
+    /// The normal form: none, nfc, nfkc or ascii
+    #[arg(long, value_name = "FORM", default_value_t = TextConfig::default().normalize)]
+    pub normalize: NormalForm,
+    /// Lower all letters
+    #[arg(long)]
+    pub lowercase: bool,
+    /// utf-8, lossy, or an encoding such as latin-1 or windows-1252
+    #[arg(long, value_name = "LABEL", default_value_t = TextConfig::default().encoding)]
+    pub encoding: String,
+    /// Line ends: keep, or unix to turn CR LF and CR into LF
+    #[arg(long, default_value_t = TextConfig::default().newlines)]
+    pub newlines: Newlines,
+    /// Cut symbols rarer than this
+    #[arg(long, value_name = "N", default_value_t = TextConfig::default().min_freq)]
+    pub min_freq: u64,
+    /// Keep at most so many symbols
+    #[arg(long, value_name = "N", default_value_t = TextConfig::default().max_vocab,
+        value_parser = at_least_one)]
+    pub max_vocab: usize,
+    /// Where word-vae takes its words from: text, or lines for one word a line
+    #[arg(long, default_value_t = TextConfig::default().words)]
+    pub words: WordSplit,
+    /// Rows of the table
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    pub top: usize,
+    /// Print the report as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("must be at least 1".to_owned()),
+        Ok(n) => Ok(n),
+        Err(e) => Err(e.to_string()),
+    }
+}
+
+impl VocabArgs {
+    fn text_config(&self) -> TextConfig {
+        TextConfig {
+            unit: self.unit,
+            normalize: self.normalize,
+            lowercase: self.lowercase,
+            encoding: self.encoding.clone(),
+            newlines: self.newlines,
+            min_freq: self.min_freq,
+            max_vocab: self.max_vocab,
+            words: self.words,
+        }
+    }
+}
+
+/// Reports on a corpus and leaves its vocabulary in the folder of the runs.
+pub fn run(args: &VocabArgs, runs: &Path) -> anyhow::Result<()> {
+    let config = args.text_config();
+    let corpus = Corpus::resolve(&args.corpus)?;
+    if args.corpus.is_empty() {
+        eprintln!("no corpus given: using the bundled {}", corpus.name);
+    }
+    let progress = Progress::new(corpus.size_bytes());
+    let survey = survey_with_progress(&corpus, &config, |bytes| progress.show(bytes));
+    progress.end();
+    let survey = survey?;
+    let vocabulary = Vocabulary::from_counts(
+        config.unit,
+        &survey.counts,
+        config.min_freq,
+        config.max_vocab,
+    );
+    let report = Report::new(&survey, &vocabulary, &config, &corpus);
+    let text = if args.json {
+        format!("{}\n", report.to_json())
+    } else {
+        report.to_text(args.top)?
+    };
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()?;
+    warn(&survey);
+    let last = LastVocab::new(corpus.paths(), corpus.name.clone(), config, vocabulary);
+    let path = last.save(runs)?;
+    eprintln!("vocabulary written to {}", path.display());
+    Ok(())
+}
+
+fn warn(survey: &Survey) {
+    let need = DEFAULT_BATCH * DEFAULT_SEQ + 1;
+    if let Err(error) = survey.check_trainable() {
+        eprintln!("warning: {error}");
+    } else if survey.symbols < need as u64 {
+        let error = TextError::ShorterThanBatch {
+            have: survey.symbols as usize,
+            need,
+            batch: DEFAULT_BATCH,
+            seq: DEFAULT_SEQ,
+        };
+        let hint = error.hint().map(|h| format!(" ({h})")).unwrap_or_default();
+        eprintln!("warning: too small to train with the defaults: {error}{hint}");
+    }
+}
+
+/// A line on stderr with rate and time left, for passes that last.
+struct Progress {
+    bar: ProgressBar,
+    started: Instant,
+}
+
+impl Progress {
+    fn new(size_bytes: Option<u64>) -> Self {
+        let bar = ProgressBar::with_draw_target(size_bytes, ProgressDrawTarget::hidden());
+        let template = match size_bytes {
+            Some(_) => "reading {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
+            None => "reading {bytes}, {bytes_per_sec}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        Self {
+            bar,
+            started: Instant::now(),
+        }
+    }
+
+    fn show(&self, bytes: u64) {
+        self.bar.set_position(bytes);
+        let late = self.started.elapsed() > Duration::from_secs(1);
+        if late && self.bar.is_hidden() && std::io::stderr().is_terminal() {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+    }
+
+    fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+}

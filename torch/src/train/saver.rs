@@ -1,0 +1,75 @@
+//! Files written beside the training: syncing to a busy disk can take seconds, and training need
+//! not wait for it.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use anyhow::{Result, bail};
+use textgen::run::RunError;
+
+type Job = Box<dyn FnOnce() -> Result<(), RunError> + Send>;
+
+/// Jobs that may wait; a disk slower than that slows the training down.
+const WAITING: usize = 2;
+
+/// A thread that writes files, in the order in which they were handed in.
+pub struct Saver {
+    jobs: Option<SyncSender<Job>>,
+    outcomes: Receiver<Result<(), RunError>>,
+    pending: usize,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Saver {
+    /// Starts the thread.
+    pub fn new() -> Self {
+        let (jobs, received) = sync_channel::<Job>(WAITING);
+        let (report, outcomes) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            for job in received {
+                if report.send(job()).is_err() {
+                    break;
+                }
+            }
+        });
+        Self {
+            jobs: Some(jobs),
+            outcomes,
+            pending: 0,
+            thread: Some(thread),
+        }
+    }
+
+    /// Hands in a job. Returns the failure of an earlier one, if there was one.
+    pub fn submit(&mut self, job: impl FnOnce() -> Result<(), RunError> + Send + 'static) -> Result<()> {
+        while let Ok(outcome) = self.outcomes.try_recv() {
+            self.pending -= 1;
+            outcome?;
+        }
+        match self.jobs.as_ref().map(|jobs| jobs.send(Box::new(job))) {
+            Some(Ok(())) => {
+                self.pending += 1;
+                Ok(())
+            }
+            _ => bail!("the thread that writes files has ended"),
+        }
+    }
+
+    /// Waits until everything handed in is on disk.
+    pub fn wait(&mut self) -> Result<()> {
+        while self.pending > 0 {
+            self.pending -= 1;
+            self.outcomes.recv()??;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Saver {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
