@@ -36,12 +36,12 @@ pub fn hand_over(trainer: &Path, folder: &Path) -> Result<()> {
     let mut command = Command::new(trainer);
     command.arg("train").arg(folder);
     // libtorch's threads meet several times a step. Spinning at those meetings makes training a
-    // hundred times slower as soon as another program wants a core; sleeping costs next to nothing.
+    // hundred times slower as soon as another program wants a core; a short spin costs nothing.
     if ["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"]
         .iter()
         .all(|name| std::env::var_os(name).is_none())
     {
-        command.env("GOMP_SPINCOUNT", "0");
+        command.env("GOMP_SPINCOUNT", "1000");
     }
     #[cfg(unix)]
     let error = std::os::unix::process::CommandExt::exec(&mut command);

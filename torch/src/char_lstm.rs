@@ -32,7 +32,6 @@ impl CharLstm {
             cell: self.network.cell,
             hidden: self.network.hidden,
             layers: self.network.layers,
-            bidirectional: false,
         }
     }
 
@@ -91,7 +90,7 @@ impl CharLstm {
             zeros.scatter_value(1, &flat.unsqueeze(1), 1.0)
         };
         let input = input.reshape([size[0], size[1], -1]);
-        let weights = self.parameters.recurrent("rnn", self.network.layers, false);
+        let weights = self.parameters.recurrent("rnn", self.network.layers);
         let (outputs, state) = self
             .shape()
             .run(&input, state, &weights, self.dropout, train);

@@ -6,7 +6,7 @@
 pub mod char_lstm;
 pub mod device;
 pub mod optimizer;
-pub mod packed;
+pub mod padded;
 pub mod parameters;
 pub mod recurrent;
 pub mod schedule;

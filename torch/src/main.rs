@@ -12,8 +12,13 @@ use textgen::run::{Metrics, RunDir};
 use textgen_torch::train::{Ending, Trainer, duration};
 use textgen_torch::{device, shim};
 
-const USAGE: &str = "usage: textgen-torch train RUN-FOLDER | eval RUN-FOLDER | doctor
+const USAGE: &str =
+    "usage: textgen-torch train RUN-FOLDER | eval RUN-FOLDER | bench RUN-FOLDER | doctor
 `textgen train` calls this program; there is hardly a reason to call it by hand.";
+
+/// Steps before and within a measurement of speed.
+const WARM_UP_STEPS: usize = 3;
+const MEASURED_STEPS: usize = 15;
 
 /// Whether Ctrl-C has been pressed.
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -26,6 +31,7 @@ fn main() -> ExitCode {
     let outcome = std::panic::catch_unwind(|| match words.as_slice() {
         ["train", folder] => train(Path::new(folder)),
         ["eval", folder] => eval(Path::new(folder)),
+        ["bench", folder] => bench(Path::new(folder)),
         ["doctor"] => doctor(),
         ["--version"] => {
             println!("textgen-torch {}", env!("CARGO_PKG_VERSION"));
@@ -184,6 +190,29 @@ fn eval(folder: &Path) -> Result<()> {
     let device = device::choose(config.device)?;
     device::set_threads(config.threads);
     let report = textgen_torch::evaluate_exactly(&run, &config, device)?;
+    println!("{report}");
+    Ok(())
+}
+
+/// The speed of training a run, as a JSON line: the median over steps that leave no trace in it.
+fn bench(folder: &Path) -> Result<()> {
+    check_version()?;
+    let run = RunDir::open(folder)?;
+    let config = run.config()?;
+    let threads = device::set_threads(config.threads);
+    let mut trainer = Trainer::new(&run, device::choose(config.device)?)?;
+    trainer.measure(WARM_UP_STEPS)?;
+    let mut rates = trainer.measure(MEASURED_STEPS)?;
+    rates.sort_by(f64::total_cmp);
+    let report = serde_json::json!({
+        "what": format!("train {}", config.model),
+        "hidden": config.hidden,
+        "layers": config.layers,
+        "batch": config.batch,
+        "seq": config.seq,
+        "threads": threads,
+        "chars_per_second": rates[MEASURED_STEPS / 2].round(),
+    });
     println!("{report}");
     Ok(())
 }

@@ -87,26 +87,23 @@ impl Parameters {
         }
     }
 
-    /// The weights and biases of a recurrent network in the order that libtorch wants: for every
-    /// layer, and forward before backward, weight_ih, weight_hh, bias_ih, bias_hh.
-    pub fn recurrent(&self, prefix: &str, layers: usize, bidirectional: bool) -> Vec<Tensor> {
-        let directions: &[&str] = if bidirectional {
-            &["", "_reverse"]
-        } else {
-            &[""]
-        };
-        let mut all = Vec::new();
-        for layer in 0..layers {
-            for direction in directions {
-                for part in ["weight_ih", "weight_hh", "bias_ih", "bias_hh"] {
-                    all.push(
-                        self.get(&format!("{prefix}.{part}_l{layer}{direction}"))
-                            .shallow_clone(),
-                    );
-                }
-            }
-        }
-        all
+    /// The weights and biases of one recurrent layer in the order that libtorch wants; `direction`
+    /// is `_reverse` for the network that reads backward, else empty.
+    pub fn layer(&self, prefix: &str, layer: usize, direction: &str) -> Vec<Tensor> {
+        ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]
+            .iter()
+            .map(|part| {
+                self.get(&format!("{prefix}.{part}_l{layer}{direction}"))
+                    .shallow_clone()
+            })
+            .collect()
+    }
+
+    /// Those of all layers, the lowest first.
+    pub fn recurrent(&self, prefix: &str, layers: usize) -> Vec<Tensor> {
+        (0..layers)
+            .flat_map(|layer| self.layer(prefix, layer, ""))
+            .collect()
     }
 
     /// Copies of all, by name, on the CPU.

@@ -6,7 +6,7 @@
 use tch::{Device, Kind, Tensor};
 use textgen::config::{Cell, NetworkConfig};
 
-use crate::packed::{Packed, longest_first};
+use crate::padded::Padded;
 use crate::parameters::Parameters;
 use crate::recurrent::Shape;
 
@@ -36,21 +36,19 @@ pub struct WordVae {
     pub dropout: f64,
 }
 
-/// A batch of words on the device, longest first.
+/// A batch of words on the device.
 pub struct WordBatch {
-    /// Which of the given words stands at which row.
-    pub order: Vec<usize>,
     /// What the encoder reads: letters.
-    pub letters: Packed,
+    pub letters: Padded,
     /// What the decoder reads: `<bos>`, letters.
-    pub inputs: Packed,
-    /// What it predicts: letters, `<eos>` (elements).
+    pub inputs: Padded,
+    /// What it predicts at every real place: letters, `<eos>`.
     pub targets: Tensor,
 }
 
-/// What the model makes of a batch; rows are in the batch's sorted order.
+/// What the model makes of a batch.
 pub struct WordTerms {
-    /// −log p(c_t | c_<t, z) of every element of the packed decoder sequence.
+    /// −log p(c_t | c_<t, z) at every real place of the decoder's input.
     pub symbol_nll: Tensor,
     /// R_j = ½(μ_j² + σ_j² − log σ_j² − 1) of every word, (B, Z).
     pub rate: Tensor,
@@ -59,12 +57,10 @@ pub struct WordTerms {
 }
 
 impl WordBatch {
-    /// Packs words given as letters.
+    /// Lays out words given as letters.
     pub fn new(words: &[&[u32]], marks: Marks, device: Device) -> Self {
-        let order = longest_first(words);
-        let letters: Vec<&[u32]> = order.iter().map(|&i| words[i]).collect();
         let around = |before: Option<u32>, after: Option<u32>| -> Vec<Vec<u32>> {
-            letters
+            words
                 .iter()
                 .map(|word| {
                     before
@@ -75,24 +71,22 @@ impl WordBatch {
                 })
                 .collect()
         };
-        let inputs = Packed::new(&around(Some(marks.bos), None), device);
-        let targets = Packed::new(&around(None, Some(marks.eos)), device).symbols(device);
+        let predicted = Padded::new(&around(None, Some(marks.eos)), device);
         Self {
-            letters: Packed::new(&letters, device),
-            inputs,
-            targets,
-            order,
+            letters: Padded::new(words, device),
+            inputs: Padded::new(&around(Some(marks.bos), None), device),
+            targets: predicted.symbols(device).index_select(0, &predicted.real),
         }
     }
 
     /// Words in the batch.
     pub fn len(&self) -> usize {
-        self.order.len()
+        self.letters.batch
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.order.is_empty()
+        self.letters.batch == 0
     }
 
     /// Predicted symbols: letters and one end a word.
@@ -117,70 +111,57 @@ impl WordVae {
         self.parameters.tensors()[0].device()
     }
 
-    fn shape(&self, bidirectional: bool) -> Shape {
+    fn shape(&self) -> Shape {
         Shape {
             cell: self.network.cell,
             hidden: self.network.hidden,
             layers: self.network.layers,
-            bidirectional,
         }
     }
 
     /// μ and log σ² (B, Z) of every word.
     pub fn encode(&self, batch: &WordBatch, train: bool) -> (Tensor, Tensor) {
-        let device = self.device();
-        let both = self.network.bidirectional;
-        let input = self
-            .parameters
-            .get("encoder.embedding.weight")
-            .index_select(0, &batch.letters.symbols(device));
-        let shape = self.shape(both);
-        let state = shape.zero_state(batch.len() as i64, device);
-        let weights = self
-            .parameters
-            .recurrent("encoder.rnn", self.network.layers, both);
-        let (_, state) = shape.run_packed(
-            &input,
-            &batch.letters.batch_sizes,
-            &state,
-            &weights,
-            self.dropout,
-            train,
-        );
-        // The top layer's last states; backward stands behind forward.
-        let h = &state[0];
-        let rows = h.size()[0];
-        let summary = if both {
-            Tensor::cat(&[h.get(rows - 2), h.get(rows - 1)], 1)
-        } else {
-            h.get(rows - 1)
+        let words = &batch.letters;
+        let one = Shape {
+            layers: 1,
+            ..self.shape()
         };
-        let linear = |name: &str| {
-            summary.linear(
-                self.parameters.get(&format!("encoder.{name}.weight")),
-                Some(self.parameters.get(&format!("encoder.{name}.bias"))),
-            )
+        let start = one.zero_state(batch.len() as i64, self.device());
+        let read = |input: &Tensor, layer: usize, direction: &str| {
+            let weights = self.parameters.layer("encoder.rnn", layer, direction);
+            one.run(input, &start, &weights, 0.0, train).0
         };
+        let mut input = words.look_up(self.parameters.get("encoder.embedding.weight"));
+        let mut summary = Vec::new();
+        for layer in 0..self.network.layers {
+            let forward = read(&input, layer, "");
+            summary = vec![words.take(&forward, &words.last)];
+            let outputs = if self.network.bidirectional {
+                let backward = read(&words.turn(&input), layer, "_reverse");
+                summary.push(words.take(&backward, &words.last));
+                Tensor::cat(&[forward, words.turn(&backward)], 2)
+            } else {
+                forward
+            };
+            input = outputs.dropout(self.dropout, train);
+        }
+        let summary = Tensor::cat(&summary, 1);
+        let linear = |name: &str| self.linear(&summary, &format!("encoder.{name}"));
         (
             linear("mean"),
             linear("log_var").clamp(-LOG_VAR_BOUND, LOG_VAR_BOUND),
         )
     }
 
-    /// Logits (elements, outputs) of the decoder for `z` (B, Z), rows in the batch's order.
+    /// Logits (real places, outputs) of the decoder for `z` (B, Z).
     pub fn decode(&self, batch: &WordBatch, z: &Tensor, train: bool) -> Tensor {
-        let device = self.device();
-        let embedded = self
-            .parameters
-            .get("decoder.embedding.weight")
-            .index_select(0, &batch.inputs.symbols(device));
-        let input = Tensor::cat(&[embedded, z.index_select(0, &batch.inputs.rows)], 1);
+        let words = &batch.inputs;
         let (layers, hidden) = (self.network.layers as i64, self.network.hidden as i64);
-        let start = z
-            .linear(
-                self.parameters.get("decoder.init.weight"),
-                Some(self.parameters.get("decoder.init.bias")),
-            )
+        let embedded = words.look_up(self.parameters.get("decoder.embedding.weight"));
+        let everywhere = z.unsqueeze(0).expand([words.steps as i64, -1, -1], false);
+        let input = Tensor::cat(&[embedded, everywhere], 2);
+        let start = self
+            .linear(z, "decoder.init")
             .tanh()
             .reshape([-1, layers, hidden])
             .transpose(0, 1)
@@ -191,27 +172,23 @@ impl WordVae {
         }
         let weights = self
             .parameters
-            .recurrent("decoder.rnn", self.network.layers, false);
-        let (outputs, _) = self.shape(false).run_packed(
-            &input,
-            &batch.inputs.batch_sizes,
-            &state,
-            &weights,
-            self.dropout,
-            train,
-        );
-        let outputs = if train && self.dropout > 0.0 {
-            outputs.dropout(self.dropout, true)
-        } else {
-            outputs
-        };
-        outputs.linear(
-            self.parameters.get("decoder.head.weight"),
-            Some(self.parameters.get("decoder.head.bias")),
+            .recurrent("decoder.rnn", self.network.layers);
+        let (outputs, _) = self
+            .shape()
+            .run(&input, &state, &weights, self.dropout, train);
+        let outputs = words.take(&outputs, &words.real);
+        self.linear(&outputs.dropout(self.dropout, train), "decoder.head")
+    }
+
+    fn linear(&self, input: &Tensor, name: &str) -> Tensor {
+        let (weight, bias) = (format!("{name}.weight"), format!("{name}.bias"));
+        input.linear(
+            self.parameters.get(&weight),
+            Some(self.parameters.get(&bias)),
         )
     }
 
-    /// The terms of the bound for `noise` ε (B, Z): one draw a word, rows in the batch's order.
+    /// The terms of the bound for `noise` ε (B, Z): one draw a word.
     pub fn terms(&self, batch: &WordBatch, noise: &Tensor, train: bool) -> WordTerms {
         let (mean, log_var) = self.encode(batch, train);
         let z = &mean + (&log_var * 0.5).exp() * noise;

@@ -63,18 +63,8 @@ fn the_closed_form_divergence_is_the_monte_carlo_mean() {
 
 fn losses(vae: &WordVae, words: &[&[u32]], noise: &[Vec<f32>]) -> Vec<f32> {
     let batch = WordBatch::new(words, vae.marks, Device::Cpu);
-    let rows: Vec<f32> = batch
-        .order
-        .iter()
-        .flat_map(|&row| noise[row].clone())
-        .collect();
-    let noise = Tensor::from_slice(&rows).reshape([words.len() as i64, -1]);
-    let distortion = to_plain(&vae.terms(&batch, &noise, false).distortion(&batch)).1;
-    let mut in_order = vec![0.0; words.len()];
-    for (place, &row) in batch.order.iter().enumerate() {
-        in_order[row] = distortion[place];
-    }
-    in_order
+    let noise = Tensor::from_slice(&noise.concat()).reshape([words.len() as i64, -1]);
+    to_plain(&vae.terms(&batch, &noise, false).distortion(&batch)).1
 }
 
 #[test]

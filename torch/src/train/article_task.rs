@@ -53,7 +53,6 @@ impl ArticleTask {
             cell: Cell::Gru,
             hidden: self.network.hidden,
             layers: self.network.layers,
-            bidirectional: false,
         }
     }
 
@@ -75,7 +74,7 @@ impl ArticleTask {
             .unsqueeze(1);
         let weights = self
             .parameters
-            .recurrent("encoder.rnn", self.network.layers, false);
+            .recurrent("encoder.rnn", self.network.layers);
         let (outputs, _) = self.shape().run(
             &input,
             &self.shape().zero_state(1, self.device),
@@ -95,7 +94,7 @@ impl ArticleTask {
         let z = (mean + std * noise).unsqueeze(1);
         let weights = self
             .parameters
-            .recurrent("decoder.rnn", self.network.layers, false);
+            .recurrent("decoder.rnn", self.network.layers);
         let (outputs, _) = self.shape().run(
             &z,
             &self.shape().zero_state(1, self.device),

@@ -23,9 +23,9 @@ const SAMPLE_LENGTH: usize = 200;
 /// In an evaluation with the state carried, a long part is read as up to so many streams at once,
 const MOST_STREAMS: usize = 32;
 /// each of at least so many symbols,
-const LEAST_STREAM: usize = 2048;
+const LEAST_STREAM: usize = 1024;
 /// after reading so many symbols before its own, so that its state is warm.
-const BURN_IN: usize = 512;
+const BURN_IN: usize = 256;
 /// Symbols that an evaluation reads in one call.
 const EVALUATION_SEQ: usize = 256;
 

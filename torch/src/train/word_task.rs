@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use rand::{RngExt, seq::SliceRandom};
+use rand::RngExt;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor};
 use textgen::config::{SamplingConfig, TrainConfig};
 use textgen::native;
@@ -16,6 +18,8 @@ use crate::word_vae::{Marks, WordBatch, WordVae};
 
 /// Words shown in a sample while training.
 const SAMPLE_WORDS: u64 = 10;
+/// Batches whose words are sorted together.
+const GROUPED_BATCHES: usize = 32;
 /// Words that an evaluation reads in one call.
 const EVALUATION_BATCH: usize = 512;
 /// A latent dimension is active where Var_x(μ_j(x)) is above this (Burda, Grosse & Salakhutdinov 2016).
@@ -66,9 +70,27 @@ impl WordTask {
         match self.order.take() {
             Some((known, order)) if known == epoch => order,
             _ => {
+                let mut rng = random(self.config.seed, Use::Order, epoch);
                 let mut order = self.data.train.clone();
-                order.shuffle(&mut random(self.config.seed, Use::Order, epoch));
+                order.shuffle(&mut rng);
+                self.group_by_length(&mut order, &mut rng);
                 order
+            }
+        }
+    }
+
+    /// Puts words of about the same length into the same batch, so that little is filled up: within
+    /// stretches of some batches words are sorted by length, then whole batches change places. The
+    /// last batch, which may be smaller, stays last.
+    fn group_by_length(&self, order: &mut [usize], rng: &mut ChaCha8Rng) {
+        let size = self.config.batch;
+        for stretch in order.chunks_mut(size * GROUPED_BATCHES) {
+            stretch.sort_by_key(|&word| self.data.letters[word].len());
+        }
+        for i in (1..order.len() / size).rev() {
+            let j = rng.random_range(0..=i);
+            for place in 0..size {
+                order.swap(i * size + place, j * size + place);
             }
         }
     }
@@ -93,11 +115,11 @@ impl WordTask {
     }
 
     /// ε of the evaluation, one draw a word, the same whatever else is in the batch.
-    fn evaluation_noise(&self, words: &[usize], batch: &WordBatch) -> Tensor {
+    fn evaluation_noise(&self, words: &[usize]) -> Tensor {
         let latent = self.model.network.latent;
         let mut noise = Vec::with_capacity(words.len() * latent);
-        for &row in &batch.order {
-            let mut rng = random(self.config.seed, Use::Evaluation, words[row] as u64);
+        for &word in words {
+            let mut rng = random(self.config.seed, Use::Evaluation, word as u64);
             noise.extend((0..latent).map(|_| normal(&mut rng)));
         }
         Tensor::from_slice(&noise)
@@ -167,7 +189,7 @@ impl Task for WordTask {
             let batch = self.batch(group);
             let terms = self
                 .model
-                .terms(&batch, &self.evaluation_noise(group, &batch), false);
+                .terms(&batch, &self.evaluation_noise(group), false);
             sums.distortion += terms.symbol_nll.sum(Kind::Double).double_value(&[]);
             sums.rate += terms.rate.sum(Kind::Double).double_value(&[]);
             sums.add_means(&terms.mean);
