@@ -8,6 +8,7 @@ mod doctor;
 mod error;
 mod generate;
 mod output;
+mod progress;
 mod runs;
 mod train;
 mod trainer;

@@ -9,10 +9,11 @@ use textgen::config::{
     Settings, TrainConfig, Unit, WordSplit,
 };
 use textgen::run::{CorpusData, Runs, TextData, WordData};
-use textgen::text::{self, Corpus, LastVocab, Streams, Vocabulary, split_text, split_words};
+use textgen::text::{self, Corpus, LastVocab, Streams, Vocabulary, split_words};
 
 use super::choice::choice;
 use super::error::CliError;
+use super::progress::Progress;
 use super::trainer;
 
 /// Flags of `train`. What is not given comes from --config, else from defaults that fit the model
@@ -163,7 +164,7 @@ struct TrainingFlags {
     /// Stop after so many evaluations without improvement; 0 is never
     #[arg(long, value_name = "N")]
     patience: Option<u64>,
-    /// Steps between evaluations; 0 is about 20 in the whole training
+    /// Steps between evaluations; 0 is about 10 in the whole training
     #[arg(long, value_name = "STEPS")]
     eval_every: Option<u64>,
     /// Evaluations between samples; 0 is none
@@ -274,9 +275,13 @@ pub fn run(args: &TrainArgs, runs: &Runs) -> Result<()> {
     let (corpus, given) = choose_corpus(&args.corpus, given, runs)?;
     let mut config = TrainConfig::resolve(&given)?;
     config.corpus = corpus.paths();
-    config.corpus_name = corpus.name.clone();
+    config.corpus_name.clone_from(&corpus.name);
     config.corpus_digest = corpus.digest()?;
     let data = prepare(&corpus, &config)?;
+    let asked = given.steps.is_some() || given.epochs.is_some() || given.minutes.is_some();
+    if !asked && config.recipe == Recipe::Default {
+        config.fit_default_budget(data.training_size(&config));
+    }
     let name = args
         .name
         .clone()
@@ -341,7 +346,10 @@ fn prepare(corpus: &Corpus, config: &TrainConfig) -> Result<CorpusData> {
 }
 
 fn prepare_text(corpus: &Corpus, config: &TrainConfig) -> Result<TextData> {
-    let survey = text::survey(corpus, &config.text)?;
+    let progress = Progress::new(corpus.size_bytes());
+    let survey = text::survey_with_progress(corpus, &config.text, |bytes| progress.show(bytes));
+    progress.end();
+    let survey = survey?;
     survey.check_trainable()?;
     let vocabulary = Vocabulary::from_counts(
         config.text.unit,
@@ -350,11 +358,10 @@ fn prepare_text(corpus: &Corpus, config: &TrainConfig) -> Result<TextData> {
         config.text.max_vocab,
     );
     let tokens = text::tokens(corpus, &config.text, &vocabulary)?;
-    let split = split_text(tokens.len(), config.split, config.valid, config.test);
-    let train = split.train.iter().map(ExactSizeIterator::len).sum();
+    let data = TextData { vocabulary, tokens };
     // Refused here already, before a run is made.
-    Streams::new(train, config.batch, config.seq)?;
-    Ok(TextData { vocabulary, tokens })
+    Streams::new(data.training_size(config), config.batch, config.seq)?;
+    Ok(data)
 }
 
 fn prepare_words(corpus: &Corpus, config: &TrainConfig) -> Result<WordData> {
@@ -366,7 +373,10 @@ fn prepare_words(corpus: &Corpus, config: &TrainConfig) -> Result<WordData> {
             .collect();
         (words, letters, text::article_vocabulary()?)
     } else {
-        let list = text::words(corpus, &config.text)?;
+        let progress = Progress::new(corpus.size_bytes());
+        let list = text::words_with_progress(corpus, &config.text, |bytes| progress.show(bytes));
+        progress.end();
+        let list = list?;
         let counts = list.counts(config.text.unit);
         let vocabulary = Vocabulary::for_words(
             config.text.unit,

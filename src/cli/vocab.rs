@@ -3,21 +3,19 @@
 
 mod report;
 
-use std::io::{IsTerminal, Write as _};
+use std::io::Write as _;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use textgen::config::{Newlines, NormalForm, TextConfig, Unit, WordSplit};
+use textgen::config::{
+    DEFAULT_BATCH, DEFAULT_SEQ, DEFAULT_VALID, Newlines, NormalForm, TextConfig, Unit, WordSplit,
+};
 use textgen::text::{Corpus, LastVocab, Survey, TextError, Vocabulary, survey_with_progress};
 
 use report::Report;
 
-/// The batch and the sequence length that `train` uses unless told otherwise: a corpus that is too
-/// small for them is warned about.
-const DEFAULT_BATCH: usize = 32;
-const DEFAULT_SEQ: usize = 128;
+use super::choice::choice;
+use super::progress::Progress;
 
 /// The flags of `vocab`.
 #[derive(Args, Clone, Debug)]
@@ -27,10 +25,10 @@ pub struct VocabArgs {
     #[arg(value_name = "CORPUS")]
     pub corpus: Vec<String>,
     /// What one symbol is: char, grapheme or byte
-    #[arg(long, default_value_t = TextConfig::default().unit)]
+    #[arg(long, default_value_t = TextConfig::default().unit, value_parser = choice::<Unit>(Unit::NAMES))]
     pub unit: Unit,
     /// The normal form: none, nfc, nfkc or ascii
-    #[arg(long, value_name = "FORM", default_value_t = TextConfig::default().normalize)]
+    #[arg(long, value_name = "FORM", default_value_t = TextConfig::default().normalize, value_parser = choice::<NormalForm>(NormalForm::NAMES))]
     pub normalize: NormalForm,
     /// Lower all letters
     #[arg(long)]
@@ -39,7 +37,7 @@ pub struct VocabArgs {
     #[arg(long, value_name = "LABEL", default_value_t = TextConfig::default().encoding)]
     pub encoding: String,
     /// Line ends: keep, or unix to turn CR LF and CR into LF
-    #[arg(long, default_value_t = TextConfig::default().newlines)]
+    #[arg(long, default_value_t = TextConfig::default().newlines, value_parser = choice::<Newlines>(Newlines::NAMES))]
     pub newlines: Newlines,
     /// Cut symbols rarer than this
     #[arg(long, value_name = "N", default_value_t = TextConfig::default().min_freq)]
@@ -49,7 +47,7 @@ pub struct VocabArgs {
         value_parser = at_least_one)]
     pub max_vocab: usize,
     /// Where word-vae takes its words from: text, or lines for one word a line
-    #[arg(long, default_value_t = TextConfig::default().words)]
+    #[arg(long, default_value_t = TextConfig::default().words, value_parser = choice::<WordSplit>(WordSplit::NAMES))]
     pub words: WordSplit,
     /// Rows of the table
     #[arg(long, value_name = "N", default_value_t = 40)]
@@ -105,63 +103,30 @@ pub fn run(args: &VocabArgs, runs: &Path) -> anyhow::Result<()> {
     } else {
         report.to_text(args.top)?
     };
+    // Before the report, whose reader may close the pipe.
+    let last = LastVocab::new(corpus.paths(), corpus.name.clone(), config, vocabulary);
+    let path = last.save(runs)?;
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     stdout.flush()?;
     warn(&survey);
-    let last = LastVocab::new(corpus.paths(), corpus.name.clone(), config, vocabulary);
-    let path = last.save(runs)?;
     eprintln!("vocabulary written to {}", path.display());
     Ok(())
 }
 
 fn warn(survey: &Survey) {
     let need = DEFAULT_BATCH * DEFAULT_SEQ + 1;
+    let have = (survey.symbols as f64 * (1.0 - DEFAULT_VALID)) as usize;
     if let Err(error) = survey.check_trainable() {
         eprintln!("warning: {error}");
-    } else if survey.symbols < need as u64 {
+    } else if have < need {
         let error = TextError::ShorterThanBatch {
-            have: survey.symbols as usize,
+            have,
             need,
             batch: DEFAULT_BATCH,
             seq: DEFAULT_SEQ,
         };
         let hint = error.hint().map(|h| format!(" ({h})")).unwrap_or_default();
         eprintln!("warning: too small to train with the defaults: {error}{hint}");
-    }
-}
-
-/// A line on stderr with rate and time left, for passes that last.
-struct Progress {
-    bar: ProgressBar,
-    started: Instant,
-}
-
-impl Progress {
-    fn new(size_bytes: Option<u64>) -> Self {
-        let bar = ProgressBar::with_draw_target(size_bytes, ProgressDrawTarget::hidden());
-        let template = match size_bytes {
-            Some(_) => "reading {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
-            None => "reading {bytes}, {bytes_per_sec}",
-        };
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
-        }
-        Self {
-            bar,
-            started: Instant::now(),
-        }
-    }
-
-    fn show(&self, bytes: u64) {
-        self.bar.set_position(bytes);
-        let late = self.started.elapsed() > Duration::from_secs(1);
-        if late && self.bar.is_hidden() && std::io::stderr().is_terminal() {
-            self.bar.set_draw_target(ProgressDrawTarget::stderr());
-        }
-    }
-
-    fn end(&self) {
-        self.bar.finish_and_clear();
     }
 }

@@ -11,10 +11,13 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+mod checks;
+mod defaults;
 mod settings;
 mod train;
 
 pub use crate::text::SplitKind;
+pub use defaults::{DEFAULT_BATCH, DEFAULT_SEQ, DEFAULT_VALID};
 pub use settings::Settings;
 pub use train::{Budget, Device, TrainConfig};
 

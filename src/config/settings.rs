@@ -112,7 +112,7 @@ settings! {
     split: String,
     /// evaluations without improvement before stopping; 0 is off
     patience: u64,
-    /// steps between evaluations; 0 is about 20 in the whole training
+    /// steps between evaluations; 0 is about 10 in the whole training
     eval_every: u64,
     /// evaluations between samples; 0 is none
     sample_every: u64,
@@ -178,8 +178,8 @@ impl Settings {
                 .unwrap_or_default()
                 .replace('-', "_");
             match KEYS.iter().find(|(name, _)| *name == key) {
-                Some((_, doc)) => out.push_str(&format!("{line:<34} #{doc}\n")),
-                None => out.push_str(&format!("{line}\n")),
+                Some((_, doc)) => out.extend([&format!("{line:<34} #"), *doc, "\n"]),
+                None => out.extend([line, "\n"]),
             }
         }
         Ok(out)

@@ -5,10 +5,14 @@ use std::str::FromStr;
 
 use crate::text::SplitKind;
 
+use super::defaults::defaults;
 use super::{
-    CONFIG_FORMATS, Cell, ConfigError, LossOver, ModelKind, NetworkConfig, NormalForm,
-    OptimizerKind, Recipe, Schedule, Settings, TextConfig,
+    CONFIG_FORMATS, Cell, ConfigError, LossOver, ModelKind, NetworkConfig, OptimizerKind, Recipe,
+    Schedule, Settings, TextConfig,
 };
+
+/// Steps that the default budget has at least, however small the corpus: char-lstm, word-vae.
+const LEAST_STEPS: [f64; 2] = [600.0, 1200.0];
 
 /// How much training.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -102,160 +106,6 @@ pub struct TrainConfig {
     pub seed: u64,
     pub device: Device,
     pub threads: usize,
-}
-
-/// The defaults of a model, a recipe and a budget.
-fn defaults(given: &Settings, model: ModelKind, recipe: Recipe) -> Settings {
-    let common = common_defaults();
-    let own = match model {
-        ModelKind::CharLstm => char_lstm_defaults(given),
-        ModelKind::WordVae => word_vae_defaults(),
-    };
-    let original = match recipe {
-        Recipe::Default => Settings::default(),
-        Recipe::Notebook => notebook(),
-        Recipe::Article => article(),
-    };
-    original.over(own).over(common)
-}
-
-fn common_defaults() -> Settings {
-    let text = TextConfig::default();
-    Settings {
-        corpus: Some(Vec::new()),
-        corpus_name: Some(String::new()),
-        corpus_digest: Some(String::new()),
-        unit: Some(text.unit),
-        normalize: Some(text.normalize),
-        lowercase: Some(text.lowercase),
-        encoding: Some(text.encoding),
-        newlines: Some(text.newlines),
-        min_freq: Some(text.min_freq),
-        max_vocab: Some(text.max_vocab),
-        words: Some(text.words),
-        loss: Some(LossOver::All),
-        schedule: Some(Schedule::Cosine),
-        warmup: Some(100),
-        final_lr: Some(0.05),
-        decay: Some(0.5),
-        optimizer: Some(OptimizerKind::Adamw),
-        weight_decay: Some(0.01),
-        clip: Some(5.0),
-        split: Some(SplitKind::Contiguous.to_string()),
-        patience: Some(0),
-        eval_every: Some(0),
-        sample_every: Some(5),
-        save_every: Some(0),
-        seed: Some(42),
-        device: Some(Device::Auto.to_string()),
-        threads: Some(0),
-        kl_warmup: Some(0.0),
-        free_bits: Some(0.0),
-        char_dropout: Some(0.0),
-        latent: Some(0),
-        bidirectional: Some(false),
-        ..Settings::default()
-    }
-}
-
-/// A larger network needs a larger budget to pay; the sizes were chosen by training on 1 MB of text
-/// with two CPU cores.
-fn char_lstm_defaults(given: &Settings) -> Settings {
-    let minutes = given.minutes.unwrap_or(5.0);
-    let hidden = if minutes < 1.0 {
-        128
-    } else if minutes < 8.0 {
-        256
-    } else {
-        512
-    };
-    Settings {
-        cell: Some(Cell::Lstm),
-        hidden: Some(hidden),
-        layers: Some(1),
-        embedding: Some(0),
-        dropout: Some(if hidden >= 512 { 0.4 } else { 0.2 }),
-        batch: Some(32),
-        seq: Some(128),
-        epochs: Some(20.0),
-        lr: Some(if hidden >= 512 { 2e-3 } else { 4e-3 }),
-        valid: Some(0.1),
-        test: Some(0.0),
-        ..Settings::default()
-    }
-}
-
-fn word_vae_defaults() -> Settings {
-    Settings {
-        cell: Some(Cell::Gru),
-        hidden: Some(256),
-        layers: Some(1),
-        embedding: Some(32),
-        latent: Some(32),
-        bidirectional: Some(true),
-        dropout: Some(0.2),
-        batch: Some(128),
-        seq: Some(0),
-        epochs: Some(30.0),
-        lr: Some(2e-3),
-        valid: Some(0.1),
-        test: Some(0.1),
-        kl_warmup: Some(0.2),
-        free_bits: Some(0.06),
-        char_dropout: Some(0.1),
-        weight_decay: Some(0.0),
-        ..Settings::default()
-    }
-}
-
-/// The notebook of 2020. Where it is silent (hidden size, learning rate) stand PyTorch's default
-/// learning rate and the hidden size of a small layer.
-fn notebook() -> Settings {
-    Settings {
-        normalize: Some(NormalForm::Ascii),
-        cell: Some(Cell::Lstm),
-        hidden: Some(128),
-        layers: Some(1),
-        embedding: Some(0),
-        dropout: Some(0.0),
-        batch: Some(1),
-        seq: Some(40),
-        seq_min: Some(10),
-        loss: Some(LossOver::Last),
-        epochs: Some(300.0),
-        optimizer: Some(OptimizerKind::Amsgrad),
-        lr: Some(1e-3),
-        schedule: Some(Schedule::Constant),
-        warmup: Some(0),
-        weight_decay: Some(0.0),
-        clip: Some(0.0),
-        ..Settings::default()
-    }
-}
-
-/// The article of 2018: 5,000 words, one a step.
-fn article() -> Settings {
-    Settings {
-        cell: Some(Cell::Gru),
-        hidden: Some(20),
-        layers: Some(1),
-        embedding: Some(20),
-        latent: Some(10),
-        bidirectional: Some(false),
-        dropout: Some(0.0),
-        batch: Some(1),
-        seq: Some(0),
-        steps: Some(5_000),
-        optimizer: Some(OptimizerKind::Adam),
-        lr: Some(1e-3),
-        schedule: Some(Schedule::Constant),
-        warmup: Some(0),
-        clip: Some(0.0),
-        kl_warmup: Some(0.0),
-        free_bits: Some(0.0),
-        char_dropout: Some(0.0),
-        ..Settings::default()
-    }
 }
 
 /// The one budget that is given, looked for in the strongest layer first.
@@ -398,6 +248,19 @@ impl TrainConfig {
         Ok(config)
     }
 
+    /// Raises a budget in epochs that nobody asked for, so that a small corpus gets steps enough.
+    /// `train` is the size of the training part in symbols (char-lstm) or words (word-vae).
+    pub fn fit_default_budget(&mut self, train: usize) {
+        let (a_step, least) = match self.model {
+            ModelKind::CharLstm => (self.batch * self.seq, LEAST_STEPS[0]),
+            ModelKind::WordVae => (self.batch, LEAST_STEPS[1]),
+        };
+        if let Budget::Epochs(epochs) = self.budget {
+            let needed = (least * a_step as f64 / train.max(1) as f64).ceil();
+            self.budget = Budget::Epochs(epochs.max(needed));
+        }
+    }
+
     /// The settings as a file holds them: what [`TrainConfig::resolve`] turns into `self` again.
     pub fn to_settings(&self) -> Settings {
         let text = self.text.clone();
@@ -479,147 +342,6 @@ impl TrainConfig {
             article: self.recipe == Recipe::Article,
             inputs,
             outputs,
-        }
-    }
-
-    fn validate(&self) -> Result<(), ConfigError> {
-        let vae = self.model == ModelKind::WordVae;
-        let share = "must be at least 0 and below 1";
-        let below_one = |x: f64| (0.0..1.0).contains(&x);
-        let checks: &[(&'static str, String, bool, &'static str)] = &[
-            (
-                "hidden",
-                self.hidden.to_string(),
-                (1..=16_384).contains(&self.hidden),
-                "must be 1 to 16384",
-            ),
-            (
-                "layers",
-                self.layers.to_string(),
-                (1..=16).contains(&self.layers),
-                "must be 1 to 16",
-            ),
-            (
-                "embedding",
-                self.embedding.to_string(),
-                self.embedding <= 16_384 && (!vae || self.embedding > 0),
-                "must be at most 16384, and at least 1 for word-vae",
-            ),
-            (
-                "latent",
-                self.latent.to_string(),
-                if vae {
-                    (1..=4096).contains(&self.latent)
-                } else {
-                    self.latent == 0
-                },
-                "must be 1 to 4096, and belongs to word-vae",
-            ),
-            (
-                "dropout",
-                self.dropout.to_string(),
-                below_one(self.dropout),
-                share,
-            ),
-            (
-                "batch",
-                self.batch.to_string(),
-                (1..=1_000_000).contains(&self.batch),
-                "must be 1 to 1000000",
-            ),
-            (
-                "seq",
-                self.seq.to_string(),
-                vae || (1..=1_000_000).contains(&self.seq),
-                "must be 1 to 1000000",
-            ),
-            (
-                "seq-min",
-                self.seq_min.to_string(),
-                vae || (1..=self.seq).contains(&self.seq_min),
-                "must be at least 1 and at most --seq",
-            ),
-            (
-                "lr",
-                self.lr.to_string(),
-                self.lr.is_finite() && self.lr > 0.0,
-                "must be above 0",
-            ),
-            (
-                "final-lr",
-                self.final_lr.to_string(),
-                (0.0..=1.0).contains(&self.final_lr),
-                "must be 0 to 1",
-            ),
-            (
-                "decay",
-                self.decay.to_string(),
-                self.decay > 0.0 && self.decay <= 1.0,
-                "must be above 0, at most 1",
-            ),
-            (
-                "weight-decay",
-                self.weight_decay.to_string(),
-                below_one(self.weight_decay),
-                share,
-            ),
-            (
-                "clip",
-                self.clip.to_string(),
-                self.clip.is_finite() && self.clip >= 0.0,
-                "must be at least 0",
-            ),
-            (
-                "valid",
-                self.valid.to_string(),
-                below_one(self.valid),
-                share,
-            ),
-            ("test", self.test.to_string(), below_one(self.test), share),
-            (
-                "test",
-                self.test.to_string(),
-                self.valid + self.test < 1.0,
-                "must leave something to train on",
-            ),
-            (
-                "kl-warmup",
-                self.kl_warmup.to_string(),
-                (0.0..=1.0).contains(&self.kl_warmup),
-                "must be 0 to 1",
-            ),
-            (
-                "free-bits",
-                self.free_bits.to_string(),
-                self.free_bits.is_finite() && self.free_bits >= 0.0,
-                "must be at least 0",
-            ),
-            (
-                "char-dropout",
-                self.char_dropout.to_string(),
-                below_one(self.char_dropout),
-                share,
-            ),
-            (
-                "max-vocab",
-                self.text.max_vocab.to_string(),
-                self.text.max_vocab > 0,
-                "must be at least 1",
-            ),
-            (
-                "threads",
-                self.threads.to_string(),
-                self.threads <= 1024,
-                "must be at most 1024 (0 is all cores)",
-            ),
-        ];
-        match checks.iter().find(|(_, _, good, _)| !good) {
-            Some((flag, value, _, must)) => Err(ConfigError::Range {
-                flag,
-                value: value.clone(),
-                must,
-            }),
-            None => Ok(()),
         }
     }
 }

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::RunError;
 use super::tensors::{self, Refusal, StoredTensor, TensorFile};
-use crate::text::Vocabulary;
+use crate::config::TrainConfig;
+use crate::text::{Vocabulary, split_text};
 
 const FORMAT: u32 = 1;
 
@@ -55,7 +56,23 @@ struct Header {
     vocabulary: Vocabulary,
 }
 
+impl TextData {
+    /// Symbols to train on.
+    pub fn training_size(&self, config: &TrainConfig) -> usize {
+        let split = split_text(self.tokens.len(), config.split, config.valid, config.test);
+        split.train.iter().map(ExactSizeIterator::len).sum()
+    }
+}
+
 impl CorpusData {
+    /// Symbols (char-lstm) or words (word-vae) to train on.
+    pub fn training_size(&self, config: &TrainConfig) -> usize {
+        match self {
+            Self::Text(text) => text.training_size(config),
+            Self::Words(words) => words.train.len(),
+        }
+    }
+
     /// What the symbols are.
     pub fn vocabulary(&self) -> &Vocabulary {
         match self {
@@ -137,7 +154,7 @@ impl CorpusData {
                 None => Ok(read),
             }
         };
-        if tensors.names().iter().any(|name| *name == "tokens") {
+        if tensors.names().contains(&"tokens") {
             let tokens = symbols("tokens")?;
             return Ok(Self::Text(TextData { vocabulary, tokens }));
         }

@@ -86,10 +86,14 @@ impl Runs {
             })
             .take(60)
             .collect();
-        (1..)
-            .map(|number| format!("{}-{corpus}-{number}", config.model))
-            .find(|name| !self.dir.join(name).exists())
-            .unwrap_or_default()
+        let mut number = 1;
+        loop {
+            let name = format!("{}-{corpus}-{number}", config.model);
+            if !self.dir.join(&name).exists() {
+                return name;
+            }
+            number += 1;
+        }
     }
 
     /// Creates a run: its settings and its corpus. It appears under its name only when complete.

@@ -62,7 +62,7 @@ impl RunError {
         |source| Self::Write { path, source }
     }
 
-    pub(crate) fn damaged(path: &Path, reason: impl ToString) -> Self {
+    pub(crate) fn damaged(path: &Path, reason: impl std::fmt::Display) -> Self {
         Self::Damaged {
             path: path.to_owned(),
             reason: reason.to_string(),

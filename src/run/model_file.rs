@@ -83,6 +83,12 @@ impl ModelHeader {
     }
 }
 
+/// The part of a header that every format has.
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
+}
+
 /// An open model file.
 pub struct ModelFile {
     path: PathBuf,
@@ -127,10 +133,6 @@ impl ModelFile {
                 not_a_model("a safetensors file without the textgen header".to_owned())
             }
         })?;
-        #[derive(Deserialize)]
-        struct Format {
-            format: u32,
-        }
         let header = |error: serde_json::Error| not_a_model(format!("its header: {error}"));
         let Format { format } = serde_json::from_str(&json).map_err(header)?;
         if !MODEL_FORMATS.contains(&format) {

@@ -128,7 +128,7 @@ pub(crate) fn f32_data<'a>(
     if let Ok(data) = bytemuck::try_cast_slice(bytes) {
         return Ok(Cow::Borrowed(data));
     }
-    if bytes.len() % 4 != 0 {
+    if !bytes.len().is_multiple_of(4) {
         return Err(RunError::damaged(path, format!("{name}: odd length")));
     }
     Ok(Cow::Owned(bytemuck::pod_collect_to_vec(bytes)))

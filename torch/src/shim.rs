@@ -130,9 +130,7 @@ pub fn adam(tensors: &AdamTensors, constants: AdamConstants) -> Result<(), Torch
             pointers(tensors.gradients).as_ptr(),
             pointers(tensors.first).as_ptr(),
             pointers(tensors.second).as_ptr(),
-            largest
-                .as_ref()
-                .map_or(std::ptr::null(), |list| list.as_ptr()),
+            largest.as_ref().map_or(std::ptr::null(), Vec::as_ptr),
             pointers(tensors.steps).as_ptr(),
             tensors.parameters.len(),
             constants.lr,

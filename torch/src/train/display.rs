@@ -58,7 +58,7 @@ impl Line<'_> {
 
 impl Display {
     /// On stderr.
-    pub fn new() -> Self {
+    pub fn on_stderr() -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::stderr());
             if let Ok(style) = ProgressStyle::with_template("{bar:20} {msg}") {
@@ -119,7 +119,7 @@ pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
@@ -145,7 +145,7 @@ mod tests {
     fn numbers_and_durations_read_well() {
         assert_eq!(
             ["0", "999", "1,000", "1,234,567"],
-            [0, 999, 1000, 1_234_567].map(|n| grouped(n)).as_slice()
+            [0, 999, 1000, 1_234_567].map(grouped).as_slice()
         );
         assert_eq!(duration(59.6), "1 min 0 s");
         assert_eq!(duration(7384.0), "2 h 3 min");

@@ -7,15 +7,14 @@
 
 mod article_task;
 mod display;
+mod files;
+mod plan;
 mod saver;
 mod task;
 mod text_task;
 mod word_task;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::fs::OpenOptions;
-use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -23,9 +22,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use tch::{Device, Tensor};
 use textgen::config::{Budget, Recipe, Schedule, TrainConfig};
-use textgen::run::{
-    CorpusData, Evaluation, MODEL_FORMATS, Metrics, ModelFile, ModelHeader, Progress, RunDir, State,
-};
+use textgen::run::{CorpusData, Evaluation, Metrics, Progress, RunDir};
 
 pub use display::{Display, Line, duration, grouped};
 pub use task::{Part, Task, Use, random};
@@ -33,13 +30,13 @@ pub use text_task::{Reading, TextTask};
 pub use word_task::{WordTask, marks};
 
 use crate::optimizer::Optimizer;
-use crate::parameters::{Plain, weights};
+use crate::parameters::Plain;
 use crate::schedule::learning_rate;
 use article_task::ArticleTask;
 use saver::Saver;
 
 /// Evaluations in a training whose `eval-every` is 0.
-const AUTOMATIC_EVALUATIONS: u64 = 20;
+const AUTOMATIC_EVALUATIONS: u64 = 10;
 /// Steps between looks at the loss on a device where looking waits for the device.
 const LOOK_EVERY: u64 = 50;
 /// Returns to an earlier state before giving up.
@@ -126,7 +123,7 @@ impl<'a> Trainer<'a> {
             optimizer,
             task,
             progress,
-            display: Display::new(),
+            display: Display::on_stderr(),
             saver: Saver::new(),
             device,
             unseen: Vec::new(),
@@ -135,52 +132,6 @@ impl<'a> Trainer<'a> {
             seconds_before: 0.0,
             config,
         })
-    }
-
-    /// Takes up the run's saved state, if it has one. Returns whether it has.
-    pub fn resume(&mut self) -> Result<bool> {
-        let Some(state) = self.run.state()? else {
-            return Ok(false);
-        };
-        self.restore(&state)?;
-        self.seconds_before = self.progress.seconds;
-        Metrics::truncate_after(&self.run.metrics_path(), self.progress.step)?;
-        self.valid = Metrics::read(&self.run.metrics_path())?
-            .last()
-            .and_then(|line| line.valid);
-        Ok(true)
-    }
-
-    fn restore(&mut self, state: &State) -> Result<()> {
-        self.task
-            .parameters_mut()
-            .load(&state.tensors, "weights.")?;
-        self.optimizer.load(&state.tensors, state.progress.step)?;
-        self.task.set_carried(&state.tensors)?;
-        self.progress = state.progress.clone();
-        self.unseen.clear();
-        Ok(())
-    }
-
-    /// Writes the full training state.
-    fn save(&mut self) -> Result<()> {
-        self.look()?;
-        self.progress.seconds = self.seconds();
-        let mut tensors: BTreeMap<String, Plain> = self
-            .task
-            .parameters()
-            .to_plain()
-            .into_iter()
-            .map(|(name, plain)| (format!("weights.{name}"), plain))
-            .collect();
-        self.optimizer.save(&mut tensors);
-        tensors.extend(self.task.carried());
-        let state = State {
-            progress: self.progress.clone(),
-            tensors,
-        };
-        let path = self.run.state_path();
-        self.saver.submit(move || state.write(&path))
     }
 
     /// Seconds of training, all sittings together.
@@ -217,9 +168,10 @@ impl<'a> Trainer<'a> {
     fn fraction(&self) -> f64 {
         match (self.config.budget, self.total_steps()) {
             (Budget::Minutes(minutes), _) => self.seconds() / (60.0 * minutes),
-            (_, Some(steps)) => self.progress.step as f64 / steps as f64,
             (Budget::Epochs(epochs), None) => self.epoch() / epochs,
-            (Budget::Steps(steps), None) => self.progress.step as f64 / steps as f64,
+            (_, Some(steps)) | (Budget::Steps(steps), None) => {
+                self.progress.step as f64 / steps as f64
+            }
         }
     }
 
@@ -251,7 +203,8 @@ impl<'a> Trainer<'a> {
                 if self.config.patience > 0 && self.progress.since_best >= self.config.patience {
                     break Ending::Patience;
                 }
-            } else if self.config.save_every > 0 && self.progress.step % self.config.save_every == 0
+            } else if self.config.save_every > 0
+                && self.progress.step.is_multiple_of(self.config.save_every)
             {
                 self.save()?;
             }
@@ -267,7 +220,7 @@ impl<'a> Trainer<'a> {
         for _ in 0..steps {
             let (before, started) = (self.progress.chars, Instant::now());
             self.step()?;
-            self.look()?;
+            self.look();
             rates.push((self.progress.chars - before) as f64 / started.elapsed().as_secs_f64());
         }
         Ok(rates)
@@ -284,7 +237,7 @@ impl<'a> Trainer<'a> {
         );
         self.seed_libtorch();
         let (loss, symbols) = self.task.next_loss(&mut self.progress, fraction);
-        if !self.accept(&loss)? {
+        if !self.accept(&loss) {
             return self.roll_back();
         }
         self.optimizer.zero_gradients();
@@ -306,18 +259,18 @@ impl<'a> Trainer<'a> {
     }
 
     /// Adds the loss to the running mean; false where it is not finite.
-    fn accept(&mut self, loss: &Tensor) -> Result<bool> {
+    fn accept(&mut self, loss: &Tensor) -> bool {
         self.unseen.push(loss.detach());
         if self.device.is_cuda() && (self.unseen.len() as u64) < LOOK_EVERY {
-            return Ok(true);
+            return true;
         }
         self.look()
     }
 
     /// Looks at the losses that have not been looked at; false where one is not finite.
-    fn look(&mut self) -> Result<bool> {
+    fn look(&mut self) -> bool {
         if self.unseen.is_empty() {
-            return Ok(true);
+            return true;
         }
         let count = self.unseen.len() as u64;
         let sum = Tensor::stack(&self.unseen, 0)
@@ -325,11 +278,11 @@ impl<'a> Trainer<'a> {
             .double_value(&[]);
         self.unseen.clear();
         if !sum.is_finite() {
-            return Ok(false);
+            return false;
         }
         self.progress.loss_sum += sum;
         self.progress.loss_steps += count;
-        Ok(true)
+        true
     }
 
     /// Goes back to the last saved state with half the learning rate.
@@ -360,10 +313,13 @@ impl<'a> Trainer<'a> {
 
     fn evaluation_is_due(&self) -> bool {
         if self.config.eval_every > 0 {
-            return self.progress.step % self.config.eval_every == 0;
+            return self.progress.step.is_multiple_of(self.config.eval_every);
         }
         match self.total_steps() {
-            Some(steps) => self.progress.step % (steps / AUTOMATIC_EVALUATIONS).max(1) == 0,
+            Some(steps) => self
+                .progress
+                .step
+                .is_multiple_of((steps / AUTOMATIC_EVALUATIONS).max(1)),
             None => {
                 self.fraction() * AUTOMATIC_EVALUATIONS as f64
                     >= (self.progress.evaluations + 1) as f64
@@ -373,7 +329,7 @@ impl<'a> Trainer<'a> {
 
     /// Evaluates, keeps the model if it is the best, logs, shows a sample now and then, and saves.
     fn evaluate(&mut self) -> Result<()> {
-        if !self.look()? {
+        if !self.look() {
             return self.roll_back();
         }
         let (chars, seconds) = self.progress.last;
@@ -403,7 +359,7 @@ impl<'a> Trainer<'a> {
         let line = self.line(train_loss, rate);
         self.display.evaluated(&line);
         if self.config.sample_every > 0
-            && (self.progress.evaluations - 1) % self.config.sample_every == 0
+            && (self.progress.evaluations - 1).is_multiple_of(self.config.sample_every)
         {
             self.show_sample()?;
         }
@@ -411,7 +367,8 @@ impl<'a> Trainer<'a> {
         self.progress.last_fraction = self.fraction();
         self.progress.loss_sum = 0.0;
         self.progress.loss_steps = 0;
-        if self.config.save_every == 0 || self.progress.step % self.config.save_every == 0 {
+        if self.config.save_every == 0 || self.progress.step.is_multiple_of(self.config.save_every)
+        {
             self.save()?;
         }
         Ok(())
@@ -470,52 +427,6 @@ impl<'a> Trainer<'a> {
         self.display.update(|| text, fraction);
     }
 
-    fn write_model(&mut self, valid: Option<Evaluation>) -> Result<()> {
-        let parameters = self.task.parameters();
-        let mut plain = parameters.to_plain();
-        plain.extend(self.task.extra_weights());
-        let vocabulary = self.identity.vocabulary.clone();
-        let header = ModelHeader {
-            format: *MODEL_FORMATS.end(),
-            textgen: env!("CARGO_PKG_VERSION").to_owned(),
-            network: self.config.network(vocabulary.len(), vocabulary.outputs()),
-            text: self.config.text.clone(),
-            vocabulary,
-            corpus_name: self.config.corpus_name.clone(),
-            corpus_digest: self.config.corpus_digest.clone(),
-            split: self.config.split.to_string(),
-            seed: self.config.seed,
-            step: self.progress.step,
-            valid,
-        };
-        let words = self.identity.training_words.as_deref();
-        Ok(ModelFile::write(
-            &self.run.model_path(),
-            &header,
-            &weights(&plain),
-            words,
-        )?)
-    }
-
-    fn show_sample(&self) -> Result<()> {
-        let mut plain = self.task.parameters().to_plain();
-        plain.extend(self.task.extra_weights());
-        let sample = self.task.sample(&plain, self.progress.evaluations)?;
-        let mut shown = String::new();
-        for line in sample.lines() {
-            let _ = write!(shown, "\n    {}", line.trim_end_matches('\r'));
-        }
-        self.display.say(shown.trim_start_matches('\n'));
-        let path = self.run.samples_path();
-        let entry = format!("== step {}\n{sample}\n\n", self.progress.step);
-        let written = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .and_then(|mut file| file.write_all(entry.as_bytes()));
-        Ok(written.map_err(|source| textgen::run::RunError::Write { path, source })?)
-    }
-
     /// The last evaluation, and the test of the best model.
     fn finish(&mut self) -> Result<()> {
         let evaluated = Metrics::read(&self.run.metrics_path())?
@@ -548,79 +459,6 @@ impl<'a> Trainer<'a> {
         self.progress.finished = true;
         self.save()?;
         self.saver.wait()
-    }
-
-    /// Says what is about to happen: the network, the step, the budget, memory and expected time.
-    pub fn announce(&mut self, threads: usize) -> Result<()> {
-        let config = &self.config;
-        let parameters = self.task.parameters().count();
-        let moments = 2 + u64::from(config.optimizer == textgen::config::OptimizerKind::Amsgrad);
-        let bytes = parameters as u64 * 4 * (2 + moments) + self.task.activation_bytes();
-        let input = match config.embedding {
-            0 => format!("one-hot of {}", self.identity.vocabulary.len()),
-            size => format!("embedding {} × {size}", self.identity.vocabulary.len()),
-        };
-        let latent = if config.latent > 0 {
-            format!(" · latent {}", config.latent)
-        } else {
-            String::new()
-        };
-        let place = if self.device.is_cuda() {
-            config.device.to_string()
-        } else {
-            format!("cpu, {threads} threads")
-        };
-        let budget = match (config.budget, self.total_steps()) {
-            (Budget::Minutes(minutes), _) => duration(minutes * 60.0),
-            (Budget::Epochs(epochs), Some(steps)) => {
-                format!("{epochs} epochs = {} steps", grouped(steps))
-            }
-            (Budget::Epochs(epochs), None) => format!("{epochs} epochs"),
-            (Budget::Steps(steps), _) => format!("{} steps", grouped(steps)),
-        };
-        self.display.say(&format!(
-            "{} on {}: {} {} × {} · {input}{latent} · {} parameters · {} MB besides libtorch",
-            config.model,
-            config.corpus_name,
-            config.cell,
-            config.hidden,
-            config.layers,
-            grouped(parameters as u64),
-            grouped((bytes >> 20).max(1)),
-        ));
-        self.display
-            .say(&format!("{}; {budget}; {place}", self.task.describe_step()));
-        let expected = self.expected_seconds()?;
-        self.display
-            .say(&format!("expected time: about {}", duration(expected)));
-        Ok(())
-    }
-
-    /// Seconds that the rest of the training should take, from a few trial steps that leave no trace.
-    fn expected_seconds(&mut self) -> Result<f64> {
-        let left = (1.0 - self.fraction()).max(0.0);
-        if let Budget::Minutes(minutes) = self.config.budget {
-            return Ok(minutes * 60.0 * left);
-        }
-        let carried = self.task.carried();
-        let mut times = Vec::new();
-        for _ in 0..4 {
-            let mut trial = self.progress.clone();
-            let started = Instant::now();
-            self.seed_libtorch();
-            let (loss, _) = self.task.next_loss(&mut trial, 0.0);
-            loss.backward();
-            self.optimizer.zero_gradients();
-            times.push(started.elapsed().as_secs_f64());
-        }
-        self.task.set_carried(&carried)?;
-        let fastest = times.iter().copied().fold(f64::INFINITY, f64::min);
-        let steps = match (self.config.budget, self.total_steps()) {
-            (_, Some(steps)) | (Budget::Steps(steps), None) => steps as f64,
-            (Budget::Epochs(epochs), None) => epochs * self.task.steps_per_epoch(),
-            (Budget::Minutes(_), None) => 0.0,
-        };
-        Ok(fastest * 1.1 * steps * left)
     }
 
     /// Where the training stands.

@@ -1,0 +1,199 @@
+//! `textgen generate`: text or words from a trained model, natively.
+
+mod text;
+mod words;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+use anyhow::Result;
+use clap::Args;
+use serde::Serialize;
+use textgen::config::{ModelKind, OnUnknown, SamplingConfig};
+use textgen::native::simd;
+use textgen::run::{ModelFile, Runs};
+
+use super::choice::choice;
+use super::error::CliError;
+
+/// Flags of `generate`.
+#[derive(Args)]
+pub struct GenerateArgs {
+    /// The run whose model generates [default: the newest]
+    #[arg(long, value_name = "NAME", conflicts_with = "model_file")]
+    run: Option<String>,
+    /// A model file, wherever it is
+    #[arg(long, value_name = "FILE")]
+    model_file: Option<PathBuf>,
+    /// How many samples [default: 1 text, 20 words]
+    #[arg(long, value_name = "N")]
+    count: Option<usize>,
+    /// Divides the logits: below 1 safer, above 1 wilder, 0 always the most probable
+    #[arg(
+        long,
+        value_name = "T",
+        default_value_t = 1.0,
+        allow_negative_numbers = true
+    )]
+    temperature: f32,
+    /// Draw from the K most probable symbols only
+    #[arg(long, value_name = "K")]
+    top_k: Option<usize>,
+    /// Draw from the most probable symbols that together reach probability P
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    top_p: Option<f32>,
+    /// Seed of the draws [default: a new one each time, said on stderr]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Threads for several samples; 0 is all cores
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    threads: usize,
+    /// Print one JSON object a line, with each sample's log-probability
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    text: TextFlags,
+    #[command(flatten)]
+    words: WordFlags,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "char-lstm")]
+struct TextFlags {
+    /// Symbols to write [default: 500]
+    #[arg(long, value_name = "N")]
+    length: Option<usize>,
+    /// Text to go on from; `-` reads it from standard input
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    prompt: Option<String>,
+    /// End a sample before this text
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    stop: Option<String>,
+    /// What becomes of the prompt's characters that the model does not know [default: error]
+    #[arg(long, value_parser = choice::<OnUnknown>(OnUnknown::NAMES))]
+    on_unknown: Option<OnUnknown>,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "word-vae")]
+struct WordFlags {
+    /// Widens (above 1) or narrows (below 1) the prior that words are drawn from [default: 1]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    z_temperature: Option<f32>,
+    /// No word twice
+    #[arg(long)]
+    unique: bool,
+    /// No word that the model was trained on
+    #[arg(long)]
+    novel: bool,
+}
+
+/// One line of `--json`.
+#[derive(Serialize)]
+struct Sample<'a> {
+    index: usize,
+    seed: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt: Option<&'a str>,
+    text: &'a str,
+    symbols: usize,
+    log_prob_nats: Option<f64>,
+}
+
+/// Generates with the model chosen.
+pub fn run(args: &GenerateArgs, runs: &Runs) -> Result<()> {
+    let sampling = SamplingConfig {
+        temperature: args.temperature,
+        top_k: args.top_k,
+        top_p: args.top_p,
+        seed: args.seed.unwrap_or_else(new_seed),
+    };
+    sampling.validate()?;
+    simd::check().map_err(|error| {
+        CliError::misuse(
+            error.to_string(),
+            "unset TEXTGEN_SIMD to let textgen choose",
+        )
+    })?;
+    let file = match (&args.model_file, &args.run) {
+        (Some(path), _) => ModelFile::open(path)?,
+        (None, Some(name)) => runs.open(name)?.model()?,
+        (None, None) => {
+            let run = runs.newest()?;
+            eprintln!("run: {}", run.name());
+            run.model()?
+        }
+    };
+    if args.seed.is_none() {
+        eprintln!("seed: {}", sampling.seed);
+    }
+    match file.header.network.model {
+        ModelKind::CharLstm => text::texts(args, &file, &sampling),
+        ModelKind::WordVae => words::words(args, &file, &sampling),
+    }
+}
+
+/// A seed short enough to be typed again.
+fn new_seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id()) % 1_000_000
+}
+
+fn refuse(given: &[(&str, bool)], model: &str, other: &str) -> Result<()> {
+    match given.iter().find(|(_, given)| *given) {
+        Some((flag, _)) => {
+            let message = format!("--{flag} belongs to {other}, but this model is a {model}");
+            Err(CliError::misuse(
+                message,
+                "leave it out, or choose another model with --run or --model-file",
+            )
+            .into())
+        }
+        None => Ok(()),
+    }
+}
+
+fn threads(asked: usize) -> usize {
+    if asked > 0 {
+        asked
+    } else {
+        std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+    }
+}
+
+/// Makes `count` things on `threads` threads and hands them over in order.
+fn in_order<T: Send>(
+    count: usize,
+    threads: usize,
+    make: impl Fn(usize) -> Result<T> + Sync,
+    mut hand_over: impl FnMut(usize, T) -> Result<()>,
+) -> Result<()> {
+    let next = AtomicUsize::new(0);
+    let (sender, receiver) = mpsc::channel();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            let (sender, next, make) = (sender.clone(), &next, &make);
+            scope.spawn(move || {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= count || sender.send((index, make(index))).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        let mut waiting = std::collections::BTreeMap::new();
+        let mut due = 0;
+        for (index, made) in receiver {
+            waiting.insert(index, made);
+            while let Some(made) = waiting.remove(&due) {
+                // On a failure the receiver goes, and with it the threads' reason to go on.
+                hand_over(due, made?)?;
+                due += 1;
+            }
+        }
+        Ok(())
+    })
+}

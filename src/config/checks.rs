@@ -1,0 +1,160 @@
+//! The ranges of settings.
+
+use std::fmt::Display;
+
+use super::{ConfigError, ModelKind, TrainConfig};
+
+const SHARE: &str = "must be at least 0 and below 1";
+
+fn require(
+    flag: &'static str,
+    value: impl Display,
+    good: bool,
+    must: &'static str,
+) -> Result<(), ConfigError> {
+    if good {
+        return Ok(());
+    }
+    Err(ConfigError::Range {
+        flag,
+        value: value.to_string(),
+        must,
+    })
+}
+
+fn below_one(x: f64) -> bool {
+    (0.0..1.0).contains(&x)
+}
+
+impl TrainConfig {
+    /// Checks that every setting is in its range.
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        self.validate_network()?;
+        self.validate_training()
+    }
+
+    fn validate_network(&self) -> Result<(), ConfigError> {
+        let vae = self.model == ModelKind::WordVae;
+        require(
+            "hidden",
+            self.hidden,
+            (1..=16_384).contains(&self.hidden),
+            "must be 1 to 16384",
+        )?;
+        require(
+            "layers",
+            self.layers,
+            (1..=16).contains(&self.layers),
+            "must be 1 to 16",
+        )?;
+        require(
+            "embedding",
+            self.embedding,
+            self.embedding <= 16_384 && (!vae || self.embedding > 0),
+            "must be at most 16384, and at least 1 for word-vae",
+        )?;
+        require(
+            "latent",
+            self.latent,
+            if vae {
+                (1..=4096).contains(&self.latent)
+            } else {
+                self.latent == 0
+            },
+            "must be 1 to 4096, and belongs to word-vae",
+        )?;
+        require("dropout", self.dropout, below_one(self.dropout), SHARE)?;
+        require(
+            "max-vocab",
+            self.text.max_vocab,
+            self.text.max_vocab > 0,
+            "must be at least 1",
+        )?;
+        Ok(())
+    }
+
+    fn validate_training(&self) -> Result<(), ConfigError> {
+        let vae = self.model == ModelKind::WordVae;
+        require(
+            "batch",
+            self.batch,
+            (1..=1_000_000).contains(&self.batch),
+            "must be 1 to 1000000",
+        )?;
+        require(
+            "seq",
+            self.seq,
+            vae || (1..=1_000_000).contains(&self.seq),
+            "must be 1 to 1000000",
+        )?;
+        require(
+            "seq-min",
+            self.seq_min,
+            vae || (1..=self.seq).contains(&self.seq_min),
+            "must be at least 1 and at most --seq",
+        )?;
+        require(
+            "lr",
+            self.lr,
+            self.lr.is_finite() && self.lr > 0.0,
+            "must be above 0",
+        )?;
+        require(
+            "final-lr",
+            self.final_lr,
+            (0.0..=1.0).contains(&self.final_lr),
+            "must be 0 to 1",
+        )?;
+        require(
+            "decay",
+            self.decay,
+            self.decay > 0.0 && self.decay <= 1.0,
+            "must be above 0, at most 1",
+        )?;
+        require(
+            "weight-decay",
+            self.weight_decay,
+            below_one(self.weight_decay),
+            SHARE,
+        )?;
+        require(
+            "clip",
+            self.clip,
+            self.clip.is_finite() && self.clip >= 0.0,
+            "must be at least 0",
+        )?;
+        require("valid", self.valid, below_one(self.valid), SHARE)?;
+        require("test", self.test, below_one(self.test), SHARE)?;
+        require(
+            "test",
+            self.test,
+            self.valid + self.test < 1.0,
+            "must leave something to train on",
+        )?;
+        require(
+            "kl-warmup",
+            self.kl_warmup,
+            (0.0..=1.0).contains(&self.kl_warmup),
+            "must be 0 to 1",
+        )?;
+        require(
+            "free-bits",
+            self.free_bits,
+            self.free_bits.is_finite() && self.free_bits >= 0.0,
+            "must be at least 0",
+        )?;
+        require(
+            "char-dropout",
+            self.char_dropout,
+            below_one(self.char_dropout),
+            SHARE,
+        )?;
+        require(
+            "threads",
+            self.threads,
+            self.threads <= 1024,
+            "must be at most 1024 (0 is all cores)",
+        )?;
+        Ok(())
+    }
+}

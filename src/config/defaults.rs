@@ -1,0 +1,166 @@
+//! What a model, a recipe and a budget settle where nothing is given.
+
+use super::{
+    Cell, Device, LossOver, ModelKind, NormalForm, OptimizerKind, Recipe, Schedule, Settings,
+    SplitKind, TextConfig,
+};
+
+/// Streams a step of a char-lstm unless told otherwise.
+pub const DEFAULT_BATCH: usize = 32;
+/// Symbols of each stream a step unless told otherwise.
+pub const DEFAULT_SEQ: usize = 128;
+/// Share of a corpus held out for validation unless told otherwise.
+pub const DEFAULT_VALID: f64 = 0.1;
+/// The defaults of a model, a recipe and a budget.
+pub(super) fn defaults(given: &Settings, model: ModelKind, recipe: Recipe) -> Settings {
+    let common = common_defaults();
+    let own = match model {
+        ModelKind::CharLstm => char_lstm_defaults(given),
+        ModelKind::WordVae => word_vae_defaults(),
+    };
+    let original = match recipe {
+        Recipe::Default => Settings::default(),
+        Recipe::Notebook => notebook(),
+        Recipe::Article => article(),
+    };
+    original.over(own).over(common)
+}
+
+fn common_defaults() -> Settings {
+    let text = TextConfig::default();
+    Settings {
+        corpus: Some(Vec::new()),
+        corpus_name: Some(String::new()),
+        corpus_digest: Some(String::new()),
+        unit: Some(text.unit),
+        normalize: Some(text.normalize),
+        lowercase: Some(text.lowercase),
+        encoding: Some(text.encoding),
+        newlines: Some(text.newlines),
+        min_freq: Some(text.min_freq),
+        max_vocab: Some(text.max_vocab),
+        words: Some(text.words),
+        loss: Some(LossOver::All),
+        schedule: Some(Schedule::Cosine),
+        warmup: Some(100),
+        final_lr: Some(0.05),
+        decay: Some(0.5),
+        optimizer: Some(OptimizerKind::Adamw),
+        weight_decay: Some(0.01),
+        clip: Some(5.0),
+        split: Some(SplitKind::Contiguous.to_string()),
+        patience: Some(0),
+        eval_every: Some(0),
+        sample_every: Some(3),
+        save_every: Some(0),
+        seed: Some(42),
+        device: Some(Device::Auto.to_string()),
+        threads: Some(0),
+        kl_warmup: Some(0.0),
+        free_bits: Some(0.0),
+        char_dropout: Some(0.0),
+        latent: Some(0),
+        bidirectional: Some(false),
+        ..Settings::default()
+    }
+}
+
+/// A larger network needs a larger budget to pay; the sizes were chosen by training on 1 MB of text
+/// with two CPU cores.
+fn char_lstm_defaults(given: &Settings) -> Settings {
+    let minutes = given.minutes.unwrap_or(5.0);
+    let hidden = if minutes < 1.0 {
+        128
+    } else if minutes < 8.0 {
+        256
+    } else {
+        512
+    };
+    Settings {
+        cell: Some(Cell::Lstm),
+        hidden: Some(hidden),
+        layers: Some(1),
+        embedding: Some(0),
+        dropout: Some(if hidden >= 512 { 0.4 } else { 0.2 }),
+        batch: Some(DEFAULT_BATCH),
+        seq: Some(DEFAULT_SEQ),
+        epochs: Some(20.0),
+        lr: Some(if hidden >= 512 { 2e-3 } else { 4e-3 }),
+        valid: Some(DEFAULT_VALID),
+        test: Some(0.0),
+        ..Settings::default()
+    }
+}
+
+fn word_vae_defaults() -> Settings {
+    Settings {
+        cell: Some(Cell::Gru),
+        hidden: Some(256),
+        layers: Some(1),
+        embedding: Some(32),
+        latent: Some(32),
+        bidirectional: Some(true),
+        dropout: Some(0.2),
+        batch: Some(128),
+        seq: Some(0),
+        epochs: Some(15.0),
+        lr: Some(2e-3),
+        valid: Some(DEFAULT_VALID),
+        test: Some(0.1),
+        kl_warmup: Some(0.2),
+        free_bits: Some(0.06),
+        char_dropout: Some(0.1),
+        weight_decay: Some(0.0),
+        ..Settings::default()
+    }
+}
+
+/// The notebook of 2020. Where it is silent (hidden size, learning rate) stand PyTorch's default
+/// learning rate and the hidden size of a small layer.
+fn notebook() -> Settings {
+    Settings {
+        normalize: Some(NormalForm::Ascii),
+        cell: Some(Cell::Lstm),
+        hidden: Some(128),
+        layers: Some(1),
+        embedding: Some(0),
+        dropout: Some(0.0),
+        batch: Some(1),
+        seq: Some(40),
+        seq_min: Some(10),
+        loss: Some(LossOver::Last),
+        epochs: Some(300.0),
+        optimizer: Some(OptimizerKind::Amsgrad),
+        lr: Some(1e-3),
+        schedule: Some(Schedule::Constant),
+        warmup: Some(0),
+        weight_decay: Some(0.0),
+        clip: Some(0.0),
+        ..Settings::default()
+    }
+}
+
+/// The article of 2018: 5,000 words, one a step.
+fn article() -> Settings {
+    Settings {
+        cell: Some(Cell::Gru),
+        hidden: Some(20),
+        layers: Some(1),
+        embedding: Some(20),
+        latent: Some(10),
+        bidirectional: Some(false),
+        dropout: Some(0.0),
+        batch: Some(1),
+        seq: Some(0),
+        steps: Some(5_000),
+        optimizer: Some(OptimizerKind::Adam),
+        lr: Some(1e-3),
+        schedule: Some(Schedule::Constant),
+        warmup: Some(0),
+        clip: Some(0.0),
+        kl_warmup: Some(0.0),
+        free_bits: Some(0.0),
+        char_dropout: Some(0.0),
+        ..Settings::default()
+    }
+}

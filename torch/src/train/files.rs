@@ -1,0 +1,111 @@
+//! What a training writes into its run, and reads back.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+
+use anyhow::Result;
+use textgen::run::{Evaluation, MODEL_FORMATS, Metrics, ModelFile, ModelHeader, State};
+
+use super::Trainer;
+use crate::parameters::{Plain, weights};
+
+impl Trainer<'_> {
+    /// Takes up the run's saved state, if it has one. Returns whether it has.
+    pub fn resume(&mut self) -> Result<bool> {
+        let Some(state) = self.run.state()? else {
+            return Ok(false);
+        };
+        self.restore(&state)?;
+        self.seconds_before = self.progress.seconds;
+        Metrics::truncate_after(&self.run.metrics_path(), self.progress.step)?;
+        self.valid = Metrics::read(&self.run.metrics_path())?
+            .last()
+            .and_then(|line| line.valid);
+        Ok(true)
+    }
+
+    pub(super) fn restore(&mut self, state: &State) -> Result<()> {
+        self.task
+            .parameters_mut()
+            .load(&state.tensors, "weights.")?;
+        self.optimizer.load(&state.tensors, state.progress.step)?;
+        self.task.set_carried(&state.tensors)?;
+        self.progress = state.progress.clone();
+        self.unseen.clear();
+        Ok(())
+    }
+
+    /// Writes the full training state.
+    pub(super) fn save(&mut self) -> Result<()> {
+        // What a loss that is not finite has touched is not worth keeping.
+        if !self.look() {
+            return Ok(());
+        }
+        self.progress.seconds = self.seconds();
+        let mut tensors: BTreeMap<String, Plain> = self
+            .task
+            .parameters()
+            .to_plain()
+            .into_iter()
+            .map(|(name, plain)| (format!("weights.{name}"), plain))
+            .collect();
+        self.optimizer.save(&mut tensors);
+        tensors.extend(self.task.carried());
+        let state = State {
+            progress: self.progress.clone(),
+            tensors,
+        };
+        let path = self.run.state_path();
+        self.saver.submit(move || state.write(&path))
+    }
+
+    /// Writes the model file.
+    pub(super) fn write_model(&mut self, valid: Option<Evaluation>) -> Result<()> {
+        let parameters = self.task.parameters();
+        let mut plain = parameters.to_plain();
+        plain.extend(self.task.extra_weights());
+        let vocabulary = self.identity.vocabulary.clone();
+        let header = ModelHeader {
+            format: *MODEL_FORMATS.end(),
+            textgen: env!("CARGO_PKG_VERSION").to_owned(),
+            network: self.config.network(vocabulary.len(), vocabulary.outputs()),
+            text: self.config.text.clone(),
+            vocabulary,
+            corpus_name: self.config.corpus_name.clone(),
+            corpus_digest: self.config.corpus_digest.clone(),
+            split: self.config.split.to_string(),
+            seed: self.config.seed,
+            step: self.progress.step,
+            valid,
+        };
+        let words = self.identity.training_words.as_deref();
+        Ok(ModelFile::write(
+            &self.run.model_path(),
+            &header,
+            &weights(&plain),
+            words,
+        )?)
+    }
+
+    /// Shows a sample, and keeps it.
+    pub(super) fn show_sample(&self) -> Result<()> {
+        let mut plain = self.task.parameters().to_plain();
+        plain.extend(self.task.extra_weights());
+        let sample = self.task.sample(&plain, self.progress.evaluations)?;
+        let mut shown = String::new();
+        for line in sample.lines() {
+            let _ = write!(shown, "\n    {}", line.trim_end_matches('\r'));
+        }
+        self.display.say(shown.trim_start_matches('\n'));
+        let path = self.run.samples_path();
+        let entry = format!("== step {}\n{sample}\n\n", self.progress.step);
+        let written = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .and_then(|mut file| file.write_all(entry.as_bytes()));
+        Ok(written.map_err(|source| textgen::run::RunError::Write { path, source })?)
+    }
+}

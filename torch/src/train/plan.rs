@@ -1,0 +1,84 @@
+//! What a training says before it starts.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use textgen::config::{Budget, OptimizerKind};
+
+use super::Trainer;
+use super::display::{duration, grouped};
+
+impl Trainer<'_> {
+    /// Says what is about to happen: the network, the step, the budget, memory and expected time.
+    pub fn announce(&mut self, threads: usize) -> Result<()> {
+        let config = &self.config;
+        let parameters = self.task.parameters().count();
+        let moments = 2 + u64::from(config.optimizer == OptimizerKind::Amsgrad);
+        let bytes = parameters as u64 * 4 * (2 + moments) + self.task.activation_bytes();
+        let input = match config.embedding {
+            0 => format!("one-hot of {}", self.identity.vocabulary.len()),
+            size => format!("embedding {} × {size}", self.identity.vocabulary.len()),
+        };
+        let latent = if config.latent > 0 {
+            format!(" · latent {}", config.latent)
+        } else {
+            String::new()
+        };
+        let place = if self.device.is_cuda() {
+            config.device.to_string()
+        } else {
+            format!("cpu, {threads} threads")
+        };
+        let budget = match (config.budget, self.total_steps()) {
+            (Budget::Minutes(minutes), _) => duration(minutes * 60.0),
+            (Budget::Epochs(epochs), Some(steps)) => {
+                format!("{epochs} epochs = {} steps", grouped(steps))
+            }
+            (Budget::Epochs(epochs), None) => format!("{epochs} epochs"),
+            (Budget::Steps(steps), _) => format!("{} steps", grouped(steps)),
+        };
+        self.display.say(&format!(
+            "{} on {}: {} {} × {} · {input}{latent} · {} parameters · {} MB besides libtorch",
+            config.model,
+            config.corpus_name,
+            config.cell,
+            config.hidden,
+            config.layers,
+            grouped(parameters as u64),
+            grouped((bytes >> 20).max(1)),
+        ));
+        self.display
+            .say(&format!("{}; {budget}; {place}", self.task.describe_step()));
+        let expected = self.expected_seconds()?;
+        self.display
+            .say(&format!("expected time: about {}", duration(expected)));
+        Ok(())
+    }
+
+    /// Seconds that the rest of the training should take, from a few trial steps that leave no trace.
+    fn expected_seconds(&mut self) -> Result<f64> {
+        let left = (1.0 - self.fraction()).max(0.0);
+        if let Budget::Minutes(minutes) = self.config.budget {
+            return Ok(minutes * 60.0 * left);
+        }
+        let carried = self.task.carried();
+        let mut times = Vec::new();
+        for _ in 0..4 {
+            let mut trial = self.progress.clone();
+            let started = Instant::now();
+            self.seed_libtorch();
+            let (loss, _) = self.task.next_loss(&mut trial, 0.0);
+            loss.backward();
+            self.optimizer.zero_gradients();
+            times.push(started.elapsed().as_secs_f64());
+        }
+        self.task.set_carried(&carried)?;
+        let fastest = times.iter().copied().fold(f64::INFINITY, f64::min);
+        let steps = match (self.config.budget, self.total_steps()) {
+            (_, Some(steps)) | (Budget::Steps(steps), None) => steps as f64,
+            (Budget::Epochs(epochs), None) => epochs * self.task.steps_per_epoch(),
+            (Budget::Minutes(_), None) => 0.0,
+        };
+        Ok(fastest * 1.1 * steps * left)
+    }
+}
