@@ -314,18 +314,7 @@ fn choose_corpus(args: &[String], given: Settings, runs: &Runs) -> Result<(Corpu
         eprintln!("corpus: {} (bundled)", corpus.name);
         return Ok((corpus, given));
     };
-    let text = last.text.clone();
-    let settings = Settings {
-        unit: Some(text.unit),
-        normalize: Some(text.normalize),
-        lowercase: Some(text.lowercase),
-        encoding: Some(text.encoding),
-        newlines: Some(text.newlines),
-        min_freq: Some(text.min_freq),
-        max_vocab: Some(text.max_vocab),
-        words: Some(text.words),
-        ..Settings::default()
-    };
+    let settings = Settings::of_text(last.text.clone());
     let corpus = Corpus::resolve(&last.corpus)?;
     eprintln!("corpus: {} (the one last given to vocab)", corpus.name);
     // A recipe brings its own text settings.

@@ -8,7 +8,7 @@ use super::{
 /// Streams a step of a char-lstm unless told otherwise.
 pub const DEFAULT_BATCH: usize = 32;
 /// Symbols of each stream a step unless told otherwise.
-pub const DEFAULT_SEQ: usize = 128;
+pub const DEFAULT_SEQ: usize = 64;
 /// Share of a corpus held out for validation unless told otherwise.
 pub const DEFAULT_VALID: f64 = 0.1;
 /// The defaults of a model, a recipe and a budget.
@@ -27,19 +27,10 @@ pub(super) fn defaults(given: &Settings, model: ModelKind, recipe: Recipe) -> Se
 }
 
 fn common_defaults() -> Settings {
-    let text = TextConfig::default();
     Settings {
         corpus: Some(Vec::new()),
         corpus_name: Some(String::new()),
         corpus_digest: Some(String::new()),
-        unit: Some(text.unit),
-        normalize: Some(text.normalize),
-        lowercase: Some(text.lowercase),
-        encoding: Some(text.encoding),
-        newlines: Some(text.newlines),
-        min_freq: Some(text.min_freq),
-        max_vocab: Some(text.max_vocab),
-        words: Some(text.words),
         loss: Some(LossOver::All),
         schedule: Some(Schedule::Cosine),
         warmup: Some(100),
@@ -61,7 +52,7 @@ fn common_defaults() -> Settings {
         char_dropout: Some(0.0),
         latent: Some(0),
         bidirectional: Some(false),
-        ..Settings::default()
+        ..Settings::of_text(TextConfig::default())
     }
 }
 
@@ -81,11 +72,11 @@ fn char_lstm_defaults(given: &Settings) -> Settings {
         hidden: Some(hidden),
         layers: Some(1),
         embedding: Some(0),
-        dropout: Some(if hidden >= 512 { 0.4 } else { 0.2 }),
+        dropout: Some(if hidden >= 512 { 0.25 } else { 0.1 }),
         batch: Some(DEFAULT_BATCH),
         seq: Some(DEFAULT_SEQ),
         epochs: Some(20.0),
-        lr: Some(if hidden >= 512 { 2e-3 } else { 4e-3 }),
+        lr: Some(if hidden >= 512 { 3e-3 } else { 5e-3 }),
         valid: Some(DEFAULT_VALID),
         test: Some(0.0),
         ..Settings::default()

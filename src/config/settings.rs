@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CONFIG_FORMATS, Cell, ConfigError, LossOver, ModelKind, Newlines, NormalForm, OptimizerKind,
-    Recipe, Schedule, Unit, WordSplit,
+    Recipe, Schedule, TextConfig, Unit, WordSplit,
 };
 
 macro_rules! settings {
@@ -133,6 +133,21 @@ settings! {
 }
 
 impl Settings {
+    /// The settings of how text becomes symbols, and no others.
+    pub fn of_text(text: TextConfig) -> Self {
+        Self {
+            unit: Some(text.unit),
+            normalize: Some(text.normalize),
+            lowercase: Some(text.lowercase),
+            encoding: Some(text.encoding),
+            newlines: Some(text.newlines),
+            min_freq: Some(text.min_freq),
+            max_vocab: Some(text.max_vocab),
+            words: Some(text.words),
+            ..Self::default()
+        }
+    }
+
     /// Reads a settings file: TOML, keys named as the flags.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let shown = path.display().to_string();

@@ -263,7 +263,6 @@ impl TrainConfig {
 
     /// The settings as a file holds them: what [`TrainConfig::resolve`] turns into `self` again.
     pub fn to_settings(&self) -> Settings {
-        let text = self.text.clone();
         Settings {
             format: Some(*CONFIG_FORMATS.end()),
             model: Some(self.model),
@@ -271,14 +270,6 @@ impl TrainConfig {
             corpus: Some(self.corpus.clone()),
             corpus_name: Some(self.corpus_name.clone()),
             corpus_digest: Some(self.corpus_digest.clone()),
-            unit: Some(text.unit),
-            normalize: Some(text.normalize),
-            lowercase: Some(text.lowercase),
-            encoding: Some(text.encoding),
-            newlines: Some(text.newlines),
-            min_freq: Some(text.min_freq),
-            max_vocab: Some(text.max_vocab),
-            words: Some(text.words),
             cell: Some(self.cell),
             hidden: Some(self.hidden),
             layers: Some(self.layers),
@@ -326,6 +317,7 @@ impl TrainConfig {
             seed: Some(self.seed),
             device: Some(self.device.to_string()),
             threads: Some(self.threads),
+            ..Settings::of_text(self.text.clone())
         }
     }
 

@@ -19,11 +19,13 @@ pub struct CharLstm {
 impl CharLstm {
     /// With initial weights.
     pub fn new(network: NetworkConfig, parameters: Parameters, dropout: f64) -> Self {
-        Self {
+        let model = Self {
             network,
             parameters,
             dropout,
-        }
+        };
+        model.shape().flatten(&model.parameters.recurrent("rnn", model.network.layers));
+        model
     }
 
     /// The recurrent layers.

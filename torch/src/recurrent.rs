@@ -25,6 +25,28 @@ impl Shape {
             .collect()
     }
 
+    /// Lays the weights into one buffer, as cuDNN wants them; nothing on the CPU. Without it cuDNN
+    /// copies them at every call, and says so.
+    pub fn flatten(&self, weights: &[Tensor]) {
+        let on_cuda = weights.first().is_some_and(|weight| weight.device().is_cuda());
+        if !on_cuda || !tch::Cuda::cudnn_is_available() {
+            return;
+        }
+        // The numbers of at::native's cuDNN modes.
+        let mode = match self.cell {
+            Cell::Rnn => 1,
+            Cell::Lstm => 2,
+            Cell::Gru => 3,
+        };
+        let inputs = weights[0].size()[1];
+        let (hidden, layers) = (self.hidden as i64, self.layers as i64);
+        tch::no_grad(|| {
+            let _ = Tensor::internal_cudnn_rnn_flatten_weight(
+                weights, 4, inputs, mode, hidden, 0, layers, false, false,
+            );
+        });
+    }
+
     /// Reads `input` (T, B, I) from `state`. Returns the top layer's outputs (T, B, H)
     /// and the final state. `dropout` falls between layers, where `train`.
     pub fn run(

@@ -119,6 +119,21 @@ impl WordVae {
         }
     }
 
+    /// Lays the recurrent weights out as cuDNN wants them.
+    pub fn flatten(&self) {
+        let one = Shape {
+            layers: 1,
+            ..self.shape()
+        };
+        let directions: &[&str] = if self.network.bidirectional { &["", "_reverse"] } else { &[""] };
+        for layer in 0..self.network.layers {
+            for direction in directions {
+                one.flatten(&self.parameters.layer("encoder.rnn", layer, direction));
+            }
+        }
+        self.shape().flatten(&self.parameters.recurrent("decoder.rnn", self.network.layers));
+    }
+
     /// μ and log σ² (B, Z) of every word.
     pub fn encode(&self, batch: &WordBatch, train: bool) -> (Tensor, Tensor) {
         let words = &batch.letters;

@@ -12,11 +12,11 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use rand::RngExt;
 use tch::{Device, Kind, Tensor};
-use textgen::config::{Cell, SamplingConfig, TrainConfig};
+use textgen::config::{Cell, TrainConfig};
 use textgen::native;
 use textgen::run::{Evaluation, Progress, WordData};
 
-use super::task::{Part, Task, Use, random};
+use super::task::{Part, Task, Use, random, sample_config};
 use super::word_task::Sums;
 use crate::parameters::{Parameters, Plain, copy_into, normal, to_plain, weights};
 use crate::recurrent::Shape;
@@ -232,12 +232,7 @@ impl Task for ArticleTask {
 
     fn sample(&self, plain: &BTreeMap<String, Plain>, seed: u64) -> Result<String> {
         let article = native::article::Article::new(&self.network, &weights(plain))?;
-        let config = SamplingConfig {
-            temperature: 0.0,
-            top_k: None,
-            top_p: None,
-            seed: self.config.seed,
-        };
+        let config = sample_config(self.config.seed);
         let mut sampler = native::sampling::Sampler::new(&config, &[], seed);
         let words: Vec<String> = (0..10)
             .map(|_| self.data.vocabulary.decode(&article.generate(&mut sampler)))

@@ -6,6 +6,7 @@ use anyhow::Result;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use tch::Tensor;
+use textgen::config::SamplingConfig;
 use textgen::run::{Evaluation, Progress};
 
 use crate::parameters::{Parameters, Plain};
@@ -65,4 +66,14 @@ pub fn random(seed: u64, what: Use, at: u64) -> ChaCha8Rng {
     // A use owns 2⁶⁰ streams, so that no step count meets another use's.
     rng.set_stream(((what as u64) << 60) | at);
     rng
+}
+
+/// How the samples shown while training are drawn.
+pub fn sample_config(seed: u64) -> SamplingConfig {
+    SamplingConfig {
+        temperature: 0.8,
+        top_k: None,
+        top_p: None,
+        seed,
+    }
 }

@@ -9,12 +9,12 @@ use std::ops::Range;
 use anyhow::{Context, Result};
 use rand::RngExt;
 use tch::{Device, Kind, Tensor};
-use textgen::config::{LossOver, SamplingConfig, SplitKind, TrainConfig};
+use textgen::config::{LossOver, SplitKind, TrainConfig};
 use textgen::native;
 use textgen::run::{CharLoss, Evaluation, Progress, TextData};
 use textgen::text::{Split, Streams, Vocabulary, split_text};
 
-use super::task::{Part, Task, Use, random};
+use super::task::{Part, Task, Use, random, sample_config};
 use crate::char_lstm::CharLstm;
 use crate::parameters::{Parameters, Plain, copy_into, to_plain, weights};
 
@@ -292,12 +292,7 @@ impl Task for TextTask {
 
     fn sample(&self, plain: &BTreeMap<String, Plain>, seed: u64) -> Result<String> {
         let model = native::char_lstm::CharLstm::new(&self.model.network, &weights(plain))?;
-        let config = SamplingConfig {
-            temperature: 0.8,
-            top_k: None,
-            top_p: None,
-            seed: self.config.seed,
-        };
+        let config = sample_config(self.config.seed);
         let mut sampler =
             native::sampling::Sampler::new(&config, &self.vocabulary.forbidden(), seed);
         let mut state = model.state();

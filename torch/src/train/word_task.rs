@@ -7,11 +7,11 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor};
-use textgen::config::{SamplingConfig, TrainConfig};
+use textgen::config::{TrainConfig};
 use textgen::native;
 use textgen::run::{Evaluation, Progress, WordData, WordLoss};
 
-use super::task::{Part, Task, Use, random};
+use super::task::{Part, Task, Use, random, sample_config};
 use crate::parameters::{Parameters, Plain, normal, weights};
 use crate::schedule::beta;
 use crate::word_vae::{Marks, WordBatch, WordVae};
@@ -56,6 +56,7 @@ impl WordTask {
             marks: marks(&data)?,
             dropout: config.dropout,
         };
+        model.flatten();
         Ok(Self {
             config: config.clone(),
             model,
@@ -213,12 +214,7 @@ impl Task for WordTask {
 
     fn sample(&self, plain: &BTreeMap<String, Plain>, seed: u64) -> Result<String> {
         let vae = native::word_vae::WordVae::new(&self.model.network, &weights(plain))?;
-        let config = SamplingConfig {
-            temperature: 0.8,
-            top_k: None,
-            top_p: None,
-            seed: self.config.seed,
-        };
+        let config = sample_config(self.config.seed);
         let forbidden = self.data.vocabulary.forbidden();
         let words: Vec<String> = (0..SAMPLE_WORDS)
             .map(|i| {
