@@ -3,6 +3,7 @@
 //!
 //! Data flows one way: [`text`] turns a corpus into symbols, [`native`] runs trained models without
 //! libtorch, [`run`] keeps runs and model files. Training lives in the program `textgen-torch`.
+//! [`config`] holds every setting.
 
 pub mod config;
 pub mod native;

@@ -3,6 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
+use crate::cli::output::note;
 use textgen::config::ConfigError;
 use textgen::run::RunError;
 use textgen::text::TextError;
@@ -41,7 +42,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     if error.chain().any(is_closed_pipe) {
         return ExitCode::SUCCESS;
     }
-    eprintln!("error: {error:#}");
+    note!("error: {error:#}");
     let mut misuse = error.is::<ConfigError>();
     let hint = if let Some(cli) = error.downcast_ref::<CliError>() {
         misuse = cli.misuse;
@@ -55,7 +56,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
         None
     };
     if let Some(hint) = hint {
-        eprintln!("hint: {hint}");
+        note!("hint: {hint}");
     }
     ExitCode::from(if misuse { 2 } else { 1 })
 }

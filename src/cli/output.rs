@@ -1,4 +1,13 @@
-//! Tables and ages.
+//! Tables, ages, and lines on stderr.
+
+/// A line on stderr. Nobody may be listening, which is no reason to fail.
+macro_rules! note {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+pub(crate) use note;
 
 /// Columns of text, each as wide as its widest cell; the last is not padded.
 pub struct Table {

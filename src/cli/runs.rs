@@ -7,6 +7,7 @@ use clap::Args;
 use textgen::run::{RunSummary, Runs};
 
 use super::output::{Table, age};
+use crate::cli::output::note;
 
 /// Flags of `runs`.
 #[derive(Args)]
@@ -22,7 +23,11 @@ pub fn run(args: &RunsArgs, runs: &Runs) -> Result<()> {
     for run in runs.list()? {
         match run.summary() {
             Ok(summary) => summaries.push(summary),
-            Err(error) => eprintln!("passed over {}: {error}", run.name()),
+            Err(error) => note!(
+                "passed over {}: {:#}",
+                run.name(),
+                anyhow::Error::from(error)
+            ),
         }
     }
     let mut out = std::io::stdout().lock();
@@ -31,7 +36,7 @@ pub fn run(args: &RunsArgs, runs: &Runs) -> Result<()> {
         return Ok(());
     }
     if summaries.is_empty() {
-        eprintln!(
+        note!(
             "no runs in {} yet; textgen train --model char-lstm makes one",
             runs.dir().display()
         );

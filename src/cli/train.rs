@@ -15,6 +15,7 @@ use super::choice::choice;
 use super::error::CliError;
 use super::progress::Progress;
 use super::trainer;
+use crate::cli::output::note;
 
 /// Flags of `train`. What is not given comes from --config, else from defaults that fit the model
 /// and the budget; the run's config.toml records all of it.
@@ -60,7 +61,7 @@ struct TextFlags {
     #[arg(long, value_name = "FORM", value_parser = choice::<NormalForm>(NormalForm::NAMES))]
     normalize: Option<NormalForm>,
     /// Lower all letters
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     lowercase: Option<bool>,
     /// utf-8, lossy, or an encoding such as latin-1 or windows-1252
     #[arg(long, value_name = "LABEL")]
@@ -191,7 +192,7 @@ struct VaeFlags {
     #[arg(long, value_name = "Z")]
     latent: Option<usize>,
     /// Whether the encoder reads both ways
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     bidirectional: Option<bool>,
     /// Share of the training over which the KL weight rises from 0 to 1
     #[arg(long, value_name = "SHARE")]
@@ -264,6 +265,7 @@ pub fn run(args: &TrainArgs, runs: &Runs) -> Result<()> {
         return resume(args, runs, name);
     }
     let trainer = trainer::find()?;
+    trainer::check(&trainer)?;
     let mut given = args.settings();
     if let Some(file) = &args.config {
         given = layered(given, Settings::read(file)?);
@@ -271,6 +273,9 @@ pub fn run(args: &TrainArgs, runs: &Runs) -> Result<()> {
     if given.model.is_none() {
         let hint = "textgen train --model char-lstm, or --model word-vae";
         return Err(CliError::misuse("--model is missing: which generator?", hint).into());
+    }
+    if let Some(name) = &args.name {
+        runs.check_new(name)?;
     }
     let (corpus, given) = choose_corpus(&args.corpus, given, runs)?;
     let mut config = TrainConfig::resolve(&given)?;
@@ -282,12 +287,11 @@ pub fn run(args: &TrainArgs, runs: &Runs) -> Result<()> {
     if !asked && config.recipe == Recipe::Default {
         config.fit_default_budget(data.training_size(&config));
     }
-    let name = args
-        .name
-        .clone()
-        .unwrap_or_else(|| runs.fresh_name(&config));
-    let run = runs.create(&name, &config, &data)?;
-    eprintln!("run: {}", run.path().display());
+    let run = match &args.name {
+        Some(name) => runs.create(name, &config, &data)?,
+        None => runs.create_fresh(&config, &data)?,
+    };
+    note!("run: {}", run.path().display());
     trainer::hand_over(&trainer, run.path())
 }
 
@@ -311,18 +315,23 @@ fn choose_corpus(args: &[String], given: Settings, runs: &Runs) -> Result<(Corpu
     }
     let Some(last) = LastVocab::load(runs.dir())? else {
         let corpus = Corpus::bundled();
-        eprintln!("corpus: {} (bundled)", corpus.name);
+        note!("corpus: {} (bundled)", corpus.name);
         return Ok((corpus, given));
     };
     let settings = Settings::of_text(last.text.clone());
     let corpus = Corpus::resolve(&last.corpus)?;
-    eprintln!("corpus: {} (the one last given to vocab)", corpus.name);
-    // A recipe brings its own text settings.
-    let given = if given.recipe.is_some() {
-        given
-    } else {
-        given.over(settings)
+    note!("corpus: {} (the one last given to vocab)", corpus.name);
+    // An original system brings its own normal form and unit; how the file is read stays.
+    let settings = match given.recipe {
+        None | Some(Recipe::Default) => settings,
+        Some(_) => Settings {
+            encoding: settings.encoding,
+            newlines: settings.newlines,
+            words: settings.words,
+            ..Settings::default()
+        },
     };
+    let given = given.over(settings);
     Ok((corpus, given))
 }
 
@@ -373,7 +382,7 @@ fn prepare_words(corpus: &Corpus, config: &TrainConfig) -> Result<WordData> {
             config.text.min_freq,
             config.text.max_vocab,
         );
-        eprintln!(
+        note!(
             "words: {} distinct, {} repetitions left out",
             list.words.len(),
             list.duplicates
@@ -403,10 +412,11 @@ fn prepare_words(corpus: &Corpus, config: &TrainConfig) -> Result<WordData> {
 /// Goes on with a run, with a larger budget if one is given.
 fn resume(args: &TrainArgs, runs: &Runs, name: &str) -> Result<()> {
     let trainer = trainer::find()?;
+    trainer::check(&trainer)?;
     let run = runs.open(name)?;
     let lock = run.lock()?;
     let settings = args.settings();
-    let mut config = run.config()?;
+    let config = run.config()?;
     let allowed = Settings {
         steps: settings.steps,
         epochs: settings.epochs,
@@ -421,29 +431,25 @@ fn resume(args: &TrainArgs, runs: &Runs, name: &str) -> Result<()> {
         return Err(CliError::misuse("--resume goes on with the run's own settings", hint).into());
     }
     let changed = TrainConfig::resolve(&layered(allowed, config.to_settings()))?;
-    if changed != config {
-        config = changed;
-        run.set_config(&config)?;
+    let finished = run.state()?.is_some_and(|state| state.progress.finished);
+    if finished && !is_more(changed.budget, config.budget) {
+        let message = format!("run {name} has finished");
+        let hint = "give a larger --steps, --epochs or --minutes to train on";
+        return Err(CliError::failed(message, hint).into());
     }
-    let state = run.state()?;
-    if let Some(progress) = state
-        .map(|state| state.progress)
-        .filter(|progress| progress.finished)
-    {
-        let more = match config.budget {
-            Budget::Steps(steps) => progress.step < steps,
-            Budget::Minutes(minutes) => progress.seconds < minutes * 60.0,
-            Budget::Epochs(epochs) => (progress.epoch as f64) < epochs,
-        };
-        if !more {
-            let message = format!("run {name} has finished, after {} steps", progress.step);
-            return Err(CliError::failed(
-                message,
-                "give a larger --steps, --epochs or --minutes to train on",
-            )
-            .into());
-        }
+    if changed != config {
+        run.set_config(&changed)?;
     }
     drop(lock);
     trainer::hand_over(&trainer, run.path())
+}
+
+/// Whether a budget goes beyond another one, or is of another kind.
+fn is_more(new: Budget, old: Budget) -> bool {
+    match (new, old) {
+        (Budget::Steps(new), Budget::Steps(old)) => new > old,
+        (Budget::Epochs(new), Budget::Epochs(old))
+        | (Budget::Minutes(new), Budget::Minutes(old)) => new > old,
+        _ => true,
+    }
 }

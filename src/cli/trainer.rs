@@ -31,6 +31,32 @@ pub fn find() -> Result<PathBuf> {
         })
 }
 
+/// Refuses a trainer that does not start, or that belongs to another version.
+pub fn check(trainer: &Path) -> Result<()> {
+    let shown = trainer.display();
+    let failed = |why: String| {
+        CliError::failed(
+            format!("{shown} does not start: {why}"),
+            "`make build` builds it again",
+        )
+    };
+    let output = Command::new(trainer)
+        .arg("--version")
+        .output()
+        .map_err(|error| failed(error.to_string()))?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        let line = text.lines().next().unwrap_or("it failed without a word");
+        return Err(failed(line.trim_start_matches("error: ").to_owned()).into());
+    }
+    let version = String::from_utf8_lossy(&output.stdout);
+    let own = format!("{NAME} {}", env!("CARGO_PKG_VERSION"));
+    if version.trim() != own {
+        return Err(failed(format!("it is {}, not {own}", version.trim())).into());
+    }
+    Ok(())
+}
+
 /// Becomes the trainer of the run in `folder`; comes back only where that fails.
 pub fn hand_over(trainer: &Path, folder: &Path) -> Result<()> {
     let mut command = Command::new(trainer);

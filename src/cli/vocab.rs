@@ -16,6 +16,7 @@ use report::Report;
 
 use super::choice::choice;
 use super::progress::Progress;
+use crate::cli::output::note;
 
 /// The flags of `vocab`.
 #[derive(Args, Clone, Debug)]
@@ -85,7 +86,7 @@ pub fn run(args: &VocabArgs, runs: &Path) -> anyhow::Result<()> {
     let config = args.text_config();
     let corpus = Corpus::resolve(&args.corpus)?;
     if args.corpus.is_empty() {
-        eprintln!("no corpus given: using the bundled {}", corpus.name);
+        note!("no corpus given: using the bundled {}", corpus.name);
     }
     let progress = Progress::new(corpus.size_bytes());
     let survey = survey_with_progress(&corpus, &config, |bytes| progress.show(bytes));
@@ -105,12 +106,13 @@ pub fn run(args: &VocabArgs, runs: &Path) -> anyhow::Result<()> {
     };
     // Before the report, whose reader may close the pipe.
     let last = LastVocab::new(corpus.paths(), corpus.name.clone(), config, vocabulary);
-    let path = last.save(runs)?;
+    let saved = last.save(runs);
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     stdout.flush()?;
     warn(&survey);
-    eprintln!("vocabulary written to {}", path.display());
+    let path = saved?;
+    note!("vocabulary written to {}", path.display());
     Ok(())
 }
 
@@ -118,7 +120,7 @@ fn warn(survey: &Survey) {
     let need = DEFAULT_BATCH * DEFAULT_SEQ + 1;
     let have = (survey.symbols as f64 * (1.0 - DEFAULT_VALID)) as usize;
     if let Err(error) = survey.check_trainable() {
-        eprintln!("warning: {error}");
+        note!("warning: {error}");
     } else if have < need {
         let error = TextError::ShorterThanBatch {
             have,
@@ -127,6 +129,6 @@ fn warn(survey: &Survey) {
             seq: DEFAULT_SEQ,
         };
         let hint = error.hint().map(|h| format!(" ({h})")).unwrap_or_default();
-        eprintln!("warning: too small to train with the defaults: {error}{hint}");
+        note!("warning: too small to train with the defaults: {error}{hint}");
     }
 }

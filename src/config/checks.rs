@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use super::{ConfigError, ModelKind, TrainConfig};
+use super::{Cell, ConfigError, LossOver, ModelKind, Recipe, SplitKind, TrainConfig};
 
 const SHARE: &str = "must be at least 0 and below 1";
 
@@ -30,7 +30,8 @@ impl TrainConfig {
     /// Checks that every setting is in its range.
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         self.validate_network()?;
-        self.validate_training()
+        self.validate_training()?;
+        self.validate_belonging()
     }
 
     fn validate_network(&self) -> Result<(), ConfigError> {
@@ -155,6 +156,55 @@ impl TrainConfig {
             self.threads <= 1024,
             "must be at most 1024 (0 is all cores)",
         )?;
+        Ok(())
+    }
+
+    /// Refuses what belongs to the other model, or what the article's network does not have.
+    fn validate_belonging(&self) -> Result<(), ConfigError> {
+        match self.model {
+            ModelKind::CharLstm => {
+                let must = "belongs to word-vae";
+                require(
+                    "bidirectional",
+                    self.bidirectional,
+                    !self.bidirectional,
+                    must,
+                )?;
+                require("kl-warmup", self.kl_warmup, self.kl_warmup == 0.0, must)?;
+                require("free-bits", self.free_bits, self.free_bits == 0.0, must)?;
+                require(
+                    "char-dropout",
+                    self.char_dropout,
+                    self.char_dropout == 0.0,
+                    must,
+                )?;
+            }
+            ModelKind::WordVae => {
+                let must = "belongs to char-lstm";
+                require("seq", self.seq, self.seq == 0, must)?;
+                require("seq-min", self.seq_min, self.seq_min == 0, must)?;
+                require("loss", self.loss, self.loss == LossOver::All, must)?;
+                require(
+                    "split",
+                    self.split,
+                    self.split == SplitKind::Contiguous,
+                    must,
+                )?;
+            }
+        }
+        if self.recipe == Recipe::Article {
+            let must = "is fixed by --recipe article";
+            require("cell", self.cell, self.cell == Cell::Gru, must)?;
+            require("layers", self.layers, self.layers == 1, must)?;
+            require(
+                "bidirectional",
+                self.bidirectional,
+                !self.bidirectional,
+                must,
+            )?;
+            require("batch", self.batch, self.batch == 1, must)?;
+            require("dropout", self.dropout, self.dropout == 0.0, must)?;
+        }
         Ok(())
     }
 }

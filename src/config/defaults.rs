@@ -13,7 +13,7 @@ pub const DEFAULT_SEQ: usize = 64;
 pub const DEFAULT_VALID: f64 = 0.1;
 /// The defaults of a model, a recipe and a budget.
 pub(super) fn defaults(given: &Settings, model: ModelKind, recipe: Recipe) -> Settings {
-    let common = common_defaults();
+    let common = common_defaults(given);
     let own = match model {
         ModelKind::CharLstm => char_lstm_defaults(given),
         ModelKind::WordVae => word_vae_defaults(),
@@ -26,7 +26,8 @@ pub(super) fn defaults(given: &Settings, model: ModelKind, recipe: Recipe) -> Se
     original.over(own).over(common)
 }
 
-fn common_defaults() -> Settings {
+fn common_defaults(given: &Settings) -> Settings {
+    let optimizer = given.optimizer.unwrap_or(OptimizerKind::Adamw);
     Settings {
         corpus: Some(Vec::new()),
         corpus_name: Some(String::new()),
@@ -36,8 +37,13 @@ fn common_defaults() -> Settings {
         warmup: Some(100),
         final_lr: Some(0.05),
         decay: Some(0.5),
-        optimizer: Some(OptimizerKind::Adamw),
-        weight_decay: Some(0.01),
+        optimizer: Some(optimizer),
+        // Under plain Adam weight decay is an L2 term, which nobody asked for.
+        weight_decay: Some(if optimizer == OptimizerKind::Adamw {
+            0.01
+        } else {
+            0.0
+        }),
         clip: Some(5.0),
         split: Some(SplitKind::Contiguous.to_string()),
         patience: Some(0),
@@ -67,6 +73,7 @@ fn char_lstm_defaults(given: &Settings) -> Settings {
     } else {
         512
     };
+    let interleaved = given.split.as_deref() == Some("interleaved");
     Settings {
         cell: Some(Cell::Lstm),
         hidden: Some(hidden),
@@ -77,7 +84,12 @@ fn char_lstm_defaults(given: &Settings) -> Settings {
         seq: Some(DEFAULT_SEQ),
         epochs: Some(20.0),
         lr: Some(if hidden >= 512 { 3e-3 } else { 5e-3 }),
-        valid: Some(DEFAULT_VALID),
+        // char-rnn, whose split interleaved is, holds out half as much.
+        valid: Some(if interleaved {
+            DEFAULT_VALID / 2.0
+        } else {
+            DEFAULT_VALID
+        }),
         test: Some(0.0),
         ..Settings::default()
     }

@@ -51,7 +51,7 @@ pub enum ConfigError {
     #[error("--{0} and --{1} exclude each other: give one of them")]
     Conflict(&'static str, &'static str),
     /// A settings file that cannot be read.
-    #[error("{path}: {source}")]
+    #[error("{path}")]
     Read {
         /// The file.
         path: String,

@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Steps that the default budget has at least, however small the corpus: char-lstm, word-vae.
-const LEAST_STEPS: [f64; 2] = [600.0, 1200.0];
+const LEAST_STEPS: [f64; 2] = [2000.0, 1200.0];
 
 /// How much training.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -73,7 +73,7 @@ impl Runs {
     }
 
     /// A name of which there is no run yet: MODEL-CORPUS-NUMBER.
-    pub fn fresh_name(&self, config: &TrainConfig) -> String {
+    fn fresh_name(&self, config: &TrainConfig) -> String {
         let corpus: String = config
             .corpus_name
             .chars()
@@ -96,6 +96,53 @@ impl Runs {
         }
     }
 
+    /// Creates a run under a name that no other has.
+    pub fn create_fresh(
+        &self,
+        config: &TrainConfig,
+        corpus: &CorpusData,
+    ) -> Result<RunDir, RunError> {
+        loop {
+            match self.create(&self.fresh_name(config), config, corpus) {
+                Err(RunError::Exists { .. }) => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Removes drafts of runs that were never completed, once they are an hour old.
+    fn sweep_drafts(&self) {
+        let Ok(entries) = std::fs::read_dir(&self.dir) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let draft = entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with(atomic::TEMPORARY_PREFIX);
+            let age = modified(&entry.path()).and_then(|time| time.elapsed().ok());
+            if draft && age.is_some_and(|age| age.as_secs() > 3600) {
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+
+    /// Refuses a name that is none, or that a run has.
+    pub fn check_new(&self, name: &str) -> Result<(), RunError> {
+        Self::check_name(name)?;
+        if self.dir.join(name).exists() {
+            return Err(self.exists(name));
+        }
+        Ok(())
+    }
+
+    fn exists(&self, name: &str) -> RunError {
+        RunError::Exists {
+            name: name.to_owned(),
+            dir: self.dir.clone(),
+        }
+    }
+
     /// Creates a run: its settings and its corpus. It appears under its name only when complete.
     pub fn create(
         &self,
@@ -103,16 +150,10 @@ impl Runs {
         config: &TrainConfig,
         corpus: &CorpusData,
     ) -> Result<RunDir, RunError> {
-        Self::check_name(name)?;
+        self.check_new(name)?;
         let path = self.dir.join(name);
-        let exists = || RunError::Exists {
-            name: name.to_owned(),
-            dir: self.dir.clone(),
-        };
-        if path.exists() {
-            return Err(exists());
-        }
         std::fs::create_dir_all(&self.dir).map_err(RunError::write(&self.dir))?;
+        self.sweep_drafts();
         let draft = tempfile::Builder::new()
             .prefix(atomic::TEMPORARY_PREFIX)
             .tempdir_in(&self.dir)
@@ -133,7 +174,7 @@ impl Runs {
         if let Err(error) = std::fs::rename(&draft, &path) {
             let _ = std::fs::remove_dir_all(&draft);
             return Err(if path.exists() {
-                exists()
+                self.exists(name)
             } else {
                 RunError::write(&path)(error)
             });
@@ -299,6 +340,19 @@ impl RunDir {
         }
     }
 
+    /// Removes a run of which nothing was trained. Leaves one that holds a model, a state or metrics.
+    pub fn discard_unstarted(&self) {
+        let trained = [self.model_path(), self.state_path(), self.metrics_path()];
+        if trained.iter().any(|path| path.exists()) {
+            return;
+        }
+        for file in [self.config_path(), self.path.join(CORPUS), self.lock_path()] {
+            let _ = std::fs::remove_file(file);
+        }
+        // Fails, as it should, where something else is in the folder.
+        let _ = std::fs::remove_dir(&self.path);
+    }
+
     fn lock_path(&self) -> PathBuf {
         self.path.join("lock")
     }
@@ -313,7 +367,16 @@ impl RunDir {
             .truncate(false)
             .open(&path)
             .map_err(RunError::write(&path))?;
-        match file.try_lock() {
+        // `textgen runs` holds it for a moment to see whether somebody trains.
+        let mut locked = file.try_lock();
+        for _ in 0..5 {
+            if !matches!(locked, Err(TryLockError::WouldBlock)) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            locked = file.try_lock();
+        }
+        match locked {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut process = String::new();

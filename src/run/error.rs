@@ -11,12 +11,12 @@ use crate::native::weights::WeightError;
 #[derive(Debug, Error)]
 #[allow(missing_docs, reason = "the messages say what each is")]
 pub enum RunError {
-    #[error("{path}: {source}")]
+    #[error("{path}")]
     Io {
         path: PathBuf,
         source: std::io::Error,
     },
-    #[error("{path}: cannot write: {source}")]
+    #[error("{path}: cannot write")]
     Write {
         path: PathBuf,
         source: std::io::Error,
@@ -45,7 +45,7 @@ pub enum RunError {
         oldest: u32,
         newest: u32,
     },
-    #[error("{path}: {source}")]
+    #[error("{path}")]
     Weights { path: PathBuf, source: WeightError },
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -89,10 +89,16 @@ impl RunError {
             Self::Format { found, newest, .. } if found > newest => {
                 "use the textgen that wrote it, or a newer one".to_owned()
             }
-            Self::Write { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+            Self::Write { source, .. } if is_full(source) => {
                 "free some space; what was saved before is whole".to_owned()
             }
             _ => return None,
         })
     }
+}
+
+/// Whether a write failed for want of room: on the disk, in a quota, under a limit.
+fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }

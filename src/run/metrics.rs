@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{RunError, atomic};
 
+/// The `format` number of a line.
+pub const METRICS_FORMAT: u32 = 1;
+
 /// The loss of a char-lstm.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CharLoss {
@@ -83,6 +86,8 @@ impl Evaluation {
 /// One line of `metrics.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Metrics {
+    /// Format number of the line.
+    pub format: u32,
     /// Optimizer steps done.
     pub step: u64,
     /// Passes over the training text done.
@@ -162,6 +167,7 @@ mod tests {
 
     fn line(step: u64) -> Metrics {
         Metrics {
+            format: METRICS_FORMAT,
             step,
             epoch: 0.5,
             chars: 100,

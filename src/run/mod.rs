@@ -23,7 +23,7 @@ mod tensors;
 pub use data::{CorpusData, TextData, WordData};
 pub use dir::{Lock, RunDir, RunSummary, Runs};
 pub use error::RunError;
-pub use metrics::{CharLoss, Evaluation, Metrics, WordLoss};
+pub use metrics::{CharLoss, Evaluation, METRICS_FORMAT, Metrics, WordLoss};
 pub use model_file::{MODEL_FORMATS, ModelFile, ModelHeader};
 pub use state::{Progress, STATE_FORMATS, State};
 pub use tensors::{Bytes, StoredTensor};

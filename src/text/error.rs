@@ -38,7 +38,7 @@ pub enum TextError {
         symbol: String,
     },
     /// Reading or writing failed.
-    #[error("{path}: {source}")]
+    #[error("{path}")]
     Io {
         /// The file.
         path: String,

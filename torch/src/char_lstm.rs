@@ -24,7 +24,9 @@ impl CharLstm {
             parameters,
             dropout,
         };
-        model.shape().flatten(&model.parameters.recurrent("rnn", model.network.layers));
+        model
+            .shape()
+            .flatten(&model.parameters.recurrent("rnn", model.network.layers));
         model
     }
 

@@ -3,6 +3,15 @@
 //! [`train`] is the loop; [`char_lstm`] and [`word_vae`] are the models, written on libtorch's
 //! tensors; [`recurrent`] is the one place that calls its recurrent networks.
 
+/// A line on stderr. Nobody may be listening, which is no reason to fail.
+#[macro_export]
+macro_rules! note {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+
 pub mod char_lstm;
 pub mod device;
 pub mod optimizer;

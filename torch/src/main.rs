@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
@@ -10,7 +11,7 @@ use textgen::config::ModelKind;
 use textgen::run::{Metrics, RunDir};
 
 use textgen_torch::train::{Ending, Trainer, duration};
-use textgen_torch::{device, shim};
+use textgen_torch::{device, note, shim};
 
 const USAGE: &str =
     "usage: textgen-torch train RUN-FOLDER | eval RUN-FOLDER | bench RUN-FOLDER | doctor
@@ -20,6 +21,9 @@ const USAGE: &str =
 const WARM_UP_STEPS: usize = 3;
 const MEASURED_STEPS: usize = 15;
 
+/// Where a panic came from.
+static PANIC_PLACE: Mutex<String> = Mutex::new(String::new());
+
 /// Whether Ctrl-C has been pressed.
 static STOP: AtomicBool = AtomicBool::new(false);
 
@@ -27,7 +31,14 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     // tch reports libtorch's failures by panicking; a user gets one line.
-    std::panic::set_hook(Box::new(|_| {}));
+    std::panic::set_hook(Box::new(|panic| {
+        if let Ok(mut place) = PANIC_PLACE.lock() {
+            *place = panic
+                .location()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+        }
+    }));
     let outcome = std::panic::catch_unwind(|| match words.as_slice() {
         ["train", folder] => train(Path::new(folder)),
         ["eval", folder] => eval(Path::new(folder)),
@@ -37,11 +48,10 @@ fn main() -> ExitCode {
             Ok(())
         }
         ["--version"] => {
-            println!("textgen-torch {}", env!("CARGO_PKG_VERSION"));
-            Ok(())
+            check_version().map(|()| println!("textgen-torch {}", env!("CARGO_PKG_VERSION")))
         }
         _ => {
-            eprintln!("{USAGE}");
+            note!("{USAGE}");
             std::process::exit(2)
         }
     });
@@ -54,8 +64,16 @@ fn main() -> ExitCode {
                 .cloned()
                 .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
                 .unwrap_or_default();
-            eprintln!("error: libtorch: {}", torch_message(&text));
-            eprintln!("hint: what was saved before is whole; `textgen runs` shows it");
+            if text.contains("Torch(\"") {
+                note!("error: libtorch: {}", torch_message(&text));
+            } else {
+                let place = PANIC_PLACE
+                    .lock()
+                    .map(|place| place.clone())
+                    .unwrap_or_default();
+                note!("error: a mistake in textgen-torch, at {place}: {text}");
+            }
+            note!("hint: what was saved before is whole; `textgen runs` shows it");
             ExitCode::FAILURE
         }
     }
@@ -73,19 +91,19 @@ fn torch_message(text: &str) -> &str {
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {error:#}");
+    note!("error: {error:#}");
     if let Some(hint) = error
         .downcast_ref::<textgen::run::RunError>()
         .and_then(textgen::run::RunError::hint)
     {
-        eprintln!("hint: {hint}");
+        note!("hint: {hint}");
     } else if let Some(hint) = error
         .downcast_ref::<textgen::text::TextError>()
         .and_then(textgen::text::TextError::hint)
     {
-        eprintln!("hint: {hint}");
+        note!("hint: {hint}");
     } else if error.is::<device::DeviceError>() {
-        eprintln!("hint: --device cpu trains on the CPU; textgen doctor says what was found");
+        note!("hint: --device cpu trains on the CPU; textgen doctor says what was found");
     }
     ExitCode::FAILURE
 }
@@ -106,9 +124,8 @@ fn train(folder: &Path) -> Result<()> {
     let run = RunDir::open(folder)?;
     let _lock = run.lock()?;
     let result = train_locked(&run);
-    // A run that never began holds nothing worth keeping.
-    if result.is_err() && !run.state_path().exists() {
-        let _ = std::fs::remove_dir_all(run.path());
+    if result.is_err() {
+        run.discard_unstarted();
     }
     result
 }
@@ -121,7 +138,7 @@ fn train_locked(run: &RunDir) -> Result<()> {
     let resumed = trainer.resume()?;
     if resumed {
         let progress = trainer.progress();
-        eprintln!(
+        note!(
             "going on with {} at step {}, after {}",
             run.name(),
             progress.step,
@@ -133,17 +150,17 @@ fn train_locked(run: &RunDir) -> Result<()> {
         if STOP.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        eprintln!("\nstopping after this step; Ctrl-C again stops now");
+        note!("\nstopping after this step; Ctrl-C again stops now");
     })
     .context("cannot catch Ctrl-C")?;
     let ending = trainer.train(&STOP)?;
     let name = run.name();
     if ending == Ending::Stopped {
-        eprintln!(
+        note!(
             "stopped at step {}; everything is saved",
             trainer.progress().step
         );
-        eprintln!("go on:    textgen train --resume {name}");
+        note!("go on:    textgen train --resume {name}");
         return Ok(());
     }
     summary(run, &trainer, ending)
@@ -156,7 +173,7 @@ fn summary(run: &RunDir, trainer: &Trainer, ending: Ending) -> Result<()> {
     } else {
         ""
     };
-    eprintln!(
+    note!(
         "done in {}: {} steps{how}",
         duration(progress.seconds),
         progress.step
@@ -167,21 +184,21 @@ fn summary(run: &RunDir, trainer: &Trainer, ending: Ending) -> Result<()> {
         .find(|line| line.step == progress.best_step)
         .and_then(|line| line.valid);
     if let Some(valid) = best {
-        eprintln!(
+        note!(
             "best validation, at step {}: {}",
             progress.best_step,
             valid.describe()
         );
     }
     if let Some(test) = metrics.last().and_then(|line| line.test) {
-        eprintln!("test: {}", test.describe());
+        note!("test: {}", test.describe());
     }
     let generate = match run.config()?.model {
         ModelKind::CharLstm => "--temperature 0.5",
         ModelKind::WordVae => "--count 20",
     };
-    eprintln!("model: {}", run.model_path().display());
-    eprintln!("generate: textgen generate --run {} {generate}", run.name());
+    note!("model: {}", run.model_path().display());
+    note!("generate: textgen generate --run {} {generate}", run.name());
     Ok(())
 }
 

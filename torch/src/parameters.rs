@@ -71,6 +71,20 @@ impl Parameters {
         &self.names
     }
 
+    /// Whether every weight is a finite number.
+    pub fn are_finite(&self) -> bool {
+        // A sum is not finite where one of its terms is not.
+        let sums: Vec<Tensor> = self
+            .tensors
+            .iter()
+            .map(|tensor| tensor.detach().sum(Kind::Float))
+            .collect();
+        Tensor::stack(&sums, 0)
+            .sum(Kind::Double)
+            .double_value(&[])
+            .is_finite()
+    }
+
     /// Parameters in all.
     pub fn count(&self) -> usize {
         self.tensors.iter().map(Tensor::numel).sum()

@@ -28,7 +28,9 @@ impl Shape {
     /// Lays the weights into one buffer, as cuDNN wants them; nothing on the CPU. Without it cuDNN
     /// copies them at every call, and says so.
     pub fn flatten(&self, weights: &[Tensor]) {
-        let on_cuda = weights.first().is_some_and(|weight| weight.device().is_cuda());
+        let on_cuda = weights
+            .first()
+            .is_some_and(|weight| weight.device().is_cuda());
         if !on_cuda || !tch::Cuda::cudnn_is_available() {
             return;
         }

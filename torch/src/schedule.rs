@@ -46,7 +46,6 @@ mod tests {
             warmup: Some(10),
             final_lr: Some(0.1),
             decay: Some(0.5),
-            kl_warmup: Some(0.5),
             ..Settings::default()
         })
         .expect("valid")
@@ -67,7 +66,10 @@ mod tests {
 
     #[test]
     fn the_divergence_is_weighted_in_linearly() {
-        let config = config(Schedule::Cosine);
+        let config = TrainConfig {
+            kl_warmup: 0.5,
+            ..config(Schedule::Cosine)
+        };
         assert_eq!(
             [0.0, 0.25, 0.5, 0.9].map(|f| beta(&config, f)),
             [0.0, 0.5, 1.0, 1.0]

@@ -125,13 +125,21 @@ impl WordVae {
             layers: 1,
             ..self.shape()
         };
-        let directions: &[&str] = if self.network.bidirectional { &["", "_reverse"] } else { &[""] };
+        let directions: &[&str] = if self.network.bidirectional {
+            &["", "_reverse"]
+        } else {
+            &[""]
+        };
         for layer in 0..self.network.layers {
             for direction in directions {
                 one.flatten(&self.parameters.layer("encoder.rnn", layer, direction));
             }
         }
-        self.shape().flatten(&self.parameters.recurrent("decoder.rnn", self.network.layers));
+        self.shape().flatten(
+            &self
+                .parameters
+                .recurrent("decoder.rnn", self.network.layers),
+        );
     }
 
     /// μ and log σ² (B, Z) of every word.

@@ -16,6 +16,10 @@ use textgen::run::{ModelFile, Runs};
 
 use super::choice::choice;
 use super::error::CliError;
+use crate::cli::output::note;
+
+/// Threads at the most.
+const MOST_THREADS: usize = 256;
 
 /// Flags of `generate`.
 #[derive(Args)]
@@ -121,12 +125,12 @@ pub fn run(args: &GenerateArgs, runs: &Runs) -> Result<()> {
         (None, Some(name)) => runs.open(name)?.model()?,
         (None, None) => {
             let run = runs.newest()?;
-            eprintln!("run: {}", run.name());
+            note!("run: {}", run.name());
             run.model()?
         }
     };
     if args.seed.is_none() {
-        eprintln!("seed: {}", sampling.seed);
+        note!("seed: {}", sampling.seed);
     }
     match file.header.network.model {
         ModelKind::CharLstm => text::texts(args, &file, &sampling),
@@ -154,12 +158,11 @@ fn refuse(given: &[(&str, bool)], model: &str, other: &str) -> Result<()> {
     }
 }
 
-fn threads(asked: usize) -> usize {
-    if asked > 0 {
-        asked
-    } else {
-        std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-    }
+/// Threads for `samples` samples: as asked, or all cores; never more than can be of use.
+fn threads(asked: usize, samples: usize) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = if asked > 0 { asked } else { cores };
+    threads.min(samples).min(MOST_THREADS)
 }
 
 /// Makes `count` things on `threads` threads and hands them over in order.

@@ -1,6 +1,9 @@
 //! Texts from a char-lstm, shown as they are drawn.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
 
 use anyhow::{Context, Result};
 use textgen::config::{OnUnknown, SamplingConfig};
@@ -9,7 +12,7 @@ use textgen::native::sampling::Sampler;
 use textgen::run::ModelFile;
 use textgen::text::{Utf8Stream, normalize};
 
-use super::{GenerateArgs, Sample, in_order, refuse, threads};
+use super::{GenerateArgs, Sample, refuse, threads};
 use crate::cli::error::CliError;
 
 /// Symbols of a text unless told otherwise.
@@ -24,7 +27,7 @@ struct TextJob<'a> {
     /// What is read before the first draw.
     prompt: Vec<u32>,
     length: usize,
-    stop: Option<&'a str>,
+    stop: Option<String>,
 }
 
 /// A text as drawn.
@@ -57,6 +60,12 @@ pub fn texts(args: &GenerateArgs, file: &ModelFile, sampling: &SamplingConfig) -
             symbols.push(0);
         }
     }
+    // The text is in the model's normal form, so what is looked for in it must be too.
+    let stop = args
+        .text
+        .stop
+        .as_deref()
+        .map(|stop| normalize(stop, &header.text));
     let weights = file.weights()?;
     let job = TextJob {
         file,
@@ -66,39 +75,87 @@ pub fn texts(args: &GenerateArgs, file: &ModelFile, sampling: &SamplingConfig) -
         forbidden: header.vocabulary.forbidden(),
         prompt: symbols,
         length: args.text.length.unwrap_or(DEFAULT_LENGTH),
-        stop: args.text.stop.as_deref().filter(|stop| !stop.is_empty()),
+        stop: stop.filter(|stop| !stop.is_empty()),
     };
     let shown = Shown {
         prompt: prompt.as_deref(),
         json: args.json,
         count: args.count.unwrap_or(1),
     };
-    let threads = threads(args.threads).min(shown.count);
-    if threads <= 1 {
-        let mut out = std::io::stdout().lock();
-        for index in 0..shown.count {
-            shown.begin(&mut out, index)?;
-            let text = job.draw(index, |piece| {
-                if shown.json {
-                    Ok(())
-                } else {
-                    write_now(&mut out, piece)
-                }
-            })?;
-            shown.end(&mut out, index, sampling.seed, &text, true)?;
-        }
-        return Ok(());
+    let threads = threads(args.threads, shown.count);
+    if threads > 1 {
+        return side_by_side(&job, &shown, threads);
     }
-    in_order(
-        shown.count,
-        threads,
-        |index| job.draw(index, |_| Ok(())),
-        |index, text| {
-            let mut out = std::io::stdout().lock();
-            shown.begin(&mut out, index)?;
-            shown.end(&mut out, index, sampling.seed, &text, false)
-        },
-    )
+    let mut out = std::io::stdout().lock();
+    for index in 0..shown.count {
+        shown.begin(&mut out, index)?;
+        let drawn = job.draw(index, |piece| shown.piece(&mut out, piece))?;
+        shown.end(&mut out, index, sampling.seed, &drawn)?;
+    }
+    Ok(())
+}
+
+/// What a thread sends of the sample that it draws.
+enum Event {
+    Piece(String),
+    End(Drawn),
+}
+
+/// Draws the samples on several threads. They are shown in order: the one that is due as it is
+/// drawn, what comes of later ones when their turn comes.
+fn side_by_side(job: &TextJob, shown: &Shown, threads: usize) -> Result<()> {
+    let next = AtomicUsize::new(0);
+    let (sender, receiver) = mpsc::channel();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            let (sender, next) = (sender.clone(), &next);
+            scope.spawn(move || {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= shown.count {
+                        break;
+                    }
+                    // Where nobody receives any more, the output has ended.
+                    let piece =
+                        |piece: &str| Ok(sender.send((index, Event::Piece(piece.to_owned())))?);
+                    let Ok(drawn) = job.draw(index, piece) else {
+                        break;
+                    };
+                    if sender.send((index, Event::End(drawn))).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        let mut out = std::io::stdout().lock();
+        let mut due = 0;
+        let mut waiting: BTreeMap<usize, Vec<Event>> = BTreeMap::new();
+        shown.begin(&mut out, 0)?;
+        for (index, event) in receiver {
+            waiting.entry(index).or_default().push(event);
+            while let Some(events) = waiting.remove(&due) {
+                let mut ended = false;
+                for event in events {
+                    match event {
+                        Event::Piece(piece) => shown.piece(&mut out, &piece)?,
+                        Event::End(drawn) => {
+                            shown.end(&mut out, due, job.sampling.seed, &drawn)?;
+                            ended = true;
+                        }
+                    }
+                }
+                if !ended {
+                    break;
+                }
+                due += 1;
+                if due < shown.count {
+                    shown.begin(&mut out, due)?;
+                }
+            }
+        }
+        Ok(())
+    })
 }
 
 fn prompt_text(args: &GenerateArgs) -> Result<Option<String>> {
@@ -132,6 +189,14 @@ struct Shown<'a> {
 }
 
 impl Shown<'_> {
+    fn piece(&self, out: &mut impl Write, piece: &str) -> Result<()> {
+        if self.json {
+            Ok(())
+        } else {
+            write_now(out, piece)
+        }
+    }
+
     fn begin(&self, out: &mut impl Write, index: usize) -> Result<()> {
         if self.json {
             return Ok(());
@@ -147,27 +212,19 @@ impl Shown<'_> {
         write_now(out, self.prompt.unwrap_or_default())
     }
 
-    fn end(
-        &self,
-        out: &mut impl Write,
-        index: usize,
-        seed: u64,
-        drawn: &Drawn,
-        streamed: bool,
-    ) -> Result<()> {
-        if self.json {
-            let sample = Sample {
-                index,
-                seed,
-                prompt: self.prompt,
-                text: &drawn.text,
-                symbols: drawn.symbols,
-                log_prob_nats: Some(drawn.log_prob),
-            };
-            writeln!(out, "{}", serde_json::to_string(&sample)?)?;
-        } else {
-            writeln!(out, "{}", if streamed { "" } else { &drawn.text })?;
+    fn end(&self, out: &mut impl Write, index: usize, seed: u64, drawn: &Drawn) -> Result<()> {
+        if !self.json {
+            return write_now(out, "\n");
         }
+        let sample = Sample {
+            index,
+            seed,
+            prompt: self.prompt,
+            text: &drawn.text,
+            symbols: drawn.symbols,
+            log_prob_nats: Some(drawn.log_prob),
+        };
+        writeln!(out, "{}", serde_json::to_string(&sample)?)?;
         Ok(())
     }
 }
@@ -196,6 +253,7 @@ impl TextJob<'_> {
             drawn.text.push_str(&stream.push(&bytes));
             if let Some(at) = self
                 .stop
+                .as_deref()
                 .and_then(|stop| find_from(&drawn.text, stop, shown))
             {
                 drawn.text.truncate(at);
@@ -219,7 +277,9 @@ impl TextJob<'_> {
 
     /// Bytes at the end of `text` that the stop text begins with.
     fn held_back(&self, text: &str) -> usize {
-        let Some(stop) = self.stop else { return 0 };
+        let Some(stop) = self.stop.as_deref() else {
+            return 0;
+        };
         let starts = stop.char_indices().map(|(at, c)| at + c.len_utf8());
         starts
             .filter(|&n| n < stop.len() && text.ends_with(&stop[..n]))

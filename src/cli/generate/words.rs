@@ -85,7 +85,7 @@ pub fn words(args: &GenerateArgs, file: &ModelFile, sampling: &SamplingConfig) -
     while written < wanted && tried < most {
         in_order(
             block,
-            threads(args.threads).min(block),
+            threads(args.threads, block),
             |i| draw(tried + i),
             |i, (word, symbols, log_prob)| {
                 let refused = word.is_empty()

@@ -90,10 +90,8 @@ impl Display {
 
     /// A line that stays.
     pub fn say(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
-        }
+        let show = || note!("{text}");
+        self.bar.as_ref().map_or_else(show, |bar| bar.suspend(show));
     }
 
     /// A progress line that stays, after an evaluation.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use textgen::run::{Evaluation, MODEL_FORMATS, Metrics, ModelFile, ModelHeader, State};
 
 use super::Trainer;
@@ -15,10 +15,19 @@ impl Trainer<'_> {
     /// Takes up the run's saved state, if it has one. Returns whether it has.
     pub fn resume(&mut self) -> Result<bool> {
         let Some(state) = self.run.state()? else {
+            if self.run.model_path().exists() {
+                bail!(
+                    "run {} has a model but no training state\nhint: train a new run; this one's model can still generate",
+                    self.run.name()
+                );
+            }
             return Ok(false);
         };
         self.restore(&state)?;
         self.seconds_before = self.progress.seconds;
+        self.progress.finished = false;
+        // A larger budget makes the same place a smaller share of it.
+        self.progress.last_fraction = self.progress.last_fraction.min(self.fraction());
         Metrics::truncate_after(&self.run.metrics_path(), self.progress.step)?;
         self.valid = Metrics::read(&self.run.metrics_path())?
             .last()
@@ -40,7 +49,7 @@ impl Trainer<'_> {
     /// Writes the full training state.
     pub(super) fn save(&mut self) -> Result<()> {
         // What a loss that is not finite has touched is not worth keeping.
-        if !self.look() {
+        if !self.look() || !self.task.parameters().are_finite() {
             return Ok(());
         }
         self.progress.seconds = self.seconds();

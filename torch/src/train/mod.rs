@@ -22,7 +22,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use tch::{Device, Tensor};
 use textgen::config::{Budget, Recipe, Schedule, TrainConfig};
-use textgen::run::{CorpusData, Evaluation, Metrics, Progress, RunDir};
+use textgen::run::{CorpusData, Evaluation, METRICS_FORMAT, Metrics, Progress, RunDir};
 
 pub use display::{Display, Line, duration, grouped};
 pub use task::{Part, Task, Use, random};
@@ -187,9 +187,12 @@ impl<'a> Trainer<'a> {
             self.save()?;
             self.saver.wait()?;
         }
-        let ending = loop {
+        loop {
             if self.fraction() >= 1.0 {
-                break Ending::Budget;
+                if self.finish()? {
+                    return Ok(Ending::Budget);
+                }
+                continue;
             }
             if stop.load(Ordering::Relaxed) || last.is_some_and(|last| self.progress.step >= last) {
                 self.save()?;
@@ -197,20 +200,22 @@ impl<'a> Trainer<'a> {
                 self.display.finish();
                 return Ok(Ending::Stopped);
             }
-            self.step()?;
+            if !self.step()? {
+                continue;
+            }
             if self.evaluation_is_due() {
-                self.evaluate()?;
-                if self.config.patience > 0 && self.progress.since_best >= self.config.patience {
-                    break Ending::Patience;
+                let patience = self.config.patience;
+                let tired =
+                    self.evaluate()? && patience > 0 && self.progress.since_best >= patience;
+                if tired && self.finish()? {
+                    return Ok(Ending::Patience);
                 }
             } else if self.config.save_every > 0
                 && self.progress.step.is_multiple_of(self.config.save_every)
             {
                 self.save()?;
             }
-        };
-        self.finish()?;
-        Ok(ending)
+        }
     }
 
     /// Takes `steps` steps without evaluating or saving, for measuring. Returns each one's rate in
@@ -226,8 +231,8 @@ impl<'a> Trainer<'a> {
         Ok(rates)
     }
 
-    /// One optimizer step.
-    fn step(&mut self) -> Result<()> {
+    /// One optimizer step; false where it led back to an earlier state instead.
+    fn step(&mut self) -> Result<bool> {
         let fraction = self.fraction();
         let lr = learning_rate(
             &self.config,
@@ -238,7 +243,8 @@ impl<'a> Trainer<'a> {
         self.seed_libtorch();
         let (loss, symbols) = self.task.next_loss(&mut self.progress, fraction);
         if !self.accept(&loss) {
-            return self.roll_back();
+            self.roll_back()?;
+            return Ok(false);
         }
         self.optimizer.zero_gradients();
         loss.backward();
@@ -248,7 +254,7 @@ impl<'a> Trainer<'a> {
         if self.display.is_due() {
             self.show();
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Dropout and ε come from libtorch's generator, seeded anew for every step.
@@ -308,41 +314,42 @@ impl<'a> Trainer<'a> {
             "the loss was not finite at step {at}: back to step {} with the learning rate times {scale}",
             self.progress.step
         ));
-        self.save()
+        self.save()?;
+        self.saver.wait()
     }
 
     fn evaluation_is_due(&self) -> bool {
         if self.config.eval_every > 0 {
             return self.progress.step.is_multiple_of(self.config.eval_every);
         }
-        match self.total_steps() {
-            Some(steps) => self
-                .progress
-                .step
-                .is_multiple_of((steps / AUTOMATIC_EVALUATIONS).max(1)),
-            None => {
-                self.fraction() * AUTOMATIC_EVALUATIONS as f64
-                    >= (self.progress.evaluations + 1) as f64
-            }
+        if let Some(steps) = self.total_steps() {
+            let every = steps.div_ceil(AUTOMATIC_EVALUATIONS).max(1);
+            return self.progress.step.is_multiple_of(every);
         }
+        let passed = |fraction: f64| (fraction * AUTOMATIC_EVALUATIONS as f64).floor();
+        passed(self.fraction()) > passed(self.progress.last_fraction)
     }
 
-    /// Evaluates, keeps the model if it is the best, logs, shows a sample now and then, and saves.
-    fn evaluate(&mut self) -> Result<()> {
-        if !self.look() {
-            return self.roll_back();
+    /// Evaluates, keeps the model if it is the best, logs, saves, and shows a sample now and then.
+    /// False where it led back to an earlier state instead.
+    fn evaluate(&mut self) -> Result<bool> {
+        if !self.look() || !self.task.parameters().are_finite() {
+            self.roll_back()?;
+            return Ok(false);
         }
         let (chars, seconds) = self.progress.last;
         let rate = (self.progress.chars - chars) as f64 / (self.seconds() - seconds).max(1e-9);
         let valid = self.task.evaluate(Part::Valid)?;
         if valid.is_some_and(|valid| !valid.selection().is_finite()) {
-            return self.roll_back();
+            self.roll_back()?;
+            return Ok(false);
         }
         self.progress.evaluations += 1;
         let train_loss = self.progress.loss_sum / self.progress.loss_steps.max(1) as f64;
-        // Without a validation part the newest model is the best.
+        // Without a validation part the newest model is the best; the originals never chose one.
+        let newest = valid.is_none() || self.config.recipe != Recipe::Default;
         let figure = valid.map_or(train_loss, |valid| valid.selection());
-        if valid.is_none() || self.progress.best.is_none_or(|best| figure < best) {
+        if newest || self.progress.best.is_none_or(|best| figure < best) {
             self.progress.best = Some(figure);
             self.progress.best_step = self.progress.step;
             self.progress.since_best = 0;
@@ -354,15 +361,8 @@ impl<'a> Trainer<'a> {
             }
         }
         self.valid = valid;
-        let metrics = self.metrics(train_loss, valid, rate);
-        metrics.append(&self.run.metrics_path())?;
-        let line = self.line(train_loss, rate);
-        self.display.evaluated(&line);
-        if self.config.sample_every > 0
-            && (self.progress.evaluations - 1).is_multiple_of(self.config.sample_every)
-        {
-            self.show_sample()?;
-        }
+        self.metrics(train_loss, valid, rate)
+            .append(&self.run.metrics_path())?;
         self.progress.last = (self.progress.chars, self.seconds());
         self.progress.last_fraction = self.fraction();
         self.progress.loss_sum = 0.0;
@@ -371,7 +371,15 @@ impl<'a> Trainer<'a> {
         {
             self.save()?;
         }
-        Ok(())
+        let line = self.line(train_loss, rate);
+        self.display.evaluated(&line);
+        let every = self.config.sample_every;
+        if every > 0 && (self.progress.evaluations - 1).is_multiple_of(every) {
+            self.show_sample()?;
+        }
+        // What was shown and evaluated is no part of the next line's rate.
+        self.progress.last.1 = self.seconds();
+        Ok(true)
     }
 
     fn metrics(
@@ -381,6 +389,7 @@ impl<'a> Trainer<'a> {
         chars_per_second: f64,
     ) -> Metrics {
         Metrics {
+            format: METRICS_FORMAT,
             step: self.progress.step,
             epoch: self.epoch(),
             chars: self.progress.chars,
@@ -427,13 +436,14 @@ impl<'a> Trainer<'a> {
         self.display.update(|| text, fraction);
     }
 
-    /// The last evaluation, and the test of the best model.
-    fn finish(&mut self) -> Result<()> {
+    /// The last evaluation, and the test of the best model. False where the evaluation led back to an
+    /// earlier state, so that the training goes on.
+    fn finish(&mut self) -> Result<bool> {
         let evaluated = Metrics::read(&self.run.metrics_path())?
             .last()
             .is_some_and(|line| line.step == self.progress.step);
-        if !evaluated {
-            self.evaluate()?;
+        if !evaluated && !self.evaluate()? {
+            return Ok(false);
         }
         self.display.finish();
         self.saver.wait()?;
@@ -458,7 +468,8 @@ impl<'a> Trainer<'a> {
         }
         self.progress.finished = true;
         self.save()?;
-        self.saver.wait()
+        self.saver.wait()?;
+        Ok(true)
     }
 
     /// Where the training stands.

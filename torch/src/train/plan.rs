@@ -25,7 +25,7 @@ impl Trainer<'_> {
             String::new()
         };
         let place = if self.device.is_cuda() {
-            config.device.to_string()
+            format!("{:?}", self.device)
         } else {
             format!("cpu, {threads} threads")
         };

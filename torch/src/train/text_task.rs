@@ -28,6 +28,8 @@ const LEAST_STREAM: usize = 1024;
 const BURN_IN: usize = 256;
 /// Symbols that an evaluation reads in one call.
 const EVALUATION_SEQ: usize = 256;
+/// Logits that an evaluation holds at once.
+const EVALUATION_LOGITS: usize = 1 << 23;
 
 /// How an evaluation reads a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,8 +154,10 @@ impl TextTask {
         let mut nats = 0.0;
         let _no_grad = tch::no_grad_guard();
         let mut state = self.model.shape().zero_state(batch, self.device);
-        for at in (0..longest).step_by(EVALUATION_SEQ) {
-            let steps = EVALUATION_SEQ.min(longest - at);
+        let a_step = sections.len() * self.model.network.outputs;
+        let seq = (EVALUATION_LOGITS / a_step.max(1)).clamp(1, EVALUATION_SEQ);
+        for at in (0..longest).step_by(seq) {
+            let steps = seq.min(longest - at);
             let (mut inputs, mut targets, mut counted) = (Vec::new(), Vec::new(), Vec::new());
             for place in at..at + steps {
                 for section in sections {
@@ -218,7 +222,10 @@ impl Task for TextTask {
         let width = network.layers * network.hidden * (2 * network.cell.gates() + 4)
             + 4 * network.outputs
             + network.inputs;
-        (self.config.batch * self.config.seq * width * 4) as u64
+        let training = self.config.batch * self.config.seq * width;
+        // One-hot input, logits and log-softmax of an evaluation.
+        let evaluation = 3 * EVALUATION_LOGITS.min(64 * EVALUATION_SEQ * network.outputs);
+        (training.max(evaluation) * 4) as u64
     }
 
     fn next_loss(&mut self, progress: &mut Progress, _fraction: f64) -> (Tensor, u64) {

@@ -7,7 +7,7 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor};
-use textgen::config::{TrainConfig};
+use textgen::config::TrainConfig;
 use textgen::native;
 use textgen::run::{Evaluation, Progress, WordData, WordLoss};
 
