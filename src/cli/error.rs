@@ -4,6 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use crate::cli::output::note;
+use clap::error::ErrorKind;
 use textgen::config::ConfigError;
 use textgen::run::RunError;
 use textgen::text::TextError;
@@ -59,6 +60,35 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
         note!("hint: {hint}");
     }
     ExitCode::from(if misuse { 2 } else { 1 })
+}
+
+/// Prints what is wrong with the command line, on one line as all errors; or the help asked for.
+pub fn misuse(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = error.print();
+        return ExitCode::from(2);
+    }
+    let text = error.to_string();
+    let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let is_message = |line: &&str| {
+        !["Usage:", "tip:", "For more"]
+            .iter()
+            .any(|start| line.starts_with(start))
+    };
+    note!(
+        "{}",
+        lines().take_while(is_message).collect::<Vec<_>>().join(" ")
+    );
+    let tip = lines().find_map(|line| line.strip_prefix("tip: "));
+    note!(
+        "hint: {}",
+        tip.unwrap_or("--help shows every flag and its values")
+    );
+    ExitCode::from(2)
 }
 
 fn is_closed_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {

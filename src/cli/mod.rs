@@ -61,7 +61,10 @@ enum Command {
 
 /// Parses the command line, runs the command, and says what went wrong.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return error::misuse(&error),
+    };
     let runs = Runs::new(&cli.runs_dir);
     let outcome = match &cli.command {
         Command::Vocab(args) => vocab::run(args, runs.dir()),

@@ -393,7 +393,7 @@ fn prepare_words(corpus: &Corpus, config: &TrainConfig) -> Result<WordData> {
     let (train, valid, test) = split_words(words.len(), config.valid, config.test, config.seed);
     if train.len() < 2 {
         let message = format!(
-            "{}: {} word(s) are too few to learn from",
+            "{}: too few words to learn from: {}",
             corpus.name,
             words.len()
         );
@@ -431,7 +431,9 @@ fn resume(args: &TrainArgs, runs: &Runs, name: &str) -> Result<()> {
         return Err(CliError::misuse("--resume goes on with the run's own settings", hint).into());
     }
     let changed = TrainConfig::resolve(&layered(allowed, config.to_settings()))?;
-    let finished = run.state()?.is_some_and(|state| state.progress.finished);
+    // A budget that was raised and never used, on a full disk for example, is still to be used.
+    let finished = run.state()?.and_then(|state| state.progress.finished);
+    let finished = finished == Some(config.budget.to_string());
     if finished && !is_more(changed.budget, config.budget) {
         let message = format!("run {name} has finished");
         let hint = "give a larger --steps, --epochs or --minutes to train on";

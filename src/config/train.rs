@@ -14,6 +14,9 @@ use super::{
 /// Steps that the default budget has at least, however small the corpus: char-lstm, word-vae.
 const LEAST_STEPS: [f64; 2] = [2000.0, 1200.0];
 
+/// And passes over it that this may raise the default budget to, at the most.
+const MOST_EPOCHS: f64 = 200.0;
+
 /// How much training.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Budget {
@@ -23,6 +26,16 @@ pub enum Budget {
     Epochs(f64),
     /// Minutes of training, evaluation included.
     Minutes(f64),
+}
+
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Steps(steps) => write!(f, "{steps} steps"),
+            Self::Epochs(epochs) => write!(f, "{epochs} epochs"),
+            Self::Minutes(minutes) => write!(f, "{minutes} minutes"),
+        }
+    }
 }
 
 /// Where training runs.
@@ -257,7 +270,7 @@ impl TrainConfig {
         };
         if let Budget::Epochs(epochs) = self.budget {
             let needed = (least * a_step as f64 / train.max(1) as f64).ceil();
-            self.budget = Budget::Epochs(epochs.max(needed));
+            self.budget = Budget::Epochs(epochs.max(needed.min(MOST_EPOCHS)));
         }
     }
 

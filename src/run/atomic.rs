@@ -27,7 +27,7 @@ pub fn write(path: &Path, parts: &[&[u8]]) -> Result<(), RunError> {
         }
         let mut temporary = builder.tempfile_in(folder)?;
         for part in parts {
-            temporary.write_all(part)?;
+            temporary.as_file_mut().write_all(part)?;
         }
         temporary.as_file().sync_all()?;
         temporary.persist(path).map_err(|error| error.error)?;

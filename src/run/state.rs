@@ -46,8 +46,8 @@ pub struct Progress {
     pub last: (u64, f64),
     /// Share of the training done at the last evaluation.
     pub last_fraction: f64,
-    /// Whether the training has come to its end.
-    pub finished: bool,
+    /// The budget, as [`crate::config::Budget`] displays, under which the training came to its end.
+    pub finished: Option<String>,
 }
 
 /// A training state: [`Progress`] and named f32 tensors.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use memmap2::Mmap;
@@ -98,6 +99,9 @@ impl TensorFile {
     /// Maps the file.
     pub fn open(path: &Path) -> Result<Self, RunError> {
         let file = File::open(path).map_err(RunError::io(path))?;
+        if file.metadata().is_ok_and(|data| data.is_dir()) {
+            return Err(RunError::io(path)(ErrorKind::IsADirectory.into()));
+        }
         // SAFETY: textgen replaces its files by renaming and never writes to one in place; a file
         // that another program truncates meanwhile faults, as with any mapped file.
         let map = unsafe { Mmap::map(&file) }.map_err(RunError::io(path))?;

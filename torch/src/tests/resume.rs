@@ -196,5 +196,5 @@ fn patience_ends_a_training_that_no_longer_improves() {
     };
     let run = create_run(folder.path(), "flat", &config);
     assert_eq!(train(&run), Ending::Patience);
-    assert!(state(&run).progress.finished);
+    assert_eq!(state(&run).progress.finished.as_deref(), Some("1000 steps"));
 }

@@ -25,7 +25,7 @@ impl Trainer<'_> {
         };
         self.restore(&state)?;
         self.seconds_before = self.progress.seconds;
-        self.progress.finished = false;
+        self.progress.finished = None;
         // A larger budget makes the same place a smaller share of it.
         self.progress.last_fraction = self.progress.last_fraction.min(self.fraction());
         Metrics::truncate_after(&self.run.metrics_path(), self.progress.step)?;

@@ -466,7 +466,7 @@ impl<'a> Trainer<'a> {
             Metrics::truncate_after(&self.run.metrics_path(), last.step.saturating_sub(1))?;
             last.append(&self.run.metrics_path())?;
         }
-        self.progress.finished = true;
+        self.progress.finished = Some(self.config.budget.to_string());
         self.save()?;
         self.saver.wait()?;
         Ok(true)

@@ -27,7 +27,10 @@ impl Trainer<'_> {
         let place = if self.device.is_cuda() {
             format!("{:?}", self.device)
         } else {
-            format!("cpu, {threads} threads")
+            format!(
+                "cpu, {threads} thread{}",
+                if threads == 1 { "" } else { "s" }
+            )
         };
         let budget = match (config.budget, self.total_steps()) {
             (Budget::Minutes(minutes), _) => duration(minutes * 60.0),

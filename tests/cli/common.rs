@@ -1,0 +1,331 @@
+//! A folder of its own for every test, the ways to run the programs, and runs that tests share.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use assert_cmd::Command;
+use tempfile::TempDir;
+
+/// Longer than any command of these tests takes, so that one that hangs fails.
+const MOST: Duration = Duration::from_secs(120);
+/// Variables of the developer's environment that would change what the programs do.
+const VARIABLES: [&str; 4] = [
+    "TEXTGEN_RUNS",
+    "TEXTGEN_SIMD",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+];
+
+/// `textgen`, as cargo has built it.
+pub fn textgen() -> &'static Path {
+    assert_cmd::cargo::cargo_bin!("textgen")
+}
+
+/// `textgen-torch`, which `make build` puts beside `textgen`.
+pub fn trainer() -> PathBuf {
+    let path = textgen().with_file_name(format!("textgen-torch{}", std::env::consts::EXE_SUFFIX));
+    assert!(
+        path.is_file(),
+        "{} is missing, and this test trains: run `make build` (or `make test`) first",
+        path.display()
+    );
+    path
+}
+
+/// A file of this repository.
+pub fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// The model of `tests/golden-run`, a char-lstm.
+pub fn golden_model() -> PathBuf {
+    repository("tests/golden-run/model.safetensors")
+}
+
+/// A folder to run the programs in. It goes when it is dropped.
+pub struct Home {
+    folder: TempDir,
+}
+
+impl Home {
+    /// An empty one.
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self { folder }
+    }
+
+    /// One with a copy of a run that is shared by the tests.
+    pub fn with_run(shared: &Path) -> Self {
+        let home = Self::new();
+        let name = shared.file_name().expect("a run's name");
+        copy_folder(shared, &home.path("runs").join(name));
+        home
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A path below the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder().join(name)
+    }
+
+    /// Writes a file, and the folders that it stands in.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
+        fs::write(&path, content).expect("written");
+        path
+    }
+
+    /// A command that will run here.
+    pub fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(self.folder()).timeout(MOST);
+        for name in VARIABLES {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    /// As [`Home::command`], to be started in the background, its stderr readable.
+    pub fn background(&self, arguments: &str) -> std::process::Command {
+        trainer();
+        let mut command = std::process::Command::new(textgen());
+        command.current_dir(self.folder()).args(words(arguments));
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command.stderr(Stdio::piped());
+        for name in VARIABLES {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    /// Runs `textgen` with these arguments, which are separated by spaces.
+    pub fn textgen(&self, arguments: &str) -> Ran {
+        self.textgen_with(words(arguments))
+    }
+
+    /// Runs `textgen` with these arguments, which may hold spaces.
+    pub fn textgen_with<S: AsRef<std::ffi::OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Ran {
+        Ran::of(self.command(textgen()).args(arguments))
+    }
+
+    /// Trains; fails the test where `textgen-torch` is missing or training fails.
+    pub fn train(&self, arguments: &str) -> Ran {
+        trainer();
+        self.textgen(&format!("train {arguments}")).succeeded()
+    }
+
+    /// Runs a shell script in which `textgen` and `textgen-torch` are on PATH.
+    #[cfg(unix)]
+    pub fn shell(&self, script: &str) -> Ran {
+        let folder = textgen().parent().expect("a folder");
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let all = std::iter::once(folder.to_owned()).chain(std::env::split_paths(&path));
+        let path = std::env::join_paths(all).expect("a PATH");
+        Ran::of(
+            self.command(Path::new("sh"))
+                .args(["-c", script])
+                .env("PATH", path),
+        )
+    }
+
+    /// Every file below the folder with its content, to see whether anything was lost or made.
+    pub fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        files_below(self.folder())
+    }
+}
+
+fn words(arguments: &str) -> impl Iterator<Item = &str> {
+    arguments.split(' ').filter(|word| !word.is_empty())
+}
+
+/// Every file below a folder with its content, and every folder with none. A trainer's lock file
+/// stays behind with its process number, which is nothing that could be lost.
+pub fn files_below(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(folder).expect("a folder").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            files.extend(files_below(&path));
+            files.insert(path, Vec::new());
+        } else if path.file_name().is_some_and(|name| name != "lock") {
+            let content = fs::read(&path).expect("readable");
+            files.insert(path, content);
+        }
+    }
+    files
+}
+
+/// Copies a folder and the files in it.
+pub fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder").flatten() {
+        fs::copy(entry.path(), to.join(entry.file_name())).expect("copied");
+    }
+}
+
+/// What a command left behind.
+#[derive(Debug)]
+pub struct Ran {
+    /// Exit code; none where a signal ended it.
+    pub code: Option<i32>,
+    /// What it wrote to stdout, which is always UTF-8.
+    pub stdout: String,
+    /// What it wrote to stderr.
+    pub stderr: String,
+}
+
+impl Ran {
+    /// Runs a command to its end.
+    pub fn of(command: &mut Command) -> Self {
+        let output = command.output().expect("the command runs");
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).expect("stdout is UTF-8"),
+            stderr: String::from_utf8(output.stderr).expect("stderr is UTF-8"),
+        }
+    }
+
+    /// It must have succeeded.
+    #[track_caller]
+    pub fn succeeded(self) -> Self {
+        assert_eq!(self.code, Some(0), "{}", self.stderr);
+        self
+    }
+
+    /// It must have failed with this exit code and one line that says why, which is returned with
+    /// its hint. Notices, such as which corpus was chosen, may stand before it; nothing after it.
+    #[track_caller]
+    pub fn refused(&self, code: i32) -> Refusal {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        assert_eq!(self.stdout, "", "an error is no data: {self:?}");
+        let mut lines: Vec<&str> = self.stderr.lines().collect();
+        let last = lines.pop().unwrap_or_default();
+        let (error, hint) = match last.strip_prefix("hint: ") {
+            Some(hint) => (lines.pop().unwrap_or_default(), hint),
+            None => (last, ""),
+        };
+        let Some(error) = error.strip_prefix("error: ") else {
+            panic!("the last lines must be `error: …` and perhaps `hint: …`: {self:?}");
+        };
+        let others = lines
+            .iter()
+            .filter(|line| line.starts_with("error") || line.starts_with("hint"));
+        assert_eq!(others.count(), 0, "more than one error: {self:?}");
+        assert!(!error.trim().is_empty(), "{self:?}");
+        for noise in ["panicked", "RUST_BACKTRACE", "\u{1b}["] {
+            assert!(!self.stderr.contains(noise), "{self:?}");
+        }
+        let mut causes: Vec<&str> = error.split(": ").collect();
+        let all = causes.len();
+        causes.dedup();
+        assert_eq!(causes.len(), all, "the same cause twice: {error}");
+        Refusal {
+            error: error.to_owned(),
+            hint: hint.to_owned(),
+        }
+    }
+}
+
+/// How a command refused.
+#[derive(Debug)]
+pub struct Refusal {
+    /// The line of error, without `error: `.
+    pub error: String,
+    /// The hint, without `hint: `; empty where there is none.
+    pub hint: String,
+}
+
+impl Refusal {
+    /// The error must hold all of these.
+    #[track_caller]
+    pub fn names(self, parts: &[&str]) -> Self {
+        for part in parts {
+            assert!(
+                self.error.contains(part),
+                "`{part}` is not named in: {}",
+                self.error
+            );
+        }
+        self
+    }
+
+    /// The hint must hold this.
+    #[track_caller]
+    pub fn advises(self, part: &str) -> Self {
+        assert!(
+            self.hint.contains(part),
+            "`{part}` is not advised in: {self:?}"
+        );
+        self
+    }
+}
+
+/// Where the shared runs are kept while the tests run.
+struct Shared {
+    _home: Home,
+    run: PathBuf,
+}
+
+fn shared(cell: &'static OnceLock<Shared>, name: &str, arguments: &str) -> &'static Path {
+    &cell
+        .get_or_init(|| {
+            let home = Home::new();
+            home.train(&format!("{arguments} --seed 1 --threads 1 --name {name}"));
+            let run = home.path("runs").join(name);
+            Shared { _home: home, run }
+        })
+        .run
+}
+
+/// A finished run named `texts`: a char-lstm that has hardly learnt. Copy it with
+/// [`Home::with_run`] before changing it.
+pub fn texts() -> &'static Path {
+    static RUN: OnceLock<Shared> = OnceLock::new();
+    shared(
+        &RUN,
+        "texts",
+        "--model char-lstm --hidden 16 --steps 30 --device cpu",
+    )
+}
+
+/// A finished run named `words`: a word-vae that has hardly learnt.
+pub fn vae_words() -> &'static Path {
+    static RUN: OnceLock<Shared> = OnceLock::new();
+    shared(
+        &RUN,
+        "words",
+        "--model word-vae --hidden 16 --latent 4 --steps 30 --device cpu",
+    )
+}
+
+/// The model file of a run.
+pub fn model_of(run: &Path) -> PathBuf {
+    run.join("model.safetensors")
+}
+
+/// Parses one JSON document.
+#[track_caller]
+pub fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// The numbers of CUDA devices that `doctor` reports.
+pub fn cuda_devices(home: &Home) -> u64 {
+    trainer();
+    let report = json(&home.textgen("doctor --json").succeeded().stdout);
+    report["libtorch"]["cuda_devices"]
+        .as_u64()
+        .unwrap_or_else(|| panic!("doctor does not count CUDA devices: {report}"))
+}

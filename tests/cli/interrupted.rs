@@ -1,0 +1,181 @@
+//! A training that is interrupted, by Ctrl-C or by force, goes on as if it had not been: the weights
+//! of the end are those of a training without interruption, bit for bit.
+#![cfg(unix)]
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::OnceLock;
+
+use super::common::{Home, json, model_of, textgen};
+use super::safetensors_file::Parts;
+
+/// Long enough to be interrupted, with saves between the evaluations, and dropout and a carried
+/// state to go wrong.
+const TEXTS: &str = "--model char-lstm --hidden 16 --layers 2 --batch 8 --seq 32 --steps 1500 --eval-every 150 \
+     --save-every 40 --patience 50 --seed 5 --threads 1 --device cpu";
+const WORDS: &str = "--model word-vae --hidden 16 --latent 4 --steps 200 --eval-every 20 --save-every 7 \
+     --seed 5 --threads 1 --device cpu";
+
+/// The run without interruption.
+fn reference(arguments: &'static str) -> &'static Path {
+    static RUNS: [OnceLock<(Home, PathBuf)>; 2] = [OnceLock::new(), OnceLock::new()];
+    let cell = &RUNS[usize::from(arguments == WORDS)];
+    &cell
+        .get_or_init(|| {
+            let home = Home::new();
+            home.train(&format!("{arguments} --name whole"));
+            let run = home.path("runs/whole");
+            (home, run)
+        })
+        .1
+}
+
+/// Starts a training and returns it when it has written a line with this part, with what it said.
+fn start_and_wait_for(
+    home: &Home,
+    arguments: &str,
+    part: &str,
+) -> (Child, BufReader<impl std::io::Read>, String) {
+    let mut child = home.background(arguments).spawn().expect("started");
+    let mut stderr = BufReader::new(child.stderr.take().expect("stderr"));
+    let mut said = String::new();
+    while !said.lines().last().is_some_and(|line| line.contains(part)) {
+        let read = stderr.read_line(&mut said).expect("readable");
+        assert!(read > 0, "it ended before `{part}`: {said}");
+    }
+    (child, stderr, said)
+}
+
+fn send(signal: &str, child: &Child) {
+    let kill = Command::new("sh")
+        .args(["-c", &format!("kill -{signal} {}", child.id())])
+        .status();
+    assert!(kill.expect("kill").success());
+}
+
+/// The run has the weights, moments and carried state of the run without interruption.
+#[track_caller]
+fn is_as_without_interruption(home: &Home, run: &str, arguments: &'static str) {
+    let folder = home.path("runs").join(run);
+    let whole = reference(arguments);
+    let model = |folder: &Path| fs::read(model_of(folder)).expect("a model");
+    assert!(model(&folder) == model(whole), "the models differ");
+    let state = |folder: &Path| Parts::read(&folder.join("state.safetensors"));
+    let (ours, theirs) = (state(&folder), state(whole));
+    let names = |parts: &Parts| {
+        let header = parts.header.as_object().expect("tensors");
+        let names = header.keys().filter(|name| *name != "__metadata__");
+        names.cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(names(&ours), names(&theirs));
+    for name in names(&ours) {
+        assert!(ours.tensor(&name) == theirs.tensor(&name), "{name} differs");
+    }
+    let losses = |folder: &Path| -> Vec<_> {
+        let text = fs::read_to_string(folder.join("metrics.jsonl")).expect("metrics");
+        let line = |line| {
+            let line = json(line);
+            (
+                line["step"].clone(),
+                line["train_loss"].clone(),
+                line["valid"].clone(),
+            )
+        };
+        text.lines().map(line).collect()
+    };
+    assert_eq!(losses(&folder), losses(whole));
+}
+
+fn status(home: &Home) -> serde_json::Value {
+    json(&home.textgen("runs --json").succeeded().stdout)[0]["status"].clone()
+}
+
+fn ctrl_c_then_resume(arguments: &'static str, part: &str) {
+    let home = Home::new();
+    let train = format!("train {arguments} --name cut");
+    let (mut child, stderr, mut said) = start_and_wait_for(&home, &train, part);
+    assert_eq!(status(&home), "training");
+    send("INT", &child);
+    let rest: Vec<String> = stderr.lines().map_while(Result::ok).collect();
+    let code = child.wait().expect("it ends").code();
+    said.push_str(&rest.join("\n"));
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("everything is saved"), "{said}");
+    assert!(said.contains("textgen train --resume cut"), "{said}");
+    assert_eq!(status(&home), "stopped");
+    home.textgen("generate --run cut --count 1").succeeded();
+    let resumed = home.train("--resume cut");
+    assert!(
+        resumed.stderr.contains("going on with cut at step"),
+        "{}",
+        resumed.stderr
+    );
+    assert_eq!(status(&home), "finished");
+    is_as_without_interruption(&home, "cut", arguments);
+}
+
+#[test]
+fn ctrl_c_saves_says_how_to_go_on_and_going_on_is_exact_for_texts() {
+    ctrl_c_then_resume(TEXTS, "step 300/");
+}
+
+#[test]
+fn ctrl_c_saves_says_how_to_go_on_and_going_on_is_exact_for_words() {
+    ctrl_c_then_resume(WORDS, "step 40/");
+}
+
+/// Kills at moments that nobody chose, until the training gets through.
+fn killed_then_resumed(arguments: &'static str) {
+    use std::hash::{BuildHasher as _, RandomState};
+    reference(arguments);
+    let home = Home::new();
+    let mut command = format!("train {arguments} --name killed");
+    for attempt in 0..3_u64 {
+        let (mut child, ..) = start_and_wait_for(&home, &command, "expected time");
+        let random = RandomState::new().hash_one(attempt);
+        std::thread::sleep(std::time::Duration::from_millis(random % 600));
+        child.kill().expect("killed");
+        child.wait().expect("it ends");
+        "train --resume killed".clone_into(&mut command);
+        if status(&home) == "finished" {
+            break;
+        }
+    }
+    let ran = home.textgen(&command);
+    // It may have been over at the last kill.
+    assert!(
+        ran.code == Some(0) || ran.stderr.contains("has finished"),
+        "{ran:?}"
+    );
+    is_as_without_interruption(&home, "killed", arguments);
+    let left = fs::read_dir(home.path("runs/killed")).expect("the run");
+    for entry in left.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        assert!(!name.starts_with('.'), "{name} was left behind");
+    }
+}
+
+#[test]
+fn a_trainer_killed_at_any_moment_goes_on_exactly_with_texts() {
+    killed_then_resumed(TEXTS);
+}
+
+#[test]
+fn a_trainer_killed_at_any_moment_goes_on_exactly_with_words() {
+    killed_then_resumed(WORDS);
+}
+
+#[test]
+fn two_trainers_cannot_write_one_run() {
+    let home = Home::new();
+    let train = format!("train {TEXTS} --name busy");
+    let (mut child, _stderr, _) = start_and_wait_for(&home, &train, "step 150/");
+    let mut second = home.command(textgen());
+    super::common::Ran::of(second.args(["train", "--resume", "busy"]))
+        .refused(1)
+        .names(&["busy", &format!("process {}", child.id())]);
+    child.kill().expect("killed");
+    child.wait().expect("it ends");
+}

@@ -1,0 +1,271 @@
+//! `textgen train` as it should work, and the lists of what came of it.
+
+use std::fs;
+use std::path::Path;
+
+use super::common::{Home, Ran, json, model_of, textgen, texts, trainer, vae_words};
+
+/// The settings that a run recorded.
+fn settings(home: &Home, run: &str) -> String {
+    let path = home.path("runs").join(run).join("config.toml");
+    fs::read_to_string(path).expect("settings")
+}
+
+/// Whether the settings hold this line, whatever its comment.
+#[track_caller]
+fn has_line(settings: &str, line: &str) {
+    let found = settings
+        .lines()
+        .any(|l| l.split(" #").next().is_some_and(|l| l.trim_end() == line));
+    assert!(found, "{line} is not in:\n{settings}");
+}
+
+fn model(home: &Home, run: &str) -> Vec<u8> {
+    fs::read(model_of(&home.path("runs").join(run))).expect("a model")
+}
+
+#[test]
+fn an_empty_folder_is_enough_to_train_and_generate() {
+    let home = Home::new();
+    let ran = home.train("--model char-lstm --hidden 8 --steps 2 --threads 1");
+    assert!(
+        ran.stderr.contains("corpus: fairy-tales (bundled)"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(ran.stdout, "", "training has no data for stdout");
+    for file in [
+        "config.toml",
+        "metrics.jsonl",
+        "model.safetensors",
+        "state.safetensors",
+        "samples.txt",
+    ] {
+        let path = home.path("runs/char-lstm-fairy-tales-1").join(file);
+        assert!(path.is_file(), "{file} is missing");
+    }
+    let ran = home.textgen("generate --length 10").succeeded();
+    assert!(
+        ran.stderr.contains("run: char-lstm-fairy-tales-1"),
+        "{}",
+        ran.stderr
+    );
+    // The next run gets the next number.
+    home.train("--model char-lstm --hidden 8 --steps 2 --threads 1");
+    assert!(home.path("runs/char-lstm-fairy-tales-2").is_dir());
+}
+
+#[test]
+fn training_first_says_what_it_will_cost_in_plain_lines() {
+    let home = Home::new();
+    let ran = home.train("--model char-lstm --hidden 8 --steps 4 --threads 1");
+    let at = |part: &str| {
+        let found = ran.stderr.lines().position(|line| line.contains(part));
+        found.unwrap_or_else(|| panic!("{part} is not said: {}", ran.stderr))
+    };
+    let first_step = at("step 1/4");
+    for part in ["parameters", " MB", "4 steps", "expected time: about"] {
+        assert!(
+            at(part) < first_step,
+            "{part} comes too late: {}",
+            ran.stderr
+        );
+    }
+    assert!(at("generate: textgen generate --run") > first_step);
+    for code in ['\u{1b}', '\r', '\u{8}'] {
+        assert!(!ran.stderr.contains(code), "{:?}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_settings_file_is_taken_and_flags_win_over_it() {
+    let home = Home::new();
+    let file = "model = \"char-lstm\"\nhidden = 8\nlayers = 2\nsteps = 3\nbatch = 4\nthreads = 1\n";
+    home.write("my.toml", file);
+    home.train("--config my.toml --hidden 12 --epochs 0.01 --name mixed");
+    let recorded = settings(&home, "mixed");
+    for line in ["hidden = 12", "layers = 2", "batch = 4", "epochs = 0.01"] {
+        has_line(&recorded, line);
+    }
+    assert!(!recorded.contains("\nsteps ="), "one budget: {recorded}");
+}
+
+#[test]
+fn a_run_s_own_settings_give_the_same_model_byte_for_byte() {
+    for run in [texts(), vae_words()] {
+        let home = Home::with_run(run);
+        let name = run
+            .file_name()
+            .and_then(|name| name.to_str())
+            .expect("a name");
+        home.train(&format!("--config runs/{name}/config.toml --name again"));
+        assert!(model(&home, name) == model(&home, "again"), "{name}");
+        assert_eq!(settings(&home, name), settings(&home, "again"));
+    }
+}
+
+#[test]
+fn another_seed_gives_another_model() {
+    let home = Home::with_run(texts());
+    home.train("--config runs/texts/config.toml --seed 2 --name other");
+    assert!(model(&home, "texts") != model(&home, "other"));
+}
+
+#[test]
+fn the_original_systems_train_and_generate() {
+    let home = Home::new();
+    home.train("--model char-lstm --recipe notebook --steps 20 --threads 1 --name notebook");
+    has_line(&settings(&home, "notebook"), "optimizer = \"amsgrad\"");
+    let text = home.textgen("generate --run notebook --length 50 --seed 1");
+    assert!(text.succeeded().stdout.trim_end().len() > 20);
+    home.train("--model word-vae --recipe article --steps 20 --threads 1 --name article");
+    has_line(&settings(&home, "article"), "latent = 10");
+    let words = home.textgen("generate --run article --count 3 --seed 1");
+    assert_eq!(words.succeeded().stdout.lines().count(), 3);
+}
+
+#[test]
+fn every_cell_trains_and_generates_in_both_models() {
+    let home = Home::new();
+    for cell in ["lstm", "gru", "rnn"] {
+        let common = format!("--cell {cell} --layers 2 --hidden 8 --steps 5 --threads 1");
+        home.train(&format!("--model char-lstm {common} --name text-{cell}"));
+        let text = home.textgen(&format!("generate --run text-{cell} --length 20 --seed 1"));
+        assert!(text.succeeded().stdout.chars().count() >= 20);
+        home.train(&format!(
+            "--model word-vae {common} --latent 4 --name words-{cell}"
+        ));
+        let words = home.textgen(&format!("generate --run words-{cell} --count 3 --seed 1"));
+        assert_eq!(words.succeeded().stdout.lines().count(), 3);
+    }
+}
+
+#[test]
+fn every_split_optimizer_and_schedule_trains() {
+    let home = Home::new();
+    for (split, optimizer, schedule) in [
+        ("window:64", "adam", "step"),
+        ("interleaved", "amsgrad", "plateau"),
+        ("contiguous", "adamw", "constant"),
+    ] {
+        home.train(&format!(
+            "--model char-lstm --hidden 8 --steps 3 --threads 1 --batch 8 --embedding 4 --split {split} \
+             --optimizer {optimizer} --schedule {schedule}"
+        ));
+    }
+}
+
+#[test]
+fn words_can_stand_one_a_line() {
+    let home = Home::new();
+    let names: Vec<String> = ('a'..='z').map(|c| format!("{c}na maria")).collect();
+    home.write("names.txt", names.join("\n"));
+    let ran = home.train(
+        "--model word-vae --words lines --hidden 8 --latent 2 --steps 2 --threads 1 names.txt",
+    );
+    assert!(ran.stderr.contains("26 distinct"), "{}", ran.stderr);
+}
+
+#[test]
+fn minutes_and_epochs_are_budgets() {
+    let home = Home::new();
+    home.train("--model char-lstm --minutes 0.01 --hidden 8 --threads 1 --name minutes");
+    home.train("--model char-lstm --epochs 0.5 --hidden 8 --threads 1 --name epochs");
+    let runs = json(&home.textgen("runs --json").succeeded().stdout);
+    for run in runs.as_array().expect("a list") {
+        assert_eq!(run["status"], "finished", "{run}");
+    }
+}
+
+#[test]
+fn a_finished_run_trains_on_with_a_larger_budget() {
+    let home = Home::with_run(texts());
+    let ran = home.train("--resume texts --steps 33");
+    assert!(ran.stderr.contains("at step 30"), "{}", ran.stderr);
+    has_line(&settings(&home, "texts"), "steps = 33");
+    let runs = json(&home.textgen("runs --json").succeeded().stdout);
+    assert_eq!(runs[0]["step"], 33);
+}
+
+#[test]
+fn runs_are_listed_the_newest_first() {
+    let home = Home::with_run(texts());
+    home.train("--model word-vae --hidden 8 --latent 2 --steps 2 --threads 1 --name newer");
+    let table = home.textgen("runs").succeeded().stdout;
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(lines[0].starts_with("NAME"), "{table}");
+    assert!(
+        lines[1].starts_with("newer ") && lines[1].contains("nats/word"),
+        "{table}"
+    );
+    assert!(
+        lines[2].starts_with("texts ") && lines[2].contains("nats/char"),
+        "{table}"
+    );
+    let list = json(&home.textgen("runs --json").succeeded().stdout);
+    assert_eq!(list.as_array().map(Vec::len), Some(2));
+    assert_eq!(list[1]["name"], "texts");
+    assert_eq!(list[1]["model"], "char-lstm");
+    assert_eq!(list[1]["corpus"], "fairy-tales");
+    assert_eq!(list[1]["step"], 30);
+    assert_eq!(list[1]["status"], "finished");
+    assert_eq!(list[1]["unit"], "nats/char");
+    let loss = list[1]["best_loss"].as_f64().expect("a loss");
+    assert!((3.0..5.0).contains(&loss), "{loss}");
+}
+
+#[test]
+fn no_runs_are_an_empty_list() {
+    let home = Home::new();
+    let ran = home.textgen("runs").succeeded();
+    assert_eq!(ran.stdout, "");
+    assert!(ran.stderr.contains("no runs in runs yet"), "{}", ran.stderr);
+    assert_eq!(
+        json(&home.textgen("runs --json").succeeded().stdout),
+        json("[]")
+    );
+}
+
+#[test]
+fn the_folder_of_the_runs_can_be_chosen_by_flag_and_variable() {
+    let home = Home::new();
+    trainer();
+    let with_variable = |arguments: &str| {
+        let mut command = home.command(textgen());
+        command.args(arguments.split(' '));
+        Ran::of(command.env("TEXTGEN_RUNS", "by-variable")).succeeded()
+    };
+    let train = "train --model char-lstm --hidden 8 --steps 2 --threads 1 --name one";
+    with_variable(train);
+    with_variable(&format!("{train} --runs-dir by-flag"));
+    with_variable("generate --length 5");
+    for folder in ["by-variable", "by-flag"] {
+        assert!(
+            model_of(&home.path(folder).join("one")).is_file(),
+            "{folder}"
+        );
+    }
+    home.textgen("generate --runs-dir by-flag --run one --length 5")
+        .succeeded();
+    assert!(!home.path("runs").exists());
+}
+
+#[test]
+fn the_best_model_can_be_read_as_plain_safetensors() {
+    let bytes = fs::read(model_of(texts())).expect("a model");
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
+    let shape = |name: &str| tensors.tensor(name).expect(name).shape().to_vec();
+    assert_eq!(shape("rnn.weight_hh_l0"), [64, 16]);
+    let symbols = shape("head.bias")[0];
+    assert_eq!(shape("rnn.weight_ih_l0"), [64, symbols]);
+    assert_eq!(shape("head.weight"), [symbols, 16]);
+}
+
+#[test]
+fn a_run_holds_no_path_of_the_machine_in_its_model() {
+    let bytes = fs::read(model_of(texts())).expect("a model");
+    let folder = texts().ancestors().nth(2).map(Path::to_string_lossy);
+    let folder = folder.expect("the home");
+    let found = bytes.windows(folder.len()).any(|w| w == folder.as_bytes());
+    assert!(!found, "{folder} stands in the model file");
+}

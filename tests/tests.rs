@@ -1,0 +1,40 @@
+//! Tests of what a user can see: the command line, the files, and what is left after a failure.
+//! The unit tests beside the code know what is inside; these only run the two programs.
+//!
+//! What belongs where, under `cli/`:
+//! - `common`: a folder of its own for every test, the ways to run the programs, shared runs;
+//! - `bad_input`: corpora, flags and prompts that are wrong;
+//! - `model_files`: model files that are damaged, foreign or newer;
+//! - `run_folders`: runs that are locked, half written, cannot be written, or meet a full disk;
+//! - `installation`: what the programs are linked with, and what happens where a part is missing;
+//! - `vocab`, `train`, `generate`: each command as it should work;
+//! - `interrupted`: Ctrl-C, a killed trainer, and going on after both;
+//! - `golden`: a committed model must say the same for good;
+//! - `tour`: the commands of the README.
+//!
+//! `textgen-torch` must stand beside `textgen`, where `make build` puts it; `make test` sees to that.
+
+#[path = "cli/bad_input.rs"]
+mod bad_input;
+#[path = "cli/common.rs"]
+mod common;
+#[path = "cli/generate.rs"]
+mod generate;
+#[path = "cli/golden.rs"]
+mod golden;
+#[path = "cli/installation.rs"]
+mod installation;
+#[path = "cli/interrupted.rs"]
+mod interrupted;
+#[path = "cli/model_files.rs"]
+mod model_files;
+#[path = "cli/run_folders.rs"]
+mod run_folders;
+#[path = "cli/safetensors_file.rs"]
+mod safetensors_file;
+#[path = "cli/tour.rs"]
+mod tour;
+#[path = "cli/train.rs"]
+mod train;
+#[path = "cli/vocab.rs"]
+mod vocab;
