@@ -90,8 +90,9 @@ impl CharLstm {
                 .index_select(0, &flat)
         } else {
             let inputs = self.network.inputs as i64;
-            let zeros = Tensor::zeros([size[0] * size[1], inputs], (Kind::Float, symbols.device()));
-            zeros.scatter_value(1, &flat.unsqueeze(1), 1.0)
+            let mut zeros =
+                Tensor::zeros([size[0] * size[1], inputs], (Kind::Float, symbols.device()));
+            zeros.scatter_value_(1, &flat.unsqueeze(1), 1.0)
         };
         let input = input.reshape([size[0], size[1], -1]);
         let weights = self.parameters.recurrent("rnn", self.network.layers);

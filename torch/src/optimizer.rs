@@ -68,14 +68,11 @@ impl Optimizer {
     }
 
     /// Forgets the gradients of the last step.
-    pub fn zero_gradients(&mut self) {
-        for parameter in self
-            .groups
-            .iter_mut()
-            .flat_map(|group| &mut group.parameters)
-        {
-            parameter.zero_grad();
+    pub fn drop_gradients(&mut self) -> Result<()> {
+        for group in &self.groups {
+            shim::drop_gradients(&group.parameters)?;
         }
+        Ok(())
     }
 
     /// Clips the gradients and takes one step with the learning rate `lr`.

@@ -66,6 +66,14 @@ char* textgen_adam(at::Tensor** parameters, at::Tensor** gradients, at::Tensor**
   });
 }
 
+// Drops the gradients, so that the next backward pass hands its own over instead of adding them to
+// buffers that would have to be zeroed.
+char* textgen_drop_gradients(at::Tensor** parameters, size_t count) {
+  return guarded([&] {
+    for (size_t i = 0; i < count; ++i) parameters[i]->mutable_grad().reset();
+  });
+}
+
 // Scales all gradients down so that their common norm is at most `limit`, without a read-back.
 char* textgen_clip(at::Tensor** gradients, size_t count, double limit) {
   return guarded([&] {

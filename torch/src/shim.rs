@@ -26,6 +26,7 @@ unsafe extern "C" {
         epsilon: f64,
         decoupled: bool,
     ) -> *mut c_char;
+    fn textgen_drop_gradients(parameters: Tensors, count: usize) -> *mut c_char;
     fn textgen_clip(gradients: Tensors, count: usize, limit: f64) -> *mut c_char;
 }
 
@@ -141,6 +142,12 @@ pub fn adam(tensors: &AdamTensors, constants: AdamConstants) -> Result<(), Torch
             constants.decoupled,
         )
     })
+}
+
+/// Drops the gradients of `parameters`.
+pub fn drop_gradients(parameters: &[Tensor]) -> Result<(), TorchError> {
+    // SAFETY: the list holds `count` live tensors; the shim borrows them for the call.
+    check(unsafe { textgen_drop_gradients(pointers(parameters).as_ptr(), parameters.len()) })
 }
 
 /// Scales `gradients` down so that their common L2 norm is at most `limit`.

@@ -136,7 +136,7 @@ fn a_decoder_that_ignores_z_learns_a_rate_of_zero_and_no_active_unit() {
         cut_z(&mut task);
         tch::manual_seed(step);
         let (loss, _) = task.next_loss(&mut progress, 1.0);
-        optimizer.zero_gradients();
+        optimizer.drop_gradients().expect("dropped");
         loss.backward();
         optimizer.step(1e-2).expect("stepped");
         progress.step += 1;

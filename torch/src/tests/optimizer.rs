@@ -58,7 +58,7 @@ fn every_optimizer_follows_its_paper() {
         let start: Vec<f32> = to_plain(parameters.get("head.weight")).1;
         let mut optimizer = Optimizer::new(&config, &parameters);
         for &gradient in &gradients {
-            optimizer.zero_gradients();
+            optimizer.drop_gradients().expect("dropped");
             let sum: Tensor = parameters
                 .tensors()
                 .iter()
@@ -88,7 +88,7 @@ fn saved_moments_continue_as_if_nothing_had_happened() {
     };
     let network = config.network(5, 5);
     let step = |parameters: &Parameters, optimizer: &mut Optimizer, gradient: f64| {
-        optimizer.zero_gradients();
+        optimizer.drop_gradients().expect("dropped");
         let sum: Tensor = parameters
             .tensors()
             .iter()

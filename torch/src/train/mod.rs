@@ -246,7 +246,7 @@ impl<'a> Trainer<'a> {
             self.roll_back()?;
             return Ok(false);
         }
-        self.optimizer.zero_gradients();
+        self.optimizer.drop_gradients()?;
         loss.backward();
         self.optimizer.step(lr)?;
         self.progress.step += 1;

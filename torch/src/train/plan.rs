@@ -72,7 +72,7 @@ impl Trainer<'_> {
             self.seed_libtorch();
             let (loss, _) = self.task.next_loss(&mut trial, 0.0);
             loss.backward();
-            self.optimizer.zero_gradients();
+            self.optimizer.drop_gradients()?;
             times.push(started.elapsed().as_secs_f64());
         }
         self.task.set_carried(&carried)?;
