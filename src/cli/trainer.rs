@@ -61,8 +61,8 @@ pub fn check(trainer: &Path) -> Result<()> {
 pub fn hand_over(trainer: &Path, folder: &Path) -> Result<()> {
     let mut command = Command::new(trainer);
     command.arg("train").arg(folder);
-    // libtorch's threads meet several times a step. Spinning at those meetings makes training a
-    // hundred times slower as soon as another program wants a core; a short spin costs nothing.
+    // libtorch's threads meet several times a step. Spinning long at those meetings makes training
+    // several times slower as soon as another program wants a core; a short spin costs nothing.
     if ["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"]
         .iter()
         .all(|name| std::env::var_os(name).is_none())
