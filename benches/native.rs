@@ -35,8 +35,8 @@ fn weights(config: &NetworkConfig) -> Weights<'static> {
         ((seed >> 8) as f32 / 16_777_216.0 - 0.5) * 0.2
     };
     let fill = |(name, shape): (String, Vec<usize>)| {
-        let data = (0..shape.iter().product()).map(|_| value()).collect();
-        (name, Array { shape, data })
+        let data: Vec<f32> = (0..shape.iter().product()).map(|_| value()).collect();
+        (name, Array::f32(shape, data))
     };
     expected_shapes(config).into_iter().map(fill).collect()
 }
@@ -51,12 +51,13 @@ fn step(criterion: &mut Criterion) {
     for (hidden, layers) in SHAPES {
         let config = config(hidden, layers);
         let network = CharLstm::new(&config, &weights(&config)).expect("weights of its own shapes");
-        let mut state = network.state();
+        let mut state = network.state(1);
         let mut symbol = 0;
         group.bench_function(format!("{hidden}x{layers}"), |bencher| {
             bencher.iter(|| {
                 symbol = (symbol + 7) % 96;
-                black_box(network.step(&mut state, symbol));
+                network.step(&mut state, &[symbol]);
+                black_box(state.logits(0));
             });
         });
     }
@@ -76,11 +77,14 @@ fn sample(criterion: &mut Criterion) {
     for (hidden, layers) in SHAPES {
         let config = config(hidden, layers);
         let network = CharLstm::new(&config, &weights(&config)).expect("weights of its own shapes");
-        let mut state = network.state();
+        let mut state = network.state(1);
         let mut sampler = Sampler::new(&settings, &[], 0);
         let mut symbol = 0;
         group.bench_function(format!("{hidden}x{layers}"), |bencher| {
-            bencher.iter(|| symbol = sampler.draw(network.step(&mut state, symbol)).symbol);
+            bencher.iter(|| {
+                network.step(&mut state, &[symbol]);
+                symbol = sampler.draw(state.logits(0)).symbol;
+            });
         });
     }
     group.finish();

@@ -2,7 +2,7 @@
 //! faults: the decoder reads fresh noise at every letter and never a letter, and always draws from
 //! the posterior of one word, the last that it was trained on.
 
-use super::kernels::Kernels;
+use super::kernels::{Kernels, Quantized};
 use super::recurrent::{Columns, Linear, Read, Stack};
 use super::sampling::Sampler;
 use super::weights::{WeightError, Weights, check, values};
@@ -42,8 +42,8 @@ impl Article {
                 kernels,
             )?,
             head: Linear::new(weights, "decoder.head")?,
-            mean: values(weights, "article.mean")?.to_vec(),
-            std: values(weights, "article.std")?.to_vec(),
+            mean: values(weights, "article.mean")?.into_owned(),
+            std: values(weights, "article.std")?.into_owned(),
             kernels,
         })
     }
@@ -56,8 +56,9 @@ impl Article {
 
     /// [`Article::generate`] with noise from anywhere: `noise` gives one ε at a time, Z a letter.
     pub fn generate_with(&self, mut noise: impl FnMut() -> f32) -> Vec<u32> {
-        let mut state = self.decoder.state();
-        let mut logits = vec![0.0; self.head.rows()];
+        let mut state = self.decoder.state(1);
+        let mut room = Quantized::default();
+        let mut logits = vec![0.0; self.head.width()];
         let mut letters = Vec::with_capacity(LONGEST);
         while letters.len() < LONGEST {
             let z: Vec<f32> = self
@@ -68,10 +69,11 @@ impl Article {
                 .collect();
             let hidden = self
                 .decoder
-                .step(self.kernels, Read::Vector(&z), &mut state);
-            self.head.apply(self.kernels, hidden, &mut logits);
-            let letter = super::sampling::argmax(&logits);
-            if letter as usize + 1 == logits.len() {
+                .step(self.kernels, Read::Vectors(&z), &mut state);
+            self.head
+                .apply(self.kernels, hidden, &mut room, &mut logits);
+            let letter = super::sampling::argmax(&logits[..self.head.rows()]);
+            if letter as usize + 1 == self.head.rows() {
                 break;
             }
             letters.push(letter);

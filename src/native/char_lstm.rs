@@ -1,29 +1,70 @@
 //! The character-level language model: symbols in, logits of the next symbol out.
 
-use super::kernels::Kernels;
-use super::recurrent::{Columns, LayerState, Linear, Read, Stack};
+use super::kernels::{Kernels, Quantized};
+use super::recurrent::{Columns, LayerState, Linear, Read, Stack, swap_remove_row};
 use super::weights::{WeightError, Weights, check, values};
 use crate::config::{ModelKind, NetworkConfig};
+
+/// Symbols of a longer text that are read at a time: enough for the products to be fast.
+const SYMBOLS_AT_ONCE: usize = 128;
 
 /// A char-lstm with its weights.
 #[derive(Clone, Debug)]
 pub struct CharLstm {
-    stack: Stack,
-    head: Linear,
-    kernels: Kernels,
+    pub(super) stack: Stack,
+    pub(super) head: Linear,
+    pub(super) kernels: Kernels,
+    inputs: usize,
 }
 
-/// What a char-lstm remembers of one text, and room for its next logits.
+/// What a char-lstm remembers of N texts that are read side by side, and room for their next
+/// logits.
 #[derive(Clone, Debug)]
 pub struct State {
-    layers: Vec<LayerState>,
-    logits: Vec<f32>,
+    pub(super) layers: Vec<LayerState>,
+    /// (N, width).
+    pub(super) logits: Vec<f32>,
+    /// Logits of a row, and what fills their last panel up.
+    outputs: usize,
+    width: usize,
+    room: Quantized,
 }
 
 impl State {
-    /// The logits (outputs) after the last symbol read; zeros where none has been.
-    pub fn logits(&self) -> &[f32] {
-        &self.logits
+    /// N.
+    pub fn rows(&self) -> usize {
+        self.logits.len() / self.width
+    }
+
+    /// The logits (outputs) of a text after the last symbol read; zeros where none has been.
+    ///
+    /// # Panics
+    /// Where there are fewer rows.
+    pub fn logits(&self, row: usize) -> &[f32] {
+        &self.logits[row * self.width..][..self.outputs]
+    }
+
+    /// Row `row` becomes a copy of the only row of `from`: another text takes its place.
+    ///
+    /// # Panics
+    /// Where there are fewer rows, or `from` is another network's or has several.
+    pub fn set_row(&mut self, row: usize, from: &Self) {
+        for (state, from) in self.layers.iter_mut().zip(&from.layers) {
+            state.set_row(row, from);
+        }
+        self.logits[row * self.width..][..self.width].copy_from_slice(&from.logits);
+    }
+
+    /// Removes row `row`, whose place the last one takes.
+    ///
+    /// # Panics
+    /// Where there are fewer rows.
+    pub fn swap_remove_row(&mut self, row: usize) {
+        let rows = self.rows();
+        for state in &mut self.layers {
+            state.swap_remove_row(row);
+        }
+        swap_remove_row(&mut self.logits, row, rows);
     }
 }
 
@@ -46,15 +87,25 @@ impl CharLstm {
             )));
         }
         check(config, weights)?;
+        let embedding;
         let columns = match config.embedding {
             0 => Columns::OneHot,
-            size => Columns::Embedding(values(weights, "embedding.weight")?, size),
+            size => {
+                embedding = values(weights, "embedding.weight")?;
+                Columns::Embedding(&embedding, size)
+            }
         };
         Ok(Self {
             stack: Stack::new(weights, "rnn", config.layers, config.cell, columns, kernels)?,
             head: Linear::new(weights, "head")?,
             kernels,
+            inputs: config.inputs,
         })
+    }
+
+    /// Symbols that can be read.
+    pub const fn inputs(&self) -> usize {
+        self.inputs
     }
 
     /// Symbols that can be predicted: the length of the logits.
@@ -62,39 +113,73 @@ impl CharLstm {
         self.head.rows()
     }
 
-    /// The state before any text: zeros.
-    pub fn state(&self) -> State {
+    /// The state of `rows` texts before their first symbol: zeros.
+    pub fn state(&self, rows: usize) -> State {
         State {
-            layers: self.stack.state(),
-            logits: vec![0.0; self.outputs()],
+            layers: self.stack.state(rows),
+            logits: vec![0.0; rows * self.head.width()],
+            outputs: self.outputs(),
+            width: self.head.width(),
+            room: Quantized::default(),
         }
     }
 
-    /// Reads one symbol and returns the logits (outputs) of the next one.
+    /// Reads one symbol of each text: symbols (N). [`State::logits`] are then those of the next.
     ///
     /// # Panics
-    /// Where `symbol` is not below the network's `inputs`, or `state` is another network's.
-    pub fn step<'s>(&self, state: &'s mut State, symbol: u32) -> &'s [f32] {
-        let hidden = self
-            .stack
-            .step(self.kernels, Read::Symbol(symbol), &mut state.layers);
-        self.head.apply(self.kernels, hidden, &mut state.logits);
-        &state.logits
+    /// Where a symbol is not below the network's `inputs`, there are fewer or more than rows, or
+    /// `state` is another network's.
+    pub fn step(&self, state: &mut State, symbols: &[u32]) {
+        assert_eq!(symbols.len(), state.rows(), "one symbol a row");
+        let read = Read::Symbols(symbols);
+        let hidden = self.stack.step(self.kernels, read, &mut state.layers);
+        self.head
+            .apply(self.kernels, hidden, &mut state.room, &mut state.logits);
     }
 
-    /// Reads symbols, a prompt for instance, of which only the last one's logits are computed:
-    /// [`State::logits`]. No symbols change nothing.
+    /// Reads symbols of one text, a prompt for instance, of which only the last one's logits are
+    /// computed: the bits of as many steps, faster. No symbols change nothing.
     ///
     /// # Panics
-    /// As [`CharLstm::step`].
+    /// As [`CharLstm::step`], and where `state` has several rows.
     pub fn feed(&self, state: &mut State, symbols: &[u32]) {
-        let Some((&last, before)) = symbols.split_last() else {
-            return;
-        };
-        for &symbol in before {
-            self.stack
-                .step(self.kernels, Read::Symbol(symbol), &mut state.layers);
+        assert_eq!(state.rows(), 1, "one text");
+        let mut last = None;
+        for symbols in symbols.chunks(SYMBOLS_AT_ONCE) {
+            last = Some(
+                self.stack
+                    .sequence(self.kernels, symbols, &mut state.layers),
+            );
         }
-        self.step(state, last);
+        if let (Some(hidden), Some(top)) = (last, state.layers.last()) {
+            let hidden = &hidden[hidden.len() - top.hidden.len()..];
+            self.head
+                .apply(self.kernels, hidden, &mut state.room, &mut state.logits);
+        }
+    }
+
+    /// Reads symbols of one text as [`CharLstm::feed`] does and hands over the logits (outputs)
+    /// after each of them, with its index.
+    ///
+    /// # Panics
+    /// As [`CharLstm::feed`].
+    pub fn read(&self, state: &mut State, symbols: &[u32], mut each: impl FnMut(usize, &[f32])) {
+        assert_eq!(state.rows(), 1, "one text");
+        let width = self.head.width();
+        let mut logits = Vec::new();
+        for (part, symbols) in symbols.chunks(SYMBOLS_AT_ONCE).enumerate() {
+            let hidden = self
+                .stack
+                .sequence(self.kernels, symbols, &mut state.layers);
+            logits.resize(symbols.len() * width, 0.0);
+            self.head
+                .apply(self.kernels, &hidden, &mut state.room, &mut logits);
+            for (index, logits) in logits.chunks_exact(width).enumerate() {
+                each(part * SYMBOLS_AT_ONCE + index, &logits[..self.outputs()]);
+            }
+            state
+                .logits
+                .copy_from_slice(&logits[logits.len() - width..]);
+        }
     }
 }

@@ -33,7 +33,10 @@ pub fn word_from_prior(
     };
     let mut symbol = bos;
     while word.letters.len() < LONGEST_WORD {
-        let draw = sampler.draw(vae.step(&mut state, symbol));
+        let draw = {
+            vae.step(&mut state, &[symbol]);
+            sampler.draw(state.logits(0))
+        };
         word.log_prob += f64::from(draw.log_prob);
         if draw.symbol == eos {
             break;

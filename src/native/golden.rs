@@ -10,7 +10,7 @@ use super::kernels::Kernels;
 use super::sampling::log_prob;
 use super::simd::Level;
 use super::testing;
-use super::weights::{Array, Weights};
+use super::weights::{Array, Values, Weights};
 use super::word_vae::WordVae;
 use crate::config::{Cell, NetworkConfig};
 
@@ -42,11 +42,8 @@ impl Golden {
                 continue;
             }
             let (words, _) = view.data().as_chunks::<4>();
-            let data = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
-            let array = Array {
-                shape: view.shape().to_vec(),
-                data,
-            };
+            let values = words.iter().map(|word| f32::from_le_bytes(*word));
+            let array = Array::f32(view.shape(), values.collect::<Vec<_>>());
             match short {
                 Some(short) => numbers.insert(short, array),
                 None => weights.insert(name.to_owned(), array),
@@ -78,7 +75,14 @@ impl Golden {
 
     /// Row `row` of an array with `width` columns.
     fn row(&self, name: &str, row: usize, width: usize) -> &[f32] {
-        &self.numbers[name].data[row * width..][..width]
+        &self.numbers(name)[row * width..][..width]
+    }
+
+    fn numbers(&self, name: &str) -> &[f32] {
+        match &self.numbers[name].values {
+            Values::F32(values) => values,
+            Values::Int8 { .. } => panic!("PyTorch's numbers are f32"),
+        }
     }
 
     fn symbols(&self, name: &str) -> Vec<u32> {
@@ -110,11 +114,12 @@ fn a_char_lstm_computes_the_logits_and_the_loss_of_pytorch() {
     assert_eq!(files.len(), 18);
     for golden in files {
         let network = CharLstm::new(&golden.config, &golden.weights).expect("a network");
-        let mut state = network.state();
+        let mut state = network.state(1);
         let (input, target) = (golden.symbols("input"), golden.symbols("target"));
         let mut loss = 0.0;
         for (step, (&symbol, &target)) in input.iter().zip(&target).enumerate() {
-            let logits = network.step(&mut state, symbol);
+            network.step(&mut state, &[symbol]);
+            let logits = state.logits(0);
             assert_close(
                 logits,
                 golden.row("logits", step, network.outputs()),
@@ -175,7 +180,8 @@ fn check_word(golden: &Golden, network: &WordVae, row: usize, letters: &[u32]) {
     let steps = golden.numbers["logits"].shape[1];
     let mut distortion = 0.0;
     for (step, (&symbol, &target)) in given.iter().zip(&targets).enumerate() {
-        let logits = network.step(&mut state, symbol);
+        network.step(&mut state, &[symbol]);
+        let logits = state.logits(0);
         let want = golden.row("logits", row * steps + step, network.outputs());
         assert_close(logits, want, &golden.config);
         distortion -= log_prob(logits, target);
@@ -195,7 +201,7 @@ fn check_word(golden: &Golden, network: &WordVae, row: usize, letters: &[u32]) {
 fn the_articles_network_writes_what_pytorch_does() {
     let golden = &Golden::all("article")[0];
     let network = Article::new(&golden.config, &golden.weights).expect("a network");
-    let mut noise = golden.numbers["eps"].data.iter().copied();
+    let mut noise = golden.numbers("eps").iter().copied();
     let found = network.generate_with(|| noise.next().expect("noise for every letter"));
     let eos = golden.special("eos");
     let want: Vec<u32> = golden
@@ -215,11 +221,12 @@ fn every_level_computes_the_same_bits() {
         let (weights, vae_weights) = (testing::weights(&config), testing::weights(&vae));
         let logits = |kernels| {
             let network = CharLstm::with_kernels(&config, &weights, kernels).expect("a network");
-            let mut state = network.state();
+            let mut state = network.state(1);
             network.feed(&mut state, &[3, 1, 4, 1, 5, 9, 2, 6]);
             let words = WordVae::with_kernels(&vae, &vae_weights, kernels).expect("a network");
             let mut decoder = words.decoder(&words.encode(&[1, 2, 3]).mean);
-            let logits = [state.logits(), words.step(&mut decoder, 9)].concat();
+            words.step(&mut decoder, &[9]);
+            let logits = [state.logits(0), decoder.logits(0)].concat();
             logits.into_iter().map(f32::to_bits).collect::<Vec<_>>()
         };
         let mut found = Level::supported().filter_map(Kernels::at).map(logits);
@@ -232,15 +239,17 @@ fn every_level_computes_the_same_bits() {
 fn a_prompt_fed_at_once_leaves_the_state_of_single_steps() {
     let config = testing::char_lstm(Cell::Lstm, 7, 2, 11);
     let network = CharLstm::new(&config, &testing::weights(&config)).expect("a network");
-    let (mut fed, mut stepped) = (network.state(), network.state());
+    let (mut fed, mut stepped) = (network.state(1), network.state(1));
     network.feed(&mut fed, &[]);
-    assert!(fed.logits().iter().all(|&logit| logit == 0.0));
+    assert!(fed.logits(0).iter().all(|&logit| logit == 0.0));
     network.feed(&mut fed, &[1, 2, 3]);
     for symbol in [1, 2, 3] {
-        network.step(&mut stepped, symbol);
+        network.step(&mut stepped, &[symbol]);
     }
-    assert_eq!(fed.logits(), stepped.logits());
-    assert_eq!(network.step(&mut fed, 4), network.step(&mut stepped, 4));
+    assert_eq!(fed.logits(0), stepped.logits(0));
+    network.step(&mut fed, &[4]);
+    network.step(&mut stepped, &[4]);
+    assert_eq!(fed.logits(0), stepped.logits(0));
 }
 
 #[test]
@@ -249,9 +258,12 @@ fn a_later_letter_changes_no_earlier_logit() {
         let config = testing::char_lstm(cell, 7, 3, 11);
         let network = CharLstm::new(&config, &testing::weights(&config)).expect("a network");
         let logits = |text: &[u32]| {
-            let mut state = network.state();
+            let mut state = network.state(1);
             text.iter()
-                .map(|&symbol| network.step(&mut state, symbol).to_vec())
+                .map(|&symbol| {
+                    network.step(&mut state, &[symbol]);
+                    state.logits(0).to_vec()
+                })
                 .collect::<Vec<_>>()
         };
         let (one, other) = (logits(&[1, 2, 3, 4, 5]), logits(&[1, 2, 3, 9, 5]));
@@ -267,14 +279,12 @@ fn a_later_letter_changes_no_earlier_logit() {
 fn a_word_without_letters_has_the_posterior_of_a_zero_summary() {
     let config = testing::word_vae(Cell::Gru, 7, 2);
     let mut weights = testing::weights(&config);
-    weights
-        .get_mut("encoder.log_var.bias")
-        .expect("a weight")
-        .data = vec![50.0, -50.0, 1.0].into();
+    let log_var = Array::f32([3], vec![50.0, -50.0, 1.0]);
+    weights.insert("encoder.log_var.bias".to_owned(), log_var);
     let posterior = WordVae::new(&config, &weights)
         .expect("a network")
         .encode(&[]);
-    assert_eq!(posterior.mean[..], weights["encoder.mean.bias"].data[..]);
+    assert_eq!(posterior.mean[..], weights["encoder.mean.bias"].data()[..]);
     assert_eq!(
         posterior.log_var,
         [10.0, -10.0, 1.0],

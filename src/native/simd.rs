@@ -21,11 +21,13 @@ pub enum Level {
     Avx2,
     /// AVX-512F, sixteen lanes.
     Avx512,
+    /// AVX-512F, and VNNI for eight-bit products.
+    Vnni,
 }
 
 impl Level {
     /// Every level, the slowest first.
-    pub const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+    pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Vnni];
 
     /// The name in `TEXTGEN_SIMD` and in reports.
     pub const fn name(self) -> &'static str {
@@ -33,6 +35,7 @@ impl Level {
             Self::Portable => "portable",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
+            Self::Vnni => "vnni",
         }
     }
 
@@ -44,8 +47,10 @@ impl Level {
             Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => Self::Avx2.is_supported() && is_x86_feature_detected!("avx512f"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Vnni => Self::Avx512.is_supported() && is_x86_feature_detected!("avx512vnni"),
             #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx2 | Self::Avx512 => false,
+            Self::Avx2 | Self::Avx512 | Self::Vnni => false,
         }
     }
 

@@ -54,8 +54,8 @@ pub fn word_vae(cell: Cell, hidden: usize, layers: usize) -> NetworkConfig {
 pub fn weights(config: &NetworkConfig) -> Weights<'static> {
     let mut numbers = Numbers::new(7);
     let fill = |(name, shape): (String, Vec<usize>)| {
-        let data = numbers.vector(shape.iter().product(), 0.5).into();
-        (name, Array { shape, data })
+        let data = numbers.vector(shape.iter().product(), 0.5);
+        (name, Array::f32(shape, data))
     };
     expected_shapes(config).into_iter().map(fill).collect()
 }

@@ -5,15 +5,92 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
+use super::kernels::quantize_row;
 use crate::config::{ModelKind, NetworkConfig};
 
-/// An array of f32, row-major.
+/// The values of an array.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Values<'a> {
+    /// As they are.
+    F32(Cow<'a, [f32]>),
+    /// A matrix in eight bits: value = number · scale of its row.
+    Int8 {
+        /// −127…127, row-major.
+        numbers: Cow<'a, [i8]>,
+        /// One a row.
+        scales: Cow<'a, [f32]>,
+    },
+}
+
+/// An array of numbers, row-major.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Array<'a> {
     /// The size of each dimension, the slowest first.
     pub shape: Vec<usize>,
-    /// The values: as many as the product of `shape`.
-    pub data: Cow<'a, [f32]>,
+    /// As many as the product of `shape`.
+    pub values: Values<'a>,
+}
+
+impl<'a> Array<'a> {
+    /// An array of f32.
+    pub fn f32(shape: impl Into<Vec<usize>>, values: impl Into<Cow<'a, [f32]>>) -> Self {
+        Self {
+            shape: shape.into(),
+            values: Values::F32(values.into()),
+        }
+    }
+
+    /// The values as f32.
+    pub fn data(&self) -> Cow<'_, [f32]> {
+        match &self.values {
+            Values::F32(values) => Cow::Borrowed(values),
+            Values::Int8 { numbers, scales } => {
+                let width = numbers.len() / scales.len().max(1);
+                let rows = numbers.chunks(width.max(1)).zip(scales.iter());
+                rows.flat_map(|(row, scale)| row.iter().map(move |&q| f32::from(q) * scale))
+                    .collect()
+            }
+        }
+    }
+
+    /// A matrix in eight bits; anything else as it is.
+    fn quantize(&self) -> Array<'static> {
+        let data = self.data();
+        let shape = self.shape.clone();
+        let &[rows, width] = &shape[..] else {
+            return Array::f32(shape, data.into_owned());
+        };
+        let mut numbers = vec![0; data.len()];
+        let mut scales = vec![0.0; rows];
+        if width > 0 {
+            let out = numbers.chunks_exact_mut(width).zip(&mut scales);
+            for (row, (numbers, scale)) in data.chunks_exact(width).zip(out) {
+                *scale = quantize_row(row, numbers);
+            }
+        }
+        let (numbers, scales) = (numbers.into(), scales.into());
+        Array {
+            shape,
+            values: Values::Int8 { numbers, scales },
+        }
+    }
+}
+
+/// Every matrix in eight bits, one scale a row; vectors stay as they are. What is in eight bits
+/// already stays the same.
+pub fn quantize(weights: &Weights) -> Weights<'static> {
+    let array = |array: &Array| match &array.values {
+        Values::F32(_) => array.quantize(),
+        Values::Int8 { numbers, scales } => Array {
+            shape: array.shape.clone(),
+            values: Values::Int8 {
+                numbers: numbers.clone().into_owned().into(),
+                scales: scales.clone().into_owned().into(),
+            },
+        },
+    };
+    let arrays = weights.iter();
+    arrays.map(|(name, a)| (name.clone(), array(a))).collect()
 }
 
 /// Arrays by their names.
@@ -225,7 +302,6 @@ fn check_config(config: &NetworkConfig, arrays: usize) -> Result<(), WeightError
 
 fn check_array(name: &str, want: &[usize], array: &Array) -> Result<(), WeightError> {
     let name = name.to_owned();
-    let found = array.data.len();
     if array.shape != want {
         return Err(WeightError::Shape {
             name,
@@ -236,6 +312,14 @@ fn check_array(name: &str, want: &[usize], array: &Array) -> Result<(), WeightEr
     let size = want
         .iter()
         .try_fold(1_usize, |size, &n| size.checked_mul(n));
+    // Eight-bit numbers are finite; their scales need not be.
+    let (found, values) = match &array.values {
+        Values::F32(values) => (values.len(), values),
+        Values::Int8 { numbers, scales } if scales.len() == want[0] && want.len() == 2 => {
+            (numbers.len(), scales)
+        }
+        Values::Int8 { scales, .. } => (scales.len(), scales),
+    };
     if size != Some(found) {
         return Err(WeightError::Length {
             name,
@@ -243,23 +327,31 @@ fn check_array(name: &str, want: &[usize], array: &Array) -> Result<(), WeightEr
             found,
         });
     }
-    match array.data.iter().position(|value| !value.is_finite()) {
+    match values.iter().position(|value| !value.is_finite()) {
         Some(index) => {
-            let value = array.data[index].to_string();
+            let value = values[index].to_string();
             Err(WeightError::NotFinite { name, index, value })
         }
         None => Ok(()),
     }
 }
 
-/// The values of an array.
-pub(super) fn values<'w>(weights: &'w Weights, name: &str) -> Result<&'w [f32], WeightError> {
-    match weights.get(name) {
-        Some(array) => Ok(&array.data),
-        None => Err(WeightError::Missing {
-            name: name.to_owned(),
-        }),
-    }
+/// An array.
+pub(super) fn array<'w, 'a>(
+    weights: &'w Weights<'a>,
+    name: &str,
+) -> Result<&'w Array<'a>, WeightError> {
+    weights.get(name).ok_or_else(|| WeightError::Missing {
+        name: name.to_owned(),
+    })
+}
+
+/// The values of an array as f32.
+pub(super) fn values<'w>(
+    weights: &'w Weights<'_>,
+    name: &str,
+) -> Result<Cow<'w, [f32]>, WeightError> {
+    array(weights, name).map(Array::data)
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The variational autoencoder over the letters of a word (Kingma & Welling 2014 with the recurrent
 //! encoder and decoder of Bowman et al. 2016): letters to a Gaussian over z, and z to letters.
 
-use super::kernels::Kernels;
-use super::recurrent::{Columns, Layer, LayerState, Linear, Place, Read, Stack};
+use super::kernels::{Kernels, Quantized};
+use super::recurrent::{Columns, Layer, LayerState, Linear, Place, Read, Stack, swap_remove_row};
 use super::weights::{WeightError, Weights, check, values};
 use crate::config::{ModelKind, NetworkConfig};
 
@@ -32,19 +32,59 @@ pub struct WordVae {
     kernels: Kernels,
 }
 
-/// What the decoder remembers of the word that it is writing, and room for its next logits.
+/// What the decoder remembers of N words that it is writing side by side, and room for their next
+/// logits.
 #[derive(Clone, Debug)]
 pub struct DecoderState {
     layers: Vec<LayerState>,
-    /// z's share of the first layer's gates, (G·H): the same at every letter.
+    /// z's share of the first layer's gates, (N, blocks, G, 32): the same at every letter.
     share: Vec<f32>,
+    /// (N, width).
     logits: Vec<f32>,
+    /// Logits of a row, and what fills their last panel up.
+    outputs: usize,
+    width: usize,
+    room: Quantized,
 }
 
 impl DecoderState {
-    /// The logits (outputs) after the last symbol read; zeros where none has been.
-    pub fn logits(&self) -> &[f32] {
-        &self.logits
+    /// N.
+    pub fn rows(&self) -> usize {
+        self.logits.len() / self.width
+    }
+
+    /// The logits (outputs) of a word after the last symbol read; zeros where none has been.
+    ///
+    /// # Panics
+    /// Where there are fewer rows.
+    pub fn logits(&self, row: usize) -> &[f32] {
+        &self.logits[row * self.width..][..self.outputs]
+    }
+
+    /// Row `row` becomes a copy of the only row of `from`: another word takes its place.
+    ///
+    /// # Panics
+    /// Where there are fewer rows, or `from` is another network's or has several.
+    pub fn set_row(&mut self, row: usize, from: &Self) {
+        for (state, from) in self.layers.iter_mut().zip(&from.layers) {
+            state.set_row(row, from);
+        }
+        let width = from.share.len();
+        self.share[row * width..][..width].copy_from_slice(&from.share);
+        self.logits[row * self.width..][..self.width].copy_from_slice(&from.logits);
+    }
+
+    /// Removes row `row`, whose place the last one takes.
+    ///
+    /// # Panics
+    /// Where there are fewer rows.
+    pub fn swap_remove_row(&mut self, row: usize) {
+        let rows = self.rows();
+        for state in &mut self.layers {
+            state.swap_remove_row(row);
+        }
+        swap_remove_row(&mut self.share, row, rows);
+        swap_remove_row(&mut self.logits, row, rows);
     }
 }
 
@@ -72,7 +112,7 @@ impl WordVae {
         }
         check(config, weights)?;
         let embedding = values(weights, "decoder.embedding.weight")?;
-        let columns = Columns::Embedding(embedding, config.embedding);
+        let columns = Columns::Embedding(&embedding, config.embedding);
         let (cell, layers) = (config.cell, config.layers);
         Ok(Self {
             encoder: encoder(config, weights, kernels)?,
@@ -103,10 +143,8 @@ impl WordVae {
     /// Where a letter is not below the network's `inputs`.
     pub fn encode(&self, letters: &[u32]) -> Posterior {
         let summary = self.summary(letters);
-        let mut mean = vec![0.0; self.latent()];
-        let mut log_var = vec![0.0; self.latent()];
-        self.mean.apply(self.kernels, &summary, &mut mean);
-        self.log_var.apply(self.kernels, &summary, &mut log_var);
+        let mean = self.mean.vector(self.kernels, &summary);
+        let mut log_var = self.log_var.vector(self.kernels, &summary);
         for value in &mut log_var {
             *value = value.clamp(-LOG_VAR_LIMIT, LOG_VAR_LIMIT);
         }
@@ -118,25 +156,19 @@ impl WordVae {
     fn summary(&self, letters: &[u32]) -> Vec<f32> {
         let mut below: Vec<f32> = Vec::new();
         let mut summary = Vec::new();
-        for layer in &self.encoder {
+        for (depth, layer) in self.encoder.iter().enumerate() {
             let width = layer.len() * self.hidden;
             let mut above = vec![0.0; letters.len() * width];
             summary.clear();
             for (direction, cells) in layer.iter().enumerate() {
-                let mut state = cells.state();
-                for step in 0..letters.len() {
-                    let at = if direction == 0 {
-                        step
-                    } else {
-                        letters.len() - 1 - step
+                let mut state = cells.state(1);
+                if !letters.is_empty() {
+                    let read = match depth {
+                        0 => Read::Symbols(letters),
+                        _ => Read::Vectors(&below),
                     };
-                    let read = match below.len() / letters.len() {
-                        0 => Read::Symbol(letters[at]),
-                        size => Read::Vector(&below[at * size..][..size]),
-                    };
-                    cells.step(self.kernels, read, &mut state);
-                    let out = &mut above[at * width + direction * self.hidden..];
-                    out[..self.hidden].copy_from_slice(&state.hidden);
+                    let out = &mut above[direction * self.hidden..];
+                    cells.sequence(self.kernels, read, direction == 1, &mut state, out, width);
                 }
                 summary.extend_from_slice(&state.hidden);
             }
@@ -145,35 +177,45 @@ impl WordVae {
         summary
     }
 
-    /// The decoder's state before the first letter of the word that z stands for: z (Z).
+    /// The decoder's state before the first letters of the words that z stands for: z (N, Z).
     ///
     /// # Panics
     /// Where `z` has another length.
     pub fn decoder(&self, z: &[f32]) -> DecoderState {
-        let mut hidden = vec![0.0; self.init.rows()];
-        self.init.apply(self.kernels, z, &mut hidden);
-        self.kernels.tanh(&mut hidden);
-        let mut layers = self.decoder.state();
-        for (layer, start) in layers.iter_mut().zip(hidden.chunks_exact(self.hidden)) {
-            layer.hidden.copy_from_slice(start);
+        assert_eq!(z.len() % self.latent(), 0, "whole vectors");
+        let rows = z.len() / self.latent();
+        let (mut room, width) = (Quantized::default(), self.init.width());
+        let mut start = vec![0.0; rows * width];
+        self.init.apply(self.kernels, z, &mut room, &mut start);
+        self.kernels.tanh(&mut start);
+        let mut layers = self.decoder.state(rows);
+        for (row, start) in start.chunks_exact(width).enumerate() {
+            for (layer, start) in layers.iter_mut().zip(start.chunks(self.hidden)) {
+                layer.hidden[row * self.hidden..][..self.hidden].copy_from_slice(start);
+            }
         }
-        let share = self.decoder.share(self.kernels, z);
         DecoderState {
             layers,
-            share,
-            logits: vec![0.0; self.outputs()],
+            share: self.decoder.share(self.kernels, z),
+            logits: vec![0.0; rows * self.head.width()],
+            outputs: self.outputs(),
+            width: self.head.width(),
+            room,
         }
     }
 
-    /// Reads one symbol, `<bos>` first, and returns the logits (outputs) of the next one.
+    /// Reads one symbol of each word, `<bos>` first: symbols (N). [`DecoderState::logits`] are then
+    /// those of the next.
     ///
     /// # Panics
-    /// Where `symbol` is not below the network's `inputs`, or `state` is another network's.
-    pub fn step<'s>(&self, state: &'s mut DecoderState, symbol: u32) -> &'s [f32] {
-        let read = Read::SymbolAnd(symbol, &state.share);
+    /// Where a symbol is not below the network's `inputs`, there are fewer or more than rows, or
+    /// `state` is another network's.
+    pub fn step(&self, state: &mut DecoderState, symbols: &[u32]) {
+        assert_eq!(symbols.len(), state.rows(), "one symbol a row");
+        let read = Read::SymbolsAnd(symbols, &state.share);
         let hidden = self.decoder.step(self.kernels, read, &mut state.layers);
-        self.head.apply(self.kernels, hidden, &mut state.logits);
-        &state.logits
+        self.head
+            .apply(self.kernels, hidden, &mut state.room, &mut state.logits);
     }
 }
 
@@ -191,7 +233,7 @@ fn encoder(
     };
     let direction = |layer, suffix| {
         let columns = match layer {
-            0 => Columns::Embedding(embedding, config.embedding),
+            0 => Columns::Embedding(&embedding, config.embedding),
             _ => Columns::Vector,
         };
         let place = Place {

@@ -1,6 +1,8 @@
 //! `model.safetensors`: one portable file, all that sampling needs.
 //!
-//! Tensors are f32 under PyTorch's names. The metadata key `textgen` holds [`ModelHeader`] as JSON.
+//! Tensors are f32 under PyTorch's names. Where the model was exported in eight bits, a matrix is i8
+//! and `{name}.scale` (rows, f32) stands beside it: value = number · scale of its row. The metadata
+//! key `textgen` holds [`ModelHeader`] as JSON.
 //! A word-vae also carries its training words (`training.words`, UTF-8 bytes, one a line), which is
 //! what lets `generate --novel` work from this file alone.
 //!
@@ -15,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::tensors::{self, Refusal, StoredTensor, TensorFile};
 use super::{Evaluation, RunError};
 use crate::config::{NetworkConfig, TextConfig};
-use crate::native::weights::{Array, Weights, expected_shapes};
+use crate::native::weights::{Array, Values, Weights, expected_shapes};
 use crate::text::Vocabulary;
 
 /// The `format` numbers of `model.safetensors` that this version reads; it writes the last.
@@ -105,10 +107,19 @@ impl ModelFile {
         weights: &Weights,
         training_words: Option<&str>,
     ) -> Result<(), RunError> {
-        let mut stored: BTreeMap<String, StoredTensor> = weights
-            .iter()
-            .map(|(name, array)| (name.clone(), StoredTensor::f32(&array.shape, &array.data)))
-            .collect();
+        let mut stored = BTreeMap::new();
+        for (name, array) in weights {
+            match &array.values {
+                Values::F32(values) => {
+                    stored.insert(name.clone(), StoredTensor::f32(&array.shape, values));
+                }
+                Values::Int8 { numbers, scales } => {
+                    stored.insert(name.clone(), StoredTensor::i8(&array.shape, numbers));
+                    let scale = StoredTensor::f32(&array.shape[..1], scales);
+                    stored.insert(scale_name(name), scale);
+                }
+            }
+        }
         if let Some(words) = training_words {
             stored.insert(
                 TRAINING_WORDS.to_owned(),
@@ -164,13 +175,30 @@ impl ModelFile {
     /// The weights, in place where the file's alignment allows it.
     pub fn weights(&self) -> Result<Weights<'_>, RunError> {
         // The views borrow the map, not the parsed table.
+        let tensors = self.tensors()?;
         let mut weights = Weights::new();
-        for (name, view) in self.tensors()?.tensors() {
-            if view.dtype() == Dtype::F32 {
-                let data = tensors::f32_data(&self.path, &name, view.data())?;
-                let shape = view.shape().to_vec();
-                weights.insert(name, Array { shape, data });
-            }
+        for (name, _) in expected_shapes(&self.header.network) {
+            let tensor = |name: &str| {
+                let missing = |error| RunError::damaged(&self.path, error);
+                tensors.tensor(name).map_err(missing)
+            };
+            let f32_data = |name: &str| {
+                let view = tensor(name)?;
+                tensors::f32_data(&self.path, name, view.data())
+            };
+            let view = tensor(&name)?;
+            let shape = view.shape().to_vec();
+            let array = if view.dtype() == Dtype::I8 {
+                let numbers = bytemuck::cast_slice(view.data()).into();
+                let scales = f32_data(&scale_name(&name))?;
+                Array {
+                    shape,
+                    values: Values::Int8 { numbers, scales },
+                }
+            } else {
+                Array::f32(shape, f32_data(&name)?)
+            };
+            weights.insert(name, array);
         }
         Ok(weights)
     }
@@ -192,13 +220,31 @@ impl ModelFile {
     }
 }
 
+/// The scales of an eight-bit matrix.
+fn scale_name(matrix: &str) -> String {
+    format!("{matrix}.scale")
+}
+
 fn check_tensors(network: &NetworkConfig, tensors: &SafeTensors) -> Result<(), String> {
     for (name, want) in expected_shapes(network) {
         let view = tensors
             .tensor(&name)
             .map_err(|_| format!("tensor {name} is missing"))?;
-        if view.dtype() != Dtype::F32 {
+        let eight_bits = view.dtype() == Dtype::I8 && want.len() == 2;
+        if view.dtype() != Dtype::F32 && !eight_bits {
             return Err(format!("tensor {name} is {:?}, not F32", view.dtype()));
+        }
+        if eight_bits {
+            let scale = scale_name(&name);
+            let view = tensors
+                .tensor(&scale)
+                .map_err(|_| format!("tensor {scale} is missing"))?;
+            if view.dtype() != Dtype::F32 || view.shape() != &want[..1] {
+                return Err(format!(
+                    "tensor {scale} is not F32 of shape {:?}",
+                    &want[..1]
+                ));
+            }
         }
         if view.shape() != want {
             return Err(format!(

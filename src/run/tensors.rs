@@ -35,6 +35,15 @@ impl<'a> StoredTensor<'a> {
         }
     }
 
+    /// An i8 tensor; `data` holds as many elements as `shape` says.
+    pub fn i8(shape: &[usize], data: &'a [i8]) -> Self {
+        Self {
+            dtype: Dtype::I8,
+            shape: shape.to_vec(),
+            bytes: Cow::Borrowed(bytemuck::cast_slice(data)),
+        }
+    }
+
     /// A vector of bytes.
     pub fn u8(data: &'a [u8]) -> Self {
         Self {

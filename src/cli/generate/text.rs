@@ -234,7 +234,7 @@ impl TextJob<'_> {
     fn draw(&self, index: usize, mut show: impl FnMut(&str) -> Result<()>) -> Result<Drawn> {
         let vocabulary = &self.file.header.vocabulary;
         let mut sampler = Sampler::new(self.sampling, &self.forbidden, index as u64);
-        let mut state = self.model.state();
+        let mut state = self.model.state(1);
         self.model.feed(&mut state, &self.prompt);
         let mut stream = Utf8Stream::default();
         let mut drawn = Drawn {
@@ -245,7 +245,7 @@ impl TextJob<'_> {
         let mut shown = 0;
         let mut bytes = Vec::new();
         while drawn.symbols < self.length {
-            let draw = sampler.draw(state.logits());
+            let draw = sampler.draw(state.logits(0));
             drawn.symbols += 1;
             drawn.log_prob += f64::from(draw.log_prob);
             bytes.clear();
@@ -267,7 +267,7 @@ impl TextJob<'_> {
                 shown = safe;
             }
             if drawn.symbols < self.length {
-                self.model.step(&mut state, draw.symbol);
+                self.model.step(&mut state, &[draw.symbol]);
             }
         }
         drawn.text.push_str(&stream.finish());

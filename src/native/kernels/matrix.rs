@@ -1,36 +1,111 @@
-//! Matrices packed for the product with one vector.
+//! Matrices packed for products with one vector or with many.
+
+use std::ops::Range;
 
 /// Outputs that are summed side by side: four AVX2 registers, two AVX-512 registers.
 pub const PANEL: usize = 32;
 
+/// Columns that are taken at a time when there are many vectors: half a panel of them and the
+/// inputs fit in the first-level cache.
+const COLUMNS_AT_ONCE: usize = 256;
+
 /// The weights of one input to the outputs of one panel: two cache lines.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
-struct Line([f32; PANEL]);
+pub(super) struct Line([f32; PANEL]);
 
-/// A matrix (rows, columns) in panels of [`PANEL`] rows, each stored column by column: the product
-/// with a vector reads memory once, in order, and broadcasts each input to all rows of the panel.
-/// The last panel is filled up with zeros.
+/// How the rows of a matrix are laid out in panels of [`PANEL`].
+///
+/// The matrix of a recurrent layer has G gates of H rows each. A panel holds one gate of 32 units,
+/// and the G panels of the same units follow each other: what a cell needs for these units stands
+/// together, and a range of units is a range of panels. Other matrices have one gate. Where H is
+/// no multiple of 32, the last panel of each gate is filled up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// G.
+    pub gates: usize,
+    /// H, the rows of one gate.
+    pub units: usize,
+}
+
+impl Layout {
+    /// The layout of a matrix of `rows` rows.
+    ///
+    /// # Panics
+    /// Where `gates` does not divide `rows`.
+    pub fn new(rows: usize, gates: usize) -> Self {
+        assert_eq!(rows % gates, 0, "every gate has as many rows");
+        Self {
+            gates,
+            units: rows / gates,
+        }
+    }
+
+    /// Groups of 32 units.
+    pub const fn blocks(self) -> usize {
+        self.units.div_ceil(PANEL)
+    }
+
+    /// Panels: G a block.
+    pub const fn panels(self) -> usize {
+        self.blocks() * self.gates
+    }
+
+    /// Outputs with what fills the panels up: the length of a vector in this layout.
+    pub const fn len(self) -> usize {
+        self.panels() * PANEL
+    }
+
+    /// Whether there are no outputs.
+    pub const fn is_empty(self) -> bool {
+        self.units == 0
+    }
+
+    /// The rows of a panel, from its first lane on; fewer than [`PANEL`] where it is filled up.
+    pub fn rows(self, panel: usize) -> Range<usize> {
+        let (block, gate) = (panel / self.gates, panel % self.gates);
+        let first = block * PANEL;
+        let end = self.units.min(first + PANEL);
+        gate * self.units + first..gate * self.units + end
+    }
+
+    /// `values`, one a row, in this layout; zeros fill it up.
+    ///
+    /// # Panics
+    /// Where `values` has another length.
+    pub fn spread(self, values: &[f32]) -> Vec<f32> {
+        assert_eq!(values.len(), self.gates * self.units, "one a row");
+        let mut out = vec![0.0; self.len()];
+        for (panel, out) in out.chunks_exact_mut(PANEL).enumerate() {
+            let values = &values[self.rows(panel)];
+            out[..values.len()].copy_from_slice(values);
+        }
+        out
+    }
+}
+
+/// A matrix (rows, columns) in panels, each stored column by column: a product reads memory once,
+/// in order, and broadcasts each input to all rows of the panel.
 #[derive(Clone, Debug)]
 pub struct Packed {
     /// Line `panel * columns + column` holds that column of that panel.
     lines: Vec<Line>,
-    rows: usize,
+    layout: Layout,
     columns: usize,
 }
 
 impl Packed {
-    /// Packs `columns` of a row-major matrix of `width` columns.
+    /// Packs `columns` of a row-major matrix of `width` columns, whose rows are `gates` gates.
     ///
     /// # Panics
-    /// Where `columns` ends beyond `width`.
-    pub fn new(matrix: &[f32], width: usize, columns: std::ops::Range<usize>) -> Self {
-        let rows = matrix.len().checked_div(width).unwrap_or(0);
-        let mut lines = Vec::with_capacity(rows.div_ceil(PANEL) * columns.len());
-        for panel in (0..rows).step_by(PANEL) {
+    /// Where `columns` ends beyond `width`, or `gates` does not divide the rows.
+    pub fn new(matrix: &[f32], width: usize, columns: Range<usize>, gates: usize) -> Self {
+        let layout = Layout::new(matrix.len().checked_div(width).unwrap_or(0), gates);
+        let mut lines = Vec::with_capacity(layout.panels() * columns.len());
+        for panel in 0..layout.panels() {
             for column in columns.clone() {
                 let mut line = Line([0.0; PANEL]);
-                for (slot, row) in line.0.iter_mut().zip(panel..rows) {
+                for (slot, row) in line.0.iter_mut().zip(layout.rows(panel)) {
                     *slot = matrix[row * width + column];
                 }
                 lines.push(line);
@@ -38,50 +113,184 @@ impl Packed {
         }
         Self {
             lines,
-            rows,
+            layout,
             columns: columns.len(),
         }
     }
 
-    /// Outputs.
-    pub const fn rows(&self) -> usize {
-        self.rows
+    /// Where each output stands.
+    pub const fn layout(&self) -> Layout {
+        self.layout
     }
 
     /// Inputs.
     pub const fn columns(&self) -> usize {
         self.columns
     }
-}
 
-/// `out += weight · x`.
-#[inline(always)]
-pub(super) fn accumulate(weight: &Packed, x: &[f32], out: &mut [f32]) {
-    assert_eq!(x.len(), weight.columns, "inputs");
-    assert_eq!(out.len(), weight.rows, "outputs");
-    if x.is_empty() {
-        return;
+    /// The whole matrix.
+    pub fn all(&self) -> Panels<'_> {
+        self.panels(0..self.layout.panels())
     }
-    for (lines, out) in weight
-        .lines
-        .chunks_exact(x.len())
-        .zip(out.chunks_mut(PANEL))
-    {
-        let mut start = Line([0.0; PANEL]);
-        start.0[..out.len()].copy_from_slice(out);
-        let end = panel(lines, x, &start);
-        out.copy_from_slice(&end.0[..out.len()]);
-    }
-}
 
-/// One panel; apart from the copies above, so that the sums stay in registers.
-#[inline(always)]
-fn panel(lines: &[Line], x: &[f32], start: &Line) -> Line {
-    let mut sums = start.0;
-    for (line, &x) in lines.iter().zip(x) {
-        for (sum, &weight) in sums.iter_mut().zip(&line.0) {
-            *sum = weight.mul_add(x, *sum);
+    /// Some of its panels.
+    ///
+    /// # Panics
+    /// Where there are fewer.
+    pub fn panels(&self, panels: Range<usize>) -> Panels<'_> {
+        Panels {
+            lines: &self.lines[panels.start * self.columns..panels.end * self.columns],
+            columns: self.columns,
+            count: panels.len(),
         }
     }
-    Line(sums)
+}
+
+/// Consecutive panels of a packed matrix.
+#[derive(Clone, Copy, Debug)]
+pub struct Panels<'a> {
+    lines: &'a [Line],
+    columns: usize,
+    count: usize,
+}
+
+/// `out += weight · x` for every vector: x (N, columns), out (N, panels · 32). Tiles of `ROWS`
+/// vectors by `WIDE` outputs stay in registers; which ones changes no bit.
+#[inline(always)]
+pub(super) fn accumulate<const ROWS: usize, const WIDE: usize>(
+    weight: Panels,
+    x: &[f32],
+    out: &mut [f32],
+) {
+    let Panels {
+        lines,
+        columns,
+        count,
+    } = weight;
+    if columns == 0 || count == 0 {
+        return;
+    }
+    assert_eq!(x.len() % columns, 0, "whole vectors");
+    let rows = x.len() / columns;
+    assert_eq!(out.len(), rows * count * PANEL, "outputs");
+    if rows == 1 {
+        return one(lines, x, out);
+    }
+    for (panel, lines) in lines.chunks_exact(columns).enumerate() {
+        for (part, lines) in lines.chunks(COLUMNS_AT_ONCE).enumerate() {
+            let place = Place {
+                columns,
+                from: part * COLUMNS_AT_ONCE,
+                width: count * PANEL,
+                output: panel * PANEL,
+            };
+            let mut row = 0;
+            while row + ROWS <= rows {
+                for lane in (0..PANEL).step_by(WIDE) {
+                    tile::<ROWS, WIDE>(lines, lane, place.at(row), x, out);
+                }
+                row += ROWS;
+            }
+            while row + 4 <= rows {
+                for lane in (0..PANEL).step_by(PANEL / 2) {
+                    tile::<4, { PANEL / 2 }>(lines, lane, place.at(row), x, out);
+                }
+                row += 4;
+            }
+            while row + 2 <= rows {
+                tile::<2, PANEL>(lines, 0, place.at(row), x, out);
+                row += 2;
+            }
+            if row < rows {
+                tile::<1, PANEL>(lines, 0, place.at(row), x, out);
+            }
+        }
+    }
+}
+
+/// Where a tile's vectors and outputs stand.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Inputs of a vector.
+    columns: usize,
+    /// The first of its inputs that the lines are for.
+    from: usize,
+    /// Outputs of a vector.
+    width: usize,
+    /// The first of its outputs that the lines are for.
+    output: usize,
+}
+
+impl Place {
+    /// From vector `row` on.
+    #[inline(always)]
+    const fn at(self, row: usize) -> Self {
+        Self {
+            from: self.from + row * self.columns,
+            output: self.output + row * self.width,
+            ..self
+        }
+    }
+}
+
+/// `ROWS` vectors and the `WIDE` outputs from `lane` on; apart, so that the sums stay in registers.
+#[inline(always)]
+fn tile<const ROWS: usize, const WIDE: usize>(
+    lines: &[Line],
+    lane: usize,
+    place: Place,
+    x: &[f32],
+    out: &mut [f32],
+) {
+    let inputs: [&[f32]; ROWS] =
+        std::array::from_fn(|row| &x[place.from + row * place.columns..][..lines.len()]);
+    let mut sums = [[0.0_f32; WIDE]; ROWS];
+    for (row, sums) in sums.iter_mut().enumerate() {
+        sums.copy_from_slice(&out[place.output + row * place.width + lane..][..WIDE]);
+    }
+    for (column, line) in lines.iter().enumerate() {
+        let weights = &line.0[lane..lane + WIDE];
+        for (sums, inputs) in sums.iter_mut().zip(&inputs) {
+            let x = inputs[column];
+            for (sum, &weight) in sums.iter_mut().zip(weights) {
+                *sum = weight.mul_add(x, *sum);
+            }
+        }
+    }
+    for (row, sums) in sums.iter().enumerate() {
+        out[place.output + row * place.width + lane..][..WIDE].copy_from_slice(sums);
+    }
+}
+
+/// One vector: two panels at a time, so that enough sums are under way to hide their latency.
+#[inline(always)]
+fn one(lines: &[Line], x: &[f32], out: &mut [f32]) {
+    let mut panels = lines.chunks_exact(2 * x.len());
+    let mut outs = out.chunks_exact_mut(2 * PANEL);
+    for (lines, out) in (&mut panels).zip(&mut outs) {
+        let (left, right) = lines.split_at(x.len());
+        let mut sums = [[0.0_f32; PANEL]; 2];
+        sums[0].copy_from_slice(&out[..PANEL]);
+        sums[1].copy_from_slice(&out[PANEL..]);
+        for ((left, right), &x) in left.iter().zip(right).zip(x) {
+            for (sum, &weight) in sums[0].iter_mut().zip(&left.0) {
+                *sum = weight.mul_add(x, *sum);
+            }
+            for (sum, &weight) in sums[1].iter_mut().zip(&right.0) {
+                *sum = weight.mul_add(x, *sum);
+            }
+        }
+        out[..PANEL].copy_from_slice(&sums[0]);
+        out[PANEL..].copy_from_slice(&sums[1]);
+    }
+    let (lines, out) = (panels.remainder(), outs.into_remainder());
+    if !lines.is_empty() {
+        let place = Place {
+            columns: x.len(),
+            from: 0,
+            width: PANEL,
+            output: 0,
+        };
+        tile::<1, PANEL>(lines, 0, place, x, out);
+    }
 }

@@ -5,6 +5,8 @@
 
 use std::f32::consts::LOG2_E;
 
+use super::matrix::PANEL;
+
 /// Beyond these the exponential leaves the normal numbers.
 const EXP_LOWEST: f32 = -87.0;
 const EXP_HIGHEST: f32 = 88.0;
@@ -86,44 +88,85 @@ pub(super) fn sigmoid(values: &mut [f32]) {
 /// c' = σ(f)·c + σ(i)·tanh(g), h' = σ(o)·tanh(c') (Hochreiter & Schmidhuber 1997 with the forget
 /// gate of Gers et al. 2000; PyTorch's `nn.LSTM`).
 #[inline(always)]
-pub(super) fn lstm(gates: &[f32], cell: &mut [f32], hidden: &mut [f32]) {
-    let size = hidden.len();
-    assert_eq!(gates.len(), 4 * size, "four gates");
-    assert_eq!(cell.len(), size, "cell");
-    let (i, rest) = gates.split_at(size);
-    let (f, rest) = rest.split_at(size);
-    let (g, o) = rest.split_at(size);
-    for k in 0..size {
-        let new = sigmoid_one(i[k]) * tanh_one(g[k]);
-        cell[k] = sigmoid_one(f[k]).mul_add(cell[k], new);
-        hidden[k] = sigmoid_one(o[k]) * tanh_one(cell[k]);
+pub(super) fn lstm(gates: &[f32], cell: &mut [f32], hidden: &mut [f32], units: usize) {
+    let width = check(gates, 4, hidden, units);
+    assert_eq!(cell.len(), hidden.len() / units * width, "cells");
+    let rows = gates
+        .chunks_exact(4 * width)
+        .zip(cell.chunks_exact_mut(width));
+    for ((gates, cell), hidden) in rows.zip(hidden.chunks_exact_mut(units)) {
+        let blocks = gates
+            .chunks_exact(4 * PANEL)
+            .zip(cell.chunks_exact_mut(PANEL));
+        for ((gates, cell), hidden) in blocks.zip(hidden.chunks_mut(PANEL)) {
+            let [i, f, g, o] = split(gates);
+            let mut new = [0.0; PANEL];
+            for k in 0..PANEL {
+                let candidate = sigmoid_one(i[k]) * tanh_one(g[k]);
+                cell[k] = sigmoid_one(f[k]).mul_add(cell[k], candidate);
+                new[k] = sigmoid_one(o[k]) * tanh_one(cell[k]);
+            }
+            hidden.copy_from_slice(&new[..hidden.len()]);
+        }
     }
 }
 
 /// n = tanh(n_x + σ(r)·n_h), h' = (1 − σ(z))·n + σ(z)·h (Cho et al. 2014 with the reset after the
 /// recurrent product, as cuDNN; PyTorch's `nn.GRU`).
 #[inline(always)]
-pub(super) fn gru(input: &[f32], recurrent: &[f32], hidden: &mut [f32]) {
-    let size = hidden.len();
-    assert_eq!(input.len(), 3 * size, "three gates");
-    assert_eq!(recurrent.len(), 3 * size, "three gates");
-    let (input_r, rest) = input.split_at(size);
-    let (input_z, input_n) = rest.split_at(size);
-    let (recurrent_r, rest) = recurrent.split_at(size);
-    let (recurrent_z, recurrent_n) = rest.split_at(size);
-    for k in 0..size {
-        let r = sigmoid_one(input_r[k] + recurrent_r[k]);
-        let z = sigmoid_one(input_z[k] + recurrent_z[k]);
-        let n = tanh_one(r.mul_add(recurrent_n[k], input_n[k]));
-        hidden[k] = z.mul_add(hidden[k] - n, n);
+pub(super) fn gru(input: &[f32], recurrent: &[f32], hidden: &mut [f32], units: usize) {
+    let width = check(input, 3, hidden, units);
+    assert_eq!(recurrent.len(), input.len(), "three gates");
+    let rows = input
+        .chunks_exact(3 * width)
+        .zip(recurrent.chunks_exact(3 * width));
+    for ((input, recurrent), hidden) in rows.zip(hidden.chunks_exact_mut(units)) {
+        let blocks = input
+            .chunks_exact(3 * PANEL)
+            .zip(recurrent.chunks_exact(3 * PANEL));
+        for ((input, recurrent), hidden) in blocks.zip(hidden.chunks_mut(PANEL)) {
+            let [input_r, input_z, input_n] = split(input);
+            let [recurrent_r, recurrent_z, recurrent_n] = split(recurrent);
+            let mut state = [0.0; PANEL];
+            state[..hidden.len()].copy_from_slice(hidden);
+            for k in 0..PANEL {
+                let r = sigmoid_one(input_r[k] + recurrent_r[k]);
+                let z = sigmoid_one(input_z[k] + recurrent_z[k]);
+                let n = tanh_one(r.mul_add(recurrent_n[k], input_n[k]));
+                state[k] = z.mul_add(state[k] - n, n);
+            }
+            hidden.copy_from_slice(&state[..hidden.len()]);
+        }
     }
 }
 
 /// h' = tanh(gates) (Elman 1990; PyTorch's `nn.RNN`).
 #[inline(always)]
-pub(super) fn rnn(gates: &[f32], hidden: &mut [f32]) {
-    assert_eq!(gates.len(), hidden.len(), "one gate");
-    for (hidden, &gate) in hidden.iter_mut().zip(gates) {
-        *hidden = tanh_one(gate);
+pub(super) fn rnn(gates: &[f32], hidden: &mut [f32], units: usize) {
+    let width = check(gates, 1, hidden, units);
+    let rows = gates
+        .chunks_exact(width)
+        .zip(hidden.chunks_exact_mut(units));
+    for (gates, hidden) in rows {
+        for (hidden, &gate) in hidden.iter_mut().zip(gates) {
+            *hidden = tanh_one(gate);
+        }
     }
+}
+
+/// The length of a vector of `units` in panels, after the lengths of the others have been held
+/// against it: gates (N, G, that), hidden (N, units).
+#[inline(always)]
+fn check(gates: &[f32], count: usize, hidden: &[f32], units: usize) -> usize {
+    assert!(units > 0 && hidden.len() % units == 0, "whole vectors");
+    let width = units.next_multiple_of(PANEL);
+    assert_eq!(gates.len(), hidden.len() / units * count * width, "gates");
+    width
+}
+
+/// The gates of one block.
+#[inline(always)]
+fn split<const GATES: usize>(block: &[f32]) -> [&[f32; PANEL]; GATES] {
+    let (panels, _) = block.as_chunks::<PANEL>();
+    std::array::from_fn(|gate| &panels[gate])
 }

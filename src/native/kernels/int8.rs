@@ -1,0 +1,294 @@
+//! Products with weights of eight bits.
+//!
+//! A weight is q · s with q in −127…127 and one scale s a row. A vector is (u − 64) · s with u in
+//! 1…127 and one scale a vector: with seven bits, two neighbouring products fit in the 16 bits in
+//! which AVX2 adds them, so that AVX2, AVX-512 VNNI and portable code count the same integers.
+//! Sums are exact in i32; then each output is rounded once.
+
+use std::ops::Range;
+
+use super::matrix::{Layout, PANEL};
+
+/// Inputs that are multiplied and added in one instruction.
+pub(super) const GROUP: usize = 4;
+/// What is added to an input's number to make it unsigned.
+const ZERO: i32 = 64;
+/// The highest number of an input.
+const HIGHEST_INPUT: f32 = 63.0;
+/// The highest number of a weight.
+const HIGHEST_WEIGHT: f32 = 127.0;
+/// 1.5 · 2²³: adding it rounds to an integer, ties to even.
+const ROUND: f32 = 12_582_912.0;
+
+/// The weights of four inputs to the outputs of one panel: two cache lines.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(super) struct Line(pub(super) [[i8; GROUP]; PANEL]);
+
+/// A row as eight-bit numbers and their scale: row[k] ≈ q[k] · scale.
+pub fn quantize_row(row: &[f32], numbers: &mut [i8]) -> f32 {
+    let size = row
+        .iter()
+        .fold(0.0_f32, |size, value| size.max(value.abs()));
+    let scale = size / HIGHEST_WEIGHT;
+    for (number, value) in numbers.iter_mut().zip(row) {
+        *number = if scale > 0.0 {
+            (value / scale).round_ties_even() as i8
+        } else {
+            0
+        };
+    }
+    scale
+}
+
+/// An eight-bit matrix in panels.
+#[derive(Clone, Debug)]
+pub struct PackedInt8 {
+    /// Line `panel * groups + group`.
+    lines: Vec<Line>,
+    /// By panel: the scale of each row.
+    scales: Vec<[f32; PANEL]>,
+    /// By panel: what [`ZERO`] adds to each row's sum.
+    offsets: Vec<[i32; PANEL]>,
+    layout: Layout,
+    columns: usize,
+}
+
+impl PackedInt8 {
+    /// Packs `columns` of a row-major matrix of `width` columns, whose rows are `gates` gates and
+    /// have one of `scales` each.
+    ///
+    /// # Panics
+    /// As [`Packed::new`](super::Packed::new), and where the scales are not one a row.
+    pub fn new(
+        matrix: &[i8],
+        scales: &[f32],
+        width: usize,
+        columns: Range<usize>,
+        gates: usize,
+    ) -> Self {
+        let layout = Layout::new(scales.len(), gates);
+        assert_eq!(matrix.len(), scales.len() * width, "one scale a row");
+        let groups = columns.len().div_ceil(GROUP);
+        let mut packed = Self {
+            lines: Vec::with_capacity(layout.panels() * groups),
+            scales: Vec::with_capacity(layout.panels()),
+            offsets: Vec::with_capacity(layout.panels()),
+            layout,
+            columns: columns.len(),
+        };
+        for panel in 0..layout.panels() {
+            let mut offsets = [0; PANEL];
+            for group in columns.clone().step_by(GROUP) {
+                let mut line = Line([[0; GROUP]; PANEL]);
+                for ((lane, row), offset) in
+                    line.0.iter_mut().zip(layout.rows(panel)).zip(&mut offsets)
+                {
+                    let end = columns.end.min(group + GROUP);
+                    let weights = &matrix[row * width + group..row * width + end];
+                    lane[..weights.len()].copy_from_slice(weights);
+                    *offset += ZERO * weights.iter().map(|&q| i32::from(q)).sum::<i32>();
+                }
+                packed.lines.push(line);
+            }
+            let mut panel_scales = [0.0; PANEL];
+            for (scale, row) in panel_scales.iter_mut().zip(layout.rows(panel)) {
+                *scale = scales[row];
+            }
+            packed.scales.push(panel_scales);
+            packed.offsets.push(offsets);
+        }
+        packed
+    }
+
+    /// Where each output stands.
+    pub const fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Inputs.
+    pub const fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Some of its panels.
+    ///
+    /// # Panics
+    /// Where there are fewer.
+    pub fn panels(&self, panels: Range<usize>) -> PanelsInt8<'_> {
+        let groups = self.columns.div_ceil(GROUP);
+        PanelsInt8 {
+            lines: &self.lines[panels.start * groups..panels.end * groups],
+            scales: &self.scales[panels.clone()],
+            offsets: &self.offsets[panels],
+            columns: self.columns,
+        }
+    }
+}
+
+/// Consecutive panels of an eight-bit matrix.
+#[derive(Clone, Copy, Debug)]
+pub struct PanelsInt8<'a> {
+    pub(super) lines: &'a [Line],
+    scales: &'a [[f32; PANEL]],
+    offsets: &'a [[i32; PANEL]],
+    columns: usize,
+}
+
+/// Vectors as seven-bit numbers, kept between products so that none allocates.
+#[derive(Clone, Debug, Default)]
+pub struct Quantized {
+    /// (N, groups): four numbers a group, what is missing in the last group counts nothing.
+    groups: Vec<[u8; GROUP]>,
+    /// (N).
+    scales: Vec<f32>,
+}
+
+/// Fills `quantized` with the vectors of x (N, columns).
+#[inline(always)]
+pub(super) fn quantize(x: &[f32], columns: usize, quantized: &mut Quantized) {
+    let Quantized { groups, scales } = quantized;
+    groups.clear();
+    scales.clear();
+    for x in x.chunks_exact(columns) {
+        let mut sizes = [0.0_f32; 8];
+        let mut eights = x.chunks_exact(8);
+        for eight in &mut eights {
+            for (size, x) in sizes.iter_mut().zip(eight) {
+                *size = if x.abs() > *size { x.abs() } else { *size };
+            }
+        }
+        let rest = eights.remainder().iter().map(|x| x.abs());
+        let size = sizes.into_iter().chain(rest).fold(0.0, f32::max);
+        let (scale, inverse) = if size > 0.0 {
+            (size / HIGHEST_INPUT, HIGHEST_INPUT / size)
+        } else {
+            (0.0, 0.0)
+        };
+        scales.push(scale);
+        // The lowest bits of the rounded sum are the number; ROUND itself ends in zeros.
+        let number = |x: f32| (x.mul_add(inverse, ROUND).to_bits() as i32 + ZERO) as u8;
+        let mut fours = x.chunks_exact(GROUP);
+        groups.extend((&mut fours).map(|four| std::array::from_fn(|k| number(four[k]))));
+        let rest = fours.remainder();
+        if !rest.is_empty() {
+            groups.push(std::array::from_fn(|k| {
+                rest.get(k).map_or(0, |&x| number(x))
+            }));
+        }
+    }
+}
+
+/// `out += weight · x` for every vector: x (N, columns), out (N, panels · 32); `sums` adds up the
+/// integers of one panel and one vector.
+#[inline(always)]
+pub(super) fn accumulate(
+    weight: PanelsInt8,
+    x: &Quantized,
+    out: &mut [f32],
+    sums: impl Fn(&[Line], &[[u8; GROUP]]) -> [i32; PANEL],
+) {
+    let groups = weight.columns.div_ceil(GROUP);
+    let width = weight.scales.len() * PANEL;
+    if groups == 0 || width == 0 {
+        return;
+    }
+    assert_eq!(x.groups.len(), x.scales.len() * groups, "inputs");
+    assert_eq!(out.len(), x.scales.len() * width, "outputs");
+    let panels = weight.lines.chunks_exact(groups);
+    for (panel, lines) in panels.enumerate() {
+        let (scales, offsets) = (&weight.scales[panel], &weight.offsets[panel]);
+        let vectors = x.groups.chunks_exact(groups).zip(&x.scales);
+        for (row, (numbers, x_scale)) in vectors.enumerate() {
+            let sums = sums(lines, numbers);
+            let out = &mut out[row * width + panel * PANEL..][..PANEL];
+            for (lane, out) in out.iter_mut().enumerate() {
+                let sum = (sums[lane] - offsets[lane]) as f32;
+                *out = sum.mul_add(scales[lane] * x_scale, *out);
+            }
+        }
+    }
+}
+
+/// The sums of one panel in plain code.
+#[inline(always)]
+pub(super) fn sums(lines: &[Line], x: &[[u8; GROUP]]) -> [i32; PANEL] {
+    let mut sums = [0; PANEL];
+    for (line, x) in lines.iter().zip(x) {
+        for (sum, weights) in sums.iter_mut().zip(&line.0) {
+            let products = weights.iter().zip(x);
+            *sum += products
+                .map(|(&weight, &x)| i32::from(weight) * i32::from(x))
+                .sum::<i32>();
+        }
+    }
+    sums
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(super) mod x86 {
+    use std::arch::x86_64::{
+        _mm256_add_epi32, _mm256_load_si256, _mm256_madd_epi16, _mm256_maddubs_epi16,
+        _mm256_set1_epi16, _mm256_set1_epi32, _mm256_setzero_si256, _mm256_storeu_si256,
+        _mm512_dpbusd_epi32, _mm512_load_si512, _mm512_set1_epi32, _mm512_setzero_si512,
+        _mm512_storeu_si512,
+    };
+
+    use super::{GROUP, Line, PANEL};
+
+    /// The sums of one panel with AVX2: 127 · 127 · 2 fits in the 16 bits of the first addition.
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    pub fn sums_avx2(lines: &[Line], x: &[[u8; GROUP]]) -> [i32; PANEL] {
+        let ones = _mm256_set1_epi16(1);
+        let mut sums = [_mm256_setzero_si256(); 4];
+        for (line, x) in lines.iter().zip(x) {
+            let x = _mm256_set1_epi32(i32::from_le_bytes(*x));
+            for (part, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: a line has 4 · 32 bytes and is aligned to 64.
+                let weights = unsafe {
+                    _mm256_load_si256(line.0.as_ptr().cast::<i8>().add(32 * part).cast())
+                };
+                let pairs = _mm256_maddubs_epi16(x, weights);
+                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
+            }
+        }
+        let mut out = [0; PANEL];
+        for (part, sum) in sums.into_iter().enumerate() {
+            // SAFETY: `out` has 4 · 8 numbers; the store needs no alignment.
+            unsafe { _mm256_storeu_si256(out.as_mut_ptr().add(8 * part).cast(), sum) };
+        }
+        out
+    }
+
+    /// The sums of one panel with AVX-512 VNNI.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512vnni,avx2,fma")]
+    pub fn sums_vnni(lines: &[Line], x: &[[u8; GROUP]]) -> [i32; PANEL] {
+        // Even and odd groups apart, to hide the latency.
+        let mut sums = [[_mm512_setzero_si512(); 2]; 2];
+        for (group, (line, x)) in lines.iter().zip(x).enumerate() {
+            let x = _mm512_set1_epi32(i32::from_le_bytes(*x));
+            for (part, sum) in sums[group % 2].iter_mut().enumerate() {
+                // SAFETY: a line has 2 · 64 bytes and is aligned to 64.
+                let weights = unsafe {
+                    _mm512_load_si512(line.0.as_ptr().cast::<i8>().add(64 * part).cast())
+                };
+                *sum = _mm512_dpbusd_epi32(*sum, x, weights);
+            }
+        }
+        let mut out = [0; PANEL];
+        let mut other = [0; PANEL];
+        for part in 0..2 {
+            // SAFETY: both have 2 · 16 numbers; the stores need no alignment.
+            unsafe {
+                _mm512_storeu_si512(out.as_mut_ptr().add(16 * part).cast(), sums[0][part]);
+                _mm512_storeu_si512(other.as_mut_ptr().add(16 * part).cast(), sums[1][part]);
+            }
+        }
+        for (sum, other) in out.iter_mut().zip(other) {
+            *sum += other;
+        }
+        out
+    }
+}
