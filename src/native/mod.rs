@@ -3,11 +3,12 @@
 //! A network is made from a [`NetworkConfig`](crate::config::NetworkConfig) and [`weights::Weights`]
 //! under PyTorch's names, is immutable from then on and may be shared between threads; what changes
 //! as it reads is a state of its own ([`char_lstm::State`], [`word_vae::DecoderState`]), made once
-//! and used for many symbols, so that a step allocates nothing and takes no lock.
+//! and used for many symbols, so that a step allocates nothing and takes no lock. A state has a row
+//! for each text that is read side by side; [`team`] reads one text on several threads.
 //!
 //! The arithmetic has one order everywhere: every sum runs over its inputs in ascending order with
 //! fused multiply-adds. A network therefore computes the same bits at every SIMD level
-//! ([`simd::Level`]), whatever else runs at the same time.
+//! ([`simd::Level`]), on any number of threads, whatever else is read beside it.
 
 pub mod article;
 pub mod char_lstm;
@@ -16,6 +17,7 @@ pub mod kernels;
 mod recurrent;
 pub mod sampling;
 pub mod simd;
+pub mod team;
 pub mod weights;
 pub mod word_vae;
 

@@ -48,6 +48,14 @@ impl Matrix {
         }
     }
 
+    /// Bytes that a product reads.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::F32(packed) => packed.bytes(),
+            Self::Int8(packed) => packed.bytes(),
+        }
+    }
+
     /// `out += weight · x` for every row of x (N, columns), by some of the panels only: out
     /// (N, panels · 32). `room` holds x in eight bits where that is needed.
     pub fn accumulate(
@@ -97,6 +105,11 @@ impl Linear {
     /// Outputs with what fills the last panel up: the length of a row of [`Linear::apply`].
     pub const fn width(&self) -> usize {
         self.weight.layout().len()
+    }
+
+    /// Bytes of the weight.
+    pub fn weight_bytes(&self) -> usize {
+        self.weight.bytes()
     }
 
     /// Panels of outputs.
@@ -158,14 +171,6 @@ pub(super) struct LayerState {
 }
 
 impl LayerState {
-    /// The hidden values that are computed here: (N, units).
-    pub fn own(&mut self) -> &mut [f32] {
-        match self.rows {
-            1 => &mut self.hidden[self.units.clone()],
-            _ => &mut self.hidden,
-        }
-    }
-
     /// Row `row` becomes the only row of `from`.
     pub fn set_row(&mut self, row: usize, from: &Self) {
         let set = |into: &mut [f32], from: &[f32]| {
@@ -299,8 +304,18 @@ impl Layer {
     }
 
     /// H.
-    const fn units(&self) -> usize {
+    pub const fn units(&self) -> usize {
         self.layout().units
+    }
+
+    /// Blocks of 32 units.
+    pub const fn blocks(&self) -> usize {
+        self.layout().blocks()
+    }
+
+    /// Bytes of the weights that a step reads, the table aside.
+    pub fn weight_bytes(&self) -> usize {
+        self.input.bytes() + self.recurrent.bytes()
     }
 
     /// `rows` zero states.
@@ -533,6 +548,11 @@ impl Stack {
     /// The layers, the lowest first.
     pub fn layers(&self) -> &[Layer] {
         &self.0
+    }
+
+    /// Blocks of 32 units in a layer: the parts that it can be cut into.
+    pub fn blocks(&self) -> usize {
+        self.0.first().map_or(0, Layer::blocks)
     }
 
     /// Zero states, one a layer, of `rows` rows.

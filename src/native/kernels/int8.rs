@@ -111,6 +111,11 @@ impl PackedInt8 {
         self.columns
     }
 
+    /// Bytes in memory, scales and offsets counted.
+    pub const fn bytes(&self) -> usize {
+        self.lines.len() * size_of::<Line>() + self.scales.len() * 2 * size_of::<[f32; PANEL]>()
+    }
+
     /// Some of its panels.
     ///
     /// # Panics

@@ -128,6 +128,11 @@ impl Packed {
         self.columns
     }
 
+    /// Bytes in memory.
+    pub const fn bytes(&self) -> usize {
+        self.lines.len() * size_of::<Line>()
+    }
+
     /// The whole matrix.
     pub fn all(&self) -> Panels<'_> {
         self.panels(0..self.layout.panels())
