@@ -3,8 +3,9 @@
 use tch::{Kind, Tensor};
 use textgen::config::NetworkConfig;
 
+use crate::operators;
 use crate::parameters::Parameters;
-use crate::recurrent::Shape;
+use crate::recurrent::{Input, Shape};
 
 /// A char-lstm on a device.
 pub struct CharLstm {
@@ -39,7 +40,7 @@ impl CharLstm {
         }
     }
 
-    /// Logits (T, B, outputs) for `symbols` (T, B), and the state after them.
+    /// Logits (T·B, outputs) for `symbols` (T, B), and the state after them.
     pub fn forward(
         &self,
         symbols: &Tensor,
@@ -62,55 +63,66 @@ impl CharLstm {
     ) -> (Tensor, Vec<Tensor>) {
         let (outputs, state) = self.hidden_outputs(symbols, state, train);
         let (outputs, targets) = if last_only {
-            let last = symbols.size()[0] - 1;
-            (outputs.narrow(0, last, 1), targets.narrow(0, last, 1))
+            let [steps, batch] = symbols.size()[..] else {
+                unreachable!("symbols are (T, B)")
+            };
+            let last = (steps - 1) * batch;
+            (outputs.narrow(0, last, batch), targets.select(0, steps - 1))
         } else {
-            (outputs, targets.shallow_clone())
+            (outputs, targets.reshape([-1]))
         };
-        let logits = self
-            .head(&outputs)
-            .reshape([-1, self.network.outputs as i64]);
-        (
-            logits.cross_entropy_for_logits(&targets.reshape([-1])),
-            state,
-        )
+        (self.head_nats(&outputs, &targets).mean(Kind::Float), state)
     }
 
+    /// −log p of `targets` (T, B) after `symbols` (T, B), nats (T·B), and the state after them.
+    pub fn nats(
+        &self,
+        symbols: &Tensor,
+        targets: &Tensor,
+        state: &[Tensor],
+    ) -> (Tensor, Vec<Tensor>) {
+        let (outputs, state) = self.hidden_outputs(symbols, state, false);
+        (self.head_nats(&outputs, &targets.reshape([-1])), state)
+    }
+
+    /// The top layer's outputs (T·B, H) and the state after them.
     fn hidden_outputs(
         &self,
         symbols: &Tensor,
         state: &[Tensor],
         train: bool,
     ) -> (Tensor, Vec<Tensor>) {
-        let size = symbols.size();
-        let flat = symbols.reshape([-1]);
-        let input = if self.network.embedding > 0 {
-            self.parameters
-                .get("embedding.weight")
-                .index_select(0, &flat)
-        } else {
-            let inputs = self.network.inputs as i64;
-            let mut zeros =
-                Tensor::zeros([size[0] * size[1], inputs], (Kind::Float, symbols.device()));
-            zeros.scatter_value_(1, &flat.unsqueeze(1), 1.0)
+        let [steps, batch] = symbols.size()[..] else {
+            unreachable!("symbols are (T, B)")
         };
-        let input = input.reshape([size[0], size[1], -1]);
+        let symbols = symbols.reshape([-1]);
+        let embedding =
+            (self.network.embedding > 0).then(|| self.parameters.get("embedding.weight"));
         let weights = self.parameters.recurrent("rnn", self.network.layers);
-        let (outputs, state) = self
-            .shape()
-            .run(&input, state, &weights, self.dropout, train);
-        let outputs = if train && self.dropout > 0.0 {
-            outputs.dropout(self.dropout, true)
-        } else {
-            outputs
-        };
-        (outputs, state)
+        let (outputs, state) = self.shape().run(
+            Input::symbols(&symbols, embedding),
+            &vec![batch; steps as usize],
+            state,
+            &weights,
+            self.dropout,
+            train,
+        );
+        (outputs.dropout(self.dropout, train), state)
     }
 
     fn head(&self, outputs: &Tensor) -> Tensor {
         outputs.linear(
             self.parameters.get("head.weight"),
             Some(self.parameters.get("head.bias")),
+        )
+    }
+
+    fn head_nats(&self, outputs: &Tensor, targets: &Tensor) -> Tensor {
+        operators::predict(
+            outputs,
+            self.parameters.get("head.weight"),
+            self.parameters.get("head.bias"),
+            targets,
         )
     }
 }

@@ -1,7 +1,7 @@
 //! The trainer of textgen: the only code that sees libtorch.
 //!
 //! [`train`] is the loop; [`char_lstm`] and [`word_vae`] are the models, written on libtorch's
-//! tensors; [`recurrent`] is the one place that calls its recurrent networks.
+//! tensors; [`recurrent`] is the one place that runs recurrent networks, on the CPU through [`operators`].
 
 /// A line on stderr. Nobody may be listening, which is no reason to fail.
 #[macro_export]
@@ -14,11 +14,12 @@ macro_rules! note {
 
 pub mod char_lstm;
 pub mod device;
+pub mod operators;
 pub mod optimizer;
-pub mod padded;
 pub mod parameters;
 pub mod recurrent;
 pub mod schedule;
+pub mod sequences;
 pub mod shim;
 #[cfg(test)]
 mod testing;

@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "shim.h"
+
 namespace {
 
 std::vector<at::Tensor> list(at::Tensor** tensors, size_t count) {
@@ -17,16 +19,6 @@ std::vector<at::Tensor> list(at::Tensor** tensors, size_t count) {
   all.reserve(count);
   for (size_t i = 0; i < count; ++i) all.push_back(*tensors[i]);
   return all;
-}
-
-template <typename Body>
-char* guarded(Body body) {
-  try {
-    body();
-    return nullptr;
-  } catch (const std::exception& error) {
-    return strdup(error.what());
-  }
 }
 
 }  // namespace

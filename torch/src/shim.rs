@@ -55,6 +55,13 @@ fn take(message: *mut c_char) -> Option<String> {
     }
 }
 
+/// Panics with what libtorch said, as tch does: its callers have no other failures either.
+pub(crate) fn must(message: *mut c_char) {
+    if let Err(TorchError(text)) = check(message) {
+        panic!("{:?}", tch::TchError::Torch(text));
+    }
+}
+
 fn check(message: *mut c_char) -> Result<(), TorchError> {
     match take(message) {
         None => Ok(()),

@@ -6,9 +6,10 @@
 use tch::{Device, Kind, Tensor};
 use textgen::config::{Cell, NetworkConfig};
 
-use crate::padded::Padded;
+use crate::operators;
 use crate::parameters::Parameters;
-use crate::recurrent::Shape;
+use crate::recurrent::{Input, Shape};
+use crate::sequences::Sequences;
 
 /// Bounds on log σ², wide enough to be met only by a run that diverges.
 pub const LOG_VAR_BOUND: f64 = 10.0;
@@ -39,16 +40,16 @@ pub struct WordVae {
 /// A batch of words on the device.
 pub struct WordBatch {
     /// What the encoder reads: letters.
-    pub letters: Padded,
+    pub letters: Sequences,
     /// What the decoder reads: `<bos>`, letters.
-    pub inputs: Padded,
-    /// What it predicts at every real place: letters, `<eos>`.
+    pub inputs: Sequences,
+    /// What it predicts at every place: letters, `<eos>`.
     pub targets: Tensor,
 }
 
 /// What the model makes of a batch.
 pub struct WordTerms {
-    /// −log p(c_t | c_<t, z) at every real place of the decoder's input.
+    /// −log p(c_t | c_<t, z) at every place of the decoder's input.
     pub symbol_nll: Tensor,
     /// R_j = ½(μ_j² + σ_j² − log σ_j² − 1) of every word, (B, Z).
     pub rate: Tensor,
@@ -71,11 +72,11 @@ impl WordBatch {
                 })
                 .collect()
         };
-        let predicted = Padded::new(&around(None, Some(marks.eos)), device);
+        let predicted = Sequences::new(&around(None, Some(marks.eos)), device);
         Self {
-            letters: Padded::new(words, device),
-            inputs: Padded::new(&around(Some(marks.bos), None), device),
-            targets: predicted.symbols(device).index_select(0, &predicted.real),
+            letters: Sequences::new(words, device),
+            inputs: Sequences::new(&around(Some(marks.bos), None), device),
+            targets: predicted.symbols(device),
         }
     }
 
@@ -150,25 +151,33 @@ impl WordVae {
             ..self.shape()
         };
         let start = one.zero_state(batch.len() as i64, self.device());
-        let read = |input: &Tensor, layer: usize, direction: &str| {
+        let read = |input: Input, layer: usize, direction: &str| {
             let weights = self.parameters.layer("encoder.rnn", layer, direction);
-            one.run(input, &start, &weights, 0.0, train).0
+            let (outputs, end) = one.run(input, &words.counts, &start, &weights, 0.0, train);
+            (outputs, end[0].select(0, 0))
         };
-        let mut input = words.look_up(self.parameters.get("encoder.embedding.weight"));
+        let symbols = words.symbols(self.device());
+        let embedding = self.parameters.get("encoder.embedding.weight");
+        let mut input = None;
         let mut summary = Vec::new();
         for layer in 0..self.network.layers {
-            let forward = read(&input, layer, "");
-            summary = vec![words.take(&forward, &words.last)];
-            let outputs = if self.network.bidirectional {
-                let backward = read(&words.turn(&input), layer, "_reverse");
-                summary.push(words.take(&backward, &words.last));
-                Tensor::cat(&[forward, words.turn(&backward)], 2)
-            } else {
-                forward
+            let (mut outputs, end) = match &input {
+                None => read(Input::symbols(&symbols, Some(embedding)), layer, ""),
+                Some(input) => read(Input::Vectors(input), layer, ""),
             };
-            input = outputs.dropout(self.dropout, train);
+            summary = vec![end];
+            if self.network.bidirectional {
+                let turned = words.turn(input.as_ref().unwrap_or(&symbols));
+                let (backward, end) = match &input {
+                    None => read(Input::symbols(&turned, Some(embedding)), layer, "_reverse"),
+                    Some(_) => read(Input::Vectors(&turned), layer, "_reverse"),
+                };
+                summary.push(end);
+                outputs = Tensor::cat(&[outputs, words.turn(&backward)], 1);
+            }
+            input = Some(outputs.dropout(self.dropout, train));
         }
-        let summary = Tensor::cat(&summary, 1);
+        let summary = words.as_given(&Tensor::cat(&summary, 1));
         let linear = |name: &str| self.linear(&summary, &format!("encoder.{name}"));
         (
             linear("mean"),
@@ -176,15 +185,18 @@ impl WordVae {
         )
     }
 
-    /// Logits (real places, outputs) of the decoder for `z` (B, Z).
+    /// Logits (places, outputs) of the decoder for `z` (B, Z).
     pub fn decode(&self, batch: &WordBatch, z: &Tensor, train: bool) -> Tensor {
+        self.linear(&self.decoder_outputs(batch, z, train), "decoder.head")
+    }
+
+    /// The decoder's hidden outputs (places, H) for `z` (B, Z).
+    fn decoder_outputs(&self, batch: &WordBatch, z: &Tensor, train: bool) -> Tensor {
         let words = &batch.inputs;
         let (layers, hidden) = (self.network.layers as i64, self.network.hidden as i64);
-        let embedded = words.look_up(self.parameters.get("decoder.embedding.weight"));
-        let everywhere = z.unsqueeze(0).expand([words.steps as i64, -1, -1], false);
-        let input = Tensor::cat(&[embedded, everywhere], 2);
+        let z = words.ordered(z);
         let start = self
-            .linear(z, "decoder.init")
+            .linear(&z, "decoder.init")
             .tanh()
             .reshape([-1, layers, hidden])
             .transpose(0, 1)
@@ -196,11 +208,15 @@ impl WordVae {
         let weights = self
             .parameters
             .recurrent("decoder.rnn", self.network.layers);
-        let (outputs, _) = self
-            .shape()
-            .run(&input, &state, &weights, self.dropout, train);
-        let outputs = words.take(&outputs, &words.real);
-        self.linear(&outputs.dropout(self.dropout, train), "decoder.head")
+        let input = Input::Symbols {
+            symbols: &words.symbols(self.device()),
+            embedding: Some(self.parameters.get("decoder.embedding.weight")),
+            beside: Some(&z),
+        };
+        let (outputs, _) =
+            self.shape()
+                .run(input, &words.counts, &state, &weights, self.dropout, train);
+        outputs.dropout(self.dropout, train)
     }
 
     fn linear(&self, input: &Tensor, name: &str) -> Tensor {
@@ -215,13 +231,11 @@ impl WordVae {
     pub fn terms(&self, batch: &WordBatch, noise: &Tensor, train: bool) -> WordTerms {
         let (mean, log_var) = self.encode(batch, train);
         let z = &mean + (&log_var * 0.5).exp() * noise;
-        let logits = self.decode(batch, &z, train);
-        let symbol_nll = logits.cross_entropy_loss::<Tensor>(
+        let symbol_nll = operators::predict(
+            &self.decoder_outputs(batch, &z, train),
+            self.parameters.get("decoder.head.weight"),
+            self.parameters.get("decoder.head.bias"),
             &batch.targets,
-            None,
-            tch::Reduction::None,
-            -100,
-            0.0,
         );
         let rate: Tensor = (mean.square() + log_var.exp() - &log_var - 1.0) * 0.5;
         WordTerms {

@@ -118,6 +118,26 @@ impl Packed {
         }
     }
 
+    /// Zeros, to be filled by [`Packed::parts`].
+    pub fn zeros(layout: Layout, columns: usize) -> Self {
+        Self {
+            lines: vec![Line([0.0; PANEL]); layout.panels() * columns],
+            layout,
+            columns,
+        }
+    }
+
+    /// The panels one by one, so that several threads can fill them.
+    pub fn parts(&mut self) -> impl Iterator<Item = PanelMut<'_>> {
+        let (layout, columns) = (self.layout, self.columns);
+        let panels = self.lines.chunks_mut(columns.max(1)).enumerate();
+        panels.map(move |(panel, lines)| PanelMut {
+            lines,
+            layout,
+            panel,
+        })
+    }
+
     /// Where each output stands.
     pub const fn layout(&self) -> Layout {
         self.layout
@@ -148,6 +168,99 @@ impl Packed {
             columns: self.columns,
             count: panels.len(),
         }
+    }
+}
+
+/// One panel of a packed matrix, to be filled.
+#[derive(Debug)]
+pub struct PanelMut<'a> {
+    lines: &'a mut [Line],
+    layout: Layout,
+    panel: usize,
+}
+
+impl PanelMut<'_> {
+    /// From a row-major matrix (gates · H, columns) as PyTorch has it.
+    ///
+    /// # Panics
+    /// Where the matrix is too small.
+    pub fn fill(&mut self, matrix: &[f32]) {
+        let columns = self.lines.len();
+        for (lane, row) in self.layout.rows(self.panel).enumerate() {
+            let row = &matrix[row * columns..][..columns];
+            for (line, &value) in self.lines.iter_mut().zip(row) {
+                line.0[lane] = value;
+            }
+        }
+    }
+
+    /// From the transpose of a row-major matrix (G · H, outputs): its rows, which `inputs` lays out
+    /// in panels, are the columns of this one.
+    ///
+    /// # Panics
+    /// Where the matrix is too small, or `inputs` has more panels than this one has columns.
+    pub fn fill_transposed(&mut self, matrix: &[f32], inputs: Layout) {
+        let outputs = self.layout.gates * self.layout.units;
+        let place = self.layout.rows(self.panel);
+        for (panel, lines) in self.lines.chunks_mut(PANEL).enumerate() {
+            for (line, row) in lines.iter_mut().zip(inputs.rows(panel)) {
+                let row = &matrix[row * outputs..][..outputs];
+                line.0[..place.len()].copy_from_slice(&row[place.clone()]);
+            }
+        }
+    }
+}
+
+/// Rows (K, width) of numbers in panels, packed so that [`accumulate`] sums over the rows: what a
+/// weight's gradient is.
+#[derive(Debug, Default)]
+pub struct Stacked {
+    /// Line `panel * K + row`.
+    lines: Vec<Line>,
+    rows: usize,
+}
+
+impl Stacked {
+    /// Takes the panels `panels` of `rows` consecutive rows of `values` (K, width).
+    ///
+    /// # Panics
+    /// Where `width` is no multiple of [`PANEL`], or there are fewer panels.
+    pub fn fill(&mut self, values: &[f32], width: usize, panels: Range<usize>) {
+        self.fill_with(values.len() / width, panels.len(), |row, panel| {
+            &values[row * width + (panels.start + panel) * PANEL..]
+        });
+    }
+
+    /// Takes `panels` panels of `rows` rows, each from where `place` says that it begins.
+    pub fn fill_with<'a>(
+        &mut self,
+        rows: usize,
+        panels: usize,
+        place: impl Fn(usize, usize) -> &'a [f32],
+    ) {
+        self.rows = rows;
+        self.lines.clear();
+        for panel in 0..panels {
+            self.lines.extend((0..rows).map(|row| {
+                let mut line = Line([0.0; PANEL]);
+                line.0.copy_from_slice(&place(row, panel)[..PANEL]);
+                line
+            }));
+        }
+    }
+
+    /// All panels; the rows are their columns.
+    pub fn panels(&self) -> Panels<'_> {
+        Panels {
+            lines: &self.lines,
+            columns: self.rows,
+            count: self.lines.len().checked_div(self.rows).unwrap_or(0),
+        }
+    }
+
+    /// One row's numbers in one panel.
+    pub fn line(&self, panel: usize, row: usize) -> &[f32; PANEL] {
+        &self.lines[panel * self.rows + row].0
     }
 }
 

@@ -9,12 +9,14 @@
     reason = "a kernel must become part of the function that enables its level"
 )]
 
+mod gradients;
 mod int8;
 mod matrix;
 mod pointwise;
+pub mod training;
 
 pub use int8::{PackedInt8, PanelsInt8, Quantized, quantize_row};
-pub use matrix::{Layout, PANEL, Packed, Panels};
+pub use matrix::{Layout, PANEL, Packed, PanelMut, Panels, Stacked};
 
 use crate::native::simd::{Level, level};
 
@@ -78,21 +80,21 @@ macro_rules! at_every_level {
 
         #[cfg(target_arch = "x86_64")]
         mod avx2 {
-            use super::{Panels, PanelsInt8, Quantized, int8, matrix, pointwise};
+            use super::{Panels, PanelsInt8, Quantized, gradients, int8, matrix, pointwise};
             $(#[target_feature(enable = "avx2,fma")]
             pub(super) fn $name($($arg: $type),*) { $avx2 })+
         }
 
         #[cfg(target_arch = "x86_64")]
         mod avx512 {
-            use super::{Panels, PanelsInt8, Quantized, int8, matrix, pointwise};
+            use super::{Panels, PanelsInt8, Quantized, gradients, int8, matrix, pointwise};
             $(#[target_feature(enable = "avx512f,avx2,fma")]
             pub(super) fn $name($($arg: $type),*) { $avx512 })+
         }
 
         #[cfg(target_arch = "x86_64")]
         mod vnni {
-            use super::{Panels, PanelsInt8, Quantized, int8, matrix, pointwise};
+            use super::{Panels, PanelsInt8, Quantized, gradients, int8, matrix, pointwise};
             $(#[target_feature(enable = "avx512f,avx512vnni,avx2,fma")]
             pub(super) fn $name($($arg: $type),*) { $vnni })+
         }
@@ -179,6 +181,78 @@ at_every_level! {
         avx2: pointwise::rnn(gates, hidden, units),
         avx512: pointwise::rnn(gates, hidden, units),
         vnni: pointwise::rnn(gates, hidden, units),
+    }
+    /// [`Kernels::lstm`] for training: gates (N, blocks, 4, 32) are left after their
+    /// non-linearities, and the cells go from `before` to `cell`, both (N, blocks · 32).
+    lstm_keep(gates: &mut [f32], before: &[f32], cell: &mut [f32], hidden: &mut [f32], units: usize) {
+        portable: gradients::lstm_keep(gates, before, cell, hidden, units),
+        avx2: gradients::lstm_keep(gates, before, cell, hidden, units),
+        avx512: gradients::lstm_keep(gates, before, cell, hidden, units),
+        vnni: gradients::lstm_keep(gates, before, cell, hidden, units),
+    }
+    /// The gradients of N LSTM updates. Gates as [`Kernels::lstm_keep`] left them become the
+    /// gradients of what they were before their non-linearities; `d_cell` (N, blocks · 32) turns from
+    /// the gradient of `cell` into that of `before`; `d_hidden` (N, blocks · 32) is read.
+    lstm_backward(gates: &mut [f32], before: &[f32], cell: &[f32], d_hidden: &[f32], d_cell: &mut [f32]) {
+        portable: gradients::lstm_backward(gates, before, cell, d_hidden, d_cell),
+        avx2: gradients::lstm_backward(gates, before, cell, d_hidden, d_cell),
+        avx512: gradients::lstm_backward(gates, before, cell, d_hidden, d_cell),
+        vnni: gradients::lstm_backward(gates, before, cell, d_hidden, d_cell),
+    }
+    /// [`Kernels::gru`] for training: `gates` (N, blocks, 3, 32) turn from the input's share into
+    /// r, z, n; `candidate` (N, blocks · 32) receives the recurrent share of n; the hidden states
+    /// (N, H) go from `before` to `hidden`.
+    gru_keep(gates: &mut [f32], recurrent: &[f32], candidate: &mut [f32], before: &[f32], hidden: &mut [f32], units: usize) {
+        portable: gradients::gru_keep(gates, recurrent, candidate, before, hidden, units),
+        avx2: gradients::gru_keep(gates, recurrent, candidate, before, hidden, units),
+        avx512: gradients::gru_keep(gates, recurrent, candidate, before, hidden, units),
+        vnni: gradients::gru_keep(gates, recurrent, candidate, before, hidden, units),
+    }
+    /// The gradients of N GRU updates. Gates and `candidate` as [`Kernels::gru_keep`] left them
+    /// become the gradients of the input's share and of the recurrent share of n; `recurrent`
+    /// (N, blocks, 3, 32) receives those of the whole recurrent share; `d_hidden` (N, blocks · 32)
+    /// turns from the gradient of `hidden` into what reaches `before` past the gates.
+    gru_backward(gates: &mut [f32], candidate: &mut [f32], before: &[f32], d_hidden: &mut [f32], recurrent: &mut [f32], units: usize) {
+        portable: gradients::gru_backward(gates, candidate, before, d_hidden, recurrent, units),
+        avx2: gradients::gru_backward(gates, candidate, before, d_hidden, recurrent, units),
+        avx512: gradients::gru_backward(gates, candidate, before, d_hidden, recurrent, units),
+        vnni: gradients::gru_backward(gates, candidate, before, d_hidden, recurrent, units),
+    }
+    /// [`Kernels::rnn`] for training: gates (N, blocks, 1, 32) are left after tanh.
+    rnn_keep(gates: &mut [f32], hidden: &mut [f32], units: usize) {
+        portable: gradients::rnn_keep(gates, hidden, units),
+        avx2: gradients::rnn_keep(gates, hidden, units),
+        avx512: gradients::rnn_keep(gates, hidden, units),
+        vnni: gradients::rnn_keep(gates, hidden, units),
+    }
+    /// The gradients of N updates of the plain cell, in place of the gates: `d_hidden` (N, blocks · 32).
+    rnn_backward(gates: &mut [f32], d_hidden: &[f32]) {
+        portable: gradients::rnn_backward(gates, d_hidden),
+        avx2: gradients::rnn_backward(gates, d_hidden),
+        avx512: gradients::rnn_backward(gates, d_hidden),
+        vnni: gradients::rnn_backward(gates, d_hidden),
+    }
+    /// Softmax and cross-entropy of N predictions: logits (N, width) become probabilities over the
+    /// first `outputs` of each row, and zeros behind; nats (N) are −log p(target).
+    cross_entropy(logits: &mut [f32], outputs: usize, targets: &[i64], nats: &mut [f32]) {
+        portable: gradients::cross_entropy(logits, outputs, targets, nats),
+        avx2: gradients::cross_entropy(logits, outputs, targets, nats),
+        avx512: gradients::cross_entropy(logits, outputs, targets, nats),
+        vnni: gradients::cross_entropy(logits, outputs, targets, nats),
+    }
+    /// Its gradient: probabilities (N, width) become the gradients of the logits for those of `nats`.
+    cross_entropy_backward(probabilities: &mut [f32], targets: &[i64], d_nats: &[f32]) {
+        portable: gradients::cross_entropy_backward(probabilities, targets, d_nats),
+        avx2: gradients::cross_entropy_backward(probabilities, targets, d_nats),
+        avx512: gradients::cross_entropy_backward(probabilities, targets, d_nats),
+        vnni: gradients::cross_entropy_backward(probabilities, targets, d_nats),
+    }
+    /// Turns rows (N, columns), each a slice, into `out` (columns, N).
+    transpose(rows: &[&[f32]], out: &mut [f32]) {
+        portable: gradients::transpose(rows, out),
+        avx2: gradients::transpose(rows, out),
+        avx512: gradients::transpose(rows, out),
+        vnni: gradients::transpose(rows, out),
     }
 }
 

@@ -18,7 +18,7 @@ const ROUND: f32 = 12_582_912.0;
 
 /// e^x = 2^n · e^r with n = round(x / ln 2), |r| ≤ ½ ln 2.
 #[inline(always)]
-fn exp_one(x: f32) -> f32 {
+pub(super) fn exp_one(x: f32) -> f32 {
     let high = if x > EXP_HIGHEST { EXP_HIGHEST } else { x };
     let inside = if high < EXP_LOWEST { EXP_LOWEST } else { high };
     let rounded = inside.mul_add(LOG2_E, ROUND);
@@ -37,13 +37,13 @@ fn exp_one(x: f32) -> f32 {
 }
 
 #[inline(always)]
-fn sigmoid_one(x: f32) -> f32 {
+pub(super) fn sigmoid_one(x: f32) -> f32 {
     1.0 / (1.0 + exp_one(-x))
 }
 
 /// A polynomial near zero, where the other formula would cancel, else 1 − 2 / (e^2|x| + 1).
 #[inline(always)]
-fn tanh_one(x: f32) -> f32 {
+pub(super) fn tanh_one(x: f32) -> f32 {
     let size = x.abs();
     let square = x * x;
     let mut p = -5.704_988_7e-3_f32;
@@ -166,7 +166,7 @@ fn check(gates: &[f32], count: usize, hidden: &[f32], units: usize) -> usize {
 
 /// The gates of one block.
 #[inline(always)]
-fn split<const GATES: usize>(block: &[f32]) -> [&[f32; PANEL]; GATES] {
+pub(super) fn split<const GATES: usize>(block: &[f32]) -> [&[f32; PANEL]; GATES] {
     let (panels, _) = block.as_chunks::<PANEL>();
     std::array::from_fn(|gate| &panels[gate])
 }

@@ -19,7 +19,7 @@ use textgen::run::{Evaluation, Progress, WordData};
 use super::task::{Part, Task, Use, random, sample_config};
 use super::word_task::Sums;
 use crate::parameters::{Parameters, Plain, copy_into, normal, to_plain, weights};
-use crate::recurrent::Shape;
+use crate::recurrent::{Input, Shape};
 
 /// The article's model and its words.
 pub struct ArticleTask {
@@ -67,22 +67,19 @@ impl ArticleTask {
     fn encode(&self, letters: &[u32]) -> (Tensor, Tensor) {
         let symbols: Vec<i64> = letters.iter().map(|&letter| i64::from(letter)).collect();
         let symbols = Tensor::from_slice(&symbols).to_device(self.device);
-        let input = self
-            .parameters
-            .get("encoder.embedding.weight")
-            .index_select(0, &symbols)
-            .unsqueeze(1);
+        let embedding = self.parameters.get("encoder.embedding.weight");
         let weights = self
             .parameters
             .recurrent("encoder.rnn", self.network.layers);
         let (outputs, _) = self.shape().run(
-            &input,
+            Input::symbols(&symbols, Some(embedding)),
+            &vec![1; letters.len()],
             &self.shape().zero_state(1, self.device),
             &weights,
             0.0,
             true,
         );
-        let last = outputs.get(outputs.size()[0] - 1).get(0);
+        let last = outputs.get(outputs.size()[0] - 1);
         (
             self.linear(&last, "encoder.mean"),
             self.linear(&last, "encoder.log_var").exp(),
@@ -91,18 +88,19 @@ impl ArticleTask {
 
     /// Log-probabilities (T, V) for `noise` (T, Z): one draw a letter.
     fn decode(&self, mean: &Tensor, std: &Tensor, noise: &Tensor) -> Tensor {
-        let z = (mean + std * noise).unsqueeze(1);
+        let z = mean + std * noise;
         let weights = self
             .parameters
             .recurrent("decoder.rnn", self.network.layers);
         let (outputs, _) = self.shape().run(
-            &z,
+            Input::Vectors(&z),
+            &vec![1; z.size()[0] as usize],
             &self.shape().zero_state(1, self.device),
             &weights,
             0.0,
             true,
         );
-        self.linear(&outputs.squeeze_dim(1), "decoder.head")
+        self.linear(&outputs, "decoder.head")
             .log_softmax(-1, Kind::Float)
     }
 

@@ -173,17 +173,8 @@ impl TextTask {
                 on_device(Tensor::from_slice(&inputs)),
                 on_device(Tensor::from_slice(&targets)),
             );
-            let (logits, next) = self.model.forward(&inputs, &state, false);
+            let (losses, next) = self.model.nats(&inputs, &targets, &state);
             state = next;
-            let losses = logits
-                .reshape([-1, self.model.network.outputs as i64])
-                .cross_entropy_loss::<Tensor>(
-                    &targets.reshape([-1]),
-                    None,
-                    tch::Reduction::None,
-                    -100,
-                    0.0,
-                );
             let counted = Tensor::from_slice(&counted).to_device(self.device);
             nats += (losses * counted).sum(Kind::Double).double_value(&[]);
         }

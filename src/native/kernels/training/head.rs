@@ -1,0 +1,127 @@
+//! The layer that predicts, with softmax and cross-entropy: logits and their gradients stand in one
+//! array, and are computed while they are in the cache.
+
+use super::super::{Kernels, Layout, Packed};
+use super::backward::product;
+use super::weights::{Deltas, Factor, Product, weight_gradients};
+use super::{Filling, Team, each, fill};
+
+/// Places that one job takes: a multiple of every tile's height.
+const PLACES_A_JOB: usize = 96;
+
+/// A linear layer and what it predicts.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    /// (N, H).
+    pub hidden: &'a [f32],
+    /// (V, H).
+    pub weight: &'a [f32],
+    /// (V).
+    pub bias: &'a [f32],
+    /// (N), each below V.
+    pub targets: &'a [i64],
+}
+
+/// The gradients of a head.
+#[derive(Debug)]
+pub struct HeadGradients<'a> {
+    /// (N, H).
+    pub hidden: &'a mut [f32],
+    /// (V, H).
+    pub weight: &'a mut [f32],
+    /// (V).
+    pub bias: &'a mut [f32],
+}
+
+impl Head<'_> {
+    /// H.
+    fn units(&self) -> usize {
+        self.weight.len() / self.bias.len()
+    }
+
+    /// Where each logit stands.
+    pub const fn layout(&self) -> Layout {
+        Layout {
+            gates: 1,
+            units: self.bias.len(),
+        }
+    }
+
+    /// −log p(target) at every place, nats (N); `probabilities` (N, V in panels) are kept for
+    /// [`Head::backward`].
+    ///
+    /// # Panics
+    /// Where an array has another length, or a target is not below V.
+    pub fn forward(
+        &self,
+        team: &dyn Team,
+        kernels: Kernels,
+        probabilities: &mut [f32],
+        nats: &mut [f32],
+    ) {
+        let (units, width) = (self.units(), self.layout().len());
+        let mut weight = Packed::zeros(self.layout(), units);
+        fill(
+            team,
+            weight
+                .parts()
+                .map(|p| (p, Filling::Rows(self.weight)))
+                .collect(),
+        );
+        let bias = self.layout().spread(self.bias);
+        let parts = probabilities
+            .chunks_mut(PLACES_A_JOB * width)
+            .zip(nats.chunks_mut(PLACES_A_JOB))
+            .zip(self.targets.chunks(PLACES_A_JOB))
+            .zip(self.hidden.chunks(PLACES_A_JOB * units));
+        each(team, parts, |_, (((logits, nats), targets), hidden)| {
+            for row in logits.chunks_exact_mut(width) {
+                row.copy_from_slice(&bias);
+            }
+            kernels.accumulate(weight.all(), hidden, logits);
+            kernels.cross_entropy(logits, self.bias.len(), targets, nats);
+        });
+    }
+
+    /// The gradients for those of the nats (N); overwrites `probabilities`.
+    ///
+    /// # Panics
+    /// Where an array has another length.
+    pub fn backward(
+        &self,
+        team: &dyn Team,
+        kernels: Kernels,
+        probabilities: &mut [f32],
+        d_nats: &[f32],
+        to: HeadGradients,
+    ) {
+        let (units, layout) = (self.units(), self.layout());
+        let of_hidden = Layout { gates: 1, units };
+        let mut turned = Packed::zeros(of_hidden, layout.len());
+        let panels = turned.parts();
+        let panels = panels.map(|p| (p, Filling::Transposed(self.weight, layout)));
+        fill(team, panels.collect());
+        let parts = probabilities
+            .chunks_mut(PLACES_A_JOB * layout.len())
+            .zip(d_nats.chunks(PLACES_A_JOB))
+            .zip(self.targets.chunks(PLACES_A_JOB))
+            .zip(to.hidden.chunks_mut(PLACES_A_JOB * units));
+        each(team, parts, |_, (((values, d_nats), targets), d_hidden)| {
+            kernels.cross_entropy_backward(values, targets, d_nats);
+            product(kernels, &turned, values, &mut Vec::new(), d_hidden, units);
+        });
+        let deltas = Deltas {
+            layout,
+            values: probabilities,
+            candidate: None,
+        };
+        let weight = Product {
+            factor: Factor::Rows(self.hidden),
+            columns: units,
+            recurrent: false,
+            weight: to.weight,
+            bias: to.bias,
+        };
+        weight_gradients(team, kernels, &deltas, vec![weight]);
+    }
+}
