@@ -48,7 +48,12 @@ pub fn evaluate_exactly(
     let best: BTreeMap<String, Plain> = model
         .weights()?
         .iter()
-        .map(|(name, array)| (name.clone(), (array.shape.clone(), array.data.to_vec())))
+        .map(|(name, array)| {
+            (
+                name.clone(),
+                (array.shape.clone(), array.data().into_owned()),
+            )
+        })
         .collect();
     let parts: [Option<Evaluation>; 2] = if let CorpusData::Text(text) = run.corpus()? {
         let mut task = TextTask::new(config, text, device)?;

@@ -1,6 +1,5 @@
 //! Named parameters: created from the engine's table of shapes, moved to and from files.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
@@ -143,10 +142,7 @@ pub fn weights(plain: &BTreeMap<String, Plain>) -> Weights<'_> {
     plain
         .iter()
         .map(|(name, (shape, data))| {
-            let array = Array {
-                shape: shape.clone(),
-                data: Cow::Borrowed(data.as_slice()),
-            };
+            let array = Array::f32(shape.clone(), data.as_slice());
             (name.clone(), array)
         })
         .collect()

@@ -284,11 +284,11 @@ pub(super) mod x86 {
         }
         let mut out = [0; PANEL];
         let mut other = [0; PANEL];
-        for part in 0..2 {
+        for (part, (even, odd)) in sums[0].into_iter().zip(sums[1]).enumerate() {
             // SAFETY: both have 2 · 16 numbers; the stores need no alignment.
             unsafe {
-                _mm512_storeu_si512(out.as_mut_ptr().add(16 * part).cast(), sums[0][part]);
-                _mm512_storeu_si512(other.as_mut_ptr().add(16 * part).cast(), sums[1][part]);
+                _mm512_storeu_si512(out.as_mut_ptr().add(16 * part).cast(), even);
+                _mm512_storeu_si512(other.as_mut_ptr().add(16 * part).cast(), odd);
             }
         }
         for (sum, other) in out.iter_mut().zip(other) {

@@ -107,10 +107,13 @@ fn the_native_engine_gives_libtorchs_logits_on_a_char_lstm() {
             let plain = model.parameters.to_plain();
             let native =
                 native::char_lstm::CharLstm::new(&network, &weights(&plain)).expect("fits");
-            let mut state = native.state();
+            let mut state = native.state(1);
             let have: Vec<f32> = symbols
                 .iter()
-                .flat_map(|&symbol| native.step(&mut state, symbol).to_vec())
+                .flat_map(|&symbol| {
+                    native.step(&mut state, &[symbol]);
+                    state.logits(0).to_vec()
+                })
                 .collect();
             let wide: Vec<i64> = symbols.iter().map(|&symbol| i64::from(symbol)).collect();
             let input = Tensor::from_slice(&wide).unsqueeze(1);
@@ -137,7 +140,10 @@ fn the_native_engine_gives_libtorchs_posteriors_and_logits_on_a_word_vae() {
             let mut state = native.decoder(&posterior.mean);
             let inputs = std::iter::once(vae.marks.bos).chain(word.iter().copied());
             let have: Vec<f32> = inputs
-                .flat_map(|symbol| native.step(&mut state, symbol).to_vec())
+                .flat_map(|symbol| {
+                    native.step(&mut state, &[symbol]);
+                    state.logits(0).to_vec()
+                })
                 .collect();
             assert_close(&have, &want, 1e-4, "logits");
         }

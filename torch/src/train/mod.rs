@@ -449,8 +449,9 @@ impl<'a> Trainer<'a> {
         self.saver.wait()?;
         let newest: BTreeMap<String, Plain> = self.task.parameters().to_plain();
         let best = self.run.model()?;
-        let plain =
-            |array: &textgen::native::weights::Array| (array.shape.clone(), array.data.to_vec());
+        let plain = |array: &textgen::native::weights::Array| {
+            (array.shape.clone(), array.data().into_owned())
+        };
         let best: BTreeMap<String, Plain> = best
             .weights()?
             .iter()

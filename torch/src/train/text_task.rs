@@ -302,11 +302,12 @@ impl Task for TextTask {
         let config = sample_config(self.config.seed);
         let mut sampler =
             native::sampling::Sampler::new(&config, &self.vocabulary.forbidden(), seed);
-        let mut state = model.state();
+        let mut state = model.state(1);
         let mut symbol = self.tokens[0];
         let symbols: Vec<u32> = (0..SAMPLE_LENGTH)
             .map(|_| {
-                symbol = sampler.draw(model.step(&mut state, symbol)).symbol;
+                model.step(&mut state, &[symbol]);
+                symbol = sampler.draw(state.logits(0)).symbol;
                 symbol
             })
             .collect();
