@@ -288,7 +288,7 @@ unsafe fn tile<V: Lanes, const ROWS: usize, const WIDE: usize>(
             unrolled::<ROWS>(|row| {
                 let x = V::splat(*x.add(row * place.columns + column));
                 unrolled::<WIDE>(|part| {
-                    sums[row][part] = weights[part].mul_add(x, sums[row][part])
+                    sums[row][part] = weights[part].mul_add(x, sums[row][part]);
                 });
             });
         }
