@@ -15,11 +15,11 @@ use crate::cli::output::note;
 /// Flags of `export`.
 #[derive(Args)]
 #[command(after_help = "\
-The file holds all that generating needs: weights, vocabulary, normal form, and a word-vae's training
-words for --novel. It is a safetensors file with PyTorch's names and gate order.
+The file holds all that generating needs: weights, vocabulary, normal form, and a word-vae's
+training words for --novel. It is a safetensors file with PyTorch's names and gate order.
 
-With --quantize int8 every matrix is stored in eight bits with one scale a row: a quarter of the size,
-and several times the speed. What that costs is what `textgen eval --quantize int8` measures.
+With --quantize int8 every matrix is stored in eight bits with one scale a row: a quarter of the
+size, and faster. What that costs is what `textgen eval --quantize int8` measures.
 
 Examples:
   textgen export --output tales.safetensors

@@ -1,6 +1,5 @@
 //! A line on stderr while a corpus is read or a model evaluated.
 
-use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 

@@ -25,20 +25,20 @@ const MOST_THREADS: usize = 256;
 /// Flags of `eval`.
 #[derive(Args)]
 #[command(after_help = "\
-The run's best model reads the held-out part of the run's own corpus, and the figure is the mean cost
-of what it has to predict: -ln p in nats, or -log2 p in bits. Lower is better; a model that knows
-nothing but how many symbols there are costs ln(symbols) nats a character.
+The run's best model reads the held-out part of the run's own corpus, and the figure is the
+mean cost of what it has to predict: -ln p in nats, or -log2 p in bits. Lower is better; a model
+that knows only how many symbols there are costs ln(symbols) nats a character.
 
 A text is split as the run says: under `contiguous` the state is carried through the part, under
-`window:N` it starts anew every N characters, under `interleaved` in each of 50 streams. The first
-character of each is read and not predicted. A figure means something only beside its split and corpus.
-Bits a byte are of the text in the run's normal form, as UTF-8.
+`window:N` it starts anew every N characters, under `interleaved` in each of 50 streams. The
+first character of each is read and not predicted. A figure means something only beside its
+split and corpus. Bits a byte are of the text in the run's normal form, as UTF-8.
 
-Words cost D + R = -ELBO nats: D for their letters and ends given z, R for z itself. One z is drawn for
-each word, so the figure changes a little with --seed.
+Words cost D + R = -ELBO nats: D for their letters and ends given z, R for z itself. One z is
+drawn for each word, so the figure changes a little with --seed.
 
---quantize int8 measures the model in eight bits beside itself: the difference is what the smaller and
-faster model costs. `textgen export --quantize int8` writes it.
+--quantize int8 measures the model in eight bits beside itself: the difference is what the
+smaller and faster model costs. `textgen export --quantize int8` writes it.
 
 Examples:
   textgen eval
@@ -225,6 +225,13 @@ impl Job<'_> {
         });
         progress.end();
         costs.map_err(|error| self.not_its_corpus(&error.to_string()))
+    }
+
+    /// What eight bits cost, for the line below a table.
+    fn signed(cost: f64, unit: &str) -> String {
+        // Adding zero makes −0 a plain one.
+        let rounded = (cost * 1e4).round() / 1e4 + 0.0;
+        format!("{rounded:+.4} {unit}")
     }
 
     /// A cost that is a number.

@@ -94,7 +94,7 @@ pub fn evaluate(job: &Job, text: &TextData) -> Result<()> {
     };
     let below = report
         .int8_costs_bits_per_char
-        .map(|cost| format!("int8 costs {cost:+.4} bits/char"));
+        .map(|bits| format!("int8 costs {}", Job::signed(bits, "bits/char")));
     job.print(&report, &table(&report), below)
 }
 

@@ -102,11 +102,11 @@ pub fn evaluate(job: &Job, data: &WordData) -> Result<()> {
     };
     let below = match &report.results[..] {
         [whole, eight] => {
-            let nats = eight.neg_elbo_nats_per_word - whole.neg_elbo_nats_per_word;
             let bits = eight.neg_elbo_bits_per_char - whole.neg_elbo_bits_per_char;
-            Some(format!(
-                "int8 costs {bits:+.4} bits/char, {nats:+.4} nats/word"
-            ))
+            let nats = eight.neg_elbo_nats_per_word - whole.neg_elbo_nats_per_word;
+            let [bits, nats] = [(bits, "bits/char"), (nats, "nats/word")]
+                .map(|(cost, unit)| Job::signed(cost, unit));
+            Some(format!("int8 costs {bits}, {nats}"))
         }
         _ => None,
     };

@@ -17,7 +17,7 @@ fn on_threads(threads: usize) -> Running<'static> {
 /// Symbols below `symbols`.
 fn text(len: usize, symbols: u32) -> Vec<u32> {
     let numbers = Numbers::new(5).vector(len, 1.0);
-    let symbol = |number: f32| ((number + 1.0) / 2.0 * symbols as f32) as u32;
+    let symbol = |number: f32| (f32::midpoint(number, 1.0) * symbols as f32) as u32;
     numbers.into_iter().map(symbol).collect()
 }
 
