@@ -3,11 +3,12 @@
 //!
 //! What belongs where, under `cli/`:
 //! - `common`: a folder of its own for every test, the ways to run the programs, shared runs;
+//! - `made_runs`: runs that no training made, for tests of what only reads them;
 //! - `bad_input`: corpora, flags and prompts that are wrong;
 //! - `model_files`: model files that are damaged, foreign or newer;
 //! - `run_folders`: runs that are locked, half written, cannot be written, or meet a full disk;
 //! - `installation`: what the programs are linked with, and what happens where a part is missing;
-//! - `vocab`, `train`, `generate`: each command as it should work;
+//! - `vocab`, `train`, `generate`, `eval`, `export`: each command as it should work;
 //! - `interrupted`: Ctrl-C, a killed trainer, and going on after both;
 //! - `golden`: a committed model must say the same for good;
 //! - `tour`: the commands of the README.
@@ -18,6 +19,10 @@
 mod bad_input;
 #[path = "cli/common.rs"]
 mod common;
+#[path = "cli/eval.rs"]
+mod eval;
+#[path = "cli/export.rs"]
+mod export;
 #[path = "cli/generate.rs"]
 mod generate;
 #[path = "cli/golden.rs"]
@@ -26,6 +31,8 @@ mod golden;
 mod installation;
 #[path = "cli/interrupted.rs"]
 mod interrupted;
+#[path = "cli/made_runs.rs"]
+mod made_runs;
 #[path = "cli/model_files.rs"]
 mod model_files;
 #[path = "cli/run_folders.rs"]

@@ -4,8 +4,11 @@
 //! config types, calls the library, and shows what comes back.
 
 mod choice;
+mod chosen;
 mod doctor;
 mod error;
+mod eval;
+mod export;
 mod generate;
 mod output;
 mod progress;
@@ -53,6 +56,10 @@ enum Command {
     Train(Box<train::TrainArgs>),
     /// Generate text or words with a trained model.
     Generate(generate::GenerateArgs),
+    /// Measure what held-out text costs a model, also in eight bits.
+    Eval(eval::EvalArgs),
+    /// Write a model as one file, also in eight bits.
+    Export(export::ExportArgs),
     /// List the runs.
     Runs(runs::RunsArgs),
     /// Say what this installation is made of and what it found on the machine.
@@ -70,6 +77,8 @@ pub fn main() -> ExitCode {
         Command::Vocab(args) => vocab::run(args, runs.dir()),
         Command::Train(args) => train::run(args, &runs),
         Command::Generate(args) => generate::run(args, &runs),
+        Command::Eval(args) => eval::run(args, &runs),
+        Command::Export(args) => export::run(args, &runs),
         Command::Runs(args) => runs::run(args, &runs),
         Command::Doctor(args) => doctor::run(args, &runs),
     };

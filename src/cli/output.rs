@@ -59,9 +59,24 @@ pub fn age(seconds: u64) -> String {
     }
 }
 
+/// Bytes as a size: `900 B`, `29.3 kB`, `5.3 MB`, in powers of ten.
+pub fn size(bytes: u64) -> String {
+    let units = [(1e9, "GB"), (1e6, "MB"), (1e3, "kB")];
+    match units.iter().find(|(unit, _)| bytes as f64 >= *unit) {
+        Some((unit, name)) => format!("{:.1} {name}", bytes as f64 / unit),
+        None => format!("{bytes} B"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_size_has_one_digit_after_the_point() {
+        let sizes = [900, 29_300, 5_320_000, 2_000_000_000].map(size);
+        assert_eq!(sizes, ["900 B", "29.3 kB", "5.3 MB", "2.0 GB"]);
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {

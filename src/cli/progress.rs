@@ -1,9 +1,9 @@
-//! A line on stderr while a corpus is read.
+//! A line on stderr while a corpus is read or a model evaluated.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// A line on stderr with rate and time left, for passes that last.
 pub struct Progress {
@@ -19,8 +19,24 @@ impl Progress {
             Some(_) => "reading {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
             None => "reading {bytes}, {bytes_per_sec}",
         };
+        Self::with_template(bar, template)
+    }
+
+    /// The same for so many symbols to predict.
+    pub fn of_symbols(symbols: u64) -> Self {
+        let bar = ProgressBar::with_draw_target(Some(symbols), ProgressDrawTarget::hidden());
+        Self::with_template(
+            bar,
+            "evaluated {human_pos} of {human_len} characters, {rate}, {eta} left",
+        )
+    }
+
+    fn with_template(bar: ProgressBar, template: &str) -> Self {
+        let rate = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            let _ = write!(out, "{}/s", HumanCount(state.per_sec() as u64));
+        };
         if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
+            bar.set_style(style.with_key("rate", rate));
         }
         Self {
             bar,
@@ -28,9 +44,19 @@ impl Progress {
         }
     }
 
-    /// So many bytes have been read.
-    pub fn show(&self, bytes: u64) {
-        self.bar.set_position(bytes);
+    /// So much has been done.
+    pub fn show(&self, position: u64) {
+        self.bar.set_position(position);
+        self.appear_when_late();
+    }
+
+    /// So much more has been done; threads may say so at the same time.
+    pub fn add(&self, more: u64) {
+        self.bar.inc(more);
+        self.appear_when_late();
+    }
+
+    fn appear_when_late(&self) {
         let late = self.started.elapsed() > Duration::from_secs(1);
         if late && self.bar.is_hidden() && std::io::stderr().is_terminal() {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());

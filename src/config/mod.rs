@@ -142,6 +142,15 @@ impl Cell {
     }
 }
 choices! {
+    /// How many bits the weights of a network that generates have.
+    Quantize("quantize") {
+        /// 32: as trained.
+        None = "none",
+        /// 8, with one scale a row: faster, and almost the same text.
+        Int8 = "int8",
+    }
+}
+choices! {
     /// What one symbol of a char-lstm is.
     Unit("unit") {
         /// A Unicode scalar value.

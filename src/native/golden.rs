@@ -18,9 +18,9 @@ use crate::config::{Cell, NetworkConfig};
 const CLOSE: f32 = 1e-5;
 
 /// One golden file.
-struct Golden {
-    config: NetworkConfig,
-    weights: Weights<'static>,
+pub(super) struct Golden {
+    pub config: NetworkConfig,
+    pub weights: Weights<'static>,
     numbers: Weights<'static>,
     symbols: std::collections::BTreeMap<String, Vec<i64>>,
 }
@@ -58,7 +58,7 @@ impl Golden {
     }
 
     /// Every file whose name begins so.
-    fn all(prefix: &str) -> Vec<Self> {
+    pub fn all(prefix: &str) -> Vec<Self> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
         let mut paths: Vec<_> = std::fs::read_dir(folder)
             .expect("the folder")
@@ -74,7 +74,7 @@ impl Golden {
     }
 
     /// Row `row` of an array with `width` columns.
-    fn row(&self, name: &str, row: usize, width: usize) -> &[f32] {
+    pub fn row(&self, name: &str, row: usize, width: usize) -> &[f32] {
         &self.numbers(name)[row * width..][..width]
     }
 
@@ -85,14 +85,14 @@ impl Golden {
         }
     }
 
-    fn symbols(&self, name: &str) -> Vec<u32> {
+    pub fn symbols(&self, name: &str) -> Vec<u32> {
         self.symbols[name]
             .iter()
             .map(|&symbol| symbol as u32)
             .collect()
     }
 
-    fn special(&self, name: &str) -> u32 {
+    pub fn special(&self, name: &str) -> u32 {
         self.symbols(name)[0]
     }
 }

@@ -12,6 +12,7 @@
 
 pub mod article;
 pub mod char_lstm;
+pub mod evaluate;
 pub mod generate;
 pub mod kernels;
 mod recurrent;
@@ -24,4 +25,4 @@ pub mod word_vae;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

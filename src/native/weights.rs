@@ -8,6 +8,9 @@ use thiserror::Error;
 use super::kernels::quantize_row;
 use crate::config::{ModelKind, NetworkConfig};
 
+/// The highest number of a matrix in eight bits.
+const HIGHEST_INT8: f32 = 127.0;
+
 /// The values of an array.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Values<'a> {
@@ -134,7 +137,33 @@ pub enum WeightError {
         /// Its values.
         found: usize,
     },
-    /// A value is infinite or not a number.
+    /// An array in eight bits that is no matrix.
+    #[error("weight {name} of shape {shape:?} is in eight bits, which only a matrix can be")]
+    NoMatrix {
+        /// Its name.
+        name: String,
+        /// Its shape.
+        shape: Vec<usize>,
+    },
+    /// A matrix in eight bits has fewer or more scales than rows.
+    #[error("weight {name} has {rows} rows, but {found} scales")]
+    Scales {
+        /// Its name.
+        name: String,
+        /// Its rows.
+        rows: usize,
+        /// Its scales.
+        found: usize,
+    },
+    /// A number of a matrix in eight bits is none of −127…127.
+    #[error("weight {name} holds -128 at index {index}, but eight bits go from -127 to 127")]
+    OutOfRange {
+        /// Its name.
+        name: String,
+        /// Where, counted in row-major order.
+        index: usize,
+    },
+    /// A value, or what it is the scale of, is infinite or not a number.
     #[error("weight {name} holds {value} at index {index}: the training of this model went wrong")]
     NotFinite {
         /// Its name.
@@ -301,39 +330,82 @@ fn check_config(config: &NetworkConfig, arrays: usize) -> Result<(), WeightError
 }
 
 fn check_array(name: &str, want: &[usize], array: &Array) -> Result<(), WeightError> {
-    let name = name.to_owned();
     if array.shape != want {
         return Err(WeightError::Shape {
-            name,
+            name: name.to_owned(),
             want: want.to_vec(),
             found: array.shape.clone(),
         });
     }
-    let size = want
-        .iter()
-        .try_fold(1_usize, |size, &n| size.checked_mul(n));
-    // Eight-bit numbers are finite; their scales need not be.
-    let (found, values) = match &array.values {
-        Values::F32(values) => (values.len(), values),
-        Values::Int8 { numbers, scales } if scales.len() == want[0] && want.len() == 2 => {
-            (numbers.len(), scales)
+    let length = |found| {
+        let size = want
+            .iter()
+            .try_fold(1_usize, |size, &n| size.checked_mul(n));
+        if size == Some(found) {
+            return Ok(());
         }
-        Values::Int8 { scales, .. } => (scales.len(), scales),
-    };
-    if size != Some(found) {
-        return Err(WeightError::Length {
-            name,
+        Err(WeightError::Length {
+            name: name.to_owned(),
             shape: want.to_vec(),
             found,
-        });
-    }
-    match values.iter().position(|value| !value.is_finite()) {
-        Some(index) => {
-            let value = values[index].to_string();
-            Err(WeightError::NotFinite { name, index, value })
+        })
+    };
+    match &array.values {
+        Values::F32(values) => {
+            length(values.len())?;
+            check_finite(name, values, 1.0)
         }
+        Values::Int8 { numbers, scales } => {
+            length(numbers.len())?;
+            check_int8(name, want, numbers, scales)
+        }
+    }
+}
+
+/// Whether every value is finite, also once it is multiplied by `most`.
+fn check_finite(name: &str, values: &[f32], most: f32) -> Result<(), WeightError> {
+    let infinite = |value: &f32| !(value * most).is_finite();
+    match values.iter().position(infinite) {
+        Some(index) => Err(WeightError::NotFinite {
+            name: name.to_owned(),
+            index,
+            value: values[index].to_string(),
+        }),
         None => Ok(()),
     }
+}
+
+fn check_int8(
+    name: &str,
+    shape: &[usize],
+    numbers: &[i8],
+    scales: &[f32],
+) -> Result<(), WeightError> {
+    let &[rows, _] = shape else {
+        return Err(WeightError::NoMatrix {
+            name: name.to_owned(),
+            shape: shape.to_vec(),
+        });
+    };
+    if scales.len() != rows {
+        return Err(WeightError::Scales {
+            name: name.to_owned(),
+            rows,
+            found: scales.len(),
+        });
+    }
+    if let Some(index) = numbers.iter().position(|&number| number == i8::MIN) {
+        return Err(WeightError::OutOfRange {
+            name: name.to_owned(),
+            index,
+        });
+    }
+    check_finite(&scale_name(name), scales, HIGHEST_INT8)
+}
+
+/// The name of the scales of an eight-bit matrix.
+pub fn scale_name(matrix: &str) -> String {
+    format!("{matrix}.scale")
 }
 
 /// An array.

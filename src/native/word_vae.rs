@@ -204,6 +204,11 @@ impl WordVae {
         }
     }
 
+    /// Room for `rows` words that [`DecoderState::set_row`] puts there.
+    pub fn decoder_rows(&self, rows: usize) -> DecoderState {
+        self.decoder(&vec![0.0; rows * self.latent()])
+    }
+
     /// Reads one symbol of each word, `<bos>` first: symbols (N). [`DecoderState::logits`] are then
     /// those of the next.
     ///

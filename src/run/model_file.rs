@@ -8,7 +8,7 @@
 //!
 //! Model files are untrusted input: format, header, names, dtypes and shapes are checked before use.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::tensors::{self, Refusal, StoredTensor, TensorFile};
 use super::{Evaluation, RunError};
 use crate::config::{NetworkConfig, TextConfig};
-use crate::native::weights::{Array, Values, Weights, expected_shapes};
+use crate::native::weights::{Array, Values, Weights, expected_shapes, scale_name};
 use crate::text::Vocabulary;
 
 /// The `format` numbers of `model.safetensors` that this version reads; it writes the last.
@@ -205,13 +205,28 @@ impl ModelFile {
 
     /// The words that a word-vae was trained on; empty for other models.
     pub fn training_words(&self) -> Result<HashSet<String>, RunError> {
-        let tensors = self.tensors()?;
-        let Ok(view) = tensors.tensor(TRAINING_WORDS) else {
-            return Ok(HashSet::new());
-        };
-        let text = std::str::from_utf8(view.data())
-            .map_err(|error| RunError::damaged(&self.path, error))?;
+        let text = self.training_text()?.unwrap_or_default();
         Ok(text.lines().map(str::to_owned).collect())
+    }
+
+    /// The words that a word-vae was trained on as they stand in the file, one a line.
+    pub fn training_text(&self) -> Result<Option<&str>, RunError> {
+        match self.tensors()?.tensor(TRAINING_WORDS) {
+            Ok(view) => std::str::from_utf8(view.data())
+                .map(Some)
+                .map_err(|error| RunError::damaged(&self.path, error)),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Whether the matrices are in eight bits, as `textgen export` leaves them.
+    pub fn is_int8(&self) -> Result<bool, RunError> {
+        let tensors = self.tensors()?;
+        let eight_bits = |(name, _): &(String, _)| {
+            let view = tensors.tensor(name);
+            view.is_ok_and(|view| view.dtype() == Dtype::I8)
+        };
+        Ok(expected_shapes(&self.header.network).iter().any(eight_bits))
     }
 
     /// Where the file is.
@@ -220,31 +235,25 @@ impl ModelFile {
     }
 }
 
-/// The scales of an eight-bit matrix.
-fn scale_name(matrix: &str) -> String {
-    format!("{matrix}.scale")
-}
-
 fn check_tensors(network: &NetworkConfig, tensors: &SafeTensors) -> Result<(), String> {
+    let mut known = BTreeSet::from([TRAINING_WORDS.to_owned()]);
     for (name, want) in expected_shapes(network) {
         let view = tensors
             .tensor(&name)
             .map_err(|_| format!("tensor {name} is missing"))?;
-        let eight_bits = view.dtype() == Dtype::I8 && want.len() == 2;
-        if view.dtype() != Dtype::F32 && !eight_bits {
-            return Err(format!("tensor {name} is {:?}, not F32", view.dtype()));
-        }
-        if eight_bits {
-            let scale = scale_name(&name);
-            let view = tensors
-                .tensor(&scale)
-                .map_err(|_| format!("tensor {scale} is missing"))?;
-            if view.dtype() != Dtype::F32 || view.shape() != &want[..1] {
+        match (view.dtype(), &want[..]) {
+            (Dtype::F32, _) => {}
+            (Dtype::I8, &[rows, _]) => {
+                let scale = scale_name(&name);
+                check_scales(&scale, rows, tensors)?;
+                known.insert(scale);
+            }
+            (Dtype::I8, _) => {
                 return Err(format!(
-                    "tensor {scale} is not F32 of shape {:?}",
-                    &want[..1]
+                    "tensor {name} is I8, which only a matrix can be, not F32"
                 ));
             }
+            (other, _) => return Err(format!("tensor {name} is {other:?}, not F32")),
         }
         if view.shape() != want {
             return Err(format!(
@@ -252,6 +261,29 @@ fn check_tensors(network: &NetworkConfig, tensors: &SafeTensors) -> Result<(), S
                 view.shape()
             ));
         }
+        known.insert(name);
+    }
+    let mut names = tensors.names();
+    names.sort_unstable();
+    match names.into_iter().find(|name| !known.contains(*name)) {
+        Some(name) => Err(format!("tensor {name} belongs to no part of this network")),
+        None => Ok(()),
+    }
+}
+
+fn check_scales(name: &str, rows: usize, tensors: &SafeTensors) -> Result<(), String> {
+    let view = tensors
+        .tensor(name)
+        .map_err(|_| format!("tensor {name} is missing"))?;
+    if view.dtype() != Dtype::F32 || view.shape() != [rows] {
+        return Err(format!(
+            "tensor {name} is {:?} of shape {:?}, not F32 of shape [{rows}]",
+            view.dtype(),
+            view.shape()
+        ));
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

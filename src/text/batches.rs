@@ -109,6 +109,25 @@ pub fn split_text(len: usize, kind: SplitKind, valid: f64, test: f64) -> Split {
     split
 }
 
+/// How an evaluation reads a held-out part: stretches of the text, each from a zero state, in which
+/// every symbol but the first is predicted. A range of the part is one stretch; under `window:N` it
+/// is cut into stretches of N predictions each, the last perhaps shorter, of which one begins with
+/// the symbol that the one before ended with. Ranges in which nothing is predicted are left out.
+pub fn stretches(part: &[Range<usize>], kind: SplitKind) -> Vec<Range<usize>> {
+    let cut = |range: &Range<usize>| {
+        let Range { start, end } = *range;
+        let predicted = range.len().saturating_sub(1);
+        let window = match kind {
+            SplitKind::Window(window) => window.max(1),
+            SplitKind::Contiguous | SplitKind::Interleaved => predicted.max(1),
+        };
+        (start..start + predicted)
+            .step_by(window)
+            .map(move |at| at..end.min(at.saturating_add(window).saturating_add(1)))
+    };
+    part.iter().flat_map(cut).collect()
+}
+
 /// Sizes of the parts of `count` things: training ⌊count·(1 − valid − test)⌋, validation
 /// ⌊count·valid⌋, test the rest; without a test part the rest is validation, and without either
 /// everything is for training.
@@ -257,6 +276,18 @@ mod tests {
     }
 
     #[test]
+    fn a_held_out_range_is_read_in_one_stretch_or_in_windows() {
+        let part = [100..201, 300..301, 400..400, 500..511];
+        let whole = [100..201, 500..511];
+        assert_eq!(stretches(&part, SplitKind::Contiguous), whole);
+        assert_eq!(stretches(&part, SplitKind::Interleaved), whole);
+        let windows = [100..141, 140..181, 180..201, 500..511];
+        assert_eq!(stretches(&part, SplitKind::Window(40)), windows);
+        assert_eq!(stretches(&part, SplitKind::Window(usize::MAX)), whole);
+        assert_eq!(stretches(&[], SplitKind::Contiguous), []);
+    }
+
+    #[test]
     fn a_text_shorter_than_a_batch_says_what_would_fit() {
         let error = Streams::new(1000, 32, 128).unwrap_err();
         assert!(error.to_string().contains("4097"), "{error}");
@@ -283,6 +314,17 @@ mod tests {
             let mut all = [split.train, split.valid, split.test].concat();
             all.sort_by_key(|range| range.start);
             prop_assert!(all.into_iter().flatten().eq(0..len));
+        }
+
+        #[test]
+        fn every_symbol_but_a_ranges_first_is_predicted_once(len in 0usize..3000, window in 1usize..200) {
+            let part = split_text(len, SplitKind::Window(window), 0.3, 0.0).valid;
+            let predicted = |ranges: &[Range<usize>]| -> Vec<usize> {
+                ranges.iter().flat_map(|range| range.start + 1..range.end).collect()
+            };
+            let found = stretches(&part, SplitKind::Window(window));
+            prop_assert_eq!(predicted(&found), predicted(&part));
+            prop_assert!(found.iter().all(|range| (2..=window + 1).contains(&range.len())));
         }
 
         #[test]

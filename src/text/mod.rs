@@ -22,7 +22,7 @@ mod unicode;
 mod vocab;
 
 pub use article::{article_letters, article_vocabulary, article_words};
-pub use batches::{Split, SplitKind, Streams, split_text, split_words};
+pub use batches::{Split, SplitKind, Streams, split_text, split_words, stretches};
 pub use corpus::{BUNDLED_NAME, Corpus, Source};
 pub use encode::Utf8Stream;
 pub use error::TextError;

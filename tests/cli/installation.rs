@@ -19,7 +19,9 @@ fn textgen_answers_with_its_version() {
 #[test]
 fn every_command_has_help() {
     let home = Home::new();
-    for command in ["", "vocab", "train", "generate", "runs", "doctor"] {
+    for command in [
+        "", "vocab", "train", "generate", "eval", "export", "runs", "doctor",
+    ] {
         let ran = home.textgen(&format!("{command} --help")).succeeded();
         assert!(ran.stdout.contains("Usage: textgen"), "{}", ran.stdout);
         assert_eq!(ran.stderr, "");

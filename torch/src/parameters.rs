@@ -141,7 +141,10 @@ impl Parameters {
 pub fn weights(plain: &BTreeMap<String, Plain>) -> Weights<'_> {
     plain
         .iter()
-        .map(|(name, (shape, data))| (name.clone(), Array::f32(shape.clone(), data.as_slice())))
+        .map(|(name, (shape, data))| {
+            let array = Array::f32(shape.clone(), data.as_slice());
+            (name.clone(), array)
+        })
         .collect()
 }
 

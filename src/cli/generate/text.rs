@@ -1,44 +1,44 @@
 //! Texts from a char-lstm, shown as they are drawn.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{BufWriter, Read, StdoutLock, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use textgen::config::{OnUnknown, SamplingConfig};
-use textgen::native::char_lstm::CharLstm;
+use textgen::native::char_lstm::{CharLstm, State};
+use textgen::native::generate::{Beginning, Writer, lockstep};
 use textgen::native::sampling::Sampler;
 use textgen::run::ModelFile;
-use textgen::text::{Utf8Stream, normalize};
+use textgen::text::{Utf8Stream, Vocabulary, normalize};
 
-use super::{GenerateArgs, Sample, refuse, threads};
+use super::{GenerateArgs, Sample, refuse, rows, take, threads, weights};
 use crate::cli::error::CliError;
 
 /// Symbols of a text unless told otherwise.
 const DEFAULT_LENGTH: usize = 500;
+/// Text is shown at least so often: too fast for the eye, and seldom enough to cost nothing.
+const SHOWN_EVERY: Duration = Duration::from_millis(8);
+/// Bytes of a text that waits for its turn which are handed over at a time.
+const PIECE: usize = 4096;
 
 /// Everything that the samples of a char-lstm share.
-struct TextJob<'a> {
-    file: &'a ModelFile,
-    model: CharLstm,
+struct Job<'a> {
+    vocabulary: &'a Vocabulary,
     sampling: &'a SamplingConfig,
     forbidden: Vec<u32>,
-    /// What is read before the first draw.
-    prompt: Vec<u32>,
     length: usize,
     stop: Option<String>,
-}
-
-/// A text as drawn.
-struct Drawn {
-    text: String,
-    symbols: usize,
-    log_prob: f64,
+    model: CharLstm,
+    /// What the model remembers of the prompt.
+    start: State,
 }
 
 /// Draws texts and shows them.
-pub fn texts(args: &GenerateArgs, file: &ModelFile, sampling: &SamplingConfig) -> Result<()> {
+pub fn texts(args: &GenerateArgs, file: ModelFile, sampling: &SamplingConfig) -> Result<()> {
     let words = &args.words;
     let given = [
         ("z-temperature", words.z_temperature.is_some()),
@@ -46,7 +46,7 @@ pub fn texts(args: &GenerateArgs, file: &ModelFile, sampling: &SamplingConfig) -
         ("novel", words.novel),
     ];
     refuse(&given, "char-lstm", "word-vae")?;
-    let header = &file.header;
+    let header = file.header.clone();
     let prompt = prompt_text(args)?.map(|prompt| normalize(&prompt, &header.text));
     let on_unknown = args.text.on_unknown.unwrap_or(OnUnknown::Error);
     let mut symbols = match &prompt {
@@ -66,96 +66,184 @@ pub fn texts(args: &GenerateArgs, file: &ModelFile, sampling: &SamplingConfig) -
         .stop
         .as_deref()
         .map(|stop| normalize(stop, &header.text));
-    let weights = file.weights()?;
-    let job = TextJob {
-        file,
-        model: CharLstm::new(&header.network, &weights)
-            .with_context(|| file.path().display().to_string())?,
+    let model = CharLstm::new(&header.network, &weights(&file, args.quantize)?)
+        .with_context(|| file.path().display().to_string())?;
+    drop(file); // the model has its own copy of the weights
+    let mut start = model.state(1);
+    model.feed(&mut start, &symbols);
+    let job = Job {
+        vocabulary: &header.vocabulary,
         sampling,
         forbidden: header.vocabulary.forbidden(),
-        prompt: symbols,
         length: args.text.length.unwrap_or(DEFAULT_LENGTH),
         stop: stop.filter(|stop| !stop.is_empty()),
+        model,
+        start,
     };
-    let shown = Shown {
+    let count = args.count.unwrap_or(1);
+    let mut shown = Shown {
         prompt: prompt.as_deref(),
         json: args.json,
-        count: args.count.unwrap_or(1),
+        count,
+        seed: sampling.seed,
+        out: BufWriter::new(std::io::stdout().lock()),
+        flushed: None,
     };
-    let threads = threads(args.threads, shown.count);
-    if threads > 1 {
-        return side_by_side(&job, &shown, threads);
+    let threads = threads(args.threads);
+    match count {
+        0 => Ok(()),
+        1 => alone(&job, &mut shown, threads),
+        _ => side_by_side(&job, &mut shown, threads.min(count)),
     }
-    let mut out = std::io::stdout().lock();
-    for index in 0..shown.count {
-        shown.begin(&mut out, index)?;
-        let drawn = job.draw(index, |piece| shown.piece(&mut out, piece))?;
-        shown.end(&mut out, index, sampling.seed, &drawn)?;
-    }
-    Ok(())
 }
 
-/// What a thread sends of the sample that it draws.
+/// Draws the only sample, on all threads.
+fn alone(job: &Job, shown: &mut Shown, threads: usize) -> Result<()> {
+    shown.begin(0)?;
+    let mut text = Text::new(job, 0);
+    job.model
+        .read_on_threads(job.start.clone(), threads, |reader| -> Result<()> {
+            while let Some(symbol) = text.write(reader.logits()) {
+                shown.piece(&text.ready)?;
+                text.ready.clear();
+                reader.step(symbol);
+            }
+            Ok(())
+        })?;
+    shown.piece(&text.ready)?;
+    shown.end(0, &text.drawn)
+}
+
+/// What a thread sends of a sample.
 enum Event {
     Piece(String),
     End(Drawn),
 }
 
-/// Draws the samples on several threads. They are shown in order: the one that is due as it is
-/// drawn, what comes of later ones when their turn comes.
-fn side_by_side(job: &TextJob, shown: &Shown, threads: usize) -> Result<()> {
-    let next = AtomicUsize::new(0);
+/// A sample that is written beside others.
+struct Indexed<'a> {
+    index: usize,
+    text: Text<'a>,
+    /// The index of the sample that is being shown.
+    due: &'a AtomicUsize,
+    sender: &'a Sender<(usize, Event)>,
+}
+
+impl Indexed<'_> {
+    /// Whether somebody still receives; if not, the output has ended.
+    fn send(&self, event: Event) -> bool {
+        self.sender.send((self.index, event)).is_ok()
+    }
+}
+
+impl Writer for Indexed<'_> {
+    fn write(&mut self, logits: &[f32]) -> Option<u32> {
+        let symbol = self.text.write(logits);
+        let ready = &mut self.text.ready;
+        let due = self.index == self.due.load(Ordering::Relaxed);
+        if (due && !ready.is_empty()) || ready.len() > PIECE {
+            let piece = Event::Piece(std::mem::take(ready));
+            let sent = self.send(piece);
+            return symbol.filter(|_| sent);
+        }
+        symbol
+    }
+}
+
+/// Draws the samples on several threads, many at a time on each. They are shown in order: the one
+/// that is due as it is drawn, what comes of later ones when their turn comes.
+fn side_by_side(job: &Job, shown: &mut Shown, threads: usize) -> Result<()> {
+    let (next, due) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let (sender, receiver) = mpsc::channel();
+    let count = shown.count;
     std::thread::scope(|scope| {
         for _ in 0..threads {
-            let (sender, next) = (sender.clone(), &next);
+            let (sender, next, due) = (sender.clone(), &next, &due);
             scope.spawn(move || {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    if index >= shown.count {
-                        break;
-                    }
-                    // Where nobody receives any more, the output has ended.
-                    let piece =
-                        |piece: &str| Ok(sender.send((index, Event::Piece(piece.to_owned())))?);
-                    let Ok(drawn) = job.draw(index, piece) else {
-                        break;
-                    };
-                    if sender.send((index, Event::End(drawn))).is_err() {
-                        break;
-                    }
-                }
+                let take = || take(next, count);
+                draw_here(job, rows(count, threads), take, due, &sender);
             });
         }
         drop(sender);
-        let mut out = std::io::stdout().lock();
-        let mut due = 0;
-        let mut waiting: BTreeMap<usize, Vec<Event>> = BTreeMap::new();
-        shown.begin(&mut out, 0)?;
-        for (index, event) in receiver {
-            waiting.entry(index).or_default().push(event);
-            while let Some(events) = waiting.remove(&due) {
-                let mut ended = false;
-                for event in events {
-                    match event {
-                        Event::Piece(piece) => shown.piece(&mut out, &piece)?,
-                        Event::End(drawn) => {
-                            shown.end(&mut out, due, job.sampling.seed, &drawn)?;
-                            ended = true;
-                        }
+        show(&receiver, shown, &due)
+    })
+}
+
+/// Draws the samples that `next` names, `rows` at a time, until nobody receives any more.
+fn draw_here(
+    job: &Job,
+    rows: usize,
+    next: impl Fn() -> Option<usize>,
+    due: &AtomicUsize,
+    sender: &Sender<(usize, Event)>,
+) {
+    let open = Cell::new(true);
+    let done = |mut writer: Indexed| {
+        let rest = std::mem::take(&mut writer.text.ready);
+        let drawn = std::mem::take(&mut writer.text.drawn);
+        let sent = writer.send(Event::Piece(rest)) && writer.send(Event::End(drawn));
+        open.set(open.get() && sent);
+    };
+    let begin = || {
+        loop {
+            let index = next().filter(|_| open.get())?;
+            let text = Text::new(job, index);
+            let mut writer = Indexed {
+                index,
+                text,
+                due,
+                sender,
+            };
+            // The first symbol follows the prompt, which has been read.
+            match writer.write(job.start.logits(0)) {
+                Some(symbol) => {
+                    let state = job.start.clone();
+                    return Some(Beginning {
+                        writer,
+                        state,
+                        symbol,
+                    });
+                }
+                None => done(writer),
+            }
+        }
+    };
+    lockstep(&job.model, rows, begin, done);
+}
+
+/// Shows the samples in order.
+fn show(receiver: &Receiver<(usize, Event)>, shown: &mut Shown, due: &AtomicUsize) -> Result<()> {
+    let mut waiting: BTreeMap<usize, Vec<Event>> = BTreeMap::new();
+    let mut index = 0;
+    shown.begin(index)?;
+    while index < shown.count {
+        let next = receiver.try_recv().or_else(|_| {
+            shown.out.flush()?;
+            receiver.recv().context("a thread has failed")
+        });
+        let (of, event) = next?;
+        if of != index {
+            waiting.entry(of).or_default().push(event);
+            continue;
+        }
+        let mut events = vec![event];
+        while let Some(event) = events.pop() {
+            match event {
+                Event::Piece(piece) => shown.piece(&piece)?,
+                Event::End(drawn) => {
+                    shown.end(index, &drawn)?;
+                    index += 1;
+                    due.store(index, Ordering::Relaxed);
+                    if index < shown.count {
+                        shown.begin(index)?;
+                        events = waiting.remove(&index).unwrap_or_default();
+                        events.reverse();
                     }
-                }
-                if !ended {
-                    break;
-                }
-                due += 1;
-                if due < shown.count {
-                    shown.begin(&mut out, due)?;
                 }
             }
         }
-        Ok(())
-    })
+    }
+    Ok(())
 }
 
 fn prompt_text(args: &GenerateArgs) -> Result<Option<String>> {
@@ -176,110 +264,107 @@ fn prompt_text(args: &GenerateArgs) -> Result<Option<String>> {
     }
 }
 
-fn write_now(out: &mut impl Write, piece: &str) -> Result<()> {
-    out.write_all(piece.as_bytes())?;
-    Ok(out.flush()?)
-}
-
 /// How texts are shown.
 struct Shown<'a> {
     prompt: Option<&'a str>,
     json: bool,
     count: usize,
+    seed: u64,
+    out: BufWriter<StdoutLock<'static>>,
+    /// When text last went out.
+    flushed: Option<Instant>,
 }
 
 impl Shown<'_> {
-    fn piece(&self, out: &mut impl Write, piece: &str) -> Result<()> {
-        if self.json {
-            Ok(())
-        } else {
-            write_now(out, piece)
+    /// Shows text, at once or within [`SHOWN_EVERY`] of what comes next.
+    fn piece(&mut self, piece: &str) -> Result<()> {
+        if self.json || piece.is_empty() {
+            return Ok(());
         }
+        self.out.write_all(piece.as_bytes())?;
+        let now = Instant::now();
+        if self.flushed.is_none_or(|at| now - at >= SHOWN_EVERY) {
+            self.out.flush()?;
+            self.flushed = Some(now);
+        }
+        Ok(())
     }
 
-    fn begin(&self, out: &mut impl Write, index: usize) -> Result<()> {
+    fn begin(&mut self, index: usize) -> Result<()> {
         if self.json {
             return Ok(());
         }
         if self.count > 1 {
-            writeln!(
-                out,
-                "{}--- {}",
-                if index > 0 { "\n" } else { "" },
-                index + 1
-            )?;
+            let before = if index > 0 { "\n" } else { "" };
+            writeln!(self.out, "{before}--- {}", index + 1)?;
         }
-        write_now(out, self.prompt.unwrap_or_default())
+        self.piece(self.prompt.unwrap_or_default())
     }
 
-    fn end(&self, out: &mut impl Write, index: usize, seed: u64, drawn: &Drawn) -> Result<()> {
-        if !self.json {
-            return write_now(out, "\n");
+    fn end(&mut self, index: usize, drawn: &Drawn) -> Result<()> {
+        if self.json {
+            let sample = Sample {
+                index,
+                seed: self.seed,
+                prompt: self.prompt,
+                text: &drawn.text,
+                symbols: drawn.symbols,
+                log_prob_nats: Some(drawn.log_prob),
+            };
+            writeln!(self.out, "{}", serde_json::to_string(&sample)?)?;
+        } else {
+            writeln!(self.out)?;
         }
-        let sample = Sample {
-            index,
-            seed,
-            prompt: self.prompt,
-            text: &drawn.text,
-            symbols: drawn.symbols,
-            log_prob_nats: Some(drawn.log_prob),
-        };
-        writeln!(out, "{}", serde_json::to_string(&sample)?)?;
-        Ok(())
+        Ok(self.out.flush()?)
     }
 }
 
-impl TextJob<'_> {
-    /// Sample `index`, the same whatever else is drawn beside it. `show` gets the text as it comes.
-    fn draw(&self, index: usize, mut show: impl FnMut(&str) -> Result<()>) -> Result<Drawn> {
-        let vocabulary = &self.file.header.vocabulary;
-        let mut sampler = Sampler::new(self.sampling, &self.forbidden, index as u64);
-        let mut state = self.model.state(1);
-        self.model.feed(&mut state, &self.prompt);
-        let mut stream = Utf8Stream::default();
-        let mut drawn = Drawn {
-            text: String::new(),
-            symbols: 0,
-            log_prob: 0.0,
-        };
-        let mut shown = 0;
-        let mut bytes = Vec::new();
-        while drawn.symbols < self.length {
-            let draw = sampler.draw(state.logits(0));
-            drawn.symbols += 1;
-            drawn.log_prob += f64::from(draw.log_prob);
-            bytes.clear();
-            vocabulary.push_bytes(draw.symbol, &mut bytes);
-            drawn.text.push_str(&stream.push(&bytes));
-            if let Some(at) = self
-                .stop
-                .as_deref()
-                .and_then(|stop| find_from(&drawn.text, stop, shown))
-            {
-                drawn.text.truncate(at);
-                show(&drawn.text[shown..])?;
-                return Ok(drawn);
-            }
-            // What may be the beginning of the stop text is held back.
-            let safe = drawn.text.len() - self.held_back(&drawn.text[shown..]);
-            if safe > shown {
-                show(&drawn.text[shown..safe])?;
-                shown = safe;
-            }
-            if drawn.symbols < self.length {
-                self.model.step(&mut state, &[draw.symbol]);
-            }
+/// A text as drawn.
+#[derive(Default)]
+struct Drawn {
+    text: String,
+    symbols: usize,
+    log_prob: f64,
+}
+
+/// A sample as it is written: the same whatever is written beside it.
+struct Text<'a> {
+    job: &'a Job<'a>,
+    sampler: Sampler,
+    stream: Utf8Stream,
+    drawn: Drawn,
+    /// What has become certain since this was last emptied.
+    ready: String,
+    /// Bytes of the text that have.
+    certain: usize,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Text<'a> {
+    fn new(job: &'a Job, index: usize) -> Self {
+        Self {
+            job,
+            sampler: Sampler::new(job.sampling, &job.forbidden, index as u64),
+            stream: Utf8Stream::default(),
+            drawn: Drawn::default(),
+            ready: String::new(),
+            certain: 0,
+            bytes: Vec::new(),
         }
-        drawn.text.push_str(&stream.finish());
-        show(&drawn.text[shown..])?;
-        Ok(drawn)
     }
 
-    /// Bytes at the end of `text` that the stop text begins with.
-    fn held_back(&self, text: &str) -> usize {
-        let Some(stop) = self.stop.as_deref() else {
+    /// The text up to `end` is certain.
+    fn release(&mut self, end: usize) {
+        self.ready.push_str(&self.drawn.text[self.certain..end]);
+        self.certain = end;
+    }
+
+    /// Bytes at the end of what is uncertain that the stop text begins with.
+    fn held_back(&self) -> usize {
+        let Some(stop) = self.job.stop.as_deref() else {
             return 0;
         };
+        let text = &self.drawn.text[self.certain..];
         let starts = stop.char_indices().map(|(at, c)| at + c.len_utf8());
         starts
             .filter(|&n| n < stop.len() && text.ends_with(&stop[..n]))
@@ -288,6 +373,30 @@ impl TextJob<'_> {
     }
 }
 
-fn find_from(text: &str, part: &str, from: usize) -> Option<usize> {
-    text[from..].find(part).map(|at| at + from)
+impl Writer for Text<'_> {
+    fn write(&mut self, logits: &[f32]) -> Option<u32> {
+        if self.drawn.symbols == self.job.length {
+            return None;
+        }
+        let draw = self.sampler.draw(logits);
+        self.drawn.symbols += 1;
+        self.drawn.log_prob += f64::from(draw.log_prob);
+        self.bytes.clear();
+        self.job.vocabulary.push_bytes(draw.symbol, &mut self.bytes);
+        self.drawn.text.push_str(&self.stream.push(&self.bytes));
+        let stop = self.job.stop.as_deref();
+        if let Some(at) = stop.and_then(|stop| self.drawn.text[self.certain..].find(stop)) {
+            self.drawn.text.truncate(self.certain + at);
+            self.release(self.drawn.text.len());
+            return None;
+        }
+        if self.drawn.symbols == self.job.length {
+            self.drawn.text.push_str(&self.stream.finish());
+            self.release(self.drawn.text.len());
+            return None;
+        }
+        // What may be the beginning of the stop text is held back.
+        self.release(self.drawn.text.len() - self.held_back());
+        Some(draw.symbol)
+    }
 }

@@ -233,7 +233,7 @@ pub(super) fn sums(lines: &[Line], x: &[[u8; GROUP]]) -> [i32; PANEL] {
 #[cfg(target_arch = "x86_64")]
 pub(super) mod x86 {
     use std::arch::x86_64::{
-        _mm256_add_epi32, _mm256_load_si256, _mm256_madd_epi16, _mm256_maddubs_epi16,
+        __m512i, _mm256_add_epi32, _mm256_load_si256, _mm256_madd_epi16, _mm256_maddubs_epi16,
         _mm256_set1_epi16, _mm256_set1_epi32, _mm256_setzero_si256, _mm256_storeu_si256,
         _mm512_dpbusd_epi32, _mm512_load_si512, _mm512_set1_epi32, _mm512_setzero_si512,
         _mm512_storeu_si512,
@@ -270,25 +270,40 @@ pub(super) mod x86 {
     #[inline]
     #[target_feature(enable = "avx512f,avx512vnni,avx2,fma")]
     pub fn sums_vnni(lines: &[Line], x: &[[u8; GROUP]]) -> [i32; PANEL] {
+        let mut even = [_mm512_setzero_si512(); 2];
+        let mut odd = even;
+        let add = |sums: &mut [__m512i; 2], line: &Line, x: [u8; GROUP]| {
+            let x = _mm512_set1_epi32(i32::from_le_bytes(x));
+            let weights = line.0.as_ptr().cast::<i8>();
+            // SAFETY: a line has 2 · 64 bytes and is aligned to 64.
+            let weights = unsafe {
+                [
+                    _mm512_load_si512(weights.cast()),
+                    _mm512_load_si512(weights.add(64).cast()),
+                ]
+            };
+            sums[0] = _mm512_dpbusd_epi32(sums[0], x, weights[0]);
+            sums[1] = _mm512_dpbusd_epi32(sums[1], x, weights[1]);
+        };
         // Even and odd groups apart, to hide the latency.
-        let mut sums = [[_mm512_setzero_si512(); 2]; 2];
-        for (group, (line, x)) in lines.iter().zip(x).enumerate() {
-            let x = _mm512_set1_epi32(i32::from_le_bytes(*x));
-            for (part, sum) in sums[group % 2].iter_mut().enumerate() {
-                // SAFETY: a line has 2 · 64 bytes and is aligned to 64.
-                let weights = unsafe {
-                    _mm512_load_si512(line.0.as_ptr().cast::<i8>().add(64 * part).cast())
-                };
-                *sum = _mm512_dpbusd_epi32(*sum, x, weights);
-            }
+        let pairs = lines.chunks_exact(2).zip(x.chunks_exact(2));
+        for (lines, x) in pairs {
+            add(&mut even, &lines[0], x[0]);
+            add(&mut odd, &lines[1], x[1]);
+        }
+        if let ([line], [x]) = (
+            lines.chunks_exact(2).remainder(),
+            x.chunks_exact(2).remainder(),
+        ) {
+            add(&mut even, line, *x);
         }
         let mut out = [0; PANEL];
         let mut other = [0; PANEL];
-        for part in 0..2 {
+        for (part, (even, odd)) in even.into_iter().zip(odd).enumerate() {
             // SAFETY: both have 2 · 16 numbers; the stores need no alignment.
             unsafe {
-                _mm512_storeu_si512(out.as_mut_ptr().add(16 * part).cast(), sums[0][part]);
-                _mm512_storeu_si512(other.as_mut_ptr().add(16 * part).cast(), sums[1][part]);
+                _mm512_storeu_si512(out.as_mut_ptr().add(16 * part).cast(), even);
+                _mm512_storeu_si512(other.as_mut_ptr().add(16 * part).cast(), odd);
             }
         }
         for (sum, other) in out.iter_mut().zip(other) {

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::lanes::{Lanes, unrolled};
+
 /// Outputs that are summed side by side: four AVX2 registers, two AVX-512 registers.
 pub const PANEL: usize = 32;
 
@@ -273,13 +275,24 @@ pub struct Panels<'a> {
 }
 
 /// `out += weight · x` for every vector: x (N, columns), out (N, panels · 32). Tiles of `ROWS`
-/// vectors by `WIDE` outputs stay in registers; which ones changes no bit.
+/// vectors by `WIDE` registers of outputs stay in registers, `FULL` of which are a panel; which
+/// tiles there are changes no bit.
+///
+/// # Safety
+/// The machine has the instructions of `V`.
 #[inline(always)]
-pub(super) fn accumulate<const ROWS: usize, const WIDE: usize>(
+pub(super) unsafe fn accumulate<
+    V: Lanes,
+    const ROWS: usize,
+    const WIDE: usize,
+    const FULL: usize,
+>(
     weight: Panels,
     x: &[f32],
     out: &mut [f32],
 ) {
+    const { assert!(FULL * V::COUNT == PANEL, "these fill a panel") };
+    const { assert!(FULL.is_multiple_of(WIDE), "and so do tiles") };
     let Panels {
         lines,
         columns,
@@ -292,7 +305,8 @@ pub(super) fn accumulate<const ROWS: usize, const WIDE: usize>(
     let rows = x.len() / columns;
     assert_eq!(out.len(), rows * count * PANEL, "outputs");
     if rows == 1 {
-        return one(lines, x, out);
+        // SAFETY: the lengths have been checked, the instructions are the caller's matter.
+        return unsafe { one::<V, FULL>(lines, x, out) };
     }
     for (panel, lines) in lines.chunks_exact(columns).enumerate() {
         for (part, lines) in lines.chunks(COLUMNS_AT_ONCE).enumerate() {
@@ -303,24 +317,28 @@ pub(super) fn accumulate<const ROWS: usize, const WIDE: usize>(
                 output: panel * PANEL,
             };
             let mut row = 0;
-            while row + ROWS <= rows {
-                for lane in (0..PANEL).step_by(WIDE) {
-                    tile::<ROWS, WIDE>(lines, lane, place.at(row), x, out);
+            // SAFETY: a tile stays below `rows`, within the lines' columns and within the panel, and
+            // the lengths of x and out have been checked; the instructions are the caller's matter.
+            unsafe {
+                while row + ROWS <= rows {
+                    for first in (0..FULL).step_by(WIDE) {
+                        tile::<V, ROWS, WIDE>(lines, first, place.at(row), x, out);
+                    }
+                    row += ROWS;
                 }
-                row += ROWS;
-            }
-            while row + 4 <= rows {
-                for lane in (0..PANEL).step_by(PANEL / 2) {
-                    tile::<4, { PANEL / 2 }>(lines, lane, place.at(row), x, out);
+                while row + 4 <= rows {
+                    for first in (0..FULL).step_by(WIDE) {
+                        tile::<V, 4, WIDE>(lines, first, place.at(row), x, out);
+                    }
+                    row += 4;
                 }
-                row += 4;
-            }
-            while row + 2 <= rows {
-                tile::<2, PANEL>(lines, 0, place.at(row), x, out);
-                row += 2;
-            }
-            if row < rows {
-                tile::<1, PANEL>(lines, 0, place.at(row), x, out);
+                while row + 2 <= rows {
+                    tile::<V, 2, FULL>(lines, 0, place.at(row), x, out);
+                    row += 2;
+                }
+                if row < rows {
+                    tile::<V, 1, FULL>(lines, 0, place.at(row), x, out);
+                }
             }
         }
     }
@@ -351,55 +369,86 @@ impl Place {
     }
 }
 
-/// `ROWS` vectors and the `WIDE` outputs from `lane` on; apart, so that the sums stay in registers.
+/// `ROWS` vectors and `WIDE` registers of the panel's outputs, from the `first` on.
+///
+/// # Safety
+/// x and out reach as far as `place` says, and the machine has the instructions of `V`.
 #[inline(always)]
-fn tile<const ROWS: usize, const WIDE: usize>(
+unsafe fn tile<V: Lanes, const ROWS: usize, const WIDE: usize>(
     lines: &[Line],
-    lane: usize,
+    first: usize,
     place: Place,
     x: &[f32],
     out: &mut [f32],
 ) {
-    let inputs: [&[f32]; ROWS] =
-        std::array::from_fn(|row| &x[place.from + row * place.columns..][..lines.len()]);
-    let mut sums = [[0.0_f32; WIDE]; ROWS];
-    for (row, sums) in sums.iter_mut().enumerate() {
-        sums.copy_from_slice(&out[place.output + row * place.width + lane..][..WIDE]);
-    }
-    for (column, line) in lines.iter().enumerate() {
-        let weights = &line.0[lane..lane + WIDE];
-        for (sums, inputs) in sums.iter_mut().zip(&inputs) {
-            let x = inputs[column];
-            for (sum, &weight) in sums.iter_mut().zip(weights) {
-                *sum = weight.mul_add(x, *sum);
-            }
+    debug_assert!(place.from + (ROWS - 1) * place.columns + lines.len() <= x.len());
+    debug_assert!(place.output + (ROWS - 1) * place.width + PANEL <= out.len());
+    let lane = first * V::COUNT;
+    // SAFETY: the caller's, as said above.
+    unsafe {
+        let x = x.as_ptr().add(place.from);
+        let out = out.as_mut_ptr().add(place.output + lane);
+        let mut sums = [[V::splat(0.0); WIDE]; ROWS];
+        unrolled::<ROWS>(|row| {
+            unrolled::<WIDE>(|part| {
+                sums[row][part] = V::load(out.add(row * place.width + part * V::COUNT));
+            });
+        });
+        for (column, line) in lines.iter().enumerate() {
+            let line = line.0.as_ptr().add(lane);
+            let mut weights = [V::splat(0.0); WIDE];
+            unrolled::<WIDE>(|part| weights[part] = V::load(line.add(part * V::COUNT)));
+            unrolled::<ROWS>(|row| {
+                let x = V::splat(*x.add(row * place.columns + column));
+                unrolled::<WIDE>(|part| {
+                    sums[row][part] = weights[part].mul_add(x, sums[row][part]);
+                });
+            });
         }
-    }
-    for (row, sums) in sums.iter().enumerate() {
-        out[place.output + row * place.width + lane..][..WIDE].copy_from_slice(sums);
+        unrolled::<ROWS>(|row| {
+            unrolled::<WIDE>(|part| {
+                sums[row][part].store(out.add(row * place.width + part * V::COUNT));
+            });
+        });
     }
 }
 
 /// One vector: two panels at a time, so that enough sums are under way to hide their latency.
+///
+/// # Safety
+/// x has as many numbers as a panel has lines, out 32 a panel, and the machine has the
+/// instructions of `V`.
 #[inline(always)]
-fn one(lines: &[Line], x: &[f32], out: &mut [f32]) {
+unsafe fn one<V: Lanes, const FULL: usize>(lines: &[Line], x: &[f32], out: &mut [f32]) {
     let mut panels = lines.chunks_exact(2 * x.len());
     let mut outs = out.chunks_exact_mut(2 * PANEL);
     for (lines, out) in (&mut panels).zip(&mut outs) {
         let (left, right) = lines.split_at(x.len());
-        let mut sums = [[0.0_f32; PANEL]; 2];
-        sums[0].copy_from_slice(&out[..PANEL]);
-        sums[1].copy_from_slice(&out[PANEL..]);
-        for ((left, right), &x) in left.iter().zip(right).zip(x) {
-            for (sum, &weight) in sums[0].iter_mut().zip(&left.0) {
-                *sum = weight.mul_add(x, *sum);
+        // SAFETY: `out` has two panels, a line one; the instructions are the caller's matter.
+        unsafe {
+            let out = out.as_mut_ptr();
+            let mut sums = [[V::splat(0.0); FULL]; 2];
+            unrolled::<2>(|panel| {
+                unrolled::<FULL>(|part| {
+                    sums[panel][part] = V::load(out.add(panel * PANEL + part * V::COUNT));
+                });
+            });
+            for ((left, right), &x) in left.iter().zip(right).zip(x) {
+                let x = V::splat(x);
+                let lines = [left.0.as_ptr(), right.0.as_ptr()];
+                unrolled::<2>(|panel| {
+                    unrolled::<FULL>(|part| {
+                        let weight = V::load(lines[panel].add(part * V::COUNT));
+                        sums[panel][part] = weight.mul_add(x, sums[panel][part]);
+                    });
+                });
             }
-            for (sum, &weight) in sums[1].iter_mut().zip(&right.0) {
-                *sum = weight.mul_add(x, *sum);
-            }
+            unrolled::<2>(|panel| {
+                unrolled::<FULL>(|part| {
+                    sums[panel][part].store(out.add(panel * PANEL + part * V::COUNT));
+                });
+            });
         }
-        out[..PANEL].copy_from_slice(&sums[0]);
-        out[PANEL..].copy_from_slice(&sums[1]);
     }
     let (lines, out) = (panels.remainder(), outs.into_remainder());
     if !lines.is_empty() {
@@ -409,6 +458,7 @@ fn one(lines: &[Line], x: &[f32], out: &mut [f32]) {
             width: PANEL,
             output: 0,
         };
-        tile::<1, PANEL>(lines, 0, place, x, out);
+        // SAFETY: one panel is left, and `out` has one.
+        unsafe { tile::<V, 1, FULL>(lines, 0, place, x, out) };
     }
 }

@@ -11,6 +11,7 @@
 
 mod gradients;
 mod int8;
+mod lanes;
 mod matrix;
 mod pointwise;
 pub mod training;
@@ -80,21 +81,21 @@ macro_rules! at_every_level {
 
         #[cfg(target_arch = "x86_64")]
         mod avx2 {
-            use super::{Panels, PanelsInt8, Quantized, gradients, int8, matrix, pointwise};
+            use super::{Panels, PanelsInt8, Quantized, gradients, int8, lanes, matrix, pointwise};
             $(#[target_feature(enable = "avx2,fma")]
             pub(super) fn $name($($arg: $type),*) { $avx2 })+
         }
 
         #[cfg(target_arch = "x86_64")]
         mod avx512 {
-            use super::{Panels, PanelsInt8, Quantized, gradients, int8, matrix, pointwise};
+            use super::{Panels, PanelsInt8, Quantized, gradients, int8, lanes, matrix, pointwise};
             $(#[target_feature(enable = "avx512f,avx2,fma")]
             pub(super) fn $name($($arg: $type),*) { $avx512 })+
         }
 
         #[cfg(target_arch = "x86_64")]
         mod vnni {
-            use super::{Panels, PanelsInt8, Quantized, gradients, int8, matrix, pointwise};
+            use super::{Panels, PanelsInt8, Quantized, gradients, int8, lanes, matrix, pointwise};
             $(#[target_feature(enable = "avx512f,avx512vnni,avx2,fma")]
             pub(super) fn $name($($arg: $type),*) { $vnni })+
         }
@@ -108,10 +109,11 @@ at_every_level! {
     /// # Panics
     /// Where the lengths are others.
     accumulate(weight: Panels, x: &[f32], out: &mut [f32]) {
-        portable: matrix::accumulate::<4, 16>(weight, x, out),
-        avx2: matrix::accumulate::<6, 16>(weight, x, out),
-        avx512: matrix::accumulate::<12, 32>(weight, x, out),
-        vnni: matrix::accumulate::<12, 32>(weight, x, out),
+        // SAFETY, here and below: the level's instructions are those of the lanes.
+        portable: unsafe { matrix::accumulate::<lanes::Portable, 6, 4, 8>(weight, x, out) },
+        avx2: unsafe { matrix::accumulate::<lanes::__m256, 6, 2, 4>(weight, x, out) },
+        avx512: unsafe { matrix::accumulate::<lanes::__m512, 12, 2, 2>(weight, x, out) },
+        vnni: unsafe { matrix::accumulate::<lanes::__m512, 12, 2, 2>(weight, x, out) },
     }
     /// The same with eight-bit weights: x (N, columns) as [`Kernels::quantize`] left it.
     ///

@@ -158,7 +158,10 @@ pub(super) fn rnn(gates: &[f32], hidden: &mut [f32], units: usize) {
 /// against it: gates (N, G, that), hidden (N, units).
 #[inline(always)]
 fn check(gates: &[f32], count: usize, hidden: &[f32], units: usize) -> usize {
-    assert!(units > 0 && hidden.len() % units == 0, "whole vectors");
+    assert!(
+        units > 0 && hidden.len().is_multiple_of(units),
+        "whole vectors"
+    );
     let width = units.next_multiple_of(PANEL);
     assert_eq!(gates.len(), hidden.len() / units * count * width, "gates");
     width

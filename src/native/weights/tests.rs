@@ -114,3 +114,67 @@ fn settings_that_describe_no_network_are_refused_before_anything_is_allocated() 
     let error = refused(|config, _| config.hidden = usize::MAX);
     assert!(matches!(error, WeightError::Shape { .. }), "{error}");
 }
+
+/// What a char-lstm says to its weights in eight bits, one of which was changed.
+fn refused_in_eight_bits(
+    name: &str,
+    change: fn(&mut Vec<usize>, &mut Vec<i8>, &mut Vec<f32>),
+) -> String {
+    let error = refused(|_, weights| {
+        *weights = quantize(weights);
+        let array = weights.get_mut(name).expect("it is in the table");
+        let (mut numbers, mut scales) = match &array.values {
+            Values::Int8 { numbers, scales } => (numbers.to_vec(), scales.to_vec()),
+            Values::F32(values) => (vec![1; values.len()], vec![1.0; values.len()]),
+        };
+        change(&mut array.shape, &mut numbers, &mut scales);
+        let (numbers, scales) = (numbers.into(), scales.into());
+        array.values = Values::Int8 { numbers, scales };
+    });
+    error.to_string()
+}
+
+#[test]
+fn matrices_in_eight_bits_are_checked_as_others_are() {
+    let config = char_lstm(Cell::Gru, 4, 2, 6);
+    assert!(CharLstm::new(&config, &quantize(&weights(&config))).is_ok());
+    let head = "head.weight";
+    let message = refused_in_eight_bits("head.bias", |_, _, _| ());
+    assert_eq!(
+        message,
+        "weight head.bias of shape [6] is in eight bits, which only a matrix can be"
+    );
+    let message = refused_in_eight_bits(head, |_, numbers, _| numbers.truncate(6));
+    assert_eq!(message, "weight head.weight has shape [6, 4], but 6 values");
+    let message = refused_in_eight_bits(head, |shape, _, _| shape.reverse());
+    assert_eq!(
+        message,
+        "weight head.weight has shape [4, 6], but the network needs [6, 4]"
+    );
+    let message = refused_in_eight_bits(head, |_, _, scales| scales.truncate(5));
+    assert_eq!(message, "weight head.weight has 6 rows, but 5 scales");
+    let message = refused_in_eight_bits(head, |_, numbers, _| numbers[9] = -128);
+    assert!(
+        message.starts_with("weight head.weight holds -128 at index 9"),
+        "{message}"
+    );
+    let message = refused_in_eight_bits(head, |_, _, scales| scales[2] = f32::NAN);
+    assert!(
+        message.starts_with("weight head.weight.scale holds NaN at index 2"),
+        "{message}"
+    );
+    // The scale is finite, 127 times the scale is not.
+    let message = refused_in_eight_bits(head, |_, _, scales| scales[2] = 3e36);
+    assert!(message.contains("head.weight.scale holds 3"), "{message}");
+}
+
+#[test]
+fn what_is_in_eight_bits_already_stays_as_it_is() {
+    let config = word_vae(Cell::Lstm, 4, 1);
+    let once = quantize(&weights(&config));
+    assert_eq!(quantize(&once), once);
+    for (name, array) in &once {
+        let eight = matches!(array.values, Values::Int8 { .. });
+        assert_eq!(eight, array.shape.len() == 2, "{name}");
+    }
+}

@@ -216,12 +216,17 @@ impl Task for WordTask {
         let vae = native::word_vae::WordVae::new(&self.model.network, &weights(plain))?;
         let config = sample_config(self.config.seed);
         let forbidden = self.data.vocabulary.forbidden();
+        let prior = native::generate::Prior {
+            vae: &vae,
+            z_temperature: 1.0,
+            bos: self.model.marks.bos,
+            eos: self.model.marks.eos,
+        };
         let words: Vec<String> = (0..SAMPLE_WORDS)
             .map(|i| {
-                let mut sampler =
-                    native::sampling::Sampler::new(&config, &forbidden, seed * SAMPLE_WORDS + i);
-                let (bos, eos) = (self.model.marks.bos, self.model.marks.eos);
-                let word = native::generate::word_from_prior(&vae, &mut sampler, 1.0, bos, eos);
+                let index = seed * SAMPLE_WORDS + i;
+                let sampler = native::sampling::Sampler::new(&config, &forbidden, index);
+                let word = prior.word(sampler);
                 self.data.vocabulary.decode(&word.letters)
             })
             .collect();

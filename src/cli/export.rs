@@ -1,0 +1,104 @@
+//! `textgen export`: a model as one file, to be kept or given away, also in eight bits.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use textgen::native::weights::{check, quantize};
+use textgen::run::{ModelFile, Runs};
+
+use super::chosen::ChosenRun;
+use super::error::CliError;
+use super::output::size;
+use crate::cli::output::note;
+
+/// Flags of `export`.
+#[derive(Args)]
+#[command(after_help = "\
+The file holds all that generating needs: weights, vocabulary, normal form, and a word-vae's
+training words for --novel. It is a safetensors file with PyTorch's names and gate order.
+
+With --quantize int8 every matrix is stored in eight bits with one scale a row: a quarter of the
+size, and faster. What that costs is what `textgen eval --quantize int8` measures.
+
+Examples:
+  textgen export --output tales.safetensors
+  textgen export my-run --quantize int8 --output small.safetensors
+  textgen generate --model-file small.safetensors")]
+pub struct ExportArgs {
+    #[command(flatten)]
+    run: ChosenRun,
+    /// A model file instead of a run's
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["run", "named"])]
+    model_file: Option<PathBuf>,
+    /// The file to write
+    #[arg(long, short, value_name = "FILE")]
+    output: PathBuf,
+    /// Store the matrices in eight bits
+    #[arg(long, value_name = "TYPE", value_parser = ["int8"])]
+    quantize: Option<String>,
+    /// Replace a file that is there
+    #[arg(long)]
+    force: bool,
+}
+
+/// Writes the file.
+pub fn run(args: &ExportArgs, runs: &Runs) -> Result<()> {
+    let file = match &args.model_file {
+        Some(path) => ModelFile::open(path)?,
+        None => args.run.open(runs)?.model()?,
+    };
+    check_output(args, file.path())?;
+    let (int8, was_int8) = (args.quantize.is_some(), file.is_int8()?);
+    if was_int8 && !int8 {
+        let message = format!(
+            "{} is in eight bits, and what rounding took from it is gone: there is no f32 to export",
+            file.path().display()
+        );
+        let hint = "export the model it was made from, or copy it as it is with --quantize int8";
+        return Err(CliError::failed(message, hint).into());
+    }
+    let network = &file.header.network;
+    let mut weights = file.weights()?;
+    check(network, &weights).with_context(|| file.path().display().to_string())?;
+    if int8 {
+        weights = quantize(&weights);
+    }
+    ModelFile::write(&args.output, &file.header, &weights, file.training_text()?)?;
+    let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |data| data.len());
+    note!(
+        "{}: {}x{}: {} -> {}",
+        args.output.display(),
+        network.hidden,
+        network.layers,
+        size(bytes(file.path())),
+        size(bytes(&args.output))
+    );
+    Ok(())
+}
+
+/// Refuses to write over what is there, and over the model itself in any case.
+fn check_output(args: &ExportArgs, model: &Path) -> Result<()> {
+    let output = &args.output;
+    let Ok(found) = std::fs::metadata(output) else {
+        return Ok(());
+    };
+    let (what, hint) = if found.is_dir() {
+        ("is a folder", "give the name of a file in it")
+    } else if same_file(output, model) {
+        ("is the model that is exported", "give another --output")
+    } else if args.force {
+        return Ok(());
+    } else {
+        ("exists already", "--force replaces it")
+    };
+    let message = format!("{}: {what}", output.display());
+    Err(CliError::failed(message, hint).into())
+}
+
+fn same_file(one: &Path, other: &Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
+}

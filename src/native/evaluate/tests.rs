@@ -1,0 +1,201 @@
+use super::*;
+use crate::config::Cell;
+use crate::native::golden::Golden;
+use crate::native::sampling::log_prob;
+use crate::native::testing::{Numbers, char_lstm, weights, word_vae};
+use crate::native::weights::quantize;
+
+const QUIET: &(dyn Fn(u64) + Sync) = &|_| ();
+
+fn on_threads(threads: usize) -> Running<'static> {
+    Running {
+        threads,
+        progress: QUIET,
+    }
+}
+
+/// Symbols below `symbols`.
+fn text(len: usize, symbols: u32) -> Vec<u32> {
+    let numbers = Numbers::new(5).vector(len, 1.0);
+    let symbol = |number: f32| (f32::midpoint(number, 1.0) * symbols as f32) as u32;
+    numbers.into_iter().map(symbol).collect()
+}
+
+/// One step after the other, each with the exponentials of f64.
+fn plainly(model: &CharLstm, stretch: &[u32]) -> f64 {
+    let mut state = model.state(1);
+    let mut nats = 0.0;
+    for pair in stretch.windows(2) {
+        model.step(&mut state, &pair[..1]);
+        nats -= log_prob(state.logits(0), pair[1]);
+    }
+    nats
+}
+
+#[test]
+fn a_log_softmax_is_that_of_f64() {
+    let mut softmax = LogSoftmax::default();
+    let mut numbers = Numbers::new(9);
+    for symbols in [1, 2, 65, 97, 5000] {
+        for scale in [0.1, 10.0, 60.0] {
+            let logits = numbers.vector(symbols, scale);
+            for symbol in [0, symbols as u32 / 2, symbols as u32 - 1] {
+                let (found, want) = (softmax.log_prob(&logits, symbol), log_prob(&logits, symbol));
+                assert!((found - want).abs() < 1e-6, "{found} {want} of {symbols}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stretch_costs_the_same_alone_beside_others_and_on_any_number_of_threads() {
+    for cell in [Cell::Lstm, Cell::Gru, Cell::Rnn] {
+        let config = char_lstm(cell, 9, 2, 13);
+        let weights = weights(&config);
+        let model = CharLstm::new(&config, &weights).expect("a network");
+        let eight = CharLstm::new(&config, &quantize(&weights)).expect("a network");
+        let tokens = text(3000, 13);
+        // Of all lengths, also none at all, and more than are read side by side.
+        let mut stretches = vec![0..1500, 7..7, 9..10, 20..22];
+        stretches.extend((0..100).map(|at| at * 25..at * 25 + 3 + at % 7));
+        let found = texts(&[&model, &eight], &tokens, &stretches, on_threads(1)).expect("costs");
+        for threads in [2, 3, 200] {
+            let other = texts(&[&model, &eight], &tokens, &stretches, on_threads(threads));
+            assert_eq!(other.expect("costs"), found, "{threads} threads");
+        }
+        let predicted = |range: &Range<usize>| range.len().saturating_sub(1) as u64;
+        for (model, found) in [&model, &eight].into_iter().zip(found) {
+            let nats: f64 = stretches
+                .iter()
+                .map(|range| plainly(model, &tokens[range.clone()]))
+                .sum();
+            assert!(
+                (found.nats - nats).abs() < 1e-6 * nats,
+                "{} {nats}",
+                found.nats
+            );
+            assert_eq!(found.symbols, stretches.iter().map(predicted).sum::<u64>());
+            let alone: f64 = stretches
+                .iter()
+                .map(|range| {
+                    let one = std::slice::from_ref(range);
+                    texts(&[model], &tokens, one, on_threads(1)).expect("a cost")[0].nats
+                })
+                .sum();
+            assert_eq!(found.nats.to_bits(), alone.to_bits());
+        }
+    }
+}
+
+#[test]
+fn progress_counts_every_symbol_of_every_model() {
+    let config = char_lstm(Cell::Gru, 4, 1, 6);
+    let model = CharLstm::new(&config, &weights(&config)).expect("a network");
+    let tokens = text(2500, 6);
+    for stretches in [vec![0..2500, 0..1], vec![0..900, 900..1800, 1800..2500]] {
+        let count = std::sync::atomic::AtomicU64::new(0);
+        let running = Running {
+            threads: 2,
+            progress: &|more| {
+                count.fetch_add(more, Ordering::Relaxed);
+            },
+        };
+        let costs = texts(&[&model, &model], &tokens, &stretches, running).expect("costs");
+        assert_eq!(count.into_inner(), 2 * costs[0].symbols);
+        assert_eq!(costs[0], costs[1]);
+    }
+}
+
+#[test]
+fn symbols_that_are_not_the_models_are_refused() {
+    let mut config = char_lstm(Cell::Rnn, 4, 1, 6);
+    config.outputs = 5;
+    let model = CharLstm::new(&config, &weights(&config)).expect("a network");
+    let cost = |tokens: &[u32]| {
+        let whole: Vec<_> = std::iter::once(0..tokens.len()).collect();
+        texts(&[&model], tokens, &whole, on_threads(1))
+    };
+    // What is never predicted can still be read.
+    assert!(cost(&[5, 1, 2]).is_ok());
+    let (symbol, outputs) = (5, 5);
+    let refused = Err(EvaluateError::Unpredictable { symbol, outputs });
+    assert_eq!(cost(&[1, 5, 2]), refused);
+    let (symbol, inputs) = (6, 6);
+    let refused = Err(EvaluateError::Unreadable { symbol, inputs });
+    assert_eq!(cost(&[6, 1]), refused);
+    let nothing = texts(&[&model], &[], &[], on_threads(2));
+    assert_eq!(nothing, Ok(vec![TextCost::default()]));
+}
+
+#[test]
+fn words_cost_what_pytorch_says() {
+    for golden in Golden::all("word-vae") {
+        let vae = WordVae::new(&golden.config, &golden.weights).expect("a network");
+        let (words, lengths) = (golden.symbols("words"), golden.symbols("lengths"));
+        let longest = words.len() / lengths.len();
+        let mut order: Vec<usize> = (0..lengths.len()).collect();
+        order.sort_by_key(|&word| Reverse(lengths[word]));
+        let letters = |&word: &usize| &words[word * longest..][..lengths[word] as usize];
+        let group: Vec<&[u32]> = order.iter().map(letters).collect();
+        let noise = |&word: &usize| golden.row("eps", word, vae.latent());
+        let noise: Vec<f32> = order.iter().flat_map(noise).copied().collect();
+        let marks = (golden.special("bos"), golden.special("eos"));
+        let costs = read_words(&vae, &group, &noise, marks, QUIET);
+        for (&word, cost) in order.iter().zip(costs) {
+            for (name, found) in [("d", cost.distortion_nats), ("r", cost.rate_nats)] {
+                let want = f64::from(golden.row(name, word, 1)[0]);
+                assert!(
+                    (found - want).abs() < 1e-5 * want.max(1.0),
+                    "{name}: {found} {want}"
+                );
+            }
+            assert_eq!(cost.symbols, u64::from(lengths[word]) + 1);
+        }
+    }
+}
+
+#[test]
+fn words_cost_the_same_in_any_order_and_on_any_number_of_threads() {
+    let config = word_vae(Cell::Gru, 7, 2);
+    let vae = WordVae::new(&config, &weights(&config)).expect("a network");
+    let letters: Vec<Vec<u32>> = (0..150).map(|word| text(word % 8, 8)).collect();
+    let corpus: Vec<Word> = letters
+        .iter()
+        .enumerate()
+        .map(|(index, letters)| Word {
+            index: index as u64,
+            letters,
+        })
+        .collect();
+    let reading = |seed| WordReading {
+        bos: 10,
+        eos: 8,
+        seed,
+    };
+    let cost = |corpus: &[Word], seed, threads| {
+        words(&[&vae], corpus, reading(seed), on_threads(threads)).expect("a cost")[0]
+    };
+    let found = cost(&corpus, 0, 1);
+    assert_eq!(cost(&corpus, 0, 3), found);
+    assert_ne!(cost(&corpus, 1, 1), found);
+    let symbols: usize = letters.iter().map(|letters| letters.len() + 1).sum();
+    assert_eq!((found.words, found.symbols), (150, symbols as u64));
+    let mut backwards = corpus.clone();
+    backwards.reverse();
+    let other = cost(&backwards, 0, 2);
+    assert!((other.distortion_nats - found.distortion_nats).abs() < 1e-9 * found.distortion_nats);
+    let refused = words(
+        &[&vae],
+        &[Word {
+            index: 0,
+            letters: &[9],
+        }],
+        reading(0),
+        on_threads(1),
+    );
+    let (symbol, outputs) = (9, 9);
+    assert_eq!(
+        refused,
+        Err(EvaluateError::Unpredictable { symbol, outputs })
+    );
+}

@@ -1,0 +1,181 @@
+use super::*;
+use crate::config::{Cell, Unit};
+use crate::native::char_lstm::CharLstm;
+use crate::native::testing::{char_lstm, weights};
+use crate::native::weights::quantize;
+use crate::text::Symbol;
+
+/// A char-lstm of `hidden` units that reads 65 symbols, and its weights.
+fn model(hidden: usize) -> (ModelHeader, Weights<'static>) {
+    let network = char_lstm(Cell::Lstm, hidden, 1, 65);
+    let letters = (0..65).map(|i| Symbol::Text(char::from(48 + i).to_string()));
+    let vocabulary = Vocabulary::new(Unit::Char, letters.collect(), 0, false);
+    let weights = weights(&network);
+    let header = ModelHeader {
+        format: *MODEL_FORMATS.end(),
+        textgen: "0.0.0".to_owned(),
+        network,
+        text: TextConfig::default(),
+        vocabulary: vocabulary.expect("a vocabulary"),
+        corpus_name: "numbers".to_owned(),
+        corpus_digest: String::new(),
+        split: "contiguous".to_owned(),
+        seed: 7,
+        step: 9,
+        valid: None,
+    };
+    (header, weights)
+}
+
+/// The same in eight bits, before they are written.
+fn small() -> (ModelHeader, Weights<'static>) {
+    let (header, weights) = model(8);
+    (header, quantize(&weights))
+}
+
+/// What opening a file of these tensors says.
+fn refused(change: impl FnOnce(&mut BTreeMap<String, StoredTensor<'static>>)) -> String {
+    let (header, weights) = small();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("model.safetensors");
+    let mut stored = BTreeMap::new();
+    for (name, array) in &weights {
+        let Values::Int8 { numbers, scales } = &array.values else {
+            let bytes = bytemuck::cast_slice(&array.data()).to_vec();
+            stored.insert(name.clone(), raw(Dtype::F32, &array.shape, bytes));
+            continue;
+        };
+        let bytes = bytemuck::cast_slice(numbers).to_vec();
+        stored.insert(name.clone(), raw(Dtype::I8, &array.shape, bytes));
+        let bytes = bytemuck::cast_slice(scales).to_vec();
+        stored.insert(scale_name(name), raw(Dtype::F32, &array.shape[..1], bytes));
+    }
+    change(&mut stored);
+    tensors::write(&path, &header, &stored).expect("written");
+    match ModelFile::open(&path) {
+        Ok(_) => "accepted".to_owned(),
+        Err(error) => {
+            let message = error.to_string();
+            let start = format!("{}: not a textgen model: ", path.display());
+            message.strip_prefix(&start).expect(&message).to_owned()
+        }
+    }
+}
+
+fn raw(dtype: Dtype, shape: &[usize], bytes: Vec<u8>) -> StoredTensor<'static> {
+    StoredTensor {
+        dtype,
+        shape: shape.to_vec(),
+        bytes: bytes.into(),
+    }
+}
+
+#[test]
+fn a_model_in_eight_bits_comes_back_as_it_was_written() {
+    let (header, weights) = small();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("model.safetensors");
+    ModelFile::write(&path, &header, &weights, Some("one\ntwo")).expect("written");
+    let file = ModelFile::open(&path).expect("open");
+    assert_eq!(file.header, header);
+    assert_eq!(file.weights().expect("weights"), weights);
+    assert_eq!(file.training_text().expect("UTF-8"), Some("one\ntwo"));
+    assert!(file.is_int8().expect("tensors"));
+}
+
+#[test]
+fn a_model_in_eight_bits_takes_about_a_quarter_of_the_room_and_says_the_same() {
+    let (header, weights) = model(128);
+    let folder = tempfile::tempdir().expect("a folder");
+    let (whole, eight) = (folder.path().join("whole"), folder.path().join("eight"));
+    ModelFile::write(&whole, &header, &weights, None).expect("written");
+    let file = ModelFile::open(&whole).expect("open");
+    assert!(!file.is_int8().expect("tensors"));
+    assert_eq!(file.training_text().expect("none"), None);
+    let quantized = quantize(&file.weights().expect("weights"));
+    ModelFile::write(&eight, &header, &quantized, None).expect("written");
+    let size = |path| std::fs::metadata(path).expect("a file").len() as f64;
+    let share = size(&eight) / size(&whole);
+    assert!((0.24..0.28).contains(&share), "{share}");
+
+    let logits = |weights: &Weights| {
+        let network = CharLstm::new(&header.network, weights).expect("a network");
+        let mut state = network.state(1);
+        network.feed(&mut state, &[1, 64, 7, 0, 20]);
+        let bits = state.logits(0).iter().map(|logit| logit.to_bits());
+        bits.collect::<Vec<_>>()
+    };
+    let file = ModelFile::open(&eight).expect("open");
+    assert_eq!(
+        logits(&file.weights().expect("weights")),
+        logits(&quantized)
+    );
+    assert_ne!(logits(&quantized), logits(&weights));
+}
+
+#[test]
+fn scales_that_are_missing_or_others_are_refused() {
+    assert_eq!(refused(|_| ()), "accepted");
+    let scale = "head.weight.scale";
+    let message = refused(|stored| drop(stored.remove(scale)));
+    assert_eq!(message, "tensor head.weight.scale is missing");
+    let others = [
+        (Dtype::F32, vec![64]),
+        (Dtype::F32, vec![65, 1]),
+        (Dtype::F32, vec![]),
+        (Dtype::I32, vec![65]),
+        (Dtype::F16, vec![65]),
+    ];
+    for (dtype, shape) in others {
+        let bytes = vec![0; shape.iter().product::<usize>() * dtype.bitsize() / 8];
+        let tensor = raw(dtype, &shape, bytes);
+        let message = refused(|stored| drop(stored.insert(scale.to_owned(), tensor)));
+        let want = format!(
+            "tensor head.weight.scale is {dtype:?} of shape {shape:?}, not F32 of shape [65]"
+        );
+        assert_eq!(message, want);
+    }
+}
+
+#[test]
+fn only_a_matrix_can_be_in_eight_bits() {
+    let bias = raw(Dtype::I8, &[65], vec![1; 65]);
+    let message = refused(|stored| drop(stored.insert("head.bias".to_owned(), bias)));
+    assert_eq!(
+        message,
+        "tensor head.bias is I8, which only a matrix can be, not F32"
+    );
+    let wrong = raw(Dtype::U8, &[65, 8], vec![1; 65 * 8]);
+    let message = refused(|stored| drop(stored.insert("head.weight".to_owned(), wrong)));
+    assert_eq!(message, "tensor head.weight is U8, not F32");
+    let wrong = raw(Dtype::I8, &[8, 65], vec![1; 65 * 8]);
+    let message = refused(|stored| drop(stored.insert("head.weight".to_owned(), wrong)));
+    assert_eq!(message, "tensor head.weight has shape [8, 65], not [65, 8]");
+}
+
+#[test]
+fn a_tensor_that_the_network_has_no_use_for_is_refused() {
+    let stray = |name: &str| {
+        let tensor = raw(Dtype::F32, &[65], vec![0; 4 * 65]);
+        refused(|stored| drop(stored.insert(name.to_owned(), tensor)))
+    };
+    for name in [
+        "rnn.weight_hh_l7",
+        "head.bias.scale",
+        "extra",
+        "head.weight.scale.scale",
+    ] {
+        let want = format!("tensor {name} belongs to no part of this network");
+        assert_eq!(stray(name), want);
+    }
+    assert_eq!(stray("training.words"), "accepted");
+    // The matrix itself is in f32 here, so that its scales have no meaning.
+    let message = refused(|stored| {
+        let whole = raw(Dtype::F32, &[65, 8], vec![0; 4 * 65 * 8]);
+        stored.insert("head.weight".to_owned(), whole);
+    });
+    assert_eq!(
+        message,
+        "tensor head.weight.scale belongs to no part of this network"
+    );
+}

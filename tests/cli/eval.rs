@@ -1,0 +1,290 @@
+//! `textgen eval`: what held-out text and words cost, and what it says where there is nothing to
+//! measure.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::common::{Home, Ran, json, model_of, textgen, texts, vae_words};
+use super::made_runs::{exported, golden_run, word_run};
+use super::safetensors_file::Parts;
+
+/// The JSON object of `eval` with these arguments.
+#[track_caller]
+fn report(home: &Home, arguments: &str) -> Value {
+    let ran = home
+        .textgen(&format!("eval --json {arguments}"))
+        .succeeded();
+    json(&ran.stdout)
+}
+
+#[track_caller]
+fn number(value: &Value) -> f64 {
+    value
+        .as_f64()
+        .unwrap_or_else(|| panic!("a number: {value}"))
+}
+
+#[track_caller]
+fn assert_close(found: &Value, want: f64, within: f64) {
+    let found = number(found);
+    assert!((found - want).abs() < within, "{found}, not {want}");
+}
+
+/// What the golden model's corpus costs, by split; of plain Python in double precision, a sum over
+/// the cells' formulas, with the ranges that `split_text` documents.
+const GOLDEN: [(&str, u64, f64); 3] = [
+    ("contiguous", 210, 0.284_234_457_656_865_2),
+    ("window:50", 210, 0.641_531_103_669_066_3),
+    ("interleaved", 172, 2.735_585_101_014_669),
+];
+
+#[test]
+fn the_golden_model_costs_what_plain_arithmetic_says() {
+    for (split, symbols, nats) in GOLDEN {
+        let home = Home::new();
+        golden_run(&home, &format!("valid = 0.5\nsplit = \"{split}\"\n"));
+        let report = report(&home, "golden");
+        assert_eq!(report["symbols"], symbols, "{split}");
+        assert_eq!(report["split"], split);
+        let result = &report["results"][0];
+        assert_close(&result["loss_nats_per_char"], nats, 1e-5);
+        assert_close(
+            &result["loss_bits_per_char"],
+            nats / std::f64::consts::LN_2,
+            2e-5,
+        );
+        assert_close(&result["perplexity"], nats.exp(), 2e-4);
+        if split != "interleaved" {
+            assert_eq!(report["bytes"], 216);
+            let bits = nats * 210.0 / std::f64::consts::LN_2 / 216.0;
+            assert_close(&result["bits_per_byte"], bits, 2e-5);
+        }
+    }
+}
+
+#[test]
+fn a_figure_depends_on_neither_threads_nor_instructions() {
+    for split in ["contiguous", "window:20", "interleaved"] {
+        let home = Home::new();
+        golden_run(&home, &format!("valid = 0.5\nsplit = \"{split}\"\n"));
+        let first = home
+            .textgen("eval golden --quantize int8 --json")
+            .succeeded();
+        for threads in [1, 2, 7] {
+            let command = format!("eval golden --quantize int8 --json --threads {threads}");
+            assert_eq!(home.textgen(&command).succeeded().stdout, first.stdout);
+        }
+        let mut portable = home.command(textgen());
+        portable.args(["eval", "golden", "--quantize", "int8", "--json"]);
+        portable.env("TEXTGEN_SIMD", "portable");
+        assert_eq!(Ran::of(&mut portable).succeeded().stdout, first.stdout);
+    }
+}
+
+#[test]
+fn the_table_says_corpus_part_split_and_figures() {
+    let home = Home::new();
+    golden_run(&home, "valid = 0.5\ntest = 0.25\n");
+    let ran = home.textgen("eval --part test").succeeded();
+    assert_eq!(ran.stderr, "run: golden\n");
+    let lines: Vec<Vec<&str>> = ran
+        .stdout
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    let header = "WEIGHTS CORPUS PART SPLIT SYMBOLS NATS/CHAR BITS/CHAR BITS/BYTE PERPLEXITY";
+    assert_eq!(lines[0].join(" "), header);
+    assert_eq!(lines[1][0], "f32");
+    assert_eq!(lines[1][2..4], ["test", "contiguous"]);
+    assert_eq!(lines.len(), 2, "{}", ran.stdout);
+    // Named, in both ways, nothing is said of the choice.
+    for command in ["eval golden --part test", "eval --run golden --part test"] {
+        let named = home.textgen(command).succeeded();
+        assert_eq!(
+            (named.stdout, named.stderr),
+            (ran.stdout.clone(), String::new())
+        );
+    }
+}
+
+#[test]
+fn eight_bits_stand_beside_f32_with_what_they_cost() {
+    let home = Home::new();
+    golden_run(&home, "valid = 0.5\n");
+    let report = report(&home, "golden --quantize int8");
+    let [whole, eight] = [0, 1].map(|row| &report["results"][row]);
+    assert_eq!(
+        (&whole["weights"], &eight["weights"]),
+        (&"f32".into(), &"int8".into())
+    );
+    let bits = |row: &Value| number(&row["loss_bits_per_char"]);
+    let cost = bits(eight) - bits(whole);
+    assert!(cost != 0.0 && cost.abs() < 0.05, "{cost}");
+    assert_close(&report["int8_costs_bits_per_char"], cost, 1e-12);
+    let table = home
+        .textgen("eval golden --quantize int8")
+        .succeeded()
+        .stdout;
+    let last = table.lines().last().expect("a line");
+    assert_eq!(last, format!("int8 costs {cost:+.4} bits/char"));
+
+    // A run whose model is in eight bits already has the same figure, once.
+    fs::copy(
+        exported(&home, "golden"),
+        home.path("runs/golden/model.safetensors"),
+    )
+    .expect("copied");
+    let again = self::report(&home, "golden --quantize int8");
+    assert_eq!(again["results"].as_array().map(Vec::len), Some(1));
+    assert_eq!(&again["results"][0], eight);
+    assert!(again.get("int8_costs_bits_per_char").is_none());
+}
+
+#[test]
+fn words_cost_d_and_r_and_the_seed_is_of_their_noise() {
+    let home = Home::new();
+    word_run(&home, "");
+    let first = report(&home, "words");
+    assert_eq!((&first["words"], &first["seed"]), (&20.into(), &0.into()));
+    let row = &first["results"][0];
+    let sum = number(&row["distortion_nats_per_word"]) + number(&row["rate_nats_per_word"]);
+    assert_close(&row["neg_elbo_nats_per_word"], sum, 1e-9);
+    let per_char = sum * 20.0 / number(&first["symbols"]);
+    assert_close(&row["neg_elbo_nats_per_char"], per_char, 1e-9);
+    assert_eq!(report(&home, "words --seed 0 --threads 1"), first);
+    let other = report(&home, "words --seed 1");
+    let distortion = |report: &Value| report["results"][0]["distortion_nats_per_word"].clone();
+    let rate = |report: &Value| report["results"][0]["rate_nats_per_word"].clone();
+    assert_ne!(distortion(&other), distortion(&first));
+    assert_eq!(rate(&other), rate(&first), "R has no noise in it");
+    let table = home
+        .textgen("eval words --quantize int8")
+        .succeeded()
+        .stdout;
+    assert_eq!(table.lines().count(), 4, "{table}");
+    assert!(table.contains("int8 costs "), "{table}");
+}
+
+#[test]
+fn bits_a_byte_are_unknown_where_symbols_are() {
+    let home = Home::new();
+    golden_run(&home, "valid = 0.5\n");
+    // The most frequent symbol becomes one that was cut: its place is the last.
+    let cut = |path: &std::path::Path| {
+        let parts = Parts::read(path).edit(|header| {
+            let vocabulary = &mut header["vocabulary"];
+            let symbols = vocabulary["symbols"].as_array_mut().expect("symbols");
+            symbols.pop();
+            let unk = symbols.len();
+            vocabulary["unk"] = unk.into();
+            vocabulary["cut"] = 1.into();
+        });
+        fs::write(path, parts.to_bytes()).expect("written");
+    };
+    cut(&home.path("runs/golden/model.safetensors"));
+    cut(&home.path("runs/golden/corpus.safetensors"));
+    let report = report(&home, "golden");
+    assert!(number(&report["unknown_symbols"]) > 0.0, "{report}");
+    assert!(report["bytes"].is_null());
+    assert!(report["results"][0]["bits_per_byte"].is_null());
+    // What it costs is the same: `<unk>` is a symbol like others.
+    assert_close(
+        &report["results"][0]["loss_nats_per_char"],
+        GOLDEN[0].2,
+        1e-5,
+    );
+}
+
+#[test]
+fn a_part_that_does_not_exist_is_refused_with_the_way_to_get_one() {
+    let home = Home::new();
+    golden_run(&home, "valid = 0.5\n");
+    word_run(&home, "");
+    for run in ["golden", "words"] {
+        home.textgen(&format!("eval {run} --part test"))
+            .refused(1)
+            .names(&[run, "nothing", "test"])
+            .advises("--test 0.1");
+    }
+    let home = Home::new();
+    golden_run(&home, "valid = 0.0\n");
+    home.textgen("eval")
+        .refused(1)
+        .names(&["golden", "valid"])
+        .advises("--valid 0.1");
+    home.textgen("eval golden --part train")
+        .refused(2)
+        .names(&["train"]);
+}
+
+#[test]
+fn a_run_that_is_not_whole_is_refused() {
+    let home = Home::new();
+    home.textgen("eval")
+        .refused(1)
+        .names(&["no runs"])
+        .advises("train");
+    golden_run(&home, "valid = 0.5\n");
+    home.textgen("eval other")
+        .refused(1)
+        .names(&["other"])
+        .advises("textgen runs");
+    home.textgen("eval one --run other").refused(2);
+    home.textgen("eval golden --quantize int4")
+        .refused(2)
+        .names(&["int4", "int8"]);
+    home.textgen("eval golden --seed 1")
+        .refused(2)
+        .names(&["--seed", "char-lstm"]);
+
+    let corpus = home.path("runs/golden/corpus.safetensors");
+    let other = Home::new();
+    word_run(&other, "");
+    fs::copy(other.path("runs/words/corpus.safetensors"), &corpus).expect("copied");
+    home.textgen("eval golden").refused(1).names(&[
+        "golden",
+        "corpus.safetensors",
+        "model.safetensors",
+    ]);
+    fs::remove_file(corpus).expect("removed");
+    home.textgen("eval golden")
+        .refused(1)
+        .names(&["corpus.safetensors", "missing"]);
+    fs::remove_file(home.path("runs/golden/model.safetensors")).expect("removed");
+    home.textgen("eval golden")
+        .refused(1)
+        .names(&["model.safetensors", "missing"]);
+}
+
+#[test]
+fn the_articles_network_has_no_figure() {
+    let home = Home::new();
+    word_run(&home, "recipe = \"article\"");
+    home.textgen("eval words")
+        .refused(1)
+        .names(&["words", "article", "no probability"])
+        .advises("--recipe article");
+}
+
+#[test]
+fn a_trained_model_costs_what_the_trainer_measured() {
+    let home = Home::with_run(texts());
+    let metrics = fs::read_to_string(home.path("runs/texts/metrics.jsonl")).expect("metrics");
+    let best = metrics
+        .lines()
+        .map(|line| number(&json(line)["valid"]["loss_nats_per_char"]))
+        .fold(f64::INFINITY, f64::min);
+    let found = report(&home, "texts");
+    assert_close(&found["results"][0]["loss_nats_per_char"], best, 1e-4);
+
+    let home = Home::with_run(vae_words());
+    let header = Parts::read(&model_of(vae_words())).textgen();
+    let found = report(&home, "words");
+    // The trainer draws other noise for D.
+    let (row, valid) = (&found["results"][0], &header["valid"]);
+    let name = "rate_nats_per_word";
+    assert_close(&row[name], number(&valid[name]), 1e-3);
+    let name = "distortion_nats_per_word";
+    assert_close(&row[name], number(&valid[name]), 0.1);
+}
