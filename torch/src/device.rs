@@ -85,6 +85,17 @@ pub fn choose(asked: Device) -> Result<tch::Device> {
     })
 }
 
+/// Lets the C library keep memory that is given back. A step of training asks for the same large
+/// arrays as the step before it; by default each would be mapped, and cleared page by page, anew.
+pub fn keep_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: sets two parameters of malloc, before other threads run.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_MAX, 0);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
+    }
+}
+
 /// Sets the CPU threads: as asked, or all cores. Returns how many.
 pub fn set_threads(asked: usize) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

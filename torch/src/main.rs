@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use textgen::config::ModelKind;
@@ -17,9 +18,11 @@ const USAGE: &str =
     "usage: textgen-torch train RUN-FOLDER | eval RUN-FOLDER | bench RUN-FOLDER | doctor
 `textgen train` calls this program; there is hardly a reason to call it by hand.";
 
-/// Steps before and within a measurement of speed.
+/// Steps before a measurement of speed, and the fewest within it.
 const WARM_UP_STEPS: usize = 3;
 const MEASURED_STEPS: usize = 15;
+/// A measurement goes on for so long, since a small network takes many steps a second.
+const MEASURED_TIME: Duration = Duration::from_secs(3);
 
 /// Where a panic came from.
 static PANIC_PLACE: Mutex<String> = Mutex::new(String::new());
@@ -28,6 +31,7 @@ static PANIC_PLACE: Mutex<String> = Mutex::new(String::new());
 static STOP: AtomicBool = AtomicBool::new(false);
 
 fn main() -> ExitCode {
+    device::keep_memory();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     // tch reports libtorch's failures by panicking; a user gets one line.
@@ -221,20 +225,41 @@ fn bench(folder: &Path) -> Result<()> {
     let config = run.config()?;
     let threads = device::set_threads(config.threads);
     let mut trainer = Trainer::new(&run, device::choose(config.device)?)?;
-    trainer.measure(WARM_UP_STEPS)?;
-    let mut rates = trainer.measure(MEASURED_STEPS)?;
-    rates.sort_by(f64::total_cmp);
-    let report = serde_json::json!({
+    for _ in 0..WARM_UP_STEPS {
+        trainer.measure()?;
+    }
+    let started = Instant::now();
+    let mut steps = Vec::new();
+    while steps.len() < MEASURED_STEPS || started.elapsed() < MEASURED_TIME {
+        steps.push(trainer.measure()?);
+    }
+    let rates = steps
+        .iter()
+        .map(|(symbols, seconds)| *symbols as f64 / seconds);
+    let mut report = serde_json::json!({
         "what": format!("train {}", config.model),
         "hidden": config.hidden,
         "layers": config.layers,
         "batch": config.batch,
         "seq": config.seq,
         "threads": threads,
-        "chars_per_second": rates[MEASURED_STEPS / 2].round(),
+        "chars_per_second": median(rates).round(),
     });
+    if config.model == ModelKind::WordVae {
+        let rates = steps
+            .iter()
+            .map(|(_, seconds)| config.batch as f64 / seconds);
+        report["words_per_second"] = median(rates).round().into();
+    }
     println!("{report}");
     Ok(())
+}
+
+/// The middle one of some numbers.
+fn median(numbers: impl Iterator<Item = f64>) -> f64 {
+    let mut sorted: Vec<f64> = numbers.collect();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// What `textgen doctor` shows of libtorch, as JSON.

@@ -7,7 +7,7 @@
 use super::matrix::PANEL;
 use super::pointwise::{exp_one, sigmoid_one, split, tanh_one};
 
-/// Rows that [`transpose`] turns at a time: a cache line of each column.
+/// Rows and columns that [`transpose`] turns at a time: a cache line of each.
 const TURNED_AT_ONCE: usize = 16;
 
 /// The gates of one block, mutable.
@@ -312,10 +312,19 @@ pub(super) fn transpose(rows: &[&[f32]], out: &mut [f32]) {
     assert_eq!(out.len(), columns * count, "one place each");
     for (group, rows) in rows.chunks(TURNED_AT_ONCE).enumerate() {
         let first = group * TURNED_AT_ONCE;
-        for column in 0..columns {
-            let out = &mut out[column * count + first..][..rows.len()];
-            for (out, row) in out.iter_mut().zip(rows) {
-                *out = row[column];
+        for column in (0..columns).step_by(TURNED_AT_ONCE) {
+            let wide = TURNED_AT_ONCE.min(columns - column);
+            let mut block = [[0.0; TURNED_AT_ONCE]; TURNED_AT_ONCE];
+            for (block, row) in block.iter_mut().zip(rows) {
+                block[..wide].copy_from_slice(&row[column..column + wide]);
+            }
+            for (k, out) in out[column * count..]
+                .chunks_mut(count)
+                .take(wide)
+                .enumerate()
+            {
+                let turned: [f32; TURNED_AT_ONCE] = std::array::from_fn(|row| block[row][k]);
+                out[first..first + rows.len()].copy_from_slice(&turned[..rows.len()]);
             }
         }
     }

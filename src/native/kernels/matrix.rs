@@ -182,6 +182,16 @@ pub struct PanelMut<'a> {
 }
 
 impl PanelMut<'_> {
+    /// Its numbers.
+    pub const fn len(&self) -> usize {
+        self.lines.len() * PANEL
+    }
+
+    /// Whether it has none.
+    pub const fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
     /// From a row-major matrix (gates · H, columns) as PyTorch has it.
     ///
     /// # Panics
@@ -223,32 +233,36 @@ pub struct Stacked {
 }
 
 impl Stacked {
-    /// Takes the panels `panels` of `rows` consecutive rows of `values` (K, width).
+    /// Takes some panels of the rows of `values` (K, width).
     ///
     /// # Panics
-    /// Where `width` is no multiple of [`PANEL`], or there are fewer panels.
+    /// Where there are fewer panels.
     pub fn fill(&mut self, values: &[f32], width: usize, panels: Range<usize>) {
-        self.fill_with(values.len() / width, panels.len(), |row, panel| {
-            &values[row * width + (panels.start + panel) * PANEL..]
-        });
+        self.begin(values.len() / width);
+        for panel in panels {
+            self.push(values, width, panel);
+        }
     }
 
-    /// Takes `panels` panels of `rows` rows, each from where `place` says that it begins.
-    pub fn fill_with<'a>(
-        &mut self,
-        rows: usize,
-        panels: usize,
-        place: impl Fn(usize, usize) -> &'a [f32],
-    ) {
+    /// Forgets what it holds; what follows has `rows` rows.
+    pub fn begin(&mut self, rows: usize) {
         self.rows = rows;
         self.lines.clear();
-        for panel in 0..panels {
-            self.lines.extend((0..rows).map(|row| {
-                let mut line = Line([0.0; PANEL]);
-                line.0.copy_from_slice(&place(row, panel)[..PANEL]);
-                line
-            }));
-        }
+    }
+
+    /// Adds one panel of the rows of `values` (K, width).
+    ///
+    /// # Panics
+    /// Where there are other than K rows, or fewer panels.
+    pub fn push(&mut self, values: &[f32], width: usize, panel: usize) {
+        let (start, end) = (panel * PANEL, (panel + 1) * PANEL);
+        let rows = values.chunks_exact(width);
+        assert_eq!(rows.len(), self.rows, "as many rows as said");
+        self.lines.extend(rows.map(|row| {
+            let mut line = Line([0.0; PANEL]);
+            line.0.copy_from_slice(&row[start..end]);
+            line
+        }));
     }
 
     /// All panels; the rows are their columns.
@@ -258,11 +272,6 @@ impl Stacked {
             columns: self.rows,
             count: self.lines.len().checked_div(self.rows).unwrap_or(0),
         }
-    }
-
-    /// One row's numbers in one panel.
-    pub fn line(&self, panel: usize, row: usize) -> &[f32; PANEL] {
-        &self.lines[panel * self.rows + row].0
     }
 }
 

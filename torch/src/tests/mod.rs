@@ -2,5 +2,6 @@
 
 mod golden;
 mod objective;
+mod operators;
 mod optimizer;
 mod resume;

@@ -218,17 +218,13 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// Takes `steps` steps without evaluating or saving, for measuring. Returns each one's rate in
-    /// symbols a second.
-    pub fn measure(&mut self, steps: usize) -> Result<Vec<f64>> {
-        let mut rates = Vec::with_capacity(steps);
-        for _ in 0..steps {
-            let (before, started) = (self.progress.chars, Instant::now());
-            self.step()?;
-            self.look();
-            rates.push((self.progress.chars - before) as f64 / started.elapsed().as_secs_f64());
-        }
-        Ok(rates)
+    /// Takes one step without evaluating or saving, for measuring. Returns its symbols and seconds.
+    pub fn measure(&mut self) -> Result<(u64, f64)> {
+        let (before, started) = (self.progress.chars, Instant::now());
+        self.step()?;
+        self.look();
+        let seconds = started.elapsed().as_secs_f64();
+        Ok((self.progress.chars - before, seconds))
     }
 
     /// One optimizer step; false where it led back to an earlier state instead.

@@ -3,7 +3,9 @@
 use std::ops::Range;
 
 use super::super::{Kernels, Layout, PANEL, Packed};
-use super::{Filling, Input, Kept, Layer, Steps, Team, each, fill, narrow, rows_by_share, widen};
+use super::{
+    Filling, Input, Kept, Layer, Steps, Team, each, fill, narrow, rows_by_share, team_for, widen,
+};
 use crate::config::Cell;
 
 /// Symbols whose rows of the table one job writes.
@@ -129,6 +131,7 @@ fn symbol_table(team: &dyn Team, layer: &Layer, bias: &[f32]) -> Vec<f32> {
     let (layout, symbols) = (layer.layout(), layer.inputs);
     let mut table = bias.repeat(symbols);
     let parts = table.chunks_mut(SYMBOLS_A_JOB * layout.len());
+    let team = team_for(team, parts.len() * SYMBOLS_A_JOB * layout.len());
     each(team, parts, |job, part| {
         let first = job * SYMBOLS_A_JOB;
         let count = part.len() / layout.len();

@@ -68,8 +68,22 @@ fn each<T: Send>(
     });
 }
 
+/// Fewer numbers than this are copied by one thread sooner than several have met.
+const WORTH_MEETING: usize = 1 << 16;
+
+/// The caller's thread alone for little work.
+fn team_for(team: &dyn Team, numbers: usize) -> &dyn Team {
+    if numbers < WORTH_MEETING {
+        &Alone
+    } else {
+        team
+    }
+}
+
 /// Fills panels of several packed matrices side by side.
 fn fill<'a>(team: &dyn Team, panels: Vec<(PanelMut<'a>, Filling<'a>)>) {
+    let numbers = panels.iter().map(|(panel, _)| panel.len()).sum();
+    let team = team_for(team, numbers);
     each(team, panels, |_, (mut panel, filling)| match filling {
         Filling::Rows(matrix) => panel.fill(matrix),
         Filling::Transposed(matrix, inputs) => panel.fill_transposed(matrix, inputs),

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::super::{Kernels, Layout, PANEL, Stacked};
-use super::{Team, each};
+use super::{Team, each, team_for};
 
 /// Places that are multiplied at a time: half a panel of them fits in the first-level cache.
 const PLACES_AT_ONCE: usize = 256;
@@ -126,6 +126,7 @@ fn turned(
     }
     let mut turned = vec![0.0; places * columns];
     let parts = turned.chunks_mut(PLACES_AT_ONCE * columns);
+    let team = team_for(team, places * columns);
     each(team, parts, |part, out| {
         let first = part * PLACES_AT_ONCE;
         let places = first..first + out.len() / columns;
@@ -165,14 +166,15 @@ fn job(
         plain.fill(values, length, panels.clone());
         if let Some(candidate) = deltas.candidate {
             let units = length / layout.gates;
-            recurrent.fill_with(end - first, panels.len(), |row, panel| {
-                let panel = panels.start + panel;
+            let candidate = &candidate[first * units..end * units];
+            recurrent.begin(end - first);
+            for panel in panels.clone() {
                 if panel % layout.gates == 2 {
-                    &candidate[(first + row) * units + panel / layout.gates * PANEL..]
+                    recurrent.push(candidate, units, panel / layout.gates);
                 } else {
-                    &values[row * length + panel * PANEL..]
+                    recurrent.push(values, length, panel);
                 }
-            });
+            }
         }
         for ((source, sums), bias) in sources.iter().zip(&mut sums).zip(&mut biases) {
             let stacked = if source.recurrent { &recurrent } else { &plain };
