@@ -139,6 +139,40 @@ def article() -> None:
                  inputs=symbols, outputs=symbols))
 
 
+def training(cell: str, layers: int, embedding: int) -> None:
+    """200 steps of training: each reads the next `steps` symbols of every stream, the state carried
+    over; AMSGrad on gradients clipped to a norm of 1."""
+    hidden, inputs, batch, steps, updates = 20, 13, 5, 8, 200
+    rnn, head = CELLS[cell](embedding or inputs, hidden, layers), nn.Linear(hidden, inputs)
+    table = nn.Embedding(inputs, embedding) if embedding else None
+    modules = [module for module in (rnn, head, table) if module]
+    parameters = [p for module in modules for p in module.parameters()]
+    tensors = named("rnn", rnn) | named("head", head)
+    tensors |= named("embedding", table) if embedding else {}
+    # Each symbol is mostly the one before it plus 3, so that there is something to learn.
+    rows = [torch.randint(inputs, (batch,))]
+    for _ in range(updates * steps):
+        noise = torch.randint(inputs, (batch,)) * (torch.rand(batch) < 0.2)
+        rows.append((rows[-1] + 3 + noise) % inputs)
+    streams = torch.stack(rows)
+    optimizer = torch.optim.Adam(parameters, lr=3e-3, amsgrad=True)
+    state, losses = None, []
+    for update in range(updates):
+        chunk = streams[update * steps : (update + 1) * steps + 1]
+        x = table(chunk[:-1]) if embedding else F.one_hot(chunk[:-1], inputs).float()
+        outputs, state = rnn(x, state)
+        state = tuple(s.detach() for s in state) if cell == "lstm" else state.detach()
+        loss = F.cross_entropy(head(outputs).reshape(-1, inputs), chunk[1:].reshape(-1))
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        losses.append(loss.detach())
+    tensors |= {"golden.streams": streams, "golden.losses": torch.stack(losses)}
+    write(f"training-{cell}-{layers}", tensors,
+          config("char-lstm", cell, hidden, layers, embedding=embedding, inputs=inputs, outputs=inputs))
+
+
 def main() -> None:
     torch.manual_seed(20)
     torch.set_num_threads(1)
@@ -149,6 +183,8 @@ def main() -> None:
             for bidirectional in (False, True):
                 word_vae(cell, layers, bidirectional)
     article()
+    for cell, layers, embedding in (("lstm", 1, 0), ("lstm", 2, 6), ("gru", 2, 0), ("rnn", 1, 6)):
+        training(cell, layers, embedding)
 
 
 if __name__ == "__main__":

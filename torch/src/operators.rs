@@ -10,7 +10,7 @@ use tch::{Device, Kind, Reduction, Tensor};
 use textgen::config::Cell;
 use textgen::native::kernels::training::{
     Head, HeadGradients, Input, Kept, Layer, LayerGradients, OutputGradients, Outputs, Steps, Team,
-    backward, forward, kept,
+    Workers, backward, forward, kept,
 };
 use textgen::native::kernels::{Kernels, Layout};
 use torch_sys::C_tensor;
@@ -151,6 +151,14 @@ impl Team for Threads {
     }
 }
 
+/// libtorch's threads, at the level of this machine.
+fn workers() -> Workers<'static> {
+    Workers {
+        team: &Threads,
+        kernels: Kernels::new(),
+    }
+}
+
 /// What [`work`] is called with.
 struct Jobs<'a> {
     job: &'a (dyn Fn(usize) + Sync),
@@ -263,7 +271,7 @@ extern "C" fn layer_forward(arrays: *const LayerArrays) {
             c: write(arrays.c, states),
         };
         let kept = arrays.kept(&layer);
-        forward(&Threads, Kernels::new(), &layer, &steps, out, kept);
+        forward(workers(), &layer, &steps, out, kept);
     }
 }
 
@@ -292,16 +300,7 @@ extern "C" fn layer_backward(arrays: *const LayerArrays, gradients: *const Layer
             c0: write(gradients.c0, layer.c0.len()),
         };
         if let Some(kept) = arrays.kept(&layer) {
-            backward(
-                &Threads,
-                Kernels::new(),
-                &layer,
-                &steps,
-                outputs,
-                kept,
-                of,
-                to,
-            );
+            backward(workers(), &layer, &steps, outputs, kept, of, to);
         }
     }
 }
@@ -332,7 +331,7 @@ extern "C" fn head_forward(arrays: *const HeadArrays) {
         let arrays = &*arrays;
         let (head, probabilities) = arrays.head();
         let nats = write(arrays.nats, head.targets.len());
-        head.forward(&Threads, Kernels::new(), probabilities, nats);
+        head.forward(workers(), probabilities, nats);
     }
 }
 
@@ -347,7 +346,7 @@ extern "C" fn head_backward(arrays: *const HeadArrays, gradients: *const HeadGra
             weight: write(gradients.weight, head.weight.len()),
             bias: write(gradients.bias, head.bias.len()),
         };
-        head.backward(&Threads, Kernels::new(), probabilities, d_nats, to);
+        head.backward(workers(), probabilities, d_nats, to);
     }
 }
 

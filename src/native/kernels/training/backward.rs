@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::super::{Kernels, Layout, PANEL, Packed};
 use super::weights::{Deltas, Factor, Product, weight_gradients};
 use super::{
-    Filling, Input, Kept, Layer, Steps, Team, add_rows, each, fill, narrow, rows_by_share, widen,
+    BySteps, Filling, Input, Kept, Layer, Steps, Workers, add_rows, narrow, rows_by_share, widen,
 };
 use crate::config::Cell;
 
@@ -44,10 +44,10 @@ pub struct LayerGradients<'a> {
 /// The part of a batch that one thread takes back through the whole sequence.
 struct Share<'a> {
     rows: Range<usize>,
-    gates: Vec<&'a mut [f32]>,
-    units: Vec<&'a mut [f32]>,
+    gates: BySteps<'a>,
+    units: BySteps<'a>,
     /// The gradient of the input, empty where nobody asks.
-    input: Vec<&'a mut [f32]>,
+    input: BySteps<'a>,
     constant: &'a mut [f32],
     h0: &'a mut [f32],
     c0: &'a mut [f32],
@@ -65,8 +65,7 @@ struct Weights {
 /// # Panics
 /// Where an array has another length than its description says.
 pub fn backward(
-    team: &dyn Team,
-    kernels: Kernels,
+    workers: Workers,
     layer: &Layer,
     steps: &Steps,
     outputs: &[f32],
@@ -86,8 +85,9 @@ pub fn backward(
         c0,
     } = to;
     {
-        let weights = Weights::pack(team, layer, !input.is_empty());
-        let shares = steps.shares(team.threads());
+        let weights = Weights::pack(workers, layer, !input.is_empty());
+        let workers = workers.for_work(layer.work(steps.places()));
+        let shares = steps.shares(workers.threads());
         let share_of =
             |values: &mut [f32], length: usize| if values.is_empty() { 0 } else { length };
         let (of_gates, of_units) = super::kept(layer.cell, layer.hidden);
@@ -115,8 +115,8 @@ pub fn backward(
                 },
             )
             .collect();
-        each(team, parts, |_, share| {
-            share.run(kernels, layer, steps, &weights, outputs, of);
+        workers.each(parts, |_, share| {
+            share.run(workers.kernels, layer, steps, &weights, outputs, of);
         });
     }
     let deltas = Deltas {
@@ -155,11 +155,11 @@ pub fn backward(
             bias: bias_hh,
         },
     ];
-    weight_gradients(team, kernels, &deltas, products);
+    weight_gradients(workers, &deltas, products);
 }
 
 impl Weights {
-    fn pack(team: &dyn Team, layer: &Layer, with_input: bool) -> Self {
+    fn pack(workers: Workers, layer: &Layer, with_input: bool) -> Self {
         let gates = layer.layout();
         let mut recurrent = Packed::zeros(layer.units(), gates.len());
         let of_input = Layout {
@@ -171,7 +171,7 @@ impl Weights {
         let panels = panels.map(|p| (p, Filling::Transposed(layer.weight_hh, gates)));
         let of_input = input.iter_mut().flat_map(Packed::parts);
         let of_input = of_input.map(|p| (p, Filling::Transposed(layer.weight_ih, gates)));
-        fill(team, panels.chain(of_input).collect());
+        workers.fill(panels.chain(of_input).collect());
         Self { recurrent, input }
     }
 }

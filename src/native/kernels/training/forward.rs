@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::super::{Kernels, Layout, PANEL, Packed};
 use super::{
-    Filling, Input, Kept, Layer, Steps, Team, each, fill, narrow, rows_by_share, team_for, widen,
+    A_COPY, BySteps, Filling, Input, Kept, Layer, Steps, Workers, narrow, rows_by_share, widen,
 };
 use crate::config::Cell;
 
@@ -37,11 +37,11 @@ struct Weights {
 /// The part of a batch that one thread takes through the whole sequence.
 struct Share<'a> {
     rows: Range<usize>,
-    outputs: Vec<&'a mut [f32]>,
+    outputs: BySteps<'a>,
     h: &'a mut [f32],
     c: &'a mut [f32],
     /// Gates and units of every step, where they are kept.
-    kept: Option<(Vec<&'a mut [f32]>, Vec<&'a mut [f32]>)>,
+    kept: Option<(BySteps<'a>, BySteps<'a>)>,
 }
 
 /// Runs `layer` over all steps; keeps what [`backward`](super::backward) needs in `kept`, where
@@ -49,16 +49,11 @@ struct Share<'a> {
 ///
 /// # Panics
 /// Where an array has another length than its description says, or a symbol is not below I.
-pub fn forward(
-    team: &dyn Team,
-    kernels: Kernels,
-    layer: &Layer,
-    steps: &Steps,
-    out: Outputs,
-    kept: Option<Kept>,
-) {
-    let weights = Weights::pack(team, layer);
-    let shares = steps.shares(team.threads());
+pub fn forward(workers: Workers, layer: &Layer, steps: &Steps, out: Outputs, kept: Option<Kept>) {
+    let weights = Weights::pack(workers, layer);
+    let workers = workers.for_work(layer.work(steps.places()));
+    let shares = steps.shares(workers.threads());
+    let Outputs { outputs, h, c } = out;
     let hidden = layer.hidden;
     let (gates, units) = super::kept(layer.cell, hidden);
     let cells = if layer.cell == Cell::Lstm { hidden } else { 0 };
@@ -69,9 +64,9 @@ pub fn forward(
     });
     let parts: Vec<Share> = shares
         .iter()
-        .zip(steps.cut(out.outputs, hidden, &shares))
-        .zip(rows_by_share(out.h, hidden, &shares))
-        .zip(rows_by_share(out.c, cells, &shares))
+        .zip(steps.cut(outputs, hidden, &shares))
+        .zip(rows_by_share(h, hidden, &shares))
+        .zip(rows_by_share(c, cells, &shares))
         .map(|(((rows, outputs), h), c)| Share {
             rows: rows.clone(),
             outputs,
@@ -80,13 +75,13 @@ pub fn forward(
             kept: kept.as_mut().and_then(Iterator::next),
         })
         .collect();
-    each(team, parts, |_, share| {
-        share.run(kernels, layer, steps, &weights);
+    workers.each(parts, |_, share| {
+        share.run(workers.kernels, layer, steps, &weights);
     });
 }
 
 impl Weights {
-    fn pack(team: &dyn Team, layer: &Layer) -> Self {
+    fn pack(workers: Workers, layer: &Layer) -> Self {
         let layout = layer.layout();
         let mut recurrent = Packed::zeros(layout, layer.hidden);
         let mut input =
@@ -96,7 +91,7 @@ impl Weights {
             .map(|p| (p, Filling::Rows(layer.weight_hh)));
         let of_input = input.iter_mut().flat_map(Packed::parts);
         let of_input = of_input.map(|p| (p, Filling::Rows(layer.weight_ih)));
-        fill(team, panels.chain(of_input).collect());
+        workers.fill(panels.chain(of_input).collect());
 
         let mut both: Vec<f32> = layer
             .bias_ih
@@ -115,7 +110,7 @@ impl Weights {
         }
         let mut table = layout.spread(&both);
         if let Input::Symbols(_) = layer.input {
-            table = symbol_table(team, layer, &table);
+            table = symbol_table(workers, layer, &table);
         }
         Self {
             table,
@@ -127,12 +122,12 @@ impl Weights {
 }
 
 /// What each symbol adds to the gates (V, gates): its column of W_ih, and the biases.
-fn symbol_table(team: &dyn Team, layer: &Layer, bias: &[f32]) -> Vec<f32> {
+fn symbol_table(workers: Workers, layer: &Layer, bias: &[f32]) -> Vec<f32> {
     let (layout, symbols) = (layer.layout(), layer.inputs);
     let mut table = bias.repeat(symbols);
     let parts = table.chunks_mut(SYMBOLS_A_JOB * layout.len());
-    let team = team_for(team, parts.len() * SYMBOLS_A_JOB * layout.len());
-    each(team, parts, |job, part| {
+    let workers = workers.for_work(symbols * layout.len() * A_COPY);
+    workers.each(parts, |job, part| {
         let first = job * SYMBOLS_A_JOB;
         let count = part.len() / layout.len();
         for panel in 0..layout.panels() {

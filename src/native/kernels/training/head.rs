@@ -1,10 +1,10 @@
 //! The layer that predicts, with softmax and cross-entropy: logits and their gradients stand in one
 //! array, and are computed while they are in the cache.
 
-use super::super::{Kernels, Layout, Packed};
+use super::super::{Layout, Packed};
 use super::backward::product;
 use super::weights::{Deltas, Factor, Product, weight_gradients};
-use super::{Filling, Team, each, fill};
+use super::{Filling, Workers};
 
 /// Places that one job takes: a multiple of every tile's height.
 const PLACES_A_JOB: usize = 96;
@@ -52,29 +52,20 @@ impl Head<'_> {
     ///
     /// # Panics
     /// Where an array has another length, or a target is not below V.
-    pub fn forward(
-        &self,
-        team: &dyn Team,
-        kernels: Kernels,
-        probabilities: &mut [f32],
-        nats: &mut [f32],
-    ) {
+    pub fn forward(&self, workers: Workers, probabilities: &mut [f32], nats: &mut [f32]) {
         let (units, width) = (self.units(), self.layout().len());
         let mut weight = Packed::zeros(self.layout(), units);
-        fill(
-            team,
-            weight
-                .parts()
-                .map(|p| (p, Filling::Rows(self.weight)))
-                .collect(),
-        );
+        let panels = weight.parts();
+        workers.fill(panels.map(|p| (p, Filling::Rows(self.weight))).collect());
+        let kernels = workers.kernels;
         let bias = self.layout().spread(self.bias);
         let parts = probabilities
             .chunks_mut(PLACES_A_JOB * width)
             .zip(nats.chunks_mut(PLACES_A_JOB))
             .zip(self.targets.chunks(PLACES_A_JOB))
             .zip(self.hidden.chunks(PLACES_A_JOB * units));
-        each(team, parts, |_, (((logits, nats), targets), hidden)| {
+        let members = workers.for_work(self.targets.len() * width * units);
+        members.each(parts, |_, (((logits, nats), targets), hidden)| {
             for row in logits.chunks_exact_mut(width) {
                 row.copy_from_slice(&bias);
             }
@@ -89,24 +80,30 @@ impl Head<'_> {
     /// Where an array has another length.
     pub fn backward(
         &self,
-        team: &dyn Team,
-        kernels: Kernels,
+        workers: Workers,
         probabilities: &mut [f32],
         d_nats: &[f32],
         to: HeadGradients,
     ) {
+        let HeadGradients {
+            hidden,
+            weight,
+            bias,
+        } = to;
         let (units, layout) = (self.units(), self.layout());
         let of_hidden = Layout { gates: 1, units };
         let mut turned = Packed::zeros(of_hidden, layout.len());
         let panels = turned.parts();
         let panels = panels.map(|p| (p, Filling::Transposed(self.weight, layout)));
-        fill(team, panels.collect());
+        workers.fill(panels.collect());
+        let kernels = workers.kernels;
         let parts = probabilities
             .chunks_mut(PLACES_A_JOB * layout.len())
             .zip(d_nats.chunks(PLACES_A_JOB))
             .zip(self.targets.chunks(PLACES_A_JOB))
-            .zip(to.hidden.chunks_mut(PLACES_A_JOB * units));
-        each(team, parts, |_, (((values, d_nats), targets), d_hidden)| {
+            .zip(hidden.chunks_mut(PLACES_A_JOB * units));
+        let members = workers.for_work(self.targets.len() * layout.len() * units);
+        members.each(parts, |_, (((values, d_nats), targets), d_hidden)| {
             kernels.cross_entropy_backward(values, targets, d_nats);
             product(kernels, &turned, values, &mut Vec::new(), d_hidden, units);
         });
@@ -115,13 +112,13 @@ impl Head<'_> {
             values: probabilities,
             candidate: None,
         };
-        let weight = Product {
+        let product = Product {
             factor: Factor::Rows(self.hidden),
             columns: units,
             recurrent: false,
-            weight: to.weight,
-            bias: to.bias,
+            weight,
+            bias,
         };
-        weight_gradients(team, kernels, &deltas, vec![weight]);
+        weight_gradients(workers, &deltas, vec![product]);
     }
 }

@@ -25,6 +25,7 @@ pub use backward::{LayerGradients, OutputGradients, backward};
 pub use forward::{Outputs, forward};
 pub use head::{Head, HeadGradients};
 
+use super::Kernels;
 use super::matrix::{Layout, PANEL, PanelMut};
 use crate::config::Cell;
 
@@ -50,44 +51,63 @@ impl Team for Alone {
     }
 }
 
-/// Hands every part to one thread.
-fn each<T: Send>(
-    team: &dyn Team,
-    parts: impl IntoIterator<Item = T>,
-    work: impl Fn(usize, T) + Sync,
-) {
-    let parts: Vec<Mutex<Option<T>>> = parts.into_iter().map(|p| Mutex::new(Some(p))).collect();
-    team.run(parts.len(), &|index| {
-        let part = parts[index]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(part) = part {
-            work(index, part);
+/// Fewer multiplications than this, some 20 µs of them, one thread has done before several have met,
+/// and long before where another program holds one of them up.
+const WORTH_MEETING: usize = 1 << 20;
+/// Copying a number to its place takes about as long as so many multiplications.
+const A_COPY: usize = 16;
+
+/// Who computes, and with what.
+#[derive(Clone, Copy)]
+pub struct Workers<'a> {
+    /// The threads.
+    pub team: &'a dyn Team,
+    /// What they run.
+    pub kernels: Kernels,
+}
+
+impl Workers<'_> {
+    /// The caller's thread alone for little work, counted in multiplications.
+    fn for_work(self, work: usize) -> Self {
+        if work < WORTH_MEETING {
+            Self {
+                team: &Alone,
+                ..self
+            }
+        } else {
+            self
         }
-    });
-}
-
-/// Fewer numbers than this are copied by one thread sooner than several have met.
-const WORTH_MEETING: usize = 1 << 16;
-
-/// The caller's thread alone for little work.
-fn team_for(team: &dyn Team, numbers: usize) -> &dyn Team {
-    if numbers < WORTH_MEETING {
-        &Alone
-    } else {
-        team
     }
-}
 
-/// Fills panels of several packed matrices side by side.
-fn fill<'a>(team: &dyn Team, panels: Vec<(PanelMut<'a>, Filling<'a>)>) {
-    let numbers = panels.iter().map(|(panel, _)| panel.len()).sum();
-    let team = team_for(team, numbers);
-    each(team, panels, |_, (mut panel, filling)| match filling {
-        Filling::Rows(matrix) => panel.fill(matrix),
-        Filling::Transposed(matrix, inputs) => panel.fill_transposed(matrix, inputs),
-    });
+    /// As many as there are threads.
+    fn threads(self) -> usize {
+        self.team.threads()
+    }
+
+    /// Hands every part to one thread.
+    fn each<T: Send>(self, parts: impl IntoIterator<Item = T>, work: impl Fn(usize, T) + Sync) {
+        let parts: Vec<Mutex<Option<T>>> = parts.into_iter().map(|p| Mutex::new(Some(p))).collect();
+        self.team.run(parts.len(), &|index| {
+            let part = parts[index]
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            if let Some(part) = part {
+                work(index, part);
+            }
+        });
+    }
+
+    /// Fills panels of several packed matrices side by side.
+    fn fill<'a>(self, panels: Vec<(PanelMut<'a>, Filling<'a>)>) {
+        let numbers: usize = panels.iter().map(|(panel, _)| panel.len()).sum();
+        let parts = panels.into_iter();
+        self.for_work(numbers * A_COPY)
+            .each(parts, |_, (mut panel, filling)| match filling {
+                Filling::Rows(matrix) => panel.fill(matrix),
+                Filling::Transposed(matrix, inputs) => panel.fill_transposed(matrix, inputs),
+            });
+    }
 }
 
 /// Where a packed matrix comes from.
@@ -98,6 +118,9 @@ enum Filling<'a> {
     /// The transpose of one, whose rows are laid out so.
     Transposed(&'a [f32], Layout),
 }
+
+/// A share's part of an array, step by step.
+type BySteps<'a> = Vec<&'a mut [f32]>;
 
 /// How many rows of the batch are under way at each step: never more than at the step before.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -181,15 +204,15 @@ impl Steps {
         shares
     }
 
-    /// `values` (N, width) by share and by step.
+    /// `values` (N, width) by share.
     fn cut<'a>(
         &self,
         values: &'a mut [f32],
         width: usize,
         shares: &[Range<usize>],
-    ) -> Vec<Vec<&'a mut [f32]>> {
+    ) -> Vec<BySteps<'a>> {
         assert_eq!(values.len(), self.places() * width, "one row a place");
-        let mut parts: Vec<Vec<&mut [f32]>> = Vec::new();
+        let mut parts: Vec<BySteps> = Vec::new();
         parts.resize_with(shares.len(), || Vec::with_capacity(self.len()));
         let mut rest = values;
         for t in 0..self.len() {
@@ -263,6 +286,11 @@ impl Layer<'_> {
             gates: self.cell.gates(),
             units: self.hidden,
         }
+    }
+
+    /// Multiplications of a pass over so many places.
+    const fn work(&self, places: usize) -> usize {
+        places * self.layout().len() * self.hidden
     }
 
     /// Units with what fills the last panel up.

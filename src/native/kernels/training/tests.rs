@@ -23,6 +23,11 @@ impl Team for Several {
     }
 }
 
+fn on(team: &dyn Team) -> Workers<'_> {
+    let kernels = Kernels::new();
+    Workers { team, kernels }
+}
+
 /// A layer's arrays, by name, in the order of [`NAMES`].
 type Arrays = [Vec<f32>; 8];
 const NAMES: [&str; 8] = [
@@ -121,7 +126,7 @@ impl Case {
     }
 
     /// Outputs, h, c and the gradients of all arrays.
-    fn run(&self, team: &dyn Team, kernels: Kernels) -> ([Vec<f32>; 3], Arrays) {
+    fn run(&self, workers: Workers) -> ([Vec<f32>; 3], Arrays) {
         let (layer, steps) = (self.layer(), self.steps());
         let (gates, units) = kept(self.cell, self.hidden);
         // Nothing may depend on what the buffers held.
@@ -138,7 +143,7 @@ impl Case {
             gates: &mut gates,
             units: &mut units,
         };
-        forward(team, kernels, &layer, &steps, to, Some(kept));
+        forward(workers, &layer, &steps, to, Some(kept));
         let mut gradients = self.arrays.each_ref().map(|array| room(array.len()));
         let [
             input,
@@ -169,7 +174,7 @@ impl Case {
             gates: &mut gates,
             units: &mut units,
         };
-        backward(team, kernels, &layer, &steps, &out[0], kept, of, to);
+        backward(workers, &layer, &steps, &out[0], kept, of, to);
         (out, gradients)
     }
 
@@ -251,7 +256,7 @@ impl Case {
 
     fn check(&self) {
         let what = format!("{:?} {} {:?}", self.cell, self.hidden, self.lengths);
-        let (results, gradients) = self.run(&Alone, Kernels::new());
+        let (results, gradients) = self.run(on(&Alone));
         for (have, want) in results
             .iter()
             .flatten()
@@ -310,12 +315,18 @@ fn levels_and_threads_change_no_bit() {
         let numbers = results.iter().chain(&gradients).flatten();
         numbers.map(|x| x.to_bits()).collect()
     };
-    for case in cases() {
-        let want = bits(case.run(&Alone, Kernels::new()));
+    // These are worth more than one thread.
+    let lengths: Vec<usize> = (10..40).rev().collect();
+    let large = [Cell::Lstm, Cell::Gru, Cell::Rnn]
+        .into_iter()
+        .flat_map(|cell| [true, false].map(|symbols| Case::new(cell, 65, &lengths, symbols, true)));
+    for case in cases().into_iter().chain(large) {
+        let want = bits(case.run(on(&Alone)));
         for level in Level::supported() {
             let kernels = Kernels::at(level).expect("supported");
             for threads in [1, 2, 3, 16] {
-                let have = bits(case.run(&Several(threads), kernels));
+                let team = &Several(threads);
+                let have = bits(case.run(Workers { team, kernels }));
                 assert!(have == want, "{:?} {level} {threads}", case.cell);
             }
         }
@@ -332,15 +343,8 @@ fn a_layer_that_keeps_nothing_computes_the_same_bits() {
         ];
         let [outputs, h, c] = &mut out;
         let to = Outputs { outputs, h, c };
-        forward(
-            &Alone,
-            Kernels::new(),
-            &case.layer(),
-            &case.steps(),
-            to,
-            None,
-        );
-        assert!(case.run(&Alone, Kernels::new()).0 == out, "{:?}", case.cell);
+        forward(on(&Alone), &case.layer(), &case.steps(), to, None);
+        assert!(case.run(on(&Alone)).0 == out, "{:?}", case.cell);
     }
 }
 
@@ -408,7 +412,7 @@ fn a_heads_loss_and_gradients_are_those_of_softmax_and_cross_entropy() {
         };
         let mut probabilities = vec![f32::NAN; places * head.layout().len()];
         let mut nats = vec![f32::NAN; places];
-        head.forward(&Several(2), Kernels::new(), &mut probabilities, &mut nats);
+        head.forward(on(&Several(2)), &mut probabilities, &mut nats);
         let wide = arrays
             .each_ref()
             .map(|array| -> Vec<f64> { array.iter().map(|&x| f64::from(x)).collect() });
@@ -423,7 +427,7 @@ fn a_heads_loss_and_gradients_are_those_of_softmax_and_cross_entropy() {
             weight,
             bias,
         };
-        head.backward(&Several(2), Kernels::new(), &mut probabilities, &d_nats, to);
+        head.backward(on(&Several(2)), &mut probabilities, &d_nats, to);
         for (which, gradient) in gradients.iter().enumerate() {
             for index in (0..gradient.len()).step_by(gradient.len() / 19 + 1) {
                 let moved = |by: f64| {

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::super::{Kernels, Layout, PANEL, Stacked};
-use super::{Team, each, team_for};
+use super::{A_COPY, Workers};
 
 /// Places that are multiplied at a time: half a panel of them fits in the first-level cache.
 const PLACES_AT_ONCE: usize = 256;
@@ -61,12 +61,7 @@ struct Source<'a> {
 type Target<'a> = (&'a mut [f32], &'a mut [f32]);
 
 /// Computes all products.
-pub(super) fn weight_gradients(
-    team: &dyn Team,
-    kernels: Kernels,
-    deltas: &Deltas,
-    products: Vec<Product>,
-) {
+pub(super) fn weight_gradients(workers: Workers, deltas: &Deltas, products: Vec<Product>) {
     let layout = deltas.layout;
     let places = deltas.values.len() / layout.len();
     let mut sources = Vec::with_capacity(products.len());
@@ -82,12 +77,14 @@ pub(super) fn weight_gradients(
             factor: product.factor,
             columns: product.columns,
             recurrent: product.recurrent && deltas.candidate.is_some(),
-            turned: turned(team, kernels, product.factor, places, product.columns),
+            turned: turned(workers, product.factor, places, product.columns),
         });
     }
+    let columns: usize = sources.iter().map(|source| source.columns).sum();
+    let workers = workers.for_work(places * layout.len() * columns);
     let size = layout
         .panels()
-        .div_ceil(JOBS_A_THREAD * team.threads())
+        .div_ceil(JOBS_A_THREAD * workers.threads())
         .clamp(1, MOST_PANELS);
     let mut jobs = Vec::new();
     let mut first = 0;
@@ -97,8 +94,8 @@ pub(super) fn weight_gradients(
         first = panels.end;
         jobs.push((panels, std::mem::replace(&mut targets, rest)));
     }
-    each(team, jobs, |_, (panels, targets)| {
-        job(kernels, deltas, &sources, panels, targets);
+    workers.each(jobs, |_, (panels, targets)| {
+        job(workers.kernels, deltas, &sources, panels, targets);
     });
 }
 
@@ -114,20 +111,14 @@ fn by_panel(matrix: &mut [f32], layout: Layout, columns: usize) -> Vec<&mut [f32
 }
 
 /// A factor turned, [`PLACES_AT_ONCE`] at a time.
-fn turned(
-    team: &dyn Team,
-    kernels: Kernels,
-    factor: Factor,
-    places: usize,
-    columns: usize,
-) -> Vec<f32> {
+fn turned(workers: Workers, factor: Factor, places: usize, columns: usize) -> Vec<f32> {
     if matches!(factor, Factor::Symbols(_)) {
         return Vec::new();
     }
     let mut turned = vec![0.0; places * columns];
     let parts = turned.chunks_mut(PLACES_AT_ONCE * columns);
-    let team = team_for(team, places * columns);
-    each(team, parts, |part, out| {
+    let workers = workers.for_work(places * columns * A_COPY);
+    workers.each(parts, |part, out| {
         let first = part * PLACES_AT_ONCE;
         let places = first..first + out.len() / columns;
         let rows: Vec<&[f32]> = match factor {
@@ -137,7 +128,7 @@ fn turned(
                 .collect(),
             Factor::Places(at) => places.map(at).collect(),
         };
-        kernels.transpose(&rows, out);
+        workers.kernels.transpose(&rows, out);
     });
     turned
 }
