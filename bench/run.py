@@ -109,8 +109,13 @@ class Server:
 
     def __init__(self, name: str, command: list[str]) -> None:
         self.name = name
+        # In a session of its own: Ctrl-C stops the driver, and that ends the servers.
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
 
     def ask(self, **request: Any) -> dict[str, Any]:
@@ -159,8 +164,9 @@ def start_ours() -> Server:
 def start_peer(python: str) -> Server | None:
     """Starts the peer, or says in one line how to get it."""
     path = shutil.which(python)
-    found = path and subprocess.run([path, "-c", "import torch"], capture_output=True)
-    if not path or not found or found.returncode != 0:
+    # Not in the repository's root, whose folder torch/ would pass for the package.
+    command = [os.path.abspath(path or python), "-c", "import torch"]
+    if not path or subprocess.run(command, cwd=HERE, capture_output=True).returncode != 0:
         print(f"bench: {python} cannot import torch, so only textgen is measured; for the ratios: "
               f"{HOW_TO_GET_THE_PEER}", file=sys.stderr)
         return None
@@ -573,21 +579,21 @@ class Setting:
         if self.others is not None:
             others = f"; other programs took {self.others:.0%} of the machine meanwhile"
         return "\n".join([
-            f"- Machine: {processor()}, {plural(self.cores, 'core')}, {caches()} (of a core);"
+            f"- Machine: {processor()}, {plural(self.cores, 'core')}; a core sees {caches()};"
             f" {system()}",
             f"- Programs: textgen {self.version}{commit()}, SIMD level {self.simd}; {peer}",
-            f"- Measured: {datetime.date.today():%d %B %Y}, by `make bench`: {self.rounds} rounds,"
-            f" {self.seconds:g} s a measurement (`bench/run.py --rounds {self.rounds}"
-            f" --seconds {self.seconds:g}`){others}",
+            f"- Measured: {datetime.date.today():%d %B %Y}, by `bench/run.py --rounds {self.rounds}"
+            f" --seconds {self.seconds:g}`{others}",
         ])
 
 
 LEGEND = """\
 Medians over the rounds; in each round both sides took turns at every row. The ratio is that of the
 medians, min…max its range over the rounds; bold reaches what is wanted. PyTorch stands with the
-number of threads that was fastest for it. What is read is characters a second times the weights
-that each of them reads; the bandwidth is what as many cores read of a buffer of that size at most,
-measured right after. How it is measured: [README.md](README.md)."""
+number of threads that was fastest for it. Cores are those that the engine may use for one text; it
+keeps to one where the weights are too few to gain by more. What is read is characters a second
+times the weights that each of them reads; the bandwidth is what as many cores read of a buffer of
+that size at most, measured right after. How it is measured: [README.md](README.md)."""
 
 
 def report(setting: Setting, found: list[Row]) -> str:
