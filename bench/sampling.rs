@@ -180,7 +180,7 @@ fn sampler(index: usize) -> Sampler {
         top_p: None,
         seed: 1,
     };
-    Sampler::new(&settings, &[], index as u64)
+    Sampler::new(&settings, &[], index as u64).without_log_prob()
 }
 
 /// One text on `threads` threads, or on fewer where the engine finds the network too small: the
