@@ -168,8 +168,16 @@ pub(super) unsafe fn lstm<V: Lanes>(
                     let candidate = sigmoid_of(gate(0)).mul(tanh_of(gate(2)));
                     let kept = sigmoid_of(gate(1)).mul_add(V::load(cell), candidate);
                     kept.store(cell);
-                    let out = sigmoid_of(gate(3)).mul(tanh_of(kept));
-                    out.store(new.as_mut_ptr().add(k));
+                    sigmoid_of(gate(3)).store(new.as_mut_ptr().add(k));
+                }
+            }
+            // A loop of its own: as one, it would be a single long chain of operations.
+            for k in (0..PANEL).step_by(V::COUNT) {
+                // SAFETY: as above.
+                unsafe {
+                    let new = new.as_mut_ptr().add(k);
+                    let squashed = tanh_of(V::load(cell.as_ptr().add(k)));
+                    V::load(new).mul(squashed).store(new);
                 }
             }
             hidden.copy_from_slice(&new[..hidden.len()]);
