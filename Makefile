@@ -27,8 +27,9 @@ lint: libtorch  ## check the format, and clippy with warnings as errors
 	cargo fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
 
-bench: build  ## run the benches
-	$(CARGO) bench --workspace
+bench:       ## time the parts, then sampling against PyTorch (PEER=python that has torch; BENCH=--quick)
+	cargo bench --bench native --bench vocab --bench kernels
+	bench/run.py $(BENCH)
 
 libtorch:    ## find libtorch, or fetch a private copy into target/libtorch
 	@torch/find-libtorch

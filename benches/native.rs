@@ -78,7 +78,7 @@ fn sample(criterion: &mut Criterion) {
         let config = config(hidden, layers);
         let network = CharLstm::new(&config, &weights(&config)).expect("weights of its own shapes");
         let mut state = network.state(1);
-        let mut sampler = Sampler::new(&settings, &[], 0);
+        let mut sampler = Sampler::new(&settings, &[], 0).without_log_prob();
         let mut symbol = 0;
         group.bench_function(format!("{hidden}x{layers}"), |bencher| {
             bencher.iter(|| {

@@ -162,7 +162,7 @@ pub(super) struct LayerState {
     /// (N, H), also where not all blocks are computed here.
     pub hidden: Vec<f32>,
     /// (N, blocks · 32) in an LSTM, else empty.
-    cell: Vec<f32>,
+    pub cell: Vec<f32>,
     /// (N, blocks, G, 32).
     gates: Vec<f32>,
     /// The recurrent share of the gates, as these, in a GRU, which needs it apart; else empty.
@@ -171,6 +171,12 @@ pub(super) struct LayerState {
 }
 
 impl LayerState {
+    /// The place in the whole layer of the cells that are computed here.
+    pub fn cells(&self) -> Range<usize> {
+        let first = self.blocks.start * PANEL;
+        first..first + self.cell.len()
+    }
+
     /// Row `row` becomes the only row of `from`.
     pub fn set_row(&mut self, row: usize, from: &Self) {
         let set = |into: &mut [f32], from: &[f32]| {

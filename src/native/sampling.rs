@@ -18,7 +18,7 @@ pub struct Draw {
     /// The symbol.
     pub symbol: u32,
     /// ln p(symbol) in nats under the model's own distribution: at temperature 1, with the
-    /// forbidden symbols removed and nothing else.
+    /// forbidden symbols removed and nothing else. Not a number where it was not wanted.
     pub log_prob: f32,
 }
 
@@ -34,6 +34,7 @@ pub struct Sampler {
     forbidden: Vec<u32>,
     rng: ChaCha8Rng,
     kernels: Kernels,
+    log_prob_wanted: bool,
     /// Logits less the highest of those allowed; −∞ where forbidden.
     scores: Vec<f32>,
     /// Their exponentials, at the temperature.
@@ -59,10 +60,18 @@ impl Sampler {
             forbidden: forbidden.to_vec(),
             rng,
             kernels: Kernels::new(),
+            log_prob_wanted: true,
             scores: Vec::new(),
             weights: Vec::new(),
             order: Vec::new(),
         }
+    }
+
+    /// Leaves [`Draw::log_prob`] out, which costs as much as the draw. The draws are the same.
+    #[must_use]
+    pub fn without_log_prob(mut self) -> Self {
+        self.log_prob_wanted = false;
+        self
     }
 
     /// One symbol from the logits (outputs). A logit that is not a number counts as −∞, and where no
@@ -76,10 +85,14 @@ impl Sampler {
                 log_prob: f32::NEG_INFINITY,
             };
         }
-        self.weigh(1.0);
-        let log_total = total(&self.weights).ln();
+        let log_total = if self.log_prob_wanted {
+            self.weigh(1.0);
+            total(&self.weights).ln()
+        } else {
+            f64::NAN
+        };
         let symbol = if self.temperature > 0.0 {
-            if self.temperature != 1.0 {
+            if self.temperature != 1.0 || !self.log_prob_wanted {
                 self.weigh(self.temperature);
             }
             self.limit();
@@ -117,8 +130,7 @@ impl Sampler {
                 *score = f32::NEG_INFINITY;
             }
         }
-        // `max` ignores what is not a number.
-        let highest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let highest = highest(scores);
         for score in scores.iter_mut() {
             *score = if *score == highest {
                 0.0 // also where both are infinite
@@ -199,9 +211,38 @@ impl Sampler {
     }
 }
 
-/// The sum in f64, in ascending order.
+/// Numbers that are looked at side by side.
+const LANES: usize = 8;
+
+/// The sum in f64: that of every [`LANES`]-th weight for itself, then of these sums.
 fn total(weights: &[f32]) -> f64 {
-    weights.iter().map(|&weight| f64::from(weight)).sum()
+    let mut sums = [0.0; LANES];
+    let (groups, rest) = weights.as_chunks::<LANES>();
+    for group in groups {
+        for (sum, &weight) in sums.iter_mut().zip(group) {
+            *sum += f64::from(weight);
+        }
+    }
+    for (sum, &weight) in sums.iter_mut().zip(rest) {
+        *sum += f64::from(weight);
+    }
+    sums.iter().sum()
+}
+
+/// The highest of the values, those aside that are not numbers; −∞ where there is none.
+fn highest(values: &[f32]) -> f32 {
+    let higher = |a: f32, b: f32| if b > a { b } else { a };
+    let mut highest = [f32::NEG_INFINITY; LANES];
+    let (groups, rest) = values.as_chunks::<LANES>();
+    for group in groups {
+        for (highest, &value) in highest.iter_mut().zip(group) {
+            *highest = higher(*highest, value);
+        }
+    }
+    highest
+        .into_iter()
+        .chain(rest.iter().copied())
+        .fold(f32::NEG_INFINITY, higher)
 }
 
 /// The index of the highest value, the first of equals; what is not a number is passed over, and

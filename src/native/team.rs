@@ -4,10 +4,13 @@
 //! others. Work is split over outputs and never over the inputs that a sum runs over, so any number
 //! of threads computes the same bits. What is exchanged is a few thousand bytes a symbol: each
 //! thread stores its part of a hidden state where the others read it, and they meet at a barrier.
+//!
+//! Threads that wait for each other many thousand times a second need a core each. Where other
+//! programs have some, one thread alone is faster, so both ways are timed, now and then anew.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::char_lstm::{CharLstm, State};
 use super::kernels::{PANEL, Quantized};
@@ -16,20 +19,73 @@ use super::recurrent::{LayerState, Read};
 /// Below so many bytes of weights a symbol takes a few microseconds, and meeting costs more than
 /// it gains.
 const LEAST_BYTES: usize = 512 << 10;
+/// Symbols that each way is timed over.
+const TRIAL: u32 = 24;
+/// How long the faster way is kept before both are timed again.
+const KEPT: Duration = Duration::from_secs(1);
 /// How often a waiting thread looks, at some nanoseconds a look, before it lets others run.
 const LOOKS: u32 = 5_000;
-/// How often it lets others run before it sleeps: its leader waits for something else than it.
-const YIELDS: u32 = 5_000;
-const NAP: Duration = Duration::from_micros(100);
+/// How often it lets others run before it sleeps, longer and longer: it is not needed now.
+const YIELDS: u32 = 1_000;
+const LONGEST_NAP: Duration = Duration::from_millis(2);
+
 /// In place of a symbol: there will be no more.
 const END: u32 = u32::MAX;
+/// In place of a symbol: take your part of the state.
+const SCATTER: u32 = u32::MAX - 1;
+/// In place of a symbol: hand your part of the state over.
+const GATHER: u32 = u32::MAX - 2;
 
 /// Reads one text, on one thread or on several.
 #[derive(Debug)]
 pub struct Reader<'a> {
     model: &'a CharLstm,
+    /// Whole where this thread reads alone; of a team's leader only the logits count.
     state: State,
     team: Option<Leader<'a>>,
+}
+
+/// The thread that the text is read for.
+#[derive(Debug)]
+struct Leader<'a> {
+    shared: &'a Shared,
+    member: Member,
+    /// Whether the others read too, at present.
+    together: bool,
+    pace: Pace,
+}
+
+/// Which way is being timed, or kept.
+#[derive(Debug)]
+enum Pace {
+    Alone {
+        since: Instant,
+        left: u32,
+    },
+    Together {
+        alone: Duration,
+        since: Instant,
+        left: u32,
+    },
+    Kept {
+        left: u32,
+    },
+}
+
+impl Pace {
+    fn begin() -> Self {
+        Self::Alone {
+            since: Instant::now(),
+            left: TRIAL,
+        }
+    }
+
+    /// One more symbol; whether the time of this way is up.
+    const fn is_up(&mut self) -> bool {
+        let (Self::Alone { left, .. } | Self::Together { left, .. } | Self::Kept { left }) = self;
+        *left = left.saturating_sub(1);
+        *left == 0
+    }
 }
 
 impl Reader<'_> {
@@ -43,14 +99,77 @@ impl Reader<'_> {
     /// # Panics
     /// Where `symbol` is not below the network's `inputs`.
     pub fn step(&mut self, symbol: u32) {
-        let Some(Leader { shared, member }) = &mut self.team else {
-            return self.model.step(&mut self.state, &[symbol]);
-        };
         assert!((symbol as usize) < self.model.inputs(), "unknown symbol");
-        shared.symbol.store(symbol, Ordering::Relaxed);
-        shared.barrier.wait();
-        member.step(self.model, shared, symbol);
-        load(&shared.logits, &mut self.state.logits);
+        match &mut self.team {
+            Some(leader) if leader.together => {
+                leader.shared.announce(symbol);
+                leader.member.step(self.model, leader.shared, symbol);
+                load(&leader.shared.logits, &mut self.state.logits);
+            }
+            _ => self.model.step(&mut self.state, &[symbol]),
+        }
+        if let Some(leader) = &mut self.team
+            && leader.pace.is_up()
+        {
+            leader.turn(&mut self.state);
+        }
+    }
+}
+
+impl Leader<'_> {
+    /// The time of one way is up: the other one's turn, or the faster one's.
+    fn turn(&mut self, state: &mut State) {
+        self.pace = match self.pace {
+            Pace::Alone { since, .. } => {
+                let alone = since.elapsed();
+                self.scatter(state);
+                Pace::Together {
+                    alone,
+                    since: Instant::now(),
+                    left: TRIAL,
+                }
+            }
+            Pace::Together { alone, since, .. } => {
+                let together = since.elapsed();
+                if together > alone {
+                    self.gather(state);
+                }
+                let symbol = alone.min(together).as_secs_f64() / f64::from(TRIAL);
+                Pace::Kept {
+                    left: (KEPT.as_secs_f64() / symbol) as u32 + 1,
+                }
+            }
+            Pace::Kept { .. } => {
+                if self.together {
+                    self.gather(state);
+                }
+                Pace::begin()
+            }
+        };
+    }
+
+    /// The state goes to the members.
+    fn scatter(&mut self, state: &State) {
+        for (shared, layer) in self.shared.layers.iter().zip(&state.layers) {
+            store(&layer.hidden, &shared.hidden);
+            store(&layer.cell, &shared.cell);
+        }
+        self.shared.announce(SCATTER);
+        self.member.take(self.shared);
+        self.shared.barrier.wait();
+        self.together = true;
+    }
+
+    /// The members' parts become the state.
+    fn gather(&mut self, state: &mut State) {
+        self.shared.announce(GATHER);
+        self.member.hand_over(self.shared);
+        self.shared.barrier.wait();
+        for (shared, layer) in self.shared.layers.iter().zip(&mut state.layers) {
+            load(&shared.hidden, &mut layer.hidden);
+            load(&shared.cell, &mut layer.cell);
+        }
+        self.together = false;
     }
 }
 
@@ -58,26 +177,36 @@ impl CharLstm {
     /// Bytes of weights that reading one symbol reads, the row of its input aside.
     pub fn weight_bytes(&self) -> usize {
         let layers = self.stack.layers().iter();
-        layers
-            .map(super::recurrent::Layer::weight_bytes)
-            .sum::<usize>()
-            + self.head.weight_bytes()
+        let bytes: usize = layers.map(super::recurrent::Layer::weight_bytes).sum();
+        bytes + self.head.weight_bytes()
     }
 
     /// Goes on from `state`, which has one row, with at most `threads` threads: fewer where the
-    /// network is too small to gain by them. The threads end with `work`.
+    /// network is too small to gain by them, or where they are slower at the time. The threads end
+    /// with `work`.
     pub fn read_on_threads<R>(
         &self,
         state: State,
         threads: usize,
         work: impl FnOnce(&mut Reader) -> R,
     ) -> R {
-        assert_eq!(state.rows(), 1, "one text");
         let threads = if self.weight_bytes() < LEAST_BYTES {
             1
         } else {
-            threads.min(self.stack.blocks()).max(1)
+            threads
         };
+        self.read_at_pace(state, threads, Pace::begin(), work)
+    }
+
+    fn read_at_pace<R>(
+        &self,
+        state: State,
+        threads: usize,
+        pace: Pace,
+        work: impl FnOnce(&mut Reader) -> R,
+    ) -> R {
+        assert_eq!(state.rows(), 1, "one text");
+        let threads = threads.min(self.stack.blocks()).max(1);
         let mut reader = Reader {
             model: self,
             state,
@@ -87,12 +216,9 @@ impl CharLstm {
             return work(&mut reader);
         }
         let shared = Shared::new(self, threads);
-        let mut members =
-            (0..threads).map(|index| Member::new(self, &reader.state, index, threads));
-        let Some(member) = members.next() else {
-            return work(&mut reader);
-        };
-        let others: Vec<Member> = members.collect();
+        let member = |index| Member::new(self, &reader.state, index, threads);
+        let others: Vec<Member> = (1..threads).map(member).collect();
+        let member = member(0);
         std::thread::scope(|scope| {
             for member in others {
                 let shared = &shared;
@@ -101,18 +227,14 @@ impl CharLstm {
             reader.team = Some(Leader {
                 shared: &shared,
                 member,
+                // A member begins with its part of the state.
+                together: !matches!(pace, Pace::Alone { .. }),
+                pace,
             });
             let _end = Ending(&shared);
             work(&mut reader)
         })
     }
-}
-
-/// The thread that the text is read for.
-#[derive(Debug)]
-struct Leader<'a> {
-    shared: &'a Shared,
-    member: Member,
 }
 
 /// Sends the others home, also when the leader fails.
@@ -123,8 +245,7 @@ impl Drop for Ending<'_> {
         if std::thread::panicking() {
             self.0.barrier.broken.store(true, Ordering::Release);
         } else {
-            self.0.symbol.store(END, Ordering::Relaxed);
-            self.0.barrier.wait();
+            self.0.announce(END);
         }
     }
 }
@@ -144,23 +265,41 @@ impl Drop for Presence<'_> {
 #[derive(Debug)]
 struct Shared {
     barrier: Barrier,
+    /// What is read next, or one of the words above.
     symbol: AtomicU32,
-    /// (H), by layer.
-    hidden: Vec<Vec<AtomicU32>>,
+    layers: Vec<SharedLayer>,
     /// (width of the head).
     logits: Vec<AtomicU32>,
+}
+
+#[derive(Debug)]
+struct SharedLayer {
+    /// (H), exchanged at every symbol.
+    hidden: Vec<AtomicU32>,
+    /// (blocks · 32) in an LSTM, exchanged only when the team comes together or parts.
+    cell: Vec<AtomicU32>,
 }
 
 impl Shared {
     fn new(model: &CharLstm, threads: usize) -> Self {
         let room = |len: usize| (0..len).map(|_| AtomicU32::new(0)).collect::<Vec<_>>();
         let layers = model.stack.layers().iter();
+        let layers = layers.map(|layer| SharedLayer {
+            hidden: room(layer.units()),
+            cell: room(layer.blocks() * PANEL),
+        });
         Self {
             barrier: Barrier::new(threads as u32),
             symbol: AtomicU32::new(END),
-            hidden: layers.map(|layer| room(layer.units())).collect(),
+            layers: layers.collect(),
             logits: room(model.head.width()),
         }
+    }
+
+    /// Tells the members, who wait for it, what comes next.
+    fn announce(&self, symbol: u32) {
+        self.symbol.store(symbol, Ordering::Relaxed);
+        self.barrier.wait();
     }
 }
 
@@ -211,8 +350,34 @@ impl Member {
             shared.barrier.wait();
             match shared.symbol.load(Ordering::Relaxed) {
                 END => break,
+                SCATTER => {
+                    self.take(shared);
+                    shared.barrier.wait();
+                }
+                GATHER => {
+                    self.hand_over(shared);
+                    shared.barrier.wait();
+                }
                 symbol => self.step(model, shared, symbol),
             }
+        }
+    }
+
+    /// Takes this part of the state.
+    fn take(&mut self, shared: &Shared) {
+        for (layer, shared) in self.layers.iter_mut().zip(&shared.layers) {
+            load(&shared.hidden, &mut layer.hidden);
+            let cells = layer.cells();
+            load(&shared.cell[cells], &mut layer.cell);
+        }
+    }
+
+    /// Hands this part of the state over.
+    fn hand_over(&self, shared: &Shared) {
+        for (layer, shared) in self.layers.iter().zip(&shared.layers) {
+            let units = layer.units.clone();
+            store(&layer.hidden[units.clone()], &shared.hidden[units]);
+            store(&layer.cell, &shared.cell[layer.cells()]);
         }
     }
 
@@ -227,9 +392,10 @@ impl Member {
             };
             layer.step(model.kernels, read, state);
             let units = state.units.clone();
-            store(&state.hidden[units.clone()], &shared.hidden[index][units]);
+            let hidden = &shared.layers[index].hidden;
+            store(&state.hidden[units.clone()], &hidden[units]);
             shared.barrier.wait();
-            load(&shared.hidden[index], &mut state.hidden);
+            load(hidden, &mut state.hidden);
         }
         let Some(top) = self.layers.last() else {
             return;
@@ -288,7 +454,8 @@ impl Barrier {
             if looks < LOOKS + YIELDS {
                 std::thread::yield_now();
             } else {
-                std::thread::sleep(NAP);
+                let nap = Duration::from_micros(u64::from(looks - LOOKS - YIELDS));
+                std::thread::sleep(nap.min(LONGEST_NAP));
             }
         }
     }
@@ -311,21 +478,31 @@ mod tests {
                 let model = CharLstm::new(&config, &weights).expect("a network");
                 let mut start = model.state(1);
                 model.feed(&mut start, &[5, 6, 7]);
-                let logits = |threads| {
-                    model.read_on_threads(start.clone(), threads, |reader| {
-                        let symbols = [1, 66, 2, 2];
+                let always = || Pace::Kept { left: u32::MAX };
+                let logits = |threads, pace| {
+                    model.read_at_pace(start.clone(), threads, pace, |reader| {
                         let mut all = reader.logits().to_vec();
-                        for symbol in symbols {
-                            reader.step(symbol);
+                        for symbol in 0..3 * TRIAL {
+                            reader.step(symbol % 67);
                             all.extend_from_slice(reader.logits());
                         }
                         all
                     })
                 };
-                let alone = logits(1);
+                let alone = logits(1, always());
                 for threads in [2, 3, 14, 100] {
-                    assert_eq!(logits(threads), alone, "{cell} on {threads} threads");
+                    let together = logits(threads, always());
+                    assert!(together == alone, "{cell} on {threads} threads");
                 }
+                // Soon together, then parted again if that is slower.
+                assert!(logits(2, Pace::begin()) == alone, "{cell}");
+                // Together, and alone again at the 10th symbol.
+                let parting = Pace::Together {
+                    alone: Duration::ZERO,
+                    since: Instant::now(),
+                    left: 10,
+                };
+                assert!(logits(3, parting) == alone, "{cell}");
             }
         }
     }

@@ -308,7 +308,7 @@ extern "C" fn layer_backward(arrays: *const LayerArrays, gradients: *const Layer
 impl HeadArrays {
     /// # Safety
     /// The arrays have the sizes that their descriptions say.
-    unsafe fn head(&self) -> (Head<'_>, &mut [f32]) {
+    unsafe fn head<'a>(&self) -> (Head<'a>, &'a mut [f32]) {
         let (places, units) = (self.places as usize, self.hidden as usize);
         let outputs = self.outputs as usize;
         // SAFETY: the caller's promise.

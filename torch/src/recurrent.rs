@@ -217,13 +217,12 @@ fn vectors(input: Input, grid: &Grid, inputs: i64) -> Tensor {
         };
         return vectors.shallow_clone();
     };
-    let by_symbol = match embedding {
-        Some(embedding) => embedding.index_select(0, symbols),
-        None => {
-            let mut zeros =
-                Tensor::zeros([symbols.size()[0], inputs], (Kind::Float, symbols.device()));
-            zeros.scatter_value_(1, &symbols.unsqueeze(1), 1.0)
-        }
+    let by_symbol = if let Some(embedding) = embedding {
+        embedding.index_select(0, symbols)
+    } else {
+        let size = [symbols.size()[0], inputs];
+        let mut zeros = Tensor::zeros(size, (Kind::Float, symbols.device()));
+        zeros.scatter_value_(1, &symbols.unsqueeze(1), 1.0)
     };
     match beside {
         Some(beside) => Tensor::cat(&[by_symbol, beside.index_select(0, &grid.rows())], 1),

@@ -32,6 +32,7 @@ struct Job<'a> {
     forbidden: Vec<u32>,
     length: usize,
     stop: Option<String>,
+    log_prob_wanted: bool,
     model: CharLstm,
     /// What the model remembers of the prompt.
     start: State,
@@ -77,6 +78,7 @@ pub fn texts(args: &GenerateArgs, file: ModelFile, sampling: &SamplingConfig) ->
         forbidden: header.vocabulary.forbidden(),
         length: args.text.length.unwrap_or(DEFAULT_LENGTH),
         stop: stop.filter(|stop| !stop.is_empty()),
+        log_prob_wanted: args.json, // where else would it be shown?
         model,
         start,
     };
@@ -342,9 +344,14 @@ struct Text<'a> {
 
 impl<'a> Text<'a> {
     fn new(job: &'a Job, index: usize) -> Self {
+        let sampler = Sampler::new(job.sampling, &job.forbidden, index as u64);
         Self {
             job,
-            sampler: Sampler::new(job.sampling, &job.forbidden, index as u64),
+            sampler: if job.log_prob_wanted {
+                sampler
+            } else {
+                sampler.without_log_prob()
+            },
             stream: Utf8Stream::default(),
             drawn: Drawn::default(),
             ready: String::new(),

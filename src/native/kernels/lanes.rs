@@ -1,9 +1,10 @@
-//! Vectors of f32 in registers, which the products are written with.
+//! Vectors of f32 in registers, which the kernels are written with.
 //!
-//! Loops over slices vectorise by themselves, and the cells are written so. Products need more: as
-//! many sums as there are registers must stay there, which no compiler promises for arrays.
+//! Compilers vectorise simple loops by themselves, but neither reliably keep as many sums in
+//! registers as there are, nor vectorise an exponential in every build.
 
-/// Numbers side by side.
+/// Numbers side by side. Every operation rounds once a lane, as IEEE 754 has it, so that a formula
+/// gives the same bits with any number of lanes.
 ///
 /// # Safety
 /// Every function needs the instructions of its type; [`load`](Lanes::load) and
@@ -19,10 +20,41 @@ pub(super) trait Lanes: Copy {
     unsafe fn splat(number: f32) -> Self;
     /// self · factor + sum, rounded once.
     unsafe fn mul_add(self, factor: Self, sum: Self) -> Self;
+    /// self + other.
+    unsafe fn add(self, other: Self) -> Self;
+    /// self − other.
+    unsafe fn sub(self, other: Self) -> Self;
+    /// self · other.
+    unsafe fn mul(self, other: Self) -> Self;
+    /// self / other.
+    unsafe fn div(self, other: Self) -> Self;
+    /// `then` where self < other, else `otherwise`, also where one is not a number.
+    unsafe fn if_less(self, other: Self, then: Self, otherwise: Self) -> Self;
+    /// |self|.
+    unsafe fn abs(self) -> Self;
+    /// self, which is not negative, with the sign of `other`.
+    unsafe fn with_sign_of(self, other: Self) -> Self;
+    /// The bits of self plus those of `other` shifted left by 23: self · 2^n where `other` ends in
+    /// the bits of n.
+    unsafe fn times_power(self, other: Self) -> Self;
 }
 
 /// Any processor's: four lanes are a register of NEON and SSE.
 pub(super) type Portable = [f32; 4];
+
+/// Implements lane by lane.
+macro_rules! lane_by_lane {
+    ($($name:ident($self:ident $(, $arg:ident)*) = $body:expr;)+) => {
+        $(#[inline(always)]
+        unsafe fn $name(self $(, $arg: Self)*) -> Self {
+            std::array::from_fn(|lane| {
+                let $self = self[lane];
+                $(let $arg = $arg[lane];)*
+                $body
+            })
+        })+
+    };
+}
 
 impl Lanes for Portable {
     const COUNT: usize = 4;
@@ -44,66 +76,118 @@ impl Lanes for Portable {
         [number; 4]
     }
 
-    #[inline(always)]
-    unsafe fn mul_add(self, factor: Self, sum: Self) -> Self {
-        std::array::from_fn(|lane| self[lane].mul_add(factor[lane], sum[lane]))
+    lane_by_lane! {
+        mul_add(x, factor, sum) = x.mul_add(factor, sum);
+        add(x, other) = x + other;
+        sub(x, other) = x - other;
+        mul(x, other) = x * other;
+        div(x, other) = x / other;
+        if_less(x, other, then, otherwise) = if x < other { then } else { otherwise };
+        abs(x) = x.abs();
+        with_sign_of(x, other) = x.copysign(other);
+        times_power(x, other) = f32::from_bits(x.to_bits().wrapping_add(other.to_bits() << 23));
     }
 }
 
 /// Implements [`Lanes`] by x86 intrinsics.
 #[cfg(target_arch = "x86_64")]
 macro_rules! x86 {
-    ($name:ident, $count:literal, $load:ident, $store:ident, $splat:ident, $mul_add:ident) => {
-        pub(super) use std::arch::x86_64::$name;
-
+    ($name:ident, $count:literal, load: $load:ident, store: $store:ident, splat: $splat:ident,
+        $($method:ident($self:ident $(, $arg:ident)*) = $body:expr;)+) => {
         impl Lanes for $name {
             const COUNT: usize = $count;
 
             #[inline(always)]
             unsafe fn load(from: *const f32) -> Self {
                 // SAFETY: the caller's; the load needs no alignment.
-                unsafe { std::arch::x86_64::$load(from) }
+                unsafe { $load(from) }
             }
 
             #[inline(always)]
             unsafe fn store(self, to: *mut f32) {
                 // SAFETY: the caller's; the store needs no alignment.
-                unsafe { std::arch::x86_64::$store(to, self) }
+                unsafe { $store(to, self) }
             }
 
             #[inline(always)]
             unsafe fn splat(number: f32) -> Self {
                 // SAFETY: the caller's.
-                unsafe { std::arch::x86_64::$splat(number) }
+                unsafe { $splat(number) }
             }
 
-            #[inline(always)]
-            unsafe fn mul_add(self, factor: Self, sum: Self) -> Self {
+            $(#[inline(always)]
+            unsafe fn $method(self $(, $arg: Self)*) -> Self {
+                let $self = self;
                 // SAFETY: the caller's.
-                unsafe { std::arch::x86_64::$mul_add(self, factor, sum) }
-            }
+                unsafe { $body }
+            })+
         }
     };
 }
 
 #[cfg(target_arch = "x86_64")]
-x86!(
-    __m256,
-    8,
-    _mm256_loadu_ps,
-    _mm256_storeu_ps,
-    _mm256_set1_ps,
-    _mm256_fmadd_ps
-);
+mod x86 {
+    use std::arch::x86_64::{
+        __m256, __m512, _CMP_LT_OQ, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps,
+        _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castps_si256, _mm256_castsi256_ps,
+        _mm256_cmp_ps, _mm256_div_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_mul_ps,
+        _mm256_or_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps,
+        _mm256_sub_ps, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_andnot_si512,
+        _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_div_ps,
+        _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_blend_ps, _mm512_mul_ps, _mm512_or_si512,
+        _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
+    };
+
+    use super::Lanes;
+
+    /// The bit that is the sign.
+    const SIGN: i32 = i32::MIN;
+
+    x86! {
+        __m256, 8, load: _mm256_loadu_ps, store: _mm256_storeu_ps, splat: _mm256_set1_ps,
+        mul_add(x, factor, sum) = _mm256_fmadd_ps(x, factor, sum);
+        add(x, other) = _mm256_add_ps(x, other);
+        sub(x, other) = _mm256_sub_ps(x, other);
+        mul(x, other) = _mm256_mul_ps(x, other);
+        div(x, other) = _mm256_div_ps(x, other);
+        if_less(x, other, then, otherwise) =
+            _mm256_blendv_ps(otherwise, then, _mm256_cmp_ps::<_CMP_LT_OQ>(x, other));
+        abs(x) = _mm256_andnot_ps(_mm256_castsi256_ps(_mm256_set1_epi32(SIGN)), x);
+        with_sign_of(x, other) = _mm256_or_ps(
+            x,
+            _mm256_and_ps(_mm256_castsi256_ps(_mm256_set1_epi32(SIGN)), other),
+        );
+        times_power(x, other) = _mm256_castsi256_ps(_mm256_add_epi32(
+            _mm256_castps_si256(x),
+            _mm256_slli_epi32::<23>(_mm256_castps_si256(other)),
+        ));
+    }
+
+    x86! {
+        __m512, 16, load: _mm512_loadu_ps, store: _mm512_storeu_ps, splat: _mm512_set1_ps,
+        mul_add(x, factor, sum) = _mm512_fmadd_ps(x, factor, sum);
+        add(x, other) = _mm512_add_ps(x, other);
+        sub(x, other) = _mm512_sub_ps(x, other);
+        mul(x, other) = _mm512_mul_ps(x, other);
+        div(x, other) = _mm512_div_ps(x, other);
+        if_less(x, other, then, otherwise) =
+            _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(x, other), otherwise, then);
+        abs(x) = _mm512_castsi512_ps(_mm512_andnot_si512(
+            _mm512_set1_epi32(SIGN),
+            _mm512_castps_si512(x),
+        ));
+        with_sign_of(x, other) = _mm512_castsi512_ps(_mm512_or_si512(
+            _mm512_castps_si512(x),
+            _mm512_and_si512(_mm512_set1_epi32(SIGN), _mm512_castps_si512(other)),
+        ));
+        times_power(x, other) = _mm512_castsi512_ps(_mm512_add_epi32(
+            _mm512_castps_si512(x),
+            _mm512_slli_epi32::<23>(_mm512_castps_si512(other)),
+        ));
+    }
+}
 #[cfg(target_arch = "x86_64")]
-x86!(
-    __m512,
-    16,
-    _mm512_loadu_ps,
-    _mm512_storeu_ps,
-    _mm512_set1_ps,
-    _mm512_fmadd_ps
-);
+pub(super) use std::arch::x86_64::{__m256, __m512};
 
 /// `body(0)` … `body(N − 1)`, N ≤ 12, one after the other in the code: with a loop the compiler
 /// may decide that sums which are indexed by its counter must stand in memory.

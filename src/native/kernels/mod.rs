@@ -1,8 +1,8 @@
 //! The inner loops: products with packed matrices, and what the recurrent cells do with them.
 //!
-//! A kernel is written once, as plain Rust over slices with [`f32::mul_add`], and compiled once a
-//! [`Level`]: the compiler vectorises the same loop with eight or sixteen lanes. No loop depends on
-//! the number of lanes, so the order of arithmetic, and with it every bit, is the same everywhere.
+//! A kernel is written once, over lanes of any number, and compiled once a [`Level`]. No result
+//! depends on the number of lanes, so the order of arithmetic, and with it every bit, is the same
+//! everywhere.
 
 #![expect(
     clippy::inline_always,
@@ -51,15 +51,11 @@ impl Default for Kernels {
     }
 }
 
-/// Compiles each function once a level and makes it a method of [`Kernels`] that picks one. Where a
-/// level has a body of its own, it stands beside the portable one.
+/// Compiles each function once a level and makes it a method of [`Kernels`] that picks one. A body
+/// speaks of the level's lanes as `V`, of its tiles as `ROWS`, `WIDE` and `FULL`, and of its sums of
+/// eight-bit products as `sums`.
 macro_rules! at_every_level {
-    ($($(#[$doc:meta])* $name:ident($($arg:ident: $type:ty),*) {
-        portable: $portable:expr,
-        avx2: $avx2:expr,
-        avx512: $avx512:expr,
-        vnni: $vnni:expr,
-    })+) => {
+    ($($(#[$doc:meta])* $name:ident($($arg:ident: $type:ty),*) = $body:expr;)+) => {
         impl Kernels {
             $($(#[$doc])*
             #[inline]
@@ -74,30 +70,48 @@ macro_rules! at_every_level {
                     // SAFETY: as above.
                     #[cfg(target_arch = "x86_64")]
                     Level::Avx2 => unsafe { avx2::$name($($arg),*) },
-                    _ => $portable,
+                    _ => portable::$name($($arg),*),
                 }
             })+
         }
 
-        #[cfg(target_arch = "x86_64")]
-        mod avx2 {
+        #[allow(unused_unsafe, clippy::redundant_closure, reason = "some bodies need them")]
+        mod portable {
             use super::{Panels, PanelsInt8, Quantized, gradients, int8, lanes, matrix, pointwise};
-            $(#[target_feature(enable = "avx2,fma")]
-            pub(super) fn $name($($arg: $type),*) { $avx2 })+
+            use int8::sums;
+            type V = lanes::Portable;
+            const ROWS: usize = 6;
+            const WIDE: usize = 4;
+            const FULL: usize = 8;
+            // SAFETY: these lanes need no instructions that a machine could lack.
+            $(pub(super) fn $name($($arg: $type),*) { unsafe { $body } })+
         }
 
+        at_every_level!(x86 avx2, "avx2,fma", lanes::__m256, [6, 2, 4], int8::x86::sums_avx2,
+            $($name($($arg: $type),*) = $body;)+);
+        at_every_level!(x86 avx512, "avx512f,avx2,fma", lanes::__m512, [12, 2, 2], int8::x86::sums_avx2,
+            $($name($($arg: $type),*) = $body;)+);
+        at_every_level!(x86 vnni, "avx512f,avx512vnni,avx2,fma", lanes::__m512, [12, 2, 2], int8::x86::sums_vnni,
+            $($name($($arg: $type),*) = $body;)+);
+    };
+    (x86 $level:ident, $features:literal, $lanes:path, [$rows:literal, $wide:literal, $full:literal], $sums:path,
+        $($name:ident($($arg:ident: $type:ty),*) = $body:expr;)+) => {
         #[cfg(target_arch = "x86_64")]
-        mod avx512 {
+        #[allow(unused_unsafe, clippy::redundant_closure, reason = "some bodies need them")]
+        mod $level {
             use super::{Panels, PanelsInt8, Quantized, gradients, int8, lanes, matrix, pointwise};
-            $(#[target_feature(enable = "avx512f,avx2,fma")]
-            pub(super) fn $name($($arg: $type),*) { $avx512 })+
-        }
-
-        #[cfg(target_arch = "x86_64")]
-        mod vnni {
-            use super::{Panels, PanelsInt8, Quantized, gradients, int8, lanes, matrix, pointwise};
-            $(#[target_feature(enable = "avx512f,avx512vnni,avx2,fma")]
-            pub(super) fn $name($($arg: $type),*) { $vnni })+
+            type V = $lanes;
+            const ROWS: usize = $rows;
+            const WIDE: usize = $wide;
+            const FULL: usize = $full;
+            #[inline]
+            #[target_feature(enable = $features)]
+            fn sums(lines: &[int8::Line], x: &[[u8; int8::GROUP]]) -> [i32; super::PANEL] {
+                $sums(lines, x)
+            }
+            // SAFETY: the lanes' instructions are those that are enabled.
+            $(#[target_feature(enable = $features)]
+            pub(super) fn $name($($arg: $type),*) { unsafe { $body } })+
         }
     };
 }
@@ -108,154 +122,74 @@ at_every_level! {
     ///
     /// # Panics
     /// Where the lengths are others.
-    accumulate(weight: Panels, x: &[f32], out: &mut [f32]) {
-        // SAFETY, here and below: the level's instructions are those of the lanes.
-        portable: unsafe { matrix::accumulate::<lanes::Portable, 6, 4, 8>(weight, x, out) },
-        avx2: unsafe { matrix::accumulate::<lanes::__m256, 6, 2, 4>(weight, x, out) },
-        avx512: unsafe { matrix::accumulate::<lanes::__m512, 12, 2, 2>(weight, x, out) },
-        vnni: unsafe { matrix::accumulate::<lanes::__m512, 12, 2, 2>(weight, x, out) },
-    }
+    accumulate(weight: Panels, x: &[f32], out: &mut [f32]) =
+        matrix::accumulate::<V, ROWS, WIDE, FULL>(weight, x, out);
     /// The same with eight-bit weights: x (N, columns) as [`Kernels::quantize`] left it.
     ///
     /// # Panics
     /// Where the lengths are others.
-    accumulate_int8(weight: PanelsInt8, x: &Quantized, out: &mut [f32]) {
-        portable: int8::accumulate(weight, x, out, int8::sums),
-        avx2: int8::accumulate(weight, x, out, |lines, x| int8::x86::sums_avx2(lines, x)),
-        avx512: int8::accumulate(weight, x, out, |lines, x| int8::x86::sums_avx2(lines, x)),
-        vnni: int8::accumulate(weight, x, out, |lines, x| int8::x86::sums_vnni(lines, x)),
-    }
+    accumulate_int8(weight: PanelsInt8, x: &Quantized, out: &mut [f32]) =
+        int8::accumulate(weight, x, out, |lines, x| sums(lines, x));
     /// Vectors (N, columns) as seven-bit numbers, with one scale a vector.
-    quantize(x: &[f32], columns: usize, quantized: &mut Quantized) {
-        portable: int8::quantize(x, columns, quantized),
-        avx2: int8::quantize(x, columns, quantized),
-        avx512: int8::quantize(x, columns, quantized),
-        vnni: int8::quantize(x, columns, quantized),
-    }
+    quantize(x: &[f32], columns: usize, quantized: &mut Quantized) =
+        int8::quantize(x, columns, quantized);
     /// `out += x`, both of one length.
-    add(x: &[f32], out: &mut [f32]) {
-        portable: pointwise::add(x, out),
-        avx2: pointwise::add(x, out),
-        avx512: pointwise::add(x, out),
-        vnni: pointwise::add(x, out),
-    }
+    add(x: &[f32], out: &mut [f32]) = pointwise::add(x, out);
     /// Every value becomes its exponential: at most 1.02 ulp off; 0 below −87, e^88 above 88.
     /// (Errors here and below: measured against f64 on every third f32.)
-    exp(values: &mut [f32]) {
-        portable: pointwise::exp(values),
-        avx2: pointwise::exp(values),
-        avx512: pointwise::exp(values),
-        vnni: pointwise::exp(values),
-    }
+    exp(values: &mut [f32]) = pointwise::exp::<V>(values);
     /// Every value becomes its hyperbolic tangent: at most 1.34 ulp off.
-    tanh(values: &mut [f32]) {
-        portable: pointwise::tanh(values),
-        avx2: pointwise::tanh(values),
-        avx512: pointwise::tanh(values),
-        vnni: pointwise::tanh(values),
-    }
+    tanh(values: &mut [f32]) = pointwise::tanh::<V>(values);
     /// Every value becomes 1 / (1 + e^−x): at most 2.5 ulp off above −87.
-    sigmoid(values: &mut [f32]) {
-        portable: pointwise::sigmoid(values),
-        avx2: pointwise::sigmoid(values),
-        avx512: pointwise::sigmoid(values),
-        vnni: pointwise::sigmoid(values),
-    }
+    sigmoid(values: &mut [f32]) = pointwise::sigmoid::<V>(values);
     /// N LSTM updates of H units: gates (N, blocks, 4, 32) i, f, g, o before their non-linearities,
     /// cell (N, blocks · 32), hidden (N, H), with as many blocks of 32 as hold H.
-    lstm(gates: &[f32], cell: &mut [f32], hidden: &mut [f32], units: usize) {
-        portable: pointwise::lstm(gates, cell, hidden, units),
-        avx2: pointwise::lstm(gates, cell, hidden, units),
-        avx512: pointwise::lstm(gates, cell, hidden, units),
-        vnni: pointwise::lstm(gates, cell, hidden, units),
-    }
+    lstm(gates: &[f32], cell: &mut [f32], hidden: &mut [f32], units: usize) =
+        pointwise::lstm::<V>(gates, cell, hidden, units);
     /// N GRU updates of H units: the input's share and the recurrent share of the gates, each
     /// (N, blocks, 3, 32) r, z, n with its own bias; hidden (N, H).
-    gru(input: &[f32], recurrent: &[f32], hidden: &mut [f32], units: usize) {
-        portable: pointwise::gru(input, recurrent, hidden, units),
-        avx2: pointwise::gru(input, recurrent, hidden, units),
-        avx512: pointwise::gru(input, recurrent, hidden, units),
-        vnni: pointwise::gru(input, recurrent, hidden, units),
-    }
+    gru(input: &[f32], recurrent: &[f32], hidden: &mut [f32], units: usize) =
+        pointwise::gru::<V>(input, recurrent, hidden, units);
     /// N updates of the plain cell: gates (N, blocks, 1, 32), hidden (N, H).
-    rnn(gates: &[f32], hidden: &mut [f32], units: usize) {
-        portable: pointwise::rnn(gates, hidden, units),
-        avx2: pointwise::rnn(gates, hidden, units),
-        avx512: pointwise::rnn(gates, hidden, units),
-        vnni: pointwise::rnn(gates, hidden, units),
-    }
+    rnn(gates: &[f32], hidden: &mut [f32], units: usize) = pointwise::rnn::<V>(gates, hidden, units);
     /// [`Kernels::lstm`] for training: gates (N, blocks, 4, 32) are left after their
     /// non-linearities, and the cells go from `before` to `cell`, both (N, blocks · 32).
-    lstm_keep(gates: &mut [f32], before: &[f32], cell: &mut [f32], hidden: &mut [f32], units: usize) {
-        portable: gradients::lstm_keep(gates, before, cell, hidden, units),
-        avx2: gradients::lstm_keep(gates, before, cell, hidden, units),
-        avx512: gradients::lstm_keep(gates, before, cell, hidden, units),
-        vnni: gradients::lstm_keep(gates, before, cell, hidden, units),
-    }
+    lstm_keep(gates: &mut [f32], before: &[f32], cell: &mut [f32], hidden: &mut [f32], units: usize) =
+        gradients::lstm_keep::<V>(gates, before, cell, hidden, units);
     /// The gradients of N LSTM updates. Gates as [`Kernels::lstm_keep`] left them become the
     /// gradients of what they were before their non-linearities; `d_cell` (N, blocks · 32) turns from
     /// the gradient of `cell` into that of `before`; `d_hidden` (N, blocks · 32) is read.
-    lstm_backward(gates: &mut [f32], before: &[f32], cell: &[f32], d_hidden: &[f32], d_cell: &mut [f32]) {
-        portable: gradients::lstm_backward(gates, before, cell, d_hidden, d_cell),
-        avx2: gradients::lstm_backward(gates, before, cell, d_hidden, d_cell),
-        avx512: gradients::lstm_backward(gates, before, cell, d_hidden, d_cell),
-        vnni: gradients::lstm_backward(gates, before, cell, d_hidden, d_cell),
-    }
+    lstm_backward(gates: &mut [f32], before: &[f32], cell: &[f32], d_hidden: &[f32], d_cell: &mut [f32]) =
+        gradients::lstm_backward::<V>(gates, before, cell, d_hidden, d_cell);
     /// [`Kernels::gru`] for training: `gates` (N, blocks, 3, 32) turn from the input's share into
     /// r, z, n; `candidate` (N, blocks · 32) receives the recurrent share of n; the hidden states
     /// (N, H) go from `before` to `hidden`.
-    gru_keep(gates: &mut [f32], recurrent: &[f32], candidate: &mut [f32], before: &[f32], hidden: &mut [f32], units: usize) {
-        portable: gradients::gru_keep(gates, recurrent, candidate, before, hidden, units),
-        avx2: gradients::gru_keep(gates, recurrent, candidate, before, hidden, units),
-        avx512: gradients::gru_keep(gates, recurrent, candidate, before, hidden, units),
-        vnni: gradients::gru_keep(gates, recurrent, candidate, before, hidden, units),
-    }
+    gru_keep(gates: &mut [f32], recurrent: &[f32], candidate: &mut [f32], before: &[f32], hidden: &mut [f32],
+        units: usize) = gradients::gru_keep::<V>(gates, recurrent, candidate, before, hidden, units);
     /// The gradients of N GRU updates. Gates and `candidate` as [`Kernels::gru_keep`] left them
     /// become the gradients of the input's share and of the recurrent share of n; `recurrent`
     /// (N, blocks, 3, 32) receives those of the whole recurrent share; `d_hidden` (N, blocks · 32)
     /// turns from the gradient of `hidden` into what reaches `before` past the gates.
-    gru_backward(gates: &mut [f32], candidate: &mut [f32], before: &[f32], d_hidden: &mut [f32], recurrent: &mut [f32], units: usize) {
-        portable: gradients::gru_backward(gates, candidate, before, d_hidden, recurrent, units),
-        avx2: gradients::gru_backward(gates, candidate, before, d_hidden, recurrent, units),
-        avx512: gradients::gru_backward(gates, candidate, before, d_hidden, recurrent, units),
-        vnni: gradients::gru_backward(gates, candidate, before, d_hidden, recurrent, units),
-    }
+    gru_backward(gates: &mut [f32], candidate: &mut [f32], before: &[f32], d_hidden: &mut [f32],
+        recurrent: &mut [f32], units: usize) =
+        gradients::gru_backward::<V>(gates, candidate, before, d_hidden, recurrent, units);
     /// [`Kernels::rnn`] for training: gates (N, blocks, 1, 32) are left after tanh.
-    rnn_keep(gates: &mut [f32], hidden: &mut [f32], units: usize) {
-        portable: gradients::rnn_keep(gates, hidden, units),
-        avx2: gradients::rnn_keep(gates, hidden, units),
-        avx512: gradients::rnn_keep(gates, hidden, units),
-        vnni: gradients::rnn_keep(gates, hidden, units),
-    }
+    rnn_keep(gates: &mut [f32], hidden: &mut [f32], units: usize) =
+        gradients::rnn_keep::<V>(gates, hidden, units);
     /// The gradients of N updates of the plain cell, in place of the gates: `d_hidden` (N, blocks · 32).
-    rnn_backward(gates: &mut [f32], d_hidden: &[f32]) {
-        portable: gradients::rnn_backward(gates, d_hidden),
-        avx2: gradients::rnn_backward(gates, d_hidden),
-        avx512: gradients::rnn_backward(gates, d_hidden),
-        vnni: gradients::rnn_backward(gates, d_hidden),
-    }
+    rnn_backward(gates: &mut [f32], d_hidden: &[f32]) = gradients::rnn_backward(gates, d_hidden);
     /// Softmax and cross-entropy of N predictions: logits (N, width) become probabilities over the
     /// first `outputs` of each row, and zeros behind; nats (N) are −log p(target).
-    cross_entropy(logits: &mut [f32], outputs: usize, targets: &[i64], nats: &mut [f32]) {
-        portable: gradients::cross_entropy(logits, outputs, targets, nats),
-        avx2: gradients::cross_entropy(logits, outputs, targets, nats),
-        avx512: gradients::cross_entropy(logits, outputs, targets, nats),
-        vnni: gradients::cross_entropy(logits, outputs, targets, nats),
-    }
-    /// Its gradient: probabilities (N, width) become the gradients of the logits for those of `nats`.
-    cross_entropy_backward(probabilities: &mut [f32], targets: &[i64], d_nats: &[f32]) {
-        portable: gradients::cross_entropy_backward(probabilities, targets, d_nats),
-        avx2: gradients::cross_entropy_backward(probabilities, targets, d_nats),
-        avx512: gradients::cross_entropy_backward(probabilities, targets, d_nats),
-        vnni: gradients::cross_entropy_backward(probabilities, targets, d_nats),
-    }
+    ///
+    /// # Panics
+    /// Where a target is not below `outputs`, or the lengths are others.
+    cross_entropy(logits: &mut [f32], outputs: usize, targets: &[i64], nats: &mut [f32]) =
+        gradients::cross_entropy::<V>(logits, outputs, targets, nats);
+    /// Its gradient: probabilities (N, width) become the gradients of the logits for those of the nats.
+    cross_entropy_backward(probabilities: &mut [f32], targets: &[i64], d_nats: &[f32]) =
+        gradients::cross_entropy_backward(probabilities, targets, d_nats);
     /// Turns rows (N, columns), each a slice, into `out` (columns, N).
-    transpose(rows: &[&[f32]], out: &mut [f32]) {
-        portable: gradients::transpose(rows, out),
-        avx2: gradients::transpose(rows, out),
-        avx512: gradients::transpose(rows, out),
-        vnni: gradients::transpose(rows, out),
-    }
+    transpose(rows: &[&[f32]], out: &mut [f32]) = gradients::transpose(rows, out);
 }
 
 #[cfg(test)]

@@ -2,9 +2,12 @@
 //!
 //! exp and tanh follow Cephes (S. L. Moshier, `expf.c` and `tanhf.c`): its reductions and its
 //! polynomials, evaluated with fused multiply-adds and without branches.
+//!
+//! Every function here needs the instructions of its lanes `V`, and nothing else, to be safe.
 
 use std::f32::consts::LOG2_E;
 
+use super::lanes::Lanes;
 use super::matrix::PANEL;
 
 /// Beyond these the exponential leaves the normal numbers.
@@ -17,43 +20,67 @@ const LN_2_LOW: f32 = -2.121_944_4e-4;
 const ROUND: f32 = 12_582_912.0;
 
 /// e^x = 2^n · e^r with n = round(x / ln 2), |r| ≤ ½ ln 2.
+///
+/// # Safety
+/// The machine has the instructions of `V`.
 #[inline(always)]
-pub(super) fn exp_one(x: f32) -> f32 {
-    let high = if x > EXP_HIGHEST { EXP_HIGHEST } else { x };
-    let inside = if high < EXP_LOWEST { EXP_LOWEST } else { high };
-    let rounded = inside.mul_add(LOG2_E, ROUND);
-    let n = rounded - ROUND;
-    let r = n.mul_add(-LN_2_LOW, n.mul_add(-LN_2_HIGH, inside));
-    let mut p = 1.987_569_1e-4_f32;
-    p = p.mul_add(r, 1.398_199_9e-3);
-    p = p.mul_add(r, 8.333_452e-3);
-    p = p.mul_add(r, 4.166_579_6e-2);
-    p = p.mul_add(r, 1.666_666_5e-1);
-    p = p.mul_add(r, 0.5);
-    let power = p.mul_add(r * r, r) + 1.0;
-    let exponent = rounded.to_bits().wrapping_sub(ROUND.to_bits()) << 23;
-    let y = f32::from_bits(power.to_bits().wrapping_add(exponent));
-    if x < EXP_LOWEST { 0.0 } else { y }
+pub(super) unsafe fn exp_of<V: Lanes>(x: V) -> V {
+    // SAFETY: the caller's.
+    unsafe {
+        let (lowest, highest) = (V::splat(EXP_LOWEST), V::splat(EXP_HIGHEST));
+        let inside = highest.if_less(x, highest, x);
+        let inside = inside.if_less(lowest, lowest, inside);
+        let rounded = inside.mul_add(V::splat(LOG2_E), V::splat(ROUND));
+        let n = rounded.sub(V::splat(ROUND));
+        let r = n.mul_add(V::splat(-LN_2_HIGH), inside);
+        let r = n.mul_add(V::splat(-LN_2_LOW), r);
+        let mut p = V::splat(1.987_569_1e-4);
+        for coefficient in [
+            1.398_199_9e-3,
+            8.333_452e-3,
+            4.166_579_6e-2,
+            1.666_666_5e-1,
+            0.5,
+        ] {
+            p = p.mul_add(r, V::splat(coefficient));
+        }
+        let power = p.mul_add(r.mul(r), r).add(V::splat(1.0));
+        // ROUND itself ends in zeros.
+        let y = power.times_power(rounded);
+        x.if_less(lowest, V::splat(0.0), y)
+    }
 }
 
+/// 1 / (1 + e^−x).
+///
+/// # Safety
+/// The machine has the instructions of `V`.
 #[inline(always)]
-pub(super) fn sigmoid_one(x: f32) -> f32 {
-    1.0 / (1.0 + exp_one(-x))
+pub(super) unsafe fn sigmoid_of<V: Lanes>(x: V) -> V {
+    // SAFETY: the caller's.
+    unsafe {
+        let one = V::splat(1.0);
+        one.div(one.add(exp_of(V::splat(-0.0).sub(x))))
+    }
 }
 
 /// A polynomial near zero, where the other formula would cancel, else 1 − 2 / (e^2|x| + 1).
+///
+/// # Safety
+/// The machine has the instructions of `V`.
 #[inline(always)]
-pub(super) fn tanh_one(x: f32) -> f32 {
-    let size = x.abs();
-    let square = x * x;
-    let mut p = -5.704_988_7e-3_f32;
-    p = p.mul_add(square, 2.063_909e-2);
-    p = p.mul_add(square, -5.373_971_5e-2);
-    p = p.mul_add(square, 1.333_144_2e-1);
-    p = p.mul_add(square, -3.333_328e-1);
-    let near = (p * square).mul_add(x, x);
-    let far = (1.0 - 2.0 / (exp_one(size + size) + 1.0)).copysign(x);
-    if size < 0.625 { near } else { far }
+pub(super) unsafe fn tanh_of<V: Lanes>(x: V) -> V {
+    // SAFETY: the caller's.
+    unsafe {
+        let (size, square, one) = (x.abs(), x.mul(x), V::splat(1.0));
+        let mut p = V::splat(-5.704_988_7e-3);
+        for coefficient in [2.063_909e-2, -5.373_971_5e-2, 1.333_144_2e-1, -3.333_328e-1] {
+            p = p.mul_add(square, V::splat(coefficient));
+        }
+        let near = p.mul(square).mul_add(x, x);
+        let far = one.sub(V::splat(2.0).div(exp_of(size.add(size)).add(one)));
+        size.if_less(V::splat(0.625), near, far.with_sign_of(x))
+    }
 }
 
 #[inline(always)]
@@ -64,31 +91,63 @@ pub(super) fn add(x: &[f32], out: &mut [f32]) {
     }
 }
 
+/// `function` of every value.
+///
+/// # Safety
+/// The machine has the instructions of `V`.
 #[inline(always)]
-pub(super) fn exp(values: &mut [f32]) {
-    for value in values {
-        *value = exp_one(*value);
+pub(super) unsafe fn each<V: Lanes>(values: &mut [f32], function: unsafe fn(V) -> V) {
+    let mut groups = values.chunks_exact_mut(V::COUNT);
+    // SAFETY: a group, and the panel, has as many values as `V`; the rest is the caller's.
+    let apply = |at: *mut f32| unsafe { function(V::load(at)).store(at) };
+    for group in &mut groups {
+        apply(group.as_mut_ptr());
+    }
+    let rest = groups.into_remainder();
+    if !rest.is_empty() {
+        let mut panel = [0.0; PANEL];
+        panel[..rest.len()].copy_from_slice(rest);
+        apply(panel.as_mut_ptr());
+        rest.copy_from_slice(&panel[..rest.len()]);
     }
 }
 
+/// # Safety
+/// The machine has the instructions of `V`.
 #[inline(always)]
-pub(super) fn tanh(values: &mut [f32]) {
-    for value in values {
-        *value = tanh_one(*value);
-    }
+pub(super) unsafe fn exp<V: Lanes>(values: &mut [f32]) {
+    // SAFETY: the caller's.
+    unsafe { each::<V>(values, exp_of) };
 }
 
+/// # Safety
+/// The machine has the instructions of `V`.
 #[inline(always)]
-pub(super) fn sigmoid(values: &mut [f32]) {
-    for value in values {
-        *value = sigmoid_one(*value);
-    }
+pub(super) unsafe fn tanh<V: Lanes>(values: &mut [f32]) {
+    // SAFETY: the caller's.
+    unsafe { each::<V>(values, tanh_of) };
+}
+
+/// # Safety
+/// The machine has the instructions of `V`.
+#[inline(always)]
+pub(super) unsafe fn sigmoid<V: Lanes>(values: &mut [f32]) {
+    // SAFETY: the caller's.
+    unsafe { each::<V>(values, sigmoid_of) };
 }
 
 /// c' = σ(f)·c + σ(i)·tanh(g), h' = σ(o)·tanh(c') (Hochreiter & Schmidhuber 1997 with the forget
 /// gate of Gers et al. 2000; PyTorch's `nn.LSTM`).
+///
+/// # Safety
+/// The machine has the instructions of `V`.
 #[inline(always)]
-pub(super) fn lstm(gates: &[f32], cell: &mut [f32], hidden: &mut [f32], units: usize) {
+pub(super) unsafe fn lstm<V: Lanes>(
+    gates: &[f32],
+    cell: &mut [f32],
+    hidden: &mut [f32],
+    units: usize,
+) {
     let width = check(gates, 4, hidden, units);
     assert_eq!(cell.len(), hidden.len() / units * width, "cells");
     let rows = gates
@@ -99,12 +158,27 @@ pub(super) fn lstm(gates: &[f32], cell: &mut [f32], hidden: &mut [f32], units: u
             .chunks_exact(4 * PANEL)
             .zip(cell.chunks_exact_mut(PANEL));
         for ((gates, cell), hidden) in blocks.zip(hidden.chunks_mut(PANEL)) {
-            let [i, f, g, o] = split(gates);
             let mut new = [0.0; PANEL];
-            for k in 0..PANEL {
-                let candidate = sigmoid_one(i[k]) * tanh_one(g[k]);
-                cell[k] = sigmoid_one(f[k]).mul_add(cell[k], candidate);
-                new[k] = sigmoid_one(o[k]) * tanh_one(cell[k]);
+            for k in (0..PANEL).step_by(V::COUNT) {
+                // SAFETY: four panels of gates and one of the others, of which V::COUNT divides
+                // the length; the instructions are the caller's matter.
+                unsafe {
+                    let gate = |gate: usize| V::load(gates.as_ptr().add(gate * PANEL + k));
+                    let cell = cell.as_mut_ptr().add(k);
+                    let candidate = sigmoid_of(gate(0)).mul(tanh_of(gate(2)));
+                    let kept = sigmoid_of(gate(1)).mul_add(V::load(cell), candidate);
+                    kept.store(cell);
+                    sigmoid_of(gate(3)).store(new.as_mut_ptr().add(k));
+                }
+            }
+            // A loop of its own: as one, it would be a single long chain of operations.
+            for k in (0..PANEL).step_by(V::COUNT) {
+                // SAFETY: as above.
+                unsafe {
+                    let new = new.as_mut_ptr().add(k);
+                    let squashed = tanh_of(V::load(cell.as_ptr().add(k)));
+                    V::load(new).mul(squashed).store(new);
+                }
             }
             hidden.copy_from_slice(&new[..hidden.len()]);
         }
@@ -113,8 +187,16 @@ pub(super) fn lstm(gates: &[f32], cell: &mut [f32], hidden: &mut [f32], units: u
 
 /// n = tanh(n_x + σ(r)·n_h), h' = (1 − σ(z))·n + σ(z)·h (Cho et al. 2014 with the reset after the
 /// recurrent product, as cuDNN; PyTorch's `nn.GRU`).
+///
+/// # Safety
+/// The machine has the instructions of `V`.
 #[inline(always)]
-pub(super) fn gru(input: &[f32], recurrent: &[f32], hidden: &mut [f32], units: usize) {
+pub(super) unsafe fn gru<V: Lanes>(
+    input: &[f32],
+    recurrent: &[f32],
+    hidden: &mut [f32],
+    units: usize,
+) {
     let width = check(input, 3, hidden, units);
     assert_eq!(recurrent.len(), input.len(), "three gates");
     let rows = input
@@ -125,15 +207,20 @@ pub(super) fn gru(input: &[f32], recurrent: &[f32], hidden: &mut [f32], units: u
             .chunks_exact(3 * PANEL)
             .zip(recurrent.chunks_exact(3 * PANEL));
         for ((input, recurrent), hidden) in blocks.zip(hidden.chunks_mut(PANEL)) {
-            let [input_r, input_z, input_n] = split(input);
-            let [recurrent_r, recurrent_z, recurrent_n] = split(recurrent);
             let mut state = [0.0; PANEL];
             state[..hidden.len()].copy_from_slice(hidden);
-            for k in 0..PANEL {
-                let r = sigmoid_one(input_r[k] + recurrent_r[k]);
-                let z = sigmoid_one(input_z[k] + recurrent_z[k]);
-                let n = tanh_one(r.mul_add(recurrent_n[k], input_n[k]));
-                state[k] = z.mul_add(state[k] - n, n);
+            for k in (0..PANEL).step_by(V::COUNT) {
+                // SAFETY: three panels of each share and one of state, of which V::COUNT divides
+                // the length; the instructions are the caller's matter.
+                unsafe {
+                    let input = |gate: usize| V::load(input.as_ptr().add(gate * PANEL + k));
+                    let share = |gate: usize| V::load(recurrent.as_ptr().add(gate * PANEL + k));
+                    let state = state.as_mut_ptr().add(k);
+                    let r = sigmoid_of(input(0).add(share(0)));
+                    let z = sigmoid_of(input(1).add(share(1)));
+                    let n = tanh_of(r.mul_add(share(2), input(2)));
+                    z.mul_add(V::load(state).sub(n), n).store(state);
+                }
             }
             hidden.copy_from_slice(&state[..hidden.len()]);
         }
@@ -141,16 +228,19 @@ pub(super) fn gru(input: &[f32], recurrent: &[f32], hidden: &mut [f32], units: u
 }
 
 /// h' = tanh(gates) (Elman 1990; PyTorch's `nn.RNN`).
+///
+/// # Safety
+/// The machine has the instructions of `V`.
 #[inline(always)]
-pub(super) fn rnn(gates: &[f32], hidden: &mut [f32], units: usize) {
+pub(super) unsafe fn rnn<V: Lanes>(gates: &[f32], hidden: &mut [f32], units: usize) {
     let width = check(gates, 1, hidden, units);
     let rows = gates
         .chunks_exact(width)
         .zip(hidden.chunks_exact_mut(units));
     for (gates, hidden) in rows {
-        for (hidden, &gate) in hidden.iter_mut().zip(gates) {
-            *hidden = tanh_one(gate);
-        }
+        hidden.copy_from_slice(&gates[..units]);
+        // SAFETY: the caller's.
+        unsafe { each::<V>(hidden, tanh_of) };
     }
 }
 
@@ -165,11 +255,4 @@ fn check(gates: &[f32], count: usize, hidden: &[f32], units: usize) -> usize {
     let width = units.next_multiple_of(PANEL);
     assert_eq!(gates.len(), hidden.len() / units * count * width, "gates");
     width
-}
-
-/// The gates of one block.
-#[inline(always)]
-pub(super) fn split<const GATES: usize>(block: &[f32]) -> [&[f32; PANEL]; GATES] {
-    let (panels, _) = block.as_chunks::<PANEL>();
-    std::array::from_fn(|gate| &panels[gate])
 }

@@ -231,3 +231,34 @@ fn normal_numbers_have_mean_zero_and_variance_one() {
         );
     }
 }
+
+#[test]
+fn leaving_the_log_probability_out_changes_no_draw() {
+    for (temperature, top_k, top_p) in [
+        (0.0, None, None),
+        (0.5, None, None),
+        (1.0, Some(3), Some(0.8)),
+        (1.7, None, Some(0.5)),
+    ] {
+        let sampler = || Sampler::new(&config(temperature, top_k, top_p), &[1], 5);
+        let (mut with, mut without) = (sampler(), sampler().without_log_prob());
+        for _ in 0..100 {
+            let draw = without.draw(&LOGITS);
+            assert_eq!(draw.symbol, with.draw(&LOGITS).symbol);
+            assert!(draw.log_prob.is_nan());
+        }
+    }
+}
+
+#[test]
+fn sums_and_maxima_of_lanes_are_those_of_the_whole() {
+    for len in [0, 1, 7, 8, 9, 97] {
+        let values: Vec<f32> = (0..len).map(|k| ((k * 37 % 101) as f32).sin()).collect();
+        let sum: f64 = values.iter().map(|&value| f64::from(value)).sum();
+        assert!((total(&values) - sum).abs() < 1e-12, "{len}");
+        let max = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        assert_eq!(highest(&values), max);
+    }
+    assert_eq!(highest(&[f32::NAN, -3.0, f32::NAN]), -3.0);
+    assert_eq!(highest(&[f32::NAN]), f32::NEG_INFINITY);
+}

@@ -1,0 +1,309 @@
+#!/usr/bin/env python3
+"""The peer of textgen's benchmark: the same networks in eager PyTorch, as its users write them.
+
+    peer.py sample             symbols of a char-lstm drawn one after the other
+    peer.py sample --batch 64  64 texts at once
+    peer.py words --batch 64   letters of a word-vae's decoder
+    peer.py train              training steps of a char-lstm
+    peer.py train --model word-vae --hidden 256
+    peer.py serve              answer requests, one line of JSON each way: bench/run.py asks
+
+Prints one line of JSON for each configuration. README.md says how to install PyTorch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+SHAPES = [(128, 1), (128, 2), (256, 1), (512, 1), (512, 2)]
+TEMPERATURE = 0.5
+LATENT = 32
+EMBEDDING = 32
+WORD_LETTERS = 8  # of a word that is written, <eos> among them
+CLIP = 5.0
+
+# One unit of work; how many symbols it is, is said beside it.
+Work = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to measure; `what` is sample, words or train."""
+
+    what: str = "sample"
+    model: str = "char-lstm"
+    cell: str = "lstm"
+    hidden: int = 128
+    layers: int = 1
+    batch: int = 1
+    seq: int = 1
+    vocab: int = 96
+    threads: int = 1
+    seconds: float = 2.0
+
+    def shape(self) -> Request:
+        """The request without what does not change the network, so that it can be kept."""
+        return Request(**{**vars(self), "threads": 1, "seconds": 0.0})
+
+    @staticmethod
+    def read(line: str) -> Request:
+        """From one line of JSON; keys that are not known are an error."""
+        return Request(**json.loads(line))
+
+
+def rates(work: Work, symbols: int, seconds: float, slices: int = 10) -> list[float]:
+    """Symbols a second in each of several slices of time, after one to warm up.
+
+    A slice has at least one unit of work; slow work makes fewer slices, but at least three.
+    """
+    found: list[float] = []
+    end = float("inf")
+    while len(found) < 4 or time.perf_counter() < end and len(found) <= slices:
+        start = now = time.perf_counter()
+        done = 0
+        while done == 0 or now - start < seconds / slices:
+            work()
+            done += symbols
+            now = time.perf_counter()
+        found.append(done / (now - start))
+        if len(found) == 1:
+            end = now + seconds
+    return found[1:]
+
+
+def recurrent(cell: str) -> type[nn.RNNBase]:
+    """PyTorch's module for a cell."""
+    return {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}[cell]
+
+
+def draw(logits: Tensor) -> Tensor:
+    """One symbol a row, (batch, 1), from logits (batch, vocab)."""
+    weights = functional.softmax(logits / TEMPERATURE, dim=-1)
+    return torch.multinomial(weights, 1)
+
+
+def sampling(request: Request) -> tuple[Work, int]:
+    """A char-lstm that reads what it has drawn, one-hot."""
+    vocab = request.vocab
+    network = recurrent(request.cell)(vocab, request.hidden, request.layers, batch_first=True)
+    head = nn.Linear(request.hidden, vocab)
+    symbol = torch.zeros(request.batch, 1, dtype=torch.long)
+    state: Any = None
+
+    def step() -> None:
+        nonlocal symbol, state
+        one_hot = functional.one_hot(symbol, vocab).float()
+        hidden, state = network(one_hot, state)
+        symbol = draw(head(hidden[:, -1]))
+
+    return step, request.batch
+
+
+class Decoder(nn.Module):
+    """The word-vae's decoder: z gives the first state and is read again with every letter."""
+
+    def __init__(self, hidden: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(inputs, EMBEDDING)
+        self.init = nn.Linear(LATENT, hidden)
+        self.rnn = nn.GRU(EMBEDDING + LATENT, hidden, batch_first=True)
+        self.head = nn.Linear(hidden, outputs)
+
+    def first(self, z: Tensor) -> Tensor:
+        """The state (1, batch, hidden) before the first letter."""
+        return torch.tanh(self.init(z)).unsqueeze(0)
+
+    def forward(self, letters: Tensor, z: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (batch, letters, outputs) and the state after them."""
+        latent = z.unsqueeze(1).expand(-1, letters.shape[1], -1)
+        read = torch.cat((self.embedding(letters), latent), dim=2)
+        hidden, state = self.rnn(read, state)
+        return self.head(hidden), state
+
+
+def writing(request: Request) -> tuple[Work, int]:
+    """Whole words from the prior, `batch` at a time."""
+    decoder = Decoder(request.hidden, request.vocab + 1, request.vocab)
+
+    def words() -> None:
+        z = torch.randn(request.batch, LATENT)
+        state = decoder.first(z)
+        letter = torch.full((request.batch, 1), request.vocab)
+        for _ in range(WORD_LETTERS):
+            logits, state = decoder(letter, z, state)
+            letter = draw(logits[:, -1])
+
+    return words, request.batch * WORD_LETTERS
+
+
+def training_char_lstm(request: Request) -> tuple[Work, int]:
+    """One step of truncated back-propagation; the state is carried on, as a reader of text does."""
+    vocab = request.vocab
+    one_hot = nn.Embedding.from_pretrained(torch.eye(vocab), freeze=True)
+    network = recurrent(request.cell)(vocab, request.hidden, request.layers, batch_first=True)
+    head = nn.Linear(request.hidden, vocab)
+    weights = [*network.parameters(), *head.parameters()]
+    optimizer = torch.optim.Adam(weights, lr=2e-3, amsgrad=True, fused=True)
+    text = torch.randint(vocab, (request.batch, request.seq + 1))
+    read, wanted = text[:, :-1], text[:, 1:].flatten()
+    state: Any = None
+
+    def step() -> None:
+        nonlocal state
+        hidden, after = network(one_hot(read), state)
+        state = tuple(part.detach() for part in after) if request.cell == "lstm" else after.detach()
+        loss = functional.cross_entropy(head(hidden).flatten(0, 1), wanted)
+        descend(optimizer, weights, loss)
+
+    return step, request.batch * request.seq
+
+
+def training_word_vae(request: Request) -> tuple[Work, int]:
+    """One step on a batch of words of one length: reconstruction and divergence."""
+    vocab, hidden = request.vocab, request.hidden
+    embedding = nn.Embedding(vocab, EMBEDDING)
+    encoder = nn.GRU(EMBEDDING, hidden, bidirectional=True, batch_first=True)
+    to_mean, to_log_var = nn.Linear(2 * hidden, LATENT), nn.Linear(2 * hidden, LATENT)
+    decoder = Decoder(hidden, vocab, vocab)
+    modules = (embedding, encoder, to_mean, to_log_var, decoder)
+    weights = [weight for module in modules for weight in module.parameters()]
+    optimizer = torch.optim.Adam(weights, lr=1e-3, fused=True)
+    words = torch.randint(vocab, (request.batch, request.seq))
+
+    def step() -> None:
+        _, (forward, backward) = encoder(embedding(words))
+        summary = torch.cat((forward, backward), dim=1)
+        mean, log_var = to_mean(summary), to_log_var(summary)
+        z = mean + torch.exp(0.5 * log_var) * torch.randn_like(mean)
+        logits, _ = decoder(words, z, decoder.first(z))
+        likelihood = functional.cross_entropy(
+            logits.flatten(0, 1), words.flatten(), reduction="sum"
+        )
+        divergence = 0.5 * (mean.square() + log_var.exp() - 1.0 - log_var).sum()
+        descend(optimizer, weights, (likelihood + divergence) / request.batch)
+
+    return step, request.batch * request.seq
+
+
+def descend(optimizer: torch.optim.Optimizer, weights: list[Tensor], loss: Tensor) -> None:
+    """One step down the gradient of `loss`, clipped by its norm."""
+    optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(weights, CLIP)
+    optimizer.step()
+
+
+@functools.lru_cache(maxsize=None)
+def build(request: Request) -> tuple[Work, int]:
+    """The work that a request asks for, and the symbols in it."""
+    torch.manual_seed(0)
+    if request.what == "sample":
+        return sampling(request)
+    if request.what == "words":
+        return writing(request)
+    if request.what == "train":
+        return {"char-lstm": training_char_lstm, "word-vae": training_word_vae}[request.model](
+            request
+        )
+    raise ValueError(f"{request.what!r}: not one of sample, words, train")
+
+
+def measure(request: Request) -> dict[str, Any]:
+    """The median rate of a request, with what it was measured of."""
+    torch.set_num_threads(request.threads)
+    work, symbols = build(request.shape())
+    with torch.inference_mode(request.what != "train"):
+        rate = statistics.median(rates(work, symbols, request.seconds))
+    what = f"train {request.model}" if request.what == "train" else request.what
+    if request.what != "words" and request.model == "char-lstm" and request.cell != "lstm":
+        what += f" {request.cell}"
+    return {
+        "what": what,
+        "hidden": request.hidden,
+        "layers": request.layers,
+        "batch": request.batch,
+        "seq": request.seq,
+        "vocab": request.vocab,
+        "threads": request.threads,
+        "chars_per_second": round(rate, 1),
+    }
+
+
+def answer(line: str) -> dict[str, Any]:
+    """The answer to one line of a driver."""
+    try:
+        if json.loads(line).get("what") == "about":
+            return {"what": "about", "torch": torch.__version__}
+        return measure(Request.read(line))
+    except Exception as error:  # whatever it is, the driver reports it
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+def serve() -> None:
+    """Answers every line of stdin until it ends."""
+    for line in sys.stdin:
+        print(json.dumps(answer(line)), flush=True)
+
+
+def requests(arguments: argparse.Namespace) -> list[Request]:
+    """What the command line asks for, with the defaults of each network."""
+    word_vae = arguments.what == "words" or arguments.model == "word-vae"
+    training = arguments.what == "train"
+    shapes = SHAPES
+    if arguments.hidden:
+        shapes = [(arguments.hidden, arguments.layers)]
+    elif word_vae:
+        shapes = [(256, 1)]
+    given = {
+        field.name: getattr(arguments, field.name)
+        for field in fields(Request)
+        if getattr(arguments, field.name, None) is not None
+    }
+    defaults = {
+        "batch": (128 if word_vae else 64) if training else 1,
+        "seq": (10 if word_vae else 64) if training else 1,
+        "vocab": (32 if training else 30) if word_vae else 96,
+        "threads": 2,
+    }
+    return [
+        Request(**{**defaults, **given, "hidden": hidden, "layers": layers})
+        for hidden, layers in shapes
+    ]
+
+
+def main() -> None:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["sample", "words", "train", "serve"])
+    parser.add_argument("--model", choices=["char-lstm", "word-vae"], default="char-lstm")
+    parser.add_argument("--cell", choices=["lstm", "gru", "rnn"], default="lstm")
+    parser.add_argument("--hidden", type=int, help="default: every shape of the benchmark")
+    parser.add_argument("--layers", type=int, default=1)
+    parser.add_argument("--batch", type=int, help="default: 1; training 64 texts or 128 words")
+    parser.add_argument("--seq", type=int, help="default when training: 64; words 10")
+    parser.add_argument("--vocab", type=int, help="default: 96; words 30 or, training, 32")
+    parser.add_argument("--threads", type=int, help="default: 2")
+    parser.add_argument("--seconds", type=float, help="for each configuration; default: 2")
+    arguments = parser.parse_args()
+    if arguments.what == "serve":
+        return serve()
+    for request in requests(arguments):
+        print(json.dumps(measure(request)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

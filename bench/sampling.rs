@@ -1,0 +1,350 @@
+//! textgen's side of the comparison with PyTorch: `bench/run.py` asks, this answers, one line of
+//! JSON each way, so that the two sides can take turns in one session.
+//!
+//! `sampling --serve` reads requests from stdin until it ends:
+//!
+//! ```text
+//! {"what":"about"}
+//! {"what":"sample","cell":"lstm","hidden":128,"layers":1,"batch":1,"vocab":96,"threads":1,
+//!  "quantize":"none","seconds":0.5}
+//! {"what":"words","hidden":256,"batch":64,"vocab":30,"quantize":"none","seconds":0.5}
+//! {"what":"bandwidth","bytes":1000000,"threads":1,"seconds":0.2}
+//! ```
+//!
+//! Rates are medians over slices of time; a bandwidth, being a limit, is the best of them.
+
+use std::error::Error;
+use std::io::{self, BufRead, Write};
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use textgen::config::{Cell, ModelKind, NetworkConfig, SamplingConfig};
+use textgen::native::char_lstm::CharLstm;
+use textgen::native::kernels::Layout;
+use textgen::native::sampling::Sampler;
+use textgen::native::simd;
+use textgen::native::weights::{Array, Weights, expected_shapes, quantize};
+use textgen::native::word_vae::WordVae;
+
+mod bandwidth;
+
+/// Slices that a measurement is cut into.
+const SLICES: u32 = 10;
+/// Symbols between two looks at the clock: a look costs some tens of nanoseconds.
+const BURST: usize = 16;
+/// Letters of a word, `<eos>` among them.
+const LETTERS: usize = 8;
+const EMBEDDING: usize = 32;
+const LATENT: usize = 32;
+
+/// What `bench/run.py` asks.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "what", rename_all = "lowercase")]
+enum Request {
+    About,
+    Sample(Sample),
+    Words(Words),
+    Bandwidth(bandwidth::Request),
+}
+
+/// How matrices are stored.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Quantize {
+    #[default]
+    None,
+    Int8,
+}
+
+/// Symbols of a char-lstm.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sample {
+    cell: Cell,
+    hidden: usize,
+    layers: usize,
+    #[serde(default = "one")]
+    batch: usize,
+    #[serde(default = "characters")]
+    vocab: usize,
+    #[serde(default = "one")]
+    threads: usize,
+    #[serde(default)]
+    quantize: Quantize,
+    seconds: f64,
+}
+
+/// Letters of a word-vae's decoder, on one thread.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Words {
+    hidden: usize,
+    #[serde(default = "one")]
+    batch: usize,
+    #[serde(default = "letters")]
+    vocab: usize,
+    #[serde(default)]
+    quantize: Quantize,
+    seconds: f64,
+}
+
+const fn one() -> usize {
+    1
+}
+
+const fn characters() -> usize {
+    96
+}
+
+const fn letters() -> usize {
+    30
+}
+
+/// Units of work done a second, one number a slice: `work` does some and says how many.
+fn rates(seconds: f64, mut work: impl FnMut() -> usize) -> Vec<f64> {
+    let length = Duration::from_secs_f64(seconds / f64::from(SLICES));
+    let mut slice = || {
+        let start = Instant::now();
+        let mut done = 0;
+        loop {
+            done += work();
+            let elapsed = start.elapsed();
+            if elapsed >= length {
+                return done as f64 / elapsed.as_secs_f64();
+            }
+        }
+    };
+    slice(); // fills the caches
+    (0..SLICES).map(|_| slice()).collect()
+}
+
+/// The rates of several threads at once, added up: `thread` is told its index and `rates` waits
+/// there until every thread is ready.
+fn rates_of_threads(
+    threads: usize,
+    thread: impl Fn(usize, &Barrier) -> Vec<f64> + Sync,
+) -> Vec<f64> {
+    let barrier = Barrier::new(threads);
+    std::thread::scope(|scope| {
+        let handles: Vec<_> = (0..threads)
+            .map(|index| {
+                let (thread, barrier) = (&thread, &barrier);
+                scope.spawn(move || thread(index, barrier))
+            })
+            .collect();
+        let mut sum = vec![0.0; SLICES as usize];
+        for handle in handles {
+            let rates = handle.join().expect("no thread panics");
+            for (sum, rate) in sum.iter_mut().zip(rates) {
+                *sum += rate;
+            }
+        }
+        sum
+    })
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 {
+        values[middle]
+    } else {
+        f64::midpoint(values[middle - 1], values[middle])
+    }
+}
+
+/// Weights between −0.1 and 0.1 from a linear congruential generator.
+fn weights(config: &NetworkConfig, form: Quantize) -> Weights<'static> {
+    let mut seed = 1_u32;
+    let mut value = || {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        ((seed >> 8) as f32 / 16_777_216.0 - 0.5) * 0.2
+    };
+    let fill = |(name, shape): (String, Vec<usize>)| {
+        let data: Vec<f32> = (0..shape.iter().product()).map(|_| value()).collect();
+        (name, Array::f32(shape, data))
+    };
+    let weights = expected_shapes(config).into_iter().map(fill).collect();
+    match form {
+        Quantize::None => weights,
+        Quantize::Int8 => quantize(&weights),
+    }
+}
+
+fn sampler(index: usize) -> Sampler {
+    let settings = SamplingConfig {
+        temperature: 0.5,
+        top_k: None,
+        top_p: None,
+        seed: 1,
+    };
+    Sampler::new(&settings, &[], index as u64).without_log_prob()
+}
+
+/// One text on `threads` threads, or on fewer where the engine finds the network too small: the
+/// loop of `textgen generate`.
+fn one_stream(network: &CharLstm, threads: usize, seconds: f64) -> Vec<f64> {
+    let (mut sampler, mut symbol) = (sampler(0), 0);
+    network.read_on_threads(network.state(1), threads, |reader| {
+        rates(seconds, || {
+            for _ in 0..BURST {
+                reader.step(symbol);
+                symbol = sampler.draw(reader.logits()).symbol;
+            }
+            BURST
+        })
+    })
+}
+
+/// `batch` texts in lock-step, shared out among `threads` threads.
+fn many_streams(network: &CharLstm, batch: usize, threads: usize, seconds: f64) -> Vec<f64> {
+    let threads = threads.min(batch);
+    rates_of_threads(threads, |thread, barrier| {
+        let texts = batch * thread / threads..batch * (thread + 1) / threads;
+        let mut state = network.state(texts.len());
+        let mut symbols = vec![0; texts.len()];
+        let mut samplers: Vec<_> = texts.map(sampler).collect();
+        barrier.wait();
+        rates(seconds, || {
+            network.step(&mut state, &symbols);
+            for (row, (symbol, sampler)) in symbols.iter_mut().zip(&mut samplers).enumerate() {
+                *symbol = sampler.draw(state.logits(row)).symbol;
+            }
+            symbols.len()
+        })
+    })
+}
+
+fn answer_sample(request: &Sample) -> Result<Value, Box<dyn Error>> {
+    let &Sample {
+        cell,
+        hidden,
+        layers,
+        batch,
+        vocab,
+        threads,
+        quantize,
+        seconds,
+    } = request;
+    at_least_one(&[hidden, layers, batch, vocab, threads])?;
+    let config = NetworkConfig {
+        model: ModelKind::CharLstm,
+        cell,
+        hidden,
+        layers,
+        embedding: 0,
+        latent: 0,
+        bidirectional: false,
+        article: false,
+        inputs: vocab,
+        outputs: vocab,
+    };
+    let network = CharLstm::new(&config, &weights(&config, quantize))?;
+    let rates = match batch {
+        1 => one_stream(&network, threads, seconds),
+        _ => many_streams(&network, batch, threads, seconds),
+    };
+    let (rate, bytes) = (median(rates), network.weight_bytes());
+    Ok(json!({
+        "what": "sample", "cell": cell, "hidden": hidden, "layers": layers, "batch": batch,
+        "vocab": vocab, "threads": threads, "quantize": quantize, "chars_per_second": rate,
+        "weight_bytes": bytes, "bytes_per_second": rate * bytes as f64 / batch as f64,
+    }))
+}
+
+fn answer_words(request: &Words) -> Result<Value, Box<dyn Error>> {
+    let &Words {
+        hidden,
+        batch,
+        vocab,
+        quantize,
+        seconds,
+    } = request;
+    at_least_one(&[hidden, batch, vocab])?;
+    let config = NetworkConfig {
+        model: ModelKind::WordVae,
+        cell: Cell::Gru,
+        hidden,
+        layers: 1,
+        embedding: EMBEDDING,
+        latent: LATENT,
+        bidirectional: true,
+        article: false,
+        inputs: vocab + 1, // and <bos>
+        outputs: vocab,
+    };
+    let network = WordVae::new(&config, &weights(&config, quantize))?;
+    let mut samplers: Vec<_> = (0..batch).map(sampler).collect();
+    // Whole words: a z from the prior, what follows from it once a word, then letter by letter.
+    let rates = rates(seconds, || {
+        let z: Vec<f32> = samplers
+            .iter_mut()
+            .flat_map(|sampler| std::array::from_fn::<_, LATENT, _>(|_| sampler.normal()))
+            .collect();
+        let mut state = network.decoder(&z);
+        let mut symbols = vec![vocab as u32; batch];
+        for _ in 0..LETTERS {
+            network.step(&mut state, &symbols);
+            for (row, (symbol, sampler)) in symbols.iter_mut().zip(&mut samplers).enumerate() {
+                *symbol = sampler.draw(state.logits(row)).symbol;
+            }
+        }
+        LETTERS * batch
+    });
+    let (rate, bytes) = (median(rates), decoder_bytes(hidden, vocab, quantize));
+    Ok(json!({
+        "what": "words", "hidden": hidden, "batch": batch, "vocab": vocab, "threads": 1,
+        "quantize": quantize, "chars_per_second": rate, "weight_bytes": bytes,
+        "bytes_per_second": rate * bytes as f64 / batch as f64,
+    }))
+}
+
+/// Bytes of the decoder's weights that every letter reads: the recurrent matrix and the head's, in
+/// panels. The input's are a table by then.
+fn decoder_bytes(hidden: usize, vocab: usize, form: Quantize) -> usize {
+    let gates = Cell::Gru.gates();
+    let rows = Layout::new(gates * hidden, gates).len() + Layout::new(vocab, 1).len();
+    match form {
+        Quantize::None => rows * hidden * size_of::<f32>(),
+        // Four inputs stand together; a row also has a scale and an offset.
+        Quantize::Int8 => rows * (hidden.next_multiple_of(4) + size_of::<(f32, i32)>()),
+    }
+}
+
+fn at_least_one(sizes: &[usize]) -> Result<(), Box<dyn Error>> {
+    if sizes.contains(&0) {
+        return Err("every size is at least 1".into());
+    }
+    Ok(())
+}
+
+fn answer(line: &str) -> Result<Value, Box<dyn Error>> {
+    Ok(match serde_json::from_str(line)? {
+        Request::About => json!({
+            "what": "about",
+            "version": env!("CARGO_PKG_VERSION"),
+            "simd": simd::check()?.name(),
+        }),
+        Request::Sample(request) => answer_sample(&request)?,
+        Request::Words(request) => answer_words(&request)?,
+        Request::Bandwidth(request) => bandwidth::answer(&request)?,
+    })
+}
+
+fn main() -> io::Result<()> {
+    // `cargo bench` and `cargo test` start every bench with arguments of their own and without
+    // anybody to ask.
+    if !std::env::args().any(|argument| argument == "--serve") {
+        println!("sampling: answers bench/run.py; start that (or `make bench`) instead");
+        return Ok(());
+    }
+    let mut out = io::stdout().lock();
+    for line in io::stdin().lock().lines() {
+        let answer = answer(&line?).unwrap_or_else(|error| json!({ "error": error.to_string() }));
+        writeln!(out, "{answer}")?;
+        out.flush()?;
+    }
+    Ok(())
+}
