@@ -21,8 +21,10 @@ use super::recurrent::{LayerState, Read};
 const LEAST_BYTES: usize = 512 << 10;
 /// Symbols that each way is timed over.
 const TRIAL: u32 = 24;
-/// How long the faster way is kept before both are timed again.
-const KEPT: Duration = Duration::from_secs(1);
+/// How long the faster way is kept before both are timed again: at first, and at the most. It
+/// doubles each time, so that a moment that was not like the others is soon made good.
+const FIRST_KEPT: Duration = Duration::from_millis(20);
+const MOST_KEPT: Duration = Duration::from_secs(1);
 /// How often a waiting thread looks, at some nanoseconds a look, before it lets others run.
 const LOOKS: u32 = 5_000;
 /// How often it lets others run before it sleeps, longer and longer: it is not needed now.
@@ -53,6 +55,8 @@ struct Leader<'a> {
     /// Whether the others read too, at present.
     together: bool,
     pace: Pace,
+    /// How long the faster way is kept next.
+    kept: Duration,
 }
 
 /// Which way is being timed, or kept.
@@ -135,9 +139,9 @@ impl Leader<'_> {
                     self.gather(state);
                 }
                 let symbol = alone.min(together).as_secs_f64() / f64::from(TRIAL);
-                Pace::Kept {
-                    left: (KEPT.as_secs_f64() / symbol) as u32 + 1,
-                }
+                let left = (self.kept.as_secs_f64() / symbol) as u32 + 1;
+                self.kept = MOST_KEPT.min(2 * self.kept);
+                Pace::Kept { left }
             }
             Pace::Kept { .. } => {
                 if self.together {
@@ -230,6 +234,7 @@ impl CharLstm {
                 // A member begins with its part of the state.
                 together: !matches!(pace, Pace::Alone { .. }),
                 pace,
+                kept: FIRST_KEPT,
             });
             let _end = Ending(&shared);
             work(&mut reader)
