@@ -16,9 +16,8 @@ use super::char_lstm::{CharLstm, State};
 use super::kernels::{PANEL, Quantized};
 use super::recurrent::{LayerState, Read};
 
-/// Below so many bytes of weights a symbol takes a few microseconds, and meeting costs more than
-/// it gains.
-const LEAST_BYTES: usize = 512 << 10;
+/// Below so many bytes of weights a symbol takes so little that meeting costs more than it gains.
+const LEAST_BYTES: usize = 128 << 10;
 /// Symbols that each way is timed over.
 const TRIAL: u32 = 24;
 /// How long the faster way is kept before both are timed again: at first, and at the most. It
