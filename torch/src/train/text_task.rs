@@ -214,7 +214,7 @@ impl Task for TextTask {
             + 4 * network.outputs
             + network.inputs;
         let training = self.config.batch * self.config.seq * width;
-        // One-hot input, logits and log-softmax of an evaluation.
+        // Logits of an evaluation; on CUDA also its one-hot input and log-softmax.
         let evaluation = 3 * EVALUATION_LOGITS.min(64 * EVALUATION_SEQ * network.outputs);
         (training.max(evaluation) * 4) as u64
     }
