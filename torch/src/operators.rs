@@ -152,7 +152,7 @@ impl Team for Threads {
 }
 
 /// libtorch's threads, at the level of this machine.
-fn workers() -> Workers<'static> {
+pub(crate) fn workers() -> Workers<'static> {
     Workers {
         team: &Threads,
         kernels: Kernels::new(),
@@ -200,6 +200,32 @@ unsafe fn write<'a>(pointer: *mut f32, length: usize) -> &'a mut [f32] {
     }
     // SAFETY: the caller's promise.
     unsafe { slice::from_raw_parts_mut(pointer, length) }
+}
+
+/// The numbers of a tensor.
+///
+/// # Panics
+/// Unless it is f32, contiguous and on the CPU: a mistake in this crate.
+pub(crate) fn numbers(tensor: &Tensor) -> &[f32] {
+    // SAFETY: as many numbers as the tensor has, which cannot go before the borrow ends.
+    unsafe { read(plain_data(tensor), tensor.numel()) }
+}
+
+/// The same, to be overwritten.
+///
+/// # Panics
+/// As [`numbers`].
+pub(crate) fn numbers_mut(tensor: &mut Tensor) -> &mut [f32] {
+    // SAFETY: as above; a step's parameters and moments share their memory with nothing that is read
+    // or written meanwhile.
+    unsafe { write(plain_data(tensor), tensor.numel()) }
+}
+
+fn plain_data(tensor: &Tensor) -> *mut f32 {
+    assert_eq!(tensor.kind(), Kind::Float, "f32");
+    assert_eq!(tensor.device(), Device::Cpu, "on the CPU");
+    assert!(tensor.is_contiguous(), "contiguous");
+    tensor.data_ptr().cast()
 }
 
 /// The numbers of cells between here and the shim.

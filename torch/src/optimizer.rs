@@ -5,9 +5,16 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use tch::{Device, Kind, Tensor};
 use textgen::config::{OptimizerKind, TrainConfig};
+use textgen::native::kernels::AdamPiece;
+use textgen::native::kernels::training::{Adam, Parameter};
 
+use crate::operators::{numbers, numbers_mut, workers};
 use crate::parameters::{Parameters, Plain, copy_into, to_plain};
 use crate::shim::{self, AdamConstants, AdamTensors};
+
+const BETA1: f64 = 0.9;
+const BETA2: f64 = 0.999;
+const EPSILON: f64 = 1e-8;
 
 /// Parameters that share a weight decay: matrices have it, vectors do not under AdamW.
 struct Group {
@@ -16,6 +23,7 @@ struct Group {
     first: Vec<Tensor>,
     second: Vec<Tensor>,
     largest: Option<Vec<Tensor>>,
+    /// On CUDA, a count of the steps for every parameter; libtorch's operator wants them so.
     steps: Vec<Tensor>,
     weight_decay: f64,
 }
@@ -25,6 +33,8 @@ pub struct Optimizer {
     groups: Vec<Group>,
     decoupled: bool,
     clip: f64,
+    /// Steps taken.
+    taken: u64,
 }
 
 impl Optimizer {
@@ -53,6 +63,7 @@ impl Optimizer {
                 largest: (config.optimizer == OptimizerKind::Amsgrad).then(zeros),
                 steps: tensors
                     .iter()
+                    .filter(|_| device != Device::Cpu)
                     .map(|_| Tensor::zeros([], (Kind::Float, device)))
                     .collect(),
                 weight_decay: if vectors { 0.0 } else { config.weight_decay },
@@ -64,6 +75,7 @@ impl Optimizer {
             groups: vec![group(false), group(true)],
             decoupled,
             clip: config.clip,
+            taken: 0,
         }
     }
 
@@ -77,11 +89,17 @@ impl Optimizer {
 
     /// Clips the gradients and takes one step with the learning rate `lr`.
     pub fn step(&mut self, lr: f64) -> Result<()> {
+        self.taken += 1;
         let gradients: Vec<Vec<Tensor>> = self
             .groups
             .iter()
             .map(|group| group.parameters.iter().map(Tensor::grad).collect())
             .collect();
+        let mut tensors = self.groups.iter().flat_map(|group| &group.parameters);
+        if tensors.all(|tensor| tensor.device() == Device::Cpu) {
+            self.step_native(lr, gradients);
+            return Ok(());
+        }
         if self.clip > 0.0 {
             let all: Vec<Tensor> = gradients
                 .iter()
@@ -102,15 +120,52 @@ impl Optimizer {
                 },
                 AdamConstants {
                     lr,
-                    beta1: 0.9,
-                    beta2: 0.999,
+                    beta1: BETA1,
+                    beta2: BETA2,
                     weight_decay: group.weight_decay,
-                    epsilon: 1e-8,
+                    epsilon: EPSILON,
                     decoupled: self.decoupled,
                 },
             )?;
         }
         Ok(())
+    }
+
+    /// The same on the CPU: clipping and Adam in one pass.
+    fn step_native(&mut self, lr: f64, gradients: Vec<Vec<Tensor>>) {
+        let adam = Adam {
+            lr,
+            beta1: BETA1,
+            beta2: BETA2,
+            epsilon: EPSILON,
+            decoupled: self.decoupled,
+            step: self.taken,
+        };
+        let plain = |group: Vec<Tensor>| group.iter().map(Tensor::contiguous).collect();
+        let gradients: Vec<Vec<Tensor>> = gradients.into_iter().map(plain).collect();
+        let mut parameters = Vec::new();
+        for (group, gradients) in self.groups.iter_mut().zip(&gradients) {
+            let mut largest = group.largest.iter_mut().flatten();
+            let tensors = group
+                .parameters
+                .iter_mut()
+                .zip(gradients)
+                .zip(&mut group.first)
+                .zip(&mut group.second);
+            for (((weight, gradient), first), second) in tensors {
+                parameters.push(Parameter {
+                    arrays: AdamPiece {
+                        weight: numbers_mut(weight),
+                        gradient: numbers(gradient),
+                        first: numbers_mut(first),
+                        second: numbers_mut(second),
+                        largest: largest.next().map(numbers_mut).unwrap_or_default(),
+                    },
+                    weight_decay: group.weight_decay,
+                });
+            }
+        }
+        adam.step(workers(), parameters, self.clip);
     }
 
     /// The moments, by name.
@@ -126,6 +181,7 @@ impl Optimizer {
 
     /// Restores the moments as they were after `step` steps.
     pub fn load(&mut self, from: &BTreeMap<String, Plain>, step: u64) -> Result<()> {
+        self.taken = step;
         for group in &mut self.groups {
             for count in &mut group.steps {
                 let _ = count.fill_(step as f64);

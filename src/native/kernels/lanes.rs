@@ -30,6 +30,8 @@ pub(super) trait Lanes: Copy {
     unsafe fn div(self, other: Self) -> Self;
     /// `then` where self < other, else `otherwise`, also where one is not a number.
     unsafe fn if_less(self, other: Self, then: Self, otherwise: Self) -> Self;
+    /// √self.
+    unsafe fn sqrt(self) -> Self;
     /// |self|.
     unsafe fn abs(self) -> Self;
     /// self, which is not negative, with the sign of `other`.
@@ -83,6 +85,7 @@ impl Lanes for Portable {
         mul(x, other) = x * other;
         div(x, other) = x / other;
         if_less(x, other, then, otherwise) = if x < other { then } else { otherwise };
+        sqrt(x) = x.sqrt();
         abs(x) = x.abs();
         with_sign_of(x, other) = x.copysign(other);
         times_power(x, other) = f32::from_bits(x.to_bits().wrapping_add(other.to_bits() << 23));
@@ -131,11 +134,12 @@ mod x86 {
         __m256, __m512, _CMP_LT_OQ, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps,
         _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castps_si256, _mm256_castsi256_ps,
         _mm256_cmp_ps, _mm256_div_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_mul_ps,
-        _mm256_or_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps,
-        _mm256_sub_ps, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_andnot_si512,
-        _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_div_ps,
-        _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_blend_ps, _mm512_mul_ps, _mm512_or_si512,
-        _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
+        _mm256_or_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_slli_epi32, _mm256_sqrt_ps,
+        _mm256_storeu_ps, _mm256_sub_ps, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512,
+        _mm512_andnot_si512, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask,
+        _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_blend_ps, _mm512_mul_ps,
+        _mm512_or_si512, _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32, _mm512_sqrt_ps,
+        _mm512_storeu_ps, _mm512_sub_ps,
     };
 
     use super::Lanes;
@@ -152,6 +156,7 @@ mod x86 {
         div(x, other) = _mm256_div_ps(x, other);
         if_less(x, other, then, otherwise) =
             _mm256_blendv_ps(otherwise, then, _mm256_cmp_ps::<_CMP_LT_OQ>(x, other));
+        sqrt(x) = _mm256_sqrt_ps(x);
         abs(x) = _mm256_andnot_ps(_mm256_castsi256_ps(_mm256_set1_epi32(SIGN)), x);
         with_sign_of(x, other) = _mm256_or_ps(
             x,
@@ -172,6 +177,7 @@ mod x86 {
         div(x, other) = _mm512_div_ps(x, other);
         if_less(x, other, then, otherwise) =
             _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(x, other), otherwise, then);
+        sqrt(x) = _mm512_sqrt_ps(x);
         abs(x) = _mm512_castsi512_ps(_mm512_andnot_si512(
             _mm512_set1_epi32(SIGN),
             _mm512_castps_si512(x),

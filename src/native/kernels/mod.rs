@@ -9,6 +9,7 @@
     reason = "a kernel must become part of the function that enables its level"
 )]
 
+mod adam;
 mod gradients;
 mod int8;
 mod lanes;
@@ -16,6 +17,7 @@ mod matrix;
 mod pointwise;
 pub mod training;
 
+pub use adam::{AdamFactors, AdamPiece};
 pub use int8::{PackedInt8, PanelsInt8, Quantized, quantize_row};
 pub use matrix::{Layout, PANEL, Packed, PanelMut, Panels, Stacked};
 
@@ -77,7 +79,8 @@ macro_rules! at_every_level {
 
         #[allow(unused_unsafe, clippy::redundant_closure, reason = "some bodies need them")]
         mod portable {
-            use super::{Panels, PanelsInt8, Quantized, gradients, int8, lanes, matrix, pointwise};
+            use super::{AdamFactors, AdamPiece, Panels, PanelsInt8, Quantized};
+            use super::{adam, gradients, int8, lanes, matrix, pointwise};
             use int8::sums;
             type V = lanes::Portable;
             const ROWS: usize = 6;
@@ -99,7 +102,8 @@ macro_rules! at_every_level {
         #[cfg(target_arch = "x86_64")]
         #[allow(unused_unsafe, clippy::redundant_closure, reason = "some bodies need them")]
         mod $level {
-            use super::{Panels, PanelsInt8, Quantized, gradients, int8, lanes, matrix, pointwise};
+            use super::{AdamFactors, AdamPiece, Panels, PanelsInt8, Quantized};
+            use super::{adam, gradients, int8, lanes, matrix, pointwise};
             type V = $lanes;
             const ROWS: usize = $rows;
             const WIDE: usize = $wide;
@@ -190,6 +194,13 @@ at_every_level! {
         gradients::cross_entropy_backward(probabilities, targets, d_nats);
     /// Turns rows (N, columns), each a slice, into `out` (columns, N).
     transpose(rows: &[&[f32]], out: &mut [f32]) = gradients::transpose(rows, out);
+    /// One step of Adam.
+    ///
+    /// # Panics
+    /// Where the arrays differ in length.
+    adam(piece: AdamPiece, factors: &AdamFactors) = adam::adam::<V>(piece, factors);
+    /// `sum += Σ x²`.
+    add_squares(values: &[f32], sum: &mut f64) = adam::add_squares::<V, FULL>(values, sum);
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@
 mod backward;
 mod forward;
 mod head;
+mod optimizer;
 #[cfg(test)]
 mod tests;
 mod weights;
@@ -24,6 +25,7 @@ use std::sync::{Mutex, PoisonError};
 pub use backward::{LayerGradients, OutputGradients, backward};
 pub use forward::{Outputs, forward};
 pub use head::{Head, HeadGradients};
+pub use optimizer::{Adam, Parameter};
 
 use super::Kernels;
 use super::matrix::{Layout, PANEL, PanelMut};

@@ -7,7 +7,7 @@ use crate::native::simd::Level;
 use crate::native::testing::Numbers;
 
 /// Threads made for one call.
-struct Several(usize);
+pub(super) struct Several(pub(super) usize);
 
 impl Team for Several {
     fn threads(&self) -> usize {

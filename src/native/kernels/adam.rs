@@ -1,0 +1,174 @@
+//! Adam, element by element, and the sum of squares that clipping needs.
+
+use super::lanes::{Lanes, unrolled};
+use super::matrix::PANEL;
+
+/// Numbers whose squares are summed in f32: few enough that rounding stays below that of the
+/// gradients themselves.
+const SUMMED_AT_ONCE: usize = 128 * PANEL;
+
+/// A stretch of a parameter with what belongs to it; all of one length.
+#[derive(Debug)]
+pub struct AdamPiece<'a> {
+    /// Weights.
+    pub weight: &'a mut [f32],
+    /// Their gradients.
+    pub gradient: &'a [f32],
+    /// First moments m.
+    pub first: &'a mut [f32],
+    /// Second moments v.
+    pub second: &'a mut [f32],
+    /// The largest second moments (AMSGrad), or empty.
+    pub largest: &'a mut [f32],
+}
+
+/// What one step multiplies with; see [`kernels::training::Adam`](super::training::Adam).
+#[derive(Clone, Copy, Debug)]
+pub struct AdamFactors {
+    /// What clipping leaves of the gradient.
+    pub scale: f32,
+    /// Weight decay that is added to the gradient: 0 where it is decoupled.
+    pub decay: f32,
+    /// What decoupled weight decay leaves of the weight: 1 where it is not decoupled.
+    pub keep: f32,
+    /// 1 − β₁.
+    pub of_first: f32,
+    /// β₂.
+    pub keep_second: f32,
+    /// 1 − β₂.
+    pub of_second: f32,
+    /// α / (1 − β₁ᵗ).
+    pub rate: f32,
+    /// 1 / √(1 − β₂ᵗ).
+    pub root: f32,
+    /// ε.
+    pub epsilon: f32,
+}
+
+/// One step of Adam.
+///
+/// # Safety
+/// The machine has the instructions of `V`.
+#[inline(always)]
+pub(super) unsafe fn adam<V: Lanes>(piece: AdamPiece, by: &AdamFactors) {
+    let AdamPiece {
+        weight,
+        gradient,
+        first,
+        second,
+        largest,
+    } = piece;
+    let length = weight.len();
+    assert_eq!(gradient.len(), length, "gradients");
+    assert!(first.len() == length && second.len() == length, "moments");
+    let amsgrad = !largest.is_empty();
+    assert!(!amsgrad || largest.len() == length, "largest moments");
+    let whole = length - length % V::COUNT;
+    // SAFETY: `at` stays within the lengths, which have been checked; the instructions are the
+    // caller's matter.
+    unsafe {
+        for at in (0..whole).step_by(V::COUNT) {
+            let largest = amsgrad.then(|| largest.as_mut_ptr().add(at));
+            update::<V>(
+                weight.as_mut_ptr().add(at),
+                gradient.as_ptr().add(at),
+                [first.as_mut_ptr().add(at), second.as_mut_ptr().add(at)],
+                largest,
+                by,
+            );
+        }
+        // What does not fill a register passes through one that it does not fill.
+        let rest = length - whole;
+        let mut room = [[0.0_f32; PANEL]; 5];
+        if rest > 0 {
+            let largest = &mut largest[whole * usize::from(amsgrad)..];
+            let parts: [&[f32]; 5] = [
+                &weight[whole..],
+                &gradient[whole..],
+                &first[whole..],
+                &second[whole..],
+                &*largest,
+            ];
+            for (room, part) in room.iter_mut().zip(parts) {
+                room[..part.len()].copy_from_slice(part);
+            }
+            let [w, g, m, v, x] = &mut room;
+            update::<V>(
+                w.as_mut_ptr(),
+                g.as_ptr(),
+                [m.as_mut_ptr(), v.as_mut_ptr()],
+                amsgrad.then_some(x.as_mut_ptr()),
+                by,
+            );
+            weight[whole..].copy_from_slice(&w[..rest]);
+            first[whole..].copy_from_slice(&m[..rest]);
+            second[whole..].copy_from_slice(&v[..rest]);
+            largest.copy_from_slice(&x[..largest.len()]);
+        }
+    }
+}
+
+/// One register of weights.
+///
+/// # Safety
+/// `V::COUNT` numbers stand at every pointer, and the machine has the instructions of `V`.
+#[inline(always)]
+unsafe fn update<V: Lanes>(
+    weight: *mut f32,
+    gradient: *const f32,
+    [first, second]: [*mut f32; 2],
+    largest: Option<*mut f32>,
+    by: &AdamFactors,
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        let (w, g) = (V::load(weight), V::load(gradient).mul(V::splat(by.scale)));
+        let g = w.mul_add(V::splat(by.decay), g);
+        let m = V::load(first);
+        let m = g.sub(m).mul_add(V::splat(by.of_first), m);
+        m.store(first);
+        let v = V::load(second).mul(V::splat(by.keep_second));
+        let v = g.mul(g).mul_add(V::splat(by.of_second), v);
+        v.store(second);
+        let v = if let Some(largest) = largest {
+            let before = V::load(largest);
+            let now = before.if_less(v, v, before);
+            now.store(largest);
+            now
+        } else {
+            v
+        };
+        let below = v.sqrt().mul_add(V::splat(by.root), V::splat(by.epsilon));
+        let change = m.mul(V::splat(by.rate)).div(below);
+        w.mul(V::splat(by.keep)).sub(change).store(weight);
+    }
+}
+
+/// Adds Σ x² to `sum`: in f32 over stretches and in f64 over these, in the same order whatever the
+/// lanes.
+///
+/// # Safety
+/// The machine has the instructions of `V`, `FULL` of which are a panel.
+#[inline(always)]
+pub(super) unsafe fn add_squares<V: Lanes, const FULL: usize>(values: &[f32], sum: &mut f64) {
+    const { assert!(FULL * V::COUNT == PANEL, "these fill a panel") };
+    for stretch in values.chunks(SUMMED_AT_ONCE) {
+        let mut lanes = [0.0_f32; PANEL];
+        let (panels, rest) = stretch.as_chunks::<PANEL>();
+        // SAFETY: the loads and stores stay within a panel; the instructions are the caller's matter.
+        unsafe {
+            let mut sums = [V::splat(0.0); FULL];
+            for panel in panels {
+                unrolled::<FULL>(|part| {
+                    let x = V::load(panel.as_ptr().add(part * V::COUNT));
+                    sums[part] = x.mul_add(x, sums[part]);
+                });
+            }
+            unrolled::<FULL>(|part| sums[part].store(lanes.as_mut_ptr().add(part * V::COUNT)));
+        }
+        for (lane, x) in lanes.iter_mut().zip(rest) {
+            *lane = x.mul_add(*x, *lane);
+        }
+        *sum += lanes.iter().map(|&lane| f64::from(lane)).sum::<f64>();
+    }
+}
