@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use textgen::config::{
-    Budget, Cell, LossOver, ModelKind, Newlines, NormalForm, OptimizerKind, Recipe, Schedule,
-    Settings, TrainConfig, Unit, WordSplit,
+    Budget, Cell, LossOver, ModelKind, Newlines, NormalForm, OptimizerKind, Precision, Recipe,
+    Schedule, Settings, TrainConfig, Unit, WordSplit,
 };
 use textgen::run::{CorpusData, Runs, TextData, WordData};
 use textgen::text::{self, Corpus, LastVocab, Streams, Vocabulary, split_words};
@@ -180,6 +180,9 @@ struct TrainingFlags {
     /// auto, cpu, cuda or cuda:N
     #[arg(long)]
     device: Option<String>,
+    /// Numbers that a CUDA device computes with; the CPU has f32
+    #[arg(long, value_parser = choice::<Precision>(Precision::NAMES))]
+    precision: Option<Precision>,
     /// CPU threads; 0 is all cores
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -248,6 +251,7 @@ impl TrainArgs {
             save_every: training.save_every,
             seed: training.seed,
             device: training.device.clone(),
+            precision: training.precision,
             threads: training.threads,
             latent: self.vae.latent,
             bidirectional: self.vae.bidirectional,
@@ -422,12 +426,13 @@ fn resume(args: &TrainArgs, runs: &Runs, name: &str) -> Result<()> {
         epochs: settings.epochs,
         minutes: settings.minutes,
         device: settings.device.clone(),
+        precision: settings.precision,
         threads: settings.threads,
         patience: settings.patience,
         ..Settings::default()
     };
     if settings != allowed {
-        let hint = "train a new run for other settings, or resume with --steps, --epochs, --minutes, --patience, --device or --threads";
+        let hint = "train a new run for other settings, or resume with --steps, --epochs, --minutes, --patience, --device, --precision or --threads";
         return Err(CliError::misuse("--resume goes on with the run's own settings", hint).into());
     }
     let changed = TrainConfig::resolve(&layered(allowed, config.to_settings()))?;

@@ -2,7 +2,9 @@
 
 use std::fmt::Display;
 
-use super::{Cell, ConfigError, LossOver, ModelKind, Recipe, SplitKind, TrainConfig};
+use super::{
+    Cell, ConfigError, Device, LossOver, ModelKind, Precision, Recipe, SplitKind, TrainConfig,
+};
 
 const SHARE: &str = "must be at least 0 and below 1";
 
@@ -156,6 +158,12 @@ impl TrainConfig {
             self.threads <= 1024,
             "must be at most 1024 (0 is all cores)",
         )?;
+        require(
+            "precision",
+            self.precision,
+            self.precision == Precision::F32 || self.device != Device::Cpu,
+            "needs a CUDA device; --device cpu trains in f32",
+        )?;
         Ok(())
     }
 
@@ -204,6 +212,8 @@ impl TrainConfig {
             )?;
             require("batch", self.batch, self.batch == 1, must)?;
             require("dropout", self.dropout, self.dropout == 0.0, must)?;
+            let f32 = self.precision == Precision::F32;
+            require("precision", self.precision, f32, must)?;
         }
         Ok(())
     }

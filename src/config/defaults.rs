@@ -1,8 +1,8 @@
 //! What a model, a recipe and a budget settle where nothing is given.
 
 use super::{
-    Cell, Device, LossOver, ModelKind, NormalForm, OptimizerKind, Recipe, Schedule, Settings,
-    SplitKind, TextConfig,
+    Cell, Device, LossOver, ModelKind, NormalForm, OptimizerKind, Precision, Recipe, Schedule,
+    Settings, SplitKind, TextConfig,
 };
 
 /// Streams a step of a char-lstm unless told otherwise.
@@ -52,6 +52,7 @@ fn common_defaults(given: &Settings) -> Settings {
         save_every: Some(0),
         seed: Some(42),
         device: Some(Device::Auto.to_string()),
+        precision: Some(Precision::F32),
         threads: Some(0),
         kl_warmup: Some(0.0),
         free_bits: Some(0.0),

@@ -217,6 +217,17 @@ choices! {
     }
 }
 choices! {
+    /// What numbers training computes with on a CUDA device. Weights, loss and optimizer are f32.
+    Precision("precision") {
+        /// 32 bits everywhere.
+        F32 = "f32",
+        /// Products of matrices with 10 bits of mantissa (NVIDIA's TF32).
+        Tf32 = "tf32",
+        /// The recurrent layers and the head in bfloat16.
+        Bf16 = "bf16",
+    }
+}
+choices! {
     /// Over which positions of a sequence the loss is taken (char-lstm).
     LossOver("loss") {
         /// All of them.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CONFIG_FORMATS, Cell, ConfigError, LossOver, ModelKind, Newlines, NormalForm, OptimizerKind,
-    Recipe, Schedule, TextConfig, Unit, WordSplit,
+    Precision, Recipe, Schedule, TextConfig, Unit, WordSplit,
 };
 
 macro_rules! settings {
@@ -128,6 +128,8 @@ settings! {
     seed: u64,
     /// auto, cpu, cuda:N
     device: String,
+    /// f32; on a CUDA device also tf32, bf16
+    precision: Precision,
     /// CPU threads; 0 is all cores
     threads: usize,
 }

@@ -7,8 +7,8 @@ use crate::text::SplitKind;
 
 use super::defaults::defaults;
 use super::{
-    CONFIG_FORMATS, Cell, ConfigError, LossOver, ModelKind, NetworkConfig, OptimizerKind, Recipe,
-    Schedule, Settings, TextConfig,
+    CONFIG_FORMATS, Cell, ConfigError, LossOver, ModelKind, NetworkConfig, OptimizerKind,
+    Precision, Recipe, Schedule, Settings, TextConfig,
 };
 
 /// Steps that the default budget has at least, however small the corpus: char-lstm, word-vae.
@@ -118,6 +118,7 @@ pub struct TrainConfig {
     pub char_dropout: f64,
     pub seed: u64,
     pub device: Device,
+    pub precision: Precision,
     pub threads: usize,
 }
 
@@ -255,6 +256,7 @@ impl TrainConfig {
             char_dropout: filled!(all.char_dropout),
             seed: filled!(all.seed),
             device: filled!(all.device).parse()?,
+            precision: filled!(all.precision),
             threads: filled!(all.threads),
         };
         config.validate()?;
@@ -329,6 +331,7 @@ impl TrainConfig {
             char_dropout: Some(self.char_dropout),
             seed: Some(self.seed),
             device: Some(self.device.to_string()),
+            precision: Some(self.precision),
             threads: Some(self.threads),
             ..Settings::of_text(self.text.clone())
         }
@@ -393,6 +396,43 @@ mod tests {
             .expect_err("conflict")
             .to_string();
         assert!(error.contains("--steps and --minutes"), "{error}");
+    }
+
+    #[test]
+    fn settings_written_before_there_was_a_precision_mean_f32() {
+        let config = TrainConfig::resolve(&given(ModelKind::CharLstm)).expect("valid defaults");
+        let text = config.to_settings().to_toml().expect("serialisable");
+        let old: String = text
+            .split_inclusive('\n')
+            .filter(|line| !line.starts_with("precision"))
+            .collect();
+        assert!(old.len() < text.len());
+        let again = TrainConfig::resolve(&Settings::parse(&old, "test").expect("valid"));
+        assert_eq!(again.expect("valid"), config);
+        assert_eq!(config.precision, Precision::F32);
+    }
+
+    #[test]
+    fn less_precision_than_f32_is_refused_on_the_cpu_alone() {
+        let resolve = |device: &str, precision| {
+            TrainConfig::resolve(&Settings {
+                device: Some(device.into()),
+                precision: Some(precision),
+                ..given(ModelKind::WordVae)
+            })
+        };
+        for precision in [Precision::Tf32, Precision::Bf16] {
+            let error = resolve("cpu", precision).expect_err("CPU").to_string();
+            let want = format!("--precision {precision}: needs a CUDA device; --device cpu");
+            assert!(error.starts_with(&want), "{error}");
+            for device in ["auto", "cuda"] {
+                assert_eq!(
+                    resolve(device, precision).expect("valid").precision,
+                    precision
+                );
+            }
+        }
+        resolve("cpu", Precision::F32).expect("valid");
     }
 
     #[test]

@@ -130,6 +130,7 @@ fn an_unknown_value_is_answered_with_the_valid_ones() {
         ("--normalize", &["none", "nfc", "nfkc", "ascii"]),
         ("--split", &["contiguous", "window:N", "interleaved"]),
         ("--device", &["auto", "cpu", "cuda", "cuda:N"]),
+        ("--precision", &["f32", "tf32", "bf16"]),
         ("--optimizer", &["adam", "amsgrad", "adamw"]),
         ("--schedule", &["constant", "cosine", "step", "plateau"]),
         ("--recipe", &["notebook", "article"]),

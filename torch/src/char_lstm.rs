@@ -1,11 +1,11 @@
 //! The character language model: symbols → (one-hot or embedding) → recurrent layers → logits.
 
 use tch::{Kind, Tensor};
-use textgen::config::NetworkConfig;
+use textgen::config::{NetworkConfig, Precision};
 
 use crate::operators;
 use crate::parameters::Parameters;
-use crate::recurrent::{Input, Shape};
+use crate::recurrent::{Input, Shape, Steps};
 
 /// A char-lstm on a device.
 pub struct CharLstm {
@@ -15,15 +15,24 @@ pub struct CharLstm {
     pub parameters: Parameters,
     /// Share of every layer's outputs dropped while training.
     pub dropout: f64,
+    /// What it trains in on CUDA.
+    pub precision: Precision,
+    /// On CUDA the vectors of one-hot symbols (V, V), looked up instead of made at every step.
+    one_hot: Option<Tensor>,
 }
 
 impl CharLstm {
     /// With initial weights.
     pub fn new(network: NetworkConfig, parameters: Parameters, dropout: f64) -> Self {
+        let device = parameters.tensors()[0].device();
+        let inputs = network.inputs as i64;
         let model = Self {
+            one_hot: (device.is_cuda() && network.embedding == 0)
+                .then(|| Tensor::eye(inputs, (Kind::Float, device))),
             network,
             parameters,
             dropout,
+            precision: Precision::F32,
         };
         model
             .shape()
@@ -37,6 +46,7 @@ impl CharLstm {
             cell: self.network.cell,
             hidden: self.network.hidden,
             layers: self.network.layers,
+            precision: self.precision,
         }
     }
 
@@ -71,7 +81,8 @@ impl CharLstm {
         } else {
             (outputs, targets.reshape([-1]))
         };
-        (self.head_nats(&outputs, &targets).mean(Kind::Float), state)
+        let nats = self.head_nats(&outputs, &targets, train);
+        (nats.mean(Kind::Float), state)
     }
 
     /// −log p of `targets` (T, B) after `symbols` (T, B), nats (T·B), and the state after them.
@@ -82,7 +93,8 @@ impl CharLstm {
         state: &[Tensor],
     ) -> (Tensor, Vec<Tensor>) {
         let (outputs, state) = self.hidden_outputs(symbols, state, false);
-        (self.head_nats(&outputs, &targets.reshape([-1])), state)
+        let targets = targets.reshape([-1]);
+        (self.head_nats(&outputs, &targets, false), state)
     }
 
     /// The top layer's outputs (T·B, H) and the state after them.
@@ -96,12 +108,15 @@ impl CharLstm {
             unreachable!("symbols are (T, B)")
         };
         let symbols = symbols.reshape([-1]);
-        let embedding =
-            (self.network.embedding > 0).then(|| self.parameters.get("embedding.weight"));
+        let embedding = if self.network.embedding > 0 {
+            Some(self.parameters.get("embedding.weight"))
+        } else {
+            self.one_hot.as_ref()
+        };
         let weights = self.parameters.recurrent("rnn", self.network.layers);
         let (outputs, state) = self.shape().run(
             Input::symbols(&symbols, embedding),
-            &vec![batch; steps as usize],
+            &Steps::even(steps, batch),
             state,
             &weights,
             self.dropout,
@@ -117,12 +132,13 @@ impl CharLstm {
         )
     }
 
-    fn head_nats(&self, outputs: &Tensor, targets: &Tensor) -> Tensor {
+    fn head_nats(&self, outputs: &Tensor, targets: &Tensor, train: bool) -> Tensor {
         operators::predict(
             outputs,
             self.parameters.get("head.weight"),
             self.parameters.get("head.bias"),
             targets,
+            self.shape().computes_in(train),
         )
     }
 }

@@ -2,7 +2,9 @@
 
 use anyhow::{Result, bail};
 use tch::Cuda;
-use textgen::config::Device;
+use textgen::config::{Device, Precision};
+
+use crate::shim;
 
 /// Why there is no CUDA device, or none that was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +17,9 @@ pub enum DeviceError {
         /// What is missing.
         why: String,
     },
+    /// Less than f32 without a CUDA device.
+    #[error("--precision {0}: needs a CUDA device, and training is on the CPU")]
+    Precision(Precision),
     /// There are fewer devices.
     #[error("--device cuda:{asked}: there are {count} CUDA devices, numbered from 0")]
     NoSuchDevice {
@@ -83,6 +88,16 @@ pub fn choose(asked: Device) -> Result<tch::Device> {
             tch::Device::Cuda(index)
         }
     })
+}
+
+/// Makes f32 on a CUDA device what `precision` says; elsewhere refuses less than f32.
+pub fn set_precision(precision: Precision, device: tch::Device) -> Result<()> {
+    if device.is_cuda() {
+        shim::allow_tf32(precision == Precision::Tf32)?;
+    } else if precision != Precision::F32 {
+        bail!(DeviceError::Precision(precision));
+    }
+    Ok(())
 }
 
 /// Lets the C library keep memory that is given back. A step of training asks for the same large

@@ -32,7 +32,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use tch::Device;
-use textgen::config::TrainConfig;
+use textgen::config::{Precision, TrainConfig};
 use textgen::run::{CharLoss, CorpusData, Evaluation, RunDir};
 
 use parameters::Plain;
@@ -45,6 +45,7 @@ pub fn evaluate_exactly(
     config: &TrainConfig,
     device: Device,
 ) -> Result<serde_json::Value> {
+    device::set_precision(Precision::F32, device)?;
     let model = run.model()?;
     let best: BTreeMap<String, Plain> = model
         .weights()?

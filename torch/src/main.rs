@@ -106,6 +106,8 @@ fn fail(error: &anyhow::Error) -> ExitCode {
         .and_then(textgen::text::TextError::hint)
     {
         note!("hint: {hint}");
+    } else if let Some(device::DeviceError::Precision(_)) = error.downcast_ref() {
+        note!("hint: --precision f32 trains on the CPU; textgen doctor says what was found");
     } else if error.is::<device::DeviceError>() {
         note!("hint: --device cpu trains on the CPU; textgen doctor says what was found");
     }

@@ -7,7 +7,7 @@ use std::slice;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use tch::{Device, Kind, Reduction, Tensor};
-use textgen::config::Cell;
+use textgen::config::{Cell, Precision};
 use textgen::native::kernels::training::{
     Head, HeadGradients, Input, Kept, Layer, LayerGradients, OutputGradients, Outputs, Steps, Team,
     Workers, backward, forward, kept,
@@ -455,15 +455,29 @@ pub fn layer(call: &LayerCall) -> (Tensor, Vec<Tensor>) {
 }
 
 /// −log p(target), nats (N), of targets (N) under logits = x · weightᵀ + bias: x (N, H), weight (V, H),
-/// bias (V). On another device than the CPU through libtorch's own operators.
+/// bias (V). On another device than the CPU through libtorch's own operators, the product in bf16 where
+/// `precision` says so.
 ///
 /// # Panics
 /// Where a shape is another than described: a mistake in this crate.
-pub fn predict(x: &Tensor, weight: &Tensor, bias: &Tensor, targets: &Tensor) -> Tensor {
+pub fn predict(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    targets: &Tensor,
+    precision: Precision,
+) -> Tensor {
     if x.device() == Device::Cpu {
         return predict_native(x, weight, bias, targets);
     }
-    let logits = x.linear(weight, Some(bias));
+    let logits = if precision == Precision::Bf16 {
+        let low = |tensor: &Tensor| tensor.to_kind(Kind::BFloat16);
+        low(x)
+            .linear(&low(weight), Some(&low(bias)))
+            .to_kind(Kind::Float)
+    } else {
+        x.linear(weight, Some(bias))
+    };
     logits.cross_entropy_loss::<Tensor>(targets, None, Reduction::None, -100, 0.0)
 }
 

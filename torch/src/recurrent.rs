@@ -1,10 +1,13 @@
 //! LSTM, GRU and plain tanh networks over whole sequences: on the CPU through the native engine's
 //! kernels, elsewhere through libtorch's own operators (cuDNN's on CUDA).
 
+use std::cell::OnceCell;
+
 use tch::{Device, Kind, Tensor};
-use textgen::config::Cell;
+use textgen::config::{Cell, Precision};
 
 use crate::operators::{LayerCall, layer};
+use crate::shim::upload;
 
 /// The shape of a recurrent network.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +18,35 @@ pub struct Shape {
     pub hidden: usize,
     /// Layers L.
     pub layers: usize,
+    /// What it trains in on CUDA; TF32 is libtorch's own setting.
+    pub precision: Precision,
+}
+
+/// Sequences side by side, the longest first, so that at every step those under way come first.
+pub struct Steps {
+    /// Sequences under way at each step, n_t; their sum is N.
+    pub counts: Vec<i64>,
+    /// Made where libtorch's own operators run, and once only.
+    grid: OnceCell<Grid>,
+}
+
+impl Steps {
+    /// With n_t sequences under way at step t.
+    pub fn new(counts: Vec<i64>) -> Self {
+        Self {
+            counts,
+            grid: OnceCell::new(),
+        }
+    }
+
+    /// `steps` steps of `batch` sequences of one length.
+    pub fn even(steps: i64, batch: i64) -> Self {
+        Self::new(vec![batch; steps as usize])
+    }
+
+    fn grid(&self, device: Device) -> &Grid {
+        self.grid.get_or_init(|| Grid::new(&self.counts, device))
+    }
 }
 
 /// What a network reads at N places: at step t one of each of the first n_t sequences.
@@ -45,6 +77,15 @@ impl Input<'_> {
 }
 
 impl Shape {
+    /// What it computes in. What is evaluated is the model that is saved, so that is f32.
+    pub fn computes_in(&self, train: bool) -> Precision {
+        if train {
+            self.precision
+        } else {
+            Precision::F32
+        }
+    }
+
     /// The state that all layers start from, zero: h, and c for an LSTM, each (L, B, H).
     pub fn zero_state(&self, batch: i64, device: Device) -> Vec<Tensor> {
         let size = [self.layers as i64, batch, self.hidden as i64];
@@ -63,37 +104,47 @@ impl Shape {
         if !on_cuda || !tch::Cuda::cudnn_is_available() {
             return;
         }
-        // The numbers of at::native's cuDNN modes.
-        let mode = match self.cell {
-            Cell::Rnn => 1,
-            Cell::Lstm => 2,
-            Cell::Gru => 3,
-        };
         let inputs = weights[0].size()[1];
         let (hidden, layers) = (self.hidden as i64, self.layers as i64);
         tch::no_grad(|| {
             let _ = Tensor::internal_cudnn_rnn_flatten_weight(
-                weights, 4, inputs, mode, hidden, 0, layers, false, false,
+                weights,
+                4,
+                inputs,
+                self.cudnn_mode(),
+                hidden,
+                0,
+                layers,
+                false,
+                false,
             );
         });
     }
 
-    /// Reads `input` from `state`, with `counts` sequences n_t under way at each step. Returns the
-    /// top layer's outputs (N, H) and the state after each sequence's last step. `dropout` falls
+    /// The number of the cell among at::native's cuDNN modes.
+    const fn cudnn_mode(&self) -> i64 {
+        match self.cell {
+            Cell::Rnn => 1,
+            Cell::Lstm => 2,
+            Cell::Gru => 3,
+        }
+    }
+
+    /// Reads `input` from `state`, with `steps` sequences under way. Returns the top layer's outputs (N, H) and the state after each sequence's last step. `dropout` falls
     /// between layers, where `train`.
     pub fn run(
         &self,
         input: Input,
-        counts: &[i64],
+        steps: &Steps,
         state: &[Tensor],
         weights: &[Tensor],
         dropout: f64,
         train: bool,
     ) -> (Tensor, Vec<Tensor>) {
         if weights[0].device() == Device::Cpu {
-            self.run_native(input, counts, state, weights, dropout, train)
+            self.run_native(input, steps, state, weights, dropout, train)
         } else {
-            self.run_libtorch(input, counts, state, weights, dropout, train)
+            self.run_libtorch(input, steps, state, weights, dropout, train)
         }
     }
 
@@ -101,7 +152,7 @@ impl Shape {
     pub fn run_native(
         &self,
         input: Input,
-        counts: &[i64],
+        steps: &Steps,
         state: &[Tensor],
         weights: &[Tensor],
         dropout: f64,
@@ -114,7 +165,7 @@ impl Shape {
             let call = |input: &Tensor, weights: &[Tensor], constant: Option<&Tensor>| {
                 layer(&LayerCall {
                     cell: self.cell,
-                    counts,
+                    counts: &steps.counts,
                     input,
                     constant,
                     weights,
@@ -146,16 +197,39 @@ impl Shape {
     pub fn run_libtorch(
         &self,
         input: Input,
-        counts: &[i64],
+        steps: &Steps,
         state: &[Tensor],
         weights: &[Tensor],
         dropout: f64,
         train: bool,
     ) -> (Tensor, Vec<Tensor>) {
-        let grid = Grid::new(counts, weights[0].device());
-        let input = grid.spread(&vectors(input, &grid, weights[0].size()[1]));
+        let grid = steps.grid(weights[0].device());
+        let input = grid.spread(&vectors(input, grid, weights[0].size()[1]));
+        let (outputs, ends) = if self.computes_in(train) == Precision::Bf16 {
+            self.sequence_in_bf16(&input, state, weights, dropout)
+        } else {
+            self.sequence(&input, state, weights, dropout, train)
+        };
+        let Some(filling) = &grid.filling else {
+            return (outputs.reshape([-1, self.hidden as i64]), ends);
+        };
+        let outputs = grid.gather(&outputs);
+        // What libtorch calls the end is that of the filling, but for the top layer's h.
+        let end = outputs.index_select(0, &filling.last).unsqueeze(0);
+        (outputs, vec![end])
+    }
+
+    /// All layers over `input` (T, B, I): outputs (T, B, H) and the state after them.
+    fn sequence(
+        &self,
+        input: &Tensor,
+        state: &[Tensor],
+        weights: &[Tensor],
+        dropout: f64,
+        train: bool,
+    ) -> (Tensor, Vec<Tensor>) {
         let layers = self.layers as i64;
-        let (outputs, ends) = match self.cell {
+        match self.cell {
             Cell::Lstm => {
                 let (outputs, h, c) =
                     input.lstm(state, weights, true, layers, dropout, train, false, false);
@@ -173,14 +247,59 @@ impl Shape {
                 );
                 (outputs, vec![h])
             }
-        };
-        if grid.places.is_none() {
-            return (outputs.reshape([-1, self.hidden as i64]), ends);
         }
-        let outputs = grid.gather(&outputs);
-        // What libtorch calls the end is that of the filling, but for the top layer's h.
-        let end = grid.last(&outputs).unsqueeze(0);
-        (outputs, vec![end])
+    }
+
+    /// As [`Shape::sequence`] while training, computed by cuDNN in bf16 from f32 and back to f32.
+    ///
+    /// libtorch's autocast would run cuDNN's layers in f16, whatever type it is set to; and its
+    /// `lstm` would complain at every step that the weights, being fresh copies, are in no one buffer.
+    fn sequence_in_bf16(
+        &self,
+        input: &Tensor,
+        state: &[Tensor],
+        weights: &[Tensor],
+        dropout: f64,
+    ) -> (Tensor, Vec<Tensor>) {
+        let low = |tensor: &Tensor| tensor.to_kind(Kind::BFloat16);
+        let mut outputs = low(input);
+        let mut ends: Vec<Vec<Tensor>> = state.iter().map(|_| Vec::new()).collect();
+        for (index, weights) in weights.chunks_exact(4).enumerate() {
+            if index > 0 {
+                outputs = outputs.dropout(dropout, true);
+            }
+            let own: Vec<Tensor> = state
+                .iter()
+                .map(|s| low(&s.narrow(0, index as i64, 1)).contiguous())
+                .collect();
+            let weights: Vec<Tensor> = weights.iter().map(low).collect();
+            let cell_state = own.get(1).map(Tensor::shallow_clone);
+            let (next, h, c, _, _) = outputs.internal_cudnn_rnn(
+                &weights,
+                4,
+                None,
+                &own[0],
+                cell_state,
+                self.cudnn_mode(),
+                self.hidden as i64,
+                0,
+                1,
+                false,
+                0.0,
+                true,
+                false,
+                [].as_slice(),
+                None,
+            );
+            outputs = next;
+            for (ends, end) in ends.iter_mut().zip([h, c]) {
+                ends.push(end);
+            }
+        }
+        let ends = ends
+            .iter()
+            .map(|ends| Tensor::cat(ends, 0).to_kind(Kind::Float));
+        (outputs.to_kind(Kind::Float), ends.collect())
     }
 }
 
@@ -234,50 +353,52 @@ fn vectors(input: Input, grid: &Grid, inputs: i64) -> Tensor {
 struct Grid {
     steps: i64,
     batch: i64,
-    /// The places of the grid that are not filling (N); none where all are.
-    places: Option<Tensor>,
-    /// For every sequence the place, among the N, of its last step.
-    last: Vec<i64>,
     device: Device,
+    /// None where all have one length.
+    filling: Option<Filling>,
+}
+
+/// Where in a grid there is no filling.
+struct Filling {
+    /// The places of the grid that are not filling (N).
+    places: Tensor,
+    /// For every sequence the place, among the N, of its last step (B).
+    last: Tensor,
 }
 
 impl Grid {
     fn new(counts: &[i64], device: Device) -> Self {
         let (steps, batch) = (counts.len() as i64, counts[0]);
-        let mut places = Vec::new();
-        let mut last = vec![0; batch as usize];
-        for (t, &count) in counts.iter().enumerate() {
-            for row in 0..count {
-                last[row as usize] = places.len() as i64;
-                places.push(t as i64 * batch + row);
-            }
-        }
-        let filled = places.len() as i64 != steps * batch;
+        // Counts never rise.
+        let filled = counts.last() != counts.first();
         Self {
             steps,
             batch,
-            places: filled.then(|| Tensor::from_slice(&places).to_device(device)),
-            last,
             device,
+            filling: filled.then(|| Filling::new(counts, device)),
         }
     }
 
     /// The sequence of every place (N).
     fn rows(&self) -> Tensor {
-        let all = Tensor::arange(self.steps * self.batch, (Kind::Int64, self.device));
-        match &self.places {
-            Some(places) => places.remainder(self.batch),
-            None => all.remainder(self.batch),
+        match &self.filling {
+            Some(filling) => filling.places.remainder(self.batch),
+            None => Tensor::arange(self.steps * self.batch, (Kind::Int64, self.device))
+                .remainder(self.batch),
         }
     }
 
     /// `values` (N, I) as (T, B, I), with zeros for filling.
     fn spread(&self, values: &Tensor) -> Tensor {
         let width = values.size()[1];
-        let grid = match &self.places {
-            Some(places) => {
+        let grid = match &self.filling {
+            Some(filling) => {
                 let size = [self.steps * self.batch, width];
-                Tensor::zeros(size, (Kind::Float, self.device)).index_copy(0, places, values)
+                Tensor::zeros(size, (Kind::Float, self.device)).index_copy(
+                    0,
+                    &filling.places,
+                    values,
+                )
             }
             None => values.shallow_clone(),
         };
@@ -287,14 +408,30 @@ impl Grid {
     /// `values` (T, B, H) without filling (N, H).
     fn gather(&self, values: &Tensor) -> Tensor {
         let flat = values.reshape([self.steps * self.batch, -1]);
-        match &self.places {
-            Some(places) => flat.index_select(0, places),
+        match &self.filling {
+            Some(filling) => flat.index_select(0, &filling.places),
             None => flat,
         }
     }
+}
 
-    /// `values` (N, H) at the last step of each sequence (B, H).
-    fn last(&self, values: &Tensor) -> Tensor {
-        values.index_select(0, &Tensor::from_slice(&self.last).to_device(self.device))
+impl Filling {
+    fn new(counts: &[i64], device: Device) -> Self {
+        let batch = counts[0];
+        let mut places = Vec::new();
+        let mut last = vec![0; batch as usize];
+        for (t, &count) in counts.iter().enumerate() {
+            for row in 0..count {
+                last[row as usize] = places.len() as i64;
+                places.push(t as i64 * batch + row);
+            }
+        }
+        // In one piece to the device.
+        let count = places.len() as i64;
+        let both = upload(&Tensor::from_slice(&[places, last].concat()), device);
+        Self {
+            places: both.narrow(0, 0, count),
+            last: both.narrow(0, count, batch),
+        }
     }
 }

@@ -3,10 +3,13 @@
 
 use tch::{Device, Tensor};
 
+use crate::recurrent::Steps;
+use crate::shim::upload;
+
 /// Sequences of symbols.
 pub struct Sequences {
-    /// Sequences under way at each step, n_t; their sum is N.
-    pub counts: Vec<i64>,
+    /// Sequences under way at each step.
+    pub steps: Steps,
     /// Sequences, B.
     pub batch: usize,
     /// For every place the sequence that it belongs to, as the caller counts them (N).
@@ -20,46 +23,86 @@ pub struct Sequences {
     symbols: Vec<i64>,
 }
 
-impl Sequences {
-    /// Lays sequences side by side; none may be empty.
-    pub fn new(sequences: &[impl AsRef<[u32]>], device: Device) -> Self {
+/// The caller's numbers of some sequences, the longest first, and how many are under way at each step.
+struct Order {
+    order: Vec<usize>,
+    counts: Vec<i64>,
+}
+
+impl Order {
+    fn of(sequences: &[impl AsRef<[u32]>]) -> Self {
         let length = |row: usize| sequences[row].as_ref().len();
         let mut order: Vec<usize> = (0..sequences.len()).collect();
         order.sort_by_key(|&row| std::cmp::Reverse(length(row)));
         let steps = order.first().map_or(0, |&row| length(row));
-        let mut counts = Vec::with_capacity(steps);
-        let (mut symbols, mut rows, mut starts) = (Vec::new(), Vec::new(), Vec::new());
         let mut under_way = order.len();
-        for time in 0..steps {
+        let counts = (0..steps).map(|time| {
             while length(order[under_way - 1]) <= time {
                 under_way -= 1;
             }
-            starts.push(symbols.len());
-            for &row in &order[..under_way] {
-                symbols.push(i64::from(sequences[row].as_ref()[time]));
-                rows.push(row as i64);
-            }
-            counts.push(under_way as i64);
+            under_way as i64
+        });
+        Self {
+            counts: counts.collect(),
+            order,
         }
-        let mut reversed = Vec::with_capacity(symbols.len());
-        for (time, &count) in counts.iter().enumerate() {
-            let words = order[..count as usize].iter().enumerate();
-            reversed
-                .extend(words.map(|(rank, &row)| (starts[length(row) - 1 - time] + rank) as i64));
-        }
-        let mut ranks = vec![0; order.len()];
-        for (rank, &row) in order.iter().enumerate() {
+    }
+
+    /// The sequences under way at each step, with the step.
+    fn places(&self) -> impl Iterator<Item = (usize, usize)> {
+        let steps = self.counts.iter().enumerate();
+        steps.flat_map(|(time, &count)| {
+            let rows = self.order[..count as usize].iter();
+            rows.map(move |&row| (row, time))
+        })
+    }
+
+    fn symbols(&self, sequences: &[impl AsRef<[u32]>]) -> Vec<i64> {
+        self.places()
+            .map(|(row, time)| i64::from(sequences[row].as_ref()[time]))
+            .collect()
+    }
+}
+
+/// The symbols (N) of sequences, in the order in which [`Sequences::new`] lays them.
+pub fn place_by_place(sequences: &[impl AsRef<[u32]>], device: Device) -> Tensor {
+    let symbols = Order::of(sequences).symbols(sequences);
+    upload(&Tensor::from_slice(&symbols), device)
+}
+
+impl Sequences {
+    /// Lays sequences side by side; none may be empty.
+    pub fn new(sequences: &[impl AsRef<[u32]>], device: Device) -> Self {
+        let order = Order::of(sequences);
+        let symbols = order.symbols(sequences);
+        let rows: Vec<i64> = order.places().map(|(row, _)| row as i64).collect();
+        let mut ranks = vec![0; sequences.len()];
+        for (rank, &row) in order.order.iter().enumerate() {
             ranks[row] = rank as i64;
         }
-        let order: Vec<i64> = order.iter().map(|&row| row as i64).collect();
-        let on_device = |list: &[i64]| Tensor::from_slice(list).to_device(device);
+        let mut starts = vec![0];
+        starts.extend(order.counts.iter().scan(0, |start, count| {
+            *start += count;
+            Some(*start)
+        }));
+        let reversed: Vec<i64> = order
+            .places()
+            .map(|(row, time)| starts[sequences[row].as_ref().len() - 1 - time] + ranks[row])
+            .collect();
+        let by_rank: Vec<i64> = order.order.iter().map(|&row| row as i64).collect();
+        // In one piece to the device.
+        let (places, batch) = (symbols.len() as i64, sequences.len() as i64);
+        let all = upload(
+            &Tensor::from_slice(&[rows, reversed, by_rank, ranks].concat()),
+            device,
+        );
         Self {
-            counts,
+            steps: Steps::new(order.counts),
             batch: sequences.len(),
-            rows: on_device(&rows),
-            reversed: on_device(&reversed),
-            order: on_device(&order),
-            ranks: on_device(&ranks),
+            rows: all.narrow(0, 0, places),
+            reversed: all.narrow(0, places, places),
+            order: all.narrow(0, 2 * places, batch),
+            ranks: all.narrow(0, 2 * places + batch, batch),
             symbols,
         }
     }
@@ -71,7 +114,7 @@ impl Sequences {
 
     /// The symbols (N) as a tensor.
     pub fn symbols(&self, device: Device) -> Tensor {
-        Tensor::from_slice(&self.symbols).to_device(device)
+        upload(&Tensor::from_slice(&self.symbols), device)
     }
 
     /// `values` (N, …) with every sequence turned round.
@@ -108,7 +151,7 @@ mod tests {
     fn words_stand_the_longest_first_and_turn_within_their_length() {
         let mut words = Sequences::new(&[vec![4], vec![1, 2, 3], vec![5, 6]], Device::Cpu);
         assert_eq!(words.symbols_mut(), [1, 5, 4, 2, 6, 3]);
-        assert_eq!(words.counts, [3, 2, 1]);
+        assert_eq!(words.steps.counts, [3, 2, 1]);
         let list = |tensor: &Tensor| Vec::<i64>::try_from(tensor).expect("a list");
         assert_eq!(list(&words.rows), [1, 2, 0, 1, 2, 1]);
         let turned = words.turn(&words.symbols(Device::Cpu));

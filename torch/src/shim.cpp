@@ -2,6 +2,7 @@
 // that tch holds; a failure comes back as a message that the caller frees with textgen_free.
 
 #include <ATen/ATen.h>
+#include <ATen/Context.h>
 #include <c10/core/GradMode.h>
 #include <torch/version.h>
 
@@ -74,6 +75,26 @@ char* textgen_clip(at::Tensor** gradients, size_t count, double limit) {
     auto norm = at::stack(at::_foreach_norm(g)).norm();
     auto factor = (limit / (norm + 1e-6)).clamp_max(1.0);
     at::_foreach_mul_(g, factor);
+  });
+}
+
+// Whether CUDA may compute products of f32 matrices in TF32. libtorch's own default: cuDNN may, cuBLAS
+// not. Its newer settings, one for each operator, must not be mixed with these two: reading would fail.
+char* textgen_allow_tf32(bool allowed) {
+  return guarded([&] {
+    at::globalContext().setAllowTF32CuBLAS(allowed);
+    at::globalContext().setAllowTF32CuDNN(allowed);
+  });
+}
+
+// A copy of a CPU tensor on CUDA device `index`, in page-locked memory on its way, so that nobody
+// waits for what the device still has to do. The allocator keeps that memory until it was read.
+char* textgen_upload(at::Tensor* tensor, int64_t index, at::Tensor** out) {
+  return guarded([&] {
+    at::Device device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
+    at::Tensor locked = at::empty(tensor->sizes(), tensor->options().pinned_memory(true));
+    locked.copy_(*tensor);
+    *out = new at::Tensor(locked.to(device, /*non_blocking=*/true));
   });
 }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, c_char};
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 use torch_sys::C_tensor;
 
 type Tensors = *const *mut C_tensor;
@@ -28,6 +28,8 @@ unsafe extern "C" {
     ) -> *mut c_char;
     fn textgen_drop_gradients(parameters: Tensors, count: usize) -> *mut c_char;
     fn textgen_clip(gradients: Tensors, count: usize, limit: f64) -> *mut c_char;
+    fn textgen_allow_tf32(allowed: bool) -> *mut c_char;
+    fn textgen_upload(tensor: *mut C_tensor, index: i64, out: *mut *mut C_tensor) -> *mut c_char;
 }
 
 /// What libtorch said when a call failed.
@@ -161,4 +163,28 @@ pub fn drop_gradients(parameters: &[Tensor]) -> Result<(), TorchError> {
 pub fn clip(gradients: &[Tensor], limit: f64) -> Result<(), TorchError> {
     // SAFETY: the list holds `count` live tensors; the shim borrows them for the call.
     check(unsafe { textgen_clip(pointers(gradients).as_ptr(), gradients.len(), limit) })
+}
+
+/// Whether CUDA may compute products of f32 matrices in TF32. libtorch lets cuDNN, unless told not to.
+pub fn allow_tf32(allowed: bool) -> Result<(), TorchError> {
+    // SAFETY: takes a number.
+    check(unsafe { textgen_allow_tf32(allowed) })
+}
+
+/// `tensor`, which is on the CPU, on `device`. Does not wait for what a CUDA device still has to do.
+pub fn upload(tensor: &Tensor, device: Device) -> Tensor {
+    let Device::Cuda(index) = device else {
+        return tensor.to_device(device);
+    };
+    let mut out = std::ptr::null_mut();
+    // SAFETY: a live tensor, borrowed for the call; the shim allocates the result, which is owned
+    // from here on.
+    unsafe {
+        must(textgen_upload(
+            tensor.as_ptr().cast_mut(),
+            index as i64,
+            &raw mut out,
+        ));
+        Tensor::from_ptr(out)
+    }
 }

@@ -2,14 +2,44 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tch::Device;
-use textgen::config::{Budget, ModelKind, OnUnknown, Schedule, Settings, TrainConfig};
+use textgen::config::{Budget, ModelKind, OnUnknown, Precision, Schedule, Settings, TrainConfig};
 use textgen::run::{CorpusData, RunDir, Runs, TextData, WordData};
 use textgen::text::{Corpus, Vocabulary, split_words, survey, tokens, words};
 
 use crate::parameters::Plain;
+
+/// Numbers that are summed in another order than on the CPU may differ by so much more.
+const CUDA_TOLERANCE: f32 = 10.0;
+
+/// Where tests run: on CUDA where `TEXTGEN_TEST_DEVICE=cuda` says so, else on the CPU. What is about
+/// the native engine's operators, or promised on the CPU alone, runs there in any case.
+///
+/// # Panics
+/// Where CUDA is asked for and missing: the tests would show nothing.
+pub fn device() -> Device {
+    static CHOSEN: OnceLock<Device> = OnceLock::new();
+    *CHOSEN.get_or_init(|| match std::env::var("TEXTGEN_TEST_DEVICE").as_deref() {
+        Ok("cuda") => {
+            let device = crate::device::choose(textgen::config::Device::Cuda(0)).expect("CUDA");
+            crate::device::set_precision(Precision::F32, device).expect("f32");
+            device
+        }
+        Ok("cpu") | Err(_) => Device::Cpu,
+        Ok(other) => panic!("TEXTGEN_TEST_DEVICE={other}: cpu or cuda"),
+    })
+}
+
+/// How far a number may lie from the one wanted: `on_cpu`, and more on CUDA.
+pub fn tolerance(on_cpu: f32) -> f32 {
+    if device().is_cuda() {
+        on_cpu * CUDA_TOLERANCE
+    } else {
+        on_cpu
+    }
+}
 
 /// libtorch's random generator is the process's: whoever trains in a test holds this.
 pub fn alone() -> MutexGuard<'static, ()> {
@@ -166,10 +196,9 @@ impl Golden {
         golden
     }
 
-    /// Parameters on the CPU that hold the weights.
+    /// Parameters on the tests' device that hold the weights.
     pub fn parameters(&self) -> crate::parameters::Parameters {
-        let mut parameters =
-            crate::parameters::Parameters::init(&self.network, 0, Device::Cpu, false);
+        let mut parameters = crate::parameters::Parameters::init(&self.network, 0, device(), false);
         parameters.load(&self.weights, "").expect("the weights fit");
         parameters
     }

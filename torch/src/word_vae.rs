@@ -4,12 +4,12 @@
 //! al. 2016. All figures in nats, summed over a word's symbols, its end counted.
 
 use tch::{Device, Kind, Tensor};
-use textgen::config::{Cell, NetworkConfig};
+use textgen::config::{Cell, NetworkConfig, Precision};
 
 use crate::operators;
 use crate::parameters::Parameters;
 use crate::recurrent::{Input, Shape};
-use crate::sequences::Sequences;
+use crate::sequences::{Sequences, place_by_place};
 
 /// Bounds on log σ², wide enough to be met only by a run that diverges.
 pub const LOG_VAR_BOUND: f64 = 10.0;
@@ -35,6 +35,8 @@ pub struct WordVae {
     pub marks: Marks,
     /// Share of the decoder's outputs (and of outputs between layers) dropped while training.
     pub dropout: f64,
+    /// What it trains in on CUDA.
+    pub precision: Precision,
 }
 
 /// A batch of words on the device.
@@ -72,11 +74,10 @@ impl WordBatch {
                 })
                 .collect()
         };
-        let predicted = Sequences::new(&around(None, Some(marks.eos)), device);
         Self {
             letters: Sequences::new(words, device),
             inputs: Sequences::new(&around(Some(marks.bos), None), device),
-            targets: predicted.symbols(device),
+            targets: place_by_place(&around(None, Some(marks.eos)), device),
         }
     }
 
@@ -117,6 +118,7 @@ impl WordVae {
             cell: self.network.cell,
             hidden: self.network.hidden,
             layers: self.network.layers,
+            precision: self.precision,
         }
     }
 
@@ -153,7 +155,7 @@ impl WordVae {
         let start = one.zero_state(batch.len() as i64, self.device());
         let read = |input: Input, layer: usize, direction: &str| {
             let weights = self.parameters.layer("encoder.rnn", layer, direction);
-            let (outputs, end) = one.run(input, &words.counts, &start, &weights, 0.0, train);
+            let (outputs, end) = one.run(input, &words.steps, &start, &weights, 0.0, train);
             (outputs, end[0].select(0, 0))
         };
         let symbols = words.symbols(self.device());
@@ -215,7 +217,7 @@ impl WordVae {
         };
         let (outputs, _) =
             self.shape()
-                .run(input, &words.counts, &state, &weights, self.dropout, train);
+                .run(input, &words.steps, &state, &weights, self.dropout, train);
         outputs.dropout(self.dropout, train)
     }
 
@@ -236,6 +238,7 @@ impl WordVae {
             self.parameters.get("decoder.head.weight"),
             self.parameters.get("decoder.head.bias"),
             &batch.targets,
+            self.shape().computes_in(train),
         );
         let rate: Tensor = (mean.square() + log_var.exp() - &log_var - 1.0) * 0.5;
         WordTerms {

@@ -1,12 +1,12 @@
 //! libtorch against PyTorch's numbers, and the native engine against libtorch.
 
-use tch::{Device, Kind, Tensor};
-use textgen::config::Cell;
+use tch::{Kind, Tensor};
+use textgen::config::{Cell, Precision};
 use textgen::native;
 
 use crate::char_lstm::CharLstm;
 use crate::parameters::{Parameters, Plain, from_plain, to_plain, weights};
-use crate::testing::{Golden, assert_close};
+use crate::testing::{Golden, assert_close, device, tolerance};
 use crate::word_vae::{Marks, WordBatch, WordVae};
 
 fn flat(tensor: &Tensor) -> Vec<f32> {
@@ -20,13 +20,27 @@ fn a_char_lstm_computes_pytorchs_logits_and_loss_for_every_cell_and_depth() {
     for golden in files {
         let what = format!("{:?}", golden.network);
         let model = CharLstm::new(golden.network.clone(), golden.parameters(), 0.0);
-        let input = Tensor::from_slice(&golden.symbols["input"]).unsqueeze(1);
-        let target = Tensor::from_slice(&golden.symbols["target"]).unsqueeze(1);
-        let state = model.shape().zero_state(1, Device::Cpu);
+        let input = Tensor::from_slice(&golden.symbols["input"])
+            .unsqueeze(1)
+            .to_device(device());
+        let target = Tensor::from_slice(&golden.symbols["target"])
+            .unsqueeze(1)
+            .to_device(device());
+        let state = model.shape().zero_state(1, device());
         let (logits, _) = model.forward(&input, &state, false);
-        assert_close(&flat(&logits), &golden.numbers["logits"].1, 1e-5, &what);
+        assert_close(
+            &flat(&logits),
+            &golden.numbers["logits"].1,
+            tolerance(1e-5),
+            &what,
+        );
         let (loss, _) = model.loss(&input, &target, &state, false, true);
-        assert_close(&flat(&loss), &golden.numbers["loss"].1, 1e-5, &what);
+        assert_close(
+            &flat(&loss),
+            &golden.numbers["loss"].1,
+            tolerance(1e-5),
+            &what,
+        );
     }
 }
 
@@ -39,20 +53,25 @@ fn a_word_vae_computes_pytorchs_posteriors_and_losses_for_every_cell_and_depth()
         let words = golden_words(&golden);
         let vae = vae(&golden);
         let letters: Vec<&[u32]> = words.iter().map(Vec::as_slice).collect();
-        let batch = WordBatch::new(&letters, vae.marks, Device::Cpu);
-        let number = |name: &str| from_plain(&golden.numbers[name], Device::Cpu);
+        let batch = WordBatch::new(&letters, vae.marks, device());
+        let number = |name: &str| from_plain(&golden.numbers[name], device());
         let terms = vae.terms(&batch, &number("eps"), false);
-        assert_close(&flat(&terms.mean), &flat(&number("mean")), 1e-5, &what);
+        assert_close(
+            &flat(&terms.mean),
+            &flat(&number("mean")),
+            tolerance(1e-5),
+            &what,
+        );
         assert_close(
             &flat(&terms.distortion(&batch)),
             &flat(&number("d")),
-            1e-5,
+            tolerance(1e-5),
             &what,
         );
         let rate = terms
             .rate
             .sum_dim_intlist([1i64].as_slice(), false, Kind::Float);
-        assert_close(&flat(&rate), &flat(&number("r")), 1e-5, &what);
+        assert_close(&flat(&rate), &flat(&number("r")), tolerance(1e-5), &what);
     }
 }
 
@@ -81,12 +100,13 @@ fn vae(golden: &Golden) -> WordVae {
             unk: mark("eos"),
         },
         dropout: 0.0,
+        precision: Precision::F32,
     }
 }
 
 /// Random weights of sizes that fill no vector register evenly.
 fn random_parameters(network: &textgen::config::NetworkConfig) -> Parameters {
-    Parameters::init(network, 7, Device::Cpu, true)
+    Parameters::init(network, 7, device(), true)
 }
 
 #[test]
@@ -116,9 +136,14 @@ fn the_native_engine_gives_libtorchs_logits_on_a_char_lstm() {
                 })
                 .collect();
             let wide: Vec<i64> = symbols.iter().map(|&symbol| i64::from(symbol)).collect();
-            let input = Tensor::from_slice(&wide).unsqueeze(1);
-            let (want, _) = model.forward(&input, &model.shape().zero_state(1, Device::Cpu), false);
-            assert_close(&have, &flat(&want), 1e-4, &format!("{network:?}"));
+            let input = Tensor::from_slice(&wide).unsqueeze(1).to_device(device());
+            let (want, _) = model.forward(&input, &model.shape().zero_state(1, device()), false);
+            assert_close(
+                &have,
+                &flat(&want),
+                tolerance(1e-4),
+                &format!("{network:?}"),
+            );
         }
     }
 }
@@ -131,11 +156,16 @@ fn the_native_engine_gives_libtorchs_posteriors_and_logits_on_a_word_vae() {
         let native =
             native::word_vae::WordVae::new(&golden.network, &weights(&plain)).expect("fits");
         for word in golden_words(&golden) {
-            let batch = WordBatch::new(&[&word], vae.marks, Device::Cpu);
+            let batch = WordBatch::new(&[&word], vae.marks, device());
             let (mean, log_var) = vae.encode(&batch, false);
             let posterior = native.encode(&word);
-            assert_close(&posterior.mean, &flat(&mean), 1e-4, "mean");
-            assert_close(&posterior.log_var, &flat(&log_var), 1e-4, "log_var");
+            assert_close(&posterior.mean, &flat(&mean), tolerance(1e-4), "mean");
+            assert_close(
+                &posterior.log_var,
+                &flat(&log_var),
+                tolerance(1e-4),
+                "log_var",
+            );
             let want = flat(&vae.decode(&batch, &mean, false));
             let mut state = native.decoder(&posterior.mean);
             let inputs = std::iter::once(vae.marks.bos).chain(word.iter().copied());
@@ -145,7 +175,7 @@ fn the_native_engine_gives_libtorchs_posteriors_and_logits_on_a_word_vae() {
                     state.logits(0).to_vec()
                 })
                 .collect();
-            assert_close(&have, &want, 1e-4, "logits");
+            assert_close(&have, &want, tolerance(1e-4), "logits");
         }
     }
 }
@@ -155,10 +185,12 @@ fn a_later_letter_changes_no_earlier_logit() {
     let golden = Golden::all("char-lstm-gru-2-onehot").remove(0);
     let model = CharLstm::new(golden.network.clone(), golden.parameters(), 0.0);
     let logits = |symbols: [i64; 4]| {
-        let input = Tensor::from_slice(&symbols).unsqueeze(1);
+        let input = Tensor::from_slice(&symbols)
+            .unsqueeze(1)
+            .to_device(device());
         flat(
             &model
-                .forward(&input, &model.shape().zero_state(1, Device::Cpu), false)
+                .forward(&input, &model.shape().zero_state(1, device()), false)
                 .0
                 .narrow(0, 0, 3),
         )
@@ -166,13 +198,10 @@ fn a_later_letter_changes_no_earlier_logit() {
     assert_eq!(logits([1, 2, 3, 4]), logits([1, 2, 3, 9]));
     let golden = Golden::all("word-vae-gru-1-both").remove(0);
     let vae = vae(&golden);
-    let z = Tensor::ones(
-        [1, golden.network.latent as i64],
-        (Kind::Float, Device::Cpu),
-    );
+    let z = Tensor::ones([1, golden.network.latent as i64], (Kind::Float, device()));
     let logits = |word: &[u32]| {
         flat(
-            &vae.decode(&WordBatch::new(&[word], vae.marks, Device::Cpu), &z, false)
+            &vae.decode(&WordBatch::new(&[word], vae.marks, device()), &z, false)
                 .narrow(0, 0, 3),
         )
     };
@@ -196,8 +225,10 @@ fn two_hundred_steps_of_training_lose_what_they_lose_in_pytorch() {
         let model = CharLstm::new(network, golden.parameters(), 0.0);
         let mut optimizer = crate::optimizer::Optimizer::new(&config, &model.parameters);
         let (steps, batch) = (8, 5);
-        let streams = Tensor::from_slice(&golden.symbols["streams"]).reshape([-1, batch]);
-        let mut state = model.shape().zero_state(batch, Device::Cpu);
+        let streams = Tensor::from_slice(&golden.symbols["streams"])
+            .reshape([-1, batch])
+            .to_device(device());
+        let mut state = model.shape().zero_state(batch, device());
         let want = &golden.numbers["losses"].1;
         for (step, &want) in want.iter().enumerate() {
             let at = step as i64 * steps;
@@ -210,7 +241,7 @@ fn two_hundred_steps_of_training_lose_what_they_lose_in_pytorch() {
             optimizer.step(3e-3).expect("stepped");
             let have = flat(&loss)[0];
             assert!(
-                (have - want).abs() <= 1e-4 * want,
+                (have - want).abs() <= tolerance(1e-4) * want,
                 "{what}: step {step}: {have} is not {want}"
             );
         }

@@ -2,10 +2,11 @@
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
+use textgen::config::Precision;
 
 use crate::parameters::{Parameters, normal, to_plain};
-use crate::testing::{alone, assert_close, word_config, word_data};
+use crate::testing::{alone, assert_close, device, tolerance, word_config, word_data};
 use crate::train::{Part, Task, WordTask};
 use crate::word_vae::{WordBatch, WordTerms, WordVae};
 
@@ -13,10 +14,11 @@ fn model() -> WordVae {
     let (config, data) = (word_config(), word_data());
     let network = config.network(data.vocabulary.len(), data.vocabulary.outputs());
     WordVae {
-        parameters: Parameters::init(&network, 3, Device::Cpu, true),
+        parameters: Parameters::init(&network, 3, device(), true),
         marks: crate::train::marks(&data).expect("marks"),
         network,
         dropout: 0.0,
+        precision: Precision::F32,
     }
 }
 
@@ -44,7 +46,7 @@ fn the_closed_form_divergence_is_the_monte_carlo_mean() {
     let vae = model();
     let words: Vec<Vec<u32>> = word_data().letters[..8].to_vec();
     let letters: Vec<&[u32]> = words.iter().map(Vec::as_slice).collect();
-    let batch = WordBatch::new(&letters, vae.marks, Device::Cpu);
+    let batch = WordBatch::new(&letters, vae.marks, device());
     let (mean, log_var) = vae.encode(&batch, false);
     let (mean, log_var) = (to_plain(&mean).1, to_plain(&log_var).1);
     let want: Vec<f32> = mean
@@ -52,18 +54,20 @@ fn the_closed_form_divergence_is_the_monte_carlo_mean() {
         .zip(&log_var)
         .map(|(m, v)| 0.5 * (m * m + v.exp() - v - 1.0))
         .collect();
-    let noise = Tensor::zeros([8, vae.network.latent as i64], (Kind::Float, Device::Cpu));
+    let noise = Tensor::zeros([8, vae.network.latent as i64], (Kind::Float, device()));
     assert_close(
         &to_plain(&vae.terms(&batch, &noise, false).rate).1,
         &want,
-        1e-6,
+        tolerance(1e-6),
         "rate",
     );
 }
 
 fn losses(vae: &WordVae, words: &[&[u32]], noise: &[Vec<f32>]) -> Vec<f32> {
-    let batch = WordBatch::new(words, vae.marks, Device::Cpu);
-    let noise = Tensor::from_slice(&noise.concat()).reshape([words.len() as i64, -1]);
+    let batch = WordBatch::new(words, vae.marks, device());
+    let noise = Tensor::from_slice(&noise.concat())
+        .reshape([words.len() as i64, -1])
+        .to_device(device());
     to_plain(&vae.terms(&batch, &noise, false).distortion(&batch)).1
 }
 
@@ -83,12 +87,12 @@ fn company_and_order_in_the_batch_change_no_words_loss() {
         .zip(&noise)
         .flat_map(|(word, e)| losses(&vae, &[word], std::slice::from_ref(e)))
         .collect();
-    assert_close(&together, &alone, 1e-5, "alone");
+    assert_close(&together, &alone, tolerance(1e-5), "alone");
     words.reverse();
     noise.reverse();
     let mut permuted = losses(&vae, &words, &noise);
     permuted.reverse();
-    assert_close(&together, &permuted, 1e-5, "permuted");
+    assert_close(&together, &permuted, tolerance(1e-5), "permuted");
 }
 
 #[test]
@@ -116,7 +120,7 @@ fn a_decoder_that_ignores_z_learns_a_rate_of_zero_and_no_active_unit() {
         dropout: 0.0,
         ..word_config()
     };
-    let mut task = WordTask::new(&config, word_data(), Device::Cpu).expect("task");
+    let mut task = WordTask::new(&config, word_data(), device()).expect("task");
     let cut_z = |task: &mut WordTask| {
         let _no_grad = tch::no_grad_guard();
         let (embedding, latent) = (config.embedding as i64, config.latent as i64);

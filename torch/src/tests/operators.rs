@@ -1,11 +1,11 @@
 //! The native operators against libtorch's own: every output and every gradient.
 
 use tch::{Device, Kind, Tensor};
-use textgen::config::Cell;
+use textgen::config::{Cell, Precision};
 
 use crate::operators;
 use crate::parameters::to_plain;
-use crate::recurrent::{Input, Shape};
+use crate::recurrent::{Input, Shape, Steps};
 use crate::testing::assert_close;
 
 /// Sizes that fill no register, panel or tile evenly.
@@ -62,6 +62,7 @@ impl Case {
                 cell,
                 hidden: hidden as usize,
                 layers: layers as usize,
+                precision: Precision::F32,
             },
             counts,
             symbols: Tensor::randint(SYMBOLS, [places], (Kind::Int64, Device::Cpu)),
@@ -93,7 +94,7 @@ impl Case {
         let (outputs, ends) = run(
             &self.shape,
             input,
-            self.counts,
+            &Steps::new(self.counts.to_vec()),
             &self.state,
             &self.weights,
             0.0,
@@ -161,15 +162,35 @@ fn layers_above_each_other_compute_libtorchs_outputs_and_gradients() {
     }
 }
 
+/// What the CUDA path reads instead of making one-hot vectors at every step.
+#[test]
+fn an_identity_matrix_as_the_embedding_is_one_hot() {
+    let _alone = crate::testing::alone();
+    for counts in COUNTS {
+        let case = Case::new(Cell::Gru, 7, 1, counts, Reads::OneHot);
+        let run = |embedding: Option<&Tensor>| {
+            let steps = Steps::new(counts.to_vec());
+            let input = Input::symbols(&case.symbols, embedding);
+            let (outputs, _) =
+                case.shape
+                    .run_libtorch(input, &steps, &case.state, &case.weights, 0.0, true);
+            to_plain(&outputs)
+        };
+        let identity = Tensor::eye(SYMBOLS, (Kind::Float, Device::Cpu));
+        assert_eq!(run(Some(&identity)), run(None), "{counts:?}");
+    }
+}
+
 #[test]
 fn a_frozen_network_and_an_unused_output_are_no_trouble() {
     let _alone = crate::testing::alone();
     let case = Case::new(Cell::Lstm, 7, 1, COUNTS[0], Reads::OneHot);
     let input = Input::symbols(&case.symbols, None);
     let run = || {
+        let steps = Steps::new(case.counts.to_vec());
         let (outputs, ends) =
             case.shape
-                .run_native(input, case.counts, &case.state, &case.weights, 0.0, true);
+                .run_native(input, &steps, &case.state, &case.weights, 0.0, true);
         (to_plain(&outputs), ends)
     };
     let (kept, ends) = run();
@@ -206,7 +227,13 @@ fn a_prediction_costs_what_libtorch_says_and_so_do_its_gradients() {
             all.map(|x| to_plain(x).1).collect::<Vec<_>>()
         };
         let [x, weight, bias] = &leaves;
-        let have = results(operators::predict(x, weight, bias, &targets));
+        let have = results(operators::predict(
+            x,
+            weight,
+            bias,
+            &targets,
+            Precision::F32,
+        ));
         let logits = x.linear(weight, Some(bias));
         let want = results(logits.cross_entropy_loss::<Tensor>(
             &targets,

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 use textgen::config::{OptimizerKind, TrainConfig};
 
 use crate::optimizer::Optimizer;
 use crate::parameters::{Parameters, to_plain};
 use crate::shim;
-use crate::testing::{assert_close, text_config};
+use crate::testing::{assert_close, device, text_config, tolerance};
 
 /// One scalar's trajectory under Adam (Kingma & Ba 2015, algorithm 1), AMSGrad as PyTorch has it
 /// (the maximum before bias correction), or AdamW.
@@ -54,7 +54,7 @@ fn every_optimizer_follows_its_paper() {
             ..text_config()
         };
         let network = config.network(5, 5);
-        let parameters = Parameters::init(&network, 1, Device::Cpu, false);
+        let parameters = Parameters::init(&network, 1, device(), false);
         let start: Vec<f32> = to_plain(parameters.get("head.weight")).1;
         let mut optimizer = Optimizer::new(&config, &parameters);
         for &gradient in &gradients {
@@ -74,7 +74,7 @@ fn every_optimizer_follows_its_paper() {
         assert_close(
             &to_plain(parameters.get("head.weight")).1,
             &want,
-            1e-5,
+            tolerance(1e-5),
             kind.name(),
         );
     }
@@ -97,14 +97,14 @@ fn saved_moments_continue_as_if_nothing_had_happened() {
         (sum * gradient).backward();
         optimizer.step(0.01).expect("stepped");
     };
-    let whole = Parameters::init(&network, 1, Device::Cpu, false);
+    let whole = Parameters::init(&network, 1, device(), false);
     let mut optimizer = Optimizer::new(&config, &whole);
     step(&whole, &mut optimizer, 1.0);
     let mut saved = BTreeMap::new();
     optimizer.save(&mut saved);
     let weights = whole.to_plain();
     step(&whole, &mut optimizer, 0.5);
-    let mut resumed = Parameters::init(&network, 2, Device::Cpu, false);
+    let mut resumed = Parameters::init(&network, 2, device(), false);
     resumed.load(&weights, "").expect("loaded");
     let mut optimizer = Optimizer::new(&config, &resumed);
     optimizer.load(&saved, 1).expect("loaded");
@@ -116,14 +116,19 @@ fn saved_moments_continue_as_if_nothing_had_happened() {
 fn gradients_are_scaled_down_to_the_limit_and_never_up() {
     let gradients = || {
         vec![
-            Tensor::from_slice(&[3.0f32]),
-            Tensor::from_slice(&[0.0f32, 4.0]),
+            Tensor::from_slice(&[3.0f32]).to_device(device()),
+            Tensor::from_slice(&[0.0f32, 4.0]).to_device(device()),
         ]
     };
     let clipped = gradients();
     shim::clip(&clipped, 1.0).expect("clipped");
-    assert_close(&to_plain(&clipped[0]).1, &[0.6], 1e-5, "scaled");
-    assert_close(&to_plain(&clipped[1]).1, &[0.0, 0.8], 1e-5, "scaled");
+    assert_close(&to_plain(&clipped[0]).1, &[0.6], tolerance(1e-5), "scaled");
+    assert_close(
+        &to_plain(&clipped[1]).1,
+        &[0.0, 0.8],
+        tolerance(1e-5),
+        "scaled",
+    );
     let small = gradients();
     shim::clip(&small, 100.0).expect("clipped");
     assert_close(&to_plain(&small[1]).1, &[0.0, 4.0], 0.0, "left alone");

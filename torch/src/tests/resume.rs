@@ -7,7 +7,7 @@ use tch::Device;
 use textgen::config::TrainConfig;
 use textgen::run::{Metrics, RunDir, State};
 
-use crate::testing::{alone, constant, create_run, text_config, word_config};
+use crate::testing::{alone, constant, create_run, device, text_config, word_config};
 use crate::train::{Ending, Trainer};
 
 static GO: AtomicBool = AtomicBool::new(false);
@@ -142,7 +142,7 @@ fn a_loss_that_is_never_finite_gives_up_after_three_returns() {
         ..text_config()
     };
     let run = create_run(folder.path(), "wild", &config);
-    let mut trainer = Trainer::new(&run, Device::Cpu).expect("trainer");
+    let mut trainer = Trainer::new(&run, device()).expect("trainer");
     let error = trainer.train(&GO).expect_err("diverges").to_string();
     assert!(
         error.contains("not finite") && error.contains("--lr"),
@@ -162,7 +162,7 @@ fn a_single_bad_step_is_taken_back_with_half_the_learning_rate() {
     let _alone = alone();
     let folder = tempfile::tempdir().expect("folder");
     let run = create_run(folder.path(), "once", &text_config());
-    let mut trainer = Trainer::new(&run, Device::Cpu).expect("trainer");
+    let mut trainer = Trainer::new(&run, device()).expect("trainer");
     assert_eq!(
         trainer.train_until(&GO, Some(10)).expect("trained"),
         Ending::Stopped

@@ -12,14 +12,14 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use rand::RngExt;
 use tch::{Device, Kind, Tensor};
-use textgen::config::{Cell, TrainConfig};
+use textgen::config::{Cell, Precision, TrainConfig};
 use textgen::native;
 use textgen::run::{Evaluation, Progress, WordData};
 
-use super::task::{Part, Task, Use, random, sample_config};
+use super::task::{Part, SampleJob, Task, Use, random, sample_config};
 use super::word_task::Sums;
 use crate::parameters::{Parameters, Plain, copy_into, normal, to_plain, weights};
-use crate::recurrent::{Input, Shape};
+use crate::recurrent::{Input, Shape, Steps};
 
 /// The article's model and its words.
 pub struct ArticleTask {
@@ -53,6 +53,7 @@ impl ArticleTask {
             cell: Cell::Gru,
             hidden: self.network.hidden,
             layers: self.network.layers,
+            precision: Precision::F32,
         }
     }
 
@@ -73,7 +74,7 @@ impl ArticleTask {
             .recurrent("encoder.rnn", self.network.layers);
         let (outputs, _) = self.shape().run(
             Input::symbols(&symbols, Some(embedding)),
-            &vec![1; letters.len()],
+            &Steps::even(letters.len() as i64, 1),
             &self.shape().zero_state(1, self.device),
             &weights,
             0.0,
@@ -94,7 +95,7 @@ impl ArticleTask {
             .recurrent("decoder.rnn", self.network.layers);
         let (outputs, _) = self.shape().run(
             Input::Vectors(&z),
-            &vec![1; z.size()[0] as usize],
+            &Steps::even(z.size()[0], 1),
             &self.shape().zero_state(1, self.device),
             &weights,
             0.0,
@@ -197,9 +198,8 @@ impl Task for ArticleTask {
             sums.distortion -= self
                 .decode(&mean, &std, &noise)
                 .gather(1, &set, false)
-                .sum(Kind::Double)
-                .double_value(&[]);
-            sums.rate += targets.len() as f64 * rate.sum(Kind::Double).double_value(&[]);
+                .sum(Kind::Double);
+            sums.rate += rate.sum(Kind::Double) * targets.len() as f64;
             sums.add_means(&mean.unsqueeze(0));
             sums.symbols += targets.len();
             sums.words += 1;
@@ -228,14 +228,18 @@ impl Task for ArticleTask {
         ])
     }
 
-    fn sample(&self, plain: &BTreeMap<String, Plain>, seed: u64) -> Result<String> {
-        let article = native::article::Article::new(&self.network, &weights(plain))?;
+    fn sample(&self, plain: BTreeMap<String, Plain>, seed: u64) -> SampleJob {
+        let network = self.network.clone();
         let config = sample_config(self.config.seed);
-        let mut sampler = native::sampling::Sampler::new(&config, &[], seed);
-        let words: Vec<String> = (0..10)
-            .map(|_| self.data.vocabulary.decode(&article.generate(&mut sampler)))
-            .collect();
-        Ok(words.join(" "))
+        let vocabulary = self.data.vocabulary.clone();
+        Box::new(move || {
+            let article = native::article::Article::new(&network, &weights(&plain))?;
+            let mut sampler = native::sampling::Sampler::new(&config, &[], seed);
+            let words: Vec<String> = (0..10)
+                .map(|_| vocabulary.decode(&article.generate(&mut sampler)))
+                .collect();
+            Ok(words.join(" "))
+        })
     }
 
     fn describe_step(&self) -> String {

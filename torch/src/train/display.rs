@@ -9,7 +9,8 @@ use textgen::run::Evaluation;
 /// How often the moving line is redrawn, at the most.
 const REDRAW: Duration = Duration::from_millis(100);
 
-/// The progress of a training on stderr.
+/// The progress of a training on stderr; a copy speaks through the same line.
+#[derive(Clone)]
 pub struct Display {
     bar: Option<ProgressBar>,
     drawn: Instant,

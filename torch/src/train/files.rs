@@ -6,7 +6,7 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 
 use anyhow::{Result, bail};
-use textgen::run::{Evaluation, MODEL_FORMATS, Metrics, ModelFile, ModelHeader, State};
+use textgen::run::{Evaluation, MODEL_FORMATS, Metrics, ModelFile, ModelHeader, RunError, State};
 
 use super::Trainer;
 use crate::parameters::{Plain, weights};
@@ -43,6 +43,7 @@ impl Trainer<'_> {
         self.task.set_carried(&state.tensors)?;
         self.progress = state.progress.clone();
         self.unseen.clear();
+        self.seeded = false;
         Ok(())
     }
 
@@ -67,10 +68,10 @@ impl Trainer<'_> {
             tensors,
         };
         let path = self.run.state_path();
-        self.saver.submit(move || state.write(&path))
+        self.saver.submit(move || Ok(state.write(&path)?))
     }
 
-    /// Writes the model file.
+    /// Writes the model file, beside the training.
     pub(super) fn write_model(&mut self, valid: Option<Evaluation>) -> Result<()> {
         let parameters = self.task.parameters();
         let mut plain = parameters.to_plain();
@@ -89,32 +90,41 @@ impl Trainer<'_> {
             step: self.progress.step,
             valid,
         };
-        let words = self.identity.training_words.as_deref();
-        Ok(ModelFile::write(
-            &self.run.model_path(),
-            &header,
-            &weights(&plain),
-            words,
-        )?)
+        let words = self.identity.training_words.clone();
+        let path = self.run.model_path();
+        self.saver.submit(move || {
+            let weights = weights(&plain);
+            Ok(ModelFile::write(
+                &path,
+                &header,
+                &weights,
+                words.as_deref(),
+            )?)
+        })
     }
 
-    /// Shows a sample, and keeps it.
-    pub(super) fn show_sample(&self) -> Result<()> {
+    /// Shows a sample, and keeps it, both beside the training: it is drawn on the CPU from a copy of
+    /// the weights, and a device that trains need not wait for that.
+    pub(super) fn show_sample(&mut self) -> Result<()> {
         let mut plain = self.task.parameters().to_plain();
         plain.extend(self.task.extra_weights());
-        let sample = self.task.sample(&plain, self.progress.evaluations)?;
-        let mut shown = String::new();
-        for line in sample.lines() {
-            let _ = write!(shown, "\n    {}", line.trim_end_matches('\r'));
-        }
-        self.display.say(shown.trim_start_matches('\n'));
-        let path = self.run.samples_path();
-        let entry = format!("== step {}\n{sample}\n\n", self.progress.step);
-        let written = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .and_then(|mut file| file.write_all(entry.as_bytes()));
-        Ok(written.map_err(|source| textgen::run::RunError::Write { path, source })?)
+        let draw = self.task.sample(plain, self.progress.evaluations);
+        let (display, path) = (self.display.clone(), self.run.samples_path());
+        let step = self.progress.step;
+        self.saver.submit(move || {
+            let sample = draw()?;
+            let mut shown = String::new();
+            for line in sample.lines() {
+                let _ = write!(shown, "\n    {}", line.trim_end_matches('\r'));
+            }
+            display.say(shown.trim_start_matches('\n'));
+            let entry = format!("== step {step}\n{sample}\n\n");
+            let written = OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(&path)
+                .and_then(|mut file| file.write_all(entry.as_bytes()));
+            Ok(written.map_err(|source| RunError::Write { path, source })?)
+        })
     }
 }

@@ -21,7 +21,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use tch::{Device, Tensor};
-use textgen::config::{Budget, Recipe, Schedule, TrainConfig};
+use textgen::config::{Budget, Precision, Recipe, Schedule, TrainConfig};
 use textgen::run::{CorpusData, Evaluation, METRICS_FORMAT, Metrics, Progress, RunDir};
 
 pub use display::{Display, Line, duration, grouped};
@@ -29,6 +29,7 @@ pub use task::{Part, Task, Use, random};
 pub use text_task::{Reading, TextTask};
 pub use word_task::{WordTask, marks};
 
+use crate::device::set_precision;
 use crate::optimizer::Optimizer;
 use crate::parameters::Plain;
 use crate::schedule::learning_rate;
@@ -39,6 +40,8 @@ use saver::Saver;
 const AUTOMATIC_EVALUATIONS: u64 = 10;
 /// Steps between looks at the loss on a device where looking waits for the device.
 const LOOK_EVERY: u64 = 50;
+/// Steps that are measured together on such a device.
+const MEASURED_AT_ONCE: u64 = 20;
 /// Returns to an earlier state before giving up.
 const MOST_ROLLBACKS: u64 = 3;
 
@@ -98,6 +101,8 @@ pub struct Trainer<'a> {
     display: Display,
     saver: Saver,
     device: Device,
+    /// Whether libtorch's generator is seeded for the steps to come, on a device where that lasts.
+    seeded: bool,
     /// Losses not yet looked at, on a device where looking waits.
     unseen: Vec<Tensor>,
     valid: Option<Evaluation>,
@@ -109,6 +114,7 @@ impl<'a> Trainer<'a> {
     /// A training that starts, or goes on where its state stands.
     pub fn new(run: &'a RunDir, device: Device) -> Result<Self> {
         let config = run.config()?;
+        set_precision(config.precision, device)?;
         let corpus = run.corpus()?;
         let identity = Identity::of(&corpus);
         let task = task(&config, corpus, device)?;
@@ -126,6 +132,7 @@ impl<'a> Trainer<'a> {
             display: Display::on_stderr(),
             saver: Saver::new(),
             device,
+            seeded: false,
             unseen: Vec::new(),
             valid: None,
             sitting: Instant::now(),
@@ -218,13 +225,22 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// Takes one step without evaluating or saving, for measuring. Returns its symbols and seconds.
+    /// Takes one step without evaluating or saving, for measuring. Returns its symbols and seconds. On
+    /// CUDA these are means over several steps, since looking at the clock waits for the device.
     pub fn measure(&mut self) -> Result<(u64, f64)> {
+        let steps = if self.device.is_cuda() {
+            MEASURED_AT_ONCE
+        } else {
+            1
+        };
         let (before, started) = (self.progress.chars, Instant::now());
-        self.step()?;
+        for _ in 0..steps {
+            self.step()?;
+        }
         self.look();
         let seconds = started.elapsed().as_secs_f64();
-        Ok((self.progress.chars - before, seconds))
+        let symbols = self.progress.chars - before;
+        Ok((symbols / steps, seconds / steps as f64))
     }
 
     /// One optimizer step; false where it led back to an earlier state instead.
@@ -253,9 +269,14 @@ impl<'a> Trainer<'a> {
         Ok(true)
     }
 
-    /// Dropout and ε come from libtorch's generator, seeded anew for every step.
-    fn seed_libtorch(&self) {
+    /// Dropout and ε come from libtorch's generator, on the CPU seeded anew for every step. On CUDA that
+    /// would make cuDNN prepare its dropout anew at every step, which waits for the device: there it
+    /// is seeded where a sitting starts, and after a return to an earlier state.
+    fn seed_libtorch(&mut self) {
         use rand::Rng;
+        if self.device.is_cuda() && std::mem::replace(&mut self.seeded, true) {
+            return;
+        }
         let seed = random(self.config.seed, Use::Step, self.progress.step).next_u64();
         tch::manual_seed((seed >> 1) as i64);
     }
@@ -335,7 +356,7 @@ impl<'a> Trainer<'a> {
         }
         let (chars, seconds) = self.progress.last;
         let rate = (self.progress.chars - chars) as f64 / (self.seconds() - seconds).max(1e-9);
-        let valid = self.task.evaluate(Part::Valid)?;
+        let valid = self.evaluate_part(Part::Valid)?;
         if valid.is_some_and(|valid| !valid.selection().is_finite()) {
             self.roll_back()?;
             return Ok(false);
@@ -376,6 +397,14 @@ impl<'a> Trainer<'a> {
         // What was shown and evaluated is no part of the next line's rate.
         self.progress.last.1 = self.seconds();
         Ok(true)
+    }
+
+    /// The loss on a held-out part, in f32 whatever the training computes in: of the model as it is saved.
+    fn evaluate_part(&self, part: Part) -> Result<Option<Evaluation>> {
+        set_precision(Precision::F32, self.device)?;
+        let evaluation = self.task.evaluate(part)?;
+        set_precision(self.config.precision, self.device)?;
+        Ok(evaluation)
     }
 
     fn metrics(
@@ -454,7 +483,7 @@ impl<'a> Trainer<'a> {
             .map(|(name, array)| (name.clone(), plain(array)))
             .collect();
         self.task.parameters_mut().load(&best, "")?;
-        let test = self.task.evaluate(Part::Test)?;
+        let test = self.evaluate_part(Part::Test)?;
         self.task.parameters_mut().load(&newest, "")?;
         let mut lines = Metrics::read(&self.run.metrics_path())?;
         if let Some(last) = lines.last_mut() {

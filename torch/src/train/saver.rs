@@ -1,21 +1,20 @@
-//! Files written beside the training: syncing to a busy disk can take seconds, and training need
-//! not wait for it.
+//! What is done beside the training, because training need not wait for it: files are written, since
+//! syncing to a busy disk can take seconds, and samples are drawn.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use anyhow::{Result, bail};
-use textgen::run::RunError;
+type Job = Box<dyn FnOnce() -> Result<()> + Send>;
 
-type Job = Box<dyn FnOnce() -> Result<(), RunError> + Send>;
+/// Jobs that may wait, an evaluation's model, state and sample; a disk slower than that slows the
+/// training down.
+const WAITING: usize = 3;
 
-/// Jobs that may wait; a disk slower than that slows the training down.
-const WAITING: usize = 2;
-
-/// A thread that writes files, in the order in which they were handed in.
+/// A thread that does these jobs, in the order in which they were handed in.
 pub struct Saver {
     jobs: Option<SyncSender<Job>>,
-    outcomes: Receiver<Result<(), RunError>>,
+    outcomes: Receiver<Result<()>>,
     pending: usize,
     thread: Option<JoinHandle<()>>,
 }
@@ -41,10 +40,7 @@ impl Saver {
     }
 
     /// Hands in a job. Returns the failure of an earlier one, if there was one.
-    pub fn submit(
-        &mut self,
-        job: impl FnOnce() -> Result<(), RunError> + Send + 'static,
-    ) -> Result<()> {
+    pub fn submit(&mut self, job: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
         while let Ok(outcome) = self.outcomes.try_recv() {
             self.pending -= 1;
             outcome?;
@@ -58,7 +54,7 @@ impl Saver {
         }
     }
 
-    /// Waits until everything handed in is on disk.
+    /// Waits until everything handed in is done.
     pub fn wait(&mut self) -> Result<()> {
         while self.pending > 0 {
             self.pending -= 1;

@@ -20,6 +20,9 @@ pub enum Part {
     Test,
 }
 
+/// Draws a sample; it owns all that it needs, so that training need not wait for it.
+pub type SampleJob = Box<dyn FnOnce() -> Result<String> + Send>;
+
 /// A model, its corpus, and how one learns the other.
 pub trait Task {
     /// The weights.
@@ -41,8 +44,8 @@ pub trait Task {
     fn set_carried(&mut self, from: &BTreeMap<String, Plain>) -> Result<()>;
     /// What else a model file holds.
     fn extra_weights(&self) -> BTreeMap<String, Plain>;
-    /// A few lines that the native engine generates from `weights`.
-    fn sample(&self, weights: &BTreeMap<String, Plain>, seed: u64) -> Result<String>;
+    /// A job that lets the native engine generate a few lines from `weights`.
+    fn sample(&self, weights: BTreeMap<String, Plain>, seed: u64) -> SampleJob;
     /// What one step reads, for people.
     fn describe_step(&self) -> String;
 }

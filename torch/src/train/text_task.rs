@@ -14,9 +14,10 @@ use textgen::native;
 use textgen::run::{CharLoss, Evaluation, Progress, TextData};
 use textgen::text::{Split, Streams, Vocabulary, split_text};
 
-use super::task::{Part, Task, Use, random, sample_config};
+use super::task::{Part, SampleJob, Task, Use, random, sample_config};
 use crate::char_lstm::CharLstm;
 use crate::parameters::{Parameters, Plain, copy_into, to_plain, weights};
+use crate::shim::upload;
 
 /// Symbols of a sample that is shown while training.
 const SAMPLE_LENGTH: usize = 200;
@@ -45,11 +46,14 @@ pub struct TextTask {
     config: TrainConfig,
     model: CharLstm,
     vocabulary: Vocabulary,
-    tokens: Vec<u32>,
     split: Split,
-    /// (L + 1, B), time first.
+    /// All of the text (N), in as few bytes a symbol as it takes; what is held out is read from it.
+    text: Tensor,
+    /// The training part (L + 1, B), time first, so that a batch is a view of it.
     streams: Tensor,
     length: usize,
+    /// What samples begin after: the first symbol of the text.
+    first: u32,
     state: Vec<Tensor>,
     device: Device,
 }
@@ -68,7 +72,8 @@ impl TextTask {
         let length = cut.length();
         let open_forget_gate = config.recipe == textgen::config::Recipe::Default;
         let parameters = Parameters::init(&network, config.seed, device, open_forget_gate);
-        let model = CharLstm::new(network, parameters, config.dropout);
+        let mut model = CharLstm::new(network, parameters, config.dropout);
+        model.precision = config.precision;
         let kind = if data.vocabulary.len() <= 256 {
             Kind::Uint8
         } else {
@@ -84,8 +89,9 @@ impl TextTask {
         Ok(Self {
             config: config.clone(),
             model,
+            text: symbols_tensor(&data.tokens, kind).to_device(device),
             vocabulary: data.vocabulary,
-            tokens: data.tokens,
+            first: data.tokens[0],
             split,
             streams,
             length,
@@ -109,12 +115,13 @@ impl TextTask {
         } else {
             64
         };
-        let mut total = (0.0, 0);
+        // Read back once, at the end.
+        let mut nats = Tensor::zeros([], (Kind::Double, self.device));
         for group in sections.chunks(at_once) {
-            let (nats, symbols) = self.read(group);
-            total = (total.0 + nats, total.1 + symbols);
+            nats += self.read(group);
         }
-        total
+        let symbols = sections.iter().map(|section| section.length as u64).sum();
+        (nats.double_value(&[]), symbols)
     }
 
     /// The stretches of a held-out range that are read side by side.
@@ -142,43 +149,42 @@ impl TextTask {
             .collect()
     }
 
-    /// Loss of all sections, read side by side from zero states.
-    fn read(&self, sections: &[Section]) -> (f64, u64) {
-        let longest = sections
-            .iter()
-            .map(|s| s.burn_in + s.length)
-            .max()
-            .unwrap_or(0);
-        let symbols = sections.iter().map(|s| s.length as u64).sum();
+    /// Loss of all sections, f64, read side by side from zero states.
+    fn read(&self, sections: &[Section]) -> Tensor {
+        let longest = sections.iter().map(Section::end).max().unwrap_or(0);
         let batch = sections.len() as i64;
-        let mut nats = 0.0;
+        let column = |number: fn(&Section) -> usize| -> Tensor {
+            let numbers: Vec<i64> = sections.iter().map(|s| number(s) as i64).collect();
+            upload(&Tensor::from_slice(&numbers), self.device)
+        };
+        let (starts, own, ends) = (
+            column(|section| section.start),
+            column(|section| section.burn_in),
+            column(Section::end),
+        );
+        let mut nats = Tensor::zeros([], (Kind::Double, self.device));
         let _no_grad = tch::no_grad_guard();
         let mut state = self.model.shape().zero_state(batch, self.device);
         let a_step = sections.len() * self.model.network.outputs;
         let seq = (EVALUATION_LOGITS / a_step.max(1)).clamp(1, EVALUATION_SEQ);
         for at in (0..longest).step_by(seq) {
-            let steps = seq.min(longest - at);
-            let (mut inputs, mut targets, mut counted) = (Vec::new(), Vec::new(), Vec::new());
-            for place in at..at + steps {
-                for section in sections {
-                    let own = (section.burn_in..section.burn_in + section.length).contains(&place);
-                    let token = section.start + place.min(section.burn_in + section.length - 1);
-                    inputs.push(i64::from(self.tokens[token]));
-                    targets.push(i64::from(self.tokens[token + 1]));
-                    counted.push(if own { 1.0f32 } else { 0.0 });
-                }
-            }
-            let on_device = |t: Tensor| t.reshape([steps as i64, batch]).to_device(self.device);
-            let (inputs, targets) = (
-                on_device(Tensor::from_slice(&inputs)),
-                on_device(Tensor::from_slice(&targets)),
-            );
+            let steps = seq.min(longest - at) as i64;
+            let at = at as i64;
+            let integers = (Kind::Int64, self.device);
+            let places = Tensor::arange_start(at, at + steps, integers).unsqueeze(1);
+            // A section that has ended reads its last symbol again, which does not count.
+            let counted = places.ge_tensor(&own).logical_and(&places.lt_tensor(&ends));
+            let tokens = (places.minimum(&(&ends - 1)) + &starts).reshape([-1]);
+            let symbols = |places: &Tensor| {
+                let symbols = self.text.index_select(0, places).to_kind(Kind::Int64);
+                symbols.reshape([steps, batch])
+            };
+            let (inputs, targets) = (symbols(&tokens), symbols(&(&tokens + 1)));
             let (losses, next) = self.model.nats(&inputs, &targets, &state);
             state = next;
-            let counted = Tensor::from_slice(&counted).to_device(self.device);
-            nats += (losses * counted).sum(Kind::Double).double_value(&[]);
+            nats += (losses * counted.reshape([-1])).sum(Kind::Double);
         }
-        (nats, symbols)
+        nats
     }
 }
 
@@ -189,9 +195,21 @@ struct Section {
     length: usize,
 }
 
+impl Section {
+    fn end(&self) -> usize {
+        self.burn_in + self.length
+    }
+}
+
+/// Symbols as bytes, where `kind` is that, else as 32-bit integers.
 fn symbols_tensor(symbols: &[u32], kind: Kind) -> Tensor {
-    let wide: Vec<i64> = symbols.iter().map(|&symbol| i64::from(symbol)).collect();
-    Tensor::from_slice(&wide).to_kind(kind)
+    if kind == Kind::Uint8 {
+        let bytes: Vec<u8> = symbols.iter().map(|&symbol| symbol as u8).collect();
+        Tensor::from_slice(&bytes)
+    } else {
+        let numbers: Vec<i32> = symbols.iter().map(|&symbol| symbol as i32).collect();
+        Tensor::from_slice(&numbers)
+    }
 }
 
 impl Task for TextTask {
@@ -288,21 +306,25 @@ impl Task for TextTask {
         BTreeMap::new()
     }
 
-    fn sample(&self, plain: &BTreeMap<String, Plain>, seed: u64) -> Result<String> {
-        let model = native::char_lstm::CharLstm::new(&self.model.network, &weights(plain))?;
+    fn sample(&self, plain: BTreeMap<String, Plain>, seed: u64) -> SampleJob {
+        let network = self.model.network.clone();
         let config = sample_config(self.config.seed);
-        let mut sampler =
-            native::sampling::Sampler::new(&config, &self.vocabulary.forbidden(), seed);
-        let mut state = model.state(1);
-        let mut symbol = self.tokens[0];
-        let symbols: Vec<u32> = (0..SAMPLE_LENGTH)
-            .map(|_| {
-                model.step(&mut state, &[symbol]);
-                symbol = sampler.draw(state.logits(0)).symbol;
-                symbol
-            })
-            .collect();
-        Ok(self.vocabulary.decode(&symbols))
+        let vocabulary = self.vocabulary.clone();
+        let mut symbol = self.first;
+        Box::new(move || {
+            let model = native::char_lstm::CharLstm::new(&network, &weights(&plain))?;
+            let forbidden = vocabulary.forbidden();
+            let mut sampler = native::sampling::Sampler::new(&config, &forbidden, seed);
+            let mut state = model.state(1);
+            let symbols: Vec<u32> = (0..SAMPLE_LENGTH)
+                .map(|_| {
+                    model.step(&mut state, &[symbol]);
+                    symbol = sampler.draw(state.logits(0)).symbol;
+                    symbol
+                })
+                .collect();
+            Ok(vocabulary.decode(&symbols))
+        })
     }
 
     fn describe_step(&self) -> String {
@@ -318,7 +340,7 @@ impl Task for TextTask {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{text_config, text_data};
+    use crate::testing::{device, text_config, text_data};
 
     #[test]
     fn parallel_reading_agrees_with_one_symbol_after_the_other() {
@@ -326,7 +348,7 @@ mod tests {
             valid: 0.5,
             ..text_config()
         };
-        let task = TextTask::new(&config, text_data(20_000), Device::Cpu).expect("task");
+        let task = TextTask::new(&config, text_data(20_000), device()).expect("task");
         let (exact, symbols) = task.evaluate_as(Part::Valid, Reading::Exact);
         let (parallel, same) = task.evaluate_as(Part::Valid, Reading::Parallel);
         assert_eq!((symbols, same), (9_999, 9_999));
@@ -348,7 +370,7 @@ mod tests {
                 valid: 0.2,
                 ..text_config()
             };
-            let task = TextTask::new(&config, text_data(10_000), Device::Cpu).expect("task");
+            let task = TextTask::new(&config, text_data(10_000), device()).expect("task");
             let ranges = &task.split.valid;
             let want: usize = ranges.iter().map(|range| range.len() - 1).sum();
             assert_eq!(

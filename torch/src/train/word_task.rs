@@ -11,9 +11,10 @@ use textgen::config::TrainConfig;
 use textgen::native;
 use textgen::run::{Evaluation, Progress, WordData, WordLoss};
 
-use super::task::{Part, Task, Use, random, sample_config};
+use super::task::{Part, SampleJob, Task, Use, random, sample_config};
 use crate::parameters::{Parameters, Plain, normal, weights};
 use crate::schedule::beta;
+use crate::shim::upload;
 use crate::word_vae::{Marks, WordBatch, WordVae};
 
 /// Words shown in a sample while training.
@@ -55,6 +56,7 @@ impl WordTask {
             parameters,
             marks: marks(&data)?,
             dropout: config.dropout,
+            precision: config.precision,
         };
         model.flatten();
         Ok(Self {
@@ -123,9 +125,8 @@ impl WordTask {
             let mut rng = random(self.config.seed, Use::Evaluation, word as u64);
             noise.extend((0..latent).map(|_| normal(&mut rng)));
         }
-        Tensor::from_slice(&noise)
-            .reshape([words.len() as i64, latent as i64])
-            .to_device(self.device)
+        let noise = Tensor::from_slice(&noise).reshape([words.len() as i64, latent as i64]);
+        upload(&noise, self.device)
     }
 }
 
@@ -191,8 +192,8 @@ impl Task for WordTask {
             let terms = self
                 .model
                 .terms(&batch, &self.evaluation_noise(group), false);
-            sums.distortion += terms.symbol_nll.sum(Kind::Double).double_value(&[]);
-            sums.rate += terms.rate.sum(Kind::Double).double_value(&[]);
+            sums.distortion += terms.symbol_nll.sum(Kind::Double);
+            sums.rate += terms.rate.sum(Kind::Double);
             sums.add_means(&terms.mean);
             sums.symbols += batch.symbols();
             sums.words += batch.len();
@@ -212,25 +213,29 @@ impl Task for WordTask {
         BTreeMap::new()
     }
 
-    fn sample(&self, plain: &BTreeMap<String, Plain>, seed: u64) -> Result<String> {
-        let vae = native::word_vae::WordVae::new(&self.model.network, &weights(plain))?;
+    fn sample(&self, plain: BTreeMap<String, Plain>, seed: u64) -> SampleJob {
+        let network = self.model.network.clone();
         let config = sample_config(self.config.seed);
-        let forbidden = self.data.vocabulary.forbidden();
-        let prior = native::generate::Prior {
-            vae: &vae,
-            z_temperature: 1.0,
-            bos: self.model.marks.bos,
-            eos: self.model.marks.eos,
-        };
-        let words: Vec<String> = (0..SAMPLE_WORDS)
-            .map(|i| {
-                let index = seed * SAMPLE_WORDS + i;
-                let sampler = native::sampling::Sampler::new(&config, &forbidden, index);
-                let word = prior.word(sampler);
-                self.data.vocabulary.decode(&word.letters)
-            })
-            .collect();
-        Ok(words.join(" "))
+        let vocabulary = self.data.vocabulary.clone();
+        let Marks { bos, eos, .. } = self.model.marks;
+        Box::new(move || {
+            let vae = native::word_vae::WordVae::new(&network, &weights(&plain))?;
+            let forbidden = vocabulary.forbidden();
+            let prior = native::generate::Prior {
+                vae: &vae,
+                z_temperature: 1.0,
+                bos,
+                eos,
+            };
+            let words: Vec<String> = (0..SAMPLE_WORDS)
+                .map(|i| {
+                    let index = seed * SAMPLE_WORDS + i;
+                    let sampler = native::sampling::Sampler::new(&config, &forbidden, index);
+                    vocabulary.decode(&prior.word(sampler).letters)
+                })
+                .collect();
+            Ok(words.join(" "))
+        })
     }
 
     fn describe_step(&self) -> String {
@@ -238,12 +243,12 @@ impl Task for WordTask {
     }
 }
 
-/// What an evaluation adds up.
+/// What an evaluation adds up, on the device: it is read back once.
 pub struct Sums {
-    /// Nats of reconstruction.
-    pub distortion: f64,
-    /// Nats of divergence.
-    pub rate: f64,
+    /// Nats of reconstruction, f64.
+    pub distortion: Tensor,
+    /// Nats of divergence, f64.
+    pub rate: Tensor,
     /// Symbols, ends of words counted.
     pub symbols: usize,
     /// Words.
@@ -255,14 +260,14 @@ pub struct Sums {
 impl Sums {
     /// All zero, for `latent` dimensions.
     pub fn new(latent: i64, device: Device) -> Self {
-        let zeros = || Tensor::zeros([latent], (Kind::Double, device));
+        let zeros = |size: &[i64]| Tensor::zeros(size, (Kind::Double, device));
         Self {
-            distortion: 0.0,
-            rate: 0.0,
+            distortion: zeros(&[]),
+            rate: zeros(&[]),
             symbols: 0,
             words: 0,
-            mean: zeros(),
-            square: zeros(),
+            mean: zeros(&[latent]),
+            square: zeros(&[latent]),
         }
     }
 
@@ -283,10 +288,14 @@ impl Sums {
             .gt(ACTIVE_VARIANCE)
             .sum(Kind::Int64)
             .int64_value(&[]) as usize;
-        let neg_elbo = self.distortion + self.rate;
+        let (distortion, rate) = (
+            self.distortion.double_value(&[]),
+            self.rate.double_value(&[]),
+        );
+        let neg_elbo = distortion + rate;
         WordLoss {
-            distortion_nats_per_word: self.distortion / words,
-            rate_nats_per_word: self.rate / words,
+            distortion_nats_per_word: distortion / words,
+            rate_nats_per_word: rate / words,
             neg_elbo_nats_per_word: neg_elbo / words,
             neg_elbo_nats_per_char: neg_elbo / self.symbols as f64,
             active_units: active,
