@@ -60,11 +60,11 @@ impl TrainConfig {
             "latent",
             self.latent,
             if vae {
-                (1..=4096).contains(&self.latent)
+                self.latent <= 4096
             } else {
                 self.latent == 0
             },
-            "must be 1 to 4096, and belongs to word-vae",
+            "must be 0 to 4096 (0 is the decoder without z), and belongs to word-vae",
         )?;
         require("dropout", self.dropout, below_one(self.dropout), SHARE)?;
         require(
@@ -203,6 +203,7 @@ impl TrainConfig {
         if self.recipe == Recipe::Article {
             let must = "is fixed by --recipe article";
             require("cell", self.cell, self.cell == Cell::Gru, must)?;
+            require("latent", self.latent, self.latent > 0, must)?;
             require("layers", self.layers, self.layers == 1, must)?;
             require(
                 "bidirectional",

@@ -291,3 +291,56 @@ fn a_word_without_letters_has_the_posterior_of_a_zero_summary() {
         "held within the limits"
     );
 }
+
+#[test]
+fn a_decoder_without_z_computes_the_logits_of_pytorch() {
+    // It is a char-lstm with an embedding under other names.
+    let files = Golden::all("char-lstm").into_iter();
+    let files: Vec<_> = files.filter(|golden| golden.config.embedding > 0).collect();
+    assert_eq!(files.len(), 9);
+    for golden in files {
+        let named =
+            |(name, array): (&String, &Array<'static>)| (format!("decoder.{name}"), array.clone());
+        let weights: Weights = golden.weights.iter().map(named).collect();
+        let config = NetworkConfig {
+            model: crate::config::ModelKind::WordVae,
+            bidirectional: true,
+            ..golden.config.clone()
+        };
+        let network = WordVae::new(&config, &weights).expect("a network");
+        assert_eq!(network.latent(), 0);
+        assert!(network.encode(&[1]).mean.is_empty());
+        let input = golden.symbols("input");
+        // Three rows, of which two end early.
+        let mut state = network.decoder_rows(3);
+        state.set_row(1, &network.decoder(&[]));
+        for (step, &symbol) in input.iter().enumerate() {
+            let symbols = vec![symbol; state.rows()];
+            network.step(&mut state, &symbols);
+            let want = golden.row("logits", step, network.outputs());
+            for row in 0..state.rows() {
+                assert_close(state.logits(row), want, &config);
+            }
+            if state.rows() > 1 {
+                state.swap_remove_row(0);
+            }
+        }
+    }
+}
+
+#[test]
+fn words_have_the_same_posterior_alone_and_side_by_side() {
+    for cell in [Cell::Lstm, Cell::Gru, Cell::Rnn] {
+        for layers in [1, 3] {
+            let config = testing::word_vae(cell, 33, layers);
+            let network = WordVae::new(&config, &testing::weights(&config)).expect("a network");
+            let words: [&[u32]; 6] = [&[1, 2], &[], &[3], &[5, 4, 3, 2, 1, 0], &[1, 2], &[7, 7, 7]];
+            let together = network.encode_all(&words);
+            for (word, posterior) in words.iter().zip(&together) {
+                assert_eq!(&network.encode(word), posterior);
+            }
+            assert_eq!(together[0], together[4]);
+            assert_ne!(together[0].mean, together[3].mean);
+        }
+    }
+}

@@ -12,9 +12,11 @@
 
 pub mod article;
 pub mod char_lstm;
+mod encoder;
 pub mod evaluate;
 pub mod generate;
 pub mod kernels;
+pub mod ngram;
 mod recurrent;
 pub mod sampling;
 pub mod simd;

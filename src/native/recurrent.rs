@@ -141,12 +141,13 @@ impl Linear {
         self.weight.accumulate(kernels, panels, x, room, out);
     }
 
-    /// The same for one vector, without what fills the last panel up: (rows).
-    pub fn vector(&self, kernels: Kernels, x: &[f32]) -> Vec<f32> {
-        let mut out = vec![0.0; self.width()];
+    /// [`Linear::apply`] without what fills the last panel up: (N, rows).
+    pub fn plain(&self, kernels: Kernels, x: &[f32]) -> Vec<f32> {
+        let rows = x.len() / self.weight.columns().max(1);
+        let mut out = vec![0.0; rows * self.width()];
         self.apply(kernels, x, &mut Quantized::default(), &mut out);
-        out.truncate(self.rows());
-        out
+        let rows = out.chunks_exact(self.width());
+        rows.flat_map(|row| &row[..self.rows()]).copied().collect()
     }
 }
 
@@ -458,17 +459,9 @@ impl Layer {
         self.finish(kernels, state);
     }
 
-    /// Reads a sequence (T) into a state of one row, in reverse where asked; the hidden states
-    /// (T, H) go to `out`, every T-th row of `stride` values. The input products are one product.
-    pub fn sequence(
-        &self,
-        kernels: Kernels,
-        read: Read,
-        reverse: bool,
-        state: &mut LayerState,
-        out: &mut [f32],
-        stride: usize,
-    ) {
+    /// Reads a sequence (T) into a state of one row; the hidden states (T, H) go to `out`. The input
+    /// products are one product.
+    fn sequence(&self, kernels: Kernels, read: Read, state: &mut LayerState, out: &mut [f32]) {
         let width = self.layout().len();
         let units = self.units();
         let steps = match read {
@@ -478,10 +471,9 @@ impl Layer {
         let mut gates = vec![0.0; steps * width];
         self.begin(kernels, &state.blocks, read, &mut state.room, &mut gates);
         for step in 0..steps {
-            let step = if reverse { steps - 1 - step } else { step };
             state.gates.copy_from_slice(&gates[step * width..][..width]);
             self.finish(kernels, state);
-            out[step * stride..][..units].copy_from_slice(&state.hidden);
+            out[step * units..][..units].copy_from_slice(&state.hidden);
         }
     }
 }
@@ -604,7 +596,7 @@ impl Stack {
                 0 => Read::Symbols(symbols),
                 _ => Read::Vectors(&below),
             };
-            layer.sequence(kernels, read, false, state, &mut above, units);
+            layer.sequence(kernels, read, state, &mut above);
             below = above;
         }
         below

@@ -114,7 +114,7 @@ impl Sampler {
     }
 
     /// Uniform in [0, 1), 53 bits.
-    fn uniform(&mut self) -> f64 {
+    pub(super) fn uniform(&mut self) -> f64 {
         (self.rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
     }
 

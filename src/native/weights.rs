@@ -195,7 +195,8 @@ pub enum WeightError {
 /// | `decoder.rnn.*` | as above; the first layer reads E + Z |
 /// | `decoder.head.*` | outputs, H; outputs |
 ///
-/// The article's network has neither `decoder.embedding` nor `decoder.init`, its decoder reads Z,
+/// A word-vae with Z = 0 has neither encoder nor `decoder.init`: its decoder starts from zeros and
+/// its first layer reads E. The article's network has neither `decoder.embedding` nor `decoder.init`, its decoder reads Z,
 /// and `article.mean`, `article.std` (Z) are those of the last word that it was trained on.
 pub fn expected_shapes(config: &NetworkConfig) -> Vec<(String, Vec<usize>)> {
     let &NetworkConfig {
@@ -226,15 +227,19 @@ pub fn expected_shapes(config: &NetworkConfig) -> Vec<(String, Vec<usize>)> {
     } else {
         hidden
     };
-    table.add("encoder.embedding.weight", [inputs, embedding]);
-    table.recurrent("encoder.rnn", config, embedding, config.bidirectional);
-    table.linear("encoder.mean", latent, summary);
-    table.linear("encoder.log_var", latent, summary);
+    if latent > 0 {
+        table.add("encoder.embedding.weight", [inputs, embedding]);
+        table.recurrent("encoder.rnn", config, embedding, config.bidirectional);
+        table.linear("encoder.mean", latent, summary);
+        table.linear("encoder.log_var", latent, summary);
+    }
     if config.article {
         table.recurrent("decoder.rnn", config, latent, false);
     } else {
         table.add("decoder.embedding.weight", [inputs, embedding]);
-        table.linear("decoder.init", layers.saturating_mul(hidden), latent);
+        if latent > 0 {
+            table.linear("decoder.init", layers.saturating_mul(hidden), latent);
+        }
         table.recurrent(
             "decoder.rnn",
             config,
@@ -309,8 +314,10 @@ fn check_config(config: &NetworkConfig, arrays: usize) -> Result<(), WeightError
     let vae = config.model == ModelKind::WordVae;
     let wrong = if config.hidden == 0 || config.layers == 0 || config.outputs == 0 {
         "hidden, layers and outputs must be at least 1".to_owned()
-    } else if vae && (config.embedding == 0 || config.latent == 0) {
-        "embedding and latent must be at least 1 in a word-vae".to_owned()
+    } else if vae && config.embedding == 0 {
+        "embedding must be at least 1 in a word-vae".to_owned()
+    } else if config.article && config.latent == 0 {
+        "latent must be at least 1 in the article's network".to_owned()
     } else if config.outputs > config.inputs {
         format!(
             "it predicts {} symbols, but reads only {}",

@@ -1,8 +1,12 @@
 //! The variational autoencoder over the letters of a word (Kingma & Welling 2014 with the recurrent
 //! encoder and decoder of Bowman et al. 2016): letters to a Gaussian over z, and z to letters.
+//!
+//! With a latent size of 0 it is the same decoder without z, a plain language model of words: its
+//! posteriors are empty, and its decoder starts from zeros. What z is worth is measured against it.
 
+use super::encoder::Encoder;
 use super::kernels::{Kernels, Quantized};
-use super::recurrent::{Columns, Layer, LayerState, Linear, Place, Read, Stack, swap_remove_row};
+use super::recurrent::{Columns, LayerState, Linear, Read, Stack, swap_remove_row};
 use super::weights::{WeightError, Weights, check, values};
 use crate::config::{ModelKind, NetworkConfig};
 
@@ -10,7 +14,7 @@ use crate::config::{ModelKind, NetworkConfig};
 pub const LOG_VAR_LIMIT: f32 = 10.0;
 
 /// The Gaussian over z, with a diagonal covariance, that the encoder finds for a word.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Posterior {
     /// Means (Z).
     pub mean: Vec<f32>,
@@ -21,15 +25,19 @@ pub struct Posterior {
 /// A word-vae with its weights.
 #[derive(Clone, Debug)]
 pub struct WordVae {
-    /// By layer, then by direction: forward and, where there is one, backward.
-    encoder: Vec<Vec<Layer>>,
-    mean: Linear,
-    log_var: Linear,
-    init: Linear,
+    /// With the decoder's start; none where there is no z.
+    latent: Option<Latent>,
     decoder: Stack,
     head: Linear,
     hidden: usize,
     kernels: Kernels,
+}
+
+/// What z comes from and what it starts.
+#[derive(Clone, Debug)]
+struct Latent {
+    encoder: Encoder,
+    init: Linear,
 }
 
 /// What the decoder remembers of N words that it is writing side by side, and room for their next
@@ -37,7 +45,8 @@ pub struct WordVae {
 #[derive(Clone, Debug)]
 pub struct DecoderState {
     layers: Vec<LayerState>,
-    /// z's share of the first layer's gates, (N, blocks, G, 32): the same at every letter.
+    /// z's share of the first layer's gates, (N, blocks, G, 32): the same at every letter. Empty
+    /// where there is no z.
     share: Vec<f32>,
     /// (N, width).
     logits: Vec<f32>,
@@ -114,11 +123,14 @@ impl WordVae {
         let embedding = values(weights, "decoder.embedding.weight")?;
         let columns = Columns::Embedding(&embedding, config.embedding);
         let (cell, layers) = (config.cell, config.layers);
+        let latent = || {
+            Ok(Latent {
+                encoder: Encoder::new(config, weights, kernels)?,
+                init: Linear::new(weights, "decoder.init")?,
+            })
+        };
         Ok(Self {
-            encoder: encoder(config, weights, kernels)?,
-            mean: Linear::new(weights, "encoder.mean")?,
-            log_var: Linear::new(weights, "encoder.log_var")?,
-            init: Linear::new(weights, "decoder.init")?,
+            latent: (config.latent > 0).then(latent).transpose()?,
             decoder: Stack::new(weights, "decoder.rnn", layers, cell, columns, kernels)?,
             head: Linear::new(weights, "decoder.head")?,
             hidden: config.hidden,
@@ -126,9 +138,10 @@ impl WordVae {
         })
     }
 
-    /// Latent size Z.
-    pub const fn latent(&self) -> usize {
-        self.mean.rows()
+    /// Latent size Z; 0 where there is no z.
+    pub fn latent(&self) -> usize {
+        let latent = self.latent.as_ref();
+        latent.map_or(0, |latent| latent.encoder.latent())
     }
 
     /// Symbols that can be predicted: the length of the logits.
@@ -142,61 +155,53 @@ impl WordVae {
     /// # Panics
     /// Where a letter is not below the network's `inputs`.
     pub fn encode(&self, letters: &[u32]) -> Posterior {
-        let summary = self.summary(letters);
-        let mean = self.mean.vector(self.kernels, &summary);
-        let mut log_var = self.log_var.vector(self.kernels, &summary);
-        for value in &mut log_var {
-            *value = value.clamp(-LOG_VAR_LIMIT, LOG_VAR_LIMIT);
-        }
-        Posterior { mean, log_var }
+        self.encode_all(&[letters]).pop().unwrap_or_default()
     }
 
-    /// The final hidden states of the encoder's top layer (D·H): forward after the last letter,
-    /// backward after the first.
-    fn summary(&self, letters: &[u32]) -> Vec<f32> {
-        let mut below: Vec<f32> = Vec::new();
-        let mut summary = Vec::new();
-        for (depth, layer) in self.encoder.iter().enumerate() {
-            let width = layer.len() * self.hidden;
-            let mut above = vec![0.0; letters.len() * width];
-            summary.clear();
-            for (direction, cells) in layer.iter().enumerate() {
-                let mut state = cells.state(1);
-                if !letters.is_empty() {
-                    let read = match depth {
-                        0 => Read::Symbols(letters),
-                        _ => Read::Vectors(&below),
-                    };
-                    let out = &mut above[direction * self.hidden..];
-                    cells.sequence(self.kernels, read, direction == 1, &mut state, out, width);
-                }
-                summary.extend_from_slice(&state.hidden);
-            }
-            below = above;
+    /// [`WordVae::encode`] of many words (N), which are read side by side: much faster, and the same
+    /// bits.
+    ///
+    /// # Panics
+    /// As `encode`.
+    pub fn encode_all(&self, words: &[&[u32]]) -> Vec<Posterior> {
+        match &self.latent {
+            Some(latent) => latent.encoder.encode(words),
+            None => vec![Posterior::default(); words.len()],
         }
-        summary
     }
 
-    /// The decoder's state before the first letters of the words that z stands for: z (N, Z).
+    /// The decoder's state before the first letters of the words that z stands for: z (N, Z). Where
+    /// there is no z, of one word.
     ///
     /// # Panics
     /// Where `z` has another length.
     pub fn decoder(&self, z: &[f32]) -> DecoderState {
-        assert_eq!(z.len() % self.latent(), 0, "whole vectors");
-        let rows = z.len() / self.latent();
-        let (mut room, width) = (Quantized::default(), self.init.width());
-        let mut start = vec![0.0; rows * width];
-        self.init.apply(self.kernels, z, &mut room, &mut start);
-        self.kernels.tanh(&mut start);
-        let mut layers = self.decoder.state(rows);
-        for (row, start) in start.chunks_exact(width).enumerate() {
-            for (layer, start) in layers.iter_mut().zip(start.chunks(self.hidden)) {
-                layer.hidden[row * self.hidden..][..self.hidden].copy_from_slice(start);
+        self.decoder_of(z.len().checked_div(self.latent()).unwrap_or(1), z)
+    }
+
+    /// [`WordVae::decoder`] for so many words, which is plain also where there is no z: z (`rows`, Z).
+    ///
+    /// # Panics
+    /// Where `z` has another length.
+    pub fn decoder_of(&self, rows: usize, z: &[f32]) -> DecoderState {
+        assert_eq!(z.len(), rows * self.latent(), "one z a word");
+        let (mut layers, mut room) = (self.decoder.state(rows), Quantized::default());
+        let mut share = Vec::new();
+        if let Some(Latent { init, .. }) = &self.latent {
+            let width = init.width();
+            let mut start = vec![0.0; rows * width];
+            init.apply(self.kernels, z, &mut room, &mut start);
+            self.kernels.tanh(&mut start);
+            for (row, start) in start.chunks_exact(width).enumerate() {
+                for (layer, start) in layers.iter_mut().zip(start.chunks(self.hidden)) {
+                    layer.hidden[row * self.hidden..][..self.hidden].copy_from_slice(start);
+                }
             }
+            share = self.decoder.share(self.kernels, z);
         }
         DecoderState {
             layers,
-            share: self.decoder.share(self.kernels, z),
+            share,
             logits: vec![0.0; rows * self.head.width()],
             outputs: self.outputs(),
             width: self.head.width(),
@@ -206,7 +211,7 @@ impl WordVae {
 
     /// Room for `rows` words that [`DecoderState::set_row`] puts there.
     pub fn decoder_rows(&self, rows: usize) -> DecoderState {
-        self.decoder(&vec![0.0; rows * self.latent()])
+        self.decoder_of(rows, &vec![0.0; rows * self.latent()])
     }
 
     /// Reads one symbol of each word, `<bos>` first: symbols (N). [`DecoderState::logits`] are then
@@ -217,43 +222,12 @@ impl WordVae {
     /// `state` is another network's.
     pub fn step(&self, state: &mut DecoderState, symbols: &[u32]) {
         assert_eq!(symbols.len(), state.rows(), "one symbol a row");
-        let read = Read::SymbolsAnd(symbols, &state.share);
+        let read = match &self.latent {
+            Some(_) => Read::SymbolsAnd(symbols, &state.share),
+            None => Read::Symbols(symbols),
+        };
         let hidden = self.decoder.step(self.kernels, read, &mut state.layers);
         self.head
             .apply(self.kernels, hidden, &mut state.room, &mut state.logits);
     }
-}
-
-/// The encoder's layers; the first reads letters, those above what is below in both directions.
-fn encoder(
-    config: &NetworkConfig,
-    weights: &Weights,
-    kernels: Kernels,
-) -> Result<Vec<Vec<Layer>>, WeightError> {
-    let embedding = values(weights, "encoder.embedding.weight")?;
-    let suffixes: &[&str] = if config.bidirectional {
-        &["", "_reverse"]
-    } else {
-        &[""]
-    };
-    let direction = |layer, suffix| {
-        let columns = match layer {
-            0 => Columns::Embedding(&embedding, config.embedding),
-            _ => Columns::Vector,
-        };
-        let place = Place {
-            name: "encoder.rnn",
-            layer,
-            suffix,
-        };
-        Layer::new(weights, place, config.cell, columns, kernels)
-    };
-    (0..config.layers)
-        .map(|layer| {
-            suffixes
-                .iter()
-                .map(|suffix| direction(layer, suffix))
-                .collect()
-        })
-        .collect()
 }

@@ -75,8 +75,11 @@ impl ModelHeader {
             ));
         }
         let word_vae = network.model == crate::config::ModelKind::WordVae;
-        if word_vae && (network.latent == 0 || network.embedding == 0) {
-            return Err("a word-vae needs a latent and an embedding size".to_owned());
+        if word_vae && network.embedding == 0 {
+            return Err("a word-vae needs an embedding size".to_owned());
+        }
+        if network.article && network.latent == 0 {
+            return Err("the article's network needs a latent size".to_owned());
         }
         if word_vae && (self.vocabulary.bos().is_none() || self.vocabulary.eos().is_none()) {
             return Err("a word-vae needs <bos> and <eos>".to_owned());

@@ -1,9 +1,14 @@
+use std::ops::Range;
+
+use super::words::read_words;
 use super::*;
 use crate::config::Cell;
+use crate::native::char_lstm::CharLstm;
 use crate::native::golden::Golden;
 use crate::native::sampling::log_prob;
 use crate::native::testing::{Numbers, char_lstm, weights, word_vae};
 use crate::native::weights::quantize;
+use crate::native::word_vae::WordVae;
 
 const QUIET: &(dyn Fn(u64) + Sync) = &|_| ();
 
@@ -139,8 +144,12 @@ fn words_cost_what_pytorch_says() {
         let group: Vec<&[u32]> = order.iter().map(letters).collect();
         let noise = |&word: &usize| golden.row("eps", word, vae.latent());
         let noise: Vec<f32> = order.iter().flat_map(noise).copied().collect();
-        let marks = (golden.special("bos"), golden.special("eos"));
-        let costs = read_words(&vae, &group, &noise, marks, QUIET);
+        let reading = WordReading {
+            bos: golden.special("bos"),
+            eos: golden.special("eos"),
+            seed: 0,
+        };
+        let costs = read_words(&vae, &group, &noise, reading, QUIET);
         for (&word, cost) in order.iter().zip(costs) {
             for (name, found) in [("d", cost.distortion_nats), ("r", cost.rate_nats)] {
                 let want = f64::from(golden.row(name, word, 1)[0]);
@@ -149,8 +158,28 @@ fn words_cost_what_pytorch_says() {
                     "{name}: {found} {want}"
                 );
             }
-            assert_eq!(cost.symbols, u64::from(lengths[word]) + 1);
         }
+    }
+}
+
+/// Words of the letters 0 to 7.
+fn some_words(count: usize) -> Vec<Vec<u32>> {
+    (0..count).map(|word| text(word % 8, 8)).collect()
+}
+
+/// Letters as words of a corpus.
+fn corpus(letters: &[Vec<u32>]) -> Vec<Word<'_>> {
+    let words = (0..).zip(letters);
+    words
+        .map(|(index, letters)| Word { index, letters })
+        .collect()
+}
+
+const fn reading(seed: u64) -> WordReading {
+    WordReading {
+        bos: 10,
+        eos: 8,
+        seed,
     }
 }
 
@@ -158,32 +187,21 @@ fn words_cost_what_pytorch_says() {
 fn words_cost_the_same_in_any_order_and_on_any_number_of_threads() {
     let config = word_vae(Cell::Gru, 7, 2);
     let vae = WordVae::new(&config, &weights(&config)).expect("a network");
-    let letters: Vec<Vec<u32>> = (0..150).map(|word| text(word % 8, 8)).collect();
-    let corpus: Vec<Word> = letters
-        .iter()
-        .enumerate()
-        .map(|(index, letters)| Word {
-            index: index as u64,
-            letters,
-        })
-        .collect();
-    let reading = |seed| WordReading {
-        bos: 10,
-        eos: 8,
-        seed,
-    };
+    let letters = some_words(150);
+    let corpus = corpus(&letters);
     let cost = |corpus: &[Word], seed, threads| {
-        words(&[&vae], corpus, reading(seed), on_threads(threads)).expect("a cost")[0]
+        let costs = words(&[&vae], corpus, reading(seed), on_threads(threads)).expect("costs");
+        costs.into_iter().next().expect("of the model")
     };
     let found = cost(&corpus, 0, 1);
     assert_eq!(cost(&corpus, 0, 3), found);
     assert_ne!(cost(&corpus, 1, 1), found);
-    let symbols: usize = letters.iter().map(|letters| letters.len() + 1).sum();
-    assert_eq!((found.words, found.symbols), (150, symbols as u64));
+    assert_eq!(found.len(), 150);
     let mut backwards = corpus.clone();
     backwards.reverse();
-    let other = cost(&backwards, 0, 2);
-    assert!((other.distortion_nats - found.distortion_nats).abs() < 1e-9 * found.distortion_nats);
+    let mut other = cost(&backwards, 0, 2);
+    other.reverse();
+    assert_eq!(other, found);
     let refused = words(
         &[&vae],
         &[Word {
@@ -199,3 +217,17 @@ fn words_cost_the_same_in_any_order_and_on_any_number_of_threads() {
         Err(EvaluateError::Unpredictable { symbol, outputs })
     );
 }
+
+#[test]
+fn a_mean_has_the_standard_error_of_its_values() {
+    let found = Mean::of(&[1.0, 2.0, 3.0, 6.0]);
+    // Deviations −2, −1, 0, 3: a variance of 14/3, over 4 values.
+    assert_eq!(found.mean, 3.0);
+    assert!((found.standard_error - (14.0_f64 / 3.0 / 4.0).sqrt()).abs() < 1e-12);
+    let alone = Mean::of(&[5.0]);
+    assert_eq!((alone.mean, alone.standard_error), (5.0, 0.0));
+    assert_eq!(Mean::of(&[]), Mean::default());
+}
+
+#[path = "latent_tests.rs"]
+mod latent_tests;

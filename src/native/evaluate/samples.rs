@@ -1,0 +1,141 @@
+//! Words drawn from a model beside words that exist.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{Running, WordReading, in_parallel};
+use crate::config::SamplingConfig;
+use crate::native::generate::{LONGEST_WORD, Prior, lockstep};
+use crate::native::ngram::NGrams;
+use crate::native::sampling::Sampler;
+use crate::native::word_vae::WordVae;
+
+/// Words that are drawn side by side.
+const ROWS: usize = 64;
+
+/// What draws words.
+#[derive(Clone, Copy, Debug)]
+pub enum Inventor<'a> {
+    /// A word-vae, from its prior.
+    Vae(&'a WordVae),
+    /// The n-gram model of an order.
+    NGram(&'a NGrams, usize),
+}
+
+/// How drawn words compare with those that exist.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SampleReport {
+    /// Words drawn.
+    pub words: usize,
+    /// Share of distinct ones.
+    pub distinct: f64,
+    /// Share of those that stand in the training list.
+    pub in_training: f64,
+    /// Distinct held-out words among them.
+    pub held_out_hits: usize,
+    /// The same for each drawn word that is not in the training list: how often what is new is also
+    /// right. 0 where nothing is new.
+    pub hits_per_new_word: f64,
+    /// Total variation distance between the lengths of the drawn and of the held-out words: 0 where
+    /// they are distributed alike, 1 where no length is common.
+    pub length_distance: f64,
+}
+
+/// Draws words at temperature 1, word i from the stream (seed, i). The symbols `forbidden` are not
+/// written.
+pub fn draw_words(
+    inventor: Inventor,
+    count: usize,
+    forbidden: &[u32],
+    reading: WordReading,
+    running: Running,
+) -> Vec<Vec<u32>> {
+    let config = SamplingConfig {
+        temperature: 1.0,
+        top_k: None,
+        top_p: None,
+        seed: reading.seed,
+    };
+    let sampler = |index: usize| Sampler::new(&config, forbidden, index as u64).without_log_prob();
+    let groups = in_parallel(count.div_ceil(ROWS), running.threads, |group| {
+        let indices = group * ROWS..count.min((group + 1) * ROWS);
+        let words = match inventor {
+            Inventor::Vae(vae) => {
+                let prior = Prior {
+                    vae,
+                    z_temperature: 1.0,
+                    bos: reading.bos,
+                    eos: reading.eos,
+                };
+                from_prior(&prior, indices.clone().map(sampler))
+            }
+            Inventor::NGram(models, order) => indices
+                .clone()
+                .map(|index| {
+                    let end = (reading.eos, LONGEST_WORD);
+                    models.sequence(order, &mut sampler(index), end, forbidden)
+                })
+                .collect(),
+        };
+        (running.progress)(indices.len() as u64);
+        words
+    });
+    groups.into_iter().flatten().collect()
+}
+
+/// The words of some samplers. They are counted, not looked at one by one, so the order in which
+/// they end is the order they come in.
+fn from_prior(prior: &Prior, mut samplers: impl Iterator<Item = Sampler>) -> Vec<Vec<u32>> {
+    let mut words = Vec::new();
+    lockstep(
+        prior.vae,
+        ROWS,
+        || samplers.next().map(|sampler| prior.begin(sampler)),
+        |writer| words.push(writer.word.letters),
+    );
+    words
+}
+
+/// Compares drawn words with the training list and with words that no model has seen.
+pub fn compare(
+    drawn: &[Vec<u32>],
+    training: &HashSet<&[u32]>,
+    held_out: &HashSet<&[u32]>,
+) -> SampleReport {
+    let distinct: HashSet<&[u32]> = drawn.iter().map(Vec::as_slice).collect();
+    let known = drawn
+        .iter()
+        .filter(|word| training.contains(word.as_slice()))
+        .count();
+    let hits = distinct.intersection(held_out).count();
+    let share = |count: usize, of: usize| count as f64 / of.max(1) as f64;
+    SampleReport {
+        words: drawn.len(),
+        distinct: share(distinct.len(), drawn.len()),
+        in_training: share(known, drawn.len()),
+        held_out_hits: hits,
+        hits_per_new_word: share(hits, drawn.len() - known),
+        length_distance: length_distance(
+            drawn.iter().map(Vec::len),
+            held_out.iter().map(|word| word.len()),
+        ),
+    }
+}
+
+/// ½ Σ |p(length) − q(length)|.
+fn length_distance(
+    a: impl ExactSizeIterator<Item = usize>,
+    b: impl ExactSizeIterator<Item = usize>,
+) -> f64 {
+    let mut differences: HashMap<usize, f64> = HashMap::new();
+    let (a_share, b_share) = (1.0 / a.len().max(1) as f64, 1.0 / b.len().max(1) as f64);
+    for length in a {
+        *differences.entry(length).or_default() += a_share;
+    }
+    for length in b {
+        *differences.entry(length).or_default() -= b_share;
+    }
+    let mut differences: Vec<f64> = differences.into_values().map(f64::abs).collect();
+    // The sum of floats depends on their order, which a hash map does not keep.
+    differences.sort_by(f64::total_cmp);
+    0.5 * differences.iter().sum::<f64>()
+}
