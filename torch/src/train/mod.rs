@@ -203,6 +203,9 @@ impl<'a> Trainer<'a> {
             if !self.step()? {
                 continue;
             }
+            if self.display.is_due() {
+                self.show();
+            }
             if self.evaluation_is_due() {
                 let patience = self.config.patience;
                 let tired =
@@ -218,7 +221,7 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// Takes one step without evaluating or saving, for measuring. Returns its symbols and seconds.
+    /// Takes one step without evaluating, saving or showing, for measuring. Returns its symbols and seconds.
     pub fn measure(&mut self) -> Result<(u64, f64)> {
         let (before, started) = (self.progress.chars, Instant::now());
         self.step()?;
@@ -247,9 +250,6 @@ impl<'a> Trainer<'a> {
         self.optimizer.step(lr)?;
         self.progress.step += 1;
         self.progress.chars += symbols;
-        if self.display.is_due() {
-            self.show();
-        }
         Ok(true)
     }
 
