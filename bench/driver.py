@@ -52,7 +52,7 @@ class Server:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, **environment},
+            env={**environment, **os.environ},  # what the user has set goes first
             start_new_session=True,
         )
 

@@ -229,6 +229,11 @@ def memory_text(session: Session, cases: list[Training]) -> str:
     return table(head, body)
 
 
+def fine_ratio(ratio: float) -> str:
+    """Two decimals near 1."""
+    return f"{ratio:.2f}" if ratio < 2 else ratio_text(ratio)
+
+
 def layers_text(session: Session, cases: list[Layer]) -> str:
     """The table of recurrent networks alone: one row a network, one column a size and input."""
     columns = list(dict.fromkeys((case.reads, case.batch, case.seq) for case in cases))
@@ -239,8 +244,8 @@ def layers_text(session: Session, cases: list[Layer]) -> str:
         ratios = session.rates[case, "ratio"]
         ratio = statistics.median(ratios)
         mark = "" if ratio >= 1 else " **(slower)**"
-        row.append(f"{ratio_text(ratio)}× ({ratio_text(min(ratios))}…{ratio_text(max(ratios))})"
-                   + mark)
+        spread = f"{fine_ratio(min(ratios))}…{fine_ratio(max(ratios))}"
+        row.append(f"{fine_ratio(ratio)}× ({spread}){mark}")
     lines = [[network, *cells] for network, cells in body.items()]
     return table(["cell, hidden × layers", *sizes], lines)
 
@@ -275,7 +280,7 @@ def sections(session: Session, cases: list[Case], words: str, level: str) -> Ite
         yield f"### Memory\n\n{MEMORY}\n\n{memory_text(session, trainings)}"
     if layers:
         about = (f"Forward and backward pass at the level {level}: the time of libtorch's own"
-                 " operators,\nwhich use what the machine has, to that of textgen's. Sizes are"
+                 " operators, which\nuse what the machine has, to that of textgen's. Sizes are"
                  f" texts × symbols; one-hot symbols of\n{LAYER_READS['symbols']}, or vectors of"
                  f" {LAYER_READS['vectors']} that have a gradient. Wanted is 1 at the least"
                  " everywhere.")
@@ -335,7 +340,8 @@ def start(stack: ExitStack, trainer: str, python: str | None) -> Sides:
     def peer() -> Server:
         return start_peer(python or "")
 
-    layers = Server("textgen", [trainer, "bench", "--serve"], **ENVIRONMENT, **layer_level())
+    # Its threads wait as libtorch's do by themselves, which its own operators are made for.
+    layers = Server("textgen", [trainer, "bench", "--serve"], **layer_level())
     return Sides(
         stack.enter_context(ours()),
         stack.enter_context(layers),
