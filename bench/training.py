@@ -252,7 +252,7 @@ def layers_text(session: Session, cases: list[Layer]) -> str:
 
 FORMULA = f"""\
 A step on {TEXT_BATCH} texts: forward, loss, backward, clipping by the norm, AMSGrad; vocabulary
-V = {len(SYMBOLS)}. GFLOP/s are textgen's: characters a second times 6·((2·L − 1)·G·H·H + H·V), where
+V = {len(SYMBOLS)}. GFLOP/s are textgen's: characters a second times 6·((2·L − 1)·G·H·H + H·V);
 G is 4 for an LSTM and 3 for a GRU; each weight is multiplied and added once forward and twice
 backward, and one-hot input counts nothing. The product is PyTorch's, of two matrices of
 2048 × 2048 in f32 on all cores, measured beside every row: 75% of 120 are 90 GFLOP/s. Wanted is
