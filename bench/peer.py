@@ -6,7 +6,11 @@
     peer.py words --batch 64   letters of a word-vae's decoder
     peer.py train              training steps of a char-lstm
     peer.py train --model word-vae --hidden 256
-    peer.py serve              answer requests, one line of JSON each way: bench/run.py asks
+    peer.py train --model word-vae --words names.txt
+                               the same on words of a list, one a line
+    peer.py gemm               a large product of matrices
+    peer.py serve              answer requests, one line of JSON each way: sampling.py and
+                               training.py ask
 
 Prints one line of JSON for each configuration. README.md says how to install PyTorch.
 """
@@ -15,12 +19,15 @@ from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import json
+import random
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,14 +40,17 @@ LATENT = 32
 EMBEDDING = 32
 WORD_LETTERS = 8  # of a word that is written, <eos> among them
 CLIP = 5.0
+GEMM = 2048  # rows and columns of each matrix
+WORD_BATCHES = 64  # drawn from a list of words, and read in turn
+IGNORED = -100  # no loss where this is wanted
 
-# One unit of work; how many symbols it is, is said beside it.
+# One unit of work; how many symbols, words or operations it is, is said beside it.
 Work = Callable[[], None]
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to measure; `what` is sample, words or train."""
+    """What to measure; `what` is sample, words, train or gemm."""
 
     what: str = "sample"
     model: str = "char-lstm"
@@ -52,6 +62,7 @@ class Request:
     vocab: int = 96
     threads: int = 1
     seconds: float = 2.0
+    word_list: str | None = None
 
     def shape(self) -> Request:
         """The request without what does not change the network, so that it can be kept."""
@@ -63,21 +74,21 @@ class Request:
         return Request(**json.loads(line))
 
 
-def rates(work: Work, symbols: int, seconds: float, slices: int = 10) -> list[float]:
-    """Symbols a second in each of several slices of time, after one to warm up.
+def measured(work: Work, seconds: float, slices: int = 10) -> list[tuple[int, float]]:
+    """Units of work and seconds of each of several slices of time, after one to warm up.
 
     A slice has at least one unit of work; slow work makes fewer slices, but at least three.
     """
-    found: list[float] = []
+    found: list[tuple[int, float]] = []
     end = float("inf")
     while len(found) < 4 or time.perf_counter() < end and len(found) <= slices:
         start = now = time.perf_counter()
         done = 0
         while done == 0 or now - start < seconds / slices:
             work()
-            done += symbols
+            done += 1
             now = time.perf_counter()
-        found.append(done / (now - start))
+        found.append((done, now - start))
         if len(found) == 1:
             end = now + seconds
     return found[1:]
@@ -170,9 +181,56 @@ def training_char_lstm(request: Request) -> tuple[Work, int]:
     return step, request.batch * request.seq
 
 
+@dataclass(frozen=True)
+class Words:
+    """A batch of words as the word-vae reads and predicts them, each (batch, symbols)."""
+
+    letters: Tensor
+    inputs: Tensor
+    wanted: Tensor
+
+
+def words_of_one_length(request: Request) -> list[Words]:
+    """One batch of random symbols, the same for encoder, decoder and loss."""
+    words = torch.randint(request.vocab, (request.batch, request.seq))
+    return [Words(words, words, words)]
+
+
+def words_of_a_list(path: str, batch: int) -> tuple[list[Words], int]:
+    """Batches drawn from a list, padded to the longest word of each, and the symbols there are.
+
+    The encoder reads letters, the decoder `<bos>` and letters, and it predicts letters and `<eos>`;
+    what stands after the end of a word is read, as `<bos>`, but not counted in the loss.
+    """
+    words = [word for word in Path(path).read_text(encoding="utf-8").splitlines() if word]
+    alphabet = {letter: index for index, letter in enumerate(sorted(set("".join(words))))}
+    eos = len(alphabet)
+    bos = eos + 1
+    generator = random.Random(0)
+
+    def padded(rows: list[list[int]], filling: int) -> Tensor:
+        return nn.utils.rnn.pad_sequence(
+            [torch.tensor(row) for row in rows], batch_first=True, padding_value=filling
+        )
+
+    def draw_batch() -> Words:
+        rows = [[alphabet[letter] for letter in word] for word in generator.sample(words, batch)]
+        return Words(
+            padded(rows, bos),
+            padded([[bos, *row] for row in rows], bos),
+            padded([[*row, eos] for row in rows], IGNORED),
+        )
+
+    return [draw_batch() for _ in range(WORD_BATCHES)], bos + 1
+
+
 def training_word_vae(request: Request) -> tuple[Work, int]:
-    """One step on a batch of words of one length: reconstruction and divergence."""
+    """One step on a batch of words: reconstruction and divergence. Its unit is a word."""
     vocab, hidden = request.vocab, request.hidden
+    if request.word_list:
+        batches, vocab = words_of_a_list(request.word_list, request.batch)
+    else:
+        batches = words_of_one_length(request)
     embedding = nn.Embedding(vocab, EMBEDDING)
     encoder = nn.GRU(EMBEDDING, hidden, bidirectional=True, batch_first=True)
     to_mean, to_log_var = nn.Linear(2 * hidden, LATENT), nn.Linear(2 * hidden, LATENT)
@@ -180,21 +238,33 @@ def training_word_vae(request: Request) -> tuple[Work, int]:
     modules = (embedding, encoder, to_mean, to_log_var, decoder)
     weights = [weight for module in modules for weight in module.parameters()]
     optimizer = torch.optim.Adam(weights, lr=1e-3, fused=True)
-    words = torch.randint(vocab, (request.batch, request.seq))
+    in_turn: Iterator[Words] = itertools.cycle(batches)
 
     def step() -> None:
-        _, (forward, backward) = encoder(embedding(words))
+        words = next(in_turn)
+        _, (forward, backward) = encoder(embedding(words.letters))
         summary = torch.cat((forward, backward), dim=1)
         mean, log_var = to_mean(summary), to_log_var(summary)
         z = mean + torch.exp(0.5 * log_var) * torch.randn_like(mean)
-        logits, _ = decoder(words, z, decoder.first(z))
+        logits, _ = decoder(words.inputs, z, decoder.first(z))
         likelihood = functional.cross_entropy(
-            logits.flatten(0, 1), words.flatten(), reduction="sum"
+            logits.flatten(0, 1), words.wanted.flatten(), ignore_index=IGNORED, reduction="sum"
         )
         divergence = 0.5 * (mean.square() + log_var.exp() - 1.0 - log_var).sum()
         descend(optimizer, weights, (likelihood + divergence) / request.batch)
 
-    return step, request.batch * request.seq
+    return step, request.batch
+
+
+def product() -> tuple[Work, int]:
+    """A product of two large matrices in f32; its unit is an operation."""
+    left, right = torch.randn(GEMM, GEMM), torch.randn(GEMM, GEMM)
+    out = torch.empty(GEMM, GEMM)
+
+    def multiply() -> None:
+        torch.mm(left, right, out=out)
+
+    return multiply, 2 * GEMM**3
 
 
 def descend(optimizer: torch.optim.Optimizer, weights: list[Tensor], loss: Tensor) -> None:
@@ -207,7 +277,7 @@ def descend(optimizer: torch.optim.Optimizer, weights: list[Tensor], loss: Tenso
 
 @functools.lru_cache(maxsize=None)
 def build(request: Request) -> tuple[Work, int]:
-    """The work that a request asks for, and the symbols in it."""
+    """The work that a request asks for, and the units in it: symbols, words or operations."""
     torch.manual_seed(0)
     if request.what == "sample":
         return sampling(request)
@@ -217,19 +287,32 @@ def build(request: Request) -> tuple[Work, int]:
         return {"char-lstm": training_char_lstm, "word-vae": training_word_vae}[request.model](
             request
         )
-    raise ValueError(f"{request.what!r}: not one of sample, words, train")
+    if request.what == "gemm":
+        return product()
+    raise ValueError(f"{request.what!r}: not one of sample, words, train, gemm")
+
+
+def rate_of(request: Request) -> float:
+    """Units a second: the median over slices of time, or the mean where steps are not alike."""
+    work, units = build(request.shape())
+    with torch.inference_mode(request.what in ("sample", "words")):
+        found = measured(work, request.seconds)
+    if request.word_list:
+        return units * sum(done for done, _ in found) / sum(seconds for _, seconds in found)
+    return units * statistics.median(done / seconds for done, seconds in found)
 
 
 def measure(request: Request) -> dict[str, Any]:
-    """The median rate of a request, with what it was measured of."""
+    """The rate of a request, with what it was measured of."""
     torch.set_num_threads(request.threads)
-    work, symbols = build(request.shape())
-    with torch.inference_mode(request.what != "train"):
-        rate = statistics.median(rates(work, symbols, request.seconds))
+    rate = rate_of(request)
+    if request.what == "gemm":
+        return {"what": "gemm", "size": GEMM, "threads": request.threads,
+                "flops_per_second": round(rate)}
     what = f"train {request.model}" if request.what == "train" else request.what
     if request.what != "words" and request.model == "char-lstm" and request.cell != "lstm":
         what += f" {request.cell}"
-    return {
+    found = {
         "what": what,
         "hidden": request.hidden,
         "layers": request.layers,
@@ -237,15 +320,37 @@ def measure(request: Request) -> dict[str, Any]:
         "seq": request.seq,
         "vocab": request.vocab,
         "threads": request.threads,
-        "chars_per_second": round(rate, 1),
     }
+    if what != "train word-vae":
+        return {**found, "chars_per_second": round(rate, 1)}
+    found["words_per_second"] = round(rate, 1)
+    if request.word_list:
+        del found["seq"], found["vocab"]  # those of the list
+        return {**found, "word_list": Path(request.word_list).name}
+    return {**found, "chars_per_second": round(rate * request.seq, 1)}
+
+
+def memory() -> dict[str, Any]:
+    """Bytes resident now and at the most so far; none where the system does not tell."""
+    found: dict[str, Any] = {"what": "memory", "resident_bytes": None, "peak_bytes": None}
+    names = {"VmRSS:": "resident_bytes", "VmHWM:": "peak_bytes"}
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return found
+    for name, value, *_ in (line.split() for line in lines if line.startswith(tuple(names))):
+        found[names[name]] = 1024 * int(value)
+    return found
 
 
 def answer(line: str) -> dict[str, Any]:
     """The answer to one line of a driver."""
     try:
-        if json.loads(line).get("what") == "about":
+        what = json.loads(line).get("what")
+        if what == "about":
             return {"what": "about", "torch": torch.__version__}
+        if what == "memory":
+            return memory()
         return measure(Request.read(line))
     except Exception as error:  # whatever it is, the driver reports it
         return {"error": f"{type(error).__name__}: {error}"}
@@ -259,6 +364,8 @@ def serve() -> None:
 
 def requests(arguments: argparse.Namespace) -> list[Request]:
     """What the command line asks for, with the defaults of each network."""
+    if arguments.what == "gemm":
+        return [Request("gemm", threads=arguments.threads or 2, seconds=arguments.seconds or 2.0)]
     word_vae = arguments.what == "words" or arguments.model == "word-vae"
     training = arguments.what == "train"
     shapes = SHAPES
@@ -288,7 +395,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["sample", "words", "train", "serve"])
+    parser.add_argument("what", choices=["sample", "words", "train", "gemm", "serve"])
     parser.add_argument("--model", choices=["char-lstm", "word-vae"], default="char-lstm")
     parser.add_argument("--cell", choices=["lstm", "gru", "rnn"], default="lstm")
     parser.add_argument("--hidden", type=int, help="default: every shape of the benchmark")
@@ -298,6 +405,8 @@ def main() -> None:
     parser.add_argument("--vocab", type=int, help="default: 96; words 30 or, training, 32")
     parser.add_argument("--threads", type=int, help="default: 2")
     parser.add_argument("--seconds", type=float, help="for each configuration; default: 2")
+    parser.add_argument("--words", dest="word_list", metavar="FILE",
+                        help="train a word-vae on these, one a line; default: random symbols")
     arguments = parser.parse_args()
     if arguments.what == "serve":
         return serve()

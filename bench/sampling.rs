@@ -1,4 +1,4 @@
-//! textgen's side of the comparison with PyTorch: `bench/run.py` asks, this answers, one line of
+//! textgen's side of the comparison with PyTorch: `bench/sampling.py` asks, this answers, one line of
 //! JSON each way, so that the two sides can take turns in one session.
 //!
 //! `sampling --serve` reads requests from stdin until it ends:
@@ -39,7 +39,7 @@ const LETTERS: usize = 8;
 const EMBEDDING: usize = 32;
 const LATENT: usize = 32;
 
-/// What `bench/run.py` asks.
+/// What `bench/sampling.py` asks.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "what", rename_all = "lowercase")]
 enum Request {
@@ -337,7 +337,7 @@ fn main() -> io::Result<()> {
     // `cargo bench` and `cargo test` start every bench with arguments of their own and without
     // anybody to ask.
     if !std::env::args().any(|argument| argument == "--serve") {
-        println!("sampling: answers bench/run.py; start that (or `make bench`) instead");
+        println!("sampling: answers bench/sampling.py; start that (or `make bench`) instead");
         return Ok(());
     }
     let mut out = io::stdout().lock();

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use textgen::config::ModelKind;
@@ -14,15 +13,12 @@ use textgen::run::{Metrics, RunDir};
 use textgen_torch::train::{Ending, Trainer, duration};
 use textgen_torch::{device, note, shim};
 
+mod bench;
+
 const USAGE: &str =
     "usage: textgen-torch train RUN-FOLDER | eval RUN-FOLDER | bench RUN-FOLDER | doctor
+       textgen-torch bench --serve
 `textgen train` calls this program; there is hardly a reason to call it by hand.";
-
-/// Steps before a measurement of speed, and the fewest within it.
-const WARM_UP_STEPS: usize = 3;
-const MEASURED_STEPS: usize = 15;
-/// A measurement goes on for so long, since a small network takes many steps a second.
-const MEASURED_TIME: Duration = Duration::from_secs(3);
 
 /// Where a panic came from.
 static PANIC_PLACE: Mutex<String> = Mutex::new(String::new());
@@ -46,7 +42,8 @@ fn main() -> ExitCode {
     let outcome = std::panic::catch_unwind(|| match words.as_slice() {
         ["train", folder] => train(Path::new(folder)),
         ["eval", folder] => eval(Path::new(folder)),
-        ["bench", folder] => bench(Path::new(folder)),
+        ["bench", "--serve"] => check_version().and_then(|()| bench::serve()),
+        ["bench", folder] => check_version().and_then(|()| bench::run(Path::new(folder))),
         ["doctor"] => {
             doctor();
             Ok(())
@@ -218,50 +215,6 @@ fn eval(folder: &Path) -> Result<()> {
     let report = textgen_torch::evaluate_exactly(&run, &config, device)?;
     println!("{report}");
     Ok(())
-}
-
-/// The speed of training a run, as a JSON line: the median over steps that leave no trace in it.
-fn bench(folder: &Path) -> Result<()> {
-    check_version()?;
-    let run = RunDir::open(folder)?;
-    let config = run.config()?;
-    let threads = device::set_threads(config.threads);
-    let mut trainer = Trainer::new(&run, device::choose(config.device)?)?;
-    for _ in 0..WARM_UP_STEPS {
-        trainer.measure()?;
-    }
-    let started = Instant::now();
-    let mut steps = Vec::new();
-    while steps.len() < MEASURED_STEPS || started.elapsed() < MEASURED_TIME {
-        steps.push(trainer.measure()?);
-    }
-    let rates = steps
-        .iter()
-        .map(|(symbols, seconds)| *symbols as f64 / seconds);
-    let mut report = serde_json::json!({
-        "what": format!("train {}", config.model),
-        "hidden": config.hidden,
-        "layers": config.layers,
-        "batch": config.batch,
-        "seq": config.seq,
-        "threads": threads,
-        "chars_per_second": median(rates).round(),
-    });
-    if config.model == ModelKind::WordVae {
-        let rates = steps
-            .iter()
-            .map(|(_, seconds)| config.batch as f64 / seconds);
-        report["words_per_second"] = median(rates).round().into();
-    }
-    println!("{report}");
-    Ok(())
-}
-
-/// The middle one of some numbers.
-fn median(numbers: impl Iterator<Item = f64>) -> f64 {
-    let mut sorted: Vec<f64> = numbers.collect();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// What `textgen doctor` shows of libtorch, as JSON.

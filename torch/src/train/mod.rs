@@ -210,6 +210,9 @@ impl<'a> Trainer<'a> {
             if !self.step()? {
                 continue;
             }
+            if self.display.is_due() {
+                self.show();
+            }
             if self.evaluation_is_due() {
                 let patience = self.config.patience;
                 let tired =
@@ -225,8 +228,9 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// Takes one step without evaluating or saving, for measuring. Returns its symbols and seconds. On
-    /// CUDA these are means over several steps, since looking at the clock waits for the device.
+    /// Takes one step without evaluating, saving or showing, for measuring. Returns its symbols and
+    /// seconds. On CUDA these are means over several steps, since looking at the clock waits for the
+    /// device.
     pub fn measure(&mut self) -> Result<(u64, f64)> {
         let steps = if self.device.is_cuda() {
             MEASURED_AT_ONCE
@@ -263,9 +267,6 @@ impl<'a> Trainer<'a> {
         self.optimizer.step(lr)?;
         self.progress.step += 1;
         self.progress.chars += symbols;
-        if self.display.is_due() {
-            self.show();
-        }
         Ok(true)
     }
 

@@ -1,0 +1,346 @@
+//! `textgen-torch bench`: how fast a run trains, and how much memory that takes.
+//!
+//! `bench RUN-FOLDER` measures one run. `bench --serve` answers requests, one line of JSON each way,
+//! until stdin ends: `bench/training.py` asks it and PyTorch in turn.
+//!
+//! ```text
+//! {"what":"about"}
+//! {"what":"memory"}
+//! {"what":"train","run":"runs/NAME","threads":2,"seconds":1.0}
+//! {"what":"layer","cell":"lstm","hidden":128,"layers":1,"batch":64,"seq":64,"reads":"symbols",
+//!  "inputs":96,"threads":2,"seconds":0.3}
+//! ```
+//!
+//! Nothing here leaves a trace in a run.
+
+use std::collections::HashMap;
+use std::io::{self, BufRead, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tch::{Device, Kind, Tensor};
+use textgen::config::{Cell, ModelKind, TrainConfig};
+use textgen::native::simd;
+use textgen::run::RunDir;
+
+use textgen_torch::recurrent::{Input, Shape};
+use textgen_torch::train::Trainer;
+use textgen_torch::{device, shim};
+
+/// Steps of a run just opened before its speed counts, and of one that has been measured before.
+const WARM_UP_STEPS: usize = 3;
+const WARM_UP_AGAIN: usize = 1;
+/// Measured steps of one run, at least, and for how long.
+const MEASURED_STEPS: usize = 15;
+const MEASURED_TIME: Duration = Duration::from_secs(3);
+/// Measured steps of a request, at least.
+const LEAST_STEPS: usize = 3;
+
+/// What the driver asks.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "what", rename_all = "lowercase")]
+enum Request {
+    About,
+    Memory,
+    Train(TrainRequest),
+    Layer(LayerRequest),
+}
+
+/// The speed of training a run.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TrainRequest {
+    run: PathBuf,
+    threads: usize,
+    seconds: f64,
+}
+
+/// What a recurrent network reads.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Reads {
+    /// One-hot symbols.
+    Symbols,
+    /// Vectors that have a gradient.
+    Vectors,
+}
+
+/// Forward and backward pass of a recurrent network through the native operators and through
+/// libtorch's.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LayerRequest {
+    cell: Cell,
+    hidden: usize,
+    layers: usize,
+    batch: usize,
+    seq: usize,
+    reads: Reads,
+    /// Symbols, or the size of a vector.
+    inputs: usize,
+    threads: usize,
+    seconds: f64,
+}
+
+/// The memory of this process, in bytes; none where the system does not tell.
+#[derive(Serialize)]
+struct Memory {
+    /// Resident now.
+    resident_bytes: Option<u64>,
+    /// Resident at the most so far.
+    peak_bytes: Option<u64>,
+}
+
+impl Memory {
+    fn now() -> Self {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let bytes = |name: &str| -> Option<u64> {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().ok()?;
+            Some(1024 * kibibytes)
+        };
+        Self {
+            resident_bytes: bytes("VmRSS:"),
+            peak_bytes: bytes("VmHWM:"),
+        }
+    }
+}
+
+/// What steps took, one after the other: their symbols and seconds.
+struct Steps(Vec<(u64, f64)>);
+
+impl Steps {
+    /// Takes steps for `time`, and `least` of them at the fewest, after `warm_up` that don't count.
+    fn take(trainer: &mut Trainer, warm_up: usize, least: usize, time: Duration) -> Result<Self> {
+        for _ in 0..warm_up {
+            trainer.measure()?;
+        }
+        let (started, mut steps) = (Instant::now(), Vec::new());
+        while steps.len() < least || started.elapsed() < time {
+            steps.push(trainer.measure()?);
+        }
+        Ok(Self(steps))
+    }
+
+    /// The median of the steps' rates.
+    fn chars_per_second(&self) -> f64 {
+        median(
+            self.0
+                .iter()
+                .map(|(symbols, seconds)| *symbols as f64 / seconds),
+        )
+    }
+
+    /// All words by all of the time. A median would flatter: the words of a batch are of about one
+    /// length, so that most steps are short and some are long.
+    fn words_per_second(&self, batch: usize) -> f64 {
+        let seconds: f64 = self.0.iter().map(|(_, seconds)| seconds).sum();
+        (batch * self.0.len()) as f64 / seconds
+    }
+
+    fn report(&self, config: &TrainConfig, threads: usize) -> Value {
+        let mut report = json!({
+            "what": format!("train {}", config.model),
+            "cell": config.cell,
+            "hidden": config.hidden,
+            "layers": config.layers,
+            "batch": config.batch,
+            "seq": config.seq,
+            "threads": threads,
+            "steps": self.0.len(),
+            "chars_per_second": self.chars_per_second().round(),
+            "peak_bytes": Memory::now().peak_bytes,
+        });
+        if config.model == ModelKind::WordVae {
+            report["words_per_second"] = self.words_per_second(config.batch).round().into();
+        }
+        report
+    }
+}
+
+/// The speed of training a run, as a JSON line.
+pub fn run(folder: &Path) -> Result<()> {
+    let run = RunDir::open(folder)?;
+    let config = run.config()?;
+    let threads = device::set_threads(config.threads);
+    let mut trainer = Trainer::new(&run, device::choose(config.device)?)?;
+    let steps = Steps::take(&mut trainer, WARM_UP_STEPS, MEASURED_STEPS, MEASURED_TIME)?;
+    println!("{}", steps.report(&config, threads));
+    Ok(())
+}
+
+/// Answers requests until stdin ends.
+pub fn serve() -> Result<()> {
+    let mut opened = Opened::default();
+    let mut out = io::stdout().lock();
+    for line in io::stdin().lock().lines() {
+        let answer = answer(&line?, &mut opened)
+            .unwrap_or_else(|error| json!({ "error": error.to_string() }));
+        writeln!(out, "{answer}")?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
+/// Trainings between requests, by the folders of their runs.
+type Opened = HashMap<PathBuf, (TrainConfig, Trainer<'static>)>;
+
+fn answer(line: &str, opened: &mut Opened) -> Result<Value> {
+    Ok(match serde_json::from_str(line)? {
+        Request::About => json!({
+            "what": "about",
+            "version": env!("CARGO_PKG_VERSION"),
+            "simd": simd::check()?.name(),
+            "libtorch": shim::loaded_version(),
+        }),
+        Request::Memory => serde_json::to_value(Memory::now())?,
+        Request::Train(request) => answer_train(&request, opened)?,
+        Request::Layer(request) => answer_layer(&request)?,
+    })
+}
+
+fn answer_train(request: &TrainRequest, opened: &mut Opened) -> Result<Value> {
+    let threads = device::set_threads(request.threads);
+    let known = opened.contains_key(&request.run);
+    if !known {
+        // A training borrows its run, and both are wanted until the program ends.
+        let run: &'static RunDir = Box::leak(Box::new(RunDir::open(&request.run)?));
+        let config = run.config()?;
+        let trainer = Trainer::new(run, device::choose(config.device)?)?;
+        opened.insert(request.run.clone(), (config, trainer));
+    }
+    let (config, trainer) = opened
+        .get_mut(&request.run)
+        .ok_or_else(|| anyhow::anyhow!("{}: not opened", request.run.display()))?;
+    let warm_up = if known { WARM_UP_AGAIN } else { WARM_UP_STEPS };
+    let time = Duration::try_from_secs_f64(request.seconds)?;
+    let steps = Steps::take(trainer, warm_up, LEAST_STEPS, time)?;
+    Ok(steps.report(config, threads))
+}
+
+/// A recurrent network, what it reads, and the gradient of its outputs.
+struct Network {
+    shape: Shape,
+    reads: Reads,
+    input: Tensor,
+    counts: Vec<i64>,
+    state: Vec<Tensor>,
+    weights: Vec<Tensor>,
+    d_outputs: Tensor,
+}
+
+impl Network {
+    fn new(request: &LayerRequest) -> Self {
+        let &LayerRequest {
+            cell,
+            hidden,
+            layers,
+            batch,
+            seq,
+            reads,
+            inputs,
+            ..
+        } = request;
+        tch::manual_seed(0);
+        let shape = Shape {
+            cell,
+            hidden,
+            layers,
+        };
+        let (hidden, inputs, places) = (hidden as i64, inputs as i64, (batch * seq) as i64);
+        let gates = cell.gates() as i64 * hidden;
+        let floats = (Kind::Float, Device::Cpu);
+        let scale = 1.0 / (hidden as f64).sqrt();
+        let weights = (0..layers).flat_map(|layer| {
+            let below = if layer == 0 { inputs } else { hidden };
+            [
+                vec![gates, below],
+                vec![gates, hidden],
+                vec![gates],
+                vec![gates],
+            ]
+        });
+        Self {
+            shape,
+            reads,
+            input: match reads {
+                Reads::Symbols => Tensor::randint(inputs, [places], (Kind::Int64, Device::Cpu)),
+                Reads::Vectors => Tensor::randn([places, inputs], floats).set_requires_grad(true),
+            },
+            counts: vec![batch as i64; seq],
+            state: shape.zero_state(batch as i64, Device::Cpu),
+            weights: weights
+                .map(|size| {
+                    let uniform = Tensor::rand(size, floats) * (2.0 * scale) - scale;
+                    uniform.set_requires_grad(true)
+                })
+                .collect(),
+            d_outputs: Tensor::randn([places, hidden], floats),
+        }
+    }
+
+    /// Seconds of a forward and a backward pass.
+    fn seconds(&self, native: bool) -> f64 {
+        let run = if native {
+            Shape::run_native
+        } else {
+            Shape::run_libtorch
+        };
+        let (input, leaf) = match self.reads {
+            Reads::Symbols => (Input::symbols(&self.input, None), None),
+            Reads::Vectors => (Input::Vectors(&self.input), Some(&self.input)),
+        };
+        let leaves: Vec<&Tensor> = self.weights.iter().chain(leaf).collect();
+        let started = Instant::now();
+        let (outputs, _) = run(
+            &self.shape,
+            input,
+            &self.counts,
+            &self.state,
+            &self.weights,
+            0.0,
+            true,
+        );
+        let loss = (outputs * &self.d_outputs).sum(Kind::Float);
+        drop(Tensor::run_backward(&[loss], &leaves, false, false));
+        started.elapsed().as_secs_f64()
+    }
+}
+
+fn answer_layer(request: &LayerRequest) -> Result<Value> {
+    let &LayerRequest {
+        hidden,
+        layers,
+        batch,
+        seq,
+        inputs,
+        ..
+    } = request;
+    let sizes = [hidden, layers, batch, seq, inputs];
+    ensure!(!sizes.contains(&0), "every size is at least 1");
+    let time = Duration::try_from_secs_f64(request.seconds)?;
+    let threads = device::set_threads(request.threads);
+    let network = Network::new(request);
+    let both = || [true, false].map(|native| network.seconds(native));
+    both(); // fills caches, and makes threads
+    let (started, mut passes) = (Instant::now(), Vec::new());
+    while passes.len() < LEAST_STEPS || started.elapsed() < time {
+        passes.push(both());
+    }
+    let [native, libtorch] = [0, 1].map(|side| median(passes.iter().map(|pass| pass[side])));
+    Ok(json!({
+        "what": "layer", "cell": request.cell, "hidden": hidden, "layers": layers, "batch": batch,
+        "seq": seq, "reads": request.reads, "inputs": inputs, "threads": threads,
+        "native_seconds": native, "libtorch_seconds": libtorch,
+    }))
+}
+
+/// The middle one of some numbers.
+fn median(numbers: impl Iterator<Item = f64>) -> f64 {
+    let mut sorted: Vec<f64> = numbers.collect();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
