@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use textgen::config::{
-    Budget, Cell, LossOver, ModelKind, Newlines, NormalForm, OptimizerKind, Precision, Recipe,
-    Schedule, Settings, TrainConfig, Unit, WordSplit,
+    Budget, Cell, Goal, KlSchedule, LossOver, ModelKind, Newlines, NormalForm, OptimizerKind,
+    Precision, Recipe, Schedule, Settings, TrainConfig, Unit, WordSplit,
 };
-use textgen::run::{CorpusData, Runs, TextData, WordData};
+use textgen::run::{CorpusData, RunDir, Runs, TextData, WordData};
 use textgen::text::{self, Corpus, LastVocab, Streams, Vocabulary, split_words};
 
 use super::choice::choice;
@@ -197,7 +197,19 @@ struct VaeFlags {
     /// Whether the encoder reads both ways
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     bidirectional: Option<bool>,
-    /// Share of the training over which the KL weight rises from 0 to 1
+    /// What the model is for: probable words, a z to steer by (--rate 8), or words read back from z
+    #[arg(long, value_parser = choice::<Goal>(Goal::NAMES))]
+    goal: Option<Goal>,
+    /// Nats that z carries a word, held by adjusting the KL weight; 0 is off
+    #[arg(long, value_name = "NATS")]
+    rate: Option<f64>,
+    /// KL weight, after its rise
+    #[arg(long)]
+    beta: Option<f64>,
+    /// How the KL weight rises
+    #[arg(long, value_parser = choice::<KlSchedule>(KlSchedule::NAMES))]
+    kl_schedule: Option<KlSchedule>,
+    /// Share of the training, or of each of 4 cycles, over which the KL weight rises
     #[arg(long, value_name = "SHARE")]
     kl_warmup: Option<f64>,
     /// Nats that each latent dimension may carry free of charge
@@ -206,6 +218,13 @@ struct VaeFlags {
     /// Share of the letters that the decoder reads hidden while training
     #[arg(long, value_name = "SHARE")]
     char_dropout: Option<f64>,
+    /// The decoder's share of dropout [default: --dropout]
+    #[arg(long, value_name = "SHARE")]
+    decoder_dropout: Option<f64>,
+    /// Train a baseline too: twin is the same decoder without z, as run NAME-twin; `eval` sets the two
+    /// side by side. With --resume, the twin of a run that has finished
+    #[arg(long, value_parser = ["twin"], value_name = "KIND")]
+    baseline: Option<String>,
 }
 
 impl TrainArgs {
@@ -255,9 +274,14 @@ impl TrainArgs {
             threads: training.threads,
             latent: self.vae.latent,
             bidirectional: self.vae.bidirectional,
+            goal: self.vae.goal,
+            rate: self.vae.rate,
+            beta: self.vae.beta,
+            kl_schedule: self.vae.kl_schedule,
             kl_warmup: self.vae.kl_warmup,
             free_bits: self.vae.free_bits,
             char_dropout: self.vae.char_dropout,
+            decoder_dropout: self.vae.decoder_dropout,
             ..Settings::default()
         }
     }
@@ -286,6 +310,9 @@ pub fn run(args: &TrainArgs, runs: &Runs) -> Result<()> {
     config.corpus = corpus.paths();
     config.corpus_name.clone_from(&corpus.name);
     config.corpus_digest = corpus.digest()?;
+    if args.vae.baseline.is_some() {
+        check_twin(&config)?;
+    }
     let data = prepare(&corpus, &config)?;
     let asked = given.steps.is_some() || given.epochs.is_some() || given.minutes.is_some();
     if !asked && config.recipe == Recipe::Default {
@@ -296,7 +323,31 @@ pub fn run(args: &TrainArgs, runs: &Runs) -> Result<()> {
         None => runs.create_fresh(&config, &data)?,
     };
     note!("run: {}", run.path().display());
-    trainer::hand_over(&trainer, run.path())
+    if args.vae.baseline.is_none() {
+        return trainer::hand_over(&trainer, &[run.path()]);
+    }
+    let twin = create_twin(runs, &run, &config, &data)?;
+    note!("then its twin: {}", twin.path().display());
+    trainer::hand_over(&trainer, &[run.path(), twin.path()])
+}
+
+/// Refuses a network that has no z to leave out.
+fn check_twin(config: &TrainConfig) -> Result<()> {
+    if config.model == ModelKind::WordVae && config.latent > 0 && config.recipe == Recipe::Default {
+        return Ok(());
+    }
+    let hint = "textgen train --model word-vae --baseline twin";
+    Err(CliError::misuse("--baseline twin belongs to a word-vae with a z", hint).into())
+}
+
+/// The run of the same decoder without z.
+fn create_twin(
+    runs: &Runs,
+    run: &RunDir,
+    config: &TrainConfig,
+    data: &CorpusData,
+) -> Result<RunDir> {
+    Ok(runs.create(&run.twin_name(), &config.twin(), data)?)
 }
 
 /// Flags over a file; a budget on the command line replaces the file's, whichever kind each is.
@@ -439,6 +490,14 @@ fn resume(args: &TrainArgs, runs: &Runs, name: &str) -> Result<()> {
     // A budget that was raised and never used, on a full disk for example, is still to be used.
     let finished = run.state()?.and_then(|state| state.progress.finished);
     let finished = finished == Some(config.budget.to_string());
+    if args.vae.baseline.is_some() {
+        check_twin(&config)?;
+        let twin = create_twin(runs, &run, &config, &run.corpus()?)?;
+        note!("twin: {}", twin.path().display());
+        drop(lock);
+        let folders = [run.path(), twin.path()];
+        return trainer::hand_over(&trainer, &folders[usize::from(finished)..]);
+    }
     if finished && !is_more(changed.budget, config.budget) {
         let message = format!("run {name} has finished");
         let hint = "give a larger --steps, --epochs or --minutes to train on";
@@ -448,7 +507,7 @@ fn resume(args: &TrainArgs, runs: &Runs, name: &str) -> Result<()> {
         run.set_config(&changed)?;
     }
     drop(lock);
-    trainer::hand_over(&trainer, run.path())
+    trainer::hand_over(&trainer, &[run.path()])
 }
 
 /// Whether a budget goes beyond another one, or is of another kind.

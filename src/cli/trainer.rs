@@ -57,10 +57,10 @@ pub fn check(trainer: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Becomes the trainer of the run in `folder`; comes back only where that fails.
-pub fn hand_over(trainer: &Path, folder: &Path) -> Result<()> {
+/// The command that trains the runs in `folders`, one after the other.
+pub fn training(trainer: &Path, folders: &[&Path]) -> Command {
     let mut command = Command::new(trainer);
-    command.arg("train").arg(folder);
+    command.arg("train").args(folders);
     // libtorch's threads meet several times a step. Spinning long at those meetings makes training
     // several times slower as soon as another program wants a core; a short spin costs nothing.
     if ["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"]
@@ -69,6 +69,12 @@ pub fn hand_over(trainer: &Path, folder: &Path) -> Result<()> {
     {
         command.env("GOMP_SPINCOUNT", "1000");
     }
+    command
+}
+
+/// Becomes the trainer of the runs in `folders`; comes back only where that fails.
+pub fn hand_over(trainer: &Path, folders: &[&Path]) -> Result<()> {
+    let mut command = training(trainer, folders);
     #[cfg(unix)]
     let error = std::os::unix::process::CommandExt::exec(&mut command);
     #[cfg(not(unix))]

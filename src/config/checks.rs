@@ -3,7 +3,8 @@
 use std::fmt::Display;
 
 use super::{
-    Cell, ConfigError, Device, LossOver, ModelKind, Precision, Recipe, SplitKind, TrainConfig,
+    Cell, ConfigError, Device, Goal, KlSchedule, LossOver, ModelKind, Precision, Recipe, SplitKind,
+    TrainConfig,
 };
 
 const SHARE: &str = "must be at least 0 and below 1";
@@ -153,6 +154,30 @@ impl TrainConfig {
             SHARE,
         )?;
         require(
+            "decoder-dropout",
+            self.decoder_dropout,
+            below_one(self.decoder_dropout),
+            SHARE,
+        )?;
+        require(
+            "beta",
+            self.beta,
+            self.beta.is_finite() && self.beta >= 0.0,
+            "must be at least 0",
+        )?;
+        let held = self.rate > 0.0;
+        require(
+            "rate",
+            self.rate,
+            (0.0..=1000.0).contains(&self.rate) && (!held || self.latent > 0),
+            "must be 0 to 1000 nats a word, and needs a --latent above 0",
+        )?;
+        let must = "cannot be given beside --rate, which holds what z carries by itself";
+        let free = !held || self.free_bits == 0.0;
+        require("free-bits", self.free_bits, free, must)?;
+        let rising = held && self.kl_warmup > 0.0;
+        require("kl-warmup", self.kl_warmup, !rising, must)?;
+        require(
             "threads",
             self.threads,
             self.threads <= 1024,
@@ -178,6 +203,13 @@ impl TrainConfig {
                     !self.bidirectional,
                     must,
                 )?;
+                require("goal", self.goal, self.goal == Goal::Density, must)?;
+                require("rate", self.rate, self.rate == 0.0, must)?;
+                require("beta", self.beta, self.beta == 1.0, must)?;
+                let linear = self.kl_schedule == KlSchedule::Linear;
+                require("kl-schedule", self.kl_schedule, linear, must)?;
+                let same = self.decoder_dropout == self.dropout;
+                require("decoder-dropout", self.decoder_dropout, same, must)?;
                 require("kl-warmup", self.kl_warmup, self.kl_warmup == 0.0, must)?;
                 require("free-bits", self.free_bits, self.free_bits == 0.0, must)?;
                 require(
@@ -204,6 +236,8 @@ impl TrainConfig {
             let must = "is fixed by --recipe article";
             require("cell", self.cell, self.cell == Cell::Gru, must)?;
             require("latent", self.latent, self.latent > 0, must)?;
+            require("goal", self.goal, self.goal == Goal::Density, must)?;
+            require("rate", self.rate, self.rate == 0.0, must)?;
             require("layers", self.layers, self.layers == 1, must)?;
             require(
                 "bidirectional",

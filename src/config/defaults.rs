@@ -1,8 +1,8 @@
 //! What a model, a recipe and a budget settle where nothing is given.
 
 use super::{
-    Cell, Device, LossOver, ModelKind, NormalForm, OptimizerKind, Precision, Recipe, Schedule,
-    Settings, SplitKind, TextConfig,
+    Cell, Device, Goal, KlSchedule, LossOver, ModelKind, NormalForm, OptimizerKind, Precision,
+    Recipe, Schedule, Settings, SplitKind, TextConfig,
 };
 
 /// Streams a step of a char-lstm unless told otherwise.
@@ -11,12 +11,15 @@ pub const DEFAULT_BATCH: usize = 32;
 pub const DEFAULT_SEQ: usize = 64;
 /// Share of a corpus held out for validation unless told otherwise.
 pub const DEFAULT_VALID: f64 = 0.1;
+/// Nats a word that z carries under `--goal explore`.
+const EXPLORE_RATE: f64 = 8.0;
+
 /// The defaults of a model, a recipe and a budget.
 pub(super) fn defaults(given: &Settings, model: ModelKind, recipe: Recipe) -> Settings {
     let common = common_defaults(given);
     let own = match model {
         ModelKind::CharLstm => char_lstm_defaults(given),
-        ModelKind::WordVae => word_vae_defaults(),
+        ModelKind::WordVae => of_goal(given).over(word_vae_defaults()),
     };
     let original = match recipe {
         Recipe::Default => Settings::default(),
@@ -54,6 +57,10 @@ fn common_defaults(given: &Settings) -> Settings {
         device: Some(Device::Auto.to_string()),
         precision: Some(Precision::F32),
         threads: Some(0),
+        goal: Some(Goal::Density),
+        rate: Some(0.0),
+        beta: Some(1.0),
+        kl_schedule: Some(KlSchedule::Linear),
         kl_warmup: Some(0.0),
         free_bits: Some(0.0),
         char_dropout: Some(0.0),
@@ -93,6 +100,36 @@ fn char_lstm_defaults(given: &Settings) -> Settings {
         }),
         test: Some(0.0),
         ..Settings::default()
+    }
+}
+
+/// What a goal asks for, or a rate, or the decoder without z.
+fn of_goal(given: &Settings) -> Settings {
+    let unbound = Settings {
+        kl_warmup: Some(0.0),
+        free_bits: Some(0.0),
+        ..Settings::default()
+    };
+    if given.latent == Some(0) {
+        // Letters are hidden so that the decoder turns to z for them; without z that only hurts.
+        return Settings {
+            char_dropout: Some(0.0),
+            bidirectional: Some(false),
+            ..unbound
+        };
+    }
+    match given.goal {
+        Some(Goal::Explore) => Settings {
+            rate: Some(EXPLORE_RATE),
+            ..unbound
+        },
+        Some(Goal::Autoencode) => Settings {
+            beta: Some(0.02),
+            epochs: Some(30.0),
+            ..unbound
+        },
+        _ if given.rate.is_some_and(|rate| rate > 0.0) => unbound,
+        _ => Settings::default(),
     }
 }
 

@@ -206,6 +206,28 @@ choices! {
     }
 }
 choices! {
+    /// What a word-vae is for (word-vae).
+    Goal("goal") {
+        /// Words as probable as can be, with a z that says something of each.
+        Density = "density",
+        /// A z that carries 8 nats a word: enough to steer by, smooth enough to walk in.
+        Explore = "explore",
+        /// A z that a word can be read back from.
+        Autoencode = "autoencode",
+    }
+}
+choices! {
+    /// How the weight of the divergence rises (word-vae).
+    KlSchedule("kl-schedule") {
+        /// In a straight line.
+        Linear = "linear",
+        /// Along a logistic curve (Bowman et al. 2016).
+        Sigmoid = "sigmoid",
+        /// In a straight line, from 0 again in each of 4 cycles (Fu et al. 2019).
+        Cyclical = "cyclical",
+    }
+}
+choices! {
     /// The optimizer.
     OptimizerKind("optimizer") {
         /// Adam (Kingma & Ba 2015); weight decay as an L2 term.

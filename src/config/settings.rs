@@ -5,8 +5,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CONFIG_FORMATS, Cell, ConfigError, LossOver, ModelKind, Newlines, NormalForm, OptimizerKind,
-    Precision, Recipe, Schedule, TextConfig, Unit, WordSplit,
+    CONFIG_FORMATS, Cell, ConfigError, Goal, KlSchedule, LossOver, ModelKind, Newlines, NormalForm,
+    OptimizerKind, Precision, Recipe, Schedule, TextConfig, Unit, WordSplit,
 };
 
 macro_rules! settings {
@@ -118,12 +118,22 @@ settings! {
     sample_every: u64,
     /// steps between saves of the state; 0 is at every evaluation
     save_every: u64,
-    /// word-vae: share of the training over which the KL weight rises from 0 to 1
+    /// word-vae: density, explore, autoencode; settings that go together
+    goal: Goal,
+    /// word-vae: nats that z carries a word, held by adjusting the KL weight; 0 is off
+    rate: f64,
+    /// word-vae: KL weight, after its rise
+    beta: f64,
+    /// word-vae: how the KL weight rises: linear, sigmoid, cyclical
+    kl_schedule: KlSchedule,
+    /// word-vae: share of the training, or of each of 4 cycles, over which the KL weight rises
     kl_warmup: f64,
     /// word-vae: nats that each latent dimension may carry free of charge
     free_bits: f64,
     /// word-vae: share of the decoder's input letters hidden while training
     char_dropout: f64,
+    /// word-vae: the decoder's share of dropout
+    decoder_dropout: f64,
     /// seed of initial weights, splits, noise and order
     seed: u64,
     /// auto, cpu, cuda:N

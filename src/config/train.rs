@@ -7,8 +7,8 @@ use crate::text::SplitKind;
 
 use super::defaults::defaults;
 use super::{
-    CONFIG_FORMATS, Cell, ConfigError, LossOver, ModelKind, NetworkConfig, OptimizerKind,
-    Precision, Recipe, Schedule, Settings, TextConfig,
+    CONFIG_FORMATS, Cell, ConfigError, Goal, KlSchedule, LossOver, ModelKind, NetworkConfig,
+    OptimizerKind, Precision, Recipe, Schedule, Settings, TextConfig,
 };
 
 /// Steps that the default budget has at least, however small the corpus: char-lstm, word-vae.
@@ -113,9 +113,14 @@ pub struct TrainConfig {
     pub eval_every: u64,
     pub sample_every: u64,
     pub save_every: u64,
+    pub goal: Goal,
+    pub rate: f64,
+    pub beta: f64,
+    pub kl_schedule: KlSchedule,
     pub kl_warmup: f64,
     pub free_bits: f64,
     pub char_dropout: f64,
+    pub decoder_dropout: f64,
     pub seed: u64,
     pub device: Device,
     pub precision: Precision,
@@ -207,7 +212,7 @@ impl TrainConfig {
         let fallback = defaults(given, model, recipe);
         let budget = budget(given, &fallback)?;
         let all = given.clone().over(fallback);
-        let seq = filled!(all.seq);
+        let (seq, dropout) = (filled!(all.seq), filled!(all.dropout));
         let config = Self {
             model,
             recipe,
@@ -230,7 +235,7 @@ impl TrainConfig {
             embedding: filled!(all.embedding),
             latent: filled!(all.latent),
             bidirectional: filled!(all.bidirectional),
-            dropout: filled!(all.dropout),
+            dropout,
             batch: filled!(all.batch),
             seq,
             seq_min: all.seq_min.unwrap_or(seq),
@@ -251,9 +256,14 @@ impl TrainConfig {
             eval_every: filled!(all.eval_every),
             sample_every: filled!(all.sample_every),
             save_every: filled!(all.save_every),
+            goal: filled!(all.goal),
+            rate: filled!(all.rate),
+            beta: filled!(all.beta),
+            kl_schedule: filled!(all.kl_schedule),
             kl_warmup: filled!(all.kl_warmup),
             free_bits: filled!(all.free_bits),
             char_dropout: filled!(all.char_dropout),
+            decoder_dropout: all.decoder_dropout.unwrap_or(dropout),
             seed: filled!(all.seed),
             device: filled!(all.device).parse()?,
             precision: filled!(all.precision),
@@ -273,6 +283,24 @@ impl TrainConfig {
         if let Budget::Epochs(epochs) = self.budget {
             let needed = (least * a_step as f64 / train.max(1) as f64).ceil();
             self.budget = Budget::Epochs(epochs.max(needed.min(MOST_EPOCHS)));
+        }
+    }
+
+    /// The same decoder without z, under the same budget: what z is measured against.
+    #[must_use]
+    pub fn twin(&self) -> Self {
+        Self {
+            latent: 0,
+            bidirectional: false,
+            goal: Goal::Density,
+            rate: 0.0,
+            beta: 1.0,
+            kl_schedule: KlSchedule::Linear,
+            kl_warmup: 0.0,
+            free_bits: 0.0,
+            // Letters are hidden so that the decoder turns to z for them.
+            char_dropout: 0.0,
+            ..self.clone()
         }
     }
 
@@ -326,9 +354,14 @@ impl TrainConfig {
             eval_every: Some(self.eval_every),
             sample_every: Some(self.sample_every),
             save_every: Some(self.save_every),
+            goal: Some(self.goal),
+            rate: Some(self.rate),
+            beta: Some(self.beta),
+            kl_schedule: Some(self.kl_schedule),
             kl_warmup: Some(self.kl_warmup),
             free_bits: Some(self.free_bits),
             char_dropout: Some(self.char_dropout),
+            decoder_dropout: Some(self.decoder_dropout),
             seed: Some(self.seed),
             device: Some(self.device.to_string()),
             precision: Some(self.precision),

@@ -265,6 +265,11 @@ impl RunDir {
         &self.name
     }
 
+    /// The name of the run's twin: the same decoder without z.
+    pub fn twin_name(&self) -> String {
+        format!("{}-twin", self.name)
+    }
+
     /// The run's folder.
     pub fn path(&self) -> &Path {
         &self.path
@@ -411,9 +416,10 @@ impl RunDir {
     pub fn summary(&self) -> Result<RunSummary, RunError> {
         let config = self.config()?;
         let metrics = Metrics::read(&self.metrics_path())?;
-        let losses = metrics
-            .iter()
-            .filter_map(|line| line.valid.map(|valid| valid.selection()));
+        let best = metrics.iter().filter_map(|line| line.valid).min_by(|a, b| {
+            a.selection(config.rate)
+                .total_cmp(&b.selection(config.rate))
+        });
         let finished = metrics.last().is_some_and(|line| line.finished);
         Ok(RunSummary {
             name: self.name.clone(),
@@ -426,7 +432,7 @@ impl RunDir {
                 (.., true) => "stopped",
                 _ => "new",
             },
-            best_loss: losses.reduce(f64::min),
+            best_loss: best.map(|valid| valid.selection(0.0)),
             unit: match config.model {
                 crate::config::ModelKind::CharLstm => "nats/char",
                 crate::config::ModelKind::WordVae => "nats/word",

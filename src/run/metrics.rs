@@ -11,6 +11,11 @@ use super::{RunError, atomic};
 /// The `format` number of a line.
 pub const METRICS_FORMAT: u32 = 1;
 
+/// A held rate is met within this share of it.
+const NEAR_THE_RATE: f64 = 0.02;
+/// What a nat beyond that counts for when models are chosen.
+const MISSED: f64 = 100.0;
+
 /// The loss of a char-lstm.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CharLoss {
@@ -56,11 +61,20 @@ pub enum Evaluation {
 }
 
 impl Evaluation {
-    /// The figure that models are chosen by: nats per character or per word, lower is better.
-    pub fn selection(&self) -> f64 {
+    /// The figure that models are chosen by: nats per character or per word, lower is better. Where
+    /// `rate` is held, nats a word and above 0, a model that misses it is worse than any that does not.
+    pub fn selection(&self, rate: f64) -> f64 {
         match self {
             Self::Char(loss) => loss.loss_nats_per_char,
-            Self::Word(loss) => loss.neg_elbo_nats_per_word,
+            Self::Word(loss) => {
+                let missed = (loss.rate_nats_per_word - rate).abs() - NEAR_THE_RATE * rate;
+                let penalty = if rate > 0.0 {
+                    MISSED * missed.max(0.0)
+                } else {
+                    0.0
+                };
+                loss.neg_elbo_nats_per_word + penalty
+            }
         }
     }
 

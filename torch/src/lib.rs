@@ -17,6 +17,7 @@ pub mod device;
 pub mod operators;
 pub mod optimizer;
 pub mod parameters;
+pub mod rate;
 pub mod recurrent;
 pub mod schedule;
 pub mod sequences;

@@ -16,7 +16,7 @@ use textgen_torch::{device, note, shim};
 mod bench;
 
 const USAGE: &str =
-    "usage: textgen-torch train RUN-FOLDER | eval RUN-FOLDER | bench RUN-FOLDER | doctor
+    "usage: textgen-torch train RUN-FOLDER... | eval RUN-FOLDER | bench RUN-FOLDER | doctor
        textgen-torch bench --serve
 `textgen train` calls this program; there is hardly a reason to call it by hand.";
 
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         }
     }));
     let outcome = std::panic::catch_unwind(|| match words.as_slice() {
-        ["train", folder] => train(Path::new(folder)),
+        ["train", folders @ ..] if !folders.is_empty() => train(folders),
         ["eval", folder] => eval(Path::new(folder)),
         ["bench", "--serve"] => check_version().and_then(|()| bench::serve()),
         ["bench", folder] => check_version().and_then(|()| bench::run(Path::new(folder))),
@@ -122,18 +122,38 @@ fn check_version() -> Result<()> {
     }
 }
 
-fn train(folder: &Path) -> Result<()> {
+/// Trains one run after the other, until the user stops.
+fn train(folders: &[&str]) -> Result<()> {
     check_version()?;
-    let run = RunDir::open(folder)?;
-    let _lock = run.lock()?;
-    let result = train_locked(&run);
-    if result.is_err() {
-        run.discard_unstarted();
+    ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        note!("\nstopping after this step; Ctrl-C again stops now");
+    })
+    .context("cannot catch Ctrl-C")?;
+    for (index, folder) in folders.iter().enumerate() {
+        if index > 0 {
+            note!("\nrun: {folder}");
+        }
+        let run = RunDir::open(Path::new(folder))?;
+        let _lock = run.lock()?;
+        let result = train_locked(&run);
+        if result.is_err() {
+            run.discard_unstarted();
+        }
+        if result? == Ending::Stopped {
+            for later in &folders[index + 1..] {
+                let later = RunDir::open(Path::new(later))?;
+                note!("then:     textgen train --resume {}", later.name());
+            }
+            break;
+        }
     }
-    result
+    Ok(())
 }
 
-fn train_locked(run: &RunDir) -> Result<()> {
+fn train_locked(run: &RunDir) -> Result<Ending> {
     let config = run.config()?;
     let device = device::choose(config.device)?;
     let threads = device::set_threads(config.threads);
@@ -149,13 +169,6 @@ fn train_locked(run: &RunDir) -> Result<()> {
         );
     }
     trainer.announce(threads)?;
-    ctrlc::set_handler(|| {
-        if STOP.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        note!("\nstopping after this step; Ctrl-C again stops now");
-    })
-    .context("cannot catch Ctrl-C")?;
     let ending = trainer.train(&STOP)?;
     let name = run.name();
     if ending == Ending::Stopped {
@@ -164,9 +177,10 @@ fn train_locked(run: &RunDir) -> Result<()> {
             trainer.progress().step
         );
         note!("go on:    textgen train --resume {name}");
-        return Ok(());
+        return Ok(ending);
     }
-    summary(run, &trainer, ending)
+    summary(run, &trainer, ending)?;
+    Ok(ending)
 }
 
 fn summary(run: &RunDir, trainer: &Trainer, ending: Ending) -> Result<()> {

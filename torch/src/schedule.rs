@@ -1,6 +1,11 @@
 //! The learning rate at every step.
 
-use textgen::config::{Schedule, TrainConfig};
+use textgen::config::{KlSchedule, Schedule, TrainConfig};
+
+/// Cycles of the cyclical KL schedule (Fu et al. 2019).
+const CYCLES: f64 = 4.0;
+/// The logistic curve of the sigmoid KL schedule goes from −6 to 6.
+const SIGMOID_REACH: f64 = 6.0;
 
 /// The learning rate of step `step` (from 0), when `fraction` (0 to 1) of the training is done and
 /// plateaus or returns to an earlier state have left `scale` of it.
@@ -23,13 +28,27 @@ pub fn learning_rate(config: &TrainConfig, step: u64, fraction: f64, scale: f64)
     config.lr * rising * shape * scale
 }
 
-/// The weight of the divergence when `fraction` of the training is done: rises linearly to 1.
+/// The weight of the divergence when `fraction` of the training is done: it rises over `kl-warmup`
+/// of the training, or of each cycle, to `beta`.
 pub fn beta(config: &TrainConfig, fraction: f64) -> f64 {
-    if config.kl_warmup > 0.0 {
-        (fraction / config.kl_warmup).clamp(0.0, 1.0)
-    } else {
-        1.0
+    if config.kl_warmup <= 0.0 {
+        return config.beta;
     }
+    let fraction = match config.kl_schedule {
+        KlSchedule::Cyclical if fraction < 1.0 => (fraction * CYCLES).fract(),
+        _ => fraction,
+    };
+    let risen = (fraction / config.kl_warmup).clamp(0.0, 1.0);
+    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+    let shape = match config.kl_schedule {
+        KlSchedule::Linear | KlSchedule::Cyclical => risen,
+        // Scaled, so that it begins at 0 and ends at 1.
+        KlSchedule::Sigmoid => {
+            let least = sigmoid(-SIGMOID_REACH);
+            (sigmoid(SIGMOID_REACH * (2.0 * risen - 1.0)) - least) / (1.0 - 2.0 * least)
+        }
+    };
+    config.beta * shape
 }
 
 #[cfg(test)]
@@ -73,6 +92,32 @@ mod tests {
         assert_eq!(
             [0.0, 0.25, 0.5, 0.9].map(|f| beta(&config, f)),
             [0.0, 0.5, 1.0, 1.0]
+        );
+    }
+
+    #[test]
+    fn the_divergence_is_weighted_in_along_a_curve_or_in_cycles() {
+        let rising = |kl_schedule| TrainConfig {
+            kl_warmup: 0.5,
+            kl_schedule,
+            beta: 2.0,
+            ..config(Schedule::Cosine)
+        };
+        let sigmoid = rising(KlSchedule::Sigmoid);
+        let curve = [0.0, 0.125, 0.25, 0.375, 0.5, 1.0].map(|f| beta(&sigmoid, f));
+        assert!(
+            (curve[0], curve[2], curve[4], curve[5]) == (0.0, 1.0, 2.0, 2.0),
+            "{curve:?}"
+        );
+        // σ(−3) and its mirror image, the ends cut off.
+        let end = 1.0 / (1.0 + 6f64.exp());
+        let low = 2.0 * (1.0 / (1.0 + 3f64.exp()) - end) / (1.0 - 2.0 * end);
+        assert!((curve[1] - low).abs() < 1e-12, "{curve:?}");
+        assert!((curve[3] - (2.0 - low)).abs() < 1e-12, "{curve:?}");
+        let cycles = rising(KlSchedule::Cyclical);
+        assert_eq!(
+            [0.0, 0.0625, 0.125, 0.2, 0.25, 0.3125, 1.0].map(|f| beta(&cycles, f)),
+            [0.0, 1.0, 2.0, 2.0, 0.0, 1.0, 2.0]
         );
     }
 }

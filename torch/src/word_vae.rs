@@ -33,8 +33,10 @@ pub struct WordVae {
     pub parameters: Parameters,
     /// `<bos>`, `<eos>` and `<unk>`.
     pub marks: Marks,
-    /// Share of the decoder's outputs (and of outputs between layers) dropped while training.
+    /// Share of outputs between the encoder's layers dropped while training.
     pub dropout: f64,
+    /// Share of the outputs of every layer of the decoder dropped while training.
+    pub decoder_dropout: f64,
     /// What it trains in on CUDA.
     pub precision: Precision,
 }
@@ -133,7 +135,12 @@ impl WordVae {
         } else {
             &[""]
         };
-        for layer in 0..self.network.layers {
+        let encoder_layers = if self.network.latent > 0 {
+            self.network.layers
+        } else {
+            0
+        };
+        for layer in 0..encoder_layers {
             for direction in directions {
                 one.flatten(&self.parameters.layer("encoder.rnn", layer, direction));
             }
@@ -145,8 +152,12 @@ impl WordVae {
         );
     }
 
-    /// μ and log σ² (B, Z) of every word.
+    /// μ and log σ² (B, Z) of every word; nothing, (B, 0), where there is no z.
     pub fn encode(&self, batch: &WordBatch, train: bool) -> (Tensor, Tensor) {
+        if self.network.latent == 0 {
+            let none = || Tensor::zeros([batch.len() as i64, 0], (Kind::Float, self.device()));
+            return (none(), none());
+        }
         let words = &batch.letters;
         let one = Shape {
             layers: 1,
@@ -195,10 +206,31 @@ impl WordVae {
     /// The decoder's hidden outputs (places, H) for `z` (B, Z).
     fn decoder_outputs(&self, batch: &WordBatch, z: &Tensor, train: bool) -> Tensor {
         let words = &batch.inputs;
+        let z = (self.network.latent > 0).then(|| words.ordered(z));
+        let state = match &z {
+            Some(z) => self.decoder_start(z),
+            None => self.shape().zero_state(batch.len() as i64, self.device()),
+        };
+        let weights = self
+            .parameters
+            .recurrent("decoder.rnn", self.network.layers);
+        let input = Input::Symbols {
+            symbols: &words.symbols(self.device()),
+            embedding: Some(self.parameters.get("decoder.embedding.weight")),
+            beside: z.as_ref(),
+        };
+        let dropout = self.decoder_dropout;
+        let (outputs, _) = self
+            .shape()
+            .run(input, &words.steps, &state, &weights, dropout, train);
+        outputs.dropout(dropout, train)
+    }
+
+    /// The decoder's state before the first letter: h = tanh(W·z + b) by layer, (L, B, H), and c = 0.
+    fn decoder_start(&self, z: &Tensor) -> Vec<Tensor> {
         let (layers, hidden) = (self.network.layers as i64, self.network.hidden as i64);
-        let z = words.ordered(z);
         let start = self
-            .linear(&z, "decoder.init")
+            .linear(z, "decoder.init")
             .tanh()
             .reshape([-1, layers, hidden])
             .transpose(0, 1)
@@ -207,18 +239,7 @@ impl WordVae {
         if self.network.cell == Cell::Lstm {
             state.push(state[0].zeros_like());
         }
-        let weights = self
-            .parameters
-            .recurrent("decoder.rnn", self.network.layers);
-        let input = Input::Symbols {
-            symbols: &words.symbols(self.device()),
-            embedding: Some(self.parameters.get("decoder.embedding.weight")),
-            beside: Some(&z),
-        };
-        let (outputs, _) =
-            self.shape()
-                .run(input, &words.steps, &state, &weights, self.dropout, train);
-        outputs.dropout(self.dropout, train)
+        state
     }
 
     fn linear(&self, input: &Tensor, name: &str) -> Tensor {
@@ -248,14 +269,15 @@ impl WordVae {
         }
     }
 
-    /// D + β·Σ_j max(λ, mean over the batch of R_j), averaged over words.
-    pub fn objective(terms: &WordTerms, words: usize, beta: f64, free_bits: f64) -> Tensor {
+    /// D + β·Σ_j max(λ, mean over the batch of R_j), averaged over words; β (1).
+    pub fn objective(terms: &WordTerms, words: usize, beta: &Tensor, free_bits: f64) -> Tensor {
         let rate = terms.rate.mean_dim([0i64].as_slice(), false, Kind::Float);
         let floored = if free_bits > 0.0 {
             rate.clamp_min(free_bits)
         } else {
             rate
         };
-        terms.symbol_nll.sum(Kind::Float) / words as f64 + floored.sum(Kind::Float) * beta
+        let distortion = terms.symbol_nll.sum(Kind::Float) / words as f64;
+        (distortion + floored.sum(Kind::Float) * beta).sum(Kind::Float)
     }
 }

@@ -15,6 +15,7 @@ fn valid_loss(config: &TrainConfig, precision: Precision) -> f64 {
     let config = TrainConfig {
         precision,
         dropout: 0.0,
+        decoder_dropout: 0.0,
         hidden: 64,
         layers: 2,
         eval_every: 60,
@@ -27,7 +28,7 @@ fn valid_loss(config: &TrainConfig, precision: Precision) -> f64 {
     // The setting is the process's.
     set_precision(Precision::F32, device()).expect("set back");
     let lines = Metrics::read(&run.metrics_path()).expect("metrics");
-    lines[0].valid.expect("a validation part").selection()
+    lines[0].valid.expect("a validation part").selection(0.0)
 }
 
 #[test]

@@ -100,6 +100,7 @@ fn vae(golden: &Golden) -> WordVae {
             unk: mark("eos"),
         },
         dropout: 0.0,
+        decoder_dropout: 0.0,
         precision: Precision::F32,
     }
 }

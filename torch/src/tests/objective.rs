@@ -18,6 +18,7 @@ fn model() -> WordVae {
         marks: crate::train::marks(&data).expect("marks"),
         network,
         dropout: 0.0,
+        decoder_dropout: 0.0,
         precision: Precision::F32,
     }
 }
@@ -103,7 +104,10 @@ fn free_bits_and_the_weight_of_the_divergence_enter_as_written() {
         rate: tensor(&[0.1, 1.0, 0.3, 3.0], 2),
         mean: tensor(&[0.0; 4], 2),
     };
-    let value = |beta: f64, free: f64| WordVae::objective(&terms, 2, beta, free).double_value(&[]);
+    let value = |beta: f64, free: f64| {
+        let beta = Tensor::full([1], beta, (Kind::Float, device()));
+        WordVae::objective(&terms, 2, &beta, free).double_value(&[])
+    };
     assert!((value(1.0, 0.0) - (3.0 + 0.2 + 2.0)).abs() < 1e-6);
     assert!((value(0.5, 0.0) - (3.0 + 1.1)).abs() < 1e-6);
     assert!((value(1.0, 0.5) - (3.0 + 0.5 + 2.0)).abs() < 1e-6);
@@ -118,6 +122,7 @@ fn a_decoder_that_ignores_z_learns_a_rate_of_zero_and_no_active_unit() {
         lr: 1e-2,
         warmup: 0,
         dropout: 0.0,
+        decoder_dropout: 0.0,
         ..word_config()
     };
     let mut task = WordTask::new(&config, word_data(), device()).expect("task");

@@ -13,6 +13,7 @@ use textgen::run::{Evaluation, Progress, WordData, WordLoss};
 
 use super::task::{Part, SampleJob, Task, Use, random, sample_config};
 use crate::parameters::{Parameters, Plain, normal, weights};
+use crate::rate::RateController;
 use crate::schedule::beta;
 use crate::shim::upload;
 use crate::word_vae::{Marks, WordBatch, WordVae};
@@ -34,6 +35,8 @@ pub struct WordTask {
     device: Device,
     /// The epoch whose order this is, and the order.
     order: Option<(u64, Vec<usize>)>,
+    /// Holds the rate, where one is wanted.
+    controller: Option<RateController>,
 }
 
 /// The marks of a word vocabulary.
@@ -56,6 +59,7 @@ impl WordTask {
             parameters,
             marks: marks(&data)?,
             dropout: config.dropout,
+            decoder_dropout: config.decoder_dropout,
             precision: config.precision,
         };
         model.flatten();
@@ -65,6 +69,8 @@ impl WordTask {
             data,
             device,
             order: None,
+            controller: (config.rate > 0.0)
+                .then(|| RateController::new(config.rate, config.beta, device)),
         })
     }
 
@@ -162,12 +168,18 @@ impl Task for WordTask {
         let size = [batch.len() as i64, self.model.network.latent as i64];
         let noise = Tensor::randn(size, (Kind::Float, self.device));
         let terms = self.model.terms(&batch, &noise, true);
-        let loss = WordVae::objective(
-            &terms,
-            batch.len(),
-            beta(&self.config, fraction),
-            self.config.free_bits,
-        );
+        let weight = match &self.controller {
+            Some(controller) => controller.beta(),
+            None => Tensor::full(
+                [1],
+                beta(&self.config, fraction),
+                (Kind::Float, self.device),
+            ),
+        };
+        let loss = WordVae::objective(&terms, batch.len(), &weight, self.config.free_bits);
+        if let Some(controller) = &mut self.controller {
+            controller.follow(&(terms.rate.sum(Kind::Float) / batch.len() as f64).reshape([1]));
+        }
         progress.cursor += 1;
         self.order = Some((progress.epoch, order));
         if end == self.data.train.len() {
@@ -202,11 +214,15 @@ impl Task for WordTask {
     }
 
     fn carried(&self) -> BTreeMap<String, Plain> {
-        BTreeMap::new()
+        let controller = self.controller.as_ref();
+        controller.map(RateController::carried).unwrap_or_default()
     }
 
-    fn set_carried(&mut self, _from: &BTreeMap<String, Plain>) -> Result<()> {
-        Ok(())
+    fn set_carried(&mut self, from: &BTreeMap<String, Plain>) -> Result<()> {
+        match &mut self.controller {
+            Some(controller) => controller.set_carried(from),
+            None => Ok(()),
+        }
     }
 
     fn extra_weights(&self) -> BTreeMap<String, Plain> {

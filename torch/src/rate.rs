@@ -1,0 +1,98 @@
+//! Holds what z carries at a wanted rate.
+//!
+//! D + β·(R − R*) is the Lagrangian of least distortion at the rate R*, and β its multiplier. It
+//! follows the constraint by dual ascent on log β, so that nobody has to guess a β for a rate
+//! (Rezende & Viola 2018 do the same for a wanted distortion).
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use tch::{Device, Kind, Tensor};
+
+use crate::parameters::{Plain, copy_into, to_plain};
+
+/// How far log β goes a step where R is off by R* or more.
+const STEP: f64 = 0.01;
+/// β stays within these.
+const LOWEST: f64 = 1e-4;
+const HIGHEST: f64 = 10.0;
+/// The name of log β in a training state.
+const NAME: &str = "rate.log_beta";
+
+/// The multiplier β of a training that holds the rate.
+pub struct RateController {
+    /// R*, nats a word.
+    target: f64,
+    /// On the device, so that nothing is read back.
+    log_beta: Tensor,
+}
+
+impl RateController {
+    /// With β at `beta`.
+    pub fn new(target: f64, beta: f64, device: Device) -> Self {
+        let beta = beta.clamp(LOWEST, HIGHEST);
+        Self {
+            target,
+            log_beta: Tensor::full([1], beta.ln(), (Kind::Float, device)),
+        }
+    }
+
+    /// β (1).
+    pub fn beta(&self) -> Tensor {
+        self.log_beta.exp()
+    }
+
+    /// Moves β after a batch whose mean rate, nats a word, was `rate` (1).
+    pub fn follow(&mut self, rate: &Tensor) {
+        let off = (rate.detach() - self.target) / self.target;
+        let moved = &self.log_beta + off.clamp(-1.0, 1.0) * STEP;
+        self.log_beta = moved.clamp(LOWEST.ln(), HIGHEST.ln());
+    }
+
+    /// What the next step depends on.
+    pub fn carried(&self) -> BTreeMap<String, Plain> {
+        BTreeMap::from([(NAME.to_owned(), to_plain(&self.log_beta))])
+    }
+
+    /// Takes [`RateController::carried`] back.
+    pub fn set_carried(&mut self, from: &BTreeMap<String, Plain>) -> Result<()> {
+        let plain = from
+            .get(NAME)
+            .with_context(|| format!("{NAME} is missing"))?;
+        // A tensor of its own: the one held may be shared with a step under way.
+        let mut log_beta = self.log_beta.copy();
+        copy_into(plain, &mut log_beta)?;
+        self.log_beta = log_beta;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_multiplier_finds_the_rate() {
+        // A model whose rate answers its multiplier at once: R = 2 / β.
+        let mut controller = RateController::new(8.0, 1.0, Device::Cpu);
+        for _ in 0..2_000 {
+            let rate = controller.beta().pow_tensor_scalar(-1) * 2.0;
+            controller.follow(&rate);
+        }
+        let beta = to_plain(&controller.beta()).1[0];
+        assert!((beta - 0.25).abs() < 1e-3, "{beta}");
+    }
+
+    #[test]
+    fn the_multiplier_stays_within_its_bounds() {
+        let mut controller = RateController::new(8.0, 1.0, Device::Cpu);
+        for rate in [0.0f32, 1e6] {
+            for _ in 0..3_000 {
+                controller.follow(&Tensor::from_slice(&[rate]));
+            }
+            let beta = f64::from(to_plain(&controller.beta()).1[0]);
+            let want = if rate == 0.0 { LOWEST } else { HIGHEST };
+            assert!((beta / want - 1.0).abs() < 1e-3, "{beta}");
+        }
+    }
+}
