@@ -8,7 +8,7 @@
 //! - `model_files`: model files that are damaged, foreign or newer;
 //! - `run_folders`: runs that are locked, half written, cannot be written, or meet a full disk;
 //! - `installation`: what the programs are linked with, and what happens where a part is missing;
-//! - `vocab`, `train`, `generate`, `eval`, `export`: each command as it should work;
+//! - `vocab`, `train`, `generate`, `eval`, `score`, `export`: each command as it should work;
 //! - `interrupted`: Ctrl-C, a killed trainer, and going on after both;
 //! - `golden`: a committed model must say the same for good;
 //! - `tour`: the commands of the README.
@@ -39,6 +39,8 @@ mod model_files;
 mod run_folders;
 #[path = "cli/safetensors_file.rs"]
 mod safetensors_file;
+#[path = "cli/score.rs"]
+mod score;
 #[path = "cli/tour.rs"]
 mod tour;
 #[path = "cli/train.rs"]

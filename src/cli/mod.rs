@@ -13,6 +13,7 @@ mod generate;
 mod output;
 mod progress;
 mod runs;
+mod score;
 mod train;
 mod trainer;
 mod vocab;
@@ -58,6 +59,8 @@ enum Command {
     Generate(generate::GenerateArgs),
     /// Measure what held-out text costs a model, also in eight bits.
     Eval(eval::EvalArgs),
+    /// Say what each word costs a word-vae: is this a name?
+    Score(score::ScoreArgs),
     /// Write a model as one file, also in eight bits.
     Export(export::ExportArgs),
     /// List the runs.
@@ -78,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Train(args) => train::run(args, &runs),
         Command::Generate(args) => generate::run(args, &runs),
         Command::Eval(args) => eval::run(args, &runs),
+        Command::Score(args) => score::run(args, &runs),
         Command::Export(args) => export::run(args, &runs),
         Command::Runs(args) => runs::run(args, &runs),
         Command::Doctor(args) => doctor::run(args, &runs),

@@ -31,6 +31,15 @@ impl Progress {
         )
     }
 
+    /// The same for so many words to draw.
+    pub fn of_words(words: u64) -> Self {
+        let bar = ProgressBar::with_draw_target(Some(words), ProgressDrawTarget::hidden());
+        Self::with_template(
+            bar,
+            "drawn {human_pos} of {human_len} words, {rate}, {eta} left",
+        )
+    }
+
     fn with_template(bar: ProgressBar, template: &str) -> Self {
         let rate = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
             let _ = write!(out, "{}/s", HumanCount(state.per_sec() as u64));

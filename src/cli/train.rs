@@ -191,7 +191,7 @@ struct TrainingFlags {
 #[derive(Args)]
 #[command(next_help_heading = "word-vae")]
 struct VaeFlags {
-    /// Latent size
+    /// Latent size; 0 is the decoder alone, without z
     #[arg(long, value_name = "Z")]
     latent: Option<usize>,
     /// Whether the encoder reads both ways

@@ -68,7 +68,7 @@ settings! {
     layers: usize,
     /// embedding size; 0 is one-hot (char-lstm)
     embedding: usize,
-    /// word-vae: latent size
+    /// word-vae: latent size; 0 is the decoder alone, without z
     latent: usize,
     /// word-vae: whether the encoder reads both ways
     bidirectional: bool,

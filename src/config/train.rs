@@ -419,6 +419,19 @@ mod tests {
     }
 
     #[test]
+    fn a_word_vae_may_be_without_z_but_not_the_articles() {
+        let latent = |recipe| Settings {
+            latent: Some(0),
+            recipe: Some(recipe),
+            ..given(ModelKind::WordVae)
+        };
+        let config = TrainConfig::resolve(&latent(Recipe::Default)).expect("valid");
+        assert_eq!(config.latent, 0);
+        let error = TrainConfig::resolve(&latent(Recipe::Article)).expect_err("refused");
+        assert!(error.to_string().contains("--latent 0"), "{error}");
+    }
+
+    #[test]
     fn two_budgets_at_once_are_refused() {
         let both = Settings {
             steps: Some(5),

@@ -135,9 +135,12 @@ impl Pass<'_> {
                 live = others;
                 state.swap_remove_row(live.len());
             }
-            let place = |word: &[u32]| match self.backward {
-                true => word.len() - 1 - step,
-                false => step,
+            let place = |word: &[u32]| {
+                if self.backward {
+                    word.len() - 1 - step
+                } else {
+                    step
+                }
             };
             let rows = || live.iter().zip(self.starts);
             let read = if self.below.is_empty() {

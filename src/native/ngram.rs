@@ -52,7 +52,7 @@ struct Types {
     /// Bits before each word of `begins`.
     before: Vec<u32>,
     /// T by context.
-    types: Vec<u32>,
+    counts: Vec<u32>,
 }
 
 /// The symbols that were read last, as the models see them.
@@ -300,7 +300,7 @@ impl Types {
         Self {
             begins,
             before,
-            types: vec![0; contexts as usize],
+            counts: vec![0; contexts as usize],
         }
     }
 
@@ -313,11 +313,11 @@ impl Types {
 
     fn count(&mut self, rank: usize) {
         let context = self.context(rank);
-        self.types[context] += 1;
+        self.counts[context] += 1;
     }
 
     fn of(&self, rank: usize) -> usize {
-        self.types[self.context(rank)] as usize
+        self.counts[self.context(rank)] as usize
     }
 }
 

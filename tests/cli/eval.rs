@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::Value;
 
 use super::common::{Home, Ran, json, model_of, textgen, texts, vae_words};
-use super::made_runs::{exported, golden_run, word_run};
+use super::made_runs::{exported, golden_run, twin_run, word_run};
 use super::safetensors_file::Parts;
 
 /// The JSON object of `eval` with these arguments.
@@ -159,11 +159,166 @@ fn words_cost_d_and_r_and_the_seed_is_of_their_noise() {
     assert_ne!(distortion(&other), distortion(&first));
     assert_eq!(rate(&other), rate(&first), "R has no noise in it");
     let table = home
-        .textgen("eval words --quantize int8")
+        .textgen("eval words --quantize int8 --iw 0 --samples 0")
         .succeeded()
         .stdout;
-    assert_eq!(table.lines().count(), 4, "{table}");
-    assert!(table.contains("int8 costs "), "{table}");
+    let rows: Vec<&str> = table
+        .lines()
+        .skip(2)
+        .filter_map(|line| line.split_whitespace().next())
+        .take(5)
+        .collect();
+    assert_eq!(rows[..3], ["MODEL", "word-vae", "word-vae"], "{table}");
+    assert!(rows[3].ends_with("-gram"), "{table}");
+    assert_eq!(rows[4], "int8", "{table}");
+}
+
+#[test]
+fn bounds_fall_with_k_and_stand_in_the_table() {
+    let home = Home::new();
+    word_run(&home, "");
+    let found = report(&home, "words --iw 200,3 --samples 0");
+    let row = &found["results"][0];
+    let bounds = row["iw"].as_array().expect("bounds");
+    assert_eq!(bounds.len(), 2);
+    assert_eq!((&bounds[0]["k"], &bounds[1]["k"]), (&3.into(), &200.into()));
+    let nats = |value: &Value| number(&value["nats_per_word"]);
+    // Of a decoder that has learnt nothing all draws say about the same, but R is saved.
+    assert!(nats(&bounds[1]) < number(&row["neg_elbo_nats_per_word"]));
+    assert!(nats(&bounds[1]) < nats(&bounds[0]) + 0.1);
+    let per_char = nats(&bounds[1]) * 20.0 / number(&found["symbols"]);
+    assert_close(&bounds[1]["nats_per_char"], per_char, 1e-9);
+    let bits = per_char / std::f64::consts::LN_2;
+    assert_close(&bounds[1]["bits_per_char"], bits, 1e-9);
+    assert_eq!(found["samples"], Value::Array(Vec::new()));
+    assert_eq!(
+        report(&home, "words --iw 200,3 --samples 0 --threads 1"),
+        found
+    );
+    let table = home.textgen("eval words --iw 3,200").succeeded().stdout;
+    for part in [
+        "IW-3",
+        "IW-200",
+        "NATS/CHAR",
+        "BITS/CHAR",
+        "active",
+        "KL(q(z)‖p(z))",
+        "edits a word",
+        "10000 WORDS OF",
+        "HITS/NEW WORD",
+        "z is ",
+    ] {
+        assert!(table.contains(part), "{part}: {table}");
+    }
+    home.textgen("eval words --iw many").refused(2);
+}
+
+#[test]
+fn the_latents_figures_belong_together() {
+    let home = Home::new();
+    word_run(&home, "");
+    let found = report(&home, "words --iw 0 --samples 500");
+    let latent = &found["latent"];
+    let rates = latent["rate_nats_per_dimension"].as_array().expect("rates");
+    assert_eq!(rates.len(), 4);
+    let rate: f64 = rates.iter().map(number).sum();
+    assert_close(&latent["rate_nats"], rate, 1e-9);
+    assert_close(&found["results"][0]["rate_nats_per_word"], rate, 1e-9);
+    let ceiling = 20.0_f64.ln();
+    assert_close(&latent["information_ceiling_nats"], ceiling, 1e-9);
+    let information = number(&latent["information_nats"]);
+    assert!(information <= ceiling, "{latent}");
+    let parts = information + number(&latent["marginal_kl_nats"]);
+    assert!((parts - rate).abs() < 1.5, "{parts} {rate}");
+    // Weights that were drawn and not trained have a z that says next to nothing.
+    assert_eq!(found["verdict"]["latent"], "collapsed", "{found}");
+    let why = found["verdict"]["why"].as_str().expect("a reason");
+    assert!(why.contains("--goal explore"), "{why}");
+    let drawn = &found["samples"];
+    let names: Vec<&Value> = drawn
+        .as_array()
+        .expect("rows")
+        .iter()
+        .map(|row| &row["name"])
+        .collect();
+    let order = found["baselines"]["ngram"]["order"]
+        .as_u64()
+        .expect("an order");
+    assert_eq!(
+        names,
+        [&Value::from("word-vae"), &format!("{order}-gram").into()]
+    );
+    assert_eq!(drawn[0]["words"], 500);
+}
+
+#[test]
+fn the_twin_stands_beside_its_model_and_is_asked_for_where_it_is_missing() {
+    let home = Home::new();
+    let run = word_run(&home, "");
+    let ran = home
+        .textgen("eval words --json --iw 0 --samples 100")
+        .succeeded();
+    assert!(json(&ran.stdout)["baselines"]["twin"].is_null());
+    assert!(
+        ran.stderr.contains("textgen train --baseline twin"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
+
+    let twin = twin_run(&home);
+    let ran = home
+        .textgen("eval words --json --iw 0 --samples 100")
+        .succeeded();
+    assert_eq!(ran.stderr, "");
+    let found = json(&ran.stdout);
+    let row = &found["baselines"]["twin"];
+    assert_eq!(row["name"], "words-twin");
+    assert_eq!(found["samples"].as_array().map(Vec::len), Some(3));
+    // By itself it costs the same, without z and without noise.
+    let alone = report(&home, "words-twin --samples 100 --seed 7");
+    let whole = &alone["results"][0];
+    assert_eq!(whole["rate_nats_per_word"], 0.0);
+    assert_close(
+        &whole["neg_elbo_nats_per_word"],
+        number(&row["nats_per_word"]),
+        1e-9,
+    );
+    assert_eq!(whole["iw"], Value::Array(Vec::new()));
+    assert!(alone["latent"].is_null() && alone["verdict"].is_null());
+    let gain =
+        number(&row["nats_per_word"]) - number(&found["results"][0]["neg_elbo_nats_per_word"]);
+    assert_close(&row["model_gains_nats_per_word"], gain, 1e-9);
+    // It generates, too.
+    let words = home
+        .textgen("generate --run words-twin --count 5 --seed 1")
+        .succeeded()
+        .stdout;
+    assert_eq!(words.lines().count(), 5);
+
+    // A model with a latent variable is no twin, nor is one of other words.
+    fs::copy(run.model_path(), twin.model_path()).expect("copied");
+    let ran = home
+        .textgen("eval words --json --iw 0 --samples 0")
+        .succeeded();
+    assert!(
+        ran.stderr.contains("passed over words-twin"),
+        "{}",
+        ran.stderr
+    );
+    assert!(json(&ran.stdout)["baselines"]["twin"].is_null());
+}
+
+#[test]
+fn the_flags_of_words_are_refused_for_texts() {
+    let home = Home::new();
+    golden_run(&home, "valid = 0.5\n");
+    for flag in ["--iw 100", "--samples 10"] {
+        let name = flag.split(' ').next().expect("a flag");
+        home.textgen(&format!("eval golden {flag}"))
+            .refused(2)
+            .names(&[name, "word-vae"]);
+    }
 }
 
 #[test]

@@ -35,6 +35,15 @@ pub fn golden_run(home: &Home, more: &str) -> RunDir {
 
 /// A run named `words`, of a word-vae that has learnt nothing and words of the letters a to e.
 pub fn word_run(home: &Home, more: &str) -> RunDir {
+    made_words(home, "words", &format!("latent = 4\n{more}"))
+}
+
+/// The twin of [`word_run`]: the same without z.
+pub fn twin_run(home: &Home) -> RunDir {
+    made_words(home, "words-twin", "latent = 0\n")
+}
+
+fn made_words(home: &Home, name: &str, more: &str) -> RunDir {
     let letters: Vec<(Symbol, u64)> = ('a'..='e')
         .map(|letter| (Symbol::Text(letter.to_string()), 1))
         .collect();
@@ -50,11 +59,11 @@ pub fn word_run(home: &Home, more: &str) -> RunDir {
         words: words.clone(),
     };
     let config = settings(&format!(
-        "model = \"word-vae\"\nhidden = 16\nlatent = 4\nembedding = 8\n{more}"
+        "model = \"word-vae\"\nhidden = 16\nembedding = 8\n{more}"
     ));
     let runs = Runs::new(home.path("runs"));
     let corpus = CorpusData::Words(data);
-    let run = runs.create("words", &config, &corpus).expect("a run");
+    let run = runs.create(name, &config, &corpus).expect("a run");
     let header = ModelHeader {
         format: *MODEL_FORMATS.end(),
         textgen: "0.0.0".to_owned(),

@@ -1,6 +1,7 @@
 //! What held-out text costs a char-lstm.
 
 use std::f64::consts::LN_2;
+use std::fmt::Write as _;
 use std::ops::Range;
 
 use anyhow::Result;
@@ -69,7 +70,7 @@ pub fn evaluate(job: &Job, text: &TextData) -> Result<()> {
     }
     let models = job.models(|weights| CharLstm::new(&job.file.header.network, weights))?;
     let models: Vec<&CharLstm> = models.iter().collect();
-    let costs = job.measure(symbols, |running| {
+    let costs = job.measure(symbols * models.len() as u64, |running| {
         texts(&models, &text.tokens, &stretches, running)
     })?;
     let (bytes, unknown_symbols) = bytes_of(&text.vocabulary, &text.tokens, &stretches);
@@ -92,10 +93,11 @@ pub fn evaluate(job: &Job, text: &TextData) -> Result<()> {
         results,
         int8_costs_bits_per_char,
     };
-    let below = report
-        .int8_costs_bits_per_char
-        .map(|bits| format!("int8 costs {}", Job::signed(bits, "bits/char")));
-    job.print(&report, &table(&report), below)
+    let mut shown = table(&report).text();
+    if let Some(bits) = report.int8_costs_bits_per_char {
+        let _ = writeln!(shown, "int8 costs {}", Job::signed(bits, "bits/char"));
+    }
+    job.print(&report, &shown)
 }
 
 fn table(report: &Report) -> Table {

@@ -5,7 +5,7 @@ use crate::config::NetworkConfig;
 use crate::native::evaluate::importance::importance;
 use crate::native::evaluate::latent::{latent, posteriors};
 use crate::native::evaluate::reconstruction::reconstruction;
-use crate::native::evaluate::samples::{Inventor, compare, draw_words};
+use crate::native::evaluate::samples::{Existing, Inventor, compare, draw_words};
 use crate::native::evaluate::words::{Noise, distortions, posterior_draw};
 use crate::native::ngram::NGrams;
 use crate::native::weights::{Array, Weights};
@@ -359,15 +359,15 @@ fn samples_are_counted_against_both_lists() {
     let word = |text: &str| text.chars().map(u32::from).collect::<Vec<_>>();
     let drawn: Vec<_> = ["a", "a", "b", "new", "cd", "cd", "x"].map(word).into();
     let (training, held_out) = (["a", "b"].map(word), ["cd", "ef"].map(word));
-    let found = compare(
-        &drawn,
-        &training.iter().map(Vec::as_slice).collect(),
-        &held_out.iter().map(Vec::as_slice).collect(),
-    );
+    let existing = Existing {
+        training: training.iter().map(Vec::as_slice).collect(),
+        held_out: held_out.iter().map(Vec::as_slice).collect(),
+    };
+    let found = compare(&drawn, &existing);
     assert_eq!((found.words, found.held_out_hits), (7, 1));
     assert_eq!(found.distinct, 5.0 / 7.0);
     assert_eq!(found.in_training, 3.0 / 7.0);
-    assert_eq!(found.hits_per_new_word, 1.0 / 4.0);
+    assert_eq!(found.hits_per_new_word, 2.0 / 4.0);
     // Lengths 1, 2, 3: 4/7, 2/7, 1/7 against 0, 1, 0.
     assert!((found.length_distance - 5.0 / 7.0).abs() < 1e-12);
 }

@@ -32,8 +32,8 @@ pub struct SampleReport {
     pub in_training: f64,
     /// Distinct held-out words among them.
     pub held_out_hits: usize,
-    /// The same for each drawn word that is not in the training list: how often what is new is also
-    /// right. 0 where nothing is new.
+    /// Share of the drawn words outside the training list that are held-out words: how often what is
+    /// new is also right. 0 where nothing is new.
     pub hits_per_new_word: f64,
     /// Total variation distance between the lengths of the drawn and of the held-out words: 0 where
     /// they are distributed alike, 1 where no length is common.
@@ -95,25 +95,31 @@ fn from_prior(prior: &Prior, mut samplers: impl Iterator<Item = Sampler>) -> Vec
     words
 }
 
-/// Compares drawn words with the training list and with words that no model has seen.
-pub fn compare(
-    drawn: &[Vec<u32>],
-    training: &HashSet<&[u32]>,
-    held_out: &HashSet<&[u32]>,
-) -> SampleReport {
+/// Words that exist.
+#[derive(Clone, Debug, Default)]
+pub struct Existing<'a> {
+    /// What models learnt from.
+    pub training: HashSet<&'a [u32]>,
+    /// What no model has seen.
+    pub held_out: HashSet<&'a [u32]>,
+}
+
+/// Compares drawn words with those that exist.
+pub fn compare(drawn: &[Vec<u32>], existing: &Existing) -> SampleReport {
+    let Existing { training, held_out } = existing;
     let distinct: HashSet<&[u32]> = drawn.iter().map(Vec::as_slice).collect();
-    let known = drawn
-        .iter()
-        .filter(|word| training.contains(word.as_slice()))
-        .count();
-    let hits = distinct.intersection(held_out).count();
+    let among = |words: &HashSet<&[u32]>| {
+        let found = drawn.iter().filter(|word| words.contains(word.as_slice()));
+        found.count()
+    };
+    let known = among(training);
     let share = |count: usize, of: usize| count as f64 / of.max(1) as f64;
     SampleReport {
         words: drawn.len(),
         distinct: share(distinct.len(), drawn.len()),
         in_training: share(known, drawn.len()),
-        held_out_hits: hits,
-        hits_per_new_word: share(hits, drawn.len() - known),
+        held_out_hits: distinct.intersection(held_out).count(),
+        hits_per_new_word: share(among(held_out), drawn.len() - known),
         length_distance: length_distance(
             drawn.iter().map(Vec::len),
             held_out.iter().map(|word| word.len()),

@@ -1,0 +1,252 @@
+//! What words cost the model and what it stands beside, word by word and in the mean.
+
+use std::f64::consts::LN_2;
+
+use serde::Serialize;
+use textgen::native::evaluate::importance::importance;
+use textgen::native::evaluate::{EvaluateError, Mean, Running, Word, WordCost, WordReading, words};
+use textgen::native::ngram::NGrams;
+use textgen::native::word_vae::WordVae;
+use textgen::run::WordData;
+
+use super::ended;
+
+/// The orders of n-gram models that are tried.
+const LOWEST_ORDER: usize = 2;
+pub const HIGHEST_ORDER: usize = 7;
+/// The order where there are no validation words to choose one by.
+const USUAL_ORDER: usize = 5;
+
+/// A row. Means over words; those per character are over symbols, ends of words counted.
+#[derive(Serialize)]
+pub struct Costs {
+    pub weights: &'static str,
+    pub distortion_nats_per_word: f64,
+    pub rate_nats_per_word: f64,
+    pub neg_elbo_nats_per_word: f64,
+    pub neg_elbo_standard_error: f64,
+    pub neg_elbo_nats_per_char: f64,
+    pub neg_elbo_bits_per_char: f64,
+    /// Closer bounds, the closest last.
+    pub iw: Vec<Bound>,
+}
+
+/// A bound by importance sampling.
+#[derive(Serialize)]
+pub struct Bound {
+    /// Draws of z.
+    pub k: usize,
+    #[serde(flatten)]
+    pub cost: Cost,
+}
+
+/// A mean over words.
+#[derive(Clone, Copy, Serialize)]
+pub struct Cost {
+    pub nats_per_word: f64,
+    pub standard_error: f64,
+    pub nats_per_char: f64,
+    pub bits_per_char: f64,
+}
+
+impl Cost {
+    fn new(nats: &[f64], symbols: u64) -> Self {
+        let Mean {
+            mean,
+            standard_error,
+        } = Mean::of(nats);
+        let nats_per_char = mean * nats.len() as f64 / symbols as f64;
+        Self {
+            nats_per_word: mean,
+            standard_error,
+            nats_per_char,
+            bits_per_char: nats_per_char / LN_2,
+        }
+    }
+}
+
+impl Costs {
+    /// The closest bound that was measured.
+    pub fn tightest(&self) -> Cost {
+        match self.iw.last() {
+            Some(bound) => bound.cost,
+            None => Cost {
+                nats_per_word: self.neg_elbo_nats_per_word,
+                standard_error: self.neg_elbo_standard_error,
+                nats_per_char: self.neg_elbo_nats_per_char,
+                bits_per_char: self.neg_elbo_bits_per_char,
+            },
+        }
+    }
+}
+
+/// What every word costs one model.
+pub struct WordCosts {
+    elbo: Vec<WordCost>,
+    /// k, and the bound of every word.
+    bounds: Vec<(usize, Vec<f64>)>,
+    neg_elbo: Vec<f64>,
+}
+
+impl WordCosts {
+    /// The closest bound of every word.
+    pub fn tightest(&self) -> &[f64] {
+        let bound = self.bounds.last();
+        bound.map_or(&self.neg_elbo, |(_, nats)| nats)
+    }
+
+    pub fn row(&self, weights: &'static str, symbols: u64) -> Costs {
+        let mean = |nats: fn(&WordCost) -> f64| {
+            self.elbo.iter().map(nats).sum::<f64>() / self.elbo.len() as f64
+        };
+        let neg_elbo = Cost::new(&self.neg_elbo, symbols);
+        let bound = |(k, nats): &(usize, Vec<f64>)| Bound {
+            k: *k,
+            cost: Cost::new(nats, symbols),
+        };
+        Costs {
+            weights,
+            distortion_nats_per_word: mean(|cost| cost.distortion_nats),
+            rate_nats_per_word: mean(|cost| cost.rate_nats),
+            neg_elbo_nats_per_word: neg_elbo.nats_per_word,
+            neg_elbo_standard_error: neg_elbo.standard_error,
+            neg_elbo_nats_per_char: neg_elbo.nats_per_char,
+            neg_elbo_bits_per_char: neg_elbo.bits_per_char,
+            iw: self.bounds.iter().map(bound).collect(),
+        }
+    }
+}
+
+/// What every word costs every model, with the bounds of so many draws.
+pub fn of_models(
+    models: &[&WordVae],
+    corpus: &[Word],
+    draws: &[usize],
+    reading: WordReading,
+    running: Running,
+) -> Result<Vec<WordCosts>, EvaluateError> {
+    let elbos = words(models, corpus, reading, running)?;
+    models
+        .iter()
+        .zip(elbos)
+        .map(|(vae, elbo)| {
+            // Without z, −ELBO is exact.
+            let draws = if vae.latent() > 0 { draws } else { &[] };
+            let bounds = match draws {
+                [] => Vec::new(),
+                _ => importance(vae, corpus, draws, reading, running)?,
+            };
+            let column = |(column, &k): (usize, &usize)| {
+                (k, bounds.iter().map(|bounds| bounds[column]).collect())
+            };
+            Ok(WordCosts {
+                bounds: draws.iter().enumerate().map(column).collect(),
+                neg_elbo: elbo
+                    .iter()
+                    .map(|cost| cost.distortion_nats + cost.rate_nats)
+                    .collect(),
+                elbo,
+            })
+        })
+        .collect()
+}
+
+/// What every word costs a decoder without z: exactly.
+pub fn plain(
+    twin: &WordVae,
+    corpus: &[Word],
+    reading: WordReading,
+    running: Running,
+) -> Result<Vec<f64>, EvaluateError> {
+    let mut costs = words(&[twin], corpus, reading, running)?;
+    let costs = costs.pop().unwrap_or_default();
+    Ok(costs.iter().map(|cost| cost.distortion_nats).collect())
+}
+
+/// What words cost something that the model stands beside.
+#[derive(Serialize)]
+pub struct Baseline {
+    pub name: String,
+    #[serde(flatten)]
+    pub cost: Cost,
+    /// What the same words cost it more than the model's closest bound, in nats a word: above 0 the
+    /// model is better.
+    pub model_gains_nats_per_word: f64,
+    /// Of the difference, word by word.
+    pub gain_standard_error: f64,
+}
+
+impl Baseline {
+    /// By what every word costs it and the model.
+    pub fn new(name: String, nats: &[f64], model: &[f64], symbols: u64) -> Self {
+        let gains: Vec<f64> = nats.iter().zip(model).map(|(a, b)| a - b).collect();
+        let gain = Mean::of(&gains);
+        Self {
+            name,
+            cost: Cost::new(nats, symbols),
+            model_gains_nats_per_word: gain.mean,
+            gain_standard_error: gain.standard_error,
+        }
+    }
+}
+
+/// The best of the n-gram models.
+#[derive(Serialize)]
+pub struct NGramBaseline {
+    pub order: usize,
+    /// Whether validation words have chosen the order.
+    pub chosen_by_validation: bool,
+    #[serde(flatten)]
+    pub row: Baseline,
+    /// What words cost by order, from 2 on, in nats a word.
+    pub orders_nats_per_word: Vec<f64>,
+}
+
+/// What every word costs the n-gram models.
+pub struct NGramCosts {
+    pub order: usize,
+    chosen: bool,
+    /// By order from 1 on, then by word.
+    nats: Vec<Vec<f64>>,
+}
+
+/// What every word costs the n-gram models, of which the best on validation is chosen.
+pub fn ngram(models: &NGrams, data: &WordData, corpus: &[Word], eos: u32) -> NGramCosts {
+    let mut valid = vec![0.0; models.order()];
+    for &word in &data.valid {
+        let nats = models.nats(ended(&data.letters[word], eos));
+        valid
+            .iter_mut()
+            .zip(nats)
+            .for_each(|(sum, nats)| *sum += nats);
+    }
+    let best = (LOWEST_ORDER..=models.order())
+        .min_by(|&a, &b| valid[a - 1].total_cmp(&valid[b - 1]))
+        .filter(|_| !data.valid.is_empty());
+    let mut nats = vec![Vec::with_capacity(corpus.len()); models.order()];
+    for word in corpus {
+        let of_word = models.nats(ended(word.letters, eos));
+        nats.iter_mut()
+            .zip(of_word)
+            .for_each(|(all, nats)| all.push(nats));
+    }
+    NGramCosts {
+        order: best.unwrap_or(USUAL_ORDER),
+        chosen: best.is_some(),
+        nats,
+    }
+}
+
+impl NGramCosts {
+    /// The row, beside what every word costs the model.
+    pub fn row(&self, model: &[f64], symbols: u64) -> NGramBaseline {
+        let name = format!("{}-gram", self.order);
+        let orders = &self.nats[LOWEST_ORDER - 1..];
+        NGramBaseline {
+            order: self.order,
+            chosen_by_validation: self.chosen,
+            row: Baseline::new(name, &self.nats[self.order - 1], model, symbols),
+            orders_nats_per_word: orders.iter().map(|nats| Mean::of(nats).mean).collect(),
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! The report as text.
+
+use std::fmt::Write as _;
+
+use super::costs::{Baseline, Cost};
+use super::{Job, Latent, Report, Samples};
+use crate::cli::output::Table;
+
+/// Dimensions in a line of bars, and the width of the longest bar.
+const COLUMNS: usize = 4;
+const BAR: usize = 10;
+
+/// All of it.
+pub fn text(report: &Report) -> String {
+    let About { corpus, part } = About::of(report);
+    let mut text = format!(
+        "{corpus}, {part}: {} words, {} characters with their ends; nats a word\n\n",
+        report.words, report.symbols
+    );
+    text.push_str(&costs(report).text());
+    if let [whole, eight] = &report.results[..] {
+        let bits = eight.neg_elbo_bits_per_char - whole.neg_elbo_bits_per_char;
+        let nats = eight.neg_elbo_nats_per_word - whole.neg_elbo_nats_per_word;
+        let [bits, nats] =
+            [(bits, "bits/char"), (nats, "nats/word")].map(|(cost, unit)| Job::signed(cost, unit));
+        let _ = writeln!(text, "int8 costs {bits}, {nats}");
+    }
+    if let Some(latent) = &report.latent {
+        text.push('\n');
+        text.push_str(&carries(latent));
+    }
+    if !report.samples.is_empty() {
+        text.push('\n');
+        text.push_str(&samples(&report.samples).text());
+    }
+    if let Some(verdict) = &report.verdict {
+        let name = format!("{:?}", verdict.latent).to_lowercase();
+        let _ = writeln!(text, "\nz is {name}: {}", verdict.why);
+    }
+    text
+}
+
+/// What the heading says.
+struct About<'a> {
+    corpus: &'a str,
+    part: &'static str,
+}
+
+impl<'a> About<'a> {
+    fn of(report: &'a Report) -> Self {
+        Self {
+            corpus: report.about.corpus,
+            part: report.about.part.name(),
+        }
+    }
+}
+
+/// A row for each model and each baseline.
+fn costs(report: &Report) -> Table {
+    let mut header: Vec<String> = ["MODEL", "D", "R", "-ELBO"].map(str::to_owned).into();
+    let draws = report.results.first().map_or(&[][..], |row| &row.iw);
+    header.extend(draws.iter().map(|bound| format!("IW-{}", bound.k)));
+    header.extend(["BEST", "NATS/CHAR", "BITS/CHAR"].map(str::to_owned));
+    let mut table = Table::new(&header.iter().map(String::as_str).collect::<Vec<_>>());
+    for row in &report.results {
+        let mut cells = vec![
+            format!("{} {}", report.about.model, row.weights),
+            format!("{:.3}", row.distortion_nats_per_word),
+            format!("{:.3}", row.rate_nats_per_word),
+            format!("{:.3}", row.neg_elbo_nats_per_word),
+        ];
+        let bounds = row.iw.iter();
+        cells.extend(bounds.map(|bound| format!("{:.3}", bound.cost.nats_per_word)));
+        cells.extend(best(row.tightest()));
+        table.row(cells);
+    }
+    let baselines = [
+        report.baselines.twin.as_ref(),
+        Some(&report.baselines.ngram.row),
+    ];
+    for Baseline { name, cost, .. } in baselines.into_iter().flatten() {
+        let mut cells = vec![name.clone()];
+        cells.extend(std::iter::repeat_n("-".to_owned(), 3 + draws.len()));
+        cells.extend(best(*cost));
+        table.row(cells);
+    }
+    table
+}
+
+fn best(cost: Cost) -> [String; 3] {
+    [
+        format!("{:.3} ±{:.3}", cost.nats_per_word, cost.standard_error),
+        format!("{:.4}", cost.nats_per_char),
+        format!("{:.4}", cost.bits_per_char),
+    ]
+}
+
+/// What z carries.
+fn carries(latent: &Latent) -> String {
+    let dimensions = latent.rate_nats_per_dimension.len();
+    let mut text = format!(
+        "z: {dimensions} dimensions, {} active\n",
+        latent.active_units
+    );
+    let _ = writeln!(
+        text,
+        "R {:.3} = I_q {:.3} ±{:.3} about the word (at most ln {} = {:.3}) + KL(q(z)‖p(z)) {:.3} ±{:.3}",
+        latent.rate_nats,
+        latent.information_nats,
+        latent.information_standard_error,
+        latent.information_words,
+        latent.information_ceiling_nats,
+        latent.marginal_kl_nats,
+        latent.marginal_kl_standard_error,
+    );
+    let _ = writeln!(
+        text,
+        "another word's z costs {:.3} ±{:.3} nats a word more",
+        latent.shuffle_gap_nats, latent.shuffle_gap_standard_error
+    );
+    let _ = writeln!(
+        text,
+        "decoded from μ: {:.1} % of the words come back, {:.2} ±{:.2} edits a word, {:.2} a letter",
+        100.0 * latent.reconstruction_exact,
+        latent.edit_distance,
+        latent.edit_distance_standard_error,
+        latent.edits_per_letter
+    );
+    text.push_str("KL of every dimension, nats:\n");
+    text.push_str(&bars(&latent.rate_nats_per_dimension));
+    text
+}
+
+/// Numbered bars, the longest first, in columns that are read downwards.
+fn bars(values: &[f64]) -> String {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|&a, &b| values[b].total_cmp(&values[a]).then(a.cmp(&b)));
+    let most = order.first().map_or(0.0, |&first| values[first]);
+    let lines = values.len().div_ceil(COLUMNS);
+    let mut text = String::new();
+    for line in 0..lines {
+        let cells: Vec<String> = order[line..]
+            .iter()
+            .step_by(lines)
+            .map(|&dimension| {
+                let value = values[dimension];
+                let bar = bar(value / most.max(f64::MIN_POSITIVE));
+                format!("{dimension:>4} {value:.3} {bar:<BAR$}")
+            })
+            .collect();
+        text.push_str(cells.concat().trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// A share of [`BAR`] blocks, to the eighth of one.
+fn bar(share: f64) -> String {
+    let eighths = (share.clamp(0.0, 1.0) * (8 * BAR) as f64).round() as usize;
+    let parts = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+    "█".repeat(eighths / 8) + parts[eighths % 8]
+}
+
+fn samples(samples: &[Samples]) -> Table {
+    let words = samples.first().map_or(0, |row| row.words);
+    let mut table = Table::new(&[
+        &format!("{words} WORDS OF"),
+        "DISTINCT",
+        "IN TRAINING",
+        "HELD-OUT HITS",
+        "HITS/NEW WORD",
+        "LENGTH DISTANCE",
+    ]);
+    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+    for row in samples {
+        table.row(vec![
+            row.name.clone(),
+            percent(row.distinct),
+            percent(row.in_training),
+            row.held_out_hits.to_string(),
+            format!("{:.4}", row.hits_per_new_word),
+            format!("{:.3}", row.length_distance),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bars_stand_in_columns_the_longest_first() {
+        let found = bars(&[0.5, 1.0, 0.0, 0.25, 0.75]);
+        // Five in four columns are two lines; the last columns stay empty.
+        let want = "   1 1.000 ██████████   0 0.500 █████        2 0.000\n   4 0.750 ███████▌     3 0.250 ██▌\n";
+        assert_eq!(found, want);
+        assert_eq!(bars(&[0.0]), "   0 0.000\n");
+        assert_eq!(bars(&[]), "");
+    }
+}

@@ -1,0 +1,220 @@
+//! What a model's z does, in words, with the flag that would change it.
+
+use serde::Serialize;
+
+use super::costs::{Baseline, Costs};
+use super::{Baselines, Latent, Samples};
+
+/// Below this, in nats, R and the shuffle gap are nothing.
+const NOTHING_NATS: f64 = 0.1;
+/// The share of drawn words in the training list from which a model repeats it.
+const REPEATING: f64 = 0.5;
+/// The share of its ceiling from which I_q says that z names nearly every word.
+const NAMING: f64 = 0.95;
+/// Nats a word more than without z, from which naming words is no model of them.
+const WORSE_NATS: f64 = 2.0;
+
+/// What z does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Use {
+    /// Nothing: the decoder does without it.
+    Collapsed,
+    /// It names words instead of describing them.
+    Memorising,
+    /// It describes words.
+    Used,
+}
+
+/// The verdict.
+#[derive(Debug, Serialize)]
+pub struct Verdict {
+    pub latent: Use,
+    /// Why, and what would change it.
+    pub why: String,
+}
+
+impl Verdict {
+    /// By the model's costs, what its z carries, the words it drew and what it stands beside.
+    pub fn new(
+        costs: &Costs,
+        latent: &Latent,
+        drawn: Option<&Samples>,
+        baselines: &Baselines,
+    ) -> Self {
+        collapsed(latent)
+            .or_else(|| memorising(costs, latent, drawn, baselines))
+            .unwrap_or_else(|| used(latent, baselines.twin.as_ref()))
+    }
+}
+
+fn collapsed(latent: &Latent) -> Option<Verdict> {
+    let why = if latent.active_units == 0 {
+        "no dimension of z is active".to_owned()
+    } else if latent.rate_nats < NOTHING_NATS {
+        format!("z holds {:.2} nats of a word", latent.rate_nats)
+    } else if latent.shuffle_gap_nats < NOTHING_NATS {
+        format!(
+            "another word's z costs {:.2} nats more than its own",
+            latent.shuffle_gap_nats
+        )
+    } else {
+        return None;
+    };
+    Some(Verdict {
+        latent: Use::Collapsed,
+        why: format!("{why}; train with --goal explore, --rate 4 or more --free-bits"),
+    })
+}
+
+fn memorising(
+    costs: &Costs,
+    latent: &Latent,
+    drawn: Option<&Samples>,
+    baselines: &Baselines,
+) -> Option<Verdict> {
+    let other = baselines.twin.as_ref().unwrap_or(&baselines.ngram.row);
+    let worse = costs.neg_elbo_nats_per_word - other.cost.nats_per_word;
+    let names = latent.information_nats >= NAMING * latent.information_ceiling_nats;
+    let why = match drawn {
+        Some(drawn) if drawn.in_training >= REPEATING => format!(
+            "{:.0} % of the words drawn are training words",
+            100.0 * drawn.in_training
+        ),
+        _ if names && worse > WORSE_NATS => format!(
+            "z names nearly every word ({:.2} of at most {:.2} nats), and words cost {worse:.1} nats \
+             more than {} takes",
+            latent.information_nats, latent.information_ceiling_nats, other.name
+        ),
+        _ => return None,
+    };
+    Some(Verdict {
+        latent: Use::Memorising,
+        why: format!("{why}; train with --goal density"),
+    })
+}
+
+fn used(latent: &Latent, twin: Option<&Baseline>) -> Verdict {
+    let carries = format!(
+        "z tells {:.2} nats about a word, and another word's z costs {:.2} nats more",
+        latent.information_nats, latent.shuffle_gap_nats
+    );
+    let why = match twin {
+        Some(twin) => format!("{carries}; {}", help(twin)),
+        None => carries,
+    };
+    Verdict {
+        latent: Use::Used,
+        why,
+    }
+}
+
+/// Whether z helps to predict words.
+fn help(twin: &Baseline) -> String {
+    let (gain, error) = (twin.model_gains_nats_per_word, twin.gain_standard_error);
+    let difference = format!("{:.2} ±{error:.2} nats a word", gain.abs());
+    if gain.abs() <= 2.0 * error {
+        format!("to predict words it makes no difference ({difference})")
+    } else if gain > 0.0 {
+        format!("it saves {difference} beside the twin without z")
+    } else {
+        format!("it costs {difference} beside the twin without z, which predicts words better")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::costs::{Cost, NGramBaseline};
+    use super::*;
+
+    const fn baseline(nats_per_word: f64, gain: f64) -> Baseline {
+        Baseline {
+            name: String::new(),
+            cost: Cost {
+                nats_per_word,
+                standard_error: 0.1,
+                nats_per_char: 2.0,
+                bits_per_char: 3.0,
+            },
+            model_gains_nats_per_word: gain,
+            gain_standard_error: 0.02,
+        }
+    }
+
+    fn verdict(change: impl FnOnce(&mut Costs, &mut Latent, &mut Samples)) -> Verdict {
+        let mut costs = Costs {
+            weights: "f32",
+            distortion_nats_per_word: 12.0,
+            rate_nats_per_word: 3.0,
+            neg_elbo_nats_per_word: 15.0,
+            neg_elbo_standard_error: 0.1,
+            neg_elbo_nats_per_char: 2.1,
+            neg_elbo_bits_per_char: 3.0,
+            iw: Vec::new(),
+        };
+        let mut latent = Latent {
+            active_units: 4,
+            rate_nats_per_dimension: vec![1.0; 3],
+            rate_nats: 3.0,
+            information_nats: 2.5,
+            information_standard_error: 0.1,
+            information_ceiling_nats: 8.0,
+            information_words: 2981,
+            marginal_kl_nats: 0.5,
+            marginal_kl_standard_error: 0.1,
+            shuffle_gap_nats: 3.0,
+            shuffle_gap_standard_error: 0.1,
+            reconstruction_exact: 0.1,
+            edit_distance: 3.0,
+            edit_distance_standard_error: 0.1,
+            edits_per_letter: 0.5,
+        };
+        let mut samples = Samples {
+            name: String::new(),
+            words: 10,
+            distinct: 1.0,
+            in_training: 0.2,
+            held_out_hits: 1,
+            hits_per_new_word: 0.1,
+            length_distance: 0.1,
+        };
+        change(&mut costs, &mut latent, &mut samples);
+        let baselines = Baselines {
+            twin: Some(baseline(14.9, 0.3)),
+            ngram: NGramBaseline {
+                order: 5,
+                chosen_by_validation: true,
+                row: baseline(15.0, 0.4),
+                orders_nats_per_word: Vec::new(),
+            },
+        };
+        Verdict::new(&costs, &latent, Some(&samples), &baselines)
+    }
+
+    #[test]
+    fn z_is_collapsed_memorising_or_used() {
+        let found = verdict(|_, _, _| ());
+        assert_eq!(found.latent, Use::Used);
+        assert!(found.why.contains("saves 0.30"), "{}", found.why);
+        for found in [
+            verdict(|_, latent, _| latent.rate_nats = 0.09),
+            verdict(|_, latent, _| latent.active_units = 0),
+            verdict(|_, latent, _| latent.shuffle_gap_nats = 0.05),
+        ] {
+            assert_eq!(found.latent, Use::Collapsed);
+            assert!(found.why.contains("--goal explore"), "{}", found.why);
+        }
+        for found in [
+            verdict(|_, _, samples| samples.in_training = 0.6),
+            verdict(|costs, latent, _| {
+                (costs.neg_elbo_nats_per_word, latent.information_nats) = (17.0, 7.7);
+            }),
+        ] {
+            assert_eq!(found.latent, Use::Memorising);
+            assert!(found.why.contains("--goal density"), "{}", found.why);
+        }
+        // Naming every word is no fault where words cost no more for it.
+        let found = verdict(|_, latent, _| latent.information_nats = 7.7);
+        assert_eq!(found.latent, Use::Used);
+    }
+}

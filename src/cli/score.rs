@@ -1,0 +1,273 @@
+//! `textgen score`: what every word costs a word-vae, to find outliers among words.
+
+use std::collections::HashMap;
+use std::io::Write;
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use textgen::config::{ModelKind, TextConfig, WordSplit};
+use textgen::native::evaluate::importance::importance;
+use textgen::native::evaluate::{Running, Word, WordReading};
+use textgen::native::simd;
+use textgen::native::word_vae::WordVae;
+use textgen::run::{CorpusData, ModelFile, RunDir, Runs};
+use textgen::text::{Corpus, normalize, words};
+
+use super::choice::choice;
+use super::chosen::ChosenModel;
+use super::error::CliError;
+use super::progress::Progress;
+use crate::cli::output::note;
+
+/// Threads at the most.
+const MOST_THREADS: usize = 256;
+
+/// Flags of `score`.
+#[derive(Args)]
+#[command(after_help = "\
+A word costs -ln p nats: the less, the more it is what the model expects. The figure is the bound of
+k draws of z (IW-k), which is exact for a model without z. NATS/CHAR divides it by the letters and
+the end of the word. PERCENTILE says how many of 100 held-out words of the run's own corpus cost
+less a character: a word at 99 and above is unlike those that the model learnt from.
+
+A word with a character that the model does not know is impossible: inf. Every word is scored once,
+and the same word always has the same score under one --seed.
+
+Examples:
+  textgen score --word anna --word qzxv
+  textgen score names.txt --sort score | head
+  cut -d, -f1 people.csv | textgen score - --run names --json")]
+pub struct ScoreArgs {
+    /// A file of words, or `-` for standard input
+    #[arg(value_name = "FILE", required_unless_present = "word")]
+    file: Option<String>,
+    /// A word; may be given several times
+    #[arg(long, value_name = "WORD", allow_hyphen_values = true)]
+    word: Vec<String>,
+    #[command(flatten)]
+    model: ChosenModel,
+    /// Where words come from: text, or lines for one word a line [default: as the model was trained]
+    #[arg(long, value_parser = choice::<WordSplit>(WordSplit::NAMES))]
+    words: Option<WordSplit>,
+    /// The order of the words
+    #[arg(long, value_enum, default_value_t = Order::None)]
+    sort: Order,
+    /// Draws of z for each word
+    #[arg(long, value_name = "K", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    iw: u32,
+    /// Held-out words that the percentile is measured among; 0 is none
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    reference: usize,
+    /// Seed of the draws
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Threads; 0 is all cores. The same scores on any number of them
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    threads: usize,
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// The order that words are shown in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Order {
+    /// As they came.
+    None,
+    /// What costs most a character first.
+    Score,
+}
+
+/// One line of `--json`.
+#[derive(Serialize)]
+struct Score<'a> {
+    word: &'a str,
+    /// None where the word is impossible.
+    nats: Option<f64>,
+    nats_per_char: Option<f64>,
+    /// None where there are no held-out words to compare with.
+    percentile: Option<f64>,
+}
+
+/// Scores words.
+pub fn run(args: &ScoreArgs, runs: &Runs) -> Result<()> {
+    simd::check().map_err(|error| {
+        CliError::misuse(
+            error.to_string(),
+            "unset TEXTGEN_SIMD to let textgen choose",
+        )
+    })?;
+    let (file, run) = args.model.open(runs)?;
+    let network = &file.header.network;
+    if network.model != ModelKind::WordVae || network.article {
+        let kind = if network.article {
+            "the article's network, whose words have no probability"
+        } else {
+            "a char-lstm, and score reads words"
+        };
+        let message = format!("{}: it is {kind}", file.path().display());
+        let hint = "choose a word-vae with --run or --model-file";
+        return Err(CliError::failed(message, hint).into());
+    }
+    let words = words_to_score(args, &file.header.text)?;
+    let scorer = Scorer::new(args, &file)?;
+    let letters = file.header.vocabulary.encode_words(&words);
+    let reference = held_out(run.as_ref(), args.reference)?;
+    let symbols = |words: &[Vec<u32>]| words.iter().map(|word| word.len() as u64 + 1).sum::<u64>();
+    let draws = if network.latent > 0 { args.iw } else { 1 };
+    let progress = Progress::of_symbols((symbols(&letters) + symbols(&reference)) * draws as u64);
+    let costs = scorer.nats(&letters, &progress)?;
+    let mut usual: Vec<f64> = scorer
+        .nats(&reference, &progress)?
+        .iter()
+        .zip(&reference)
+        .map(|(nats, word)| per_char(*nats, word))
+        .collect();
+    progress.end();
+    usual.sort_by(f64::total_cmp);
+    let mut scores: Vec<(usize, f64, f64)> = costs
+        .into_iter()
+        .zip(&letters)
+        .enumerate()
+        .map(|(index, (nats, word))| (index, nats, per_char(nats, word)))
+        .collect();
+    if args.sort == Order::Score {
+        scores.sort_by(|a, b| b.2.total_cmp(&a.2).then(a.0.cmp(&b.0)));
+    }
+    let mut out = std::io::stdout().lock();
+    if !args.json {
+        writeln!(out, "WORD\tNATS\tNATS/CHAR\tPERCENTILE")?;
+    }
+    for (index, nats, nats_per_char) in scores {
+        let below = usual.partition_point(|&other| other < nats_per_char);
+        let percentile = || 100.0 * below as f64 / usual.len() as f64;
+        let percentile = (!usual.is_empty()).then(percentile);
+        let finite = |value: f64| Some(value).filter(|value| value.is_finite());
+        if args.json {
+            let score = Score {
+                word: &words[index],
+                nats: finite(nats),
+                nats_per_char: finite(nats_per_char),
+                percentile,
+            };
+            writeln!(out, "{}", serde_json::to_string(&score)?)?;
+        } else {
+            let word = words[index].replace('\t', " ");
+            let percentile = percentile.map_or_else(|| "-".to_owned(), |p| format!("{p:.1}"));
+            writeln!(out, "{word}\t{nats:.3}\t{nats_per_char:.3}\t{percentile}")?;
+        }
+    }
+    Ok(())
+}
+
+fn per_char(nats: f64, letters: &[u32]) -> f64 {
+    nats / (letters.len() + 1) as f64
+}
+
+/// The words of `--word` and of the file in the model's normal form, each once.
+fn words_to_score(args: &ScoreArgs, text: &TextConfig) -> Result<Vec<String>> {
+    let mut list: Vec<String> = args.word.iter().map(|word| normalize(word, text)).collect();
+    if let Some(file) = &args.file {
+        let config = TextConfig {
+            words: args.words.unwrap_or(text.words),
+            ..text.clone()
+        };
+        let found = words(&Corpus::resolve(std::slice::from_ref(file))?, &config)?;
+        if found.duplicates > 0 {
+            note!("words: {} repetitions left out", found.duplicates);
+        }
+        list.extend(found.words);
+    }
+    let mut seen = std::collections::HashSet::new();
+    list.retain(|word| seen.insert(word.clone()));
+    Ok(list)
+}
+
+/// Up to `most` words that the run's model has not seen: of the test part, or of the validation part
+/// where there is no other.
+fn held_out(run: Option<&RunDir>, most: usize) -> Result<Vec<Vec<u32>>> {
+    let Some(run) = run.filter(|_| most > 0) else {
+        return Ok(Vec::new());
+    };
+    let CorpusData::Words(data) = run.corpus()? else {
+        return Ok(Vec::new());
+    };
+    let part = match &data.test[..] {
+        [] => &data.valid,
+        test => test,
+    };
+    let letters = part.iter().map(|&word| data.letters[word].clone());
+    Ok(letters.take(most).collect())
+}
+
+/// A model that scores.
+struct Scorer {
+    vae: WordVae,
+    reading: WordReading,
+    draws: usize,
+    threads: usize,
+}
+
+impl Scorer {
+    fn new(args: &ScoreArgs, file: &ModelFile) -> Result<Self> {
+        let vocabulary = &file.header.vocabulary;
+        let (Some(bos), Some(eos)) = (vocabulary.bos(), vocabulary.eos()) else {
+            let message = "the vocabulary has no <bos> and <eos>";
+            return Err(CliError::failed(message, "train the model again").into());
+        };
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let threads = if args.threads > 0 {
+            args.threads
+        } else {
+            cores
+        };
+        Ok(Self {
+            vae: WordVae::new(&file.header.network, &file.weights()?)
+                .with_context(|| file.path().display().to_string())?,
+            reading: WordReading {
+                bos,
+                eos,
+                seed: args.seed,
+            },
+            draws: args.iw as usize,
+            threads: threads.min(MOST_THREADS),
+        })
+    }
+
+    /// What every word costs, in nats; infinite where it has a letter that is never predicted.
+    fn nats(&self, letters: &[Vec<u32>], progress: &Progress) -> Result<Vec<f64>> {
+        let outputs = self.vae.outputs();
+        let possible = |word: &[u32]| word.iter().all(|&letter| (letter as usize) < outputs);
+        let words: Vec<Word> = letters
+            .iter()
+            .filter(|word| possible(word))
+            .map(|word| Word {
+                index: digest(word),
+                letters: word,
+            })
+            .collect();
+        let running = Running {
+            threads: self.threads,
+            progress: &|more| progress.add(more),
+        };
+        let costs = importance(&self.vae, &words, &[self.draws], self.reading, running)?;
+        let costs = words.iter().zip(costs);
+        let costs: HashMap<&[u32], f64> =
+            costs.map(|(word, cost)| (word.letters, cost[0])).collect();
+        let cost = |word: &Vec<u32>| costs.get(word.as_slice()).copied();
+        Ok(letters
+            .iter()
+            .map(|word| cost(word).unwrap_or(f64::INFINITY))
+            .collect())
+    }
+}
+
+/// A number for a word's letters, which its noise is drawn by (FNV-1a), so that its score depends on
+/// no other word.
+fn digest(letters: &[u32]) -> u64 {
+    let bytes = letters.iter().flat_map(|letter| letter.to_le_bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}

@@ -1,0 +1,119 @@
+//! `textgen score`: what words cost, where they stand among held-out words, and what is refused.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::common::{Home, Ran, json, textgen};
+use super::made_runs::{golden_run, twin_run, word_run};
+
+/// The lines of `score --json` with these arguments.
+#[track_caller]
+fn scores(home: &Home, arguments: &str) -> Vec<Value> {
+    let ran = home
+        .textgen(&format!("score --json {arguments}"))
+        .succeeded();
+    ran.stdout.lines().map(json).collect()
+}
+
+fn words(scores: &[Value]) -> Vec<&str> {
+    scores
+        .iter()
+        .filter_map(|score| score["word"].as_str())
+        .collect()
+}
+
+#[test]
+fn a_word_costs_the_same_wherever_it_stands() {
+    let home = Home::new();
+    word_run(&home, "");
+    home.write("list.txt", "abc\nedda\nabc\nbad\n");
+    let found = scores(&home, "list.txt --words lines");
+    assert_eq!(words(&found), ["abc", "edda", "bad"]);
+    for score in &found {
+        let (nats, word) = (score["nats"].as_f64(), score["word"].as_str());
+        let (nats, word) = (nats.expect("a cost"), word.expect("a word"));
+        let per_char = score["nats_per_char"].as_f64().expect("a cost");
+        assert!((per_char - nats / (word.len() + 1) as f64).abs() < 1e-12);
+        // Six symbols can be predicted: about ln 6 nats each for a model that knows nothing.
+        assert!((0.5..4.0).contains(&per_char), "{score}");
+        let percentile = score["percentile"].as_f64().expect("held-out words");
+        assert!((0.0..=100.0).contains(&percentile));
+        let alone = scores(&home, &format!("--word {word} --threads 1"));
+        assert_eq!(&alone[0], score);
+    }
+    let other = scores(&home, "--word abc --seed 1");
+    assert_ne!(other[0]["nats"], found[0]["nats"]);
+    let unmeasured = scores(&home, "--word abc --reference 0");
+    assert!(unmeasured[0]["percentile"].is_null());
+    assert_eq!(unmeasured[0]["nats"], found[0]["nats"]);
+}
+
+#[test]
+fn what_costs_most_comes_first_and_the_impossible_before_all() {
+    let home = Home::new();
+    word_run(&home, "");
+    let found = scores(&home, "--word a --word abz --word eeee --sort score");
+    assert_eq!(words(&found)[0], "abz");
+    assert!(found[0]["nats"].is_null());
+    assert_eq!(found[0]["percentile"], 100.0);
+    assert!(found[1]["nats_per_char"].as_f64() >= found[2]["nats_per_char"].as_f64());
+    let table = home
+        .textgen("score --word abz --run words")
+        .succeeded()
+        .stdout;
+    assert_eq!(
+        table,
+        "WORD\tNATS\tNATS/CHAR\tPERCENTILE\nabz\tinf\tinf\t100.0\n"
+    );
+}
+
+#[test]
+fn standard_input_and_a_model_file_will_do() {
+    let home = Home::new();
+    let run = word_run(&home, "");
+    fs::copy(run.model_path(), home.path("model.safetensors")).expect("copied");
+    let mut command = home.command(textgen());
+    command.args(["score", "-", "--model-file", "model.safetensors"]);
+    let ran = Ran::of(command.write_stdin("abc, bad!")).succeeded();
+    let lines: Vec<Vec<&str>> = ran
+        .stdout
+        .lines()
+        .map(|line| line.split('\t').collect())
+        .collect();
+    assert_eq!((lines[1][0], lines[1][3]), ("abc", "-"));
+    assert_eq!((lines[2][0], lines.len()), ("bad", 3));
+}
+
+#[test]
+fn without_z_a_score_is_exact() {
+    let home = Home::new();
+    twin_run(&home);
+    let found = scores(&home, "--word abc --iw 1");
+    assert_eq!(scores(&home, "--word abc --iw 50 --seed 3"), found);
+}
+
+#[test]
+fn other_models_and_nothing_to_score_are_refused() {
+    let home = Home::new();
+    golden_run(&home, "valid = 0.5\n");
+    home.textgen("score --word abc")
+        .refused(1)
+        .names(&["char-lstm"])
+        .advises("--run");
+    home.textgen("score").refused(2).names(&["FILE"]);
+    home.textgen("score no-such-file --run golden").refused(1);
+    let home = Home::new();
+    word_run(&home, "recipe = \"article\"");
+    home.textgen("score --word abc")
+        .refused(1)
+        .names(&["article", "no probability"]);
+    let home = Home::new();
+    word_run(&home, "");
+    home.textgen("score no-such-file")
+        .refused(1)
+        .names(&["no-such-file"]);
+    home.textgen("score --word a --iw 0")
+        .refused(2)
+        .names(&["--iw"]);
+}
