@@ -272,9 +272,9 @@ def sections(session: Session, cases: list[Case], words: str, level: str) -> Ite
     if texts:
         yield f"### char-lstm\n\n{FORMULA}\n\n{texts_text(session, texts)}"
     if of_words:
-        about = (f"A step on {WORD_BATCH} words of {words}, with Adam; GRU, embedding and latent"
-                 " size 32.\nPyTorch's batches are drawn at random; textgen's words stand by length"
-                 " and are not padded.")
+        about = (f"Words of {words}. A step on {WORD_BATCH} of them, with Adam;\nGRU, embedding and"
+                 " latent size 32. PyTorch's batches are drawn at random; textgen's words stand\nby"
+                 " length and are not padded.")
         yield f"### word-vae\n\n{about}\n\n{words_text(session, of_words)}"
     if trainings and session.memory:
         yield f"### Memory\n\n{MEMORY}\n\n{memory_text(session, trainings)}"
@@ -373,7 +373,8 @@ def bench() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         count = write_words(folder / "words.txt", given.words)
-        words = f"{given.words.name if given.words else 'made-up words'} ({count:,} words)"
+        source = given.words.name if given.words else "a list made up"
+        words = f"{source}, {count:,} without repetition"
         runs = prepare_all(program, folder, cases)
         sides = start(stack, trainer, python)
         about, level = sides.ours.ask(what="about"), sides.layers.ask(what="about")["simd"]

@@ -22,9 +22,9 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
-use textgen::config::{Cell, ModelKind, TrainConfig};
+use textgen::config::{Cell, TrainConfig};
 use textgen::native::simd;
-use textgen::run::RunDir;
+use textgen::run::{CorpusData, RunDir};
 
 use textgen_torch::recurrent::{Input, Shape};
 use textgen_torch::train::Trainer;
@@ -136,12 +136,12 @@ impl Steps {
 
     /// All words by all of the time. A median would flatter: the words of a batch are of about one
     /// length, so that most steps are short and some are long.
-    fn words_per_second(&self, batch: usize) -> f64 {
+    fn words_per_second(&self, words_per_step: f64) -> f64 {
         let seconds: f64 = self.0.iter().map(|(_, seconds)| seconds).sum();
-        (batch * self.0.len()) as f64 / seconds
+        words_per_step * self.0.len() as f64 / seconds
     }
 
-    fn report(&self, config: &TrainConfig, threads: usize) -> Value {
+    fn report(&self, config: &TrainConfig, threads: usize, words_per_step: Option<f64>) -> Value {
         let mut report = json!({
             "what": format!("train {}", config.model),
             "cell": config.cell,
@@ -154,11 +154,19 @@ impl Steps {
             "chars_per_second": self.chars_per_second().round(),
             "peak_bytes": Memory::now().peak_bytes,
         });
-        if config.model == ModelKind::WordVae {
-            report["words_per_second"] = self.words_per_second(config.batch).round().into();
+        if let Some(words) = words_per_step {
+            report["words_per_second"] = self.words_per_second(words).round().into();
         }
         report
     }
+}
+
+/// Words of a step on average, since the last batch of a pass may be smaller; none of texts.
+fn words_per_step(run: &RunDir, trainer: &Trainer) -> Result<Option<f64>> {
+    Ok(match run.corpus()? {
+        CorpusData::Text(_) => None,
+        CorpusData::Words(data) => Some(data.train.len() as f64 / trainer.task.steps_per_epoch()),
+    })
 }
 
 /// The speed of training a run, as a JSON line.
@@ -168,7 +176,8 @@ pub fn run(folder: &Path) -> Result<()> {
     let threads = device::set_threads(config.threads);
     let mut trainer = Trainer::new(&run, device::choose(config.device)?)?;
     let steps = Steps::take(&mut trainer, WARM_UP_STEPS, MEASURED_STEPS, MEASURED_TIME)?;
-    println!("{}", steps.report(&config, threads));
+    let words = words_per_step(&run, &trainer)?;
+    println!("{}", steps.report(&config, threads, words));
     Ok(())
 }
 
@@ -186,7 +195,7 @@ pub fn serve() -> Result<()> {
 }
 
 /// Trainings between requests, by the folders of their runs.
-type Opened = HashMap<PathBuf, (TrainConfig, Trainer<'static>)>;
+type Opened = HashMap<PathBuf, (&'static RunDir, Trainer<'static>)>;
 
 fn answer(line: &str, opened: &mut Opened) -> Result<Value> {
     Ok(match serde_json::from_str(line)? {
@@ -208,17 +217,16 @@ fn answer_train(request: &TrainRequest, opened: &mut Opened) -> Result<Value> {
     if !known {
         // A training borrows its run, and both are wanted until the program ends.
         let run: &'static RunDir = Box::leak(Box::new(RunDir::open(&request.run)?));
-        let config = run.config()?;
-        let trainer = Trainer::new(run, device::choose(config.device)?)?;
-        opened.insert(request.run.clone(), (config, trainer));
+        let trainer = Trainer::new(run, device::choose(run.config()?.device)?)?;
+        opened.insert(request.run.clone(), (run, trainer));
     }
-    let (config, trainer) = opened
+    let (run, trainer) = opened
         .get_mut(&request.run)
         .ok_or_else(|| anyhow::anyhow!("{}: not opened", request.run.display()))?;
     let warm_up = if known { WARM_UP_AGAIN } else { WARM_UP_STEPS };
     let time = Duration::try_from_secs_f64(request.seconds)?;
     let steps = Steps::take(trainer, warm_up, LEAST_STEPS, time)?;
-    Ok(steps.report(config, threads))
+    Ok(steps.report(&run.config()?, threads, words_per_step(run, trainer)?))
 }
 
 /// A recurrent network, what it reads, and the gradient of its outputs.
