@@ -34,6 +34,7 @@ impl TrainConfig {
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         self.validate_network()?;
         self.validate_training()?;
+        self.validate_objective()?;
         self.validate_belonging()
     }
 
@@ -136,6 +137,22 @@ impl TrainConfig {
             "must leave something to train on",
         )?;
         require(
+            "threads",
+            self.threads,
+            self.threads <= 1024,
+            "must be at most 1024 (0 is all cores)",
+        )?;
+        require(
+            "precision",
+            self.precision,
+            self.precision == Precision::F32 || self.device != Device::Cpu,
+            "needs a CUDA device; --device cpu trains in f32",
+        )?;
+        Ok(())
+    }
+
+    fn validate_objective(&self) -> Result<(), ConfigError> {
+        require(
             "kl-warmup",
             self.kl_warmup,
             (0.0..=1.0).contains(&self.kl_warmup),
@@ -177,18 +194,6 @@ impl TrainConfig {
         require("free-bits", self.free_bits, free, must)?;
         let rising = held && self.kl_warmup > 0.0;
         require("kl-warmup", self.kl_warmup, !rising, must)?;
-        require(
-            "threads",
-            self.threads,
-            self.threads <= 1024,
-            "must be at most 1024 (0 is all cores)",
-        )?;
-        require(
-            "precision",
-            self.precision,
-            self.precision == Precision::F32 || self.device != Device::Cpu,
-            "needs a CUDA device; --device cpu trains in f32",
-        )?;
         Ok(())
     }
 

@@ -22,7 +22,7 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
-use textgen::config::{Cell, TrainConfig};
+use textgen::config::{Cell, Precision, TrainConfig};
 use textgen::native::simd;
 use textgen::run::{CorpusData, RunDir};
 
@@ -234,7 +234,7 @@ struct Network {
     shape: Shape,
     reads: Reads,
     input: Tensor,
-    counts: Vec<i64>,
+    steps: textgen_torch::recurrent::Steps,
     state: Vec<Tensor>,
     weights: Vec<Tensor>,
     d_outputs: Tensor,
@@ -257,6 +257,7 @@ impl Network {
             cell,
             hidden,
             layers,
+            precision: Precision::F32,
         };
         let (hidden, inputs, places) = (hidden as i64, inputs as i64, (batch * seq) as i64);
         let gates = cell.gates() as i64 * hidden;
@@ -278,7 +279,7 @@ impl Network {
                 Reads::Symbols => Tensor::randint(inputs, [places], (Kind::Int64, Device::Cpu)),
                 Reads::Vectors => Tensor::randn([places, inputs], floats).set_requires_grad(true),
             },
-            counts: vec![batch as i64; seq],
+            steps: textgen_torch::recurrent::Steps::even(seq as i64, batch as i64),
             state: shape.zero_state(batch as i64, Device::Cpu),
             weights: weights
                 .map(|size| {
@@ -306,7 +307,7 @@ impl Network {
         let (outputs, _) = run(
             &self.shape,
             input,
-            &self.counts,
+            &self.steps,
             &self.state,
             &self.weights,
             0.0,
