@@ -3,10 +3,10 @@
 CARGO := torch/find-libtorch cargo
 TEXTGEN := $(or $(CARGO_TARGET_DIR),target)/release/textgen
 
-.PHONY: help demo build test lint bench libtorch clean
+.PHONY: help demo build test lint bench gpu-check libtorch clean
 
 help:        ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: build  ## train both models for about two minutes in all, and generate from each
 	$(TEXTGEN) vocab fairy-tales.txt
@@ -30,6 +30,10 @@ lint: libtorch  ## check the format, and clippy with warnings as errors
 bench:       ## time the parts, then sampling against PyTorch (PEER=python that has torch; BENCH=--quick)
 	cargo bench --bench native --bench vocab --bench kernels
 	bench/run.py $(BENCH)
+
+gpu-check: build  ## what only a machine with a GPU can check (PEER=python that has torch for CUDA)
+	TEXTGEN=$(abspath $(TEXTGEN)) CARGO="$(abspath torch/find-libtorch) cargo" tests/gpu-check
+	TEXTGEN=$(abspath $(TEXTGEN)) bench/gpu
 
 libtorch:    ## find libtorch, or fetch a private copy into target/libtorch
 	@torch/find-libtorch

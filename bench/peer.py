@@ -52,6 +52,8 @@ class Request:
     vocab: int = 96
     threads: int = 1
     seconds: float = 2.0
+    device: str = "cpu"  # training may be on cuda
+    tf32: bool = False  # on cuda, for every product of f32 matrices
 
     def shape(self) -> Request:
         """The request without what does not change the network, so that it can be kept."""
@@ -63,10 +65,13 @@ class Request:
         return Request(**json.loads(line))
 
 
-def rates(work: Work, symbols: int, seconds: float, slices: int = 10) -> list[float]:
+def rates(
+    work: Work, symbols: int, seconds: float, slices: int = 10, wait: Callable[[], None] = lambda: None
+) -> list[float]:
     """Symbols a second in each of several slices of time, after one to warm up.
 
-    A slice has at least one unit of work; slow work makes fewer slices, but at least three.
+    A slice has at least one unit of work; slow work makes fewer slices, but at least three. `wait`
+    lets a device end what it was given.
     """
     found: list[float] = []
     end = float("inf")
@@ -77,6 +82,8 @@ def rates(work: Work, symbols: int, seconds: float, slices: int = 10) -> list[fl
             work()
             done += symbols
             now = time.perf_counter()
+        wait()
+        now = time.perf_counter()
         found.append(done / (now - start))
         if len(found) == 1:
             end = now + seconds
@@ -223,9 +230,15 @@ def build(request: Request) -> tuple[Work, int]:
 def measure(request: Request) -> dict[str, Any]:
     """The median rate of a request, with what it was measured of."""
     torch.set_num_threads(request.threads)
-    work, symbols = build(request.shape())
+    on_cuda = request.device != "cpu"
+    if on_cuda:
+        torch.backends.cuda.matmul.allow_tf32 = request.tf32
+        torch.backends.cudnn.allow_tf32 = request.tf32
+    with torch.device(request.device):
+        work, symbols = build(request.shape())
+    wait = torch.cuda.synchronize if on_cuda else lambda: None
     with torch.inference_mode(request.what != "train"):
-        rate = statistics.median(rates(work, symbols, request.seconds))
+        rate = statistics.median(rates(work, symbols, request.seconds, wait=wait))
     what = f"train {request.model}" if request.what == "train" else request.what
     if request.what != "words" and request.model == "char-lstm" and request.cell != "lstm":
         what += f" {request.cell}"
@@ -296,6 +309,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="default: 1; training 64 texts or 128 words")
     parser.add_argument("--seq", type=int, help="default when training: 64; words 10")
     parser.add_argument("--vocab", type=int, help="default: 96; words 30 or, training, 32")
+    parser.add_argument("--device", help="for training: cpu (default) or cuda")
     parser.add_argument("--threads", type=int, help="default: 2")
     parser.add_argument("--seconds", type=float, help="for each configuration; default: 2")
     arguments = parser.parse_args()
