@@ -3,7 +3,7 @@
 CARGO := torch/find-libtorch cargo
 TEXTGEN := $(or $(CARGO_TARGET_DIR),target)/release/textgen
 
-.PHONY: help demo build test lint bench bench-training libtorch clean
+.PHONY: help demo build test lint bench bench-training gpu-check libtorch clean
 
 help:        ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ bench:       ## time the parts, then sampling against PyTorch (PEER=python that 
 
 bench-training: libtorch  ## training against PyTorch (PEER and BENCH as above; BENCH='--words FILE')
 	bench/training.py $(BENCH)
+
+gpu-check: build  ## what only a machine with a GPU can check (PEER=python that has torch for CUDA)
+	TEXTGEN=$(abspath $(TEXTGEN)) CARGO="$(abspath torch/find-libtorch) cargo" tests/gpu-check
+	TEXTGEN=$(abspath $(TEXTGEN)) bench/gpu
 
 libtorch:    ## find libtorch, or fetch a private copy into target/libtorch
 	@torch/find-libtorch

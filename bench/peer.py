@@ -63,6 +63,8 @@ class Request:
     threads: int = 1
     seconds: float = 2.0
     word_list: str | None = None
+    device: str = "cpu"  # training may be on cuda
+    tf32: bool = False  # on cuda, for every product of f32 matrices
 
     def shape(self) -> Request:
         """The request without what does not change the network, so that it can be kept."""
@@ -74,10 +76,13 @@ class Request:
         return Request(**json.loads(line))
 
 
-def measured(work: Work, seconds: float, slices: int = 10) -> list[tuple[int, float]]:
+def measured(
+    work: Work, seconds: float, slices: int = 10, wait: Callable[[], None] = lambda: None
+) -> list[tuple[int, float]]:
     """Units of work and seconds of each of several slices of time, after one to warm up.
 
-    A slice has at least one unit of work; slow work makes fewer slices, but at least three.
+    A slice has at least one unit of work; slow work makes fewer slices, but at least three. `wait`
+    lets a device end what it was given.
     """
     found: list[tuple[int, float]] = []
     end = float("inf")
@@ -88,6 +93,8 @@ def measured(work: Work, seconds: float, slices: int = 10) -> list[tuple[int, fl
             work()
             done += 1
             now = time.perf_counter()
+        wait()
+        now = time.perf_counter()
         found.append((done, now - start))
         if len(found) == 1:
             end = now + seconds
@@ -294,9 +301,15 @@ def build(request: Request) -> tuple[Work, int]:
 
 def rate_of(request: Request) -> float:
     """Units a second: the median over slices of time, or the mean where steps are not alike."""
-    work, units = build(request.shape())
+    on_cuda = request.device != "cpu"
+    if on_cuda:
+        torch.backends.cuda.matmul.allow_tf32 = request.tf32
+        torch.backends.cudnn.allow_tf32 = request.tf32
+    with torch.device(request.device):
+        work, units = build(request.shape())
+    wait = torch.cuda.synchronize if on_cuda else lambda: None
     with torch.inference_mode(request.what in ("sample", "words")):
-        found = measured(work, request.seconds)
+        found = measured(work, request.seconds, wait=wait)
     if request.word_list:
         return units * sum(done for done, _ in found) / sum(seconds for _, seconds in found)
     return units * statistics.median(done / seconds for done, seconds in found)
@@ -403,6 +416,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="default: 1; training 64 texts or 128 words")
     parser.add_argument("--seq", type=int, help="default when training: 64; words 10")
     parser.add_argument("--vocab", type=int, help="default: 96; words 30 or, training, 32")
+    parser.add_argument("--device", help="for training: cpu (default) or cuda")
     parser.add_argument("--threads", type=int, help="default: 2")
     parser.add_argument("--seconds", type=float, help="for each configuration; default: 2")
     parser.add_argument("--words", dest="word_list", metavar="FILE",

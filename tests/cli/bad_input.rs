@@ -148,6 +148,19 @@ fn an_unknown_value_is_answered_with_the_valid_ones() {
 }
 
 #[test]
+fn less_precision_than_f32_on_the_cpu_is_refused_before_there_is_a_run() {
+    let home = Home::new();
+    for precision in ["tf32", "bf16"] {
+        let arguments = format!("--model char-lstm --device cpu --precision {precision}");
+        train_refuses(&home, &arguments, 2).names(&[
+            "--precision",
+            precision,
+            "needs a CUDA device",
+        ]);
+    }
+}
+
+#[test]
 fn an_unknown_model_is_answered_with_the_two_there_are() {
     let refusal = train_refuses(&Home::new(), "--model transformer", 2);
     let all = format!("{} {}", refusal.error, refusal.hint);

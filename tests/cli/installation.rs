@@ -85,6 +85,14 @@ fn cuda_where_there_is_none_is_refused_and_leaves_nothing() {
         .names(&["--device cuda", "no CUDA device"])
         .advises("--device cpu");
     }
+    for precision in ["tf32", "bf16"] {
+        home.textgen(&format!(
+            "train --model char-lstm --steps 2 --precision {precision}"
+        ))
+        .refused(1)
+        .names(&[&format!("--precision {precision}"), "needs a CUDA device"])
+        .advises("--precision f32");
+    }
     let left: Vec<_> = home.files().into_keys().collect();
     assert!(left.iter().all(|path| path.ends_with("runs")), "{left:?}");
 }

@@ -5,7 +5,8 @@ use textgen::config::{NetworkConfig, Precision};
 
 use crate::operators;
 use crate::parameters::Parameters;
-use crate::recurrent::{Input, Shape, Steps};
+use crate::recurrent::{Input, Shape};
+use crate::steps::Steps;
 
 /// A char-lstm on a device.
 pub struct CharLstm {

@@ -22,6 +22,7 @@ pub mod recurrent;
 pub mod schedule;
 pub mod sequences;
 pub mod shim;
+pub mod steps;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

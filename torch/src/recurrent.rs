@@ -1,13 +1,11 @@
 //! LSTM, GRU and plain tanh networks over whole sequences: on the CPU through the native engine's
 //! kernels, elsewhere through libtorch's own operators (cuDNN's on CUDA).
 
-use std::cell::OnceCell;
-
 use tch::{Device, Kind, Tensor};
 use textgen::config::{Cell, Precision};
 
 use crate::operators::{LayerCall, layer};
-use crate::shim::upload;
+use crate::steps::{Grid, Steps};
 
 /// The shape of a recurrent network.
 #[derive(Clone, Copy, Debug)]
@@ -20,33 +18,6 @@ pub struct Shape {
     pub layers: usize,
     /// What it trains in on CUDA; TF32 is libtorch's own setting.
     pub precision: Precision,
-}
-
-/// Sequences side by side, the longest first, so that at every step those under way come first.
-pub struct Steps {
-    /// Sequences under way at each step, n_t; their sum is N.
-    pub counts: Vec<i64>,
-    /// Made where libtorch's own operators run, and once only.
-    grid: OnceCell<Grid>,
-}
-
-impl Steps {
-    /// With n_t sequences under way at step t.
-    pub fn new(counts: Vec<i64>) -> Self {
-        Self {
-            counts,
-            grid: OnceCell::new(),
-        }
-    }
-
-    /// `steps` steps of `batch` sequences of one length.
-    pub fn even(steps: i64, batch: i64) -> Self {
-        Self::new(vec![batch; steps as usize])
-    }
-
-    fn grid(&self, device: Device) -> &Grid {
-        self.grid.get_or_init(|| Grid::new(&self.counts, device))
-    }
 }
 
 /// What a network reads at N places: at step t one of each of the first n_t sequences.
@@ -346,92 +317,5 @@ fn vectors(input: Input, grid: &Grid, inputs: i64) -> Tensor {
     match beside {
         Some(beside) => Tensor::cat(&[by_symbol, beside.index_select(0, &grid.rows())], 1),
         None => by_symbol,
-    }
-}
-
-/// Sequences filled up to the longest, (T, B) places.
-struct Grid {
-    steps: i64,
-    batch: i64,
-    device: Device,
-    /// None where all have one length.
-    filling: Option<Filling>,
-}
-
-/// Where in a grid there is no filling.
-struct Filling {
-    /// The places of the grid that are not filling (N).
-    places: Tensor,
-    /// For every sequence the place, among the N, of its last step (B).
-    last: Tensor,
-}
-
-impl Grid {
-    fn new(counts: &[i64], device: Device) -> Self {
-        let (steps, batch) = (counts.len() as i64, counts[0]);
-        // Counts never rise.
-        let filled = counts.last() != counts.first();
-        Self {
-            steps,
-            batch,
-            device,
-            filling: filled.then(|| Filling::new(counts, device)),
-        }
-    }
-
-    /// The sequence of every place (N).
-    fn rows(&self) -> Tensor {
-        match &self.filling {
-            Some(filling) => filling.places.remainder(self.batch),
-            None => Tensor::arange(self.steps * self.batch, (Kind::Int64, self.device))
-                .remainder(self.batch),
-        }
-    }
-
-    /// `values` (N, I) as (T, B, I), with zeros for filling.
-    fn spread(&self, values: &Tensor) -> Tensor {
-        let width = values.size()[1];
-        let grid = match &self.filling {
-            Some(filling) => {
-                let size = [self.steps * self.batch, width];
-                Tensor::zeros(size, (Kind::Float, self.device)).index_copy(
-                    0,
-                    &filling.places,
-                    values,
-                )
-            }
-            None => values.shallow_clone(),
-        };
-        grid.reshape([self.steps, self.batch, width])
-    }
-
-    /// `values` (T, B, H) without filling (N, H).
-    fn gather(&self, values: &Tensor) -> Tensor {
-        let flat = values.reshape([self.steps * self.batch, -1]);
-        match &self.filling {
-            Some(filling) => flat.index_select(0, &filling.places),
-            None => flat,
-        }
-    }
-}
-
-impl Filling {
-    fn new(counts: &[i64], device: Device) -> Self {
-        let batch = counts[0];
-        let mut places = Vec::new();
-        let mut last = vec![0; batch as usize];
-        for (t, &count) in counts.iter().enumerate() {
-            for row in 0..count {
-                last[row as usize] = places.len() as i64;
-                places.push(t as i64 * batch + row);
-            }
-        }
-        // In one piece to the device.
-        let count = places.len() as i64;
-        let both = upload(&Tensor::from_slice(&[places, last].concat()), device);
-        Self {
-            places: both.narrow(0, 0, count),
-            last: both.narrow(0, count, batch),
-        }
     }
 }

@@ -3,8 +3,8 @@
 
 use tch::{Device, Tensor};
 
-use crate::recurrent::Steps;
 use crate::shim::upload;
+use crate::steps::Steps;
 
 /// Sequences of symbols.
 pub struct Sequences {

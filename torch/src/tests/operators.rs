@@ -5,7 +5,8 @@ use textgen::config::{Cell, Precision};
 
 use crate::operators;
 use crate::parameters::to_plain;
-use crate::recurrent::{Input, Shape, Steps};
+use crate::recurrent::{Input, Shape};
+use crate::steps::Steps;
 use crate::testing::assert_close;
 
 /// Sizes that fill no register, panel or tile evenly.

@@ -19,7 +19,8 @@ use textgen::run::{Evaluation, Progress, WordData};
 use super::task::{Part, SampleJob, Task, Use, random, sample_config};
 use super::word_task::Sums;
 use crate::parameters::{Parameters, Plain, copy_into, normal, to_plain, weights};
-use crate::recurrent::{Input, Shape, Steps};
+use crate::recurrent::{Input, Shape};
+use crate::steps::Steps;
 
 /// The article's model and its words.
 pub struct ArticleTask {

@@ -1,0 +1,122 @@
+//! How many sequences are under way at each step, and the same filled up to one length, as libtorch's
+//! own operators want it.
+
+use std::cell::OnceCell;
+
+use tch::{Device, Kind, Tensor};
+
+use crate::shim::upload;
+
+/// Sequences side by side, the longest first, so that at every step those under way come first.
+pub struct Steps {
+    /// Sequences under way at each step, n_t; their sum is N.
+    pub counts: Vec<i64>,
+    /// Made where libtorch's own operators run, and once only.
+    grid: OnceCell<Grid>,
+}
+
+impl Steps {
+    /// With n_t sequences under way at step t.
+    pub fn new(counts: Vec<i64>) -> Self {
+        Self {
+            counts,
+            grid: OnceCell::new(),
+        }
+    }
+
+    /// `steps` steps of `batch` sequences of one length.
+    pub fn even(steps: i64, batch: i64) -> Self {
+        Self::new(vec![batch; steps as usize])
+    }
+
+    pub(crate) fn grid(&self, device: Device) -> &Grid {
+        self.grid.get_or_init(|| Grid::new(&self.counts, device))
+    }
+}
+
+/// Sequences filled up to the longest, (T, B) places.
+pub(crate) struct Grid {
+    steps: i64,
+    batch: i64,
+    device: Device,
+    /// None where all have one length.
+    pub(crate) filling: Option<Filling>,
+}
+
+/// Where in a grid there is no filling.
+pub(crate) struct Filling {
+    /// The places of the grid that are not filling (N).
+    places: Tensor,
+    /// For every sequence the place, among the N, of its last step (B).
+    pub(crate) last: Tensor,
+}
+
+impl Grid {
+    fn new(counts: &[i64], device: Device) -> Self {
+        let (steps, batch) = (counts.len() as i64, counts[0]);
+        // Counts never rise.
+        let filled = counts.last() != counts.first();
+        Self {
+            steps,
+            batch,
+            device,
+            filling: filled.then(|| Filling::new(counts, device)),
+        }
+    }
+
+    /// The sequence of every place (N).
+    pub(crate) fn rows(&self) -> Tensor {
+        match &self.filling {
+            Some(filling) => filling.places.remainder(self.batch),
+            None => Tensor::arange(self.steps * self.batch, (Kind::Int64, self.device))
+                .remainder(self.batch),
+        }
+    }
+
+    /// `values` (N, I) as (T, B, I), with zeros for filling.
+    pub(crate) fn spread(&self, values: &Tensor) -> Tensor {
+        let width = values.size()[1];
+        let grid = match &self.filling {
+            Some(filling) => {
+                let size = [self.steps * self.batch, width];
+                Tensor::zeros(size, (Kind::Float, self.device)).index_copy(
+                    0,
+                    &filling.places,
+                    values,
+                )
+            }
+            None => values.shallow_clone(),
+        };
+        grid.reshape([self.steps, self.batch, width])
+    }
+
+    /// `values` (T, B, H) without filling (N, H).
+    pub(crate) fn gather(&self, values: &Tensor) -> Tensor {
+        let flat = values.reshape([self.steps * self.batch, -1]);
+        match &self.filling {
+            Some(filling) => flat.index_select(0, &filling.places),
+            None => flat,
+        }
+    }
+}
+
+impl Filling {
+    fn new(counts: &[i64], device: Device) -> Self {
+        let batch = counts[0];
+        let mut places = Vec::new();
+        let mut last = vec![0; batch as usize];
+        for (t, &count) in counts.iter().enumerate() {
+            for row in 0..count {
+                last[row as usize] = places.len() as i64;
+                places.push(t as i64 * batch + row);
+            }
+        }
+        // In one piece to the device.
+        let count = places.len() as i64;
+        let both = upload(&Tensor::from_slice(&[places, last].concat()), device);
+        Self {
+            places: both.narrow(0, 0, count),
+            last: both.narrow(0, count, batch),
+        }
+    }
+}
