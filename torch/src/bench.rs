@@ -234,7 +234,7 @@ struct Network {
     shape: Shape,
     reads: Reads,
     input: Tensor,
-    steps: textgen_torch::recurrent::Steps,
+    steps: textgen_torch::steps::Steps,
     state: Vec<Tensor>,
     weights: Vec<Tensor>,
     d_outputs: Tensor,
@@ -279,7 +279,7 @@ impl Network {
                 Reads::Symbols => Tensor::randint(inputs, [places], (Kind::Int64, Device::Cpu)),
                 Reads::Vectors => Tensor::randn([places, inputs], floats).set_requires_grad(true),
             },
-            steps: textgen_torch::recurrent::Steps::even(seq as i64, batch as i64),
+            steps: textgen_torch::steps::Steps::even(seq as i64, batch as i64),
             state: shape.zero_state(batch as i64, Device::Cpu),
             weights: weights
                 .map(|size| {
