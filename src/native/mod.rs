@@ -15,6 +15,7 @@ pub mod char_lstm;
 pub mod evaluate;
 pub mod generate;
 pub mod kernels;
+pub mod latent;
 mod recurrent;
 pub mod sampling;
 pub mod simd;

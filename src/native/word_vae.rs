@@ -2,7 +2,9 @@
 //! encoder and decoder of Bowman et al. 2016): letters to a Gaussian over z, and z to letters.
 
 use super::kernels::{Kernels, Quantized};
-use super::recurrent::{Columns, Layer, LayerState, Linear, Place, Read, Stack, swap_remove_row};
+use super::recurrent::{
+    Columns, Layer, LayerState, Linear, Place, Read, Stack, select_rows, swap_remove_row,
+};
 use super::weights::{WeightError, Weights, check, values};
 use crate::config::{ModelKind, NetworkConfig};
 
@@ -256,4 +258,24 @@ fn encoder(
                 .collect()
         })
         .collect()
+}
+
+impl DecoderState {
+    /// A state whose row i is a copy of row `rows[i]`: words may be left out, and a word may go on in
+    /// several ways.
+    ///
+    /// # Panics
+    /// Where there are fewer rows.
+    #[must_use]
+    pub fn select(&self, rows: &[usize]) -> Self {
+        let select = |array: &[f32]| select_rows(array, rows, self.rows());
+        Self {
+            layers: self.layers.iter().map(|layer| layer.select(rows)).collect(),
+            share: select(&self.share),
+            logits: select(&self.logits),
+            outputs: self.outputs,
+            width: self.width,
+            room: self.room.clone(),
+        }
+    }
 }
