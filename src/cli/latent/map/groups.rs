@@ -1,0 +1,102 @@
+//! Which colour a word has.
+
+use std::collections::BTreeMap;
+
+/// Groups at the most: as many colours as can be told apart.
+pub const MOST: usize = 8;
+
+/// Words in groups.
+pub struct Groups {
+    /// What each group is called.
+    pub names: Vec<String>,
+    /// The group of every word.
+    pub of: Vec<usize>,
+}
+
+impl Groups {
+    /// By number of letters; the shortest and the longest words are together where there are many
+    /// lengths.
+    pub fn of_lengths(lengths: &[usize]) -> Self {
+        let mut sorted = lengths.to_vec();
+        sorted.sort_unstable();
+        let (shortest, longest) = (sorted[0], sorted[sorted.len() - 1]);
+        // From where the first few words are, so that no colour is spent on one odd word.
+        let first = sorted[sorted.len() / 25];
+        let last = longest.min(first + MOST - 1);
+        let name = |length: usize| {
+            let plural = if length == 1 { "" } else { "s" };
+            match length {
+                _ if length == first && shortest < first => format!("≤ {length} letter{plural}"),
+                _ if length == last && longest > last => format!("≥ {length} letters"),
+                _ => format!("{length} letter{plural}"),
+            }
+        };
+        Self {
+            names: (first..=last).map(name).collect(),
+            of: lengths
+                .iter()
+                .map(|&length| length.clamp(first, last) - first)
+                .collect(),
+        }
+    }
+
+    /// By name: the most frequent ones in alphabetical order, then all others together.
+    pub fn of_names(names: &[String]) -> Self {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for name in names {
+            *counts.entry(name).or_default() += 1;
+        }
+        let mut kept: Vec<(&str, usize)> = counts.into_iter().collect();
+        if kept.len() > MOST {
+            kept.sort_by_key(|&(_, count)| std::cmp::Reverse(count)); // of equals the first
+            kept.truncate(MOST - 1);
+            kept.sort_unstable();
+        }
+        let mut kept: Vec<String> = kept.into_iter().map(|(name, _)| name.to_owned()).collect();
+        let others = kept.len();
+        let group = |name: &String| kept.iter().position(|kept| kept == name);
+        let of: Vec<usize> = names
+            .iter()
+            .map(|name| group(name).unwrap_or(others))
+            .collect();
+        if of.contains(&others) {
+            kept.push("others".to_owned());
+        }
+        Self { names: kept, of }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_length_has_its_colour_while_there_are_enough() {
+        let groups = Groups::of_lengths(&[3, 5, 3, 4]);
+        assert_eq!(groups.names, ["3 letters", "4 letters", "5 letters"]);
+        assert_eq!(groups.of, [0, 2, 0, 1]);
+        let lengths: Vec<usize> = (1..=100).map(|i| 5 + i % 9).chain([1, 40]).collect();
+        let groups = Groups::of_lengths(&lengths);
+        assert_eq!(groups.names.len(), MOST);
+        assert_eq!(groups.names[0], "≤ 5 letters");
+        assert_eq!(groups.names[MOST - 1], "≥ 12 letters");
+        assert_eq!(groups.of[100], 0);
+        assert_eq!(groups.of[101], MOST - 1);
+    }
+
+    #[test]
+    fn rare_names_are_others() {
+        let few = ["b", "a", "b"].map(str::to_owned);
+        let groups = Groups::of_names(&few);
+        assert_eq!(
+            (groups.names, groups.of),
+            (vec!["a".into(), "b".into()], vec![1, 0, 1])
+        );
+        let mut many: Vec<String> = ('a'..='z').map(String::from).collect();
+        many.extend(["y", "z"].map(str::to_owned));
+        let groups = Groups::of_names(&many);
+        assert_eq!(groups.names, ["a", "b", "c", "d", "e", "y", "z", "others"]);
+        assert_eq!(groups.of[5], 7);
+        assert_eq!(groups.of[27], 6);
+    }
+}
