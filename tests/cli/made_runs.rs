@@ -35,6 +35,11 @@ pub fn golden_run(home: &Home, more: &str) -> RunDir {
 
 /// A run named `words`, of a word-vae that has learnt nothing and words of the letters a to e.
 pub fn word_run(home: &Home, more: &str) -> RunDir {
+    word_run_of_latent(home, 4, more)
+}
+
+/// The same with a latent space of that size.
+pub fn word_run_of_latent(home: &Home, latent: usize, more: &str) -> RunDir {
     let letters: Vec<(Symbol, u64)> = ('a'..='e')
         .map(|letter| (Symbol::Text(letter.to_string()), 1))
         .collect();
@@ -50,7 +55,7 @@ pub fn word_run(home: &Home, more: &str) -> RunDir {
         words: words.clone(),
     };
     let config = settings(&format!(
-        "model = \"word-vae\"\nhidden = 16\nlatent = 4\nembedding = 8\n{more}"
+        "model = \"word-vae\"\nhidden = 16\nlatent = {latent}\nembedding = 8\n{more}"
     ));
     let runs = Runs::new(home.path("runs"));
     let corpus = CorpusData::Words(data);

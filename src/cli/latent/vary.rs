@@ -26,7 +26,7 @@ shown once, with how often, the most frequent first.
 
 Examples:
   textgen vary anna
-  textgen vary anna --radius 2.5 --count 100 --seed 7")]
+  textgen vary anna --radius 1.5 --count 100 --seed 7")]
 pub struct VaryArgs {
     /// The word
     #[arg(value_name = "WORD")]
@@ -35,7 +35,7 @@ pub struct VaryArgs {
     #[arg(
         long,
         value_name = "R",
-        default_value_t = 1.5,
+        default_value_t = 1.0,
         allow_negative_numbers = true
     )]
     radius: f64,

@@ -3,14 +3,34 @@
 use std::collections::BTreeMap;
 
 /// Groups at the most: as many colours as can be told apart.
-pub const MOST: usize = 8;
+const MOST: usize = COLORS.len();
+/// Each has a contrast of about 4.5 with white and with black.
+const COLORS: [&str; 8] = [
+    "#3f78d6", "#12868c", "#2f8a3e", "#8a7a00", "#c2660a", "#d8473f", "#cc4294", "#8f5fd6",
+];
+/// The colour of words without a group of their own, and of all that is not a word.
+pub const GREY: &str = "#7d7d7d";
+
+/// A group of words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// What it is called.
+    pub name: String,
+    /// As in SVG.
+    pub color: &'static str,
+}
 
 /// Words in groups.
 pub struct Groups {
-    /// What each group is called.
-    pub names: Vec<String>,
-    /// The group of every word.
+    /// The groups.
+    pub all: Vec<Group>,
+    /// The group of every word, by its place in `all`.
     pub of: Vec<usize>,
+}
+
+fn colored(names: impl IntoIterator<Item = String>) -> Vec<Group> {
+    let named = names.into_iter().zip(COLORS);
+    named.map(|(name, color)| Group { name, color }).collect()
 }
 
 impl Groups {
@@ -32,7 +52,7 @@ impl Groups {
             }
         };
         Self {
-            names: (first..=last).map(name).collect(),
+            all: colored((first..=last).map(name)),
             of: lengths
                 .iter()
                 .map(|&length| length.clamp(first, last) - first)
@@ -52,17 +72,21 @@ impl Groups {
             kept.truncate(MOST - 1);
             kept.sort_unstable();
         }
-        let mut kept: Vec<String> = kept.into_iter().map(|(name, _)| name.to_owned()).collect();
+        let kept: Vec<String> = kept.into_iter().map(|(name, _)| name.to_owned()).collect();
         let others = kept.len();
         let group = |name: &String| kept.iter().position(|kept| kept == name);
         let of: Vec<usize> = names
             .iter()
             .map(|name| group(name).unwrap_or(others))
             .collect();
+        let mut all = colored(kept);
         if of.contains(&others) {
-            kept.push("others".to_owned());
+            all.push(Group {
+                name: "others".to_owned(),
+                color: GREY,
+            });
         }
-        Self { names: kept, of }
+        Self { all, of }
     }
 }
 
@@ -70,16 +94,20 @@ impl Groups {
 mod tests {
     use super::*;
 
+    fn names(groups: &Groups) -> Vec<&str> {
+        groups.all.iter().map(|group| group.name.as_str()).collect()
+    }
+
     #[test]
     fn every_length_has_its_colour_while_there_are_enough() {
         let groups = Groups::of_lengths(&[3, 5, 3, 4]);
-        assert_eq!(groups.names, ["3 letters", "4 letters", "5 letters"]);
+        assert_eq!(names(&groups), ["3 letters", "4 letters", "5 letters"]);
         assert_eq!(groups.of, [0, 2, 0, 1]);
         let lengths: Vec<usize> = (1..=100).map(|i| 5 + i % 9).chain([1, 40]).collect();
         let groups = Groups::of_lengths(&lengths);
-        assert_eq!(groups.names.len(), MOST);
-        assert_eq!(groups.names[0], "≤ 5 letters");
-        assert_eq!(groups.names[MOST - 1], "≥ 12 letters");
+        assert_eq!(groups.all.len(), MOST);
+        assert_eq!(names(&groups)[0], "≤ 5 letters");
+        assert_eq!(names(&groups)[MOST - 1], "≥ 12 letters");
         assert_eq!(groups.of[100], 0);
         assert_eq!(groups.of[101], MOST - 1);
     }
@@ -88,14 +116,16 @@ mod tests {
     fn rare_names_are_others() {
         let few = ["b", "a", "b"].map(str::to_owned);
         let groups = Groups::of_names(&few);
-        assert_eq!(
-            (groups.names, groups.of),
-            (vec!["a".into(), "b".into()], vec![1, 0, 1])
-        );
+        assert_eq!(names(&groups), ["a", "b"]);
+        assert_eq!(groups.of, [1, 0, 1]);
         let mut many: Vec<String> = ('a'..='z').map(String::from).collect();
         many.extend(["y", "z"].map(str::to_owned));
         let groups = Groups::of_names(&many);
-        assert_eq!(groups.names, ["a", "b", "c", "d", "e", "y", "z", "others"]);
+        assert_eq!(
+            names(&groups),
+            ["a", "b", "c", "d", "e", "y", "z", "others"]
+        );
+        assert_eq!(groups.all[7].color, GREY);
         assert_eq!(groups.of[5], 7);
         assert_eq!(groups.of[27], 6);
     }

@@ -108,7 +108,7 @@ pub fn run(args: &MapArgs, runs: &Runs) -> Result<()> {
         .into_iter()
         .map(|p| p.mean)
         .collect();
-    let (points, axes, share) = flatten(&places);
+    let (points, mut axes, share) = flatten(&places);
     let mut marks: Vec<Mark> = entries
         .into_iter()
         .zip(points)
@@ -124,15 +124,18 @@ pub fn run(args: &MapArgs, runs: &Runs) -> Result<()> {
     let mut limit = None;
     if model.latent() == 2 {
         let farthest = marks.iter().flat_map(|mark| mark.at).map(f64::abs);
-        let reach = farthest.fold(0.0, f64::max).clamp(PLANE[0], PLANE[1]);
+        let reach = farthest.fold(0.0, f64::max).clamp(PLANE[0], PLANE[1]) * 1.05;
         limit = Some(reach);
+        for axis in &mut axes {
+            *axis = format!("{axis}, from -{reach:.1} to {reach:.1}");
+        }
         marks.extend(over_the_plane(&model, args, &sampling, reach));
     }
     let picture = Picture {
-        title: format!("{count} {source}, {}", model.header.corpus_name),
+        title: format!("{count} {source} of {}", model.header.corpus_name),
         axes,
         marks: &marks,
-        groups: &groups.names,
+        groups: &groups.all,
         limit,
     };
     write(args, &picture)?;
@@ -312,7 +315,7 @@ fn write(args: &MapArgs, picture: &Picture) -> Result<()> {
     let mut table = "kind\tword\tx\ty\tlabel\tcolor\n".to_owned();
     for mark in picture.marks {
         let (kind, color) = match mark.kind {
-            Kind::Word(group) => ("word", picture.groups[group].as_str()),
+            Kind::Word(group) => ("word", picture.groups[group].name.as_str()),
             Kind::Grid => ("grid", ""),
             Kind::Sample => ("sample", ""),
         };

@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 
+use super::groups::{GREY, Group};
 use super::room::{Area, Room};
 
 /// Size of the plot, in pixels: its width, and the least and the greatest height.
@@ -15,11 +16,6 @@ const HEAD: f64 = 56.0;
 const FONT: f64 = 12.0;
 const SMALL: f64 = 11.0;
 const RADIUS: f64 = 3.0;
-const GREY: &str = "#7d7d7d";
-/// Of groups. Each has a contrast of about 4.5 with white and with black.
-const COLORS: [&str; super::groups::MOST] = [
-    "#3f78d6", "#12868c", "#2f8a3e", "#8a7a00", "#c2660a", "#d8473f", "#cc4294", "#8f5fd6",
-];
 
 /// What is marked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +42,8 @@ pub struct Picture<'a> {
     /// What the axes are: across, then up.
     pub axes: [String; 2],
     pub marks: &'a [Mark],
-    /// Names of groups.
-    pub groups: &'a [String],
+    /// Of words.
+    pub groups: &'a [Group],
     /// The plot goes from −limit to limit both ways; without, as far as the marks do.
     pub limit: Option<f64>,
 }
@@ -187,7 +183,7 @@ impl Picture<'_> {
             );
             x += width(name, FONT) + 28.0;
         };
-        for (name, color) in self.groups.iter().zip(COLORS) {
+        for Group { name, color } in self.groups {
             entry(&|x| dot([x, 42.0], color), name);
         }
         if self.limit.is_some() {
@@ -223,7 +219,7 @@ impl Picture<'_> {
         }
     }
 
-    /// Words over a grid first, then signs, then the words beside them where there is room.
+    /// Signs first, then words where there is room: over a grid, beside words' signs, beside samples.
     fn marks(&self, scale: &Scale, svg: &mut String) {
         let inside = |&(_, [x, y]): &(&Mark, [f64; 2])| {
             (0.0..=WIDTH).contains(&x) && (0.0..=scale.height).contains(&y)
@@ -238,15 +234,9 @@ impl Picture<'_> {
             room: Room::new(WIDTH, scale.height),
             svg: String::new(),
         };
-        let grey = format!(r#"fill="{GREY}" fill-opacity="0.8""#);
-        for (mark, at) in &marks {
-            if mark.kind == Kind::Grid {
-                letters.over(*at, &mark.word, SMALL, &grey);
-            }
-        }
         for &(mark, [x, y]) in &marks {
             let sign = match mark.kind {
-                Kind::Word(group) => dot([x, y], COLORS[group % COLORS.len()]),
+                Kind::Word(group) => dot([x, y], self.groups[group].color),
                 Kind::Sample => cross([x, y]),
                 Kind::Grid => continue,
             };
@@ -258,10 +248,16 @@ impl Picture<'_> {
                 height: 2.0 * RADIUS,
             });
         }
+        let grey = format!(r#"fill="{GREY}" fill-opacity="0.8""#);
+        for (mark, at) in &marks {
+            if mark.kind == Kind::Grid {
+                letters.over(*at, &mark.word, SMALL, &grey);
+            }
+        }
         for &(mark, at) in &marks {
             match mark.kind {
                 Kind::Word(group) => {
-                    let style = format!(r#"fill="{}""#, COLORS[group % COLORS.len()]);
+                    let style = format!(r#"fill="{}""#, self.groups[group].color);
                     letters.beside(at, &mark.word, FONT, &style);
                 }
                 Kind::Sample => {
@@ -332,7 +328,10 @@ mod tests {
     }
 
     fn drawn(marks: &[Mark]) -> String {
-        let groups = ["a", "b", "c"].map(str::to_owned);
+        let groups = ["red", "green", "blue"].map(|color| Group {
+            name: color.to_owned(),
+            color,
+        });
         Picture {
             title: "a <title> & more".to_owned(),
             axes: ["across".to_owned(), "up".to_owned()],
