@@ -5,6 +5,7 @@ use std::fs;
 
 use serde_json::Value;
 use textgen::config::OnUnknown;
+use textgen::native::weights::Array;
 use textgen::native::word_vae::WordVae;
 use textgen::run::ModelFile;
 
@@ -445,6 +446,29 @@ fn a_model_without_a_latent_space_is_refused_in_one_line() {
     home.textgen("generate --length 3-5")
         .refused(2)
         .names(&["3-5"]);
+}
+
+#[test]
+fn a_model_that_went_wrong_in_training_is_refused() {
+    let home = Home::new();
+    let run = word_run(&home, "");
+    let file = ModelFile::open(&run.model_path()).expect("a model");
+    let mut weights = file.weights().expect("weights");
+    // Finite, but whatever the summary of a word is, one of two opposite rows goes beyond f32.
+    let rows = [f32::MAX, -f32::MAX, 0.0, 0.0].map(|x| [x; 32]);
+    let weight = Array::f32([4, 32], rows.concat());
+    weights.insert("encoder.mean.weight".to_owned(), weight);
+    weights.insert(
+        "encoder.mean.bias".to_owned(),
+        Array::f32([4], vec![f32::MAX; 4]),
+    );
+    let words = file.training_text().expect("words");
+    ModelFile::write(&home.path("wild.st"), &file.header, &weights, words).expect("written");
+    for command in COMMANDS {
+        home.textgen(&format!("{command} --model-file wild.st"))
+            .refused(1)
+            .names(&["wild.st", "not a number"]);
+    }
 }
 
 #[test]

@@ -50,12 +50,14 @@ struct Answer<'a> {
 pub fn run(args: &AnalogyArgs, runs: &Runs) -> Result<()> {
     let sampling = args.decode.sampling(false)?;
     let model = WordModel::open(&args.model, runs)?;
-    let (a, b, c) = (
+    let given = [
         model.given(&args.a)?,
         model.given(&args.b)?,
         model.given(&args.c)?,
-    );
-    let z = analogy(&model.place(&a), &model.place(&b), &model.place(&c));
+    ];
+    let places = model.places(&given)?;
+    let z = analogy(&places[0], &places[1], &places[2]);
+    let [a, b, c] = &given;
     for word in model.spell(&[z], args.decode.decode, &sampling) {
         let answer = Answer {
             a: &a.text,

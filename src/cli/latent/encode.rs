@@ -42,6 +42,7 @@ struct Code<'a> {
 pub fn run(args: &EncodeArgs, runs: &Runs) -> Result<()> {
     let model = WordModel::open(&args.model, runs)?;
     let words = args.words.read(&model)?;
+    let posteriors = model.posteriors(&words)?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     if !args.json {
         let mut header = "word".to_owned();
@@ -52,7 +53,7 @@ pub fn run(args: &EncodeArgs, runs: &Runs) -> Result<()> {
         }
         writeln!(out, "{header}")?;
     }
-    for (word, posterior) in words.iter().zip(model.posteriors(&words)) {
+    for (word, posterior) in words.iter().zip(posteriors) {
         let code = Code {
             word: &word.text,
             mean: &posterior.mean,

@@ -66,13 +66,14 @@ pub fn run(args: &InterpolateArgs, runs: &Runs) -> Result<()> {
     }
     let sampling = args.decode.sampling(false)?;
     let model = WordModel::open(&args.model, runs)?;
-    let (from, to) = (model.given(&args.from)?, model.given(&args.to)?);
+    let given = [model.given(&args.from)?, model.given(&args.to)?];
     let kind = if args.linear {
         Path::Linear
     } else {
         Path::Spherical
     };
-    let way = path(&model.place(&from), &model.place(&to), args.steps, kind);
+    let ends = model.places(&given)?;
+    let way = path(&ends[0], &ends[1], args.steps, kind);
     let (ts, places): (Vec<f64>, Vec<Vec<f32>>) = way.into_iter().unzip();
     let spelt = model.spell(&places, args.decode.decode, &sampling);
     let mut steps: Vec<Step> = Vec::new();
@@ -94,7 +95,7 @@ pub fn run(args: &InterpolateArgs, runs: &Runs) -> Result<()> {
         };
         vec![format!("{:.3}", step.t), format!("{}{folded}", step.word)]
     })?;
-    for (given, end) in [(&from, steps.first()), (&to, steps.last())] {
+    for (given, end) in given.iter().zip([steps.first(), steps.last()]) {
         if let Some(end) = end.filter(|end| end.word != given.text) {
             note!("the model reads {} back as {}", given.text, end.word);
         }

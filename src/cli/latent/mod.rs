@@ -141,16 +141,26 @@ impl WordModel {
     }
 
     /// The posteriors of words, in their order.
-    fn posteriors(&self, words: &[Given]) -> Vec<Posterior> {
+    fn posteriors(&self, words: &[Given]) -> Result<Vec<Posterior>> {
         let letters: Vec<Vec<u32>> = words.iter().map(|word| word.letters.clone()).collect();
-        self.with_progress(words.len(), "encoded", |running| {
+        let posteriors = self.with_progress(words.len(), "encoded", |running| {
             latent::encode(&self.vae, &letters, running)
-        })
+        });
+        let numbers = |p: &Posterior| p.mean.iter().chain(&p.log_var).all(|x| x.is_finite());
+        if posteriors.iter().all(numbers) {
+            return Ok(posteriors);
+        }
+        let message = format!(
+            "{}: a word's place is not a number: the training of this model went wrong",
+            self.file.path().display()
+        );
+        Err(CliError::failed(message, "train again, with a lower --lr").into())
     }
 
-    /// Where one word stands.
-    fn place(&self, word: &Given) -> Vec<f32> {
-        self.vae.encode(&word.letters).mean
+    /// Where words stand, in their order.
+    fn places(&self, words: &[Given]) -> Result<Vec<Vec<f32>>> {
+        let posteriors = self.posteriors(words)?;
+        Ok(posteriors.into_iter().map(|p| p.mean).collect())
     }
 
     /// The words of places (each Z), in their order.

@@ -61,9 +61,9 @@ pub fn run(args: &NeighboursArgs, runs: &Runs) -> Result<()> {
         let hint = "--among FILE gives words to choose from";
         return Err(CliError::failed(message, hint).into());
     }
-    let posteriors = model.posteriors(&words);
-    let places = posteriors.iter().map(|p| p.mean.as_slice());
-    let found: Vec<Neighbour> = nearest(&model.place(&word), places, args.k)
+    let here = model.places(std::slice::from_ref(&word))?;
+    let places = model.places(&words)?;
+    let found: Vec<Neighbour> = nearest(&here[0], places.iter().map(Vec::as_slice), args.k)
         .into_iter()
         .map(|(index, distance)| Neighbour {
             distance,

@@ -44,9 +44,7 @@ pub fn run(args: &ReconstructArgs, runs: &Runs) -> Result<()> {
     let sampling = args.decode.sampling(false)?;
     let model = WordModel::open(&args.model, runs)?;
     let words = args.words.read(&model)?;
-    let posteriors = model.posteriors(&words);
-    let places: Vec<Vec<f32>> = posteriors.into_iter().map(|p| p.mean).collect();
-    let spelt = model.spell(&places, args.decode.decode, &sampling);
+    let spelt = model.spell(&model.places(&words)?, args.decode.decode, &sampling);
     let lines: Vec<Line> = words
         .into_iter()
         .zip(spelt)

@@ -70,11 +70,11 @@ pub fn run(args: &VaryArgs, runs: &Runs) -> Result<()> {
     let sampling = args.decode.sampling(true)?;
     let model = WordModel::open(&args.model, runs)?;
     let word = model.given(&args.word)?;
-    let posterior = model.vae.encode(&word.letters);
+    let posterior = &model.posteriors(std::slice::from_ref(&word))?[0];
     // Letters are drawn from the streams 0, 1, …: places from those at the other end.
     let place = |index: usize| {
         let mut sampler = Sampler::new(&sampling, &[], u64::MAX - index as u64);
-        around(&posterior, args.radius, &mut sampler)
+        around(posterior, args.radius, &mut sampler)
     };
     let places: Vec<Vec<f32>> = (0..args.count).map(place).collect();
     let mut found: Vec<Variation> = Vec::new();

@@ -103,11 +103,7 @@ pub fn run(args: &MapArgs, runs: &Runs) -> Result<()> {
     let entries = evenly(entries, args.count);
     let groups = groups(&entries, color);
     let words: Vec<Given> = entries.iter().map(|entry| entry.word.clone()).collect();
-    let places: Vec<Vec<f32>> = model
-        .posteriors(&words)
-        .into_iter()
-        .map(|p| p.mean)
-        .collect();
+    let places = model.places(&words)?;
     let (points, mut axes, share) = flatten(&places);
     let mut marks: Vec<Mark> = entries
         .into_iter()
