@@ -9,6 +9,8 @@
 //! - `run_folders`: runs that are locked, half written, cannot be written, or meet a full disk;
 //! - `installation`: what the programs are linked with, and what happens where a part is missing;
 //! - `vocab`, `train`, `generate`, `eval`, `score`, `export`: each command as it should work;
+//! - `latent`: the commands that walk in a word-vae's latent space;
+//! - `latent_refusals`: what these refuse;
 //! - `interrupted`: Ctrl-C, a killed trainer, and going on after both;
 //! - `golden`: a committed model must say the same for good;
 //! - `tour`: the commands of the README.
@@ -31,6 +33,10 @@ mod golden;
 mod installation;
 #[path = "cli/interrupted.rs"]
 mod interrupted;
+#[path = "cli/latent.rs"]
+mod latent;
+#[path = "cli/latent_refusals.rs"]
+mod latent_refusals;
 #[path = "cli/made_runs.rs"]
 mod made_runs;
 #[path = "cli/model_files.rs"]

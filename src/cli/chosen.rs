@@ -1,4 +1,4 @@
-//! The run or the model that a command works on: named, or the newest.
+//! The run or the model file that a command works on: named, or the newest.
 
 use std::path::PathBuf;
 
@@ -43,16 +43,17 @@ pub struct ChosenModel {
 }
 
 impl ChosenModel {
-    /// Opens it, with its run where it is a run's; where that was chosen for the user, says which.
+    /// Opens it; where it was chosen for the user, says which. The run comes along where it is one's.
     pub fn open(&self, runs: &Runs) -> Result<(ModelFile, Option<RunDir>)> {
-        if let Some(path) = &self.model_file {
-            return Ok((ModelFile::open(path)?, None));
-        }
-        let chosen = ChosenRun {
-            run: self.run.clone(),
-            named: None,
+        let run = match (&self.model_file, &self.run) {
+            (Some(path), _) => return Ok((ModelFile::open(path)?, None)),
+            (None, Some(name)) => runs.open(name)?,
+            (None, None) => {
+                let run = runs.newest()?;
+                note!("run: {}", run.name());
+                run
+            }
         };
-        let run = chosen.open(runs)?;
         Ok((run.model()?, Some(run)))
     }
 }

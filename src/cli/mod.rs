@@ -10,6 +10,8 @@ mod error;
 mod eval;
 mod export;
 mod generate;
+mod latent;
+mod machine;
 mod output;
 mod progress;
 mod runs;
@@ -57,6 +59,20 @@ enum Command {
     Train(Box<train::TrainArgs>),
     /// Generate text or words with a trained model.
     Generate(generate::GenerateArgs),
+    /// Where words stand in the latent space of a word-vae.
+    Encode(latent::encode::EncodeArgs),
+    /// What a word-vae reads back of words.
+    Reconstruct(latent::reconstruct::ReconstructArgs),
+    /// The words between two words.
+    Interpolate(latent::interpolate::InterpolateArgs),
+    /// A is to B as C is to what?
+    Analogy(latent::analogy::AnalogyArgs),
+    /// The words that stand nearest to a word.
+    Neighbours(latent::neighbours::NeighboursArgs),
+    /// Words around a word.
+    Vary(latent::vary::VaryArgs),
+    /// Draw the latent space of a word-vae as a picture.
+    Map(latent::map::MapArgs),
     /// Measure what held-out text costs a model, also in eight bits.
     Eval(eval::EvalArgs),
     /// Say what each word costs a word-vae: is this a name?
@@ -80,6 +96,13 @@ pub fn main() -> ExitCode {
         Command::Vocab(args) => vocab::run(args, runs.dir()),
         Command::Train(args) => train::run(args, &runs),
         Command::Generate(args) => generate::run(args, &runs),
+        Command::Encode(args) => latent::encode::run(args, &runs),
+        Command::Reconstruct(args) => latent::reconstruct::run(args, &runs),
+        Command::Interpolate(args) => latent::interpolate::run(args, &runs),
+        Command::Analogy(args) => latent::analogy::run(args, &runs),
+        Command::Neighbours(args) => latent::neighbours::run(args, &runs),
+        Command::Vary(args) => latent::vary::run(args, &runs),
+        Command::Map(args) => latent::map::run(args, &runs),
         Command::Eval(args) => eval::run(args, &runs),
         Command::Score(args) => score::run(args, &runs),
         Command::Export(args) => export::run(args, &runs),

@@ -1,5 +1,11 @@
 //! Tables, ages, and lines on stderr.
 
+use std::io::{BufWriter, Write as _};
+
+use anyhow::Result;
+use clap::Args;
+use serde::Serialize;
+
 /// A line on stderr. Nobody may be listening, which is no reason to fail.
 macro_rules! note {
     ($($text:tt)*) => {{
@@ -47,6 +53,59 @@ impl Table {
         }
         text
     }
+}
+
+/// How rows are printed.
+#[derive(Args)]
+pub struct Format {
+    /// Print tab-separated values below a header
+    #[arg(long, conflicts_with = "json")]
+    tsv: bool,
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+impl Format {
+    /// Whether a person reads it.
+    pub const fn is_table(&self) -> bool {
+        !self.tsv && !self.json
+    }
+
+    /// Prints rows under the names of their columns; JSON is made of the rows themselves.
+    pub fn print<T: Serialize>(
+        &self,
+        header: &[&str],
+        rows: &[T],
+        cells: impl Fn(&T) -> Vec<String>,
+    ) -> Result<()> {
+        let mut out = BufWriter::new(std::io::stdout().lock());
+        if self.json {
+            for row in rows {
+                writeln!(out, "{}", serde_json::to_string(row)?)?;
+            }
+        } else if self.tsv {
+            writeln!(out, "{}", header.join("\t"))?;
+            for row in rows {
+                writeln!(out, "{}", tab_separated(&cells(row)))?;
+            }
+        } else {
+            let header: Vec<String> = header.iter().map(|name| name.to_uppercase()).collect();
+            let header: Vec<&str> = header.iter().map(String::as_str).collect();
+            let mut table = Table::new(&header);
+            for row in rows {
+                table.row(cells(row));
+            }
+            out.write_all(table.text().as_bytes())?;
+        }
+        Ok(out.flush()?)
+    }
+}
+
+/// A line of tab-separated values; a tab or a line end in a cell becomes a space.
+pub fn tab_separated(cells: &[String]) -> String {
+    let plain = |cell: &String| cell.replace(['\t', '\n', '\r'], " ");
+    cells.iter().map(plain).collect::<Vec<_>>().join("\t")
 }
 
 /// Seconds as an age: `12 s`, `5 min`, `3 h`, `2 days`.

@@ -31,13 +31,12 @@ impl Progress {
         )
     }
 
-    /// The same for so many words to draw.
-    pub fn of_words(words: u64) -> Self {
+    /// The same for so many words that are `done`: encoded, for instance.
+    pub fn of_words(words: u64, done: &str) -> Self {
         let bar = ProgressBar::with_draw_target(Some(words), ProgressDrawTarget::hidden());
-        Self::with_template(
-            bar,
-            "drawn {human_pos} of {human_len} words, {rate}, {eta} left",
-        )
+        let template =
+            format!("{done} {{human_pos}} of {{human_len}} words, {{rate}}, {{eta}} left");
+        Self::with_template(bar, &template)
     }
 
     fn with_template(bar: ProgressBar, template: &str) -> Self {
@@ -70,6 +69,11 @@ impl Progress {
         if late && self.bar.is_hidden() && std::io::stderr().is_terminal() {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
+    }
+
+    /// Does something, printing for instance, while the line is away.
+    pub fn aside<R>(&self, work: impl FnOnce() -> R) -> R {
+        self.bar.suspend(work)
     }
 
     /// Takes the line away.

@@ -12,11 +12,13 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 mod checks;
+mod decoding;
 mod defaults;
 mod settings;
 mod train;
 
 pub use crate::text::SplitKind;
+pub use decoding::Decoding;
 pub use defaults::{DEFAULT_BATCH, DEFAULT_SEQ, DEFAULT_VALID};
 pub use settings::Settings;
 pub use train::{Budget, Device, TrainConfig};

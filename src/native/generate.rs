@@ -67,6 +67,37 @@ pub struct Beginning<W, S> {
     pub symbol: u32,
 }
 
+impl<W, S> Beginning<W, S> {
+    /// The same with a number.
+    pub fn numbered(self, index: usize) -> Beginning<Numbered<W>, S> {
+        let Self {
+            writer,
+            state,
+            symbol,
+        } = self;
+        Beginning {
+            writer: Numbered { index, writer },
+            state,
+            symbol,
+        }
+    }
+}
+
+/// A writer with a number, which says whose text has ended.
+#[derive(Debug)]
+pub struct Numbered<W> {
+    /// The number.
+    pub index: usize,
+    /// Who writes.
+    pub writer: W,
+}
+
+impl<W: Writer> Writer for Numbered<W> {
+    fn write(&mut self, logits: &[f32]) -> Option<u32> {
+        self.writer.write(logits)
+    }
+}
+
 /// Writes texts in lock-step, at most `rows` at a time: `next` gives one after the other, and the
 /// place of one that ends goes to the next; `done` gets the writers as their texts end. A text
 /// does not depend on those beside it.
@@ -126,18 +157,35 @@ pub struct Prior<'a> {
     pub eos: u32,
 }
 
-/// One word of [`Prior`] as it is written.
+/// A word as it is written.
 #[derive(Debug)]
 pub struct WordWriter {
     /// The word so far.
     pub word: Word,
     sampler: Sampler,
     eos: u32,
+    beginning: Vec<u32>,
+}
+
+impl WordWriter {
+    /// Writes the letters of `beginning`, then such as `sampler` draws, up to `eos` or
+    /// [`LONGEST_WORD`].
+    pub fn new(sampler: Sampler, eos: u32, beginning: &[u32]) -> Self {
+        Self {
+            word: Word::default(),
+            sampler,
+            eos,
+            beginning: beginning.to_vec(),
+        }
+    }
 }
 
 impl Writer for WordWriter {
     fn write(&mut self, logits: &[f32]) -> Option<u32> {
-        let draw = self.sampler.draw(logits);
+        let draw = match self.beginning.get(self.word.letters.len()) {
+            Some(&given) => self.sampler.given(logits, given),
+            None => self.sampler.draw(logits),
+        };
         self.word.log_prob += f64::from(draw.log_prob);
         if draw.symbol == self.eos {
             return None;
@@ -150,18 +198,19 @@ impl Writer for WordWriter {
 impl Prior<'_> {
     /// A word that `sampler` draws, z first.
     pub fn begin(&self, mut sampler: Sampler) -> Beginning<WordWriter, DecoderState> {
-        let z: Vec<f32> = (0..self.vae.latent())
-            .map(|_| sampler.normal() * self.z_temperature)
-            .collect();
+        let z = self.place(&mut sampler);
         Beginning {
             state: self.vae.decoder(&z),
             symbol: self.bos,
-            writer: WordWriter {
-                word: Word::default(),
-                sampler,
-                eos: self.eos,
-            },
+            writer: WordWriter::new(sampler, self.eos, &[]),
         }
+    }
+
+    /// A z (Z).
+    pub fn place(&self, sampler: &mut Sampler) -> Vec<f32> {
+        (0..self.vae.latent())
+            .map(|_| sampler.normal() * self.z_temperature)
+            .collect()
     }
 
     /// A whole word.

@@ -16,6 +16,7 @@ mod encoder;
 pub mod evaluate;
 pub mod generate;
 pub mod kernels;
+pub mod latent;
 pub mod ngram;
 mod recurrent;
 pub mod sampling;

@@ -200,6 +200,28 @@ impl LayerState {
         }
         self.rows -= 1;
     }
+
+    /// A state whose row i is a copy of row `rows[i]`.
+    pub fn select(&self, rows: &[usize]) -> Self {
+        let select = |array: &[f32]| select_rows(array, rows, self.rows);
+        Self {
+            rows: rows.len(),
+            blocks: self.blocks.clone(),
+            units: self.units.clone(),
+            hidden: select(&self.hidden),
+            cell: select(&self.cell),
+            gates: select(&self.gates),
+            recurrent: select(&self.recurrent),
+            room: self.room.clone(),
+        }
+    }
+}
+
+/// Rows `chosen` of an array of `rows` rows.
+pub(super) fn select_rows(array: &[f32], chosen: &[usize], rows: usize) -> Vec<f32> {
+    let width = array.len() / rows;
+    let row = |&row: &usize| &array[row * width..][..width];
+    chosen.iter().flat_map(row).copied().collect()
 }
 
 /// Removes row `row` of an array of `rows` rows; the last row takes its place.

@@ -86,8 +86,7 @@ impl Sampler {
             };
         }
         let log_total = if self.log_prob_wanted {
-            self.weigh(1.0);
-            total(&self.weights).ln()
+            self.log_total()
         } else {
             f64::NAN
         };
@@ -105,6 +104,25 @@ impl Sampler {
             symbol,
             log_prob: (score - log_total) as f32,
         }
+    }
+
+    /// A symbol that is given and not drawn, with its log_prob: −∞ where it is forbidden.
+    ///
+    /// # Panics
+    /// Where `symbol` is not below `logits.len()`.
+    pub fn given(&mut self, logits: &[f32], symbol: u32) -> Draw {
+        let log_prob = if self.score(logits) {
+            (f64::from(self.scores[symbol as usize]) - self.log_total()) as f32
+        } else {
+            f32::NEG_INFINITY
+        };
+        Draw { symbol, log_prob }
+    }
+
+    /// ln Σ e^score, which leaves `weights` at temperature 1.
+    fn log_total(&mut self) -> f64 {
+        self.weigh(1.0);
+        total(&self.weights).ln()
     }
 
     /// A standard normal number, from the same stream (Box & Muller 1958).

@@ -6,7 +6,7 @@
 
 use super::encoder::Encoder;
 use super::kernels::{Kernels, Quantized};
-use super::recurrent::{Columns, LayerState, Linear, Read, Stack, swap_remove_row};
+use super::recurrent::{Columns, LayerState, Linear, Read, Stack, select_rows, swap_remove_row};
 use super::weights::{WeightError, Weights, check, values};
 use crate::config::{ModelKind, NetworkConfig};
 
@@ -229,5 +229,25 @@ impl WordVae {
         let hidden = self.decoder.step(self.kernels, read, &mut state.layers);
         self.head
             .apply(self.kernels, hidden, &mut state.room, &mut state.logits);
+    }
+}
+
+impl DecoderState {
+    /// A state whose row i is a copy of row `rows[i]`: words may be left out, and a word may go on in
+    /// several ways.
+    ///
+    /// # Panics
+    /// Where there are fewer rows.
+    #[must_use]
+    pub fn select(&self, rows: &[usize]) -> Self {
+        let select = |array: &[f32]| select_rows(array, rows, self.rows());
+        Self {
+            layers: self.layers.iter().map(|layer| layer.select(rows)).collect(),
+            share: select(&self.share),
+            logits: select(&self.logits),
+            outputs: self.outputs,
+            width: self.width,
+            room: self.room.clone(),
+        }
     }
 }

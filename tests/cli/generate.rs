@@ -336,7 +336,7 @@ fn the_newest_run_is_chosen_and_said() {
             .stderr
             .contains("run: texts")
     );
-    home.textgen("generate --run words --length 3").refused(2);
+    home.textgen("generate --run words --prompt a").refused(2);
 }
 
 #[test]

@@ -20,7 +20,21 @@ fn textgen_answers_with_its_version() {
 fn every_command_has_help() {
     let home = Home::new();
     for command in [
-        "", "vocab", "train", "generate", "eval", "export", "runs", "doctor",
+        "",
+        "vocab",
+        "train",
+        "generate",
+        "encode",
+        "reconstruct",
+        "interpolate",
+        "analogy",
+        "neighbours",
+        "vary",
+        "map",
+        "eval",
+        "export",
+        "runs",
+        "doctor",
     ] {
         let ran = home.textgen(&format!("{command} --help")).succeeded();
         assert!(ran.stdout.contains("Usage: textgen"), "{}", ran.stdout);

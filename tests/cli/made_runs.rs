@@ -35,7 +35,12 @@ pub fn golden_run(home: &Home, more: &str) -> RunDir {
 
 /// A run named `words`, of a word-vae that has learnt nothing and words of the letters a to e.
 pub fn word_run(home: &Home, more: &str) -> RunDir {
-    made_words(home, "words", &format!("latent = 4\n{more}"))
+    word_run_of_latent(home, 4, more)
+}
+
+/// The same with a latent space of that size.
+pub fn word_run_of_latent(home: &Home, latent: usize, more: &str) -> RunDir {
+    made_words(home, "words", &format!("latent = {latent}\n{more}"))
 }
 
 /// The twin of [`word_run`]: the same without z.

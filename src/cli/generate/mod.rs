@@ -3,36 +3,43 @@
 mod text;
 mod words;
 
-use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
-use textgen::config::{ModelKind, OnUnknown, Quantize, SamplingConfig};
-use textgen::native::simd;
+use textgen::config::{Decoding, ModelKind, OnUnknown, Quantize, SamplingConfig};
 use textgen::native::weights::{Weights, quantize};
 use textgen::run::{ModelFile, RunError, Runs};
 
 use super::choice::choice;
+use super::chosen::ChosenModel;
 use super::error::CliError;
+use super::machine::{check_simd, threads};
 use crate::cli::output::note;
-
-/// Threads at the most.
-const MOST_THREADS: usize = 256;
 
 /// Flags of `generate`.
 #[derive(Args)]
+#[command(after_help = "\
+A word is drawn in two steps: z from the prior, then letters given z. --starts-with gives the first
+letters and lets the model go on. --length, --unique and --novel change no word: words that do not
+fit are left out and others drawn, so what is shown is what the model writes of that kind.
+
+Examples:
+  textgen generate --temperature 0.5 --prompt 'The giant' --stop '.'
+  textgen generate --count 10 --unique --novel
+  textgen generate --starts-with ann --length 5-7 --scores
+  textgen generate --decode beam:8 --unique")]
 pub struct GenerateArgs {
-    /// The run whose model generates [default: the newest]
-    #[arg(long, value_name = "NAME", conflicts_with = "model_file")]
-    run: Option<String>,
-    /// A model file, wherever it is
-    #[arg(long, value_name = "FILE")]
-    model_file: Option<PathBuf>,
+    #[command(flatten)]
+    model: ChosenModel,
     /// How many samples [default: 1 text, 20 words]
     #[arg(long, value_name = "N")]
     count: Option<usize>,
+    /// Symbols of a text [default: 500], or letters of a word: N, or MIN-MAX (word-vae only)
+    #[arg(long, value_name = "N")]
+    length: Option<Length>,
     /// Divides the logits: below 1 safer, above 1 wilder, 0 always the most probable
     #[arg(
         long,
@@ -57,6 +64,10 @@ pub struct GenerateArgs {
     /// --quantize int8` says what it costs
     #[arg(long, value_parser = choice::<Quantize>(Quantize::NAMES), default_value = "none")]
     quantize: Quantize,
+    /// What becomes of characters of --prompt or --starts-with that the model does not know
+    /// [default: error]
+    #[arg(long, value_parser = choice::<OnUnknown>(OnUnknown::NAMES))]
+    on_unknown: Option<OnUnknown>,
     /// Print one JSON object a line, with each sample's log-probability
     #[arg(long)]
     json: bool,
@@ -69,18 +80,12 @@ pub struct GenerateArgs {
 #[derive(Args)]
 #[command(next_help_heading = "char-lstm")]
 struct TextFlags {
-    /// Symbols to write [default: 500]
-    #[arg(long, value_name = "N")]
-    length: Option<usize>,
     /// Text to go on from; `-` reads it from standard input
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     prompt: Option<String>,
     /// End a sample before this text
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     stop: Option<String>,
-    /// What becomes of the prompt's characters that the model does not know [default: error]
-    #[arg(long, value_parser = choice::<OnUnknown>(OnUnknown::NAMES))]
-    on_unknown: Option<OnUnknown>,
 }
 
 #[derive(Args)]
@@ -89,12 +94,41 @@ struct WordFlags {
     /// Widens (above 1) or narrows (below 1) the prior that words are drawn from [default: 1]
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
     z_temperature: Option<f32>,
+    /// Letters that every word begins with
+    #[arg(long, value_name = "LETTERS")]
+    starts_with: Option<String>,
+    /// How letters are chosen: sample (drawn), greedy (the most probable each time), or beam:K (the
+    /// most probable word that K beginnings lead to) [default: sample]
+    #[arg(long, value_name = "HOW")]
+    decode: Option<Decoding>,
+    /// Print beside each word its log-probability in nats: log p(word | z)
+    #[arg(long, conflicts_with = "json")]
+    scores: bool,
     /// No word twice
     #[arg(long)]
     unique: bool,
     /// No word that the model was trained on
     #[arg(long)]
     novel: bool,
+}
+
+/// `--length`: how many symbols or letters, the least and the most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Length {
+    least: usize,
+    most: usize,
+}
+
+impl FromStr for Length {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (least, most) = text.split_once('-').unwrap_or((text, text));
+        match (least.parse(), most.parse()) {
+            (Ok(least), Ok(most)) if least <= most => Ok(Self { least, most }),
+            _ => Err("must be a number, or two as in 5-7".to_owned()),
+        }
+    }
 }
 
 /// One line of `--json`.
@@ -118,21 +152,8 @@ pub fn run(args: &GenerateArgs, runs: &Runs) -> Result<()> {
         seed: args.seed.unwrap_or_else(new_seed),
     };
     sampling.validate()?;
-    simd::check().map_err(|error| {
-        CliError::misuse(
-            error.to_string(),
-            "unset TEXTGEN_SIMD to let textgen choose",
-        )
-    })?;
-    let file = match (&args.model_file, &args.run) {
-        (Some(path), _) => ModelFile::open(path)?,
-        (None, Some(name)) => runs.open(name)?.model()?,
-        (None, None) => {
-            let run = runs.newest()?;
-            note!("run: {}", run.name());
-            run.model()?
-        }
-    };
+    check_simd()?;
+    let (file, _) = args.model.open(runs)?;
     if args.seed.is_none() {
         note!("seed: {}", sampling.seed);
     }
@@ -143,7 +164,7 @@ pub fn run(args: &GenerateArgs, runs: &Runs) -> Result<()> {
 }
 
 /// A seed short enough to be typed again.
-fn new_seed() -> u64 {
+pub fn new_seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(std::process::id()) % 1_000_000
 }
@@ -169,13 +190,6 @@ fn weights(file: &ModelFile, bits: Quantize) -> Result<Weights<'_>, RunError> {
         Quantize::None => weights,
         Quantize::Int8 => quantize(&weights),
     })
-}
-
-/// Threads: as asked, or all cores.
-fn threads(asked: usize) -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let threads = if asked > 0 { asked } else { cores };
-    threads.min(MOST_THREADS)
 }
 
 /// The next of `count` samples that nobody has begun.

@@ -15,7 +15,7 @@ use textgen::native::sampling::Sampler;
 use textgen::run::ModelFile;
 use textgen::text::{Utf8Stream, Vocabulary, normalize};
 
-use super::{GenerateArgs, Sample, refuse, rows, take, threads, weights};
+use super::{GenerateArgs, Length, Sample, refuse, rows, take, threads, weights};
 use crate::cli::error::CliError;
 
 /// Symbols of a text unless told otherwise.
@@ -43,13 +43,24 @@ pub fn texts(args: &GenerateArgs, file: ModelFile, sampling: &SamplingConfig) ->
     let words = &args.words;
     let given = [
         ("z-temperature", words.z_temperature.is_some()),
+        ("starts-with", words.starts_with.is_some()),
+        ("decode", words.decode.is_some()),
+        ("scores", words.scores),
         ("unique", words.unique),
         ("novel", words.novel),
     ];
     refuse(&given, "char-lstm", "word-vae")?;
+    let length = match args.length {
+        None => DEFAULT_LENGTH,
+        Some(Length { least, most }) if least == most => most,
+        Some(Length { least, most }) => {
+            let message = format!("--length {least}-{most}: a text has one length");
+            return Err(CliError::misuse(message, "ranges are for the words of a word-vae").into());
+        }
+    };
     let header = file.header.clone();
     let prompt = prompt_text(args)?.map(|prompt| normalize(&prompt, &header.text));
-    let on_unknown = args.text.on_unknown.unwrap_or(OnUnknown::Error);
+    let on_unknown = args.on_unknown.unwrap_or(OnUnknown::Error);
     let mut symbols = match &prompt {
         Some(prompt) => header.vocabulary.encode(prompt, on_unknown)?,
         None => Vec::new(),
@@ -76,7 +87,7 @@ pub fn texts(args: &GenerateArgs, file: ModelFile, sampling: &SamplingConfig) ->
         vocabulary: &header.vocabulary,
         sampling,
         forbidden: header.vocabulary.forbidden(),
-        length: args.text.length.unwrap_or(DEFAULT_LENGTH),
+        length,
         stop: stop.filter(|stop| !stop.is_empty()),
         log_prob_wanted: args.json, // where else would it be shown?
         model,

@@ -7,20 +7,25 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc;
 
 use anyhow::{Context, Result};
-use textgen::config::SamplingConfig;
+use textgen::config::{Decoding, OnUnknown, SamplingConfig};
 use textgen::native::article::Article;
-use textgen::native::generate::{Beginning, Prior, Word, WordWriter, Writer, lockstep};
+use textgen::native::generate::{LONGEST_WORD, Numbered, Prior, Word, lockstep};
+use textgen::native::latent::Speller;
 use textgen::native::sampling::Sampler;
 use textgen::native::word_vae::WordVae;
-use textgen::run::ModelFile;
+use textgen::run::{ModelFile, ModelHeader};
+use textgen::text::normalize;
 
-use super::{GenerateArgs, Sample, refuse, rows, take, threads, weights};
+use super::{GenerateArgs, Length, Sample, refuse, rows, take, threads, weights};
 use crate::cli::error::CliError;
+use crate::cli::progress::Progress;
 
 /// Words unless told otherwise.
 const DEFAULT_WORDS: usize = 20;
-/// Words drawn for every word wanted before --unique or --novel give up.
+/// Words drawn for every word wanted before --length, --unique or --novel give up.
 const MOST_TRIES: usize = 200;
+/// The same for --length, whose words may be rare: at least so many.
+const TRIES_FOR_LENGTH: usize = 100_000;
 
 /// What draws words: a word-vae, or the original article's network.
 enum Inventor {
@@ -36,20 +41,11 @@ enum Inventor {
 struct Job<'a> {
     inventor: Inventor,
     sampling: &'a SamplingConfig,
+    decoding: Decoding,
     forbidden: Vec<u32>,
+    /// Letters that every word begins with.
+    beginning: Vec<u32>,
     z_temperature: f32,
-}
-
-/// A word of [`Job::draw`] as it is written.
-struct Indexed {
-    index: usize,
-    writer: WordWriter,
-}
-
-impl Writer for Indexed {
-    fn write(&mut self, logits: &[f32]) -> Option<u32> {
-        self.writer.write(logits)
-    }
 }
 
 impl Job<'_> {
@@ -115,21 +111,30 @@ impl Job<'_> {
             bos,
             eos,
         };
+        let speller = Speller {
+            vae,
+            bos,
+            eos,
+            forbidden: &self.forbidden,
+            beginning: &self.beginning,
+        };
+        if let Decoding::Beam(width) = self.decoding {
+            while let Some(index) = next() {
+                let z = prior.place(&mut self.sampler(index));
+                if !send(index, speller.beam(&z, width)) {
+                    break;
+                }
+            }
+            return;
+        }
         let open = Cell::new(true);
         let begin = || {
             let index = next().filter(|_| open.get())?;
-            let Beginning {
-                writer,
-                state,
-                symbol,
-            } = prior.begin(self.sampler(index));
-            Some(Beginning {
-                writer: Indexed { index, writer },
-                state,
-                symbol,
-            })
+            let mut sampler = self.sampler(index);
+            let z = prior.place(&mut sampler);
+            Some(speller.begin(&z, sampler).numbered(index))
         };
-        lockstep(vae, rows, begin, |Indexed { index, writer }| {
+        lockstep(vae, rows, begin, |Numbered { index, writer }| {
             open.set(open.get() && send(index, writer.word));
         });
     }
@@ -139,10 +144,8 @@ impl Job<'_> {
 pub fn words(args: &GenerateArgs, file: ModelFile, sampling: &SamplingConfig) -> Result<()> {
     let text = &args.text;
     let given = [
-        ("length", text.length.is_some()),
         ("prompt", text.prompt.is_some()),
         ("stop", text.stop.is_some()),
-        ("on-unknown", text.on_unknown.is_some()),
     ];
     refuse(&given, "word-vae", "char-lstm")?;
     let z_temperature = args.words.z_temperature.unwrap_or(1.0);
@@ -154,10 +157,19 @@ pub fn words(args: &GenerateArgs, file: ModelFile, sampling: &SamplingConfig) ->
         )
         .into());
     }
+    check_length(args.length)?;
     let header = file.header.clone();
+    let (decoding, sampling) = decoding(args, sampling)?;
+    let beginning = beginning(args, &header)?;
     let place = || file.path().display().to_string();
     let weights = weights(&file, args.quantize)?;
     let inventor = if header.network.article {
+        let given = [
+            ("starts-with", args.words.starts_with.is_some()),
+            ("decode", args.words.decode.is_some()),
+            ("scores", args.words.scores),
+        ];
+        refuse(&given, "network of the article", "word-vae")?;
         Inventor::Article(Article::new(&header.network, &weights).with_context(place)?)
     } else {
         let (Some(bos), Some(eos)) = (header.vocabulary.bos(), header.vocabulary.eos()) else {
@@ -173,8 +185,10 @@ pub fn words(args: &GenerateArgs, file: ModelFile, sampling: &SamplingConfig) ->
     drop(weights);
     let job = Job {
         inventor,
-        sampling,
+        sampling: &sampling,
+        decoding,
         forbidden: header.vocabulary.forbidden(),
+        beginning,
         z_temperature,
     };
     let known = if args.words.novel {
@@ -183,51 +197,157 @@ pub fn words(args: &GenerateArgs, file: ModelFile, sampling: &SamplingConfig) ->
         HashSet::new()
     };
     drop(file); // what is needed of it has been copied
-    let wanted = args.count.unwrap_or(DEFAULT_WORDS);
-    let block = wanted.clamp(64, 4096);
-    let most = wanted.saturating_mul(MOST_TRIES);
-    let mut out = std::io::stdout().lock();
-    let (mut seen, mut written, mut tried) = (HashSet::new(), 0, 0);
-    while written < wanted && tried < most {
-        job.draw(
-            tried,
-            block,
-            threads(args.threads).min(block),
-            |index, drawn| {
-                let word = header.vocabulary.decode(&drawn.letters);
-                let refused = word.is_empty()
-                    || (args.words.novel && known.contains(&word))
-                    || (args.words.unique && !seen.insert(word.clone()));
-                if written == wanted || refused {
+    Wanted {
+        args,
+        header: &header,
+        known,
+    }
+    .show(&job)
+}
+
+/// How letters are chosen; greedy is drawing at temperature 0.
+fn decoding(args: &GenerateArgs, sampling: &SamplingConfig) -> Result<(Decoding, SamplingConfig)> {
+    let decoding = args.words.decode.unwrap_or(Decoding::Sample);
+    if decoding == Decoding::Sample {
+        return Ok((decoding, sampling.clone()));
+    }
+    let drawing = [
+        ("temperature", sampling.temperature != 1.0),
+        ("top-k", sampling.top_k.is_some()),
+        ("top-p", sampling.top_p.is_some()),
+    ];
+    if let Some((flag, _)) = drawing.iter().find(|(_, given)| *given) {
+        let message = format!("--{flag} belongs to --decode sample, not {decoding}");
+        let hint = "leave it out; --z-temperature widens or narrows what is drawn";
+        return Err(CliError::misuse(message, hint).into());
+    }
+    let greedy = SamplingConfig {
+        temperature: 0.0,
+        ..sampling.clone()
+    };
+    Ok((decoding, greedy))
+}
+
+/// Refuses lengths that no word has.
+fn check_length(length: Option<Length>) -> Result<()> {
+    match length {
+        Some(Length { least, most }) if most == 0 || least > LONGEST_WORD => {
+            let message = format!("--length: words have 1 to {LONGEST_WORD} letters");
+            Err(CliError::misuse(message, "give a number of letters, or two as in 5-7").into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The letters of --starts-with.
+fn beginning(args: &GenerateArgs, header: &ModelHeader) -> Result<Vec<u32>> {
+    let Some(text) = &args.words.starts_with else {
+        if args.on_unknown.is_some() {
+            let message = "--on-unknown says what becomes of --starts-with, which is not given";
+            return Err(CliError::misuse(message, "leave it out").into());
+        }
+        return Ok(Vec::new());
+    };
+    let on_unknown = args.on_unknown.unwrap_or(OnUnknown::Error);
+    let letters = header
+        .vocabulary
+        .encode(&normalize(text, &header.text), on_unknown)
+        .context("--starts-with")?;
+    let (most, of) = match args.length {
+        Some(Length { most, .. }) if most < LONGEST_WORD => (most, "--length allows"),
+        _ => (LONGEST_WORD - 1, "a word may begin with"),
+    };
+    if letters.len() > most {
+        let message = format!("--starts-with has {} letters; {of} {most}", letters.len());
+        return Err(CliError::misuse(message, "give fewer").into());
+    }
+    Ok(letters)
+}
+
+/// Which words are shown.
+struct Wanted<'a> {
+    args: &'a GenerateArgs,
+    header: &'a ModelHeader,
+    /// The training words, where they are left out.
+    known: HashSet<String>,
+}
+
+impl Wanted<'_> {
+    /// Draws until enough words are as they should be.
+    fn show(&self, job: &Job) -> Result<()> {
+        let args = self.args;
+        let wanted = args.count.unwrap_or(DEFAULT_WORDS);
+        let block = wanted.clamp(64, 4096);
+        let mut most = wanted.saturating_mul(MOST_TRIES);
+        if args.length.is_some() && wanted > 0 {
+            most = most.max(TRIES_FOR_LENGTH);
+        }
+        let mut out = std::io::stdout().lock();
+        let (mut seen, mut written, mut tried) = (HashSet::new(), 0, 0);
+        let progress = Progress::of_words(most as u64, "tried");
+        while written < wanted && tried < most {
+            let threads = threads(args.threads).min(block);
+            job.draw(tried, block, threads, |index, drawn| {
+                let word = self.header.vocabulary.decode(&drawn.letters);
+                if written == wanted || !self.fits(&word, &drawn, &mut seen) {
                     return Ok(());
                 }
                 written += 1;
-                if args.json {
-                    let sample = Sample {
-                        index,
-                        seed: sampling.seed,
-                        prompt: None,
-                        text: &word,
-                        symbols: drawn.letters.len(),
-                        log_prob_nats: drawn.log_prob.is_finite().then_some(drawn.log_prob),
-                    };
-                    writeln!(out, "{}", serde_json::to_string(&sample)?)?;
-                } else {
-                    writeln!(out, "{word}")?;
-                }
-                Ok(())
-            },
-        )?;
-        tried += block;
+                let seed = job.sampling.seed;
+                progress.aside(|| self.write(&mut out, seed, index, &word, &drawn))
+            })?;
+            tried += block;
+            progress.show(tried as u64);
+        }
+        progress.end();
+        out.flush()?;
+        if written < wanted {
+            let message = format!("only {written} such words in {tried} draws");
+            let hint = match args.length {
+                Some(_) => "ask for fewer words, or for a wider range of lengths",
+                None => "raise --temperature or --z-temperature, or ask for fewer",
+            };
+            return Err(CliError::failed(message, hint).into());
+        }
+        Ok(())
     }
-    out.flush()?;
-    if written < wanted {
-        let message = format!("only {written} such words in {tried} draws");
-        return Err(CliError::failed(
-            message,
-            "raise --temperature or --z-temperature, or ask for fewer",
-        )
-        .into());
+
+    fn fits(&self, word: &str, drawn: &Word, seen: &mut HashSet<String>) -> bool {
+        let flags = &self.args.words;
+        let letters = drawn.letters.len();
+        let length = |Length { least, most }| (least..=most).contains(&letters);
+        if word.is_empty() || !self.args.length.is_none_or(length) {
+            return false;
+        }
+        if flags.novel && self.known.contains(word) {
+            return false;
+        }
+        !flags.unique || seen.insert(word.to_owned())
     }
-    Ok(())
+
+    fn write(
+        &self,
+        out: &mut impl Write,
+        seed: u64,
+        index: usize,
+        word: &str,
+        drawn: &Word,
+    ) -> Result<()> {
+        if self.args.json {
+            let sample = Sample {
+                index,
+                seed,
+                prompt: None,
+                text: word,
+                symbols: drawn.letters.len(),
+                log_prob_nats: drawn.log_prob.is_finite().then_some(drawn.log_prob),
+            };
+            writeln!(out, "{}", serde_json::to_string(&sample)?)?;
+        } else if self.args.words.scores {
+            writeln!(out, "{:8.3}  {word}", drawn.log_prob)?;
+        } else {
+            writeln!(out, "{word}")?;
+        }
+        Ok(())
+    }
 }

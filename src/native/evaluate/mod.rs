@@ -161,7 +161,11 @@ fn in_groups<M: Sync, R: Clone + Default + Send>(
 }
 
 /// What `work` makes of 0, 1, … `jobs`, in that order.
-fn in_parallel<R: Send>(jobs: usize, threads: usize, work: impl Fn(usize) -> R + Sync) -> Vec<R> {
+pub(super) fn in_parallel<R: Send>(
+    jobs: usize,
+    threads: usize,
+    work: impl Fn(usize) -> R + Sync,
+) -> Vec<R> {
     let threads = threads.min(jobs);
     if threads <= 1 {
         return (0..jobs).map(work).collect();

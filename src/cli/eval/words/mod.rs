@@ -278,7 +278,7 @@ impl<'a> Measured<'a> {
             held_out: data.valid.iter().chain(&data.test).map(letters).collect(),
         };
         let forbidden = data.vocabulary.forbidden();
-        let progress = Progress::of_words((count * inventors.len()) as u64);
+        let progress = Progress::of_words((count * inventors.len()) as u64, "drawn");
         let running = Running {
             threads: self.job.threads(),
             progress: &|more| progress.add(more),

@@ -1,0 +1,92 @@
+//! Where there is still room on a picture.
+
+/// Pixels of a picture that are taken or free together, across and down.
+const CELL: f64 = 2.0;
+
+/// A rectangle, in pixels.
+#[derive(Clone, Copy, Debug)]
+pub struct Area {
+    pub left: f64,
+    pub top: f64,
+    pub width: f64,
+    pub height: f64,
+}
+
+/// Which parts of a picture are taken.
+pub struct Room {
+    columns: usize,
+    rows: usize,
+    taken: Vec<bool>,
+}
+
+impl Room {
+    /// All of it free.
+    pub fn new(width: f64, height: f64) -> Self {
+        let cells = |size: f64| (size / CELL).ceil() as usize;
+        let (columns, rows) = (cells(width), cells(height));
+        Self {
+            columns,
+            rows,
+            taken: vec![false; columns * rows],
+        }
+    }
+
+    /// The cells of an area, as ranges of columns and rows; none where it is not wholly inside.
+    fn cells(&self, area: Area) -> Option<(std::ops::Range<usize>, std::ops::Range<usize>)> {
+        let range = |start: f64, size: f64, most: usize| {
+            let end = ((start + size) / CELL).ceil();
+            (start >= 0.0 && end <= most as f64).then(|| (start / CELL) as usize..end as usize)
+        };
+        let columns = range(area.left, area.width, self.columns)?;
+        Some((columns, range(area.top, area.height, self.rows)?))
+    }
+
+    /// Takes an area, whether or not it is free.
+    pub fn take(&mut self, area: Area) {
+        if let Some((columns, rows)) = self.cells(area) {
+            for row in rows {
+                self.taken[row * self.columns..][columns.clone()].fill(true);
+            }
+        }
+    }
+
+    /// Takes an area if it is inside the picture and free.
+    pub fn take_if_free(&mut self, area: Area) -> bool {
+        let free = self.cells(area).is_some_and(|(columns, mut rows)| {
+            rows.all(|row| {
+                let row = &self.taken[row * self.columns..][columns.clone()];
+                row.iter().all(|taken| !taken)
+            })
+        });
+        if free {
+            self.take(area);
+        }
+        free
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_is_not_taken_again() {
+        let area = |left, top| Area {
+            left,
+            top,
+            width: 10.0,
+            height: 4.0,
+        };
+        let mut room = Room::new(100.0, 50.0);
+        assert!(room.take_if_free(area(20.0, 20.0)));
+        for (left, top) in [(20.0, 20.0), (29.0, 23.0), (11.0, 17.0)] {
+            assert!(!room.take_if_free(area(left, top)), "{left} {top}");
+        }
+        for (left, top) in [(30.0, 20.0), (20.0, 24.0), (10.0, 20.0), (90.0, 46.0)] {
+            assert!(room.take_if_free(area(left, top)), "{left} {top}");
+        }
+        for (left, top) in [(-1.0, 0.0), (91.0, 0.0), (0.0, 47.0)] {
+            assert!(!room.take_if_free(area(left, top)), "{left} {top}: outside");
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! The picture, as SVG. Its colours are of middle brightness and it has no background, so that it can
+//! be read on a light page and on a dark one.
+
+use std::fmt::Write;
+
+use super::groups::{GREY, Group};
+use super::room::{Area, Room};
+
+/// Size of the plot, in pixels: its width, and the least and the greatest height.
+const WIDTH: f64 = 1000.0;
+const HEIGHTS: [f64; 2] = [560.0, 1000.0];
+/// Around the plot; above it stand title and legend.
+const MARGIN: f64 = 24.0;
+const HEAD: f64 = 56.0;
+/// Size of letters, and of those of grid and samples.
+const FONT: f64 = 12.0;
+const SMALL: f64 = 11.0;
+const RADIUS: f64 = 3.0;
+
+/// What is marked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A word, in the colour of its group.
+    Word(usize),
+    /// A word spelt at a point of a grid.
+    Grid,
+    /// A place drawn from the prior, with the word spelt there.
+    Sample,
+}
+
+/// Something at a place.
+pub struct Mark {
+    pub kind: Kind,
+    pub word: String,
+    pub label: String,
+    pub at: [f64; 2],
+}
+
+/// All that a picture shows.
+pub struct Picture<'a> {
+    pub title: String,
+    /// What the axes are: across, then up.
+    pub axes: [String; 2],
+    pub marks: &'a [Mark],
+    /// Of words.
+    pub groups: &'a [Group],
+    /// The plot goes from −limit to limit both ways; without, as far as the marks do.
+    pub limit: Option<f64>,
+}
+
+/// From places to pixels, the same scale both ways.
+struct Scale {
+    /// The place in the middle of the plot.
+    middle: [f64; 2],
+    pixels: f64,
+    height: f64,
+}
+
+impl Scale {
+    fn new(picture: &Picture) -> Self {
+        if let Some(limit) = picture.limit {
+            return Self {
+                middle: [0.0; 2],
+                pixels: WIDTH / (2.0 * limit),
+                height: WIDTH,
+            };
+        }
+        let extent = |axis: usize| {
+            let places = picture.marks.iter().map(|mark| mark.at[axis]);
+            let least = places.clone().fold(f64::INFINITY, f64::min);
+            let most = places.fold(f64::NEG_INFINITY, f64::max);
+            (f64::midpoint(least, most), most - least)
+        };
+        let ((x, across), (y, up)) = (extent(0), extent(1));
+        // Room for a word beside a mark at the edge.
+        let (wide, edge) = (WIDTH - 120.0, 60.0);
+        let most = HEIGHTS[1] - edge;
+        let pixels = (wide / across).min(most / up);
+        let pixels = if pixels.is_finite() { pixels } else { 1.0 };
+        Self {
+            middle: [x, y],
+            pixels,
+            height: (up * pixels + edge).clamp(HEIGHTS[0], HEIGHTS[1]),
+        }
+    }
+
+    /// Pixels from the left and from the top of the plot.
+    fn pixel(&self, at: [f64; 2]) -> [f64; 2] {
+        let from_middle = |axis: usize| (at[axis] - self.middle[axis]) * self.pixels;
+        [
+            WIDTH / 2.0 + from_middle(0),
+            self.height / 2.0 - from_middle(1),
+        ]
+    }
+}
+
+/// Words that are written on the plot, and the room that is left.
+struct Letters {
+    room: Room,
+    svg: String,
+}
+
+impl Letters {
+    /// Writes a word beside a mark, on whichever side there is room, or not at all.
+    fn beside(&mut self, [x, y]: [f64; 2], word: &str, size: f64, style: &str) {
+        let (width, off) = (width(word, size), RADIUS + 2.0);
+        let sides = [
+            (x + off, y - size / 2.0),
+            (x - off - width, y - size / 2.0),
+            (x - width / 2.0, y - off - size),
+            (x - width / 2.0, y + off),
+        ];
+        for (left, top) in sides {
+            let area = Area {
+                left,
+                top,
+                width,
+                height: size,
+            };
+            if self.room.take_if_free(area) {
+                self.write([left + width / 2.0, top + size / 2.0], word, size, style);
+                return;
+            }
+        }
+    }
+
+    /// Writes a word with its middle at a point, where there is room.
+    fn over(&mut self, [x, y]: [f64; 2], word: &str, size: f64, style: &str) {
+        let width = width(word, size);
+        let area = Area {
+            left: x - width / 2.0,
+            top: y - size / 2.0,
+            width,
+            height: size,
+        };
+        if self.room.take_if_free(area) {
+            self.write([x, y], word, size, style);
+        }
+    }
+
+    fn write(&mut self, [x, y]: [f64; 2], word: &str, size: f64, style: &str) {
+        let (y, word) = (y + 0.36 * size, escaped(word));
+        let _ = writeln!(
+            self.svg,
+            r#"<text x="{x:.1}" y="{y:.1}" font-size="{size}" text-anchor="middle" {style}>{word}</text>"#
+        );
+    }
+}
+
+impl Picture<'_> {
+    /// The whole picture.
+    pub fn svg(&self) -> String {
+        let scale = Scale::new(self);
+        let (width, height) = (WIDTH + 2.0 * MARGIN, scale.height + HEAD + 2.0 * MARGIN);
+        let mut svg = String::new();
+        let _ = writeln!(
+            svg,
+            r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0} {height:.0}" width="{width:.0}" height="{height:.0}" font-family="Helvetica, Arial, sans-serif">"#
+        );
+        let title = escaped(&self.title);
+        let _ = writeln!(svg, "<title>{title}</title>");
+        let _ = writeln!(
+            svg,
+            r#"<text x="{MARGIN}" y="24" font-size="15" fill="{GREY}">{title}</text>"#
+        );
+        self.legend(&mut svg);
+        let _ = writeln!(svg, r#"<g transform="translate({MARGIN},{HEAD})">"#);
+        self.frame(&scale, &mut svg);
+        self.marks(&scale, &mut svg);
+        svg.push_str("</g>\n</svg>\n");
+        svg
+    }
+
+    /// What the colours and signs mean, in a line.
+    fn legend(&self, svg: &mut String) {
+        let mut x = MARGIN;
+        let mut entry = |sign: &dyn Fn(f64) -> String, name: &str| {
+            let (text, at) = (escaped(name), x + 9.0);
+            let _ = writeln!(
+                svg,
+                r#"{}<text x="{at:.1}" y="46" font-size="{FONT}" fill="{GREY}">{text}</text>"#,
+                sign(x)
+            );
+            x += width(name, FONT) + 28.0;
+        };
+        for Group { name, color } in self.groups {
+            entry(&|x| dot([x, 42.0], color), name);
+        }
+        if self.limit.is_some() {
+            entry(&|x| cross([x, 42.0]), "drawn from the prior");
+            entry(&|_| String::new(), "grey words: spelt over a grid");
+        }
+    }
+
+    /// The border, the names of the axes, and where zero is on a plane.
+    fn frame(&self, scale: &Scale, svg: &mut String) {
+        let height = scale.height;
+        let _ = writeln!(
+            svg,
+            r#"<rect width="{WIDTH}" height="{height:.1}" fill="none" stroke="{GREY}" stroke-opacity="0.4"/>"#
+        );
+        let [across, up] = self.axes.each_ref().map(|name| escaped(name));
+        let (middle, below) = (height / 2.0, height + 16.0);
+        let _ = writeln!(
+            svg,
+            r#"<text x="{}" y="{below:.1}" font-size="{FONT}" text-anchor="middle" fill="{GREY}">{across}</text>"#,
+            WIDTH / 2.0
+        );
+        let _ = writeln!(
+            svg,
+            r#"<text transform="translate(-8,{middle:.1}) rotate(-90)" font-size="{FONT}" text-anchor="middle" fill="{GREY}">{up}</text>"#
+        );
+        if self.limit.is_some() {
+            let [x, y] = scale.pixel([0.0, 0.0]);
+            let _ = writeln!(
+                svg,
+                r#"<path d="M0 {y:.1}H{WIDTH}M{x:.1} 0V{height:.1}" stroke="{GREY}" stroke-opacity="0.3"/>"#
+            );
+        }
+    }
+
+    /// Signs first, then words where there is room: over a grid, beside words' signs, beside samples.
+    fn marks(&self, scale: &Scale, svg: &mut String) {
+        let inside = |&(_, [x, y]): &(&Mark, [f64; 2])| {
+            (0.0..=WIDTH).contains(&x) && (0.0..=scale.height).contains(&y)
+        };
+        let marks: Vec<(&Mark, [f64; 2])> = self
+            .marks
+            .iter()
+            .map(|mark| (mark, scale.pixel(mark.at)))
+            .filter(inside)
+            .collect();
+        let mut letters = Letters {
+            room: Room::new(WIDTH, scale.height),
+            svg: String::new(),
+        };
+        for &(mark, [x, y]) in &marks {
+            let sign = match mark.kind {
+                Kind::Word(group) => dot([x, y], self.groups[group].color),
+                Kind::Sample => cross([x, y]),
+                Kind::Grid => continue,
+            };
+            let _ = writeln!(svg, "{sign}");
+            letters.room.take(Area {
+                left: x - RADIUS,
+                top: y - RADIUS,
+                width: 2.0 * RADIUS,
+                height: 2.0 * RADIUS,
+            });
+        }
+        let grey = format!(r#"fill="{GREY}" fill-opacity="0.8""#);
+        for (mark, at) in &marks {
+            if mark.kind == Kind::Grid {
+                letters.over(*at, &mark.word, SMALL, &grey);
+            }
+        }
+        for &(mark, at) in &marks {
+            match mark.kind {
+                Kind::Word(group) => {
+                    let style = format!(r#"fill="{}""#, self.groups[group].color);
+                    letters.beside(at, &mark.word, FONT, &style);
+                }
+                Kind::Sample => {
+                    let style = format!(r#"fill="{GREY}" font-style="italic""#);
+                    letters.beside(at, &mark.word, SMALL, &style);
+                }
+                Kind::Grid => (),
+            }
+        }
+        svg.push_str(&letters.svg);
+    }
+}
+
+fn dot([x, y]: [f64; 2], color: &str) -> String {
+    format!(r#"<circle cx="{x:.1}" cy="{y:.1}" r="{RADIUS}" fill="{color}"/>"#)
+}
+
+fn cross([x, y]: [f64; 2]) -> String {
+    format!(
+        r#"<path d="M{:.1} {:.1}l6 6m0 -6l-6 6" stroke="{GREY}" stroke-width="1.5"/>"#,
+        x - 3.0,
+        y - 3.0
+    )
+}
+
+/// About how many pixels a word takes: viewers choose the font.
+fn width(word: &str, size: f64) -> f64 {
+    let em = |c: char| match c {
+        'i' | 'j' | 'l' | '.' | ',' | '\'' | '|' => 0.26,
+        'f' | 't' | 'r' | ' ' | '-' => 0.36,
+        'm' | 'w' | 'M' | 'W' => 0.86,
+        '\u{1100}'.. => 1.0,
+        _ if c.is_uppercase() => 0.72,
+        _ => 0.57,
+    };
+    size * word.chars().map(em).sum::<f64>() + 2.0
+}
+
+/// Text as XML may hold it.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\u{FFFE}' | '\u{FFFF}' => escaped.push('\u{FFFD}'),
+            _ if c.is_control() => escaped.push('\u{FFFD}'),
+            _ => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marks(count: usize) -> Vec<Mark> {
+        let mark = |i: usize| Mark {
+            kind: Kind::Word(i % 3),
+            word: format!("word{i}"),
+            label: String::new(),
+            at: [(i * 37 % 101) as f64, (i * 61 % 103) as f64],
+        };
+        (0..count).map(mark).collect()
+    }
+
+    fn drawn(marks: &[Mark]) -> String {
+        let groups = ["red", "green", "blue"].map(|color| Group {
+            name: color.to_owned(),
+            color,
+        });
+        Picture {
+            title: "a <title> & more".to_owned(),
+            axes: ["across".to_owned(), "up".to_owned()],
+            marks,
+            groups: &groups,
+            limit: None,
+        }
+        .svg()
+    }
+
+    #[test]
+    fn every_word_is_a_dot_and_some_have_room_for_their_letters() {
+        let few = drawn(&marks(20));
+        assert_eq!(few.matches("<circle").count(), 20 + 3);
+        assert_eq!(few.matches(">word").count(), 20);
+        let many = drawn(&marks(5000));
+        assert_eq!(many.matches("<circle").count(), 5000 + 3);
+        let written = many.matches(">word").count();
+        assert!(written < 5000, "{written}");
+    }
+
+    #[test]
+    fn a_picture_of_one_place_is_a_picture() {
+        let svg = drawn(&marks(1));
+        assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+    }
+
+    #[test]
+    fn text_cannot_end_the_element_it_stands_in() {
+        let mut all = marks(2);
+        all[0].word = "</text><script>&\"\u{1}\u{FFFF}".to_owned();
+        let svg = drawn(&all);
+        assert!(svg.contains("a &lt;title&gt; &amp; more"));
+        assert!(svg.contains("&lt;/text&gt;&lt;script&gt;&amp;&quot;\u{FFFD}\u{FFFD}"));
+        assert!(!svg.contains("<script>"));
+    }
+}

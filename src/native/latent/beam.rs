@@ -1,0 +1,265 @@
+//! Beam search: the most probable word of a place, or nearly.
+
+use super::Speller;
+use crate::native::generate::{LONGEST_WORD, Word};
+
+/// A beginning, and what it costs to go on with a symbol.
+struct Candidate {
+    /// The row of the beginning.
+    row: usize,
+    symbol: u32,
+    /// log p of the beginning and the symbol, in nats.
+    log_prob: f64,
+}
+
+impl Speller<'_> {
+    /// The most probable word of z (Z) that is found by following the `width` most probable
+    /// beginnings at a time, all of one length, side by side. Words are compared by log p(word | z)
+    /// with their end and no allowance for length. Width 1 is the greedy word; a width that leaves
+    /// out no beginning gives the most probable of all.
+    ///
+    /// # Panics
+    /// Where z is not of length Z.
+    pub fn beam(&self, z: &[f32], width: usize) -> Word {
+        let mut state = self.vae.decoder(z);
+        let mut live = vec![Word::default()];
+        let mut symbols = vec![self.bos];
+        let mut best: Option<Word> = None;
+        while !live.is_empty() && live[0].letters.len() < LONGEST_WORD {
+            self.vae.step(&mut state, &symbols);
+            let mut candidates = Vec::new();
+            for (row, word) in live.iter().enumerate() {
+                self.extend(row, word, state.logits(row), &mut candidates);
+            }
+            keep(&mut candidates, width);
+            if candidates.is_empty() {
+                break; // no probability is a number
+            }
+            let (mut rows, mut next) = (Vec::new(), Vec::new());
+            symbols.clear();
+            for candidate in candidates {
+                let mut word = live[candidate.row].clone();
+                word.log_prob = candidate.log_prob;
+                if best.as_ref().is_some_and(|best| !better(&word, best)) {
+                    continue; // nothing that follows is more probable
+                }
+                if candidate.symbol == self.eos {
+                    best = Some(word);
+                } else {
+                    word.letters.push(candidate.symbol);
+                    symbols.push(candidate.symbol);
+                    rows.push(candidate.row);
+                    next.push(word);
+                }
+            }
+            live = next;
+            if !rows.is_empty() {
+                state = state.select(&rows);
+            }
+        }
+        // A word that has not ended by now is cut.
+        let cut = live.into_iter().next();
+        match (best, cut) {
+            (Some(best), Some(cut)) if better(&cut, &best) => cut,
+            (Some(best), _) => best,
+            (None, cut) => cut.unwrap_or_default(),
+        }
+    }
+
+    /// Every way that a beginning can go on.
+    fn extend(&self, row: usize, word: &Word, logits: &[f32], candidates: &mut Vec<Candidate>) {
+        let allowed = |symbol: &u32| !self.forbidden.contains(symbol);
+        let number = |&logit: &f32| logit > f32::NEG_INFINITY;
+        let score = |symbol: u32| f64::from(logits[symbol as usize]);
+        let symbols = || {
+            (0..logits.len() as u32)
+                .filter(allowed)
+                .filter(|&symbol| number(&logits[symbol as usize]))
+        };
+        let highest = symbols().map(score).fold(f64::NEG_INFINITY, f64::max);
+        let total: f64 = symbols()
+            .map(|symbol| (score(symbol) - highest).exp())
+            .sum();
+        let given = self.beginning.get(word.letters.len());
+        let next = symbols().filter(|symbol| given.is_none_or(|given| given == symbol));
+        candidates.extend(next.map(|symbol| Candidate {
+            row,
+            symbol,
+            log_prob: word.log_prob + score(symbol) - highest - total.ln(),
+        }));
+    }
+}
+
+fn better(one: &Word, other: &Word) -> bool {
+    one.log_prob > other.log_prob
+}
+
+/// Keeps the `width` most probable, most probable first; of equals those that come first.
+fn keep(candidates: &mut Vec<Candidate>, width: usize) {
+    candidates.retain(|candidate| candidate.log_prob.is_finite());
+    let order = |a: &Candidate, b: &Candidate| {
+        let place = |c: &Candidate| (c.row, c.symbol);
+        b.log_prob
+            .total_cmp(&a.log_prob)
+            .then(place(a).cmp(&place(b)))
+    };
+    if width < candidates.len() {
+        candidates.select_nth_unstable_by(width, order);
+        candidates.truncate(width);
+    }
+    candidates.sort_unstable_by(order);
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Cell, Decoding, NetworkConfig, SamplingConfig};
+    use crate::native::evaluate::Running;
+    use crate::native::generate::Word;
+    use crate::native::latent::Speller;
+    use crate::native::sampling::log_prob;
+    use crate::native::testing::{self, Numbers};
+    use crate::native::weights::Array;
+    use crate::native::word_vae::WordVae;
+
+    const SAMPLING: SamplingConfig = SamplingConfig {
+        temperature: 1.0,
+        top_k: None,
+        top_p: None,
+        seed: 5,
+    };
+    /// The symbols are letters 0 and 1, `<eos>`, `<unk>` and `<bos>`.
+    const EOS: u32 = 2;
+    const UNK: u32 = 3;
+    const BOS: u32 = 4;
+    /// Words of up to so many letters are enumerated.
+    const LONGEST: usize = 9;
+
+    fn running(threads: usize) -> Running<'static> {
+        Running {
+            threads,
+            progress: &|_| (),
+        }
+    }
+
+    /// With weights large enough for opinions about letters.
+    fn vae() -> WordVae {
+        let config = NetworkConfig {
+            inputs: 5,
+            outputs: 4,
+            ..testing::word_vae(Cell::Gru, 9, 1)
+        };
+        let weights = testing::weights(&config);
+        let larger = weights.iter().map(|(name, array)| {
+            let values: Vec<f32> = array.data().iter().map(|x| 2.5 * x).collect();
+            (name.clone(), Array::f32(array.shape.clone(), values))
+        });
+        WordVae::new(&config, &larger.collect()).expect("a network")
+    }
+
+    fn speller<'a>(vae: &'a WordVae, beginning: &'a [u32]) -> Speller<'a> {
+        Speller {
+            vae,
+            bos: BOS,
+            eos: EOS,
+            forbidden: &[UNK],
+            beginning,
+        }
+    }
+
+    fn places(count: usize) -> Vec<Vec<f32>> {
+        let mut numbers = Numbers::new(11);
+        (0..count).map(|_| numbers.vector(3, 2.0)).collect()
+    }
+
+    /// The most probable word that begins with `beginning`, by trying all of up to LONGEST letters,
+    /// and the probability of the likeliest beginning of that length, which all longer ones are below.
+    fn enumerate(vae: &WordVae, z: &[f32], beginning: &[u32]) -> (Word, f64) {
+        let mut best = Word {
+            letters: Vec::new(),
+            log_prob: f64::NEG_INFINITY,
+        };
+        let mut longer = f64::NEG_INFINITY;
+        let mut open = vec![(vae.decoder(z), BOS, Word::default())];
+        while let Some((mut state, symbol, word)) = open.pop() {
+            if word.letters.len() == LONGEST {
+                longer = longer.max(word.log_prob);
+                continue;
+            }
+            vae.step(&mut state, &[symbol]);
+            let mut logits = state.logits(0).to_vec();
+            logits[UNK as usize] = f32::NEG_INFINITY;
+            for next in [0, 1, EOS] {
+                let given = beginning.get(word.letters.len());
+                if given.is_some_and(|&given| given != next) {
+                    continue;
+                }
+                let mut word = word.clone();
+                word.log_prob += log_prob(&logits, next);
+                if next != EOS {
+                    word.letters.push(next);
+                    open.push((state.clone(), next, word));
+                } else if word.log_prob > best.log_prob {
+                    best = word;
+                }
+            }
+        }
+        (best, longer)
+    }
+
+    #[test]
+    fn a_beam_that_leaves_nothing_out_finds_the_most_probable_word() {
+        let vae = vae();
+        let (mut compared, mut missed) = (0, 0);
+        for z in places(40) {
+            for beginning in [&[][..], &[1, 0]] {
+                let speller = speller(&vae, beginning);
+                let (want, longer) = enumerate(&vae, &z, beginning);
+                if longer >= want.log_prob {
+                    continue; // a word that was not tried may be the most probable
+                }
+                let found = speller.beam(&z, 1 << LONGEST);
+                assert_eq!(found.letters, want.letters);
+                assert!((found.log_prob - want.log_prob).abs() < 1e-9);
+                assert!(found.letters.starts_with(beginning));
+                compared += 1;
+                missed += usize::from(speller.beam(&z, 1).letters != want.letters);
+            }
+        }
+        assert!(compared >= 20, "{compared}");
+        assert!(missed > 0, "greedy finds them all: this proves nothing");
+    }
+
+    #[test]
+    fn a_beam_of_one_is_the_greedy_word() {
+        let vae = vae();
+        let places = places(60);
+        for beginning in [&[][..], &[0, 0, 1]] {
+            let words =
+                |decoding| speller(&vae, beginning).words(&places, decoding, &SAMPLING, running(1));
+            let (greedy, beam) = (words(Decoding::Greedy), words(Decoding::Beam(1)));
+            for (greedy, beam) in greedy.iter().zip(&beam) {
+                assert_eq!(greedy.letters, beam.letters);
+                assert!((greedy.log_prob - beam.log_prob).abs() < 1e-4);
+            }
+            assert!(greedy.iter().any(|word| word.letters != greedy[0].letters));
+        }
+    }
+
+    #[test]
+    fn a_wider_beam_finds_nothing_worse_here_and_threads_change_nothing() {
+        let vae = vae();
+        let places = places(100);
+        let words = |decoding, threads| {
+            speller(&vae, &[]).words(&places, decoding, &SAMPLING, running(threads))
+        };
+        let sum = |words: &[Word]| words.iter().map(|word| word.log_prob).sum::<f64>();
+        let sums: Vec<f64> = [1, 2, 8, 64]
+            .map(|width| sum(&words(Decoding::Beam(width), 2)))
+            .to_vec();
+        assert!(sums.is_sorted(), "{sums:?}");
+        for decoding in [Decoding::Greedy, Decoding::Sample, Decoding::Beam(3)] {
+            assert_eq!(words(decoding, 1), words(decoding, 3));
+        }
+        assert_ne!(words(Decoding::Greedy, 1), words(Decoding::Sample, 1));
+    }
+}

@@ -1,0 +1,80 @@
+//! From places to words.
+
+use super::in_groups;
+use crate::config::{Decoding, SamplingConfig};
+use crate::native::evaluate::Running;
+use crate::native::generate::{Beginning, Numbered, Word, WordWriter, lockstep};
+use crate::native::sampling::Sampler;
+use crate::native::word_vae::{DecoderState, WordVae};
+
+/// Spells the words of places.
+#[derive(Clone, Copy, Debug)]
+pub struct Speller<'a> {
+    /// The network.
+    pub vae: &'a WordVae,
+    /// The symbol that the decoder reads first.
+    pub bos: u32,
+    /// The symbol that ends a word.
+    pub eos: u32,
+    /// Symbols that are never written.
+    pub forbidden: &'a [u32],
+    /// Letters that every word begins with, fewer than
+    /// [`LONGEST_WORD`](crate::native::generate::LONGEST_WORD).
+    pub beginning: &'a [u32],
+}
+
+impl Speller<'_> {
+    /// The word of z (Z) that `sampler` draws letter by letter.
+    pub fn begin(&self, z: &[f32], sampler: Sampler) -> Beginning<WordWriter, DecoderState> {
+        Beginning {
+            state: self.vae.decoder(z),
+            symbol: self.bos,
+            writer: WordWriter::new(sampler, self.eos, self.beginning),
+        }
+    }
+
+    /// The words of places (each Z), in the order given. Sampled letters of word i are drawn from
+    /// the stream (seed, i). `running.progress` is told of words.
+    ///
+    /// # Panics
+    /// Where a place is not of length Z.
+    pub fn words(
+        &self,
+        places: &[Vec<f32>],
+        decoding: Decoding,
+        sampling: &SamplingConfig,
+        running: Running,
+    ) -> Vec<Word> {
+        let greedy = SamplingConfig {
+            temperature: 0.0,
+            ..sampling.clone()
+        };
+        in_groups(places.len(), running, |group| match decoding {
+            Decoding::Greedy => self.draw(places, group, &greedy),
+            Decoding::Sample => self.draw(places, group, sampling),
+            Decoding::Beam(width) => group.map(|i| self.beam(&places[i], width)).collect(),
+        })
+    }
+
+    /// Draws the words of a group of places, letter by letter, side by side.
+    fn draw(
+        &self,
+        places: &[Vec<f32>],
+        group: std::ops::Range<usize>,
+        sampling: &SamplingConfig,
+    ) -> Vec<Word> {
+        let first = group.start;
+        let mut words = vec![Word::default(); group.len()];
+        let rows = group.len();
+        let mut indices = group;
+        let next = || {
+            let index = indices.next()?;
+            let sampler = Sampler::new(sampling, self.forbidden, index as u64);
+            Some(self.begin(&places[index], sampler).numbered(index))
+        };
+        lockstep(self.vae, rows, next, |Numbered { index, writer }| {
+            words[index - first] = writer.word;
+        });
+        words
+    }
+}
