@@ -136,7 +136,7 @@ impl WordModel {
     }
 
     /// Latent size Z.
-    const fn latent(&self) -> usize {
+    fn latent(&self) -> usize {
         self.vae.latent()
     }
 
