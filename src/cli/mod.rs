@@ -57,7 +57,7 @@ enum Command {
     Train(Box<train::TrainArgs>),
     /// Generate text or words with a trained model.
     Generate(generate::GenerateArgs),
-    /// Measure what held-out text costs a model, also in eight bits.
+    /// Measure what held-out text costs a model, and what the z of a word-vae does.
     Eval(eval::EvalArgs),
     /// Say what each word costs a word-vae: is this a name?
     Score(score::ScoreArgs),
