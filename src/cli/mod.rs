@@ -73,7 +73,7 @@ enum Command {
     Vary(latent::vary::VaryArgs),
     /// Draw the latent space of a word-vae as a picture.
     Map(latent::map::MapArgs),
-    /// Measure what held-out text costs a model, also in eight bits.
+    /// Measure what held-out text costs a model, and what the z of a word-vae does.
     Eval(eval::EvalArgs),
     /// Say what each word costs a word-vae: is this a name?
     Score(score::ScoreArgs),

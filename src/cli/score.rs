@@ -54,7 +54,7 @@ pub struct ScoreArgs {
     #[arg(long, value_enum, default_value_t = Order::None)]
     sort: Order,
     /// Draws of z for each word
-    #[arg(long, value_name = "K", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "K", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     iw: u32,
     /// Held-out words that the percentile is measured among; 0 is none
     #[arg(long, value_name = "N", default_value_t = 500)]

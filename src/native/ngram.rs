@@ -11,8 +11,9 @@
 //!
 //! The counts are ranges of one array: the places of the text, sorted by what is read backwards from
 //! them. The occurrences of the last k symbols stand together for every k, each range inside the one
-//! before, so one walk over the context gives the counts of every order. That takes about 16 bytes a
-//! symbol for any number of orders, where tables of n-grams take 20 an order.
+//! before, so one walk over the context gives the counts of every order. Beside the text that takes 4
+//! bytes a symbol, and 4 for each distinct context: at order 12, some 27 bytes a symbol of English,
+//! where tables of n-grams take about 20 an order.
 
 use std::cmp::Ordering;
 use std::ops::Range;

@@ -8,9 +8,6 @@ use super::words::{Noise, check_words, distortions, posterior_draw};
 use super::{EvaluateError, MOST_ROWS, Running, Word, WordReading, in_groups};
 use crate::native::word_vae::{Posterior, WordVae};
 
-/// Rows of draws that are read side by side: more than of words, since they are all of one length.
-const DRAWS: usize = 2 * MOST_ROWS;
-
 /// −ln p̂ in nats of every word, for every k of `draws`: by word, then in the order of the k. Without
 /// z it is exact, and every k is the same.
 ///
@@ -58,13 +55,14 @@ fn log_weights(
         .collect();
     let mut weights = vec![Vec::with_capacity(draws); words.len()];
     // A row is a draw of a word; those of one word stand together.
-    let all: Vec<usize> = (0..words.len())
-        .flat_map(|word| std::iter::repeat_n(word, draws))
-        .collect();
-    for rows in all.chunks(DRAWS) {
+    let all = words.len() * draws;
+    for first in (0..all).step_by(MOST_ROWS) {
+        let rows: Vec<usize> = (first..all.min(first + MOST_ROWS))
+            .map(|row| row / draws)
+            .collect();
         let mut z = Vec::with_capacity(rows.len() * latent);
         let mut ratios = Vec::with_capacity(rows.len());
-        for &word in rows {
+        for &word in &rows {
             let noise = noises[word].vector(latent);
             let drawn = posterior_draw(&posteriors[word], &noise);
             ratios.push(log_ratio(&posteriors[word], &noise, &drawn));

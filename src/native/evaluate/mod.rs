@@ -29,7 +29,7 @@ use thiserror::Error;
 
 use super::kernels::Kernels;
 
-/// Stretches or words that are read side by side at the most.
+/// Stretches, words or draws that are read side by side at the most: more gain nothing.
 const MOST_ROWS: usize = 64;
 /// Why something cannot be evaluated.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
