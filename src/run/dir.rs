@@ -416,10 +416,10 @@ impl RunDir {
     pub fn summary(&self) -> Result<RunSummary, RunError> {
         let config = self.config()?;
         let metrics = Metrics::read(&self.metrics_path())?;
-        let best = metrics.iter().filter_map(|line| line.valid).min_by(|a, b| {
-            a.selection(config.rate)
-                .total_cmp(&b.selection(config.rate))
-        });
+        let best = metrics
+            .iter()
+            .filter_map(|line| line.valid)
+            .min_by(|a, b| a.selection(&config).total_cmp(&b.selection(&config)));
         let finished = metrics.last().is_some_and(|line| line.finished);
         Ok(RunSummary {
             name: self.name.clone(),
@@ -432,7 +432,7 @@ impl RunDir {
                 (.., true) => "stopped",
                 _ => "new",
             },
-            best_loss: best.map(|valid| valid.selection(0.0)),
+            best_loss: best.map(|valid| valid.figure()),
             unit: match config.model {
                 crate::config::ModelKind::CharLstm => "nats/char",
                 crate::config::ModelKind::WordVae => "nats/word",

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{RunError, atomic};
+use crate::config::TrainConfig;
 
 /// The `format` number of a line.
 pub const METRICS_FORMAT: u32 = 1;
@@ -61,21 +62,26 @@ pub enum Evaluation {
 }
 
 impl Evaluation {
-    /// The figure that models are chosen by: nats per character or per word, lower is better. Where
-    /// `rate` is held, nats a word and above 0, a model that misses it is worse than any that does not.
-    pub fn selection(&self, rate: f64) -> f64 {
+    /// The figure that people look at: nats per character, or −ELBO in nats per word.
+    pub fn figure(&self) -> f64 {
         match self {
             Self::Char(loss) => loss.loss_nats_per_char,
-            Self::Word(loss) => {
-                let missed = (loss.rate_nats_per_word - rate).abs() - NEAR_THE_RATE * rate;
-                let penalty = if rate > 0.0 {
-                    MISSED * missed.max(0.0)
-                } else {
-                    0.0
-                };
-                loss.neg_elbo_nats_per_word + penalty
-            }
+            Self::Word(loss) => loss.neg_elbo_nats_per_word,
         }
+    }
+
+    /// What models are chosen by, lower is better: the figure; but D + β·R where a word-vae is trained
+    /// with another β than 1, and where a rate is held, a model that misses it comes after all that don't.
+    pub fn selection(&self, config: &TrainConfig) -> f64 {
+        let Self::Word(loss) = self else {
+            return self.figure();
+        };
+        let rate = loss.rate_nats_per_word;
+        if config.rate > 0.0 {
+            let missed = (rate - config.rate).abs() - NEAR_THE_RATE * config.rate;
+            return loss.neg_elbo_nats_per_word + MISSED * missed.max(0.0);
+        }
+        loss.distortion_nats_per_word + config.beta * rate
     }
 
     /// One line for people.

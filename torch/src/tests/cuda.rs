@@ -28,7 +28,7 @@ fn valid_loss(config: &TrainConfig, precision: Precision) -> f64 {
     // The setting is the process's.
     set_precision(Precision::F32, device()).expect("set back");
     let lines = Metrics::read(&run.metrics_path()).expect("metrics");
-    lines[0].valid.expect("a validation part").selection(0.0)
+    lines[0].valid.expect("a validation part").figure()
 }
 
 #[test]

@@ -42,7 +42,7 @@ impl Line<'_> {
             .steps
             .map_or_else(String::new, |steps| format!("/{}", grouped(steps)));
         let valid = self.valid.map_or_else(String::new, |valid| {
-            format!(" · valid {:.4}", valid.selection(0.0))
+            format!(" · valid {:.4}", valid.figure())
         });
         let left = self
             .left

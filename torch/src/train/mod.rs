@@ -358,7 +358,7 @@ impl<'a> Trainer<'a> {
         let (chars, seconds) = self.progress.last;
         let rate = (self.progress.chars - chars) as f64 / (self.seconds() - seconds).max(1e-9);
         let valid = self.evaluate_part(Part::Valid)?;
-        if valid.is_some_and(|valid| !valid.selection(self.config.rate).is_finite()) {
+        if valid.is_some_and(|valid| !valid.selection(&self.config).is_finite()) {
             self.roll_back()?;
             return Ok(false);
         }
@@ -366,7 +366,7 @@ impl<'a> Trainer<'a> {
         let train_loss = self.progress.loss_sum / self.progress.loss_steps.max(1) as f64;
         // Without a validation part the newest model is the best; the originals never chose one.
         let newest = valid.is_none() || self.config.recipe != Recipe::Default;
-        let figure = valid.map_or(train_loss, |valid| valid.selection(self.config.rate));
+        let figure = valid.map_or(train_loss, |valid| valid.selection(&self.config));
         if newest || self.progress.best.is_none_or(|best| figure < best) {
             self.progress.best = Some(figure);
             self.progress.best_step = self.progress.step;

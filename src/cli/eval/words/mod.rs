@@ -145,17 +145,11 @@ pub fn evaluate(job: &Job, data: &WordData) -> Result<()> {
     let report = measured.report()?;
     if report.baselines.twin.is_none() && report.latent.is_some() {
         note!(
-            "no twin to compare with; to train one: textgen train --baseline twin --config {} --name {}",
-            job.run.config_path().display(),
-            twin_name(job.run)
+            "no twin to compare with; to train one: textgen train --baseline twin --resume {}",
+            job.run.name()
         );
     }
     job.print(&report, &report::text(&report))
-}
-
-/// The name of the run that has the same decoder without z.
-fn twin_name(run: &RunDir) -> String {
-    format!("{}-twin", run.name())
 }
 
 impl<'a> Measured<'a> {
@@ -225,7 +219,7 @@ impl<'a> Measured<'a> {
         let samples = self.samples(ngram.order);
         let model = all[0].tightest();
         let baselines = Baselines {
-            twin: twin.map(|nats| Baseline::new(twin_name(job.run), &nats, model, symbols)),
+            twin: twin.map(|nats| Baseline::new(job.run.twin_name(), &nats, model, symbols)),
             ngram: ngram.row(model, symbols),
         };
         let verdict = latent
@@ -315,7 +309,7 @@ fn ended(letters: &[u32], eos: u32) -> impl Iterator<Item = u32> {
 
 /// The same decoder trained without z, where a run of that name has one for this corpus.
 fn twin(job: &Job, data: &WordData) -> Result<Option<WordVae>> {
-    let name = twin_name(job.run);
+    let name = job.run.twin_name();
     let Ok(run) = RunDir::open(&job.run.path().with_file_name(&name)) else {
         return Ok(None);
     };
