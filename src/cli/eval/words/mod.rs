@@ -261,7 +261,7 @@ impl<'a> Measured<'a> {
         }
         let mut inventors = vec![("word-vae".to_owned(), Inventor::Vae(&self.models[0]))];
         if let Some(twin) = &self.twin {
-            inventors.push((twin_name(self.job.run), Inventor::Vae(twin)));
+            inventors.push((self.job.run.twin_name(), Inventor::Vae(twin)));
         }
         let ngram = Inventor::NGram(&self.ngrams, order);
         inventors.push((format!("{order}-gram"), ngram));
