@@ -16,6 +16,8 @@ pub(super) trait Lanes: Copy {
     unsafe fn load(from: *const f32) -> Self;
     /// Writes.
     unsafe fn store(self, to: *mut f32);
+    /// Asks for the cache line at `from` to be brought near, where the machine can; any pointer will do.
+    unsafe fn fetch(from: *const f32);
     /// One number in all lanes.
     unsafe fn splat(number: f32) -> Self;
     /// self · factor + sum, rounded once.
@@ -74,6 +76,9 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
+    unsafe fn fetch(_from: *const f32) {}
+
+    #[inline(always)]
     unsafe fn splat(number: f32) -> Self {
         [number; 4]
     }
@@ -113,6 +118,12 @@ macro_rules! x86 {
             }
 
             #[inline(always)]
+            unsafe fn fetch(from: *const f32) {
+                // SAFETY: fetching ahead reads nothing that the program sees, and never faults.
+                unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
+            }
+
+            #[inline(always)]
             unsafe fn splat(number: f32) -> Self {
                 // SAFETY: the caller's.
                 unsafe { $splat(number) }
@@ -131,15 +142,15 @@ macro_rules! x86 {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        __m256, __m512, _CMP_LT_OQ, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps,
-        _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castps_si256, _mm256_castsi256_ps,
-        _mm256_cmp_ps, _mm256_div_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_mul_ps,
-        _mm256_or_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_slli_epi32, _mm256_sqrt_ps,
-        _mm256_storeu_ps, _mm256_sub_ps, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512,
-        _mm512_andnot_si512, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask,
-        _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_blend_ps, _mm512_mul_ps,
-        _mm512_or_si512, _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32, _mm512_sqrt_ps,
-        _mm512_storeu_ps, _mm512_sub_ps,
+        __m256, __m512, _CMP_LT_OQ, _MM_HINT_T1, _mm_prefetch, _mm256_add_epi32, _mm256_add_ps,
+        _mm256_and_ps, _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castps_si256,
+        _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_div_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
+        _mm256_mul_ps, _mm256_or_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_slli_epi32,
+        _mm256_sqrt_ps, _mm256_storeu_ps, _mm256_sub_ps, _mm512_add_epi32, _mm512_add_ps,
+        _mm512_and_si512, _mm512_andnot_si512, _mm512_castps_si512, _mm512_castsi512_ps,
+        _mm512_cmp_ps_mask, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_blend_ps,
+        _mm512_mul_ps, _mm512_or_si512, _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32,
+        _mm512_sqrt_ps, _mm512_storeu_ps, _mm512_sub_ps,
     };
 
     use super::Lanes;

@@ -11,6 +11,9 @@ pub const PANEL: usize = 32;
 /// inputs fit in the first-level cache.
 const COLUMNS_AT_ONCE: usize = 256;
 
+/// Numbers in a cache line.
+const CACHE_LINE: usize = 16;
+
 /// The weights of one input to the outputs of one panel: two cache lines.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
@@ -198,10 +201,13 @@ impl PanelMut<'_> {
     /// Where the matrix is too small.
     pub fn fill(&mut self, matrix: &[f32]) {
         let columns = self.lines.len();
-        for (lane, row) in self.layout.rows(self.panel).enumerate() {
-            let row = &matrix[row * columns..][..columns];
-            for (line, &value) in self.lines.iter_mut().zip(row) {
-                line.0[lane] = value;
+        // A cache line of every row at a time: what is written to stays in the cache.
+        for (part, lines) in self.lines.chunks_mut(CACHE_LINE).enumerate() {
+            for (lane, row) in self.layout.rows(self.panel).enumerate() {
+                let row = &matrix[row * columns + part * CACHE_LINE..][..lines.len()];
+                for (line, &value) in lines.iter_mut().zip(row) {
+                    line.0[lane] = value;
+                }
             }
         }
     }
@@ -329,24 +335,30 @@ pub(super) unsafe fn accumulate<
             // SAFETY: a tile stays below `rows`, within the lines' columns and within the panel, and
             // the lengths of x and out have been checked; the instructions are the caller's matter.
             unsafe {
+                if ROWS <= rows {
+                    for first in (0..FULL).step_by(WIDE) {
+                        tile::<V, ROWS, WIDE, true>(lines, first, place, x, out);
+                    }
+                    row = ROWS;
+                }
                 while row + ROWS <= rows {
                     for first in (0..FULL).step_by(WIDE) {
-                        tile::<V, ROWS, WIDE>(lines, first, place.at(row), x, out);
+                        tile::<V, ROWS, WIDE, false>(lines, first, place.at(row), x, out);
                     }
                     row += ROWS;
                 }
                 while row + 4 <= rows {
                     for first in (0..FULL).step_by(WIDE) {
-                        tile::<V, 4, WIDE>(lines, first, place.at(row), x, out);
+                        tile::<V, 4, WIDE, false>(lines, first, place.at(row), x, out);
                     }
                     row += 4;
                 }
                 while row + 2 <= rows {
-                    tile::<V, 2, FULL>(lines, 0, place.at(row), x, out);
+                    tile::<V, 2, FULL, false>(lines, 0, place.at(row), x, out);
                     row += 2;
                 }
                 if row < rows {
-                    tile::<V, 1, FULL>(lines, 0, place.at(row), x, out);
+                    tile::<V, 1, FULL, false>(lines, 0, place.at(row), x, out);
                 }
             }
         }
@@ -378,12 +390,14 @@ impl Place {
     }
 }
 
-/// `ROWS` vectors and `WIDE` registers of the panel's outputs, from the `first` on.
+/// `ROWS` vectors and `WIDE` registers of the panel's outputs, from the `first` on. With `AHEAD` the
+/// lines that follow are fetched meanwhile: all vectors pass these lines first, so they arrive in
+/// time even from memory that other programs keep busy.
 ///
 /// # Safety
 /// x and out reach as far as `place` says, and the machine has the instructions of `V`.
 #[inline(always)]
-unsafe fn tile<V: Lanes, const ROWS: usize, const WIDE: usize>(
+unsafe fn tile<V: Lanes, const ROWS: usize, const WIDE: usize, const AHEAD: bool>(
     lines: &[Line],
     first: usize,
     place: Place,
@@ -405,6 +419,11 @@ unsafe fn tile<V: Lanes, const ROWS: usize, const WIDE: usize>(
         });
         for (column, line) in lines.iter().enumerate() {
             let line = line.0.as_ptr().add(lane);
+            if AHEAD {
+                for near in (0..WIDE * V::COUNT).step_by(CACHE_LINE) {
+                    V::fetch(line.wrapping_add(COLUMNS_AT_ONCE * PANEL + near));
+                }
+            }
             let mut weights = [V::splat(0.0); WIDE];
             unrolled::<WIDE>(|part| weights[part] = V::load(line.add(part * V::COUNT)));
             unrolled::<ROWS>(|row| {
@@ -468,6 +487,6 @@ unsafe fn one<V: Lanes, const FULL: usize>(lines: &[Line], x: &[f32], out: &mut 
             output: 0,
         };
         // SAFETY: one panel is left, and `out` has one.
-        unsafe { tile::<V, 1, FULL>(lines, 0, place, x, out) };
+        unsafe { tile::<V, 1, FULL, false>(lines, 0, place, x, out) };
     }
 }

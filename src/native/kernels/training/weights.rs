@@ -186,12 +186,11 @@ fn job(
         let of_sources = sources.iter().zip(&sums).zip(&biases);
         for (((source, sums), biases), (weight, bias)) in of_sources.zip(targets) {
             bias.copy_from_slice(&biases[panel * PANEL..][..bias.len()]);
-            for (lane, row) in weight.chunks_exact_mut(source.columns).enumerate() {
-                let column = sums[panel * PANEL + lane..].iter().step_by(width);
-                for (to, from) in row.iter_mut().zip(column) {
-                    *to = *from;
-                }
-            }
+            let columns: Vec<&[f32]> = sums
+                .chunks_exact(width)
+                .map(|column| &column[panel * PANEL..][..bias.len()])
+                .collect();
+            kernels.transpose(&columns, weight);
         }
     }
 }
