@@ -123,7 +123,7 @@ fn an_interrupted_sweep_goes_on_with_the_same_command() {
         assert!(read > 0, "it ended too early: {said}");
     }
     let kill = std::process::Command::new("sh")
-        .args(["-c", &format!("kill -INT -- -{}", child.id())])
+        .args(["-c", &format!("kill -s INT -- -{}", child.id())])
         .status();
     assert!(kill.expect("kill").success());
     stderr.read_to_string(&mut said).expect("readable");

@@ -8,8 +8,9 @@ use crate::cli::svg::{COLORS, FONT, GREY, SMALL, dot, escaped, opened, width};
 /// Size of the plot, in pixels, and the room around it: left, above, right, below.
 const PLOT: [f64; 2] = [720.0, 460.0];
 const ROOM: [f64; 4] = [64.0, 60.0, 40.0, 52.0];
-/// Steps that an axis has, about, and the sums that lines are drawn for.
+/// Steps that an axis has, at the most about, and the sums that lines are drawn for.
 const STEPS: f64 = 8.0;
+const SUMS: f64 = 12.0;
 const RADIUS: f64 = 4.0;
 
 /// A model on the curve.
@@ -70,7 +71,7 @@ impl Scale {
         Axis::new(
             self.across.from + self.up.from,
             self.across.to + self.up.to,
-            STEPS,
+            SUMS,
         )
     }
 }
@@ -105,7 +106,7 @@ impl Curve {
             let ([a, b], [c, d]) = (scale.pixel(start[0], start[1]), scale.pixel(end[0], end[1]));
             let _ = writeln!(
                 svg,
-                r#"<path d="M{a:.1} {b:.1}L{c:.1} {d:.1}" stroke="{GREY}" stroke-opacity="0.35" stroke-dasharray="2 4"/>"#
+                r#"<path d="M{a:.1} {b:.1}L{c:.1} {d:.1}" stroke="{GREY}" stroke-opacity="0.5" stroke-dasharray="2 4"/>"#
             );
             let label = sums.label(sum);
             let length = (c - a).hypot(d - b);
