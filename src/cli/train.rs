@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use textgen::config::{
     Budget, Cell, Goal, KlSchedule, LossOver, ModelKind, Newlines, NormalForm, OptimizerKind,
-    Precision, Recipe, Schedule, Settings, TrainConfig, Unit, WordSplit,
+    Precision, Recipe, Schedule, Settings, TrainConfig, Unit, WordSplit, ZPlacement,
 };
 use textgen::run::{CorpusData, RunDir, Runs};
 
@@ -193,6 +193,9 @@ pub struct VaeFlags {
     /// Latent size; 0 is the decoder alone, without z
     #[arg(long, value_name = "Z")]
     latent: Option<usize>,
+    /// Where z enters the decoder: its first state, beside every letter, or both
+    #[arg(long, value_name = "PLACE", value_parser = choice::<ZPlacement>(ZPlacement::NAMES))]
+    z: Option<ZPlacement>,
     /// Whether the encoder reads both ways
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     bidirectional: Option<bool>,
@@ -282,6 +285,7 @@ impl TrainArgs {
             precision: training.precision,
             threads: training.threads,
             latent: self.vae.latent,
+            z: self.vae.z,
             bidirectional: self.vae.bidirectional,
             goal: self.vae.goal,
             rate: self.vae.rate,
