@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use textgen::config::{Cell, ModelKind, NetworkConfig, SamplingConfig};
+use textgen::config::{Cell, ModelKind, NetworkConfig, SamplingConfig, ZPlacement};
 use textgen::native::char_lstm::CharLstm;
 use textgen::native::kernels::Layout;
 use textgen::native::sampling::Sampler;
@@ -236,6 +236,7 @@ fn answer_sample(request: &Sample) -> Result<Value, Box<dyn Error>> {
         layers,
         embedding: 0,
         latent: 0,
+        z: ZPlacement::Both,
         bidirectional: false,
         article: false,
         inputs: vocab,
@@ -270,6 +271,7 @@ fn answer_words(request: &Words) -> Result<Value, Box<dyn Error>> {
         layers: 1,
         embedding: EMBEDDING,
         latent: LATENT,
+        z: ZPlacement::Both,
         bidirectional: true,
         article: false,
         inputs: vocab + 1, // and <bos>

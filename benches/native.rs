@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use textgen::config::{Cell, ModelKind, NetworkConfig, SamplingConfig};
+use textgen::config::{Cell, ModelKind, NetworkConfig, SamplingConfig, ZPlacement};
 use textgen::native::char_lstm::CharLstm;
 use textgen::native::sampling::Sampler;
 use textgen::native::simd;
@@ -20,6 +20,7 @@ fn config(hidden: usize, layers: usize) -> NetworkConfig {
         layers,
         embedding: 0,
         latent: 0,
+        z: ZPlacement::Both,
         bidirectional: false,
         article: false,
         inputs: 96,

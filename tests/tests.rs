@@ -9,6 +9,7 @@
 //! - `run_folders`: runs that are locked, half written, cannot be written, or meet a full disk;
 //! - `installation`: what the programs are linked with, and what happens where a part is missing;
 //! - `vocab`, `train`, `generate`, `eval`, `score`, `export`: each command as it should work;
+//! - `sweep`: several trainings that differ in one setting;
 //! - `latent`: the commands that walk in a word-vae's latent space;
 //! - `latent_refusals`: what these refuse;
 //! - `interrupted`: Ctrl-C, a killed trainer, and going on after both;
@@ -47,6 +48,8 @@ mod run_folders;
 mod safetensors_file;
 #[path = "cli/score.rs"]
 mod score;
+#[path = "cli/sweep.rs"]
+mod sweep;
 #[path = "cli/tour.rs"]
 mod tour;
 #[path = "cli/train.rs"]

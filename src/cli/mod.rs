@@ -13,9 +13,12 @@ mod generate;
 mod latent;
 mod machine;
 mod output;
+mod prepare;
 mod progress;
 mod runs;
 mod score;
+mod svg;
+mod sweep;
 mod train;
 mod trainer;
 mod vocab;
@@ -57,6 +60,8 @@ enum Command {
     Vocab(vocab::VocabArgs),
     /// Train a model.
     Train(Box<train::TrainArgs>),
+    /// Train several models that differ in one setting, and compare them.
+    Sweep(sweep::SweepArgs),
     /// Generate text or words with a trained model.
     Generate(generate::GenerateArgs),
     /// Where words stand in the latent space of a word-vae.
@@ -95,6 +100,7 @@ pub fn main() -> ExitCode {
     let outcome = match &cli.command {
         Command::Vocab(args) => vocab::run(args, runs.dir()),
         Command::Train(args) => train::run(args, &runs),
+        Command::Sweep(args) => sweep::run(args, &runs),
         Command::Generate(args) => generate::run(args, &runs),
         Command::Encode(args) => latent::encode::run(args, &runs),
         Command::Reconstruct(args) => latent::reconstruct::run(args, &runs),

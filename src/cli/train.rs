@@ -6,14 +6,13 @@ use anyhow::Result;
 use clap::Args;
 use textgen::config::{
     Budget, Cell, Goal, KlSchedule, LossOver, ModelKind, Newlines, NormalForm, OptimizerKind,
-    Precision, Recipe, Schedule, Settings, TrainConfig, Unit, WordSplit,
+    Precision, Recipe, Schedule, Settings, TrainConfig, Unit, WordSplit, ZPlacement,
 };
-use textgen::run::{CorpusData, RunDir, Runs, TextData, WordData};
-use textgen::text::{self, Corpus, LastVocab, Streams, Vocabulary, split_words};
+use textgen::run::{CorpusData, RunDir, Runs};
 
 use super::choice::choice;
 use super::error::CliError;
-use super::progress::Progress;
+use super::prepare::{Planned, layered};
 use super::trainer;
 use crate::cli::output::note;
 
@@ -23,16 +22,16 @@ use crate::cli::output::note;
 pub struct TrainArgs {
     /// Files, folders, names under corpora/, or a bundled corpus [default: the one last given to
     /// `vocab`, else the bundled fairy tales]
-    corpus: Vec<String>,
+    pub corpus: Vec<String>,
     /// Which generator
     #[arg(long, value_parser = choice::<ModelKind>(ModelKind::NAMES))]
     model: Option<ModelKind>,
     /// Name of the run [default: MODEL-CORPUS-NUMBER]
     #[arg(long)]
-    name: Option<String>,
+    pub name: Option<String>,
     /// Go on with a run where it stopped; a larger budget may be given
     #[arg(long, value_name = "NAME", conflicts_with_all = ["corpus", "model", "name", "config", "recipe"])]
-    resume: Option<String>,
+    pub resume: Option<String>,
     /// A TOML file of settings, named as these flags; a run's config.toml is one
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -48,7 +47,7 @@ pub struct TrainArgs {
     #[command(flatten)]
     training: TrainingFlags,
     #[command(flatten)]
-    vae: VaeFlags,
+    pub vae: VaeFlags,
 }
 
 #[derive(Args)]
@@ -190,10 +189,13 @@ struct TrainingFlags {
 
 #[derive(Args)]
 #[command(next_help_heading = "word-vae")]
-struct VaeFlags {
+pub struct VaeFlags {
     /// Latent size; 0 is the decoder alone, without z
     #[arg(long, value_name = "Z")]
     latent: Option<usize>,
+    /// Where z enters the decoder: its first state, beside every letter, or both
+    #[arg(long, value_name = "PLACE", value_parser = choice::<ZPlacement>(ZPlacement::NAMES))]
+    z: Option<ZPlacement>,
     /// Whether the encoder reads both ways
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     bidirectional: Option<bool>,
@@ -224,11 +226,21 @@ struct VaeFlags {
     /// Train a baseline too: twin is the same decoder without z, as run NAME-twin; `eval` sets the two
     /// side by side. With --resume, the twin of a run that has finished
     #[arg(long, value_parser = ["twin"], value_name = "KIND")]
-    baseline: Option<String>,
+    pub baseline: Option<String>,
 }
 
 impl TrainArgs {
-    fn settings(&self) -> Settings {
+    /// What is given: flags over the --config file.
+    pub fn given(&self) -> Result<Settings> {
+        let flags = self.settings();
+        Ok(match &self.config {
+            Some(file) => layered(flags, Settings::read(file)?),
+            None => flags,
+        })
+    }
+
+    /// What flags give.
+    pub fn settings(&self) -> Settings {
         let (text, network, training) = (&self.text, &self.network, &self.training);
         Settings {
             model: self.model,
@@ -273,6 +285,7 @@ impl TrainArgs {
             precision: training.precision,
             threads: training.threads,
             latent: self.vae.latent,
+            z: self.vae.z,
             bidirectional: self.vae.bidirectional,
             goal: self.vae.goal,
             rate: self.vae.rate,
@@ -294,10 +307,7 @@ pub fn run(args: &TrainArgs, runs: &Runs) -> Result<()> {
     }
     let trainer = trainer::find()?;
     trainer::check(&trainer)?;
-    let mut given = args.settings();
-    if let Some(file) = &args.config {
-        given = layered(given, Settings::read(file)?);
-    }
+    let given = args.given()?;
     if given.model.is_none() {
         let hint = "textgen train --model char-lstm, or --model word-vae";
         return Err(CliError::misuse("--model is missing: which generator?", hint).into());
@@ -305,19 +315,11 @@ pub fn run(args: &TrainArgs, runs: &Runs) -> Result<()> {
     if let Some(name) = &args.name {
         runs.check_new(name)?;
     }
-    let (corpus, given) = choose_corpus(&args.corpus, given, runs)?;
-    let mut config = TrainConfig::resolve(&given)?;
-    config.corpus = corpus.paths();
-    config.corpus_name.clone_from(&corpus.name);
-    config.corpus_digest = corpus.digest()?;
+    let planned = Planned::new(&args.corpus, given, runs)?;
     if args.vae.baseline.is_some() {
-        check_twin(&config)?;
+        check_twin(&planned.config)?;
     }
-    let data = prepare(&corpus, &config)?;
-    let asked = given.steps.is_some() || given.epochs.is_some() || given.minutes.is_some();
-    if !asked && config.recipe == Recipe::Default {
-        config.fit_default_budget(data.training_size(&config));
-    }
+    let (config, data) = planned.read()?;
     let run = match &args.name {
         Some(name) => runs.create(name, &config, &data)?,
         None => runs.create_fresh(&config, &data)?,
@@ -350,120 +352,6 @@ fn create_twin(
     Ok(runs.create(&run.twin_name(), &config.twin(), data)?)
 }
 
-/// Flags over a file; a budget on the command line replaces the file's, whichever kind each is.
-fn layered(mut flags: Settings, mut file: Settings) -> Settings {
-    if flags.steps.is_some() || flags.epochs.is_some() || flags.minutes.is_some() {
-        (file.steps, file.epochs, file.minutes) = (None, None, None);
-    }
-    flags.format = None;
-    flags.over(file)
-}
-
-/// The corpus given, else the settings file's, else the one last given to `vocab` (with the text
-/// settings given there), else the bundled one. Says what was chosen for the user.
-fn choose_corpus(args: &[String], given: Settings, runs: &Runs) -> Result<(Corpus, Settings)> {
-    if !args.is_empty() {
-        return Ok((Corpus::resolve(args)?, given));
-    }
-    if let Some(files) = given.corpus.as_ref().filter(|files| !files.is_empty()) {
-        return Ok((Corpus::resolve(files)?, given));
-    }
-    let Some(last) = LastVocab::load(runs.dir())? else {
-        let corpus = Corpus::bundled();
-        note!("corpus: {} (bundled)", corpus.name);
-        return Ok((corpus, given));
-    };
-    let settings = Settings::of_text(last.text.clone());
-    let corpus = Corpus::resolve(&last.corpus)?;
-    note!("corpus: {} (the one last given to vocab)", corpus.name);
-    // An original system brings its own normal form and unit; how the file is read stays.
-    let settings = match given.recipe {
-        None | Some(Recipe::Default) => settings,
-        Some(_) => Settings {
-            encoding: settings.encoding,
-            newlines: settings.newlines,
-            words: settings.words,
-            ..Settings::default()
-        },
-    };
-    let given = given.over(settings);
-    Ok((corpus, given))
-}
-
-/// The corpus as symbols.
-fn prepare(corpus: &Corpus, config: &TrainConfig) -> Result<CorpusData> {
-    Ok(match config.model {
-        ModelKind::CharLstm => CorpusData::Text(prepare_text(corpus, config)?),
-        ModelKind::WordVae => CorpusData::Words(prepare_words(corpus, config)?),
-    })
-}
-
-fn prepare_text(corpus: &Corpus, config: &TrainConfig) -> Result<TextData> {
-    let progress = Progress::new(corpus.size_bytes());
-    let survey = text::survey_with_progress(corpus, &config.text, |bytes| progress.show(bytes));
-    progress.end();
-    let survey = survey?;
-    survey.check_trainable()?;
-    let vocabulary = Vocabulary::from_counts(
-        config.text.unit,
-        &survey.counts,
-        config.text.min_freq,
-        config.text.max_vocab,
-    );
-    let tokens = text::tokens(corpus, &config.text, &vocabulary)?;
-    let data = TextData { vocabulary, tokens };
-    // Refused here already, before a run is made.
-    Streams::new(data.training_size(config), config.batch, config.seq)?;
-    Ok(data)
-}
-
-fn prepare_words(corpus: &Corpus, config: &TrainConfig) -> Result<WordData> {
-    let (words, letters, vocabulary) = if config.recipe == Recipe::Article {
-        let words = text::article_words(corpus, &config.text)?;
-        let letters = words
-            .iter()
-            .map(|word| text::article_letters(word))
-            .collect();
-        (words, letters, text::article_vocabulary()?)
-    } else {
-        let progress = Progress::new(corpus.size_bytes());
-        let list = text::words_with_progress(corpus, &config.text, |bytes| progress.show(bytes));
-        progress.end();
-        let list = list?;
-        let counts = list.counts(config.text.unit);
-        let vocabulary = Vocabulary::for_words(
-            config.text.unit,
-            &counts,
-            config.text.min_freq,
-            config.text.max_vocab,
-        );
-        note!(
-            "words: {} distinct, {} repetitions left out",
-            list.words.len(),
-            list.duplicates
-        );
-        let letters = vocabulary.encode_words(&list.words);
-        (list.words, letters, vocabulary)
-    };
-    let (train, valid, test) = split_words(words.len(), config.valid, config.test, config.seed);
-    if train.len() < 2 {
-        let message = format!(
-            "{}: too few words to learn from: {}",
-            corpus.name,
-            words.len()
-        );
-        return Err(CliError::failed(message, "a word-vae wants hundreds of words or more").into());
-    }
-    Ok(WordData {
-        vocabulary,
-        words,
-        letters,
-        train,
-        valid,
-        test,
-    })
-}
-
 /// Goes on with a run, with a larger budget if one is given.
 fn resume(args: &TrainArgs, runs: &Runs, name: &str) -> Result<()> {
     let trainer = trainer::find()?;
@@ -487,9 +375,7 @@ fn resume(args: &TrainArgs, runs: &Runs, name: &str) -> Result<()> {
         return Err(CliError::misuse("--resume goes on with the run's own settings", hint).into());
     }
     let changed = TrainConfig::resolve(&layered(allowed, config.to_settings()))?;
-    // A budget that was raised and never used, on a full disk for example, is still to be used.
-    let finished = run.state()?.and_then(|state| state.progress.finished);
-    let finished = finished == Some(config.budget.to_string());
+    let finished = has_finished(&run, &config)?;
     if args.vae.baseline.is_some() {
         check_twin(&config)?;
         let twin = create_twin(runs, &run, &config, &run.corpus()?)?;
@@ -508,6 +394,13 @@ fn resume(args: &TrainArgs, runs: &Runs, name: &str) -> Result<()> {
     }
     drop(lock);
     trainer::hand_over(&trainer, &[run.path()])
+}
+
+/// Whether a run has come to the end of its budget. One that was raised and never used, on a full disk
+/// for example, is still to be used.
+pub fn has_finished(run: &RunDir, config: &TrainConfig) -> Result<bool> {
+    let finished = run.state()?.and_then(|state| state.progress.finished);
+    Ok(finished == Some(config.budget.to_string()))
 }
 
 /// Whether a budget goes beyond another one, or is of another kind.

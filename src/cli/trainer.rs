@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::error::CliError;
 
@@ -72,6 +72,20 @@ pub fn training(trainer: &Path, folders: &[&Path]) -> Command {
     command
 }
 
+/// Trains the runs in `folders` and comes back. Where the trainer fails it has said why, and this
+/// program ends as it did.
+pub fn train(trainer: &Path, folders: &[&Path]) -> Result<()> {
+    // Ctrl-C reaches the trainer too, which saves and stops; this program waits for it.
+    ctrlc::set_handler(|| ()).context("cannot catch Ctrl-C")?;
+    let status = training(trainer, folders)
+        .status()
+        .map_err(|error| does_not_start(trainer, &error))?;
+    if !status.success() {
+        std::process::exit(status.code().unwrap_or(1));
+    }
+    Ok(())
+}
+
 /// Becomes the trainer of the runs in `folders`; comes back only where that fails.
 pub fn hand_over(trainer: &Path, folders: &[&Path]) -> Result<()> {
     let mut command = training(trainer, folders);
@@ -82,11 +96,14 @@ pub fn hand_over(trainer: &Path, folders: &[&Path]) -> Result<()> {
         Ok(status) => std::process::exit(status.code().unwrap_or(1)),
         Err(error) => error,
     };
-    Err(CliError::failed(
+    Err(does_not_start(trainer, &error).into())
+}
+
+fn does_not_start(trainer: &Path, error: &std::io::Error) -> CliError {
+    CliError::failed(
         format!("{} cannot be started: {error}", trainer.display()),
         "`make build` builds it again",
     )
-    .into())
 }
 
 /// What the trainer says of libtorch, as JSON.

@@ -208,6 +208,7 @@ impl TrainConfig {
                     !self.bidirectional,
                     must,
                 )?;
+                require("z", self.z, self.z.is_default(), must)?;
                 require("goal", self.goal, self.goal == Goal::Density, must)?;
                 require("rate", self.rate, self.rate == 0.0, must)?;
                 require("beta", self.beta, self.beta == 1.0, must)?;
@@ -225,6 +226,9 @@ impl TrainConfig {
                 )?;
             }
             ModelKind::WordVae => {
+                let must = "needs a --latent above 0: there is no z";
+                let has_z = self.latent > 0;
+                require("z", self.z, has_z || self.z.is_default(), must)?;
                 let must = "belongs to char-lstm";
                 require("seq", self.seq, self.seq == 0, must)?;
                 require("seq-min", self.seq_min, self.seq_min == 0, must)?;
@@ -241,6 +245,7 @@ impl TrainConfig {
             let must = "is fixed by --recipe article";
             require("cell", self.cell, self.cell == Cell::Gru, must)?;
             require("latent", self.latent, self.latent > 0, must)?;
+            require("z", self.z, self.z.is_default(), must)?;
             require("goal", self.goal, self.goal == Goal::Density, must)?;
             require("rate", self.rate, self.rate == 0.0, must)?;
             require("layers", self.layers, self.layers == 1, must)?;

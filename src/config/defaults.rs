@@ -2,7 +2,7 @@
 
 use super::{
     Cell, Device, Goal, KlSchedule, LossOver, ModelKind, NormalForm, OptimizerKind, Precision,
-    Recipe, Schedule, Settings, SplitKind, TextConfig,
+    Recipe, Schedule, Settings, SplitKind, TextConfig, ZPlacement,
 };
 
 /// Streams a step of a char-lstm unless told otherwise.
@@ -65,6 +65,7 @@ fn common_defaults(given: &Settings) -> Settings {
         free_bits: Some(0.0),
         char_dropout: Some(0.0),
         latent: Some(0),
+        z: Some(ZPlacement::Both),
         bidirectional: Some(false),
         ..Settings::of_text(TextConfig::default())
     }

@@ -230,6 +230,35 @@ choices! {
     }
 }
 choices! {
+    /// Where z enters the decoder (word-vae).
+    #[derive(Default)]
+    ZPlacement("z") {
+        /// The first state is made of it, and it stands beside every letter.
+        #[default]
+        Both = "both",
+        /// The first state is made of it.
+        Start = "start",
+        /// It stands beside every letter; the first state is zero.
+        Steps = "steps",
+    }
+}
+impl ZPlacement {
+    /// Whether the decoder's first state is made of z.
+    pub const fn at_start(self) -> bool {
+        matches!(self, Self::Both | Self::Start)
+    }
+
+    /// Whether z stands beside every letter.
+    pub const fn at_steps(self) -> bool {
+        matches!(self, Self::Both | Self::Steps)
+    }
+
+    /// Whether it is where z enters unless told otherwise.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+choices! {
     /// The optimizer.
     OptimizerKind("optimizer") {
         /// Adam (Kingma & Ba 2015); weight decay as an L2 term.
@@ -336,6 +365,10 @@ pub struct NetworkConfig {
     pub embedding: usize,
     /// Latent size Z (word-vae; 0 for char-lstm).
     pub latent: usize,
+    /// Where z enters the decoder (word-vae). Models that were written before there was a choice have
+    /// both, and so do files that say nothing.
+    #[serde(default, skip_serializing_if = "ZPlacement::is_default")]
+    pub z: ZPlacement,
     /// Whether the encoder reads both ways (word-vae).
     pub bidirectional: bool,
     /// Whether it is the original article's network (word-vae, `--recipe article`).

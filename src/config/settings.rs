@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CONFIG_FORMATS, Cell, ConfigError, Goal, KlSchedule, LossOver, ModelKind, Newlines, NormalForm,
-    OptimizerKind, Precision, Recipe, Schedule, TextConfig, Unit, WordSplit,
+    OptimizerKind, Precision, Recipe, Schedule, TextConfig, Unit, WordSplit, ZPlacement,
 };
 
 macro_rules! settings {
@@ -70,6 +70,8 @@ settings! {
     embedding: usize,
     /// word-vae: latent size; 0 is the decoder alone, without z
     latent: usize,
+    /// word-vae: where z enters the decoder: both, start, steps
+    z: ZPlacement,
     /// word-vae: whether the encoder reads both ways
     bidirectional: bool,
     /// share of every layer's outputs dropped while training

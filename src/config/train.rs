@@ -8,7 +8,7 @@ use crate::text::SplitKind;
 use super::defaults::defaults;
 use super::{
     CONFIG_FORMATS, Cell, ConfigError, Goal, KlSchedule, LossOver, ModelKind, NetworkConfig,
-    OptimizerKind, Precision, Recipe, Schedule, Settings, TextConfig,
+    OptimizerKind, Precision, Recipe, Schedule, Settings, TextConfig, ZPlacement,
 };
 
 /// Steps that the default budget has at least, however small the corpus: char-lstm, word-vae.
@@ -91,6 +91,7 @@ pub struct TrainConfig {
     pub layers: usize,
     pub embedding: usize,
     pub latent: usize,
+    pub z: ZPlacement,
     pub bidirectional: bool,
     pub dropout: f64,
     pub batch: usize,
@@ -234,6 +235,7 @@ impl TrainConfig {
             layers: filled!(all.layers),
             embedding: filled!(all.embedding),
             latent: filled!(all.latent),
+            z: filled!(all.z),
             bidirectional: filled!(all.bidirectional),
             dropout,
             batch: filled!(all.batch),
@@ -291,6 +293,7 @@ impl TrainConfig {
     pub fn twin(&self) -> Self {
         Self {
             latent: 0,
+            z: ZPlacement::Both,
             bidirectional: false,
             goal: Goal::Density,
             rate: 0.0,
@@ -318,6 +321,7 @@ impl TrainConfig {
             layers: Some(self.layers),
             embedding: Some(self.embedding),
             latent: Some(self.latent),
+            z: Some(self.z),
             bidirectional: Some(self.bidirectional),
             dropout: Some(self.dropout),
             batch: Some(self.batch),
@@ -379,6 +383,7 @@ impl TrainConfig {
             layers: self.layers,
             embedding: self.embedding,
             latent: self.latent,
+            z: self.z,
             bidirectional: self.bidirectional,
             article: self.recipe == Recipe::Article,
             inputs,
@@ -429,6 +434,32 @@ mod tests {
         assert_eq!(config.latent, 0);
         let error = TrainConfig::resolve(&latent(Recipe::Article)).expect_err("refused");
         assert!(error.to_string().contains("--latent 0"), "{error}");
+    }
+
+    #[test]
+    fn where_z_enters_is_refused_where_there_is_none_or_no_choice() {
+        let resolve = |given: Settings, z| TrainConfig::resolve(&Settings { z, ..given });
+        let vae = || given(ModelKind::WordVae);
+        let none = Settings {
+            latent: Some(0),
+            ..vae()
+        };
+        let article = Settings {
+            recipe: Some(Recipe::Article),
+            ..vae()
+        };
+        for z in [ZPlacement::Start, ZPlacement::Steps] {
+            assert_eq!(resolve(vae(), Some(z)).expect("valid").z, z);
+            for given in [given(ModelKind::CharLstm), none.clone(), article.clone()] {
+                let error = resolve(given, Some(z)).expect_err("refused").to_string();
+                assert!(error.starts_with(&format!("--z {z}: ")), "{error}");
+            }
+        }
+        assert_eq!(resolve(vae(), None).expect("valid").z, ZPlacement::Both);
+        let twin = resolve(vae(), Some(ZPlacement::Steps))
+            .expect("valid")
+            .twin();
+        twin.validate().expect("a twin is valid");
     }
 
     #[test]

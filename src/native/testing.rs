@@ -1,7 +1,7 @@
 //! What the engine's tests share: reproducible numbers and networks made of them.
 
 use super::weights::{Array, Weights, expected_shapes};
-use crate::config::{Cell, ModelKind, NetworkConfig};
+use crate::config::{Cell, ModelKind, NetworkConfig, ZPlacement};
 
 /// A linear congruential generator (Numerical Recipes): no two tests need to share more.
 pub struct Numbers(u32);
@@ -31,6 +31,7 @@ pub fn char_lstm(cell: Cell, hidden: usize, layers: usize, symbols: usize) -> Ne
         layers,
         embedding: 0,
         latent: 0,
+        z: ZPlacement::Both,
         bidirectional: false,
         article: false,
         inputs: symbols,

@@ -195,7 +195,8 @@ pub enum WeightError {
 /// | `decoder.rnn.*` | as above; the first layer reads E + Z |
 /// | `decoder.head.*` | outputs, H; outputs |
 ///
-/// A word-vae with Z = 0 has neither encoder nor `decoder.init`: its decoder starts from zeros and
+/// A word-vae whose z stands beside letters only (`z` = steps) has no `decoder.init`, and one whose z
+/// only gives the first state (`z` = start) has a first layer that reads E. One with Z = 0 has neither encoder nor `decoder.init`: its decoder starts from zeros and
 /// its first layer reads E. The article's network has neither `decoder.embedding` nor `decoder.init`, its decoder reads Z,
 /// and `article.mean`, `article.std` (Z) are those of the last word that it was trained on.
 pub fn expected_shapes(config: &NetworkConfig) -> Vec<(String, Vec<usize>)> {
@@ -204,6 +205,7 @@ pub fn expected_shapes(config: &NetworkConfig) -> Vec<(String, Vec<usize>)> {
         layers,
         embedding,
         latent,
+        z,
         inputs,
         outputs,
         ..
@@ -237,15 +239,12 @@ pub fn expected_shapes(config: &NetworkConfig) -> Vec<(String, Vec<usize>)> {
         table.recurrent("decoder.rnn", config, latent, false);
     } else {
         table.add("decoder.embedding.weight", [inputs, embedding]);
-        if latent > 0 {
+        if latent > 0 && z.at_start() {
             table.linear("decoder.init", layers.saturating_mul(hidden), latent);
         }
-        table.recurrent(
-            "decoder.rnn",
-            config,
-            embedding.saturating_add(latent),
-            false,
-        );
+        let beside = if z.at_steps() { latent } else { 0 };
+        let reads = embedding.saturating_add(beside);
+        table.recurrent("decoder.rnn", config, reads, false);
     }
     table.linear("decoder.head", outputs, hidden);
     if config.article {
@@ -318,6 +317,8 @@ fn check_config(config: &NetworkConfig, arrays: usize) -> Result<(), WeightError
         "embedding must be at least 1 in a word-vae".to_owned()
     } else if config.article && config.latent == 0 {
         "latent must be at least 1 in the article's network".to_owned()
+    } else if (config.article || config.latent == 0) && !config.z.is_default() {
+        format!("z cannot enter as {} where nothing but both is", config.z)
     } else if config.outputs > config.inputs {
         format!(
             "it predicts {} symbols, but reads only {}",

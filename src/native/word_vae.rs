@@ -37,7 +37,10 @@ pub struct WordVae {
 #[derive(Clone, Debug)]
 struct Latent {
     encoder: Encoder,
-    init: Linear,
+    /// Makes the decoder's first state of z; none where that is zero.
+    init: Option<Linear>,
+    /// Whether z stands beside every letter.
+    beside: bool,
 }
 
 /// What the decoder remembers of N words that it is writing side by side, and room for their next
@@ -46,7 +49,7 @@ struct Latent {
 pub struct DecoderState {
     layers: Vec<LayerState>,
     /// z's share of the first layer's gates, (N, blocks, G, 32): the same at every letter. Empty
-    /// where there is no z.
+    /// where z stands beside no letter.
     share: Vec<f32>,
     /// (N, width).
     logits: Vec<f32>,
@@ -126,7 +129,10 @@ impl WordVae {
         let latent = || {
             Ok(Latent {
                 encoder: Encoder::new(config, weights, kernels)?,
-                init: Linear::new(weights, "decoder.init")?,
+                init: (config.z.at_start())
+                    .then(|| Linear::new(weights, "decoder.init"))
+                    .transpose()?,
+                beside: config.z.at_steps(),
             })
         };
         Ok(Self {
@@ -142,6 +148,11 @@ impl WordVae {
     pub fn latent(&self) -> usize {
         let latent = self.latent.as_ref();
         latent.map_or(0, |latent| latent.encoder.latent())
+    }
+
+    /// Whether z stands beside every letter.
+    fn is_beside(&self) -> bool {
+        self.latent.as_ref().is_some_and(|latent| latent.beside)
     }
 
     /// Symbols that can be predicted: the length of the logits.
@@ -187,7 +198,8 @@ impl WordVae {
         assert_eq!(z.len(), rows * self.latent(), "one z a word");
         let (mut layers, mut room) = (self.decoder.state(rows), Quantized::default());
         let mut share = Vec::new();
-        if let Some(Latent { init, .. }) = &self.latent {
+        let latent = self.latent.as_ref();
+        if let Some(init) = latent.and_then(|latent| latent.init.as_ref()) {
             let width = init.width();
             let mut start = vec![0.0; rows * width];
             init.apply(self.kernels, z, &mut room, &mut start);
@@ -197,6 +209,8 @@ impl WordVae {
                     layer.hidden[row * self.hidden..][..self.hidden].copy_from_slice(start);
                 }
             }
+        }
+        if self.is_beside() {
             share = self.decoder.share(self.kernels, z);
         }
         DecoderState {
@@ -222,9 +236,10 @@ impl WordVae {
     /// `state` is another network's.
     pub fn step(&self, state: &mut DecoderState, symbols: &[u32]) {
         assert_eq!(symbols.len(), state.rows(), "one symbol a row");
-        let read = match &self.latent {
-            Some(_) => Read::SymbolsAnd(symbols, &state.share),
-            None => Read::Symbols(symbols),
+        let read = if self.is_beside() {
+            Read::SymbolsAnd(symbols, &state.share)
+        } else {
+            Read::Symbols(symbols)
         };
         let hidden = self.decoder.step(self.kernels, read, &mut state.layers);
         self.head

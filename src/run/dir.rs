@@ -72,8 +72,8 @@ impl Runs {
         Ok(())
     }
 
-    /// A name of which there is no run yet: MODEL-CORPUS-NUMBER.
-    fn fresh_name(&self, config: &TrainConfig) -> String {
+    /// A name of which there is no run yet, nor any NAME-…: MODEL-CORPUS-NUMBER.
+    pub fn fresh_name(&self, config: &TrainConfig) -> String {
         let corpus: String = config
             .corpus_name
             .chars()
@@ -86,10 +86,18 @@ impl Runs {
             })
             .take(60)
             .collect();
+        let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let taken: Vec<String> = entries
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect();
         let mut number = 1;
         loop {
             let name = format!("{}-{corpus}-{number}", config.model);
-            if !self.dir.join(&name).exists() {
+            let is_it = |rest: &str| rest.is_empty() || rest.starts_with('-');
+            if !taken
+                .iter()
+                .any(|run| run.strip_prefix(&name).is_some_and(is_it))
+            {
                 return name;
             }
             number += 1;

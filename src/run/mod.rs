@@ -24,6 +24,6 @@ pub use data::{CorpusData, TextData, WordData};
 pub use dir::{Lock, RunDir, RunSummary, Runs};
 pub use error::RunError;
 pub use metrics::{CharLoss, Evaluation, METRICS_FORMAT, Metrics, WordLoss};
-pub use model_file::{MODEL_FORMATS, ModelFile, ModelHeader};
+pub use model_file::{MODEL_FORMATS, ModelFile, ModelHeader, model_format};
 pub use state::{Progress, STATE_FORMATS, State};
 pub use tensors::{Bytes, StoredTensor};

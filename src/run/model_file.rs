@@ -20,8 +20,15 @@ use crate::config::{NetworkConfig, TextConfig};
 use crate::native::weights::{Array, Values, Weights, expected_shapes, scale_name};
 use crate::text::Vocabulary;
 
-/// The `format` numbers of `model.safetensors` that this version reads; it writes the last.
-pub const MODEL_FORMATS: std::ops::RangeInclusive<u32> = 1..=1;
+/// The `format` numbers of `model.safetensors` that this version reads; it writes the one that
+/// [`model_format`] says.
+pub const MODEL_FORMATS: std::ops::RangeInclusive<u32> = 1..=2;
+
+/// The `format` of a model: 2 where z enters its decoder at one place only, which older programs cannot
+/// build; else 1, which they can read.
+pub fn model_format(network: &NetworkConfig) -> u32 {
+    if network.z.is_default() { 1 } else { 2 }
+}
 
 const TRAINING_WORDS: &str = "training.words";
 
@@ -80,6 +87,9 @@ impl ModelHeader {
         }
         if network.article && network.latent == 0 {
             return Err("the article's network needs a latent size".to_owned());
+        }
+        if (network.article || network.latent == 0) && !network.z.is_default() {
+            return Err(format!("z cannot enter as {} in this network", network.z));
         }
         if word_vae && (self.vocabulary.bos().is_none() || self.vocabulary.eos().is_none()) {
             return Err("a word-vae needs <bos> and <eos>".to_owned());

@@ -141,6 +141,25 @@ fn every_cell_trains_and_generates_in_both_models() {
 }
 
 #[test]
+fn z_may_enter_the_decoder_at_one_place() {
+    let home = Home::new();
+    for (z, missing) in [("start", ""), ("steps", "decoder.init.weight")] {
+        home.train(&format!(
+            "--model word-vae --z {z} --hidden 8 --latent 4 --steps 5 --threads 1 --name {z}"
+        ));
+        has_line(&settings(&home, z), &format!("z = \"{z}\""));
+        let bytes = model(&home, z);
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
+        assert_eq!(
+            tensors.tensor("decoder.init.weight").is_ok(),
+            missing.is_empty()
+        );
+        let words = home.textgen(&format!("generate --run {z} --count 3 --seed 1"));
+        assert_eq!(words.succeeded().stdout.lines().count(), 3);
+    }
+}
+
+#[test]
 fn every_split_optimizer_and_schedule_trains() {
     let home = Home::new();
     for (split, optimizer, schedule) in [

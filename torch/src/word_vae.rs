@@ -206,8 +206,9 @@ impl WordVae {
     /// The decoder's hidden outputs (places, H) for `z` (B, Z).
     fn decoder_outputs(&self, batch: &WordBatch, z: &Tensor, train: bool) -> Tensor {
         let words = &batch.inputs;
+        let placement = self.network.z;
         let z = (self.network.latent > 0).then(|| words.ordered(z));
-        let state = match &z {
+        let state = match z.as_ref().filter(|_| placement.at_start()) {
             Some(z) => self.decoder_start(z),
             None => self.shape().zero_state(batch.len() as i64, self.device()),
         };
@@ -217,7 +218,7 @@ impl WordVae {
         let input = Input::Symbols {
             symbols: &words.symbols(self.device()),
             embedding: Some(self.parameters.get("decoder.embedding.weight")),
-            beside: z.as_ref(),
+            beside: z.as_ref().filter(|_| placement.at_steps()),
         };
         let dropout = self.decoder_dropout;
         let (outputs, _) = self

@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::Cell;
+use crate::config::{Cell, ZPlacement};
 use crate::native::char_lstm::CharLstm;
 use crate::native::testing::{char_lstm, weights, word_vae};
 use crate::native::word_vae::WordVae;
@@ -177,4 +177,63 @@ fn what_is_in_eight_bits_already_stays_as_it_is() {
         let eight = matches!(array.values, Values::Int8 { .. });
         assert_eq!(eight, array.shape.len() == 2, "{name}");
     }
+}
+
+/// z at one place is z at both where the other place's weights are zero.
+#[test]
+fn z_at_one_place_is_z_at_both_with_nothing_at_the_other() {
+    let both = word_vae(Cell::Gru, 4, 2);
+    let (letters, latent) = (both.embedding, both.latent);
+    let first = "decoder.rnn.weight_ih_l0";
+    let logits = |config: &NetworkConfig, weights: &Weights| {
+        let vae = WordVae::new(config, weights).expect("a network");
+        let mut state = vae.decoder(&[0.7, -1.2, 0.4]);
+        let read = |symbol| {
+            vae.step(&mut state, &[symbol]);
+            state.logits(0).to_vec()
+        };
+        [1, 5, 2].into_iter().flat_map(read).collect::<Vec<f32>>()
+    };
+    let map_rows = |array: &Array, row: &dyn Fn(&[f32]) -> Vec<f32>| {
+        let rows: Vec<Vec<f32>> = array.data().chunks(letters + latent).map(row).collect();
+        Array::f32([rows.len(), rows[0].len()], rows.concat())
+    };
+    let all = weights(&both);
+
+    let mut none = all.clone();
+    let padded = |row: &[f32]| [&row[..letters], &vec![0.0; latent]].concat();
+    none.insert(first.to_owned(), map_rows(&all[first], &padded));
+    let mut start = all.clone();
+    let cut = |row: &[f32]| row[..letters].to_vec();
+    start.insert(first.to_owned(), map_rows(&all[first], &cut));
+    let config = NetworkConfig {
+        z: ZPlacement::Start,
+        ..both.clone()
+    };
+    assert_eq!(logits(&config, &start), logits(&both, &none));
+
+    let (mut none, mut steps) = (all.clone(), all.clone());
+    for name in ["decoder.init.weight", "decoder.init.bias"] {
+        let array = &all[name];
+        let zeros = vec![0.0; array.data().len()];
+        none.insert(name.to_owned(), Array::f32(array.shape.clone(), zeros));
+        steps.remove(name);
+    }
+    let config = NetworkConfig {
+        z: ZPlacement::Steps,
+        ..both.clone()
+    };
+    assert_eq!(logits(&config, &steps), logits(&both, &none));
+    assert_ne!(logits(&both, &all), logits(&both, &none));
+}
+
+#[test]
+fn z_enters_a_network_without_z_nowhere() {
+    let config = NetworkConfig {
+        latent: 0,
+        z: ZPlacement::Start,
+        ..word_vae(Cell::Gru, 4, 1)
+    };
+    let error = WordVae::new(&config, &weights(&config)).expect_err("refused");
+    assert!(error.to_string().contains("start"), "{error}");
 }

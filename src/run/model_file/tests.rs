@@ -179,3 +179,16 @@ fn a_tensor_that_the_network_has_no_use_for_is_refused() {
         "tensor head.weight.scale belongs to no part of this network"
     );
 }
+
+#[test]
+fn a_file_says_where_z_enters_only_where_older_programs_could_not_know() {
+    let mut network = crate::native::testing::word_vae(Cell::Gru, 4, 1);
+    let text = serde_json::to_string(&network).expect("serialisable");
+    assert!(!text.contains("\"z\""), "{text}");
+    let read: NetworkConfig = serde_json::from_str(&text).expect("readable");
+    assert_eq!((&read, model_format(&read)), (&network, 1));
+    network.z = crate::config::ZPlacement::Steps;
+    let text = serde_json::to_string(&network).expect("serialisable");
+    let read: NetworkConfig = serde_json::from_str(&text).expect("readable");
+    assert_eq!((&read, model_format(&read)), (&network, 2));
+}

@@ -1,7 +1,7 @@
 //! libtorch against PyTorch's numbers, and the native engine against libtorch.
 
 use tch::{Kind, Tensor};
-use textgen::config::{Cell, Precision};
+use textgen::config::{Cell, Precision, ZPlacement};
 use textgen::native;
 
 use crate::char_lstm::CharLstm;
@@ -152,32 +152,55 @@ fn the_native_engine_gives_libtorchs_logits_on_a_char_lstm() {
 #[test]
 fn the_native_engine_gives_libtorchs_posteriors_and_logits_on_a_word_vae() {
     for golden in Golden::all("word-vae-") {
-        let vae = vae(&golden);
-        let plain: std::collections::BTreeMap<String, Plain> = vae.parameters.to_plain();
-        let native =
-            native::word_vae::WordVae::new(&golden.network, &weights(&plain)).expect("fits");
-        for word in golden_words(&golden) {
-            let batch = WordBatch::new(&[&word], vae.marks, device());
-            let (mean, log_var) = vae.encode(&batch, false);
-            let posterior = native.encode(&word);
-            assert_close(&posterior.mean, &flat(&mean), tolerance(1e-4), "mean");
-            assert_close(
-                &posterior.log_var,
-                &flat(&log_var),
-                tolerance(1e-4),
-                "log_var",
-            );
-            let want = flat(&vae.decode(&batch, &mean, false));
-            let mut state = native.decoder(&posterior.mean);
-            let inputs = std::iter::once(vae.marks.bos).chain(word.iter().copied());
-            let have: Vec<f32> = inputs
-                .flat_map(|symbol| {
-                    native.step(&mut state, &[symbol]);
-                    state.logits(0).to_vec()
-                })
-                .collect();
-            assert_close(&have, &want, tolerance(1e-4), "logits");
+        native_is_libtorch(&vae(&golden), &golden_words(&golden));
+    }
+}
+
+#[test]
+fn the_native_engine_gives_libtorchs_logits_wherever_z_enters() {
+    let golden = Golden::all("word-vae-gru-2-both").remove(0);
+    for z in [ZPlacement::Both, ZPlacement::Start, ZPlacement::Steps] {
+        for cell in [Cell::Lstm, Cell::Gru, Cell::Rnn] {
+            let network = textgen::config::NetworkConfig {
+                z,
+                cell,
+                ..golden.network.clone()
+            };
+            let vae = WordVae {
+                parameters: random_parameters(&network),
+                network,
+                ..vae(&golden)
+            };
+            native_is_libtorch(&vae, &golden_words(&golden));
         }
+    }
+}
+
+/// The same posteriors of words, and the same logits along them.
+fn native_is_libtorch(vae: &WordVae, words: &[Vec<u32>]) {
+    let plain: std::collections::BTreeMap<String, Plain> = vae.parameters.to_plain();
+    let native = native::word_vae::WordVae::new(&vae.network, &weights(&plain)).expect("fits");
+    for word in words {
+        let batch = WordBatch::new(&[word], vae.marks, device());
+        let (mean, log_var) = vae.encode(&batch, false);
+        let posterior = native.encode(word);
+        assert_close(&posterior.mean, &flat(&mean), tolerance(1e-4), "mean");
+        assert_close(
+            &posterior.log_var,
+            &flat(&log_var),
+            tolerance(1e-4),
+            "log_var",
+        );
+        let want = flat(&vae.decode(&batch, &mean, false));
+        let mut state = native.decoder(&posterior.mean);
+        let inputs = std::iter::once(vae.marks.bos).chain(word.iter().copied());
+        let have: Vec<f32> = inputs
+            .flat_map(|symbol| {
+                native.step(&mut state, &[symbol]);
+                state.logits(0).to_vec()
+            })
+            .collect();
+        assert_close(&have, &want, tolerance(1e-4), "logits");
     }
 }
 

@@ -6,7 +6,7 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 
 use anyhow::{Result, bail};
-use textgen::run::{Evaluation, MODEL_FORMATS, Metrics, ModelFile, ModelHeader, RunError, State};
+use textgen::run::{Evaluation, Metrics, ModelFile, ModelHeader, RunError, State, model_format};
 
 use super::Trainer;
 use crate::parameters::{Plain, weights};
@@ -77,10 +77,11 @@ impl Trainer<'_> {
         let mut plain = parameters.to_plain();
         plain.extend(self.task.extra_weights());
         let vocabulary = self.identity.vocabulary.clone();
+        let network = self.config.network(vocabulary.len(), vocabulary.outputs());
         let header = ModelHeader {
-            format: *MODEL_FORMATS.end(),
+            format: model_format(&network),
             textgen: env!("CARGO_PKG_VERSION").to_owned(),
-            network: self.config.network(vocabulary.len(), vocabulary.outputs()),
+            network,
             text: self.config.text.clone(),
             vocabulary,
             corpus_name: self.config.corpus_name.clone(),

@@ -2,14 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::cli::svg::{COLORS, GREY};
+
 /// Groups at the most: as many colours as can be told apart.
 const MOST: usize = COLORS.len();
-/// Each has a contrast of about 4.5 with white and with black.
-const COLORS: [&str; 8] = [
-    "#3f78d6", "#12868c", "#2f8a3e", "#8a7a00", "#c2660a", "#d8473f", "#cc4294", "#8f5fd6",
-];
-/// The colour of words without a group of their own, and of all that is not a word.
-pub const GREY: &str = "#7d7d7d";
 
 /// A group of words.
 #[derive(Clone, Debug, PartialEq, Eq)]

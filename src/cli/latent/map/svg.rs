@@ -1,10 +1,10 @@
-//! The picture, as SVG. Its colours are of middle brightness and it has no background, so that it can
-//! be read on a light page and on a dark one.
+//! The picture, as SVG.
 
 use std::fmt::Write;
 
-use super::groups::{GREY, Group};
+use super::groups::Group;
 use super::room::{Area, Room};
+use crate::cli::svg::{FONT, GREY, SMALL, dot, escaped, opened, width};
 
 /// Size of the plot, in pixels: its width, and the least and the greatest height.
 const WIDTH: f64 = 1000.0;
@@ -12,9 +12,6 @@ const HEIGHTS: [f64; 2] = [560.0, 1000.0];
 /// Around the plot; above it stand title and legend.
 const MARGIN: f64 = 24.0;
 const HEAD: f64 = 56.0;
-/// Size of letters, and of those of grid and samples.
-const FONT: f64 = 12.0;
-const SMALL: f64 = 11.0;
 const RADIUS: f64 = 3.0;
 
 /// What is marked.
@@ -152,17 +149,7 @@ impl Picture<'_> {
     pub fn svg(&self) -> String {
         let scale = Scale::new(self);
         let (width, height) = (WIDTH + 2.0 * MARGIN, scale.height + HEAD + 2.0 * MARGIN);
-        let mut svg = String::new();
-        let _ = writeln!(
-            svg,
-            r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0} {height:.0}" width="{width:.0}" height="{height:.0}" font-family="Helvetica, Arial, sans-serif">"#
-        );
-        let title = escaped(&self.title);
-        let _ = writeln!(svg, "<title>{title}</title>");
-        let _ = writeln!(
-            svg,
-            r#"<text x="{MARGIN}" y="24" font-size="15" fill="{GREY}">{title}</text>"#
-        );
+        let mut svg = opened([width, height], MARGIN, &self.title);
         self.legend(&mut svg);
         let _ = writeln!(svg, r#"<g transform="translate({MARGIN},{HEAD})">"#);
         self.frame(&scale, &mut svg);
@@ -184,7 +171,7 @@ impl Picture<'_> {
             x += width(name, FONT) + 28.0;
         };
         for Group { name, color } in self.groups {
-            entry(&|x| dot([x, 42.0], color), name);
+            entry(&|x| dot([x, 42.0], RADIUS, color), name);
         }
         if self.limit.is_some() {
             entry(&|x| cross([x, 42.0]), "drawn from the prior");
@@ -236,7 +223,7 @@ impl Picture<'_> {
         };
         for &(mark, [x, y]) in &marks {
             let sign = match mark.kind {
-                Kind::Word(group) => dot([x, y], self.groups[group].color),
+                Kind::Word(group) => dot([x, y], RADIUS, self.groups[group].color),
                 Kind::Sample => cross([x, y]),
                 Kind::Grid => continue,
             };
@@ -271,46 +258,12 @@ impl Picture<'_> {
     }
 }
 
-fn dot([x, y]: [f64; 2], color: &str) -> String {
-    format!(r#"<circle cx="{x:.1}" cy="{y:.1}" r="{RADIUS}" fill="{color}"/>"#)
-}
-
 fn cross([x, y]: [f64; 2]) -> String {
     format!(
         r#"<path d="M{:.1} {:.1}l6 6m0 -6l-6 6" stroke="{GREY}" stroke-width="1.5"/>"#,
         x - 3.0,
         y - 3.0
     )
-}
-
-/// About how many pixels a word takes: viewers choose the font.
-fn width(word: &str, size: f64) -> f64 {
-    let em = |c: char| match c {
-        'i' | 'j' | 'l' | '.' | ',' | '\'' | '|' => 0.26,
-        'f' | 't' | 'r' | ' ' | '-' => 0.36,
-        'm' | 'w' | 'M' | 'W' => 0.86,
-        '\u{1100}'.. => 1.0,
-        _ if c.is_uppercase() => 0.72,
-        _ => 0.57,
-    };
-    size * word.chars().map(em).sum::<f64>() + 2.0
-}
-
-/// Text as XML may hold it.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\u{FFFE}' | '\u{FFFF}' => escaped.push('\u{FFFD}'),
-            _ if c.is_control() => escaped.push('\u{FFFD}'),
-            _ => escaped.push(c),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]

@@ -1,0 +1,60 @@
+//! What pictures share. Their colours are of middle brightness and they have no background, so that
+//! they can be read on a light page and on a dark one.
+
+/// Size of letters, in pixels.
+pub const FONT: f64 = 12.0;
+/// Size of letters that say less.
+pub const SMALL: f64 = 11.0;
+/// Each has a contrast of about 4.5 with white and with black.
+pub const COLORS: [&str; 8] = [
+    "#3f78d6", "#12868c", "#2f8a3e", "#8a7a00", "#c2660a", "#d8473f", "#cc4294", "#8f5fd6",
+];
+/// The colour of all that has none of its own.
+pub const GREY: &str = "#7d7d7d";
+
+/// The beginning of a picture of this width and height, with its title `margin` from the left. The
+/// picture ends with `</svg>`.
+pub fn opened([width, height]: [f64; 2], margin: f64, title: &str) -> String {
+    let title = escaped(title);
+    format!(
+        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0} {height:.0}" width="{width:.0}" height="{height:.0}" font-family="Helvetica, Arial, sans-serif">
+<title>{title}</title>
+<text x="{margin}" y="24" font-size="15" fill="{GREY}">{title}</text>
+"#
+    )
+}
+
+/// A dot.
+pub fn dot([x, y]: [f64; 2], radius: f64, color: &str) -> String {
+    format!(r#"<circle cx="{x:.1}" cy="{y:.1}" r="{radius}" fill="{color}"/>"#)
+}
+
+/// About how many pixels a word takes: viewers choose the font.
+pub fn width(word: &str, size: f64) -> f64 {
+    let em = |c: char| match c {
+        'i' | 'j' | 'l' | '.' | ',' | '\'' | '|' => 0.26,
+        'f' | 't' | 'r' | ' ' | '-' => 0.36,
+        'm' | 'w' | 'M' | 'W' => 0.86,
+        '\u{1100}'.. => 1.0,
+        _ if c.is_uppercase() => 0.72,
+        _ => 0.57,
+    };
+    size * word.chars().map(em).sum::<f64>() + 2.0
+}
+
+/// Text as XML may hold it.
+pub fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\u{FFFE}' | '\u{FFFF}' => escaped.push('\u{FFFD}'),
+            _ if c.is_control() => escaped.push('\u{FFFD}'),
+            _ => escaped.push(c),
+        }
+    }
+    escaped
+}
