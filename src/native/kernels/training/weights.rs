@@ -183,8 +183,7 @@ fn job(
         }
     }
     for (panel, targets) in targets.into_iter().enumerate() {
-        let of_sources = sources.iter().zip(&sums).zip(&biases);
-        for (((source, sums), biases), (weight, bias)) in of_sources.zip(targets) {
+        for ((sums, biases), (weight, bias)) in sums.iter().zip(&biases).zip(targets) {
             bias.copy_from_slice(&biases[panel * PANEL..][..bias.len()]);
             let columns: Vec<&[f32]> = sums
                 .chunks_exact(width)
