@@ -256,12 +256,12 @@ fn train(trainer: &Path, name: &str, trials: &[Trial]) -> Result<bool> {
 /// What a finished run recorded: of the test words, else of the validation words.
 fn row(trial: &Trial) -> Result<Row> {
     let run = &trial.run;
-    let rate = run.config()?.rate;
+    let config = run.config()?;
     let metrics = Metrics::read(&run.metrics_path())?;
     let last = metrics.last();
     let test = last.and_then(|line| line.test).map(|loss| (loss, "test"));
     let valid = metrics.iter().filter_map(|line| line.valid);
-    let best = valid.min_by(|a, b| a.selection(rate).total_cmp(&b.selection(rate)));
+    let best = valid.min_by(|a, b| a.selection(&config).total_cmp(&b.selection(&config)));
     let (Some(last), Some((Evaluation::Word(loss), part))) =
         (last, test.or_else(|| best.map(|loss| (loss, "valid"))))
     else {
