@@ -157,12 +157,19 @@ fn the_native_engine_gives_libtorchs_posteriors_and_logits_on_a_word_vae() {
 }
 
 #[test]
-fn the_native_engine_gives_libtorchs_logits_wherever_z_enters() {
+fn the_native_engine_gives_libtorchs_logits_wherever_z_enters_and_without_z() {
     let golden = Golden::all("word-vae-gru-2-both").remove(0);
-    for z in [ZPlacement::Both, ZPlacement::Start, ZPlacement::Steps] {
+    let latent = golden.network.latent;
+    for (z, latent) in [
+        (ZPlacement::Both, latent),
+        (ZPlacement::Start, latent),
+        (ZPlacement::Steps, latent),
+        (ZPlacement::Both, 0),
+    ] {
         for cell in [Cell::Lstm, Cell::Gru, Cell::Rnn] {
             let network = textgen::config::NetworkConfig {
                 z,
+                latent,
                 cell,
                 ..golden.network.clone()
             };

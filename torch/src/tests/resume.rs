@@ -89,6 +89,18 @@ fn drawn_sequence_lengths_survive_a_stop() {
 fn a_word_vae_that_was_stopped_ends_with_the_same_bits() {
     let _alone = alone();
     stopping_changes_nothing(&word_config());
+    stopping_changes_nothing(&word_config().twin());
+}
+
+#[test]
+fn a_rate_that_is_held_survives_a_stop() {
+    let _alone = alone();
+    stopping_changes_nothing(&TrainConfig {
+        rate: 2.0,
+        free_bits: 0.0,
+        kl_warmup: 0.0,
+        ..word_config()
+    });
 }
 
 #[test]
