@@ -111,6 +111,10 @@ pub fn run(args: &ScoreArgs, runs: &Runs) -> Result<()> {
         return Err(CliError::failed(message, hint).into());
     }
     let words = words_to_score(args, &file.header.text)?;
+    if words.iter().any(String::is_empty) {
+        let hint = "give a word of at least one letter";
+        return Err(CliError::misuse("\"\" is no word", hint).into());
+    }
     let scorer = Scorer::new(args, &file)?;
     let letters = file.header.vocabulary.encode_words(&words);
     let reference = held_out(run.as_ref(), args.reference)?;
@@ -125,6 +129,13 @@ pub fn run(args: &ScoreArgs, runs: &Runs) -> Result<()> {
         .map(|(nats, word)| per_char(*nats, word))
         .collect();
     progress.end();
+    let unknown = costs.iter().filter(|nats| nats.is_infinite()).count();
+    if unknown > 0 {
+        note!(
+            "{unknown} of {} words have letters that the model does not know, and cannot be scored: inf",
+            words.len()
+        );
+    }
     usual.sort_by(f64::total_cmp);
     let mut scores: Vec<(usize, f64, f64)> = costs
         .into_iter()

@@ -378,6 +378,15 @@ fn resume(args: &TrainArgs, runs: &Runs, name: &str) -> Result<()> {
     let finished = has_finished(&run, &config)?;
     if args.vae.baseline.is_some() {
         check_twin(&config)?;
+        let name = run.twin_name();
+        if runs.open(&name).is_ok() {
+            let message = format!("run {} has its twin already: {name}", run.name());
+            let hint = format!(
+                "textgen eval {} sets them side by side; textgen train --resume {name} goes on with one that was stopped",
+                run.name()
+            );
+            return Err(CliError::failed(message, hint).into());
+        }
         let twin = create_twin(runs, &run, &config, &run.corpus()?)?;
         note!("twin: {}", twin.path().display());
         drop(lock);

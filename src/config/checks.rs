@@ -34,8 +34,8 @@ impl TrainConfig {
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         self.validate_network()?;
         self.validate_training()?;
-        self.validate_objective()?;
-        self.validate_belonging()
+        self.validate_belonging()?;
+        self.validate_objective()
     }
 
     fn validate_network(&self) -> Result<(), ConfigError> {
@@ -186,8 +186,14 @@ impl TrainConfig {
         require(
             "rate",
             self.rate,
-            (0.0..=1000.0).contains(&self.rate) && (!held || self.latent > 0),
-            "must be 0 to 1000 nats a word, and needs a --latent above 0",
+            (0.0..=1000.0).contains(&self.rate),
+            "must be 0 to 1000 nats a word",
+        )?;
+        require(
+            "rate",
+            self.rate,
+            !held || self.latent > 0,
+            "needs a --latent above 0",
         )?;
         let must = "cannot be given beside --rate, which holds what z carries by itself";
         let free = !held || self.free_bits == 0.0;

@@ -288,6 +288,12 @@ impl TrainConfig {
         }
     }
 
+    /// Whether the newest model is kept and not the one with the lowest loss: the original systems
+    /// never chose one, and the multiplier that holds a rate settles towards the end.
+    pub fn keeps_newest(&self) -> bool {
+        self.recipe != Recipe::Default || self.rate > 0.0
+    }
+
     /// The same decoder without z, under the same budget: what z is measured against.
     #[must_use]
     pub fn twin(&self) -> Self {

@@ -14,6 +14,8 @@ const CONFIG: &str = "config.toml";
 const CORPUS: &str = "corpus.safetensors";
 const MODEL: &str = "model.safetensors";
 const STATE: &str = "state.safetensors";
+/// What the name of a run's twin ends with.
+const TWIN: &str = "-twin";
 
 /// The folder that holds the runs.
 #[derive(Clone, Debug)]
@@ -221,12 +223,18 @@ impl Runs {
         Ok(runs)
     }
 
-    /// The run whose model was written last.
+    /// Whether it is the twin of another run here, which then stands for both.
+    fn is_twin(&self, run: &RunDir) -> bool {
+        let of = run.name.strip_suffix(TWIN);
+        of.is_some_and(|of| self.dir.join(of).is_dir())
+    }
+
+    /// The run whose model was written last, twins left out.
     pub fn newest(&self) -> Result<RunDir, RunError> {
         let runs = self.list()?;
         let with_model = runs
             .iter()
-            .filter(|run| run.model_path().exists())
+            .filter(|run| run.model_path().exists() && !self.is_twin(run))
             .max_by_key(|run| modified(&run.model_path()));
         match (with_model, runs.first()) {
             (Some(run), _) => Ok(run.clone()),
@@ -275,7 +283,7 @@ impl RunDir {
 
     /// The name of the run's twin: the same decoder without z.
     pub fn twin_name(&self) -> String {
-        format!("{}-twin", self.name)
+        format!("{}{TWIN}", self.name)
     }
 
     /// The run's folder.
@@ -424,10 +432,7 @@ impl RunDir {
     pub fn summary(&self) -> Result<RunSummary, RunError> {
         let config = self.config()?;
         let metrics = Metrics::read(&self.metrics_path())?;
-        let best = metrics
-            .iter()
-            .filter_map(|line| line.valid)
-            .min_by(|a, b| a.selection(&config).total_cmp(&b.selection(&config)));
+        let kept = Metrics::kept(&metrics, &config);
         let finished = metrics.last().is_some_and(|line| line.finished);
         Ok(RunSummary {
             name: self.name.clone(),
@@ -440,7 +445,7 @@ impl RunDir {
                 (.., true) => "stopped",
                 _ => "new",
             },
-            best_loss: best.map(|valid| valid.figure()),
+            best_loss: kept.map(|valid| valid.figure()),
             unit: match config.model {
                 crate::config::ModelKind::CharLstm => "nats/char",
                 crate::config::ModelKind::WordVae => "nats/word",

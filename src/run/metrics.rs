@@ -12,11 +12,6 @@ use crate::config::TrainConfig;
 /// The `format` number of a line.
 pub const METRICS_FORMAT: u32 = 1;
 
-/// A held rate is met within this share of it.
-const NEAR_THE_RATE: f64 = 0.02;
-/// What a nat beyond that counts for when models are chosen.
-const MISSED: f64 = 100.0;
-
 /// The loss of a char-lstm.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CharLoss {
@@ -71,17 +66,15 @@ impl Evaluation {
     }
 
     /// What models are chosen by, lower is better: the figure; but D + β·R where a word-vae is trained
-    /// with another β than 1, and where a rate is held, a model that misses it comes after all that don't.
+    /// with another β than 1. Where a rate is held the newest model is taken, see
+    /// [`TrainConfig::keeps_newest`].
     pub fn selection(&self, config: &TrainConfig) -> f64 {
-        let Self::Word(loss) = self else {
-            return self.figure();
-        };
-        let rate = loss.rate_nats_per_word;
-        if config.rate > 0.0 {
-            let missed = (rate - config.rate).abs() - NEAR_THE_RATE * config.rate;
-            return loss.neg_elbo_nats_per_word + MISSED * missed.max(0.0);
+        match self {
+            Self::Char(_) => self.figure(),
+            Self::Word(loss) => {
+                loss.distortion_nats_per_word + config.beta * loss.rate_nats_per_word
+            }
         }
-        loss.distortion_nats_per_word + config.beta * rate
     }
 
     /// One line for people.
@@ -133,6 +126,15 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// The validation loss of the model that a training with these lines has kept.
+    pub fn kept(lines: &[Self], config: &TrainConfig) -> Option<Evaluation> {
+        let mut losses = lines.iter().filter_map(|line| line.valid);
+        if config.keeps_newest() {
+            return losses.next_back();
+        }
+        losses.min_by(|a, b| a.selection(config).total_cmp(&b.selection(config)))
+    }
+
     /// Appends the line to the log at `path`.
     pub fn append(&self, path: &Path) -> Result<(), RunError> {
         let mut line =

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 use textgen::config::ModelKind;
-use textgen::run::{Metrics, RunDir};
+use textgen::run::{Evaluation, Metrics, RunDir};
 
 use textgen_torch::train::{Ending, Trainer, duration};
 use textgen_torch::{device, note, shim};
@@ -19,6 +19,9 @@ const USAGE: &str =
     "usage: textgen-torch train RUN-FOLDER... | eval RUN-FOLDER | bench RUN-FOLDER | doctor
        textgen-torch bench --serve
 `textgen train` calls this program; there is hardly a reason to call it by hand.";
+
+/// A held rate that is off by more than this share of it has been missed.
+const FAR_FROM_RATE: f64 = 0.1;
 
 /// Where a panic came from.
 static PANIC_PLACE: Mutex<String> = Mutex::new(String::new());
@@ -195,22 +198,38 @@ fn summary(run: &RunDir, trainer: &Trainer, ending: Ending) -> Result<()> {
         duration(progress.seconds),
         progress.step
     );
+    let config = run.config()?;
     let metrics = Metrics::read(&run.metrics_path())?;
     let best = metrics
         .iter()
         .find(|line| line.step == progress.best_step)
         .and_then(|line| line.valid);
     if let Some(valid) = best {
+        let which = if config.keeps_newest() {
+            "last"
+        } else {
+            "best"
+        };
         note!(
-            "best validation, at step {}: {}",
+            "{which} validation, at step {}: {}",
             progress.best_step,
             valid.describe()
         );
+        if let Evaluation::Word(loss) = valid {
+            let off = (loss.rate_nats_per_word - config.rate).abs();
+            if off > FAR_FROM_RATE * config.rate && config.rate > 0.0 {
+                note!(
+                    "--rate {} was not reached: R is {:.3}; train longer, or choose a rate nearer to it",
+                    config.rate,
+                    loss.rate_nats_per_word
+                );
+            }
+        }
     }
     if let Some(test) = metrics.last().and_then(|line| line.test) {
         note!("test: {}", test.describe());
     }
-    let generate = match run.config()?.model {
+    let generate = match config.model {
         ModelKind::CharLstm => "--temperature 0.5",
         ModelKind::WordVae => "--count 20",
     };

@@ -260,10 +260,9 @@ fn row(trial: &Trial) -> Result<Row> {
     let metrics = Metrics::read(&run.metrics_path())?;
     let last = metrics.last();
     let test = last.and_then(|line| line.test).map(|loss| (loss, "test"));
-    let valid = metrics.iter().filter_map(|line| line.valid);
-    let best = valid.min_by(|a, b| a.selection(&config).total_cmp(&b.selection(&config)));
+    let kept = Metrics::kept(&metrics, &config);
     let (Some(last), Some((Evaluation::Word(loss), part))) =
-        (last, test.or_else(|| best.map(|loss| (loss, "valid"))))
+        (last, test.or_else(|| kept.map(|loss| (loss, "valid"))))
     else {
         let message = format!("run {} has no losses of held-out words", run.name());
         let hint = "delete its folder, and give the same command again";

@@ -365,7 +365,7 @@ impl<'a> Trainer<'a> {
         self.progress.evaluations += 1;
         let train_loss = self.progress.loss_sum / self.progress.loss_steps.max(1) as f64;
         // Without a validation part the newest model is the best; the originals never chose one.
-        let newest = valid.is_none() || self.config.recipe != Recipe::Default;
+        let newest = valid.is_none() || self.config.keeps_newest();
         let figure = valid.map_or(train_loss, |valid| valid.selection(&self.config));
         if newest || self.progress.best.is_none_or(|best| figure < best) {
             self.progress.best = Some(figure);

@@ -66,7 +66,8 @@ fn costs(report: &Report) -> Table {
         let mut cells = vec![
             format!("{} {}", report.about.model, row.weights),
             format!("{:.3}", row.distortion_nats_per_word),
-            format!("{:.3}", row.rate_nats_per_word),
+            // No z gives a negative zero.
+            format!("{:.3}", row.rate_nats_per_word + 0.0),
             format!("{:.3}", row.neg_elbo_nats_per_word),
         ];
         let bounds = row.iw.iter();
@@ -104,7 +105,7 @@ fn carries(latent: &Latent) -> String {
     );
     let _ = writeln!(
         text,
-        "R {:.3} = I_q {:.3} ±{:.3} about the word (at most ln {} = {:.3}) + KL(q(z)‖p(z)) {:.3} ±{:.3}",
+        "R {:.3} ≈ I_q {:.3} ±{:.3} about the word (at most ln {} = {:.3}) + KL(q(z)‖p(z)) {:.3} ±{:.3}",
         latent.rate_nats,
         latent.information_nats,
         latent.information_standard_error,

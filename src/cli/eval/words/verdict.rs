@@ -9,6 +9,8 @@ use super::{Baselines, Latent, Samples};
 const NOTHING_NATS: f64 = 0.1;
 /// The share of drawn words in the training list from which a model repeats it.
 const REPEATING: f64 = 0.5;
+/// Words that must have been drawn to say so.
+const ENOUGH: usize = 100;
 /// The share of its ceiling from which I_q says that z names nearly every word.
 const NAMING: f64 = 0.95;
 /// Nats a word more than without z, from which naming words is no model of them.
@@ -77,7 +79,7 @@ fn memorising(
     let worse = costs.neg_elbo_nats_per_word - other.cost.nats_per_word;
     let names = latent.information_nats >= NAMING * latent.information_ceiling_nats;
     let why = match drawn {
-        Some(drawn) if drawn.in_training >= REPEATING => format!(
+        Some(drawn) if drawn.words >= ENOUGH && drawn.in_training >= REPEATING => format!(
             "{:.0} % of the words drawn are training words",
             100.0 * drawn.in_training
         ),
@@ -171,7 +173,7 @@ mod tests {
         };
         let mut samples = Samples {
             name: String::new(),
-            words: 10,
+            words: 1000,
             distinct: 1.0,
             in_training: 0.2,
             held_out_hits: 1,
