@@ -106,6 +106,15 @@ struct NetworkFlags {
     /// Share of every layer's outputs dropped while training
     #[arg(long, value_name = "SHARE")]
     dropout: Option<f64>,
+    /// Dropout takes the same units away at all steps of a sequence (char-lstm)
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    variational: Option<bool>,
+    /// Share of the symbols read as nothing while training (char-lstm)
+    #[arg(long, value_name = "SHARE")]
+    input_dropout: Option<f64>,
+    /// Share of the recurrent weights dropped while training (char-lstm)
+    #[arg(long, value_name = "SHARE")]
+    recurrent_dropout: Option<f64>,
 }
 
 #[derive(Args)]
@@ -161,6 +170,9 @@ struct TrainingFlags {
     /// Scale gradients down to this norm; 0 is off
     #[arg(long, value_name = "NORM")]
     clip: Option<f64>,
+    /// Evaluate and keep averaged weights: their decay (EMA) a step; 0 is off
+    #[arg(long, value_name = "DECAY")]
+    ema: Option<f64>,
     /// Stop after so many evaluations without improvement; 0 is never
     #[arg(long, value_name = "N")]
     patience: Option<u64>,
@@ -261,6 +273,9 @@ impl TrainArgs {
             layers: network.layers,
             embedding: network.embedding,
             dropout: network.dropout,
+            variational: network.variational,
+            input_dropout: network.input_dropout,
+            recurrent_dropout: network.recurrent_dropout,
             steps: self.budget.steps,
             epochs: self.budget.epochs,
             minutes: self.budget.minutes,
@@ -276,6 +291,7 @@ impl TrainArgs {
             optimizer: training.optimizer,
             weight_decay: training.weight_decay,
             clip: training.clip,
+            ema: training.ema,
             patience: training.patience,
             eval_every: training.eval_every,
             sample_every: training.sample_every,

@@ -68,7 +68,13 @@ impl TrainConfig {
             },
             "must be 0 to 4096 (0 is the decoder without z), and belongs to word-vae",
         )?;
-        require("dropout", self.dropout, below_one(self.dropout), SHARE)?;
+        for (flag, share) in [
+            ("dropout", self.dropout),
+            ("input-dropout", self.input_dropout),
+            ("recurrent-dropout", self.recurrent_dropout),
+        ] {
+            require(flag, share, below_one(share), SHARE)?;
+        }
         require(
             "max-vocab",
             self.text.max_vocab,
@@ -128,6 +134,7 @@ impl TrainConfig {
             self.clip.is_finite() && self.clip >= 0.0,
             "must be at least 0",
         )?;
+        require("ema", self.ema, below_one(self.ema), SHARE)?;
         require("valid", self.valid, below_one(self.valid), SHARE)?;
         require("test", self.test, below_one(self.test), SHARE)?;
         require(
@@ -236,6 +243,13 @@ impl TrainConfig {
                 let has_z = self.latent > 0;
                 require("z", self.z, has_z || self.z.is_default(), must)?;
                 let must = "belongs to char-lstm";
+                require("variational", self.variational, !self.variational, must)?;
+                for (flag, share) in [
+                    ("input-dropout", self.input_dropout),
+                    ("recurrent-dropout", self.recurrent_dropout),
+                ] {
+                    require(flag, share, share == 0.0, must)?;
+                }
                 require("seq", self.seq, self.seq == 0, must)?;
                 require("seq-min", self.seq_min, self.seq_min == 0, must)?;
                 require("loss", self.loss, self.loss == LossOver::All, must)?;
@@ -263,6 +277,7 @@ impl TrainConfig {
             )?;
             require("batch", self.batch, self.batch == 1, must)?;
             require("dropout", self.dropout, self.dropout == 0.0, must)?;
+            require("ema", self.ema, self.ema == 0.0, must)?;
             let f32 = self.precision == Precision::F32;
             require("precision", self.precision, f32, must)?;
         }

@@ -48,6 +48,10 @@ fn common_defaults(given: &Settings) -> Settings {
             0.0
         }),
         clip: Some(5.0),
+        ema: Some(0.0),
+        variational: Some(false),
+        input_dropout: Some(0.0),
+        recurrent_dropout: Some(0.0),
         split: Some(SplitKind::Contiguous.to_string()),
         patience: Some(0),
         eval_every: Some(0),

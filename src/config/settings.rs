@@ -76,6 +76,12 @@ settings! {
     bidirectional: bool,
     /// share of every layer's outputs dropped while training
     dropout: f64,
+    /// char-lstm: dropout takes the same units away at all steps of a sequence
+    variational: bool,
+    /// char-lstm: share of the symbols read as nothing while training
+    input_dropout: f64,
+    /// char-lstm: share of the recurrent weights dropped while training (DropConnect)
+    recurrent_dropout: f64,
     /// streams (char-lstm) or words (word-vae) a step
     batch: usize,
     /// symbols of a stream a step (char-lstm)
@@ -106,6 +112,8 @@ settings! {
     weight_decay: f64,
     /// gradients are scaled down to this norm; 0 is off
     clip: f64,
+    /// decay of the averaged weights (EMA) that are evaluated and kept; 0 is off
+    ema: f64,
     /// share of the corpus for validation
     valid: f64,
     /// share of the corpus for the final test

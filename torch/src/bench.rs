@@ -26,6 +26,7 @@ use textgen::config::{Cell, Precision, TrainConfig};
 use textgen::native::simd;
 use textgen::run::{CorpusData, RunDir};
 
+use textgen_torch::dropout::Dropout;
 use textgen_torch::recurrent::{Input, Shape};
 use textgen_torch::train::Trainer;
 use textgen_torch::{device, shim};
@@ -310,7 +311,7 @@ impl Network {
             &self.steps,
             &self.state,
             &self.weights,
-            0.0,
+            Dropout::default(),
             true,
         );
         let loss = (outputs * &self.d_outputs).sum(Kind::Float);

@@ -3,6 +3,7 @@
 use tch::{Kind, Tensor};
 use textgen::config::{NetworkConfig, Precision};
 
+use crate::dropout::{Dropout, take_away, with_nothing};
 use crate::operators;
 use crate::parameters::Parameters;
 use crate::recurrent::{Input, Shape};
@@ -14,8 +15,12 @@ pub struct CharLstm {
     pub network: NetworkConfig,
     /// The weights.
     pub parameters: Parameters,
-    /// Share of every layer's outputs dropped while training.
-    pub dropout: f64,
+    /// Of every layer's outputs, while training.
+    pub dropout: Dropout,
+    /// Share of the symbols read as nothing while training.
+    pub input_dropout: f64,
+    /// Share of the recurrent weights dropped while training (DropConnect; Merity et al. 2017).
+    pub recurrent_dropout: f64,
     /// What it trains in on CUDA.
     pub precision: Precision,
     /// On CUDA the vectors of one-hot symbols (V, V), looked up instead of made at every step.
@@ -23,8 +28,8 @@ pub struct CharLstm {
 }
 
 impl CharLstm {
-    /// With initial weights.
-    pub fn new(network: NetworkConfig, parameters: Parameters, dropout: f64) -> Self {
+    /// Without dropout.
+    pub fn new(network: NetworkConfig, parameters: Parameters) -> Self {
         let device = parameters.tensors()[0].device();
         let inputs = network.inputs as i64;
         let model = Self {
@@ -32,7 +37,9 @@ impl CharLstm {
                 .then(|| Tensor::eye(inputs, (Kind::Float, device))),
             network,
             parameters,
-            dropout,
+            dropout: Dropout::default(),
+            input_dropout: 0.0,
+            recurrent_dropout: 0.0,
             precision: Precision::F32,
         };
         model
@@ -108,22 +115,38 @@ impl CharLstm {
         let [steps, batch] = symbols.size()[..] else {
             unreachable!("symbols are (T, B)")
         };
-        let symbols = symbols.reshape([-1]);
+        let mut symbols = symbols.reshape([-1]);
         let embedding = if self.network.embedding > 0 {
             Some(self.parameters.get("embedding.weight"))
         } else {
             self.one_hot.as_ref()
         };
-        let weights = self.parameters.recurrent("rnn", self.network.layers);
+        let mut with_gaps = None;
+        if train && self.input_dropout > 0.0 {
+            let inputs = self.network.inputs as i64;
+            symbols = take_away(&symbols, self.input_dropout, inputs);
+            with_gaps = Some(with_nothing(
+                embedding,
+                inputs,
+                self.input_dropout,
+                &symbols,
+            ));
+        }
+        let mut weights = self.parameters.recurrent("rnn", self.network.layers);
+        if train && self.recurrent_dropout > 0.0 {
+            for weight in weights.iter_mut().skip(1).step_by(4) {
+                *weight = weight.dropout(self.recurrent_dropout, true);
+            }
+        }
         let (outputs, state) = self.shape().run(
-            Input::symbols(&symbols, embedding),
+            Input::symbols(&symbols, with_gaps.as_ref().or(embedding)),
             &Steps::even(steps, batch),
             state,
             &weights,
             self.dropout,
             train,
         );
-        (outputs.dropout(self.dropout, train), state)
+        (self.dropout.apply(&outputs, batch, train), state)
     }
 
     fn head(&self, outputs: &Tensor) -> Tensor {

@@ -12,8 +12,10 @@ macro_rules! note {
     }};
 }
 
+pub mod average;
 pub mod char_lstm;
 pub mod device;
+pub mod dropout;
 pub mod operators;
 pub mod optimizer;
 pub mod parameters;

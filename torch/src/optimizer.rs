@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use tch::{Device, Kind, Tensor};
 use textgen::config::{OptimizerKind, TrainConfig};
 use textgen::native::kernels::AdamPiece;
 use textgen::native::kernels::training::{Adam, Parameter};
 
 use crate::operators::{numbers, numbers_mut, workers};
-use crate::parameters::{Parameters, Plain, copy_into, to_plain};
+use crate::parameters::{Parameters, Plain, copy_into_named, to_plain};
 use crate::shim::{self, AdamConstants, AdamTensors};
 
 const BETA1: f64 = 0.9;
@@ -193,13 +193,9 @@ impl Optimizer {
                 ("largest", group.largest.as_mut()),
             ];
             for (kind, moments) in lists {
-                for (name, moment) in names.iter().zip(moments.into_iter().flatten()) {
-                    let key = format!("optimizer.{kind}.{name}");
-                    copy_into(
-                        from.get(&key)
-                            .with_context(|| format!("{key} is missing"))?,
-                        moment,
-                    )?;
+                let prefix = format!("optimizer.{kind}.");
+                if let Some(moments) = moments {
+                    copy_into_named(from, &prefix, &names, moments)?;
                 }
             }
         }

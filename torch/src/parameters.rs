@@ -65,6 +65,11 @@ impl Parameters {
         &self.tensors
     }
 
+    /// The tensors, to be overwritten.
+    pub fn tensors_mut(&mut self) -> &mut [Tensor] {
+        &mut self.tensors
+    }
+
     /// The names, in the tensors' order.
     pub fn names(&self) -> &[String] {
         &self.names
@@ -127,14 +132,25 @@ impl Parameters {
 
     /// Overwrites all by what `source` holds under their names, each with `prefix` before it.
     pub fn load(&mut self, source: &BTreeMap<String, Plain>, prefix: &str) -> Result<()> {
-        for (name, tensor) in self.names.iter().zip(&mut self.tensors) {
-            let plain = source
-                .get(&format!("{prefix}{name}"))
-                .with_context(|| format!("{prefix}{name} is missing"))?;
-            copy_into(plain, tensor).with_context(|| name.clone())?;
-        }
-        Ok(())
+        copy_into_named(source, prefix, &self.names, &mut self.tensors)
     }
+}
+
+/// Overwrites each of `tensors` by what `source` holds under its name, with `prefix` before it.
+pub fn copy_into_named(
+    source: &BTreeMap<String, Plain>,
+    prefix: &str,
+    names: &[String],
+    tensors: &mut [Tensor],
+) -> Result<()> {
+    for (name, tensor) in names.iter().zip(tensors) {
+        let key = format!("{prefix}{name}");
+        let plain = source
+            .get(&key)
+            .with_context(|| format!("{key} is missing"))?;
+        copy_into(plain, tensor).with_context(|| key.clone())?;
+    }
+    Ok(())
 }
 
 /// The weights as the native engine takes them.

@@ -4,6 +4,7 @@
 use tch::{Device, Kind, Tensor};
 use textgen::config::{Cell, Precision};
 
+use crate::dropout::Dropout;
 use crate::operators::{LayerCall, layer};
 use crate::steps::{Grid, Steps};
 
@@ -109,7 +110,7 @@ impl Shape {
         steps: &Steps,
         state: &[Tensor],
         weights: &[Tensor],
-        dropout: f64,
+        dropout: Dropout,
         train: bool,
     ) -> (Tensor, Vec<Tensor>) {
         if weights[0].device() == Device::Cpu {
@@ -126,7 +127,7 @@ impl Shape {
         steps: &Steps,
         state: &[Tensor],
         weights: &[Tensor],
-        dropout: f64,
+        dropout: Dropout,
         train: bool,
     ) -> (Tensor, Vec<Tensor>) {
         let mut outputs = Tensor::new();
@@ -149,7 +150,10 @@ impl Shape {
                     call(symbols, &weights, constant.as_ref())
                 }
                 (0, Input::Vectors(vectors)) => call(vectors, weights, None),
-                _ => call(&outputs.dropout(dropout, train), weights, None),
+                _ => {
+                    let left = dropout.apply(&outputs, steps.counts[0], train);
+                    call(&left, weights, None)
+                }
             };
             outputs = next;
             for (ends, end) in ends.iter_mut().zip(end) {
@@ -171,15 +175,17 @@ impl Shape {
         steps: &Steps,
         state: &[Tensor],
         weights: &[Tensor],
-        dropout: f64,
+        dropout: Dropout,
         train: bool,
     ) -> (Tensor, Vec<Tensor>) {
         let grid = steps.grid(weights[0].device());
         let input = grid.spread(&vectors(input, grid, weights[0].size()[1]));
         let (outputs, ends) = if self.computes_in(train) == Precision::Bf16 {
             self.sequence_in_bf16(&input, state, weights, dropout)
+        } else if dropout.variational && train {
+            self.layer_by_layer(&input, state, weights, dropout)
         } else {
-            self.sequence(&input, state, weights, dropout, train)
+            self.sequence(&input, state, weights, dropout.share, train)
         };
         let Some(filling) = &grid.filling else {
             return (outputs.reshape([-1, self.hidden as i64]), ends);
@@ -188,6 +194,40 @@ impl Shape {
         // What libtorch calls the end is that of the filling, but for the top layer's h.
         let end = outputs.index_select(0, &filling.last).unsqueeze(0);
         (outputs, vec![end])
+    }
+
+    /// As [`Shape::sequence`] while training, each layer by itself, with dropout that libtorch's
+    /// operators do not have between layers.
+    fn layer_by_layer(
+        &self,
+        input: &Tensor,
+        state: &[Tensor],
+        weights: &[Tensor],
+        dropout: Dropout,
+    ) -> (Tensor, Vec<Tensor>) {
+        let single = Self { layers: 1, ..*self };
+        let batch = input.size()[1];
+        let mut outputs = input.shallow_clone();
+        let mut ends: Vec<Vec<Tensor>> = state.iter().map(|_| Vec::new()).collect();
+        for (index, weights) in weights.chunks_exact(4).enumerate() {
+            if index > 0 {
+                let flat = outputs.reshape([-1, self.hidden as i64]);
+                outputs = dropout.apply(&flat, batch, true).reshape_as(&outputs);
+            }
+            let own: Vec<Tensor> = state
+                .iter()
+                .map(|s| s.narrow(0, index as i64, 1).contiguous())
+                .collect();
+            let (next, end) = single.sequence(&outputs, &own, weights, 0.0, true);
+            outputs = next;
+            for (ends, end) in ends.iter_mut().zip(end) {
+                ends.push(end);
+            }
+        }
+        (
+            outputs,
+            ends.iter().map(|ends| Tensor::cat(ends, 0)).collect(),
+        )
     }
 
     /// All layers over `input` (T, B, I): outputs (T, B, H) and the state after them.
@@ -230,14 +270,16 @@ impl Shape {
         input: &Tensor,
         state: &[Tensor],
         weights: &[Tensor],
-        dropout: f64,
+        dropout: Dropout,
     ) -> (Tensor, Vec<Tensor>) {
         let low = |tensor: &Tensor| tensor.to_kind(Kind::BFloat16);
         let mut outputs = low(input);
         let mut ends: Vec<Vec<Tensor>> = state.iter().map(|_| Vec::new()).collect();
         for (index, weights) in weights.chunks_exact(4).enumerate() {
             if index > 0 {
-                outputs = outputs.dropout(dropout, true);
+                let flat = outputs.reshape([-1, outputs.size()[2]]);
+                let left = dropout.apply(&flat, input.size()[1], true);
+                outputs = left.to_kind(Kind::BFloat16).reshape_as(&outputs);
             }
             let own: Vec<Tensor> = state
                 .iter()

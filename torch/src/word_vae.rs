@@ -6,6 +6,7 @@
 use tch::{Device, Kind, Tensor};
 use textgen::config::{Cell, NetworkConfig, Precision};
 
+use crate::dropout::Dropout;
 use crate::operators;
 use crate::parameters::Parameters;
 use crate::recurrent::{Input, Shape};
@@ -166,7 +167,14 @@ impl WordVae {
         let start = one.zero_state(batch.len() as i64, self.device());
         let read = |input: Input, layer: usize, direction: &str| {
             let weights = self.parameters.layer("encoder.rnn", layer, direction);
-            let (outputs, end) = one.run(input, &words.steps, &start, &weights, 0.0, train);
+            let (outputs, end) = one.run(
+                input,
+                &words.steps,
+                &start,
+                &weights,
+                Dropout::default(),
+                train,
+            );
             (outputs, end[0].select(0, 0))
         };
         let symbols = words.symbols(self.device());
@@ -220,11 +228,11 @@ impl WordVae {
             embedding: Some(self.parameters.get("decoder.embedding.weight")),
             beside: z.as_ref().filter(|_| placement.at_steps()),
         };
-        let dropout = self.decoder_dropout;
+        let dropout = Dropout::each_step(self.decoder_dropout);
         let (outputs, _) = self
             .shape()
             .run(input, &words.steps, &state, &weights, dropout, train);
-        outputs.dropout(dropout, train)
+        outputs.dropout(dropout.share, train)
     }
 
     /// The decoder's state before the first letter: h = tanh(W·z + b) by layer, (L, B, H), and c = 0.

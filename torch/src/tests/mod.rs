@@ -5,4 +5,5 @@ mod golden;
 mod objective;
 mod operators;
 mod optimizer;
+mod regularisation;
 mod resume;

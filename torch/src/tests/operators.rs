@@ -3,6 +3,7 @@
 use tch::{Device, Kind, Tensor};
 use textgen::config::{Cell, Precision};
 
+use crate::dropout::Dropout;
 use crate::operators;
 use crate::parameters::to_plain;
 use crate::recurrent::{Input, Shape};
@@ -30,6 +31,7 @@ struct Case {
     beside: Option<Tensor>,
     state: Vec<Tensor>,
     weights: Vec<Tensor>,
+    dropout: Dropout,
 }
 
 /// What the first layer of a [`Case`] reads.
@@ -74,6 +76,7 @@ impl Case {
                 .map(|_| uniform(&[layers, counts[0], hidden], 0.9))
                 .collect(),
             weights: weights.map(|size| uniform(&size, scale)).collect(),
+            dropout: Dropout::default(),
         }
     }
 
@@ -92,13 +95,14 @@ impl Case {
         } else {
             Shape::run_libtorch
         };
+        tch::manual_seed(5);
         let (outputs, ends) = run(
             &self.shape,
             input,
             &Steps::new(self.counts.to_vec()),
             &self.state,
             &self.weights,
-            0.0,
+            self.dropout,
             true,
         );
         // Where sequences end at different steps, libtorch's path returns the top layer's h alone.
@@ -163,6 +167,21 @@ fn layers_above_each_other_compute_libtorchs_outputs_and_gradients() {
     }
 }
 
+#[test]
+fn the_same_units_are_taken_away_between_layers_on_either_path() {
+    let _alone = crate::testing::alone();
+    for cell in [Cell::Lstm, Cell::Gru] {
+        let mut case = Case::new(cell, 33, 3, COUNTS[0], Reads::OneHot);
+        let without = case.run(true);
+        case.dropout = Dropout {
+            share: 0.5,
+            variational: true,
+        };
+        case.check(Reads::OneHot);
+        assert_ne!(case.run(true), without);
+    }
+}
+
 /// What the CUDA path reads instead of making one-hot vectors at every step.
 #[test]
 fn an_identity_matrix_as_the_embedding_is_one_hot() {
@@ -172,9 +191,14 @@ fn an_identity_matrix_as_the_embedding_is_one_hot() {
         let run = |embedding: Option<&Tensor>| {
             let steps = Steps::new(counts.to_vec());
             let input = Input::symbols(&case.symbols, embedding);
-            let (outputs, _) =
-                case.shape
-                    .run_libtorch(input, &steps, &case.state, &case.weights, 0.0, true);
+            let (outputs, _) = case.shape.run_libtorch(
+                input,
+                &steps,
+                &case.state,
+                &case.weights,
+                Dropout::default(),
+                true,
+            );
             to_plain(&outputs)
         };
         let identity = Tensor::eye(SYMBOLS, (Kind::Float, Device::Cpu));
@@ -189,9 +213,14 @@ fn a_frozen_network_and_an_unused_output_are_no_trouble() {
     let input = Input::symbols(&case.symbols, None);
     let run = || {
         let steps = Steps::new(case.counts.to_vec());
-        let (outputs, ends) =
-            case.shape
-                .run_native(input, &steps, &case.state, &case.weights, 0.0, true);
+        let (outputs, ends) = case.shape.run_native(
+            input,
+            &steps,
+            &case.state,
+            &case.weights,
+            Dropout::default(),
+            true,
+        );
         (to_plain(&outputs), ends)
     };
     let (kept, ends) = run();

@@ -86,6 +86,18 @@ fn drawn_sequence_lengths_survive_a_stop() {
 }
 
 #[test]
+fn averaged_weights_and_every_kind_of_dropout_survive_a_stop() {
+    let _alone = alone();
+    stopping_changes_nothing(&TrainConfig {
+        ema: 0.9,
+        variational: true,
+        input_dropout: 0.1,
+        recurrent_dropout: 0.3,
+        ..text_config()
+    });
+}
+
+#[test]
 fn a_word_vae_that_was_stopped_ends_with_the_same_bits() {
     let _alone = alone();
     stopping_changes_nothing(&word_config());

@@ -18,6 +18,7 @@ use textgen::run::{Evaluation, Progress, WordData};
 
 use super::task::{Part, SampleJob, Task, Use, random, sample_config};
 use super::word_task::Sums;
+use crate::dropout::Dropout;
 use crate::parameters::{Parameters, Plain, copy_into, normal, to_plain, weights};
 use crate::recurrent::{Input, Shape};
 use crate::steps::Steps;
@@ -78,7 +79,7 @@ impl ArticleTask {
             &Steps::even(letters.len() as i64, 1),
             &self.shape().zero_state(1, self.device),
             &weights,
-            0.0,
+            Dropout::default(),
             true,
         );
         let last = outputs.get(outputs.size()[0] - 1);
@@ -99,7 +100,7 @@ impl ArticleTask {
             &Steps::even(z.size()[0], 1),
             &self.shape().zero_state(1, self.device),
             &weights,
-            0.0,
+            Dropout::default(),
             true,
         );
         self.linear(&outputs, "decoder.head")

@@ -40,6 +40,9 @@ impl Trainer<'_> {
             .parameters_mut()
             .load(&state.tensors, "weights.")?;
         self.optimizer.load(&state.tensors, state.progress.step)?;
+        if let Some(average) = &mut self.average {
+            average.load(self.task.parameters(), &state.tensors)?;
+        }
         self.task.set_carried(&state.tensors)?;
         self.progress = state.progress.clone();
         self.unseen.clear();
@@ -62,6 +65,9 @@ impl Trainer<'_> {
             .map(|(name, plain)| (format!("weights.{name}"), plain))
             .collect();
         self.optimizer.save(&mut tensors);
+        if let Some(average) = &self.average {
+            average.save(self.task.parameters(), &mut tensors);
+        }
         tensors.extend(self.task.carried());
         let state = State {
             progress: self.progress.clone(),
@@ -73,8 +79,7 @@ impl Trainer<'_> {
 
     /// Writes the model file, beside the training.
     pub(super) fn write_model(&mut self, valid: Option<Evaluation>) -> Result<()> {
-        let parameters = self.task.parameters();
-        let mut plain = parameters.to_plain();
+        let mut plain = self.kept_weights();
         plain.extend(self.task.extra_weights());
         let vocabulary = self.identity.vocabulary.clone();
         let network = self.config.network(vocabulary.len(), vocabulary.outputs());
@@ -107,7 +112,7 @@ impl Trainer<'_> {
     /// Shows a sample, and keeps it, both beside the training: it is drawn on the CPU from a copy of
     /// the weights, and a device that trains need not wait for that.
     pub(super) fn show_sample(&mut self) -> Result<()> {
-        let mut plain = self.task.parameters().to_plain();
+        let mut plain = self.kept_weights();
         plain.extend(self.task.extra_weights());
         let draw = self.task.sample(plain, self.progress.evaluations);
         let (display, path) = (self.display.clone(), self.run.samples_path());

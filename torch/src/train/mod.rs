@@ -29,6 +29,7 @@ pub use task::{Part, Task, Use, random};
 pub use text_task::{Reading, TextTask};
 pub use word_task::{WordTask, marks};
 
+use crate::average::Average;
 use crate::device::set_precision;
 use crate::optimizer::Optimizer;
 use crate::parameters::Plain;
@@ -97,6 +98,8 @@ pub struct Trainer<'a> {
     /// The model and its corpus.
     pub task: Box<dyn Task>,
     optimizer: Optimizer,
+    /// The averaged weights, where they are what is evaluated and kept.
+    average: Option<Average>,
     progress: Progress,
     display: Display,
     saver: Saver,
@@ -119,6 +122,7 @@ impl<'a> Trainer<'a> {
         let identity = Identity::of(&corpus);
         let task = task(&config, corpus, device)?;
         let optimizer = Optimizer::new(&config, task.parameters());
+        let average = (config.ema > 0.0).then(|| Average::new(config.ema, task.parameters()));
         let progress = Progress {
             lr_scale: 1.0,
             ..Progress::default()
@@ -127,6 +131,7 @@ impl<'a> Trainer<'a> {
             run,
             identity,
             optimizer,
+            average,
             task,
             progress,
             display: Display::on_stderr(),
@@ -266,6 +271,9 @@ impl<'a> Trainer<'a> {
         loss.backward();
         self.optimizer.step(lr)?;
         self.progress.step += 1;
+        if let Some(average) = &mut self.average {
+            average.step(self.task.parameters(), self.progress.step);
+        }
         self.progress.chars += symbols;
         Ok(true)
     }
@@ -357,7 +365,7 @@ impl<'a> Trainer<'a> {
         }
         let (chars, seconds) = self.progress.last;
         let rate = (self.progress.chars - chars) as f64 / (self.seconds() - seconds).max(1e-9);
-        let valid = self.evaluate_part(Part::Valid)?;
+        let valid = self.evaluate_kept(Part::Valid)?;
         if valid.is_some_and(|valid| !valid.selection(&self.config).is_finite()) {
             self.roll_back()?;
             return Ok(false);
@@ -398,6 +406,29 @@ impl<'a> Trainer<'a> {
         // What was shown and evaluated is no part of the next line's rate.
         self.progress.last.1 = self.seconds();
         Ok(true)
+    }
+
+    /// The weights that are evaluated and kept: the averaged ones, where there are such.
+    fn kept_weights(&self) -> BTreeMap<String, Plain> {
+        let parameters = self.task.parameters();
+        match &self.average {
+            Some(average) => average.to_plain(parameters),
+            None => parameters.to_plain(),
+        }
+    }
+
+    /// The loss of the weights that are kept on a held-out part.
+    fn evaluate_kept(&mut self, part: Part) -> Result<Option<Evaluation>> {
+        self.exchange_average();
+        let evaluation = self.evaluate_part(part);
+        self.exchange_average();
+        evaluation
+    }
+
+    fn exchange_average(&mut self) {
+        if let Some(average) = &mut self.average {
+            average.exchange(self.task.parameters_mut());
+        }
     }
 
     /// The loss on a held-out part, in f32 whatever the training computes in: of the model as it is saved.

@@ -16,6 +16,7 @@ use textgen::text::{Split, Streams, Vocabulary, split_text};
 
 use super::task::{Part, SampleJob, Task, Use, random, sample_config};
 use crate::char_lstm::CharLstm;
+use crate::dropout::Dropout;
 use crate::parameters::{Parameters, Plain, copy_into, to_plain, weights};
 use crate::shim::upload;
 
@@ -72,7 +73,13 @@ impl TextTask {
         let length = cut.length();
         let open_forget_gate = config.recipe == textgen::config::Recipe::Default;
         let parameters = Parameters::init(&network, config.seed, device, open_forget_gate);
-        let mut model = CharLstm::new(network, parameters, config.dropout);
+        let mut model = CharLstm::new(network, parameters);
+        model.dropout = Dropout {
+            share: config.dropout,
+            variational: config.variational,
+        };
+        model.input_dropout = config.input_dropout;
+        model.recurrent_dropout = config.recurrent_dropout;
         model.precision = config.precision;
         let kind = if data.vocabulary.len() <= 256 {
             Kind::Uint8

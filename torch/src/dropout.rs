@@ -1,0 +1,104 @@
+//! What is taken away while training, so that no unit relies on another.
+
+use tch::{Kind, Tensor};
+
+/// Dropout of what a layer puts out.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Dropout {
+    /// Share of the units taken away; the others are scaled up by 1 / (1 − share).
+    pub share: f64,
+    /// The same units at all steps of a sequence (Gal & Ghahramani 2016), else others at each.
+    pub variational: bool,
+}
+
+impl Dropout {
+    /// Other units at each step.
+    pub const fn each_step(share: f64) -> Self {
+        Self {
+            share,
+            variational: false,
+        }
+    }
+
+    /// What is left of `outputs` (N, H); where the same units go at all steps, N is T·B with `batch` B.
+    pub fn apply(self, outputs: &Tensor, batch: i64, train: bool) -> Tensor {
+        if !self.variational || !train || self.share == 0.0 {
+            return outputs.dropout(self.share, train);
+        }
+        let width = outputs.size()[1];
+        let kept = Tensor::ones([1, batch, width], (Kind::Float, outputs.device()));
+        let kept = kept.dropout(self.share, true);
+        (outputs.reshape([-1, batch, width]) * kept).reshape([-1, width])
+    }
+}
+
+/// The vectors (V + 1, E) of symbols, none of `vectors` (V, E) being one-hot, and a last one of zeros
+/// that stands for a symbol taken away; the others are scaled up by 1 / (1 − `share`).
+pub fn with_nothing(vectors: Option<&Tensor>, one_hot: i64, share: f64, like: &Tensor) -> Tensor {
+    let options = (Kind::Float, like.device());
+    let vectors = match vectors {
+        Some(vectors) => vectors.shallow_clone(),
+        None => Tensor::eye(one_hot, options),
+    };
+    let nothing = Tensor::zeros([1, vectors.size()[1]], options);
+    Tensor::cat(&[vectors / (1.0 - share), nothing], 0)
+}
+
+/// `symbols` (N), a `share` of them replaced by `nothing`.
+pub fn take_away(symbols: &Tensor, share: f64, nothing: i64) -> Tensor {
+    let drawn = Tensor::rand(symbols.size(), (Kind::Float, symbols.device()));
+    symbols.masked_fill(&drawn.lt(share), nothing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::alone;
+
+    /// Rows (T·B, H) of ones.
+    fn ones(steps: i64, batch: i64, width: i64) -> Tensor {
+        Tensor::ones([steps * batch, width], (Kind::Float, tch::Device::Cpu))
+    }
+
+    #[test]
+    fn variational_dropout_takes_the_same_units_at_all_steps() {
+        let _alone = alone();
+        tch::manual_seed(1);
+        let dropout = Dropout {
+            share: 0.25,
+            variational: true,
+        };
+        let (steps, batch, width) = (5, 3, 400);
+        let left = dropout.apply(&ones(steps, batch, width), batch, true);
+        let left = left.reshape([steps, batch, width]);
+        let first = left.narrow(0, 0, 1);
+        assert!(left.equal(&first.expand_as(&left)));
+        // Each sequence has its own, and what is kept is scaled up.
+        assert!(!left.select(1, 0).equal(&left.select(1, 1)));
+        let kept = left.gt(0.0).to_kind(Kind::Double).mean(Kind::Double);
+        assert!((kept.double_value(&[]) - 0.75).abs() < 0.05);
+        assert!((left.max().double_value(&[]) - 4.0 / 3.0).abs() < 1e-6);
+        assert!(
+            dropout
+                .apply(&ones(2, 2, 2), 2, false)
+                .equal(&ones(2, 2, 2))
+        );
+    }
+
+    #[test]
+    fn a_symbol_taken_away_is_a_vector_of_zeros() {
+        let _alone = alone();
+        tch::manual_seed(2);
+        let symbols = Tensor::from_slice(&[2i64, 0, 1].repeat(1000));
+        let left = take_away(&symbols, 0.2, 3);
+        let vectors = with_nothing(None, 3, 0.2, &symbols).index_select(0, &left);
+        let whole = Tensor::eye(3, (Kind::Float, tch::Device::Cpu)).index_select(0, &symbols);
+        // On average nothing changes.
+        let mean = |vectors: &Tensor| vectors.mean(Kind::Double).double_value(&[]);
+        assert!((mean(&vectors) - mean(&whole)).abs() < 0.02);
+        let gone = left.eq(3).to_kind(Kind::Double).mean(Kind::Double);
+        assert!((gone.double_value(&[]) - 0.2).abs() < 0.03);
+        let kept = left.ne(3).unsqueeze(1);
+        assert!((vectors * 0.8 - whole * kept).abs().max().double_value(&[]) < 1e-6);
+    }
+}

@@ -1,0 +1,157 @@
+//! What is dropped while training, against the same network with it taken out by hand.
+
+use tch::{Kind, Tensor};
+use textgen::config::{Cell, NetworkConfig};
+
+use crate::char_lstm::CharLstm;
+use crate::dropout::{Dropout, take_away};
+use crate::parameters::Parameters;
+use crate::testing::{alone, device, text_config, tolerance};
+
+const SYMBOLS: i64 = 7;
+
+fn model(cell: Cell, layers: usize, embedding: usize) -> CharLstm {
+    let network = NetworkConfig {
+        cell,
+        layers,
+        embedding,
+        hidden: 9,
+        ..text_config().network(SYMBOLS as usize, SYMBOLS as usize)
+    };
+    let parameters = Parameters::init(&network, 3, device(), true);
+    CharLstm::new(network, parameters)
+}
+
+/// Symbols and targets (T, B).
+fn batch() -> (Tensor, Tensor) {
+    tch::manual_seed(4);
+    let draw = || Tensor::randint(SYMBOLS, [6, 5], (Kind::Int64, device()));
+    (draw(), draw())
+}
+
+fn loss(model: &CharLstm, train: bool) -> f64 {
+    let (symbols, targets) = batch();
+    let state = model.shape().zero_state(5, device());
+    tch::manual_seed(8);
+    let (loss, _) = model.loss(&symbols, &targets, &state, false, train);
+    loss.double_value(&[])
+}
+
+#[test]
+fn dropped_recurrent_weights_are_weights_of_zero() {
+    let _alone = alone();
+    let share = 0.5;
+    for (cell, layers) in [(Cell::Lstm, 1), (Cell::Gru, 2)] {
+        let mut dropping = model(cell, layers, 0);
+        dropping.recurrent_dropout = share;
+        let have = loss(&dropping, true);
+        let mut by_hand = model(cell, layers, 0);
+        assert!((loss(&dropping, false) - loss(&by_hand, false)).abs() < 1e-9);
+        tch::manual_seed(8);
+        let names = by_hand.parameters.names().to_vec();
+        tch::no_grad(|| {
+            for layer in 0..layers {
+                let name = format!("rnn.weight_hh_l{layer}");
+                let index = names
+                    .iter()
+                    .position(|known| *known == name)
+                    .expect("named");
+                let weight = &mut by_hand.parameters.tensors_mut()[index];
+                let left = weight.dropout(share, true);
+                weight.copy_(&left);
+            }
+        });
+        let want = loss(&by_hand, false);
+        assert!(
+            (have - want).abs() < f64::from(tolerance(1e-5)),
+            "{cell:?}: {have} {want}"
+        );
+        assert!((have - loss(&model(cell, layers, 0), false)).abs() > 1e-4);
+    }
+}
+
+/// One symbol is made a vector of zeros by hand, and drawn nowhere else.
+#[test]
+fn symbols_taken_away_are_read_as_nothing() {
+    let _alone = alone();
+    let share = 0.3;
+    for embedding in [0, 4] {
+        let mut dropping = model(Cell::Lstm, 1, embedding);
+        dropping.input_dropout = share;
+        let have = loss(&dropping, true);
+        let (symbols, targets) = batch();
+        tch::manual_seed(8);
+        let left = take_away(&symbols.reshape([-1]), share, SYMBOLS);
+        // The same network with one symbol more, whose column of the input weights is zero.
+        let plain = model(Cell::Lstm, 1, embedding);
+        let vectors = match embedding {
+            0 => Tensor::eye(SYMBOLS, (Kind::Float, device())),
+            _ => plain.parameters.get("embedding.weight").detach(),
+        };
+        let inputs = Tensor::cat(
+            &[&vectors / (1.0 - share), vectors.narrow(0, 0, 1) * 0.0],
+            0,
+        );
+        let state = plain.shape().zero_state(5, device());
+        let (outputs, _, _) = inputs.index_select(0, &left).reshape([6, 5, -1]).lstm(
+            &state,
+            &plain.parameters.recurrent("rnn", 1),
+            true,
+            1,
+            0.0,
+            false,
+            false,
+            false,
+        );
+        let logits = outputs.linear(
+            plain.parameters.get("head.weight"),
+            Some(plain.parameters.get("head.bias")),
+        );
+        let want = logits
+            .reshape([-1, SYMBOLS])
+            .cross_entropy_for_logits(&targets.reshape([-1]))
+            .double_value(&[]);
+        assert!(
+            (have - want).abs() < f64::from(tolerance(1e-5)),
+            "{embedding}: {have} {want}"
+        );
+    }
+}
+
+#[test]
+fn units_taken_away_above_the_top_layer_stay_away() {
+    let _alone = alone();
+    let mut dropping = model(Cell::Lstm, 1, 0);
+    dropping.dropout = Dropout {
+        share: 0.5,
+        variational: true,
+    };
+    let have = loss(&dropping, true);
+    let (symbols, targets) = batch();
+    let state = dropping.shape().zero_state(5, device());
+    // The layer's own outputs, masked by hand.
+    let mut whole = model(Cell::Lstm, 1, 0);
+    let weight = whole.parameters.get("head.weight").copy();
+    tch::manual_seed(8);
+    let kept = Tensor::ones([1, 5, 9], (Kind::Float, device())).dropout(0.5, true);
+    let total: f64 = (0..5)
+        .map(|text| {
+            tch::no_grad(|| {
+                let names = whole.parameters.names().to_vec();
+                let index = names.iter().position(|name| name == "head.weight");
+                let head = &mut whole.parameters.tensors_mut()[index.expect("named")];
+                head.copy_(&(&weight * kept.select(1, text)));
+            });
+            let (nats, _) = whole.nats(&symbols, &targets, &state);
+            nats.reshape([6, 5])
+                .select(1, text)
+                .sum(Kind::Double)
+                .double_value(&[])
+        })
+        .sum();
+    let want = total / 30.0;
+    assert!(
+        (have - want).abs() < f64::from(tolerance(1e-5)),
+        "{have} {want}"
+    );
+}
