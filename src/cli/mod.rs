@@ -9,6 +9,7 @@ mod doctor;
 mod error;
 mod eval;
 mod export;
+mod from;
 mod generate;
 mod latent;
 mod machine;

@@ -14,13 +14,20 @@ pub struct Planned {
     /// The settings; reading may raise a budget that nobody asked for.
     pub config: TrainConfig,
     corpus: Corpus,
+    /// The symbols that come first, of the model that the training begins with.
+    known: Option<Vocabulary>,
     /// Whether the budget was asked for.
     asked: bool,
 }
 
 impl Planned {
     /// Chooses the corpus and completes the settings.
-    pub fn new(corpus: &[String], given: Settings, runs: &Runs) -> Result<Self> {
+    pub fn new(
+        corpus: &[String],
+        given: Settings,
+        known: Option<Vocabulary>,
+        runs: &Runs,
+    ) -> Result<Self> {
         let (corpus, given) = choose_corpus(corpus, given, runs)?;
         let mut config = TrainConfig::resolve(&given)?;
         config.corpus = corpus.paths();
@@ -29,6 +36,7 @@ impl Planned {
         Ok(Self {
             config,
             corpus,
+            known,
             asked: given.steps.is_some() || given.epochs.is_some() || given.minutes.is_some(),
         })
     }
@@ -36,7 +44,7 @@ impl Planned {
     /// Reads the corpus as symbols.
     pub fn read(self) -> Result<(TrainConfig, CorpusData)> {
         let mut config = self.config;
-        let data = symbols(&self.corpus, &config)?;
+        let data = symbols(&self.corpus, &config, self.known.as_ref())?;
         if !self.asked && config.recipe == Recipe::Default {
             config.fit_default_budget(data.training_size(&config));
         }
@@ -85,25 +93,32 @@ fn choose_corpus(args: &[String], given: Settings, runs: &Runs) -> Result<(Corpu
 }
 
 /// The corpus as symbols.
-fn symbols(corpus: &Corpus, config: &TrainConfig) -> Result<CorpusData> {
+fn symbols(
+    corpus: &Corpus,
+    config: &TrainConfig,
+    known: Option<&Vocabulary>,
+) -> Result<CorpusData> {
     Ok(match config.model {
-        ModelKind::CharLstm => CorpusData::Text(prepare_text(corpus, config)?),
-        ModelKind::WordVae => CorpusData::Words(prepare_words(corpus, config)?),
+        ModelKind::CharLstm => CorpusData::Text(prepare_text(corpus, config, known)?),
+        ModelKind::WordVae => CorpusData::Words(prepare_words(corpus, config, known)?),
     })
 }
 
-fn prepare_text(corpus: &Corpus, config: &TrainConfig) -> Result<TextData> {
+fn prepare_text(
+    corpus: &Corpus,
+    config: &TrainConfig,
+    known: Option<&Vocabulary>,
+) -> Result<TextData> {
     let progress = Progress::new(corpus.size_bytes());
     let survey = text::survey_with_progress(corpus, &config.text, |bytes| progress.show(bytes));
     progress.end();
     let survey = survey?;
     survey.check_trainable()?;
-    let vocabulary = Vocabulary::from_counts(
-        config.text.unit,
-        &survey.counts,
-        config.text.min_freq,
-        config.text.max_vocab,
-    );
+    let (min_freq, max_vocab) = (config.text.min_freq, config.text.max_vocab);
+    let vocabulary = match known {
+        Some(known) => known.extended(&survey.counts, min_freq, max_vocab),
+        None => Vocabulary::from_counts(config.text.unit, &survey.counts, min_freq, max_vocab),
+    };
     let tokens = text::tokens(corpus, &config.text, &vocabulary)?;
     let data = TextData { vocabulary, tokens };
     // Refused here already, before a run is made.
@@ -111,7 +126,11 @@ fn prepare_text(corpus: &Corpus, config: &TrainConfig) -> Result<TextData> {
     Ok(data)
 }
 
-fn prepare_words(corpus: &Corpus, config: &TrainConfig) -> Result<WordData> {
+fn prepare_words(
+    corpus: &Corpus,
+    config: &TrainConfig,
+    known: Option<&Vocabulary>,
+) -> Result<WordData> {
     let (words, letters, vocabulary) = if config.recipe == Recipe::Article {
         let words = text::article_words(corpus, &config.text)?;
         let letters = words
@@ -125,12 +144,11 @@ fn prepare_words(corpus: &Corpus, config: &TrainConfig) -> Result<WordData> {
         progress.end();
         let list = list?;
         let counts = list.counts(config.text.unit);
-        let vocabulary = Vocabulary::for_words(
-            config.text.unit,
-            &counts,
-            config.text.min_freq,
-            config.text.max_vocab,
-        );
+        let (min_freq, max_vocab) = (config.text.min_freq, config.text.max_vocab);
+        let vocabulary = match known {
+            Some(known) => known.extended(&counts, min_freq, max_vocab),
+            None => Vocabulary::for_words(config.text.unit, &counts, min_freq, max_vocab),
+        };
         note!(
             "words: {} distinct, {} repetitions left out",
             list.words.len(),

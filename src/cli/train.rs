@@ -12,6 +12,7 @@ use textgen::run::{CorpusData, RunDir, Runs};
 
 use super::choice::choice;
 use super::error::CliError;
+use super::from::From;
 use super::prepare::{Planned, layered};
 use super::trainer;
 use crate::cli::output::note;
@@ -32,6 +33,10 @@ pub struct TrainArgs {
     /// Go on with a run where it stopped; a larger budget may be given
     #[arg(long, value_name = "NAME", conflicts_with_all = ["corpus", "model", "name", "config", "recipe"])]
     pub resume: Option<String>,
+    /// Begin with a trained model: a run, or a model file. It settles the network and the text form;
+    /// characters that it does not know get places of their own
+    #[arg(long, value_name = "RUN|FILE", conflicts_with_all = ["resume", "recipe", "baseline"])]
+    pub from: Option<String>,
     /// A TOML file of settings, named as these flags; a run's config.toml is one
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -323,7 +328,17 @@ pub fn run(args: &TrainArgs, runs: &Runs) -> Result<()> {
     }
     let trainer = trainer::find()?;
     trainer::check(&trainer)?;
-    let given = args.given()?;
+    let mut given = args.given()?;
+    // A run's config.toml says which model it began with.
+    let from = args.from.clone().or_else(|| given.from.clone());
+    let from = from.filter(|named| !named.is_empty());
+    let from = from
+        .as_deref()
+        .map(|named| From::open(named, runs))
+        .transpose()?;
+    if let Some(from) = &from {
+        given = from.settings(given)?;
+    }
     if given.model.is_none() {
         let hint = "textgen train --model char-lstm, or --model word-vae";
         return Err(CliError::misuse("--model is missing: which generator?", hint).into());
@@ -331,14 +346,16 @@ pub fn run(args: &TrainArgs, runs: &Runs) -> Result<()> {
     if let Some(name) = &args.name {
         runs.check_new(name)?;
     }
-    let planned = Planned::new(&args.corpus, given, runs)?;
+    let known = from.as_ref().map(From::vocabulary);
+    let planned = Planned::new(&args.corpus, given, known, runs)?;
     if args.vae.baseline.is_some() {
         check_twin(&planned.config)?;
     }
     let (config, data) = planned.read()?;
+    let start = from.map(|from| from.start(&config, &data)).transpose()?;
     let run = match &args.name {
-        Some(name) => runs.create(name, &config, &data)?,
-        None => runs.create_fresh(&config, &data)?,
+        Some(name) => runs.create(name, &config, &data, start.as_ref())?,
+        None => runs.create_fresh(&config, &data, start.as_ref())?,
     };
     note!("run: {}", run.path().display());
     if args.vae.baseline.is_none() {
@@ -365,7 +382,7 @@ fn create_twin(
     config: &TrainConfig,
     data: &CorpusData,
 ) -> Result<RunDir> {
-    Ok(runs.create(&run.twin_name(), &config.twin(), data)?)
+    Ok(runs.create(&run.twin_name(), &config.twin(), data, None)?)
 }
 
 /// Goes on with a run, with a larger budget if one is given.

@@ -19,7 +19,7 @@ pub(super) fn defaults(given: &Settings, model: ModelKind, recipe: Recipe) -> Se
     let common = common_defaults(given);
     let own = match model {
         ModelKind::CharLstm => char_lstm_defaults(given),
-        ModelKind::WordVae => of_goal(given).over(word_vae_defaults()),
+        ModelKind::WordVae => of_goal(given).over(word_vae_defaults(given)),
     };
     let original = match recipe {
         Recipe::Default => Settings::default(),
@@ -35,6 +35,7 @@ fn common_defaults(given: &Settings) -> Settings {
         corpus: Some(Vec::new()),
         corpus_name: Some(String::new()),
         corpus_digest: Some(String::new()),
+        from: Some(String::new()),
         loss: Some(LossOver::All),
         schedule: Some(Schedule::Cosine),
         warmup: Some(100),
@@ -96,7 +97,7 @@ fn char_lstm_defaults(given: &Settings) -> Settings {
         batch: Some(DEFAULT_BATCH),
         seq: Some(DEFAULT_SEQ),
         epochs: Some(20.0),
-        lr: Some(if hidden >= 512 { 3e-3 } else { 5e-3 }),
+        lr: Some(fine_tuned(given, if hidden >= 512 { 3e-3 } else { 5e-3 })),
         // char-rnn, whose split interleaved is, holds out half as much.
         valid: Some(if interleaved {
             DEFAULT_VALID / 2.0
@@ -106,6 +107,12 @@ fn char_lstm_defaults(given: &Settings) -> Settings {
         test: Some(0.0),
         ..Settings::default()
     }
+}
+
+/// A model that is trained already would forget what it knows at the full learning rate.
+fn fine_tuned(given: &Settings, lr: f64) -> f64 {
+    let begins_trained = given.from.as_ref().is_some_and(|from| !from.is_empty());
+    if begins_trained { lr * 0.3 } else { lr }
 }
 
 /// What a goal asks for, or a rate, or the decoder without z.
@@ -143,7 +150,7 @@ fn of_goal(given: &Settings) -> Settings {
     }
 }
 
-fn word_vae_defaults() -> Settings {
+fn word_vae_defaults(given: &Settings) -> Settings {
     Settings {
         cell: Some(Cell::Gru),
         hidden: Some(256),
@@ -155,7 +162,7 @@ fn word_vae_defaults() -> Settings {
         batch: Some(128),
         seq: Some(0),
         epochs: Some(15.0),
-        lr: Some(2e-3),
+        lr: Some(fine_tuned(given, 2e-3)),
         valid: Some(DEFAULT_VALID),
         test: Some(0.1),
         kl_warmup: Some(0.2),

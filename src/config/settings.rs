@@ -44,6 +44,8 @@ settings! {
     corpus_name: String,
     /// digest of the corpus' bytes
     corpus_digest: String,
+    /// the model that the training begins with; empty for one with random weights
+    from: String,
     /// one symbol is a char, grapheme or byte
     unit: Unit,
     /// normal form: none, nfc, nfkc, ascii

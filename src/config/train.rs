@@ -85,6 +85,7 @@ pub struct TrainConfig {
     pub corpus: Vec<String>,
     pub corpus_name: String,
     pub corpus_digest: String,
+    pub from: String,
     pub text: TextConfig,
     pub cell: Cell,
     pub hidden: usize,
@@ -224,6 +225,7 @@ impl TrainConfig {
             corpus: filled!(all.corpus),
             corpus_name: filled!(all.corpus_name),
             corpus_digest: filled!(all.corpus_digest),
+            from: filled!(all.from),
             text: TextConfig {
                 unit: filled!(all.unit),
                 normalize: filled!(all.normalize),
@@ -330,6 +332,7 @@ impl TrainConfig {
             corpus: Some(self.corpus.clone()),
             corpus_name: Some(self.corpus_name.clone()),
             corpus_digest: Some(self.corpus_digest.clone()),
+            from: Some(self.from.clone()),
             cell: Some(self.cell),
             hidden: Some(self.hidden),
             layers: Some(self.layers),

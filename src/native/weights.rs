@@ -1,9 +1,13 @@
 //! Weights by name, and the one table of names and shapes that every part goes by.
 
+mod grow;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use thiserror::Error;
+
+pub use self::grow::grow;
 
 use super::kernels::quantize_row;
 use crate::config::{ModelKind, NetworkConfig};

@@ -7,13 +7,16 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::{CorpusData, Metrics, ModelFile, RunError, State, atomic};
+use super::{CorpusData, Metrics, ModelFile, ModelHeader, RunError, State, atomic};
 use crate::config::{Settings, TrainConfig};
+use crate::native::weights::Weights;
 
 const CONFIG: &str = "config.toml";
 const CORPUS: &str = "corpus.safetensors";
 const MODEL: &str = "model.safetensors";
 const STATE: &str = "state.safetensors";
+/// What the training begins with, where that is a trained model.
+const START: &str = "start.safetensors";
 /// What the name of a run's twin ends with.
 const TWIN: &str = "-twin";
 
@@ -28,6 +31,14 @@ pub struct Runs {
 pub struct RunDir {
     path: PathBuf,
     name: String,
+}
+
+/// A trained model for a training to begin with.
+pub struct Start {
+    /// What it says of itself, with the symbols of the new corpus.
+    pub header: ModelHeader,
+    /// Its weights, with a place for each of these symbols.
+    pub weights: Weights<'static>,
 }
 
 /// What `textgen runs` shows of a run.
@@ -111,9 +122,10 @@ impl Runs {
         &self,
         config: &TrainConfig,
         corpus: &CorpusData,
+        start: Option<&Start>,
     ) -> Result<RunDir, RunError> {
         loop {
-            match self.create(&self.fresh_name(config), config, corpus) {
+            match self.create(&self.fresh_name(config), config, corpus, start) {
                 Err(RunError::Exists { .. }) => {}
                 outcome => return outcome,
             }
@@ -153,12 +165,13 @@ impl Runs {
         }
     }
 
-    /// Creates a run: its settings and its corpus. It appears under its name only when complete.
+    /// Creates a run: its settings, its corpus, and the model that it begins with, if any. It appears under its name only when complete.
     pub fn create(
         &self,
         name: &str,
         config: &TrainConfig,
         corpus: &CorpusData,
+        start: Option<&Start>,
     ) -> Result<RunDir, RunError> {
         self.check_new(name)?;
         let path = self.dir.join(name);
@@ -174,6 +187,10 @@ impl Runs {
             .map_err(|error| RunError::damaged(&path, error))?;
         atomic::write(&draft.path().join(CONFIG), &[text.as_bytes()])?;
         corpus.write(&draft.path().join(CORPUS))?;
+        if let Some(start) = start {
+            let path = draft.path().join(START);
+            ModelFile::write(&path, &start.header, &start.weights, None)?;
+        }
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
@@ -351,6 +368,12 @@ impl RunDir {
         }
     }
 
+    /// The model that the training begins with; none where its weights are random.
+    pub fn start(&self) -> Result<Option<ModelFile>, RunError> {
+        let path = self.path.join(START);
+        path.is_file().then(|| ModelFile::open(&path)).transpose()
+    }
+
     /// The newest training state; none where training has not begun.
     pub fn state(&self) -> Result<Option<State>, RunError> {
         let path = self.state_path();
@@ -367,7 +390,8 @@ impl RunDir {
         if trained.iter().any(|path| path.exists()) {
             return;
         }
-        for file in [self.config_path(), self.path.join(CORPUS), self.lock_path()] {
+        let own = [CONFIG, CORPUS, START].map(|file| self.path.join(file));
+        for file in own.iter().chain(&[self.lock_path()]) {
             let _ = std::fs::remove_file(file);
         }
         // Fails, as it should, where something else is in the folder.

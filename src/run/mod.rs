@@ -3,6 +3,7 @@
 //! ```text
 //! runs/NAME/config.toml          every setting, resolved
 //! runs/NAME/corpus.safetensors   the corpus as symbols, cut into training, validation and test
+//! runs/NAME/start.safetensors    the model that the training began with, if any
 //! runs/NAME/metrics.jsonl        one line an evaluation
 //! runs/NAME/model.safetensors    the best model so far
 //! runs/NAME/state.safetensors    the newest full training state
@@ -21,7 +22,7 @@ mod state;
 mod tensors;
 
 pub use data::{CorpusData, TextData, WordData};
-pub use dir::{Lock, RunDir, RunSummary, Runs};
+pub use dir::{Lock, RunDir, RunSummary, Runs, Start};
 pub use error::RunError;
 pub use metrics::{CharLoss, Evaluation, METRICS_FORMAT, Metrics, WordLoss};
 pub use model_file::{MODEL_FORMATS, ModelFile, ModelHeader, model_format};

@@ -8,7 +8,7 @@
 //! - `<eos>`, `<unk>`, `<bos>` (words): `<unk>` is always there, since character dropout feeds it,
 //!   but it is predicted only where something was cut; `<bos>` is never predicted.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -79,6 +79,29 @@ impl Vocabulary {
     ) -> Self {
         let (letters, cut) = keep(counts, min_freq, max_vocab);
         Self::lay_out(unit, letters, cut, true)
+    }
+
+    /// This vocabulary with what else was seen after its own letters: those at least `min_freq` times, as
+    /// many as fit into `max_vocab`. `<unk>` stays where it is one of the symbols.
+    #[must_use]
+    pub fn extended(&self, counts: &[(Symbol, u64)], min_freq: u64, max_vocab: usize) -> Self {
+        let known: HashSet<&Symbol> = self.symbols[..self.letters].iter().collect();
+        let new: Vec<(Symbol, u64)> = counts
+            .iter()
+            .filter(|(symbol, _)| !known.contains(symbol))
+            .cloned()
+            .collect();
+        let room = max_vocab.saturating_sub(self.letters);
+        let (added, cut) = keep(&new, min_freq, room);
+        let letters = self.symbols[..self.letters].iter().cloned().chain(added);
+        Self::lay_out(self.unit, letters.collect(), cut.max(self.cut), self.words)
+    }
+
+    /// For each symbol of this vocabulary its id in `older`, if it is there.
+    pub fn places_in(&self, older: &Self) -> Vec<Option<usize>> {
+        let ids: HashMap<&Symbol, usize> = older.symbols.iter().zip(0..).collect();
+        let place = |symbol| ids.get(symbol).copied();
+        self.symbols.iter().map(place).collect()
     }
 
     /// A vocabulary of given letters in the order of their ids, as a stored or imported model has

@@ -28,7 +28,9 @@ pub fn golden_run(home: &Home, more: &str) -> RunDir {
     let corpus = CorpusData::Text(TextData { vocabulary, tokens });
     let config = settings(&format!("model = \"char-lstm\"\nhidden = 32\n{more}"));
     let runs = Runs::new(home.path("runs"));
-    let run = runs.create("golden", &config, &corpus).expect("a run");
+    let run = runs
+        .create("golden", &config, &corpus, None)
+        .expect("a run");
     fs::copy(golden_model(), run.model_path()).expect("copied");
     run
 }
@@ -68,7 +70,7 @@ fn made_words(home: &Home, name: &str, more: &str) -> RunDir {
     ));
     let runs = Runs::new(home.path("runs"));
     let corpus = CorpusData::Words(data);
-    let run = runs.create(name, &config, &corpus).expect("a run");
+    let run = runs.create(name, &config, &corpus, None).expect("a run");
     let header = ModelHeader {
         format: *MODEL_FORMATS.end(),
         textgen: "0.0.0".to_owned(),

@@ -325,3 +325,55 @@ fn a_run_holds_no_path_of_the_machine_in_its_model() {
     let found = bytes.windows(folder.len()).any(|w| w == folder.as_bytes());
     assert!(!found, "{folder} stands in the model file");
 }
+
+#[test]
+fn a_training_that_begins_with_a_model_knows_what_it_knows() {
+    let home = Home::new();
+    home.write("old.txt", "the cat sat on the mat. ".repeat(200));
+    home.write("new.txt", "the cat sat on the \u{e9}tude. ".repeat(200));
+    home.train("old.txt --model char-lstm --name old --hidden 16 --batch 4 --steps 300 --lr 0.02 --threads 1");
+    let first_loss = |run: &str| {
+        let log = fs::read_to_string(home.path("runs").join(run).join("metrics.jsonl"));
+        let first = log.expect("metrics").lines().next().map(json);
+        first.expect("a line")["train_loss"]
+            .as_f64()
+            .expect("a loss")
+    };
+    let flags = "new.txt --batch 4 --steps 4 --eval-every 1 --threads 1";
+    let ran = home.train(&format!("{flags} --from old --name on"));
+    assert!(ran.stderr.contains("3 new: d u \u{e9}"), "{}", ran.stderr);
+    home.train(&format!(
+        "{flags} --model char-lstm --hidden 16 --name anew"
+    ));
+    let (on, anew) = (first_loss("on"), first_loss("anew"));
+    assert!(on < 0.6 * anew, "{on} {anew}");
+    let recorded = settings(&home, "on");
+    has_line(&recorded, "hidden = 16");
+    has_line(&recorded, "lr = 0.0015");
+    // From a model file, with a budget of its own; the run needs neither file any more.
+    fs::copy(model_of(&home.path("runs/old")), home.path("m.safetensors")).expect("copied");
+    home.train(&format!("{flags} --from m.safetensors --name file"));
+    assert_eq!(model(&home, "on"), model(&home, "file"));
+    fs::remove_file(home.path("m.safetensors")).expect("removed");
+    home.textgen("train --resume file --steps 5").succeeded();
+}
+
+#[test]
+fn what_a_model_settles_cannot_be_changed_by_flags() {
+    let home = Home::new();
+    home.train("--model char-lstm --name old --hidden 8 --steps 2 --threads 1");
+    for flags in [
+        "--hidden 9",
+        "--cell gru",
+        "--model word-vae",
+        "--unit byte",
+    ] {
+        home.textgen(&format!("train --from old {flags}"))
+            .refused(2)
+            .names(&["--from settles the network"])
+            .advises("leave out");
+    }
+    home.textgen("train --from nowhere")
+        .refused(1)
+        .names(&["nowhere"]);
+}

@@ -123,7 +123,7 @@ pub fn create_run(folder: &Path, name: &str, config: &TrainConfig) -> RunDir {
         ModelKind::WordVae => CorpusData::Words(word_data()),
     };
     Runs::new(folder)
-        .create(name, config, &corpus)
+        .create(name, config, &corpus, None)
         .expect("created")
 }
 

@@ -81,7 +81,7 @@ pub fn run(args: &RateArgs, runs: &Runs) -> Result<()> {
         rate: Some(rate),
         ..given.clone()
     };
-    let planned = Planned::new(&args.train.corpus, at(rates[0]), runs)?;
+    let planned = Planned::new(&args.train.corpus, at(rates[0]), None, runs)?;
     check(&planned.config)?;
     for &rate in &rates {
         let rate = Some(rate);
@@ -150,6 +150,9 @@ fn given(args: &RateArgs) -> Result<Settings> {
         let hint = "give the same command with the sweep's --name: it goes on where it stopped";
         return refuse("--resume goes on with one run, not with a sweep", hint);
     }
+    if args.train.from.is_some() {
+        return refuse("--from is for one run, not for a sweep", "leave --from out");
+    }
     if flags.rate.is_some() {
         return refuse("--rate is for one run", "give --rates, separated by commas");
     }
@@ -184,7 +187,7 @@ fn open_or_create(
     data: &CorpusData,
 ) -> Result<RunDir> {
     if !runs.dir().join(name).exists() {
-        return Ok(runs.create(name, config, data)?);
+        return Ok(runs.create(name, config, data, None)?);
     }
     let run = runs.open(name)?;
     let other = other_settings(&run.config()?, config)?;

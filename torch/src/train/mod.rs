@@ -22,7 +22,8 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use tch::{Device, Tensor};
 use textgen::config::{Budget, Precision, Recipe, Schedule, TrainConfig};
-use textgen::run::{CorpusData, Evaluation, METRICS_FORMAT, Metrics, Progress, RunDir};
+use textgen::native::weights::Array;
+use textgen::run::{CorpusData, Evaluation, METRICS_FORMAT, Metrics, ModelFile, Progress, RunDir};
 
 pub use display::{Display, Line, duration, grouped};
 pub use task::{Part, Task, Use, random};
@@ -66,6 +67,18 @@ pub fn task(config: &TrainConfig, corpus: CorpusData, device: Device) -> Result<
         }
         CorpusData::Words(words) => Box::new(WordTask::new(config, words, device)?),
     })
+}
+
+/// The weights of a model file.
+fn plain_weights(model: &ModelFile) -> Result<BTreeMap<String, Plain>> {
+    let weights = model.weights()?;
+    let plain = |(name, array): (&String, &Array)| {
+        (
+            name.clone(),
+            (array.shape.clone(), array.data().into_owned()),
+        )
+    };
+    Ok(weights.iter().map(plain).collect())
 }
 
 /// What a model file says besides its weights, from the corpus.
@@ -120,7 +133,10 @@ impl<'a> Trainer<'a> {
         set_precision(config.precision, device)?;
         let corpus = run.corpus()?;
         let identity = Identity::of(&corpus);
-        let task = task(&config, corpus, device)?;
+        let mut task = task(&config, corpus, device)?;
+        if let Some(start) = run.start()? {
+            task.parameters_mut().load(&plain_weights(&start)?, "")?;
+        }
         let optimizer = Optimizer::new(&config, task.parameters());
         let average = (config.ema > 0.0).then(|| Average::new(config.ema, task.parameters()));
         let progress = Progress {
@@ -505,15 +521,7 @@ impl<'a> Trainer<'a> {
         self.display.finish();
         self.saver.wait()?;
         let newest: BTreeMap<String, Plain> = self.task.parameters().to_plain();
-        let best = self.run.model()?;
-        let plain = |array: &textgen::native::weights::Array| {
-            (array.shape.clone(), array.data().into_owned())
-        };
-        let best: BTreeMap<String, Plain> = best
-            .weights()?
-            .iter()
-            .map(|(name, array)| (name.clone(), plain(array)))
-            .collect();
+        let best = plain_weights(&self.run.model()?)?;
         self.task.parameters_mut().load(&best, "")?;
         let test = self.evaluate_part(Part::Test)?;
         self.task.parameters_mut().load(&newest, "")?;

@@ -1,0 +1,102 @@
+//! `train --from`: a training that begins with a trained model.
+
+use std::path::Path;
+
+use anyhow::Result;
+use textgen::config::{Settings, TrainConfig};
+use textgen::native::weights::grow;
+use textgen::run::{CorpusData, ModelFile, ModelHeader, Runs, Start, model_format};
+use textgen::text::Vocabulary;
+
+use super::error::CliError;
+use crate::cli::output::note;
+
+/// The model that a training begins with.
+pub struct From {
+    model: ModelFile,
+}
+
+impl From {
+    /// Opens a model file, or the model of a run.
+    pub fn open(named: &str, runs: &Runs) -> Result<Self> {
+        let path = Path::new(named);
+        let model = if path.is_file() {
+            ModelFile::open(path)?
+        } else {
+            runs.open(named)?.model()?
+        };
+        if model.header.network.article {
+            let message = format!("{named} is the article's network, which cannot be trained on");
+            let hint = "textgen train --model word-vae begins with random weights";
+            return Err(CliError::failed(message, hint).into());
+        }
+        Ok(Self { model })
+    }
+
+    /// What is given, with all that the model settles: its network and how text becomes symbols. An
+    /// error where a flag says otherwise.
+    pub fn settings(&self, given: Settings) -> Result<Settings> {
+        let ModelHeader { network, text, .. } = &self.model.header;
+        let settled = Settings {
+            model: Some(network.model),
+            cell: Some(network.cell),
+            hidden: Some(network.hidden),
+            layers: Some(network.layers),
+            embedding: Some(network.embedding),
+            latent: Some(network.latent),
+            z: Some(network.z),
+            bidirectional: Some(network.bidirectional),
+            unit: Some(text.unit),
+            normalize: Some(text.normalize),
+            lowercase: Some(text.lowercase),
+            from: Some(self.model.path().display().to_string()),
+            ..Settings::default()
+        };
+        if given.clone().over(settled.clone()) != settled.clone().over(given.clone()) {
+            let hint = format!(
+                "leave out --model, --cell, --hidden, --layers, --embedding, --latent, --z, --bidirectional, --unit, --normalize and --lowercase, or train a new model; this is a {} of {} {} × {}",
+                network.model, network.cell, network.hidden, network.layers
+            );
+            return Err(
+                CliError::misuse("--from settles the network and the text form", hint).into(),
+            );
+        }
+        Ok(settled.over(given))
+    }
+
+    /// The symbols of the model, which come first.
+    pub fn vocabulary(&self) -> Vocabulary {
+        self.model.header.vocabulary.clone()
+    }
+
+    /// The model with a place for each symbol of the new corpus. Says how many are new.
+    pub fn start(&self, config: &TrainConfig, data: &CorpusData) -> Result<Start> {
+        let old = &self.model.header;
+        let vocabulary = data.vocabulary().clone();
+        let network = config.network(vocabulary.len(), vocabulary.outputs());
+        let places = vocabulary.places_in(&old.vocabulary);
+        let added: Vec<String> = vocabulary.symbols()
+            [old.vocabulary.letters()..vocabulary.letters()]
+            .iter()
+            .map(textgen::text::Symbol::visible)
+            .collect();
+        note!(
+            "from: {}, {} symbols known{}",
+            self.model.path().display(),
+            old.vocabulary.letters(),
+            if added.is_empty() {
+                String::new()
+            } else {
+                format!(", {} new: {}", added.len(), added.join(" "))
+            }
+        );
+        let weights = grow(&self.model.weights()?, &old.network, &network, &places);
+        let header = ModelHeader {
+            format: model_format(&network),
+            network,
+            vocabulary,
+            ..old.clone()
+        };
+        Ok(Start { header, weights })
+    }
+}
