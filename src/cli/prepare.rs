@@ -1,18 +1,22 @@
 //! From settings and a corpus to all that a run is made of.
 
 use anyhow::Result;
-use textgen::config::{ModelKind, Recipe, Settings, TrainConfig};
+use textgen::config::{Budget, Fit, ModelKind, Recipe, Settings, TimeBudget, TrainConfig};
+use textgen::native::speed::training_gigaflops;
 use textgen::run::{CorpusData, Runs, TextData, WordData};
 use textgen::text::{self, Corpus, LastVocab, Streams, Vocabulary, split_words};
 
 use super::error::CliError;
+use super::machine::threads;
 use super::progress::Progress;
 use crate::cli::output::note;
 
 /// Settings that are complete, and a corpus that has not been read yet.
 pub struct Planned {
-    /// The settings; reading may raise a budget that nobody asked for.
+    /// The settings; reading may raise a budget that nobody asked for, and chooses what fits a budget
+    /// of time.
     pub config: TrainConfig,
+    given: Settings,
     corpus: Corpus,
     /// The symbols that come first, of the model that the training begins with.
     known: Option<Vocabulary>,
@@ -37,6 +41,7 @@ impl Planned {
             config,
             corpus,
             known,
+            given: given.clone(),
             asked: given.steps.is_some() || given.epochs.is_some() || given.minutes.is_some(),
         })
     }
@@ -45,6 +50,13 @@ impl Planned {
     pub fn read(self) -> Result<(TrainConfig, CorpusData)> {
         let mut config = self.config;
         let data = symbols(&self.corpus, &config, self.known.as_ref())?;
+        if let Some(fitted) = fitted(&self.given, &config, &data)? {
+            config = fitted;
+        }
+        if let CorpusData::Text(text) = &data {
+            // Refused here already, before a run is made.
+            Streams::new(text.training_size(&config), config.batch, config.seq)?;
+        }
         if !self.asked && config.recipe == Recipe::Default {
             config.fit_default_budget(data.training_size(&config));
         }
@@ -92,6 +104,50 @@ fn choose_corpus(args: &[String], given: Settings, runs: &Runs) -> Result<(Corpu
     Ok((corpus, given))
 }
 
+/// For a char-lstm with a budget of time, the settings that fit it, the machine and the text; says
+/// what they are.
+fn fitted(
+    given: &Settings,
+    config: &TrainConfig,
+    data: &CorpusData,
+) -> Result<Option<TrainConfig>> {
+    let (Budget::Minutes(minutes), CorpusData::Text(text)) = (config.budget, data) else {
+        return Ok(None);
+    };
+    if config.recipe != Recipe::Default {
+        return Ok(None);
+    }
+    let budget = TimeBudget {
+        minutes,
+        gigaflops: training_gigaflops(threads(config.threads)),
+        symbols: text.training_size(config),
+        vocabulary: text.vocabulary.len(),
+    };
+    let Fit {
+        settings,
+        symbols,
+        passes,
+    } = budget.fit(given);
+    let chosen = TrainConfig::resolve(&given.clone().over(settings))?;
+    note!(
+        "for {minutes} minutes at {:.0} GFLOP/s: {} {}, {} streams of {}, learning rate {}, dropout {}; about {:.1} million characters, {passes:.1} passes",
+        budget.gigaflops,
+        chosen.cell,
+        chosen.hidden,
+        chosen.batch,
+        chosen.seq,
+        chosen.lr,
+        chosen.dropout,
+        symbols / 1e6,
+    );
+    Ok(Some(TrainConfig {
+        corpus: config.corpus.clone(),
+        corpus_name: config.corpus_name.clone(),
+        corpus_digest: config.corpus_digest.clone(),
+        ..chosen
+    }))
+}
+
 /// The corpus as symbols.
 fn symbols(
     corpus: &Corpus,
@@ -120,10 +176,7 @@ fn prepare_text(
         None => Vocabulary::from_counts(config.text.unit, &survey.counts, min_freq, max_vocab),
     };
     let tokens = text::tokens(corpus, &config.text, &vocabulary)?;
-    let data = TextData { vocabulary, tokens };
-    // Refused here already, before a run is made.
-    Streams::new(data.training_size(config), config.batch, config.seq)?;
-    Ok(data)
+    Ok(TextData { vocabulary, tokens })
 }
 
 fn prepare_words(

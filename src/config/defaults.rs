@@ -8,7 +8,7 @@ use super::{
 /// Streams a step of a char-lstm unless told otherwise.
 pub const DEFAULT_BATCH: usize = 32;
 /// Symbols of each stream a step unless told otherwise.
-pub const DEFAULT_SEQ: usize = 64;
+pub const DEFAULT_SEQ: usize = 32;
 /// Share of a corpus held out for validation unless told otherwise.
 pub const DEFAULT_VALID: f64 = 0.1;
 /// Nats a word that z carries under `--goal explore`.
@@ -76,28 +76,21 @@ fn common_defaults(given: &Settings) -> Settings {
     }
 }
 
-/// A larger network needs a larger budget to pay; the sizes were chosen by training on 1 MB of text
-/// with two CPU cores.
+/// Measured in `docs/quality.md`; under a budget of time [`TimeBudget::fit`](super::TimeBudget::fit)
+/// lies over them.
 fn char_lstm_defaults(given: &Settings) -> Settings {
-    let minutes = given.minutes.unwrap_or(5.0);
-    let hidden = if minutes < 1.0 {
-        128
-    } else if minutes < 8.0 {
-        256
-    } else {
-        512
-    };
     let interleaved = given.split.as_deref() == Some("interleaved");
     Settings {
-        cell: Some(Cell::Lstm),
-        hidden: Some(hidden),
+        cell: Some(Cell::Gru),
+        hidden: Some(256),
         layers: Some(1),
         embedding: Some(0),
-        dropout: Some(if hidden >= 512 { 0.25 } else { 0.1 }),
+        dropout: Some(0.3),
         batch: Some(DEFAULT_BATCH),
         seq: Some(DEFAULT_SEQ),
         epochs: Some(20.0),
-        lr: Some(fine_tuned(given, if hidden >= 512 { 3e-3 } else { 5e-3 })),
+        lr: Some(fine_tuned(given, 1e-2)),
+        final_lr: Some(0.01),
         // char-rnn, whose split interleaved is, holds out half as much.
         valid: Some(if interleaved {
             DEFAULT_VALID / 2.0

@@ -14,12 +14,14 @@ use thiserror::Error;
 mod checks;
 mod decoding;
 mod defaults;
+mod fit;
 mod settings;
 mod train;
 
 pub use crate::text::SplitKind;
 pub use decoding::Decoding;
 pub use defaults::{DEFAULT_BATCH, DEFAULT_SEQ, DEFAULT_VALID};
+pub use fit::{Fit, TimeBudget};
 pub use settings::Settings;
 pub use train::{Budget, Device, TrainConfig};
 

@@ -21,6 +21,7 @@ pub mod ngram;
 mod recurrent;
 pub mod sampling;
 pub mod simd;
+pub mod speed;
 pub mod team;
 pub mod weights;
 pub mod word_vae;

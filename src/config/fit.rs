@@ -1,0 +1,174 @@
+//! What fits a budget of time: the sizes of a char-lstm and how it is trained, from the work that the
+//! machine can do in that time and from how much text there is. Measured in `docs/quality.md`.
+
+use super::{Cell, Settings};
+
+/// A budget of time for a char-lstm.
+#[derive(Clone, Copy, Debug)]
+pub struct TimeBudget {
+    /// Minutes of training.
+    pub minutes: f64,
+    /// Operations a second that training a large network comes to, in units of 10⁹.
+    pub gigaflops: f64,
+    /// Symbols of the training part.
+    pub symbols: usize,
+    /// Symbols of the vocabulary.
+    pub vocabulary: usize,
+}
+
+/// What was chosen for a budget, and what to expect of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fit {
+    /// The settings; each may be overruled.
+    pub settings: Settings,
+    /// Symbols that will be read, about.
+    pub symbols: f64,
+    /// Passes over the training part that this comes to.
+    pub passes: f64,
+}
+
+/// A network, and how it is trained.
+struct Size {
+    /// For budgets below so many operations, in units of 10¹².
+    below: f64,
+    hidden: usize,
+    seq: usize,
+    lr: f64,
+}
+
+/// From a few seconds of two cores to hours.
+const SIZES: [Size; 6] = [
+    size(0.3, 96, 16, 1.5e-2),
+    size(2.5, 160, 16, 1e-2),
+    size(8.0, 224, 32, 1e-2),
+    size(30.0, 256, 32, 1e-2),
+    size(120.0, 512, 32, 5e-3),
+    size(f64::INFINITY, 640, 64, 4e-3),
+];
+
+/// Streams a step.
+const BATCH: usize = 32;
+/// Units at which a step costs twice what its products alone would.
+const HALF_RATE: f64 = 64.0;
+
+const fn size(below: f64, hidden: usize, seq: usize, lr: f64) -> Size {
+    Size {
+        below,
+        hidden,
+        seq,
+        lr,
+    }
+}
+
+/// How a network that reads each symbol so many times is kept from learning the text by heart.
+fn regularisation(passes: f64) -> Settings {
+    let (dropout, recurrent) = match passes {
+        _ if passes < 3.0 => (0.0, 0.0),
+        _ if passes < 12.0 => (0.15, 0.0),
+        _ if passes < 25.0 => (0.35, 0.1),
+        _ => (0.5, 0.2),
+    };
+    Settings {
+        dropout: Some(dropout),
+        recurrent_dropout: Some(recurrent),
+        ..Settings::default()
+    }
+}
+
+impl TimeBudget {
+    /// What fits; what is `given` counts as chosen.
+    pub fn fit(&self, given: &Settings) -> Fit {
+        let work = self.minutes * 60.0 * self.gigaflops / 1e3;
+        let [first, .., last] = &SIZES;
+        let size = SIZES.iter().find(|size| work < size.below).unwrap_or(last);
+        let size = if work > 0.0 { size } else { first };
+        let hidden = given.hidden.unwrap_or(size.hidden);
+        let cell = given.cell.unwrap_or(Cell::Gru);
+        let symbols = work * 1e12 / self.operations(hidden, given.layers.unwrap_or(1), cell)
+            * (hidden as f64 / (hidden as f64 + HALF_RATE));
+        let passes = symbols / self.symbols.max(1) as f64;
+        let settings = Settings {
+            cell: Some(cell),
+            hidden: Some(hidden),
+            batch: Some(BATCH),
+            seq: Some(size.seq),
+            lr: Some(size.lr),
+            ..regularisation(passes)
+        };
+        Fit {
+            settings,
+            symbols,
+            passes,
+        }
+    }
+
+    /// Operations that a symbol takes: each weight is multiplied and added once forward and twice back.
+    fn operations(&self, hidden: usize, layers: usize, cell: Cell) -> f64 {
+        let (hidden, layers) = (hidden as f64, layers.max(1) as f64);
+        let recurrent = (2.0 * layers - 1.0) * cell.gates() as f64 * hidden * hidden;
+        6.0 * (recurrent + hidden * self.vocabulary as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAKESPEARE: TimeBudget = TimeBudget {
+        minutes: 3.0,
+        gigaflops: 100.0,
+        symbols: 1_000_000,
+        vocabulary: 65,
+    };
+
+    #[test]
+    fn more_time_or_a_faster_machine_takes_a_larger_network() {
+        let hidden = |budget: TimeBudget| budget.fit(&Settings::default()).settings.hidden;
+        let of = |minutes| TimeBudget {
+            minutes,
+            ..SHAKESPEARE
+        };
+        let sizes = [0.02, 0.25, 1.0, 3.0, 10.0, 60.0].map(|minutes| hidden(of(minutes)));
+        assert!(sizes.is_sorted(), "{sizes:?}");
+        assert!(sizes[0] < sizes[5]);
+        let faster = TimeBudget {
+            gigaflops: 1000.0,
+            ..of(0.25)
+        };
+        assert!(hidden(faster) > hidden(of(0.25)));
+    }
+
+    #[test]
+    fn the_symbols_expected_are_the_work_over_what_a_symbol_takes() {
+        let fit = SHAKESPEARE.fit(&Settings::default());
+        let hidden = fit.settings.hidden.expect("chosen") as f64;
+        let a_symbol = 6.0 * hidden * (3.0 * hidden + 65.0);
+        let want = 180.0 * 100e9 / a_symbol * hidden / (hidden + 64.0);
+        assert!((fit.symbols / want - 1.0).abs() < 1e-9);
+        assert!((fit.passes - fit.symbols / 1e6).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_small_text_is_guarded_more() {
+        let small = TimeBudget {
+            symbols: 100_000,
+            ..SHAKESPEARE
+        };
+        let dropout = |budget: TimeBudget| budget.fit(&Settings::default()).settings.dropout;
+        assert!(dropout(small) > dropout(SHAKESPEARE));
+    }
+
+    #[test]
+    fn what_is_given_counts_as_chosen() {
+        let given = Settings {
+            hidden: Some(512),
+            cell: Some(Cell::Lstm),
+            layers: Some(2),
+            ..Settings::default()
+        };
+        let fit = SHAKESPEARE.fit(&given);
+        assert_eq!(fit.settings.hidden, Some(512));
+        assert_eq!(fit.settings.cell, Some(Cell::Lstm));
+        assert!(fit.symbols < SHAKESPEARE.fit(&Settings::default()).symbols / 4.0);
+    }
+}
