@@ -1,11 +1,12 @@
 //! The run or the model file that a command works on: named, or the newest.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
-use textgen::run::{ModelFile, RunDir, Runs};
+use textgen::run::{ModelFile, RunDir, RunError, Runs};
 
+use crate::cli::error::CliError;
 use crate::cli::output::note;
 
 /// Which run.
@@ -31,6 +32,17 @@ impl ChosenRun {
     }
 }
 
+/// The model file that --model-file names.
+pub fn open_file(path: &Path) -> Result<ModelFile> {
+    ModelFile::open(path).map_err(|error| match error {
+        RunError::Io { source, .. } => {
+            let wanted = "a model.safetensors; --run takes the name of a run";
+            CliError::unreadable("--model-file", path, &source, wanted).into()
+        }
+        error => error.into(),
+    })
+}
+
 /// Which model.
 #[derive(Args)]
 pub struct ChosenModel {
@@ -45,11 +57,32 @@ pub struct ChosenModel {
 impl ChosenModel {
     /// Opens it; where it was chosen for the user, says which. The run comes along where it is one's.
     pub fn open(&self, runs: &Runs) -> Result<(ModelFile, Option<RunDir>)> {
+        self.open_or(runs, || runs.newest())
+    }
+
+    /// The same, but where none is named the newest that has a latent space, if there is one.
+    pub fn open_with_latent_space(&self, runs: &Runs) -> Result<(ModelFile, Option<RunDir>)> {
+        let has_one = |run: &RunDir| run.config().is_ok_and(|config| config.has_latent_space());
+        let opened = self.open_or(runs, || runs.newest_of(has_one));
+        opened.map_err(|error| match error.downcast_ref::<RunError>() {
+            Some(none @ RunError::NoRuns { .. }) => {
+                let hint = "train one first: textgen train --model word-vae";
+                CliError::failed(none.to_string(), hint).into()
+            }
+            _ => error,
+        })
+    }
+
+    fn open_or(
+        &self,
+        runs: &Runs,
+        newest: impl FnOnce() -> Result<RunDir, RunError>,
+    ) -> Result<(ModelFile, Option<RunDir>)> {
         let run = match (&self.model_file, &self.run) {
-            (Some(path), _) => return Ok((ModelFile::open(path)?, None)),
+            (Some(path), _) => return Ok((open_file(path)?, None)),
             (None, Some(name)) => runs.open(name)?,
             (None, None) => {
-                let run = runs.newest()?;
+                let run = newest()?;
                 note!("run: {}", run.name());
                 run
             }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use textgen::native::simd;
 use textgen::run::Runs;
 
+use super::output::stdout;
 use super::trainer;
 
 /// Flags of `doctor`.
@@ -31,7 +32,7 @@ pub fn run(args: &DoctorArgs, runs: &Runs) -> Result<()> {
         Ok(level) => level.to_string(),
         Err(error) => error.to_string(),
     };
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout();
     if args.json {
         let report = json!({
             "version": env!("CARGO_PKG_VERSION"),

@@ -1,10 +1,11 @@
 //! How a failure reaches the user: one `error:` line, one `hint:` line where there is one.
 
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::cli::output::note;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use textgen::config::ConfigError;
 use textgen::run::RunError;
 use textgen::text::TextError;
@@ -35,6 +36,12 @@ impl CliError {
             hint: Some(hint.into()),
             misuse: true,
         }
+    }
+
+    /// A file that a flag names cannot be read.
+    pub fn unreadable(flag: &str, path: &Path, error: &io::Error, wanted: &str) -> Self {
+        let message = format!("{flag} {}: {error}", path.display());
+        Self::failed(message, format!("{flag} takes {wanted}"))
     }
 }
 
@@ -72,7 +79,7 @@ pub fn misuse(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::from(2);
     }
-    let text = error.to_string();
+    let text = of_counts(error, error.to_string());
     let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
     let is_message = |line: &&str| {
         !["Usage:", "tip:", "For more"]
@@ -89,6 +96,17 @@ pub fn misuse(error: &clap::Error) -> ExitCode {
         tip.unwrap_or("--help shows every flag and its values")
     );
     ExitCode::from(2)
+}
+
+/// A number below zero where one is counted: what the parser of numbers says of it is no help.
+fn of_counts(error: &clap::Error, text: String) -> String {
+    match error.get(ContextKind::InvalidValue) {
+        Some(ContextValue::String(value)) if value.starts_with('-') => {
+            let useless = "invalid digit found in string";
+            text.replace(useless, "must be a whole number, and not below 0")
+        }
+        _ => text,
+    }
 }
 
 fn is_closed_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {

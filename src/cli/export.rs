@@ -7,7 +7,7 @@ use clap::Args;
 use textgen::native::weights::{check, quantize};
 use textgen::run::{ModelFile, Runs};
 
-use super::chosen::ChosenRun;
+use super::chosen::{ChosenRun, open_file};
 use super::error::CliError;
 use super::output::size;
 use crate::cli::output::note;
@@ -45,7 +45,7 @@ pub struct ExportArgs {
 /// Writes the file.
 pub fn run(args: &ExportArgs, runs: &Runs) -> Result<()> {
     let file = match &args.model_file {
-        Some(path) => ModelFile::open(path)?,
+        Some(path) => open_file(path)?,
         None => args.run.open(runs)?.model()?,
     };
     check_output(args, file.path())?;

@@ -22,12 +22,13 @@ mod svg;
 mod sweep;
 mod train;
 mod trainer;
+mod unknown;
 mod vocab;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use textgen::run::Runs;
 
 /// Trains generators of text at the level of characters, and generates.
@@ -60,6 +61,7 @@ enum Command {
     /// Report the characters of a corpus and write its vocabulary.
     Vocab(vocab::VocabArgs),
     /// Train a model.
+    #[command(after_long_help = train::LONG_HELP)]
     Train(Box<train::TrainArgs>),
     /// Train several models that differ in one setting, and compare them.
     Sweep(sweep::SweepArgs),
@@ -91,9 +93,27 @@ enum Command {
     Doctor(doctor::DoctorArgs),
 }
 
+/// Parses the command line.
+fn parse() -> Result<Cli, clap::Error> {
+    let mut command = with_negative_numbers(Cli::command());
+    let mut matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+}
+
+/// Takes a number below zero for a value and not for a flag, so that what is refused is the value.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    let with = |arg: clap::Arg| {
+        let takes = arg.get_action().takes_values() && !arg.is_require_equals_set();
+        arg.allow_negative_numbers(takes)
+    };
+    command
+        .mut_args(with)
+        .mut_subcommands(with_negative_numbers)
+}
+
 /// Parses the command line, runs the command, and says what went wrong.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match parse() {
         Ok(cli) => cli,
         Err(error) => return error::misuse(&error),
     };

@@ -1,6 +1,6 @@
 //! Tables, ages, and lines on stderr.
 
-use std::io::{BufWriter, Write as _};
+use std::io::{BufWriter, Error, ErrorKind, StdoutLock, Write};
 
 use anyhow::Result;
 use clap::Args;
@@ -14,6 +14,32 @@ macro_rules! note {
     }};
 }
 pub(crate) use note;
+
+/// stdout, whose errors say that they are of stdout.
+pub struct Stdout(StdoutLock<'static>);
+
+/// stdout, held until it is dropped.
+pub fn stdout() -> Stdout {
+    Stdout(std::io::stdout().lock())
+}
+
+fn of_stdout(error: Error) -> Error {
+    match error.kind() {
+        // The standard library itself tries these again.
+        ErrorKind::Interrupted => error,
+        kind => Error::new(kind, format!("writing to standard output: {error}")),
+    }
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(bytes).map_err(of_stdout)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush().map_err(of_stdout)
+    }
+}
 
 /// Columns of text, each as wide as its widest cell; the last is not padded.
 pub struct Table {
@@ -79,7 +105,7 @@ impl Format {
         rows: &[T],
         cells: impl Fn(&T) -> Vec<String>,
     ) -> Result<()> {
-        let mut out = BufWriter::new(std::io::stdout().lock());
+        let mut out = BufWriter::new(stdout());
         if self.json {
             for row in rows {
                 writeln!(out, "{}", serde_json::to_string(row)?)?;

@@ -1,45 +1,65 @@
 //! A line on stderr while a corpus is read or a model evaluated.
 
 use std::io::IsTerminal;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use indicatif::{
+    HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle,
+};
 
-/// A line on stderr with rate and time left, for passes that last.
+use crate::cli::output::note;
+
+/// Where nobody watches a line move, seconds until a plain one is printed, and between such lines.
+const FIRST_LINE: u64 = 5;
+const NEXT_LINE: u64 = 30;
+
+/// What is counted.
+enum Unit {
+    Bytes,
+    /// Things of this name.
+    Of(&'static str),
+}
+
+/// Rate and time left of passes that last: a moving line in a terminal, else plain ones.
 pub struct Progress {
     bar: ProgressBar,
+    /// What happens to the units, as in `encoded`.
+    done: String,
+    unit: Unit,
     started: Instant,
+    /// Seconds after the start at which the next plain line is due.
+    due: AtomicU64,
 }
 
 impl Progress {
     /// Hidden, until it lasts over a second.
     pub fn new(size_bytes: Option<u64>) -> Self {
-        let bar = ProgressBar::with_draw_target(size_bytes, ProgressDrawTarget::hidden());
         let template = match size_bytes {
             Some(_) => "reading {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
             None => "reading {bytes}, {bytes_per_sec}",
         };
-        Self::with_template(bar, template)
+        Self::with_template(size_bytes, template, "read", Unit::Bytes)
     }
 
     /// The same for so many symbols to predict.
     pub fn of_symbols(symbols: u64) -> Self {
-        let bar = ProgressBar::with_draw_target(Some(symbols), ProgressDrawTarget::hidden());
-        Self::with_template(
-            bar,
-            "evaluated {human_pos} of {human_len} characters, {rate}, {eta} left",
-        )
+        Self::of(symbols, "evaluated", "characters")
     }
 
     /// The same for so many words that are `done`: encoded, for instance.
     pub fn of_words(words: u64, done: &str) -> Self {
-        let bar = ProgressBar::with_draw_target(Some(words), ProgressDrawTarget::hidden());
-        let template =
-            format!("{done} {{human_pos}} of {{human_len}} words, {{rate}}, {{eta}} left");
-        Self::with_template(bar, &template)
+        Self::of(words, done, "words")
     }
 
-    fn with_template(bar: ProgressBar, template: &str) -> Self {
+    fn of(all: u64, done: &str, unit: &'static str) -> Self {
+        let template =
+            format!("{done} {{human_pos}} of {{human_len}} {unit}, {{rate}}, {{eta}} left");
+        Self::with_template(Some(all), &template, done, Unit::Of(unit))
+    }
+
+    fn with_template(all: Option<u64>, template: &str, done: &str, unit: Unit) -> Self {
+        let bar = ProgressBar::with_draw_target(all, ProgressDrawTarget::hidden());
         let rate = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
             let _ = write!(out, "{}/s", HumanCount(state.per_sec() as u64));
         };
@@ -48,7 +68,10 @@ impl Progress {
         }
         Self {
             bar,
+            done: done.to_owned(),
+            unit,
             started: Instant::now(),
+            due: AtomicU64::new(FIRST_LINE),
         }
     }
 
@@ -65,9 +88,63 @@ impl Progress {
     }
 
     fn appear_when_late(&self) {
-        let late = self.started.elapsed() > Duration::from_secs(1);
-        if late && self.bar.is_hidden() && std::io::stderr().is_terminal() {
+        let elapsed = self.started.elapsed();
+        if elapsed <= Duration::from_secs(1) || !self.bar.is_hidden() {
+            return;
+        }
+        if std::io::stderr().is_terminal() {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
+            return;
+        }
+        let (due, now) = (self.due.load(Ordering::Relaxed), elapsed.as_secs());
+        // Of several threads, one prints the line.
+        let turn = || {
+            let next = now + NEXT_LINE;
+            let swapped =
+                self.due
+                    .compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed);
+            swapped.is_ok()
+        };
+        if now >= due && turn() {
+            note!("{}", self.line(elapsed));
+        }
+    }
+
+    /// As the moving line has it.
+    fn line(&self, elapsed: Duration) -> String {
+        let position = self.bar.position();
+        let rate = position as f64 / elapsed.as_secs_f64();
+        match self.bar.length().filter(|_| rate > 0.0) {
+            Some(all) => {
+                let left = all.saturating_sub(position) as f64 / rate;
+                format!(
+                    "{} {} of {}, {} a second, {left:.0} s left",
+                    self.done,
+                    self.number(position),
+                    self.amount(all),
+                    self.number(rate as u64)
+                )
+            }
+            None => format!(
+                "{} {}, {} a second",
+                self.done,
+                self.amount(position),
+                self.number(rate as u64)
+            ),
+        }
+    }
+
+    fn number(&self, count: u64) -> String {
+        match self.unit {
+            Unit::Bytes => HumanBytes(count).to_string(),
+            Unit::Of(_) => HumanCount(count).to_string(),
+        }
+    }
+
+    fn amount(&self, count: u64) -> String {
+        match self.unit {
+            Unit::Bytes => self.number(count),
+            Unit::Of(name) => format!("{} {name}", self.number(count)),
         }
     }
 
@@ -76,8 +153,37 @@ impl Progress {
         self.bar.suspend(work)
     }
 
-    /// Takes the line away.
+    /// Takes the line away; where plain lines were printed, says how long all of it took.
     pub fn end(&self) {
+        if self.due.load(Ordering::Relaxed) > FIRST_LINE {
+            note!(
+                "{} {} in {:.0} s",
+                self.done,
+                self.amount(self.bar.position()),
+                self.started.elapsed().as_secs_f64()
+            );
+        }
         self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_line_has_rate_and_time_left() {
+        let progress = Progress::of_words(10_000, "encoded");
+        progress.show(2_000);
+        assert_eq!(
+            progress.line(Duration::from_secs(4)),
+            "encoded 2,000 of 10,000 words, 500 a second, 16 s left"
+        );
+        let progress = Progress::new(None);
+        progress.show(2048);
+        assert_eq!(
+            progress.line(Duration::from_secs(2)),
+            "read 2.00 KiB, 1.00 KiB a second"
+        );
     }
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use textgen::run::{RunSummary, Runs};
 
-use super::output::{Table, age};
+use super::output::{Table, age, stdout};
 use crate::cli::output::note;
 
 /// Flags of `runs`.
@@ -30,7 +30,7 @@ pub fn run(args: &RunsArgs, runs: &Runs) -> Result<()> {
             ),
         }
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout();
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&summaries)?)?;
         return Ok(());
@@ -61,7 +61,10 @@ pub fn run(args: &RunsArgs, runs: &Runs) -> Result<()> {
             run.corpus,
             run.step.to_string(),
             loss,
-            run.status.to_owned(),
+            match run.twin_of {
+                Some(of) => format!("{}, twin of {of}", run.status),
+                None => run.status.to_owned(),
+            },
             age(run.age_seconds),
         ]);
     }

@@ -6,19 +6,20 @@ use std::io::Write;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use textgen::config::{ModelKind, TextConfig, WordSplit};
+use textgen::config::{ModelKind, OnUnknown, TextConfig, WordSplit};
 use textgen::native::evaluate::importance::importance;
 use textgen::native::evaluate::{Running, Word, WordReading};
 use textgen::native::simd;
 use textgen::native::word_vae::WordVae;
 use textgen::run::{CorpusData, ModelFile, RunDir, Runs};
-use textgen::text::{Corpus, normalize, words};
+use textgen::text::{Corpus, Vocabulary, normalize, words};
 
 use super::choice::choice;
 use super::chosen::ChosenModel;
 use super::error::CliError;
 use super::progress::Progress;
-use crate::cli::output::note;
+use super::unknown::Replaced;
+use crate::cli::output::{note, stdout};
 
 /// Threads at the most.
 const MOST_THREADS: usize = 256;
@@ -31,7 +32,8 @@ k draws of z (IW-k), which is exact for a model without z. NATS/CHAR divides it 
 the end of the word. PERCENTILE says how many of 100 held-out words of the run's own corpus cost
 less a character: a word at 99 and above is unlike those that the model learnt from.
 
-A word with a character that the model does not know is impossible: inf. Every word is scored once,
+A word with a character that the model does not know is impossible: inf, unless --on-unknown says
+what to make of it. Every word is scored once,
 and the same word always has the same score under one --seed.
 
 Examples:
@@ -50,6 +52,9 @@ pub struct ScoreArgs {
     /// Where words come from: text, or lines for one word a line [default: as the model was trained]
     #[arg(long, value_parser = choice::<WordSplit>(WordSplit::NAMES))]
     words: Option<WordSplit>,
+    /// What becomes of letters that the model does not know [default: their word is impossible]
+    #[arg(long, value_parser = choice::<OnUnknown>(OnUnknown::NAMES))]
+    on_unknown: Option<OnUnknown>,
     /// The order of the words
     #[arg(long, value_enum, default_value_t = Order::None)]
     sort: Order,
@@ -108,7 +113,7 @@ pub fn run(args: &ScoreArgs, runs: &Runs) -> Result<()> {
         };
         let message = format!("{}: it is {kind}", file.path().display());
         let hint = "choose a word-vae with --run or --model-file";
-        return Err(CliError::failed(message, hint).into());
+        return Err(CliError::misuse(message, hint).into());
     }
     let words = words_to_score(args, &file.header.text)?;
     if words.iter().any(String::is_empty) {
@@ -116,7 +121,7 @@ pub fn run(args: &ScoreArgs, runs: &Runs) -> Result<()> {
         return Err(CliError::misuse("\"\" is no word", hint).into());
     }
     let scorer = Scorer::new(args, &file)?;
-    let letters = file.header.vocabulary.encode_words(&words);
+    let letters = letters_of(&words, args.on_unknown, &file.header.vocabulary)?;
     let reference = held_out(run.as_ref(), args.reference)?;
     let symbols = |words: &[Vec<u32>]| words.iter().map(|word| word.len() as u64 + 1).sum::<u64>();
     let draws = if network.latent > 0 { args.iw } else { 1 };
@@ -146,7 +151,7 @@ pub fn run(args: &ScoreArgs, runs: &Runs) -> Result<()> {
     if args.sort == Order::Score {
         scores.sort_by(|a, b| b.2.total_cmp(&a.2).then(a.0.cmp(&b.0)));
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout();
     if !args.json {
         writeln!(out, "WORD\tNATS\tNATS/CHAR\tPERCENTILE")?;
     }
@@ -170,6 +175,25 @@ pub fn run(args: &ScoreArgs, runs: &Runs) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The letters of words; unless told otherwise those that are not known are kept as such.
+fn letters_of(
+    words: &[String],
+    on_unknown: Option<OnUnknown>,
+    vocabulary: &Vocabulary,
+) -> Result<Vec<Vec<u32>>> {
+    let Some(how) = on_unknown else {
+        return Ok(vocabulary.encode_words(words));
+    };
+    let replaced = Replaced::default();
+    let letters = words.iter().map(|word| {
+        let letters = replaced.encode(vocabulary, word, how);
+        letters.with_context(|| format!("{word:?}"))
+    });
+    let letters = letters.collect::<Result<_>>()?;
+    replaced.say();
+    Ok(letters)
 }
 
 fn per_char(nats: f64, letters: &[u32]) -> f64 {
@@ -246,10 +270,12 @@ impl Scorer {
         })
     }
 
-    /// What every word costs, in nats; infinite where it has a letter that is never predicted.
+    /// What every word costs, in nats; infinite where it has a letter that is never predicted, or
+    /// none at all.
     fn nats(&self, letters: &[Vec<u32>], progress: &Progress) -> Result<Vec<f64>> {
         let outputs = self.vae.outputs();
-        let possible = |word: &[u32]| word.iter().all(|&letter| (letter as usize) < outputs);
+        let predicted = |&letter: &u32| (letter as usize) < outputs;
+        let possible = |word: &[u32]| !word.is_empty() && word.iter().all(predicted);
         let words: Vec<Word> = letters
             .iter()
             .filter(|word| possible(word))

@@ -1,12 +1,12 @@
 //! `textgen train`: settings and corpus → a run directory → `textgen-torch`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
 use textgen::config::{
-    Budget, Cell, Goal, KlSchedule, LossOver, ModelKind, Newlines, NormalForm, OptimizerKind,
-    Precision, Recipe, Schedule, Settings, TrainConfig, Unit, WordSplit, ZPlacement,
+    Budget, Cell, ConfigError, Goal, KlSchedule, LossOver, ModelKind, Newlines, NormalForm,
+    OptimizerKind, Precision, Recipe, Schedule, Settings, TrainConfig, Unit, WordSplit, ZPlacement,
 };
 use textgen::run::{CorpusData, RunDir, Runs};
 
@@ -16,6 +16,50 @@ use super::from::From;
 use super::prepare::{Planned, layered};
 use super::trainer;
 use crate::cli::output::note;
+
+/// What `train --help` ends with.
+pub const LONG_HELP: &str = "\
+What is not given comes from --config, else from defaults that fit the model and the budget. The
+run's config.toml records all of it, and is itself a --config file.
+
+Defaults of char-lstm:
+  --cell gru --hidden 256 --layers 1 --embedding 0 --batch 32 --seq 32 --epochs 20
+  --lr 0.01 --dropout 0.3 --valid 0.1 --test 0
+  With --minutes, network, sequences, learning rate and dropout fit the time, the text and the
+  speed of the machine; what was chosen is said.
+Defaults of word-vae; the rest is the goal's:
+  --cell gru --layers 1 --hidden 256 --embedding 32 --latent 32 --z both --bidirectional
+  --dropout 0.2 --batch 128 --lr 0.002 --valid 0.1 --test 0.1
+Defaults of both:
+  --optimizer adamw --schedule cosine --warmup 100 --final-lr 0.05 (char-lstm: 0.01) --clip 5
+  --patience 0 --seed 42 --weight-decay 0.01 (char-lstm under adamw) or 0
+Where no budget is given, a small corpus is passed over more often, for 2,000 steps (word-vae:
+1,200), but 200 times at the most.
+
+Goals, each a few flags that go together; a flag given beside one wins:
+  density     probable words (the default): --kl-warmup 0.2 --free-bits 0.06 --epochs 25
+  explore     a z to steer by: --rate 8 --char-dropout 0.1 --epochs 15
+  autoencode  words that come back from z: --beta 0.02 --char-dropout 0.1 --epochs 30
+With --rate the KL weight is adjusted until z carries so many nats a word; it begins at --beta.
+
+Schedules of the learning rate, after its rise over --warmup steps:
+  constant    it stays
+  cosine      down half a cosine to --final-lr times --lr
+  step        times --decay after every tenth of the training
+  plateau     times --decay after an evaluation that did not improve
+Schedules of the KL weight (--kl-schedule), over the share --kl-warmup of the training:
+  linear      in a straight line
+  sigmoid     along a logistic curve
+  cyclical    in a straight line, from 0 again in each of 4 cycles
+
+Examples:
+  textgen train --model char-lstm
+  textgen train --model char-lstm --minutes 10 my-text.txt
+  textgen train --model word-vae --words lines names.txt --name names --baseline twin
+  textgen train --model word-vae --goal explore --name explorer
+  textgen train --model word-vae --latent 2 --rate 5 --name plane
+  textgen train --resume names --epochs 50
+  textgen train --config runs/names/config.toml --seed 2 --name names-2";
 
 /// Flags of `train`. What is not given comes from --config, else from defaults that fit the model
 /// and the budget; the run's config.toml records all of it.
@@ -251,7 +295,7 @@ impl TrainArgs {
     pub fn given(&self) -> Result<Settings> {
         let flags = self.settings();
         Ok(match &self.config {
-            Some(file) => layered(flags, Settings::read(file)?),
+            Some(file) => layered(flags, read(file)?),
             None => flags,
         })
     }
@@ -321,6 +365,42 @@ impl TrainArgs {
     }
 }
 
+/// The settings of a --config file.
+fn read(file: &Path) -> Result<Settings> {
+    Settings::read(file).map_err(|error| match error {
+        ConfigError::Read { source, .. } => {
+            let wanted = "a file of settings, such as the config.toml of a run";
+            CliError::unreadable("--config", file, &source, wanted).into()
+        }
+        error => error.into(),
+    })
+}
+
+/// Says where a flag wins over what the goal beside it stands for.
+fn say_what_wins(flags: &Settings, given: &Settings) {
+    let Some(goal) = flags.goal else {
+        return;
+    };
+    let without = Settings {
+        rate: given.rate.filter(|_| flags.rate.is_none()),
+        beta: given.beta.filter(|_| flags.beta.is_none()),
+        free_bits: given.free_bits.filter(|_| flags.free_bits.is_none()),
+        ..given.clone()
+    };
+    let Ok(goals) = TrainConfig::resolve(&without) else {
+        return;
+    };
+    for (flag, value, goals) in [
+        ("rate", flags.rate, goals.rate),
+        ("beta", flags.beta, goals.beta),
+        ("free-bits", flags.free_bits, goals.free_bits),
+    ] {
+        if let Some(value) = value.filter(|&value| value != goals) {
+            note!("--{flag} {value} wins over --goal {goal}, which stands for --{flag} {goals}");
+        }
+    }
+}
+
 /// Prepares a run, or finds the one to go on with, and becomes its trainer.
 pub fn run(args: &TrainArgs, runs: &Runs) -> Result<()> {
     if let Some(name) = &args.resume {
@@ -347,7 +427,8 @@ pub fn run(args: &TrainArgs, runs: &Runs) -> Result<()> {
         runs.check_new(name)?;
     }
     let known = from.as_ref().map(From::vocabulary);
-    let planned = Planned::new(&args.corpus, given, known, runs)?;
+    let planned = Planned::new(&args.corpus, given.clone(), known, runs)?;
+    say_what_wins(&args.settings(), &given);
     if args.vae.baseline.is_some() {
         check_twin(&planned.config)?;
     }

@@ -2,6 +2,7 @@
 //! vocabulary where `train` finds it.
 
 mod report;
+mod words;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -13,10 +14,11 @@ use textgen::config::{
 use textgen::text::{Corpus, LastVocab, Survey, TextError, Vocabulary, survey_with_progress};
 
 use report::Report;
+use words::Words;
 
 use super::choice::choice;
 use super::progress::Progress;
-use crate::cli::output::note;
+use crate::cli::output::{note, stdout};
 
 /// The flags of `vocab`.
 #[derive(Args, Clone, Debug)]
@@ -47,9 +49,10 @@ pub struct VocabArgs {
     #[arg(long, value_name = "N", default_value_t = TextConfig::default().max_vocab,
         value_parser = at_least_one)]
     pub max_vocab: usize,
-    /// Where word-vae takes its words from: text, or lines for one word a line
-    #[arg(long, default_value_t = TextConfig::default().words, value_parser = choice::<WordSplit>(WordSplit::NAMES))]
-    pub words: WordSplit,
+    /// Where word-vae takes its words from: text, or lines for one word a line. Given, the report also
+    /// has how many words there are, and which come again [default: text]
+    #[arg(long, value_parser = choice::<WordSplit>(WordSplit::NAMES))]
+    pub words: Option<WordSplit>,
     /// Rows of the table
     #[arg(long, value_name = "N", default_value_t = 40)]
     pub top: usize,
@@ -76,7 +79,7 @@ impl VocabArgs {
             newlines: self.newlines,
             min_freq: self.min_freq,
             max_vocab: self.max_vocab,
-            words: self.words,
+            words: self.words.unwrap_or(TextConfig::default().words),
         }
     }
 }
@@ -98,7 +101,11 @@ pub fn run(args: &VocabArgs, runs: &Path) -> anyhow::Result<()> {
         config.min_freq,
         config.max_vocab,
     );
-    let report = Report::new(&survey, &vocabulary, &config, &corpus);
+    let words = match args.words {
+        Some(split) => Words::count(&corpus, &config, split)?,
+        None => None,
+    };
+    let report = Report::new(&survey, &vocabulary, &config, &corpus, words.as_ref());
     let text = if args.json {
         format!("{}\n", report.to_json())
     } else {
@@ -107,9 +114,9 @@ pub fn run(args: &VocabArgs, runs: &Path) -> anyhow::Result<()> {
     // Before the report, whose reader may close the pipe.
     let last = LastVocab::new(corpus.paths(), corpus.name.clone(), config, vocabulary);
     let saved = last.save(runs);
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()?;
+    let mut out = stdout();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
     warn(&survey);
     let path = saved?;
     note!("vocabulary written to {}", path.display());

@@ -304,6 +304,17 @@ impl TrainConfig {
         self.recipe != Recipe::Default || self.rate > 0.0
     }
 
+    /// Whether it is a word-vae's decoder alone.
+    pub fn is_without_z(&self) -> bool {
+        self.model == ModelKind::WordVae && self.latent == 0
+    }
+
+    /// Whether it is a word-vae with a latent space to walk in: not a decoder alone, nor the article's
+    /// network, whose decoder ignores the word encoded.
+    pub fn has_latent_space(&self) -> bool {
+        self.model == ModelKind::WordVae && self.latent > 0 && self.recipe != Recipe::Article
+    }
+
     /// The same decoder without z, under the same budget: what z is measured against.
     #[must_use]
     pub fn twin(&self) -> Self {

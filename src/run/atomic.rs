@@ -1,6 +1,6 @@
 //! Files that are either the old one or the new one, whatever happens in between.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 
@@ -18,14 +18,17 @@ pub fn write(path: &Path, parts: &[&[u8]]) -> Result<(), RunError> {
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     let attempt = || -> std::io::Result<()> {
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(TEMPORARY_PREFIX);
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            builder.permissions(std::fs::Permissions::from_mode(0o644));
-        }
-        let mut temporary = builder.tempfile_in(folder)?;
+        // Opened here, since tempfile's own error would name the temporary file, which nobody asked for.
+        let open = |path: &Path| {
+            let mut options = OpenOptions::new();
+            options.write(true).create_new(true);
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o644);
+            options.open(path)
+        };
+        let mut temporary = tempfile::Builder::new()
+            .prefix(TEMPORARY_PREFIX)
+            .make_in(folder, open)?;
         for part in parts {
             temporary.as_file_mut().write_all(part)?;
         }
@@ -74,6 +77,8 @@ mod tests {
     fn a_failed_write_names_the_file() {
         let error = write(Path::new("/nonexistent-folder/a"), &[b"x"]).expect_err("no folder");
         assert!(error.to_string().contains("/nonexistent-folder/a"));
+        let source = std::error::Error::source(&error).expect("why");
+        assert!(!source.to_string().contains(TEMPORARY_PREFIX), "{source}");
     }
 
     #[test]

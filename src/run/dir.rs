@@ -19,6 +19,8 @@ const STATE: &str = "state.safetensors";
 const START: &str = "start.safetensors";
 /// What the name of a run's twin ends with.
 const TWIN: &str = "-twin";
+/// What stands between the name of a sweep over rates and the rate.
+const RATE: &str = "-rate-";
 
 /// The folder that holds the runs.
 #[derive(Clone, Debug)]
@@ -60,6 +62,9 @@ pub struct RunSummary {
     pub unit: &'static str,
     /// Seconds since the run was last written.
     pub age_seconds: u64,
+    /// The run that it is the twin of, or the runs of a sweep, as `NAME-rate-*`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub twin_of: Option<String>,
 }
 
 impl Runs {
@@ -240,21 +245,33 @@ impl Runs {
         Ok(runs)
     }
 
-    /// Whether it is the twin of another run here, which then stands for both.
-    fn is_twin(&self, run: &RunDir) -> bool {
-        let of = run.name.strip_suffix(TWIN);
-        of.is_some_and(|of| self.dir.join(of).is_dir())
+    /// The name of a twin: of a run, or of the runs of a sweep.
+    pub fn twin_name(name: &str) -> String {
+        format!("{name}{TWIN}")
+    }
+
+    /// The name of the run of a sweep that holds this rate, in nats a word.
+    pub fn rate_name(sweep: &str, rate: f64) -> String {
+        format!("{sweep}{RATE}{rate}")
     }
 
     /// The run whose model was written last, twins left out.
     pub fn newest(&self) -> Result<RunDir, RunError> {
+        self.newest_of(|_| true)
+    }
+
+    /// The same among the runs that are wanted; among all of them where none is.
+    pub fn newest_of(&self, wanted: impl Fn(&RunDir) -> bool) -> Result<RunDir, RunError> {
         let runs = self.list()?;
-        let with_model = runs
+        let mut with_model: Vec<&RunDir> = runs
             .iter()
-            .filter(|run| run.model_path().exists() && !self.is_twin(run))
-            .max_by_key(|run| modified(&run.model_path()));
-        match (with_model, runs.first()) {
-            (Some(run), _) => Ok(run.clone()),
+            .filter(|run| run.model_path().exists() && run.twin_of().is_none())
+            .collect();
+        with_model.sort_by_key(|run| std::cmp::Reverse(modified(&run.model_path())));
+        let found = with_model.iter().find(|run| wanted(run));
+        let found = found.or(with_model.first());
+        match (found, runs.first()) {
+            (Some(&run), _) => Ok(run.clone()),
             (None, Some(run)) => Err(run.half_written(MODEL)),
             (None, None) => Err(RunError::NoRuns {
                 dir: self.dir.clone(),
@@ -300,7 +317,35 @@ impl RunDir {
 
     /// The name of the run's twin: the same decoder without z.
     pub fn twin_name(&self) -> String {
-        format!("{}{TWIN}", self.name)
+        Runs::twin_name(&self.name)
+    }
+
+    /// The names that its twin may have, the first that there is counting: its own, then the one that
+    /// all runs of a sweep over rates share.
+    pub fn twin_names(&self) -> Vec<String> {
+        let is_rate = |rate: &&str| rate.parse::<f64>().is_ok();
+        let sweep = self.name.rsplit_once(RATE);
+        let sweep = sweep.filter(|(_, rate)| is_rate(rate));
+        let shared = sweep.map(|(sweep, _)| Runs::twin_name(sweep));
+        std::iter::once(self.twin_name()).chain(shared).collect()
+    }
+
+    /// What it is the twin of, going by names: another run beside it, which then stands for both, or
+    /// the runs `NAME-rate-*` of a sweep.
+    pub fn twin_of(&self) -> Option<String> {
+        let of = self.name.strip_suffix(TWIN)?;
+        if self.path.with_file_name(of).is_dir() {
+            return Some(of.to_owned());
+        }
+        let rates = format!("{of}{RATE}");
+        let beside = std::fs::read_dir(self.path.parent()?).ok()?;
+        let is_rate = |name: &str| {
+            let rate = name.strip_prefix(&rates);
+            rate.is_some_and(|rate| rate.parse::<f64>().is_ok())
+        };
+        let mut names = beside.flatten().map(|entry| entry.file_name());
+        let found = names.any(|name| name.to_str().is_some_and(is_rate));
+        found.then(|| format!("{rates}*"))
     }
 
     /// The run's folder.
@@ -478,6 +523,7 @@ impl RunDir {
                 .written()
                 .and_then(|time| SystemTime::now().duration_since(time).ok())
                 .map_or(0, |age| age.as_secs()),
+            twin_of: self.twin_of().filter(|_| config.is_without_z()),
         })
     }
 }

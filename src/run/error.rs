@@ -92,6 +92,9 @@ impl RunError {
             Self::Write { source, .. } if is_full(source) => {
                 "free some space; what was saved before is whole".to_owned()
             }
+            Self::Write { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                "make its folder first, or give another path".to_owned()
+            }
             _ => return None,
         })
     }

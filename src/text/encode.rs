@@ -102,6 +102,17 @@ impl Vocabulary {
     /// does not hold are treated as `on_unknown` says, whether or not there is an `<unk>`. What
     /// counts as nearest is described at `nearest`.
     pub fn encode(&self, text: &str, on_unknown: OnUnknown) -> Result<Vec<u32>, TextError> {
+        self.encode_telling(text, on_unknown, |_, _| ())
+    }
+
+    /// As [`Vocabulary::encode`]; `replaced` is told every symbol that the nearest one stands in for,
+    /// and that one's id.
+    pub fn encode_telling(
+        &self,
+        text: &str,
+        on_unknown: OnUnknown,
+        mut replaced: impl FnMut(Symbol, u32),
+    ) -> Result<Vec<u32>, TextError> {
         let mut ids = Vec::with_capacity(text.len());
         let mut position = 0;
         let mut error = None;
@@ -109,7 +120,13 @@ impl Vocabulary {
             position += 1;
             match (id, on_unknown) {
                 (Some(id), _) => ids.push(id),
-                (None, OnUnknown::Nearest) => ids.extend(nearest(self, &piece.to_symbol())),
+                (None, OnUnknown::Nearest) => {
+                    let symbol = piece.to_symbol();
+                    if let Some(id) = nearest(self, &symbol) {
+                        ids.push(id);
+                        replaced(symbol, id);
+                    }
+                }
                 (None, OnUnknown::Error) if error.is_none() => {
                     error = Some(self.unknown(&piece.to_symbol(), position));
                 }

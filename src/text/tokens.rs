@@ -1,6 +1,6 @@
 //! The passes over a corpus: survey it, turn it into tokens, list its words.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use super::chunks::CHUNK_BYTES;
 use super::counts::{Counter, blocks};
@@ -216,6 +216,8 @@ fn tokens_in_chunks(
 pub struct WordList {
     /// Every word once, in the order of first appearance.
     pub words: Vec<String>,
+    /// How often each of these words appears, in their order.
+    pub times: Vec<u64>,
     /// Further appearances of words in the list.
     pub duplicates: u64,
     /// Words that were nothing but punctuation, or lines that were nothing but white space.
@@ -253,7 +255,7 @@ fn words_in_chunks(
 ) -> Result<WordList, TextError> {
     let mut list = Lister {
         list: WordList::default(),
-        seen: HashSet::new(),
+        seen: HashMap::new(),
         split: config.words,
         part: String::new(),
     };
@@ -290,7 +292,8 @@ fn words_in_chunks(
 /// Collects words from pieces of text that may end inside one.
 struct Lister {
     list: WordList,
-    seen: HashSet<String>,
+    /// The place of every word in the list.
+    seen: HashMap<String, usize>,
     split: WordSplit,
     /// The beginning of a word that the text so far ended in.
     part: String,
@@ -325,11 +328,13 @@ impl Lister {
         };
         if word.is_empty() {
             self.list.empty += 1;
-        } else if self.seen.contains(word) {
+        } else if let Some(&index) = self.seen.get(word) {
             self.list.duplicates += 1;
+            self.list.times[index] += 1;
         } else {
-            self.seen.insert(word.to_owned());
+            self.seen.insert(word.to_owned(), self.list.words.len());
             self.list.words.push(word.to_owned());
+            self.list.times.push(1);
         }
         self.part.clear();
     }

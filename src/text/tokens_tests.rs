@@ -213,6 +213,7 @@ fn words_are_stripped_and_listed_once() {
     };
     let list = words(&corpus, &config).unwrap();
     assert_eq!(list.words, ["the", "end"]);
+    assert_eq!(list.times, [3, 2]);
     assert_eq!((list.duplicates, list.empty), (3, 1));
     assert_eq!(list.counts(Unit::Char)[0], (Symbol::Text("e".into()), 2));
     config.words = WordSplit::Lines;

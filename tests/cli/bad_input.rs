@@ -228,6 +228,8 @@ fn numbers_out_of_range_are_refused_with_their_range() {
         ("--layers 99", "1 to 16"),
         ("--steps 0", "above 0"),
         ("--lr NaN", "above 0"),
+        ("--lr -0.1", "above 0"),
+        ("--batch -2", "not below 0"),
         ("--dropout 1", "below 1"),
         ("--valid 0.6 --test 0.5", "leave something to train on"),
         ("--seq 10 --seq-min 11", "at most --seq"),
@@ -252,7 +254,9 @@ fn a_settings_file_that_is_missing_wrong_or_newer_is_refused() {
     home.write("type.toml", "hidden = \"many\"\n");
     home.write("newer.toml", "format = 99\n");
     let train = |file: &str| train_refuses(&home, &format!("--model char-lstm --config {file}"), 2);
-    train("none.toml").names(&["none.toml"]);
+    train_refuses(&home, "--model char-lstm --config none.toml", 1)
+        .names(&["--config none.toml: No such file"])
+        .advises("config.toml");
     train("typo.toml").names(&["typo.toml:2", "hiden"]);
     train("type.toml").names(&["type.toml:1"]);
     train("newer.toml").names(&["newer.toml", "format 99", "newer"]);
@@ -318,6 +322,8 @@ fn unknown_characters_of_a_prompt_can_be_skipped_or_replaced() {
         super::common::json(&line)["text"].clone()
     };
     let nearest = said("A hén", &["--on-unknown", "nearest"]);
+    let notes = generate(&["--prompt", "é", "--on-unknown", "nearest"]).stderr;
+    assert!(notes.contains("é as e"), "{notes}");
     assert_eq!(nearest, said("A hen", &[]));
     let skipped = said("A h☃en", &["--on-unknown", "skip"]);
     assert_eq!(skipped, said("A hen", &[]));
@@ -360,9 +366,11 @@ fn top_p_and_top_k_must_be_in_their_ranges() {
     generate(&["--top-k", "0"])
         .refused(2)
         .names(&["--top-k 0", "at least 1"]);
-    generate(&["--top-k=-3"])
-        .refused(2)
-        .names(&["--top-k", "-3"]);
+    for value in [&["--top-k=-3"][..], &["--top-k", "-3"]] {
+        generate(value)
+            .refused(2)
+            .names(&["'-3' for '--top-k <K>'", "whole number, and not below 0"]);
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::Value;
 
 use super::common::{Home, Ran, json, model_of, textgen, texts, vae_words};
-use super::made_runs::{exported, golden_run, twin_run, word_run};
+use super::made_runs::{exported, golden_run, made_words, twin_run, word_run};
 use super::safetensors_file::Parts;
 
 /// The JSON object of `eval` with these arguments.
@@ -289,6 +289,14 @@ fn the_twin_stands_beside_its_model_and_is_asked_for_where_it_is_missing() {
     let gain =
         number(&row["nats_per_word"]) - number(&found["results"][0]["neg_elbo_nats_per_word"]);
     assert_close(&row["model_gains_nats_per_word"], gain, 1e-9);
+    // It goes by the same name in its own report.
+    assert_eq!(alone["samples"][0]["name"], "words-twin");
+    let table = home
+        .textgen("eval words-twin --samples 100")
+        .succeeded()
+        .stdout;
+    assert!(table.contains("\nwords-twin f32 "), "{table}");
+    assert!(!table.contains("word-vae"), "{table}");
     // It generates, too.
     let words = home
         .textgen("generate --run words-twin --count 5 --seed 1")
@@ -307,6 +315,41 @@ fn the_twin_stands_beside_its_model_and_is_asked_for_where_it_is_missing() {
         ran.stderr
     );
     assert!(json(&ran.stdout)["baselines"]["twin"].is_null());
+}
+
+#[test]
+fn the_runs_of_a_sweep_share_its_twin() {
+    let home = Home::new();
+    made_words(&home, "s-rate-0.5", "latent = 4\nrate = 0.5");
+    made_words(&home, "s-twin", "latent = 0");
+    let ran = home
+        .textgen("eval s-rate-0.5 --json --iw 0 --samples 100")
+        .succeeded();
+    assert_eq!(ran.stderr, "");
+    let found = json(&ran.stdout);
+    assert_eq!(found["baselines"]["twin"]["name"], "s-twin");
+    assert_eq!(found["samples"][1]["name"], "s-twin");
+    // A twin of its own comes before.
+    made_words(&home, "s-rate-0.5-twin", "latent = 0");
+    let found = report(&home, "s-rate-0.5 --iw 0 --samples 0");
+    assert_eq!(found["baselines"]["twin"]["name"], "s-rate-0.5-twin");
+    // What they are is said in the list of runs, but not of a run that only has such a name.
+    made_words(&home, "words", "latent = 4");
+    made_words(&home, "words-twin", "latent = 4");
+    made_words(&home, "other-twin", "latent = 0");
+    let list = json(&home.textgen("runs --json").succeeded().stdout);
+    let twins: Vec<[Option<&str>; 2]> = list
+        .as_array()
+        .expect("runs")
+        .iter()
+        .map(|run| ["name", "twin_of"].map(|key| run[key].as_str()))
+        .filter(|[_, of]| of.is_some())
+        .collect();
+    assert_eq!(twins.len(), 2, "{twins:?}");
+    assert!(twins.contains(&[Some("s-twin"), Some("s-rate-*")]));
+    assert!(twins.contains(&[Some("s-rate-0.5-twin"), Some("s-rate-0.5")]));
+    let table = home.textgen("runs").succeeded().stdout;
+    assert!(table.contains("new, twin of s-rate-0.5 "), "{table}");
 }
 
 #[test]
@@ -417,7 +460,7 @@ fn the_articles_network_has_no_figure() {
     let home = Home::new();
     word_run(&home, "recipe = \"article\"");
     home.textgen("eval words")
-        .refused(1)
+        .refused(2)
         .names(&["words", "article", "no probability"])
         .advises("--recipe article");
 }

@@ -9,7 +9,7 @@ use textgen::native::word_vae::WordVae;
 use textgen::run::ModelFile;
 
 use super::common::{Home, Ran, json, textgen};
-use super::made_runs::{exported, word_run, word_run_of_latent};
+use super::made_runs::{exported, golden_run, made_words, twin_run, word_run, word_run_of_latent};
 
 /// Every command that takes words, with words.
 pub const COMMANDS: [&str; 7] = [
@@ -263,11 +263,11 @@ fn words_around_a_word_go_by_seed_and_radius() {
 #[test]
 fn a_map_shows_the_held_out_words() {
     let home = home();
-    let ran = home.textgen("map --out map.svg --tsv map.tsv").succeeded();
+    let ran = home.textgen("map --out map.svg --tsv").succeeded();
     assert!(ran.stderr.contains("20 held-out words"), "{}", ran.stderr);
     let svg = fs::read_to_string(home.path("map.svg")).expect("a picture");
     assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
-    let table = fs::read_to_string(home.path("map.tsv")).expect("a table");
+    let table = ran.stdout;
     assert!(table.starts_with("kind\tword\tx\ty\tlabel\tcolor\n"));
     let rows = cells(&table);
     assert_eq!(rows.len(), 20);
@@ -283,28 +283,40 @@ fn a_map_shows_the_held_out_words() {
     let square = |(a, b): (&f64, &f64)| (a - b).powi(2);
     let flat = one.iter().zip(&other).map(square).sum::<f64>();
     assert!(flat <= here.iter().zip(&there).map(square).sum::<f64>() + 1e-6);
-    // The same again, and another number of words.
-    let again = home.textgen("map --tsv -").succeeded();
+    // The same again, as JSON, and another number of words. No picture is drawn unasked.
+    fs::remove_file(home.path("map.svg")).expect("removed");
+    let again = home.textgen("map --tsv").succeeded();
     assert_eq!(again.stdout, table);
+    let objects = lines(&home, "map");
+    assert_eq!(objects.len(), 20);
+    for (object, row) in objects.iter().zip(&rows) {
+        assert_eq!(
+            (text(object, "word"), text(object, "kind")),
+            (row[1], row[0])
+        );
+        let x = object["x"].as_f64().expect("a number");
+        assert_eq!(format!("{x:.5}"), row[2]);
+    }
+    assert!(!home.path("map.svg").exists());
     let fewer = home
-        .textgen("map --count 6 --color first --tsv -")
+        .textgen("map --count 6 --color first --tsv")
         .succeeded()
         .stdout;
     assert_eq!(fewer.lines().count(), 7);
-    // Without either flag the picture has a name of its own.
-    fs::remove_file(home.path("map.svg")).expect("removed");
+    // Without any flag the picture has a name of its own; it goes to standard output, too.
     home.textgen("map").succeeded();
     assert_eq!(
         fs::read_to_string(home.path("map.svg")).expect("a picture"),
         svg
     );
+    assert_eq!(home.textgen("map --out -").succeeded().stdout, svg);
 }
 
 #[test]
 fn a_map_of_two_dimensions_is_the_plane_itself() {
     let home = Home::new();
     word_run_of_latent(&home, 2, "");
-    let table = home.textgen("map --tsv - --seed 1").succeeded().stdout;
+    let table = home.textgen("map --tsv --seed 1").succeeded().stdout;
     let rows = cells(&table);
     let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
     for row in &rows {
@@ -328,9 +340,10 @@ fn labels_colour_a_map() {
         "labels.tsv",
         "abba\tpalindrome\ndecade\t<time> & more\ndad\tpalindrome\n",
     );
-    home.textgen("map --labels labels.tsv --out map.svg --tsv map.tsv")
-        .succeeded();
-    let table = fs::read_to_string(home.path("map.tsv")).expect("a table");
+    let table = home
+        .textgen("map --labels labels.tsv --out map.svg --tsv")
+        .succeeded()
+        .stdout;
     let rows = cells(&table);
     let labels: Vec<[&str; 2]> = rows.iter().map(|row| [row[4], row[5]]).collect();
     let [a, b] = [["palindrome"; 2], ["<time> & more"; 2]];
@@ -338,7 +351,7 @@ fn labels_colour_a_map() {
     let svg = fs::read_to_string(home.path("map.svg")).expect("a picture");
     assert!(svg.contains("&lt;time&gt; &amp; more"));
     let by_length = home
-        .textgen("map --labels labels.tsv --color length --tsv -")
+        .textgen("map --labels labels.tsv --color length --tsv")
         .succeeded();
     assert_eq!(
         cells(&by_length.stdout)[0][4..],
@@ -411,4 +424,42 @@ fn greedy_words_are_those_at_temperature_zero_and_a_wider_beam_finds_better_ones
         .expect("two columns");
     assert!(word.starts_with(&greedy[0].0));
     assert!((score.parse::<f64>().expect("a number") - greedy[0].1).abs() < 1e-3);
+}
+
+#[test]
+fn the_newest_run_with_a_latent_space_is_chosen() {
+    let home = home();
+    twin_run(&home);
+    // The twin of a sweep stands for no run either.
+    made_words(&home, "s-rate-2", "latent = 3\nrate = 2.0");
+    made_words(&home, "s-twin", "latent = 0");
+    golden_run(&home, "");
+    let ran = home.textgen("encode ab").succeeded();
+    assert_eq!(ran.stderr, "run: s-rate-2\n");
+    let ran = home.textgen("generate --length 3 --seed 1").succeeded();
+    assert_eq!(ran.stderr, "run: golden\n");
+}
+
+#[test]
+fn what_the_nearest_letter_stands_in_for_is_said_once() {
+    let home = home();
+    let ran = home
+        .textgen("reconstruct áb 1b1 b1 --on-unknown nearest --tsv")
+        .succeeded();
+    let words: Vec<&str> = cells(&ran.stdout).iter().map(|row| row[0]).collect();
+    assert_eq!(words, ["ab", "aba", "ba"]);
+    let said: Vec<&str> = ran.stderr.lines().collect();
+    assert_eq!(
+        said[1],
+        "not known to the model, and read as the nearest: á as a, 1 as a"
+    );
+    assert!(!said[2].contains("nearest"), "{said:?}");
+    let ran = home
+        .textgen("interpolate 1b b1 --on-unknown nearest")
+        .succeeded();
+    assert_eq!(ran.stderr.matches("1 as a").count(), 1, "{}", ran.stderr);
+    let ran = home
+        .textgen("generate --starts-with 1 --on-unknown nearest --count 2 --seed 1")
+        .succeeded();
+    assert!(ran.stderr.contains("1 as a"), "{}", ran.stderr);
 }

@@ -5,7 +5,7 @@ use textgen::run::ModelFile;
 
 use super::common::{Home, golden_model};
 use super::latent::{COMMANDS, home};
-use super::made_runs::{golden_run, word_run};
+use super::made_runs::{golden_run, twin_run, word_run};
 
 #[test]
 fn a_model_without_a_latent_space_is_refused_in_one_line() {
@@ -101,9 +101,22 @@ fn words_that_cannot_be_read_are_refused() {
     home.textgen("neighbours ab --among latin.txt")
         .refused(1)
         .names(&["latin.txt", "byte offset 3"]);
-    home.textgen("encode --file missing.txt")
+    for flag in ["encode --file", "neighbours ab --among", "map --labels"] {
+        let name = flag.rsplit(' ').next().expect("a flag");
+        home.textgen(&format!("{flag} missing.txt"))
+            .refused(1)
+            .names(&[&format!("{name} missing.txt: No such file")])
+            .advises("word");
+    }
+    home.textgen("encode ab --model-file missing.st")
         .refused(1)
-        .names(&["missing.txt"]);
+        .names(&["--model-file missing.st: No such file"])
+        .advises("--run");
+    // A file that holds no word is none that the command line could mend.
+    home.write("strange.txt", "ab\nxyz\n");
+    home.textgen("encode --file strange.txt --on-unknown skip")
+        .refused(1)
+        .names(&["strange.txt", "line 2", "xyz", "no word"]);
     home.write("labels.tsv", "ab\tone\ncd two\n");
     home.textgen("map --labels labels.tsv")
         .refused(1)
@@ -129,6 +142,10 @@ fn flags_out_of_range_are_misuse() {
         ),
         ("reconstruct ab --tsv --json", "--json"),
         ("map --count 0", "--count 0"),
+        ("map --tsv --out -", "standard output"),
+        ("vary ab --count -3", "'-3' for '--count <N>'"),
+        ("neighbours ab -k -1", "not below 0"),
+        ("interpolate ab cd --steps -1", "not below 0"),
         ("map --color label", "--color label"),
         ("map --color loud", "length, first, label"),
         ("generate --length 0", "1 to 64"),
@@ -148,4 +165,55 @@ fn flags_out_of_range_are_misuse() {
     home.textgen("generate --starts-with axb")
         .refused(1)
         .names(&["--starts-with", "character 2"]);
+}
+
+#[test]
+fn without_a_run_the_way_to_a_word_vae_is_said() {
+    let home = Home::new();
+    for command in COMMANDS {
+        home.textgen(command)
+            .refused(1)
+            .names(&["no runs yet"])
+            .advises("--model word-vae");
+    }
+}
+
+#[test]
+fn a_picture_that_cannot_be_written_is_named_as_it_was_given() {
+    let home = home();
+    let refusal = home.textgen("map --out nowhere/map.svg").refused(1);
+    assert_eq!(
+        refusal.error,
+        "nowhere/map.svg: cannot write: No such file or directory (os error 2)"
+    );
+    refusal.advises("folder");
+}
+
+#[test]
+fn a_z_temperature_needs_a_z() {
+    let home = Home::new();
+    twin_run(&home);
+    home.textgen("generate --run words-twin --z-temperature 2")
+        .refused(2)
+        .names(&["--z-temperature", "latent 0"])
+        .advises("--temperature");
+    word_run(&home, "recipe = \"article\"");
+    home.textgen("generate --run words --z-temperature 2")
+        .refused(2)
+        .names(&["--z-temperature", "article"]);
+}
+
+#[test]
+fn lengths_that_are_never_written_are_answered_with_those_that_are() {
+    let home = home();
+    let ran = home.textgen(
+        "generate --run words --length 33 --count 3 --seed 1 --temperature 0 --z-temperature 0",
+    );
+    ran.refused(1)
+        .names(&["only 0 such words"])
+        .advises("nine of ten words that this model writes have ");
+    // There are six words of one letter at the most, and they are written often.
+    let ran = home.textgen("generate --run words --length 1 --unique --count 50 --seed 1");
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stderr.contains("raise --temperature"), "{ran:?}");
 }

@@ -50,7 +50,8 @@ pub fn twin_run(home: &Home) -> RunDir {
     made_words(home, "words-twin", "latent = 0\n")
 }
 
-fn made_words(home: &Home, name: &str, more: &str) -> RunDir {
+/// A run of that name, of words of the letters a to e.
+pub fn made_words(home: &Home, name: &str, more: &str) -> RunDir {
     let letters: Vec<(Symbol, u64)> = ('a'..='e')
         .map(|letter| (Symbol::Text(letter.to_string()), 1))
         .collect();

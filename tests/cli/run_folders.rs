@@ -8,6 +8,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::common::{Home, Ran, Refusal, copy_folder, files_below, json as parsed, texts, trainer};
+use super::made_runs::word_run;
 use super::safetensors_file::Parts;
 
 /// `textgen-torch train` on a run of this home, without `textgen` before it.
@@ -299,4 +300,27 @@ fn a_full_disk_leaves_the_vocabulary_that_was_there() {
     let vocabulary = home.path("runs/vocab.json");
     let now = fs::read(&vocabulary).expect("a vocabulary");
     assert!(now == before[&vocabulary], "the vocabulary has changed");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_device_on_standard_output_is_named() {
+    let home = Home::new();
+    word_run(&home, "");
+    for command in [
+        "vocab",
+        "runs",
+        "runs --json",
+        "generate --count 2 --seed 1",
+        "encode ab",
+        "reconstruct ab --tsv",
+        "map --out -",
+        "score --word ab",
+        "eval --iw 0 --samples 0",
+        "doctor",
+    ] {
+        home.shell(&format!("textgen {command} >/dev/full"))
+            .refused(1)
+            .names(&["writing to standard output: No space left on device"]);
+    }
 }

@@ -69,6 +69,27 @@ fn what_costs_most_comes_first_and_the_impossible_before_all() {
 }
 
 #[test]
+fn letters_that_are_not_known_are_treated_as_asked() {
+    let home = Home::new();
+    word_run(&home, "");
+    let nats = |arguments: &str| scores(&home, arguments)[0]["nats"].clone();
+    let ran = home.textgen("score --word ab1 --json --on-unknown nearest");
+    let ran = ran.succeeded();
+    assert!(ran.stderr.contains("1 as a"), "{}", ran.stderr);
+    // The word is shown as it was given.
+    let found = json(&ran.stdout);
+    assert_eq!(found["word"], "ab1");
+    assert_eq!(found["nats"], nats("--word aba"));
+    let skip = "--word ab1 --on-unknown skip";
+    assert_eq!(nats(skip), nats("--word ab"));
+    assert!(nats("--word 12 --on-unknown skip").is_null());
+    home.textgen("score --word ab1 --on-unknown error")
+        .refused(1)
+        .names(&["ab1", "character 3"])
+        .advises("--on-unknown");
+}
+
+#[test]
 fn standard_input_and_a_model_file_will_do() {
     let home = Home::new();
     let run = word_run(&home, "");
@@ -98,15 +119,15 @@ fn other_models_and_nothing_to_score_are_refused() {
     let home = Home::new();
     golden_run(&home, "valid = 0.5\n");
     home.textgen("score --word abc")
-        .refused(1)
+        .refused(2)
         .names(&["char-lstm"])
         .advises("--run");
     home.textgen("score").refused(2).names(&["FILE"]);
-    home.textgen("score no-such-file --run golden").refused(1);
+    home.textgen("score no-such-file --run golden").refused(2);
     let home = Home::new();
     word_run(&home, "recipe = \"article\"");
     home.textgen("score --word abc")
-        .refused(1)
+        .refused(2)
         .names(&["article", "no probability"]);
     let home = Home::new();
     word_run(&home, "");

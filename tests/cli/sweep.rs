@@ -37,6 +37,13 @@ fn a_sweep_over_rates_trains_a_run_a_rate_and_draws_them() {
     home.textgen("generate --run s-rate-4 --count 2")
         .succeeded();
 
+    // The runs of all rates share the twin, and none of the two is taken for the newest.
+    let report = home.textgen("eval s-rate-4 --json --iw 0 --samples 0");
+    let report = json(&report.succeeded().stdout);
+    assert_eq!(report["baselines"]["twin"]["name"], "s-twin");
+    let ran = home.textgen("encode ab").succeeded();
+    assert_eq!(ran.stderr, "run: s-rate-4\n");
+
     // Nothing is trained a second time.
     let before = fs::read(home.path("runs/s-rate-4/metrics.jsonl")).expect("metrics");
     let again = home
@@ -138,4 +145,30 @@ fn an_interrupted_sweep_goes_on_with_the_same_command() {
         ran.stderr
     );
     assert_eq!(ran.stdout.lines().count(), 3, "{}", ran.stdout);
+}
+
+#[test]
+fn the_help_of_a_sweep_leaves_out_what_it_refuses() {
+    let home = Home::new();
+    for how in ["-h", "--help"] {
+        let help = home
+            .textgen(&format!("sweep rate {how}"))
+            .succeeded()
+            .stdout;
+        for flag in ["--rates ", "--minutes ", "--latent ", "--beta "] {
+            assert!(help.contains(flag), "{flag}: {help}");
+        }
+        for flag in [
+            "--rate ",
+            "--goal ",
+            "--resume ",
+            "--recipe ",
+            "--free-bits ",
+            "--seq ",
+        ] {
+            let listed = help.lines().any(|line| line.trim().starts_with(flag));
+            assert!(!listed, "{flag}: {help}");
+        }
+        assert!(!help.contains("Defaults of char-lstm"), "{help}");
+    }
 }

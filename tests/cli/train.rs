@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use textgen::config::{Budget, Goal, ModelKind, Settings, TrainConfig};
+
 use super::common::{Home, Ran, json, model_of, textgen, texts, trainer, vae_words};
 
 /// The settings that a run recorded.
@@ -376,4 +378,108 @@ fn what_a_model_settles_cannot_be_changed_by_flags() {
     home.textgen("train --from nowhere")
         .refused(1)
         .names(&["nowhere"]);
+}
+
+#[test]
+fn a_flag_wins_over_the_goal_beside_it_and_that_is_said() {
+    let home = Home::new();
+    let tiny = "--model word-vae --hidden 8 --latent 2 --steps 2 --threads 1 --device cpu";
+    let ran = home.train(&format!("{tiny} --goal explore --rate 3 --name one"));
+    let note = "--rate 3 wins over --goal explore, which stands for --rate 8";
+    assert!(
+        ran.stderr.lines().any(|line| line == note),
+        "{}",
+        ran.stderr
+    );
+    has_line(&settings(&home, "one"), "rate = 3.0");
+    let ran = home.train(&format!("{tiny} --goal explore --name two"));
+    assert!(!ran.stderr.contains("wins"), "{}", ran.stderr);
+}
+
+#[test]
+fn the_long_help_tells_the_defaults_there_are() {
+    let home = Home::new();
+    let help = home.textgen("train --help").succeeded().stdout;
+    let given = |model, goal| Settings {
+        model: Some(model),
+        goal,
+        ..Settings::default()
+    };
+    let resolved = |model, goal| TrainConfig::resolve(&given(model, goal)).expect("in range");
+    let paragraph = |start: &str| {
+        let from = help
+            .find(start)
+            .unwrap_or_else(|| panic!("{start}: {help}"));
+        let lines = help[from..].lines().enumerate();
+        let own = lines.take_while(|(i, line)| *i == 0 || line.starts_with("  "));
+        own.map(|(_, line)| line).collect::<Vec<_>>().join("\n")
+    };
+    let says = |text: &str, settings: &[(&str, String)]| {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let text = format!("{} ", words.join(" ").replace(';', ""));
+        for (flag, value) in settings {
+            let wanted = format!("--{flag} {value} ");
+            assert!(text.contains(&wanted), "{wanted}: {text}");
+        }
+    };
+    let lstm = resolved(ModelKind::CharLstm, None);
+    says(
+        &paragraph("Defaults of char-lstm"),
+        &[
+            ("batch", lstm.batch.to_string()),
+            ("seq", lstm.seq.to_string()),
+            ("valid", lstm.valid.to_string()),
+            ("test", lstm.test.to_string()),
+            ("lr", lstm.lr.to_string()),
+            ("dropout", lstm.dropout.to_string()),
+        ],
+    );
+    let vae = resolved(ModelKind::WordVae, None);
+    says(
+        &paragraph("Defaults of word-vae"),
+        &[
+            ("hidden", vae.hidden.to_string()),
+            ("embedding", vae.embedding.to_string()),
+            ("latent", vae.latent.to_string()),
+            ("dropout", vae.dropout.to_string()),
+            ("batch", vae.batch.to_string()),
+            ("lr", vae.lr.to_string()),
+        ],
+    );
+    says(
+        &paragraph("Defaults of both"),
+        &[
+            ("warmup", vae.warmup.to_string()),
+            ("final-lr", vae.final_lr.to_string()),
+            ("clip", vae.clip.to_string()),
+        ],
+    );
+    let epochs = |config: &TrainConfig| match config.budget {
+        Budget::Epochs(epochs) => epochs.to_string(),
+        other => panic!("{other}"),
+    };
+    for (goal, name) in [
+        (Goal::Density, "  density "),
+        (Goal::Explore, "  explore "),
+        (Goal::Autoencode, "  autoencode "),
+    ] {
+        let config = resolved(ModelKind::WordVae, Some(goal));
+        let line = help.lines().find(|line| line.starts_with(name));
+        let line = line.unwrap_or_else(|| panic!("{name}: {help}"));
+        let mut all = vec![("epochs", epochs(&config))];
+        for (flag, value, neutral) in [
+            ("rate", config.rate, 0.0),
+            ("beta", config.beta, 1.0),
+            ("kl-warmup", config.kl_warmup, 0.0),
+            ("free-bits", config.free_bits, 0.0),
+            ("char-dropout", config.char_dropout, 0.0),
+        ] {
+            let flagged = line.contains(&format!("--{flag} "));
+            assert_eq!(flagged, value != neutral, "--{flag}: {line}");
+            if flagged {
+                all.push((flag, value.to_string()));
+            }
+        }
+        says(line, &all);
+    }
 }

@@ -278,3 +278,48 @@ fn a_vocabulary_file_that_is_damaged_or_newer_is_refused_by_train() {
             .names(&["vocab.json", part]);
     }
 }
+
+#[test]
+fn words_that_come_again_are_counted_where_words_are_asked_for() {
+    let home = Home::new();
+    home.write("names.txt", "anna\nbob\nanna\n\n \ncarl\nbob\nanna\n");
+    let plain = home.textgen("vocab names.txt").succeeded().stdout;
+    assert!(!plain.contains("repetitions"), "{plain}");
+    assert!(report(&home, "names.txt")["word_list"].is_null());
+    let table = home
+        .textgen("vocab names.txt --words lines")
+        .succeeded()
+        .stdout;
+    assert!(table.starts_with(&plain), "{table}");
+    assert_eq!(
+        &table[plain.len()..],
+        "\nwords (lines): 6 in all, 3 distinct, 3 repetitions; 1 blank passed over\n\
+         repeated: 3 × anna, 2 × bob\n"
+    );
+    let words = &report(&home, "names.txt --words lines")["word_list"];
+    for (key, number) in [
+        ("words", 6),
+        ("distinct", 3),
+        ("repetitions", 3),
+        ("repeated", 2),
+        ("empty", 1),
+    ] {
+        assert_eq!(words[key], number, "{key}");
+    }
+    assert_eq!(
+        words["most_repeated"],
+        json!([{"word": "anna", "count": 3}, {"word": "bob", "count": 2}])
+    );
+    home.write("text.txt", "The end, the end!");
+    let words = &report(&home, "text.txt --words text --lowercase")["word_list"];
+    assert_eq!(
+        (&words["distinct"], &words["words"]),
+        (&2.into(), &4.into())
+    );
+    let mut command = home.command(textgen());
+    command
+        .args(["vocab", "--words", "lines", "-"])
+        .write_stdin("ab\nab\n");
+    let ran = Ran::of(&mut command).succeeded();
+    assert!(ran.stderr.contains("not counted"), "{}", ran.stderr);
+}

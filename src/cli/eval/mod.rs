@@ -16,6 +16,7 @@ use textgen::run::{CorpusData, ModelFile, RunDir, Runs};
 
 use super::chosen::ChosenRun;
 use super::error::CliError;
+use super::output::stdout;
 use super::progress::Progress;
 
 /// Threads at the most.
@@ -37,7 +38,7 @@ Words cost D + R = -ELBO nats: D for their letters and ends given z, R for z its
 drawn for each word, so the figure changes a little with --seed. -ELBO is an upper bound; IW-k, the
 mean over k draws of z, is a closer one. Beside the model stand the n-gram model of the training
 words whose order (2 to 7) is best on the validation words, and its twin, the same decoder trained
-without z, where there is a run RUN-twin.
+without z, where there is a run RUN-twin, or SWEEP-twin for a run SWEEP-rate-R of `sweep rate`.
 
 What z does is said in one word. It is collapsed where R is below 0.1 nats, no dimension is active,
 or another word's z costs less than 0.1 nats more than the word's own: --goal explore, --rate 4 or
@@ -138,7 +139,7 @@ pub fn run(args: &EvalArgs, runs: &Runs) -> Result<()> {
             run.name()
         );
         let hint = "train --model word-vae without --recipe article; textgen generate shows what this one writes";
-        return Err(CliError::failed(message, hint).into());
+        return Err(CliError::misuse(message, hint).into());
     }
     let of_words = [
         ("seed", args.seed.is_some()),
@@ -275,7 +276,7 @@ impl Job<'_> {
 
     /// Prints a JSON object, or text.
     fn print(&self, json: &impl Serialize, text: &str) -> Result<()> {
-        let mut out = std::io::stdout().lock();
+        let mut out = stdout();
         if self.args.json {
             writeln!(out, "{}", serde_json::to_string_pretty(json)?)?;
         } else {

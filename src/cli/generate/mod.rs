@@ -41,18 +41,13 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "N")]
     length: Option<Length>,
     /// Divides the logits: below 1 safer, above 1 wilder, 0 always the most probable
-    #[arg(
-        long,
-        value_name = "T",
-        default_value_t = 1.0,
-        allow_negative_numbers = true
-    )]
+    #[arg(long, value_name = "T", default_value_t = 1.0)]
     temperature: f32,
     /// Draw from the K most probable symbols only
     #[arg(long, value_name = "K")]
     top_k: Option<usize>,
     /// Draw from the most probable symbols that together reach probability P
-    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    #[arg(long, value_name = "P")]
     top_p: Option<f32>,
     /// Seed of the draws [default: a new one each time, said on stderr]
     #[arg(long)]
@@ -92,7 +87,7 @@ struct TextFlags {
 #[command(next_help_heading = "word-vae")]
 struct WordFlags {
     /// Widens (above 1) or narrows (below 1) the prior that words are drawn from [default: 1]
-    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    #[arg(long, value_name = "T")]
     z_temperature: Option<f32>,
     /// Letters that every word begins with
     #[arg(long, value_name = "LETTERS")]

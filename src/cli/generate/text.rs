@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::io::{BufWriter, Read, StdoutLock, Write};
+use std::io::{BufWriter, Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
@@ -17,6 +17,8 @@ use textgen::text::{Utf8Stream, Vocabulary, normalize};
 
 use super::{GenerateArgs, Length, Sample, refuse, rows, take, threads, weights};
 use crate::cli::error::CliError;
+use crate::cli::output::{Stdout, stdout};
+use crate::cli::unknown::Replaced;
 
 /// Symbols of a text unless told otherwise.
 const DEFAULT_LENGTH: usize = 500;
@@ -62,7 +64,12 @@ pub fn texts(args: &GenerateArgs, file: ModelFile, sampling: &SamplingConfig) ->
     let prompt = prompt_text(args)?.map(|prompt| normalize(&prompt, &header.text));
     let on_unknown = args.on_unknown.unwrap_or(OnUnknown::Error);
     let mut symbols = match &prompt {
-        Some(prompt) => header.vocabulary.encode(prompt, on_unknown)?,
+        Some(prompt) => {
+            let replaced = Replaced::default();
+            let symbols = replaced.encode(&header.vocabulary, prompt, on_unknown)?;
+            replaced.say();
+            symbols
+        }
         None => Vec::new(),
     };
     if symbols.is_empty() {
@@ -99,7 +106,7 @@ pub fn texts(args: &GenerateArgs, file: ModelFile, sampling: &SamplingConfig) ->
         json: args.json,
         count,
         seed: sampling.seed,
-        out: BufWriter::new(std::io::stdout().lock()),
+        out: BufWriter::new(stdout()),
         flushed: None,
     };
     let threads = threads(args.threads);
@@ -283,7 +290,7 @@ struct Shown<'a> {
     json: bool,
     count: usize,
     seed: u64,
-    out: BufWriter<StdoutLock<'static>>,
+    out: BufWriter<Stdout>,
     /// When text last went out.
     flushed: Option<Instant>,
 }

@@ -18,7 +18,9 @@ use textgen::text::normalize;
 
 use super::{GenerateArgs, Length, Sample, refuse, rows, take, threads, weights};
 use crate::cli::error::CliError;
+use crate::cli::output::stdout;
 use crate::cli::progress::Progress;
+use crate::cli::unknown::Replaced;
 
 /// Words unless told otherwise.
 const DEFAULT_WORDS: usize = 20;
@@ -157,6 +159,13 @@ pub fn words(args: &GenerateArgs, file: ModelFile, sampling: &SamplingConfig) ->
         )
         .into());
     }
+    if args.words.z_temperature.is_some() && file.header.network.latent == 0 {
+        let message =
+            "--z-temperature belongs to a model with a z, and this one has none (latent 0)";
+        let hint =
+            "leave it out, or choose another model with --run; --temperature is of the letters";
+        return Err(CliError::misuse(message, hint).into());
+    }
     check_length(args.length)?;
     let header = file.header.clone();
     let (decoding, sampling) = decoding(args, sampling)?;
@@ -165,6 +174,7 @@ pub fn words(args: &GenerateArgs, file: ModelFile, sampling: &SamplingConfig) ->
     let weights = weights(&file, args.quantize)?;
     let inventor = if header.network.article {
         let given = [
+            ("z-temperature", args.words.z_temperature.is_some()),
             ("starts-with", args.words.starts_with.is_some()),
             ("decode", args.words.decode.is_some()),
             ("scores", args.words.scores),
@@ -249,10 +259,15 @@ fn beginning(args: &GenerateArgs, header: &ModelHeader) -> Result<Vec<u32>> {
         return Ok(Vec::new());
     };
     let on_unknown = args.on_unknown.unwrap_or(OnUnknown::Error);
-    let letters = header
-        .vocabulary
-        .encode(&normalize(text, &header.text), on_unknown)
+    let replaced = Replaced::default();
+    let letters = replaced
+        .encode(
+            &header.vocabulary,
+            &normalize(text, &header.text),
+            on_unknown,
+        )
         .context("--starts-with")?;
+    replaced.say();
     let (most, of) = match args.length {
         Some(Length { most, .. }) if most < LONGEST_WORD => (most, "--length allows"),
         _ => (LONGEST_WORD - 1, "a word may begin with"),
@@ -262,6 +277,25 @@ fn beginning(args: &GenerateArgs, header: &ModelHeader) -> Result<Vec<u32>> {
         return Err(CliError::misuse(message, "give fewer").into());
     }
     Ok(letters)
+}
+
+/// What lengths words have, by how many there are of each: the middle nine tenths, and the longest.
+fn spread(lengths: &[usize]) -> String {
+    let drawn: usize = lengths.iter().sum();
+    let reached = |share: f64| {
+        let mut sum = 0;
+        let reaches = |&count: &usize| {
+            sum += count;
+            sum as f64 >= share * drawn as f64
+        };
+        lengths.iter().position(reaches).unwrap_or(0)
+    };
+    let longest = lengths.iter().rposition(|&count| count > 0).unwrap_or(0);
+    format!(
+        "nine of ten words that this model writes have {} to {} letters, and the longest drawn has {longest}",
+        reached(0.05),
+        reached(0.95)
+    )
 }
 
 /// Which words are shown.
@@ -282,12 +316,14 @@ impl Wanted<'_> {
         if args.length.is_some() && wanted > 0 {
             most = most.max(TRIES_FOR_LENGTH);
         }
-        let mut out = std::io::stdout().lock();
+        let mut out = stdout();
         let (mut seen, mut written, mut tried) = (HashSet::new(), 0, 0);
+        let mut lengths = [0; LONGEST_WORD + 1];
         let progress = Progress::of_words(most as u64, "tried");
         while written < wanted && tried < most {
             let threads = threads(args.threads).min(block);
             job.draw(tried, block, threads, |index, drawn| {
+                lengths[drawn.letters.len().min(LONGEST_WORD)] += 1;
                 let word = self.header.vocabulary.decode(&drawn.letters);
                 if written == wanted || !self.fits(&word, &drawn, &mut seen) {
                     return Ok(());
@@ -303,13 +339,28 @@ impl Wanted<'_> {
         out.flush()?;
         if written < wanted {
             let message = format!("only {written} such words in {tried} draws");
-            let hint = match args.length {
-                Some(_) => "ask for fewer words, or for a wider range of lengths",
-                None => "raise --temperature or --z-temperature, or ask for fewer",
-            };
-            return Err(CliError::failed(message, hint).into());
+            return Err(CliError::failed(message, self.advice(wanted, &lengths)).into());
         }
         Ok(())
+    }
+
+    /// What would give more words, by how many were drawn of each length.
+    fn advice(&self, wanted: usize, lengths: &[usize]) -> String {
+        if let Some(Length { least, most }) = self.args.length {
+            let fitting: usize = lengths.iter().take(most + 1).skip(least).sum();
+            if fitting < wanted {
+                return format!(
+                    "{}: ask for such lengths, or for fewer words",
+                    spread(lengths)
+                );
+            }
+        }
+        let wilder = match (self.args.words.decode, self.header.network.latent) {
+            (None | Some(Decoding::Sample), 0) => "raise --temperature",
+            (None | Some(Decoding::Sample), _) => "raise --temperature or --z-temperature",
+            _ => "raise --z-temperature, draw letters with --decode sample",
+        };
+        format!("{wilder}, or ask for fewer")
     }
 
     fn fits(&self, word: &str, drawn: &Word, seen: &mut HashSet<String>) -> bool {
@@ -349,5 +400,19 @@ impl Wanted<'_> {
             writeln!(out, "{word}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_middle_nine_tenths_of_lengths_are_said() {
+        let mut lengths = [0; LONGEST_WORD + 1];
+        (lengths[1], lengths[3], lengths[4], lengths[9]) = (4, 50, 43, 3);
+        let said = spread(&lengths);
+        assert!(said.contains("have 3 to 4 letters"), "{said}");
+        assert!(said.ends_with("has 9"), "{said}");
     }
 }

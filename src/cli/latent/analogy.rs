@@ -6,8 +6,7 @@ use serde::Serialize;
 use textgen::native::latent::analogy;
 use textgen::run::Runs;
 
-use super::{DecodeFlags, ModelFlags, WordModel};
-use crate::cli::output::Format;
+use super::WalkFlags;
 
 /// Flags of `analogy`.
 #[derive(Args)]
@@ -29,11 +28,7 @@ pub struct AnalogyArgs {
     #[arg(value_name = "C")]
     c: String,
     #[command(flatten)]
-    model: ModelFlags,
-    #[command(flatten)]
-    decode: DecodeFlags,
-    #[command(flatten)]
-    format: Format,
+    walk: WalkFlags,
 }
 
 /// The JSON object.
@@ -48,8 +43,7 @@ struct Answer<'a> {
 
 /// Answers.
 pub fn run(args: &AnalogyArgs, runs: &Runs) -> Result<()> {
-    let sampling = args.decode.sampling(false)?;
-    let model = WordModel::open(&args.model, runs)?;
+    let (model, sampling) = args.walk.open(runs, false)?;
     let given = [
         model.given(&args.a)?,
         model.given(&args.b)?,
@@ -58,7 +52,7 @@ pub fn run(args: &AnalogyArgs, runs: &Runs) -> Result<()> {
     let places = model.places(&given)?;
     let z = analogy(&places[0], &places[1], &places[2]);
     let [a, b, c] = &given;
-    for word in model.spell(&[z], args.decode.decode, &sampling) {
+    for word in model.spell(&[z], args.walk.decode.decode, &sampling) {
         let answer = Answer {
             a: &a.text,
             b: &b.text,
@@ -66,7 +60,8 @@ pub fn run(args: &AnalogyArgs, runs: &Runs) -> Result<()> {
             word: &word.text,
             log_prob_nats: word.log_prob_nats,
         };
-        args.format
+        args.walk
+            .format
             .print(&["a", "b", "c", "word"], &[answer], |answer| {
                 [answer.a, answer.b, answer.c, answer.word]
                     .map(str::to_owned)

@@ -9,6 +9,7 @@ use serde::Serialize;
 use textgen::run::Runs;
 
 use super::{GivenWords, ModelFlags, WordModel};
+use crate::cli::output::stdout;
 
 /// Flags of `encode`.
 #[derive(Args)]
@@ -43,7 +44,7 @@ pub fn run(args: &EncodeArgs, runs: &Runs) -> Result<()> {
     let model = WordModel::open(&args.model, runs)?;
     let words = args.words.read(&model)?;
     let posteriors = model.posteriors(&words)?;
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut out = std::io::BufWriter::new(stdout());
     if !args.json {
         let mut header = "word".to_owned();
         for name in ["mean", "deviation"] {

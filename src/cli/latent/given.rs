@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use textgen::text::normalize;
+use textgen::text::{TextError, normalize};
 
 use super::WordModel;
 use crate::cli::error::CliError;
+
+/// What to do with a word of which nothing is known.
+const NOTHING_KNOWN: &str = "none of its letters is known; --on-unknown nearest takes similar ones";
 
 /// Words.
 #[derive(Args)]
@@ -36,13 +39,13 @@ impl GivenWords {
         let mut words = Vec::new();
         for word in &self.words {
             if word == "-" {
-                words.extend(model.words_in(Path::new("-"))?);
+                words.extend(model.words_in("WORDS", Path::new("-"))?);
             } else {
                 words.push(model.given(word)?);
             }
         }
         if let Some(file) = &self.file {
-            words.extend(model.words_in(file)?);
+            words.extend(model.words_in("--file", file)?);
         }
         Ok(words)
     }
@@ -51,31 +54,44 @@ impl GivenWords {
 impl WordModel {
     /// A word given as an argument.
     pub fn given(&self, word: &str) -> Result<Given> {
-        let text = normalize(word, &self.header.text).trim().to_owned();
-        let empty = |hint: &str| CliError::misuse(format!("{word:?} is no word"), hint);
-        if text.is_empty() {
-            return Err(empty("give at least one letter").into());
-        }
-        let vocabulary = &self.header.vocabulary;
-        let letters = vocabulary
-            .encode(&text, self.on_unknown)
-            .with_context(|| format!("{word:?}"))?;
-        if letters.is_empty() {
-            let hint = "none of its letters is known; --on-unknown nearest takes similar ones";
-            return Err(empty(hint).into());
-        }
-        Ok(Given {
-            text: vocabulary.decode(&letters),
-            letters,
-        })
+        let given = self.read(word).with_context(|| format!("{word:?}"))?;
+        Ok(given.ok_or_else(|| {
+            let hint = match word.trim() {
+                "" => "give at least one letter",
+                _ => NOTHING_KNOWN,
+            };
+            CliError::misuse(format!("{word:?} is no word"), hint)
+        })?)
     }
 
-    /// The words of a file, one a line, or of standard input (`-`). Blank lines are passed over.
-    pub fn words_in(&self, path: &Path) -> Result<Vec<Given>> {
+    /// A word of a file, which stands at this place.
+    pub fn given_at(&self, place: &str, word: &str) -> Result<Given> {
+        let given = self.read(word);
+        let given = given.with_context(|| format!("{place}: {word:?}"))?;
+        Ok(given.ok_or_else(|| {
+            CliError::failed(format!("{place}: {word:?} is no word"), NOTHING_KNOWN)
+        })?)
+    }
+
+    /// A word in the model's normal form; none where nothing is left of it.
+    fn read(&self, word: &str) -> Result<Option<Given>, TextError> {
+        let vocabulary = &self.header.vocabulary;
+        let text = normalize(word, &self.header.text);
+        let letters = self
+            .replaced
+            .encode(vocabulary, text.trim(), self.on_unknown)?;
+        let text = vocabulary.decode(&letters);
+        Ok((!letters.is_empty()).then_some(Given { text, letters }))
+    }
+
+    /// The words of the file that a flag names, one a line, or of standard input (`-`). Blank lines
+    /// are passed over.
+    pub fn words_in(&self, flag: &str, path: &Path) -> Result<Vec<Given>> {
+        let wanted = "a file with one word a line, or - for standard input";
         let mut words = Vec::new();
-        for (number, line) in lines(path)? {
-            let place = || format!("{}: line {number}", name(path));
-            words.push(self.given(&line).with_context(place)?);
+        for (number, line) in lines(flag, path, wanted)? {
+            let place = format!("{}: line {number}", name(path));
+            words.push(self.given_at(&place, &line)?);
         }
         if words.is_empty() {
             let message = format!("{}: holds no word", name(path));
@@ -93,16 +109,17 @@ fn name(path: &Path) -> String {
     }
 }
 
-/// The lines of a file, or of standard input (`-`), that are not blank, with their numbers from 1.
-pub fn lines(path: &Path) -> Result<Vec<(usize, String)>> {
+/// The lines of the file that a flag names, or of standard input (`-`), that are not blank, with their
+/// numbers from 1. `wanted` says what file the flag takes.
+pub fn lines(flag: &str, path: &Path, wanted: &str) -> Result<Vec<(usize, String)>> {
     let bytes = if path == Path::new("-") {
         let mut bytes = Vec::new();
         let read = std::io::stdin().read_to_end(&mut bytes);
-        read.map(|_| bytes)
+        read.map(|_| bytes).with_context(|| name(path))?
     } else {
-        std::fs::read(path)
+        std::fs::read(path).map_err(|error| CliError::unreadable(flag, path, &error, wanted))?
     };
-    let text = String::from_utf8(bytes.with_context(|| name(path))?).map_err(|error| {
+    let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let message = format!("{}: not UTF-8 at byte offset {at}", name(path));
         CliError::failed(message, "convert it first, with iconv for example")

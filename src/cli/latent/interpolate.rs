@@ -6,9 +6,9 @@ use serde::Serialize;
 use textgen::native::latent::{Path, path};
 use textgen::run::Runs;
 
-use super::{DecodeFlags, ModelFlags, WordModel};
+use super::WalkFlags;
 use crate::cli::error::CliError;
-use crate::cli::output::{Format, note};
+use crate::cli::output::note;
 
 /// Steps at the most.
 const MOST_STEPS: usize = 100_000;
@@ -40,11 +40,7 @@ pub struct InterpolateArgs {
     #[arg(long)]
     linear: bool,
     #[command(flatten)]
-    model: ModelFlags,
-    #[command(flatten)]
-    decode: DecodeFlags,
-    #[command(flatten)]
-    format: Format,
+    walk: WalkFlags,
 }
 
 /// A line of `--json`.
@@ -64,8 +60,7 @@ pub fn run(args: &InterpolateArgs, runs: &Runs) -> Result<()> {
         let message = format!("--steps {}: must be 2 to {MOST_STEPS}", args.steps);
         return Err(CliError::misuse(message, "both ends are steps").into());
     }
-    let sampling = args.decode.sampling(false)?;
-    let model = WordModel::open(&args.model, runs)?;
+    let (model, sampling) = args.walk.open(runs, false)?;
     let given = [model.given(&args.from)?, model.given(&args.to)?];
     let kind = if args.linear {
         Path::Linear
@@ -75,11 +70,11 @@ pub fn run(args: &InterpolateArgs, runs: &Runs) -> Result<()> {
     let ends = model.places(&given)?;
     let way = path(&ends[0], &ends[1], args.steps, kind);
     let (ts, places): (Vec<f64>, Vec<Vec<f32>>) = way.into_iter().unzip();
-    let spelt = model.spell(&places, args.decode.decode, &sampling);
+    let spelt = model.spell(&places, args.walk.decode.decode, &sampling);
     let mut steps: Vec<Step> = Vec::new();
     for (t, word) in ts.into_iter().zip(spelt) {
         match steps.last_mut() {
-            Some(last) if args.format.is_table() && last.word == word.text => last.times += 1,
+            Some(last) if args.walk.format.is_table() && last.word == word.text => last.times += 1,
             _ => steps.push(Step {
                 t,
                 word: word.text,
@@ -88,7 +83,7 @@ pub fn run(args: &InterpolateArgs, runs: &Runs) -> Result<()> {
             }),
         }
     }
-    args.format.print(&["t", "word"], &steps, |step| {
+    args.walk.format.print(&["t", "word"], &steps, |step| {
         let folded = match step.times {
             1 => String::new(),
             times => format!("  ×{times}"),

@@ -24,7 +24,8 @@ use super::error::CliError;
 use super::generate::new_seed;
 use super::machine::{check_simd, threads};
 use super::progress::Progress;
-use crate::cli::output::note;
+use super::unknown::Replaced;
+use crate::cli::output::{Format, note};
 pub use given::{Given, GivenWords};
 
 /// Which model, and how words go into it.
@@ -48,7 +49,7 @@ pub struct DecodeFlags {
     #[arg(long, value_name = "HOW", default_value = "greedy")]
     decode: Decoding,
     /// With --decode sample, divides the logits: below 1 safer, above 1 wilder [default: 1]
-    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    #[arg(long, value_name = "T")]
     temperature: Option<f32>,
     /// Seed of what is drawn [default: a new one each time, said on stderr]
     #[arg(long)]
@@ -81,6 +82,25 @@ impl DecodeFlags {
     }
 }
 
+/// The flags of commands whose answer is words that the model writes.
+#[derive(Args)]
+pub struct WalkFlags {
+    #[command(flatten)]
+    model: ModelFlags,
+    #[command(flatten)]
+    decode: DecodeFlags,
+    #[command(flatten)]
+    format: Format,
+}
+
+impl WalkFlags {
+    /// The model, and how letters are drawn; `else_drawn` as for [`DecodeFlags::sampling`].
+    fn open(&self, runs: &Runs, else_drawn: bool) -> Result<(WordModel, SamplingConfig)> {
+        let sampling = self.decode.sampling(else_drawn)?;
+        Ok((WordModel::open(&self.model, runs)?, sampling))
+    }
+}
+
 /// A word-vae with all that words need on their way in and out.
 pub struct WordModel {
     vae: WordVae,
@@ -89,6 +109,7 @@ pub struct WordModel {
     bos: u32,
     eos: u32,
     on_unknown: OnUnknown,
+    replaced: Replaced,
     threads: usize,
     file: ModelFile,
     /// The run that it belongs to, where it is known.
@@ -99,7 +120,7 @@ impl WordModel {
     /// Opens the model chosen; refuses what has no latent space.
     pub fn open(flags: &ModelFlags, runs: &Runs) -> Result<Self> {
         check_simd()?;
-        let (file, run) = flags.chosen.open(runs)?;
+        let (file, run) = flags.chosen.open_with_latent_space(runs)?;
         let header = file.header.clone();
         let network = &header.network;
         let place = || file.path().display().to_string();
@@ -129,6 +150,7 @@ impl WordModel {
             bos,
             eos,
             on_unknown: flags.on_unknown,
+            replaced: Replaced::default(),
             threads: threads(flags.threads),
             file,
             run,
@@ -140,8 +162,9 @@ impl WordModel {
         self.vae.latent()
     }
 
-    /// The posteriors of words, in their order.
+    /// The posteriors of words, in their order. Says first which letters others stand in for.
     fn posteriors(&self, words: &[Given]) -> Result<Vec<Posterior>> {
+        self.replaced.say();
         let letters: Vec<Vec<u32>> = words.iter().map(|word| word.letters.clone()).collect();
         let posteriors = self.with_progress(words.len(), "encoded", |running| {
             latent::encode(&self.vae, &letters, running)

@@ -52,7 +52,7 @@ pub fn run(args: &NeighboursArgs, runs: &Runs) -> Result<()> {
     let model = WordModel::open(&args.model, runs)?;
     let word = model.given(&args.word)?;
     let mut words = match &args.among {
-        Some(file) => model.words_in(file)?,
+        Some(file) => model.words_in("--among", file)?,
         None => model.training_words()?,
     };
     words.retain(|other| other.text != word.text);

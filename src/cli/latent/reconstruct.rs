@@ -5,8 +5,8 @@ use clap::Args;
 use serde::Serialize;
 use textgen::run::Runs;
 
-use super::{DecodeFlags, GivenWords, ModelFlags, WordModel};
-use crate::cli::output::{Format, note};
+use super::{GivenWords, WalkFlags};
+use crate::cli::output::note;
 
 /// Flags of `reconstruct`.
 #[derive(Args)]
@@ -22,11 +22,7 @@ pub struct ReconstructArgs {
     #[command(flatten)]
     words: GivenWords,
     #[command(flatten)]
-    model: ModelFlags,
-    #[command(flatten)]
-    decode: DecodeFlags,
-    #[command(flatten)]
-    format: Format,
+    walk: WalkFlags,
 }
 
 /// A line of `--json`.
@@ -41,10 +37,9 @@ struct Line {
 
 /// Encodes and decodes the words given.
 pub fn run(args: &ReconstructArgs, runs: &Runs) -> Result<()> {
-    let sampling = args.decode.sampling(false)?;
-    let model = WordModel::open(&args.model, runs)?;
+    let (model, sampling) = args.walk.open(runs, false)?;
     let words = args.words.read(&model)?;
-    let spelt = model.spell(&model.places(&words)?, args.decode.decode, &sampling);
+    let spelt = model.spell(&model.places(&words)?, args.walk.decode.decode, &sampling);
     let lines: Vec<Line> = words
         .into_iter()
         .zip(spelt)
@@ -60,9 +55,9 @@ pub fn run(args: &ReconstructArgs, runs: &Runs) -> Result<()> {
         })
         .collect();
     let header = ["word", "reconstruction", "edits"];
-    args.format.print(&header, &lines, |line| {
+    args.walk.format.print(&header, &lines, |line| {
         let edits = match line.edits {
-            0 if args.format.is_table() => "exact".to_owned(),
+            0 if args.walk.format.is_table() => "exact".to_owned(),
             edits => edits.to_string(),
         };
         vec![line.word.clone(), line.reconstruction.clone(), edits]

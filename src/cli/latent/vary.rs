@@ -9,9 +9,8 @@ use textgen::native::latent::around;
 use textgen::native::sampling::Sampler;
 use textgen::run::Runs;
 
-use super::{DecodeFlags, ModelFlags, WordModel};
+use super::WalkFlags;
 use crate::cli::error::CliError;
-use crate::cli::output::Format;
 
 /// Places at the most.
 const MOST_PLACES: usize = 1_000_000;
@@ -32,22 +31,13 @@ pub struct VaryArgs {
     #[arg(value_name = "WORD")]
     word: String,
     /// Distance from the word, in units of the posterior's deviations
-    #[arg(
-        long,
-        value_name = "R",
-        default_value_t = 1.0,
-        allow_negative_numbers = true
-    )]
+    #[arg(long, value_name = "R", default_value_t = 1.0)]
     radius: f64,
     /// Places to spell
     #[arg(long, value_name = "N", default_value_t = 20)]
     count: usize,
     #[command(flatten)]
-    model: ModelFlags,
-    #[command(flatten)]
-    decode: DecodeFlags,
-    #[command(flatten)]
-    format: Format,
+    walk: WalkFlags,
 }
 
 /// A line of `--json`.
@@ -67,8 +57,7 @@ pub fn run(args: &VaryArgs, runs: &Runs) -> Result<()> {
         let message = format!("--count {}: must be 1 to {MOST_PLACES}", args.count);
         return Err(CliError::misuse(message, "leave it out to see 20").into());
     }
-    let sampling = args.decode.sampling(true)?;
-    let model = WordModel::open(&args.model, runs)?;
+    let (model, sampling) = args.walk.open(runs, true)?;
     let word = model.given(&args.word)?;
     let posterior = &model.posteriors(std::slice::from_ref(&word))?[0];
     // Letters are drawn from the streams 0, 1, …: places from those at the other end.
@@ -79,7 +68,7 @@ pub fn run(args: &VaryArgs, runs: &Runs) -> Result<()> {
     let places: Vec<Vec<f32>> = (0..args.count).map(place).collect();
     let mut found: Vec<Variation> = Vec::new();
     let mut known: HashMap<String, usize> = HashMap::new();
-    for spelt in model.spell(&places, args.decode.decode, &sampling) {
+    for spelt in model.spell(&places, args.walk.decode.decode, &sampling) {
         let line = *known.entry(spelt.text.clone()).or_insert(found.len());
         match found.get_mut(line) {
             Some(variation) => variation.times += 1,
@@ -90,7 +79,7 @@ pub fn run(args: &VaryArgs, runs: &Runs) -> Result<()> {
         }
     }
     found.sort_by_key(|variation| std::cmp::Reverse(variation.times));
-    args.format.print(&["times", "word"], &found, |line| {
+    args.walk.format.print(&["times", "word"], &found, |line| {
         vec![line.times.to_string(), line.word.clone()]
     })
 }

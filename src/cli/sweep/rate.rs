@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use clap::Args;
+use clap::{Arg, Args};
 use serde::Serialize;
 use textgen::config::{Goal, ModelKind, Recipe, Settings, TrainConfig};
 use textgen::run::{CorpusData, Evaluation, Metrics, RunDir, Runs, WordLoss, atomic};
@@ -31,7 +31,7 @@ Examples:
   textgen sweep rate --rates 1,2,4,8,16
   textgen sweep rate names.txt --words lines --rates 2,8 --minutes 3 --name names --baseline twin
   textgen sweep rate --name names --rates 2,4,8 --minutes 3 --words lines names.txt --tsv")]
-#[command(mut_arg("rate", |arg| arg.hide(true)), mut_arg("resume", |arg| arg.hide(true)))]
+#[command(mut_args(as_in_a_sweep))]
 pub struct RateArgs {
     /// Nats that z carries a word, separated by commas
     #[arg(
@@ -48,6 +48,40 @@ pub struct RateArgs {
     format: Format,
     #[command(flatten)]
     train: TrainArgs,
+}
+
+/// Flags of `train` that a sweep over rates refuses, or that do nothing in it.
+const NOT_IN_A_SWEEP: [&str; 12] = [
+    "model",
+    "resume",
+    "recipe",
+    "rate",
+    "goal",
+    "free_bits",
+    "kl_warmup",
+    "kl_schedule",
+    "seq",
+    "seq_min",
+    "loss",
+    "split",
+];
+
+/// The flags of `train` as the help of a sweep has them.
+fn as_in_a_sweep(flag: Arg) -> Arg {
+    match flag.get_id().as_str() {
+        "name" => flag.help(
+            "Name of the sweep, whose runs are NAME-rate-R and NAME-twin \
+             [default: MODEL-CORPUS-NUMBER]",
+        ),
+        "baseline" => flag.help(
+            "Train a baseline too: twin is the same decoder without z, one for all rates, as run \
+             NAME-twin; the table, the picture and `eval` set it beside them",
+        ),
+        "beta" => flag.help("KL weight to begin with; it is adjusted until z carries the rate"),
+        "latent" => flag.help("Latent size"),
+        name if NOT_IN_A_SWEEP.contains(&name) => flag.hide(true),
+        _ => flag,
+    }
 }
 
 /// A model of the sweep.
@@ -111,14 +145,14 @@ pub fn run(args: &RateArgs, runs: &Runs) -> Result<()> {
             rate,
             ..config.clone()
         };
-        let run = open_or_create(runs, &format!("{name}-rate-{rate}"), &config, &data)?;
+        let run = open_or_create(runs, &Runs::rate_name(&name, rate), &config, &data)?;
         trials.push(Trial {
             run,
             wanted: Some(rate),
         });
     }
     if args.train.vae.baseline.is_some() {
-        let run = open_or_create(runs, &format!("{name}-twin"), &config.twin(), &data)?;
+        let run = open_or_create(runs, &Runs::twin_name(&name), &config.twin(), &data)?;
         trials.push(Trial { run, wanted: None });
     }
     if !train(&trainer, &name, &trials)? {

@@ -8,6 +8,8 @@ use textgen::text::{
     Corpus, Survey, Symbol, Vocabulary, category_name, char_name, code_point, visible,
 };
 
+use super::words::Words;
+
 /// Smaller vocabularies whose loss is shown.
 const WHAT_IF_MIN_FREQ: [u64; 2] = [2, 10];
 const WHAT_IF_MAX_VOCAB: [usize; 2] = [64, 128];
@@ -29,21 +31,24 @@ pub struct Report<'a> {
     vocabulary: &'a Vocabulary,
     config: &'a TextConfig,
     corpus: &'a Corpus,
+    words: Option<&'a Words>,
 }
 
 impl<'a> Report<'a> {
-    /// A report on a survey and the vocabulary chosen.
+    /// A report on a survey and the vocabulary chosen, and on the words where they were counted.
     pub fn new(
         survey: &'a Survey,
         vocabulary: &'a Vocabulary,
         config: &'a TextConfig,
         corpus: &'a Corpus,
+        words: Option<&'a Words>,
     ) -> Self {
         Self {
             survey,
             vocabulary,
             config,
             corpus,
+            words,
         }
     }
 
@@ -102,6 +107,9 @@ impl<'a> Report<'a> {
         self.write_table(&mut out, top)?;
         self.write_changes(&mut out)?;
         self.write_cuts(&mut out)?;
+        if let Some(words) = self.words {
+            out.push_str(&words.to_text());
+        }
         Ok(out)
     }
 
@@ -281,6 +289,7 @@ impl<'a> Report<'a> {
             "changes": {"normalized": s.changes.normalized, "lowered": s.changes.lowered,
                 "newlines": s.changes.newlines, "examples": examples},
             "table": table,
+            "word_list": self.words.map(Words::to_json),
         })
     }
 }
@@ -357,7 +366,7 @@ fn console_width(text: &str) -> usize {
 }
 
 /// `1,996,068`.
-fn grouped(number: u64) -> String {
+pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {

@@ -6,6 +6,7 @@ mod verdict;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use textgen::config::ModelKind;
 use textgen::native::evaluate::latent::{LatentReport, latent};
 use textgen::native::evaluate::reconstruction::{Reconstruction, reconstruction};
 use textgen::native::evaluate::samples::{Existing, Inventor, SampleReport, compare, draw_words};
@@ -126,6 +127,13 @@ impl Samples {
     }
 }
 
+/// The same decoder trained without z.
+struct Twin {
+    /// Its run.
+    name: String,
+    vae: WordVae,
+}
+
 /// All that is measured.
 struct Measured<'a> {
     job: &'a Job<'a>,
@@ -135,7 +143,7 @@ struct Measured<'a> {
     /// k of the closer bounds, ascending; none where none are wanted.
     draws: Vec<usize>,
     models: Vec<WordVae>,
-    twin: Option<WordVae>,
+    twin: Option<Twin>,
     ngrams: NGrams,
 }
 
@@ -201,7 +209,12 @@ impl<'a> Measured<'a> {
             let models: Vec<&WordVae> = self.models.iter().collect();
             let all = costs::of_models(&models, &self.corpus, &self.draws, self.reading, running)?;
             let twin = match &self.twin {
-                Some(twin) => Some(costs::plain(twin, &self.corpus, self.reading, running)?),
+                Some(twin) => Some(costs::plain(
+                    &twin.vae,
+                    &self.corpus,
+                    self.reading,
+                    running,
+                )?),
                 None => None,
             };
             Ok((all, twin, self.latent(running)?))
@@ -219,7 +232,11 @@ impl<'a> Measured<'a> {
         let samples = self.samples(ngram.order);
         let model = all[0].tightest();
         let baselines = Baselines {
-            twin: twin.map(|nats| Baseline::new(job.run.twin_name(), &nats, model, symbols)),
+            twin: self
+                .twin
+                .as_ref()
+                .zip(twin)
+                .map(|(twin, nats)| Baseline::new(twin.name.clone(), &nats, model, symbols)),
             ngram: ngram.row(model, symbols),
         };
         let verdict = latent
@@ -259,9 +276,11 @@ impl<'a> Measured<'a> {
         if count == 0 {
             return Vec::new();
         }
-        let mut inventors = vec![("word-vae".to_owned(), Inventor::Vae(&self.models[0]))];
+        let model = &self.models[0];
+        let name = name_of(&self.job.about(), model.latent() > 0);
+        let mut inventors = vec![(name.to_owned(), Inventor::Vae(model))];
         if let Some(twin) = &self.twin {
-            inventors.push((self.job.run.twin_name(), Inventor::Vae(twin)));
+            inventors.push((twin.name.clone(), Inventor::Vae(&twin.vae)));
         }
         let ngram = Inventor::NGram(&self.ngrams, order);
         inventors.push((format!("{order}-gram"), ngram));
@@ -289,6 +308,12 @@ impl<'a> Measured<'a> {
     }
 }
 
+/// What the model is called beside others. A decoder without z goes by its run's name, as it does
+/// beside the model that it is the twin of.
+const fn name_of<'a>(about: &About<'a>, has_z: bool) -> &'a str {
+    if has_z { about.model.name() } else { about.run }
+}
+
 /// The words of a part.
 fn part(data: &WordData, part: Part) -> Vec<Word<'_>> {
     let part = match part {
@@ -307,19 +332,28 @@ fn ended(letters: &[u32], eos: u32) -> impl Iterator<Item = u32> {
     letters.iter().copied().chain([eos])
 }
 
-/// The same decoder trained without z, where a run of that name has one for this corpus.
-fn twin(job: &Job, data: &WordData) -> Result<Option<WordVae>> {
-    let name = job.run.twin_name();
-    let Ok(run) = RunDir::open(&job.run.path().with_file_name(&name)) else {
-        return Ok(None);
-    };
+/// The twin of the job's run, where a run of one of the names that it may have is one for this corpus.
+fn twin(job: &Job, data: &WordData) -> Result<Option<Twin>> {
+    for name in job.run.twin_names() {
+        let Ok(run) = RunDir::open(&job.run.path().with_file_name(&name)) else {
+            continue;
+        };
+        if let Some(vae) = twin_in(&run, data)? {
+            return Ok(Some(Twin { name, vae }));
+        }
+    }
+    Ok(None)
+}
+
+fn twin_in(run: &RunDir, data: &WordData) -> Result<Option<WordVae>> {
+    let name = run.name();
     if !run.model_path().is_file() {
         note!("passed over {name}: it has no model yet");
         return Ok(None);
     }
     let file = run.model()?;
     let network = &file.header.network;
-    if network.latent > 0 || network.model != job.file.header.network.model {
+    if network.latent > 0 || network.model != ModelKind::WordVae {
         note!("passed over {name}: it is no word-vae of --latent 0");
         return Ok(None);
     }

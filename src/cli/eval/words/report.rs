@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::costs::{Baseline, Cost};
-use super::{Job, Latent, Report, Samples};
+use super::{Job, Latent, Report, Samples, name_of};
 use crate::cli::output::Table;
 
 /// Dimensions in a line of bars, and the width of the longest bar.
@@ -62,9 +62,10 @@ fn costs(report: &Report) -> Table {
     header.extend(draws.iter().map(|bound| format!("IW-{}", bound.k)));
     header.extend(["BEST", "NATS/CHAR", "BITS/CHAR"].map(str::to_owned));
     let mut table = Table::new(&header.iter().map(String::as_str).collect::<Vec<_>>());
+    let name = name_of(&report.about, report.latent.is_some());
     for row in &report.results {
         let mut cells = vec![
-            format!("{} {}", report.about.model, row.weights),
+            format!("{name} {}", row.weights),
             format!("{:.3}", row.distortion_nats_per_word),
             // No z gives a negative zero.
             format!("{:.3}", row.rate_nats_per_word + 0.0),

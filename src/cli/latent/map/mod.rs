@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 use textgen::config::SamplingConfig;
 use textgen::native::latent::Plane;
 use textgen::native::sampling::Sampler;
@@ -17,9 +18,9 @@ use textgen::run::{CorpusData, Runs, atomic};
 use self::groups::Groups;
 use self::svg::{Kind, Mark, Picture};
 use super::given::lines;
-use super::{DecodeFlags, Given, ModelFlags, WordModel};
+use super::{Given, WalkFlags, WordModel};
 use crate::cli::error::CliError;
-use crate::cli::output::{note, tab_separated};
+use crate::cli::output::{note, stdout};
 
 /// Words at the most: more would be a file that no viewer opens.
 const MOST_WORDS: usize = 100_000;
@@ -45,8 +46,9 @@ grey the words that the model spells over a grid, and crosses where the prior wa
 
 Examples:
   textgen map
-  textgen map --color first --count 1000 --out names.svg --tsv names.tsv
-  textgen map --labels origins.tsv")]
+  textgen map --color first --count 1000 --out names.svg
+  textgen map --tsv >names.tsv
+  textgen map --labels origins.tsv --out - | gzip >origins.svgz")]
 pub struct MapArgs {
     /// A file with one word a line; `-` reads standard input [default: held-out words of the run,
     /// or of a model file the words that it was trained on]
@@ -61,16 +63,12 @@ pub struct MapArgs {
     /// Words at the most, taken evenly from all
     #[arg(long, value_name = "N", default_value_t = 400)]
     count: usize,
-    /// The picture to write [default: map.svg, or none with --tsv]
+    /// The picture to write; `-` is standard output [default: map.svg, or none with --tsv or --json,
+    /// which print what it shows]
     #[arg(long, short, value_name = "FILE.svg")]
     out: Option<PathBuf>,
-    /// Write what the picture shows as tab-separated values; `-` is standard output
-    #[arg(long, value_name = "FILE")]
-    tsv: Option<PathBuf>,
     #[command(flatten)]
-    model: ModelFlags,
-    #[command(flatten)]
-    decode: DecodeFlags,
+    walk: WalkFlags,
 }
 
 /// What colours say.
@@ -97,8 +95,12 @@ pub fn run(args: &MapArgs, runs: &Runs) -> Result<()> {
         let message = format!("--count {}: must be 1 to {MOST_WORDS}", args.count);
         return Err(CliError::misuse(message, "leave it out to see 400").into());
     }
-    let model = WordModel::open(&args.model, runs)?;
-    let sampling = args.decode.sampling(model.latent() == 2)?;
+    if args.out.as_deref() == Some(Path::new("-")) && !args.walk.format.is_table() {
+        let message = "--out - and --tsv or --json would both write to standard output";
+        return Err(CliError::misuse(message, "give the picture a file: --out map.svg").into());
+    }
+    let model = WordModel::open(&args.walk.model, runs)?;
+    let sampling = args.walk.decode.sampling(model.latent() == 2)?;
     let (entries, source) = entries(args, &model)?;
     let entries = evenly(entries, args.count);
     let groups = groups(&entries, color);
@@ -158,7 +160,7 @@ fn entries(args: &MapArgs, model: &WordModel) -> Result<(Vec<Entry>, &'static st
         return Ok((labelled(path, model)?, "labelled words"));
     }
     let (words, what) = if let Some(path) = &args.file {
-        (model.words_in(path)?, "words")
+        (model.words_in("--file", path)?, "words")
     } else {
         match held_out(model)? {
             words if words.is_empty() => (model.training_words()?, "training words"),
@@ -179,13 +181,14 @@ fn entries(args: &MapArgs, model: &WordModel) -> Result<(Vec<Entry>, &'static st
 
 fn labelled(path: &Path, model: &WordModel) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
-    for (number, line) in lines(path)? {
+    let wanted = "a file with a word, a tab and a label a line";
+    for (number, line) in lines("--labels", path, wanted)? {
         let place = format!("{}: line {number}", path.display());
         let Some((word, label)) = line.split_once('\t') else {
             let message = format!("{place}: no tab between word and label");
             return Err(CliError::failed(message, "write a word, a tab and a label a line").into());
         };
-        let word = anyhow::Context::context(model.given(word), place)?;
+        let word = model.given_at(&place, word)?;
         let label = label.trim().to_owned();
         entries.push(Entry { word, label });
     }
@@ -286,7 +289,7 @@ fn over_the_plane(
         .iter()
         .map(|(_, at)| at.iter().map(|&x| x as f32).collect())
         .collect();
-    let spelt = model.spell(&places, args.decode.decode, sampling);
+    let spelt = model.spell(&places, args.walk.decode.decode, sampling);
     let marked = marks.into_iter().zip(spelt);
     marked
         .map(|((kind, at), spelt)| Mark {
@@ -298,33 +301,68 @@ fn over_the_plane(
         .collect()
 }
 
+/// A line of the table.
+#[derive(Serialize)]
+struct Row<'a> {
+    kind: &'static str,
+    word: &'a str,
+    x: f64,
+    y: f64,
+    label: &'a str,
+    color: &'a str,
+}
+
 /// Writes the picture and the table that were asked for.
 fn write(args: &MapArgs, picture: &Picture) -> Result<()> {
-    let default = (args.out.is_none() && args.tsv.is_none()).then(|| PathBuf::from(PICTURE));
-    if let Some(path) = args.out.as_ref().or(default.as_ref()) {
-        atomic::write(path, &[picture.svg().as_bytes()])?;
-        note!("{}: written", path.display());
+    let format = &args.walk.format;
+    let default = (args.out.is_none() && format.is_table()).then(|| PathBuf::from(PICTURE));
+    match args.out.as_ref().or(default.as_ref()) {
+        Some(path) if path == Path::new("-") => {
+            let mut out = stdout();
+            out.write_all(picture.svg().as_bytes())?;
+            out.flush()?;
+        }
+        Some(path) => {
+            atomic::write(path, &[picture.svg().as_bytes()])?;
+            note!("{}: written", path.display());
+        }
+        None => {}
     }
-    let Some(path) = &args.tsv else {
+    if format.is_table() {
         return Ok(());
+    }
+    let rows: Vec<Row> = picture
+        .marks
+        .iter()
+        .map(|mark| row(mark, picture))
+        .collect();
+    let header = ["kind", "word", "x", "y", "label", "color"];
+    format.print(&header, &rows, |row| {
+        let [x, y] = [row.x, row.y].map(|x| format!("{x:.5}"));
+        vec![
+            row.kind.to_owned(),
+            row.word.to_owned(),
+            x,
+            y,
+            row.label.to_owned(),
+            row.color.to_owned(),
+        ]
+    })
+}
+
+fn row<'a>(mark: &'a Mark, picture: &'a Picture) -> Row<'a> {
+    let (kind, color) = match mark.kind {
+        Kind::Word(group) => ("word", picture.groups[group].name.as_str()),
+        Kind::Grid => ("grid", ""),
+        Kind::Sample => ("sample", ""),
     };
-    let mut table = "kind\tword\tx\ty\tlabel\tcolor\n".to_owned();
-    for mark in picture.marks {
-        let (kind, color) = match mark.kind {
-            Kind::Word(group) => ("word", picture.groups[group].name.as_str()),
-            Kind::Grid => ("grid", ""),
-            Kind::Sample => ("sample", ""),
-        };
-        let [x, y] = mark.at.map(|x| format!("{x:.5}"));
-        let cells = [kind, &mark.word, &x, &y, &mark.label, color].map(str::to_owned);
-        table.push_str(&tab_separated(&cells));
-        table.push('\n');
+    let [x, y] = mark.at;
+    Row {
+        kind,
+        word: &mark.word,
+        x,
+        y,
+        label: &mark.label,
+        color,
     }
-    if path == Path::new("-") {
-        std::io::stdout().lock().write_all(table.as_bytes())?;
-    } else {
-        atomic::write(path, &[table.as_bytes()])?;
-        note!("{}: written", path.display());
-    }
-    Ok(())
 }

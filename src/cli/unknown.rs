@@ -1,0 +1,55 @@
+//! What `--on-unknown nearest` writes for what a model does not know.
+
+use std::cell::RefCell;
+
+use textgen::config::OnUnknown;
+use textgen::text::{Symbol, TextError, Vocabulary};
+
+use crate::cli::output::note;
+
+/// Replacements named at the most.
+const SHOWN: usize = 12;
+
+/// Encodes texts, and says once what the nearest symbols stand in for.
+#[derive(Default)]
+pub struct Replaced {
+    /// What became what, in the order of first appearance.
+    pairs: RefCell<Vec<(String, String)>>,
+}
+
+impl Replaced {
+    /// The ids of a text in the model's normal form.
+    pub fn encode(
+        &self,
+        vocabulary: &Vocabulary,
+        text: &str,
+        how: OnUnknown,
+    ) -> Result<Vec<u32>, TextError> {
+        vocabulary.encode_telling(text, how, |symbol, id| {
+            let mut pairs = self.pairs.borrow_mut();
+            let from = symbol.visible();
+            if pairs.iter().all(|(known, _)| *known != from) {
+                let to = vocabulary.symbol(id).map(Symbol::visible);
+                pairs.push((from, to.unwrap_or_default()));
+            }
+        })
+    }
+
+    /// Says on stderr what was replaced since the last time.
+    pub fn say(&self) {
+        let pairs = self.pairs.take();
+        if pairs.is_empty() {
+            return;
+        }
+        let shown = pairs.iter().take(SHOWN);
+        let shown: Vec<String> = shown.map(|(from, to)| format!("{from} as {to}")).collect();
+        let more = match pairs.len().saturating_sub(SHOWN) {
+            0 => String::new(),
+            more => format!(" and {more} others"),
+        };
+        note!(
+            "not known to the model, and read as the nearest: {}{more}",
+            shown.join(", ")
+        );
+    }
+}

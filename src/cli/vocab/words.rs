@@ -1,0 +1,106 @@
+//! How many words a corpus has for a word-vae, and which of them come again.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+use textgen::config::{TextConfig, WordSplit};
+use textgen::text::{Corpus, TextError, WordList, visible, words_with_progress};
+
+use super::report::grouped;
+use crate::cli::output::note;
+use crate::cli::progress::Progress;
+
+/// Words shown that come again.
+const SHOWN: usize = 12;
+
+/// The words of a corpus.
+pub struct Words {
+    list: WordList,
+    split: WordSplit,
+}
+
+impl Words {
+    /// Counts them; none where the corpus is standard input, which has been read.
+    pub fn count(
+        corpus: &Corpus,
+        config: &TextConfig,
+        split: WordSplit,
+    ) -> Result<Option<Self>, TextError> {
+        if corpus.has_stdin() {
+            note!("the words of standard input are not counted: save it to a file first");
+            return Ok(None);
+        }
+        let progress = Progress::new(corpus.size_bytes());
+        let list = words_with_progress(corpus, config, |bytes| progress.show(bytes));
+        progress.end();
+        Ok(Some(Self { list: list?, split }))
+    }
+
+    /// The words that come most often, each more than once; the first of several comes first.
+    fn repeated(&self) -> Vec<(&str, u64)> {
+        let words = self.list.words.iter().map(String::as_str);
+        let counted = words.zip(self.list.times.iter().copied());
+        let mut repeated: Vec<(&str, u64)> = counted.filter(|&(_, times)| times > 1).collect();
+        repeated.sort_by_key(|&(_, times)| std::cmp::Reverse(times));
+        repeated
+    }
+
+    fn all(&self) -> u64 {
+        self.list.words.len() as u64 + self.list.duplicates
+    }
+
+    /// For people.
+    pub fn to_text(&self) -> String {
+        let list = &self.list;
+        let how = match self.split {
+            WordSplit::Lines => "lines",
+            WordSplit::Text => "text",
+        };
+        let mut text = format!(
+            "\nwords ({how}): {} in all, {} distinct, {} repetitions",
+            grouped(self.all()),
+            grouped(list.words.len() as u64),
+            grouped(list.duplicates)
+        );
+        if list.empty > 0 {
+            let what = match self.split {
+                WordSplit::Lines => "blank",
+                WordSplit::Text => "of punctuation alone",
+            };
+            let _ = write!(text, "; {} {what} passed over", grouped(list.empty));
+        }
+        text.push('\n');
+        let repeated = self.repeated();
+        let shown = repeated.iter().take(SHOWN);
+        let shown: Vec<String> = shown
+            .map(|&(word, times)| format!("{} × {}", grouped(times), visible(word)))
+            .collect();
+        if !shown.is_empty() {
+            let more = match repeated.len() - shown.len() {
+                0 => String::new(),
+                more => format!(" and {} more", grouped(more as u64)),
+            };
+            let _ = writeln!(text, "repeated: {}{more}", shown.join(", "));
+        }
+        text
+    }
+
+    /// For programs.
+    pub fn to_json(&self) -> Value {
+        let repeated = self.repeated();
+        let most: Vec<Value> = repeated
+            .iter()
+            .take(100)
+            .map(|(word, times)| json!({"word": word, "count": times}))
+            .collect();
+        json!({
+            "split": self.split,
+            "words": self.all(),
+            "distinct": self.list.words.len(),
+            "repetitions": self.list.duplicates,
+            "repeated": repeated.len(),
+            "empty": self.list.empty,
+            "most_repeated": most,
+        })
+    }
+}
