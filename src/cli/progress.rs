@@ -39,6 +39,14 @@ impl Progress {
         Self::with_template(bar, &template)
     }
 
+    /// The same for so many bytes that are `done`: compressed, for instance.
+    pub fn of_bytes(bytes: u64, done: &str) -> Self {
+        let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::hidden());
+        let template =
+            format!("{done} {{bytes}} of {{total_bytes}}, {{bytes_per_sec}}, {{eta}} left");
+        Self::with_template(bar, &template)
+    }
+
     fn with_template(bar: ProgressBar, template: &str) -> Self {
         let rate = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
             let _ = write!(out, "{}/s", HumanCount(state.per_sec() as u64));
