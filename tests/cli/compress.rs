@@ -156,12 +156,12 @@ fn other_instructions_and_threads_write_the_same_bytes_and_read_them() {
 #[test]
 fn a_file_of_the_first_format_can_be_read_for_good() {
     let home = Home::new();
-    let file = repository("tests/golden-run/expected.txt.textgen");
+    let file = repository("tests/golden-run/altered.txt.textgen");
     let model = golden_model();
     let parts = ["decompress".as_ref(), file.as_os_str(), "-o".as_ref()];
     let more = ["-".as_ref(), "-m".as_ref(), model.as_os_str()];
     let ran = home.textgen_with(parts.into_iter().chain(more)).succeeded();
-    let want = fs::read_to_string(repository("tests/golden-run/expected.txt"));
+    let want = fs::read_to_string(repository("tests/golden-run/altered.txt"));
     assert_eq!(ran.stdout, want.expect("a file"));
 }
 

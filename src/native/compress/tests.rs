@@ -274,6 +274,22 @@ fn sealed_files_that_no_textgen_wrote_are_refused_without_a_panic() {
 }
 
 #[test]
+fn a_length_that_is_only_claimed_takes_neither_memory_nor_time() {
+    let made = Made::tiny();
+    let codec = made.codec();
+    for block in [&b""[..], b"short", &[0; 40], &[0xFF; 40]] {
+        let claiming = Container {
+            original_bytes: 1 << 60,
+            original_digest: [0; 8],
+            blocks: vec![Block::Coded(block)],
+            identity: Some(codec.identity.clone()),
+        };
+        let found = restore(&codec, &claiming.to_bytes());
+        assert_eq!(found, Err(CompressError::Damaged));
+    }
+}
+
+#[test]
 fn progress_tells_of_all_but_the_last_bytes() {
     let made = Made::tiny();
     let original = b"a bee be a bee ".repeat(1000);
