@@ -9,6 +9,7 @@
 //! - `run_folders`: runs that are locked, half written, cannot be written, or meet a full disk;
 //! - `installation`: what the programs are linked with, and what happens where a part is missing;
 //! - `vocab`, `train`, `generate`, `eval`, `score`, `export`: each command as it should work;
+//! - `compress`: files made small and got back, and what is refused;
 //! - `sweep`: several trainings that differ in one setting;
 //! - `latent`: the commands that walk in a word-vae's latent space;
 //! - `latent_refusals`: what these refuse;
@@ -22,6 +23,8 @@
 mod bad_input;
 #[path = "cli/common.rs"]
 mod common;
+#[path = "cli/compress.rs"]
+mod compress;
 #[path = "cli/eval.rs"]
 mod eval;
 #[path = "cli/export.rs"]

@@ -50,7 +50,7 @@ pub struct ChosenModel {
     #[arg(long, value_name = "NAME", conflicts_with = "model_file")]
     run: Option<String>,
     /// A model file, wherever it is
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, short, value_name = "FILE")]
     model_file: Option<PathBuf>,
 }
 

@@ -9,7 +9,7 @@ use textgen::run::{ModelFile, Runs};
 
 use super::chosen::{ChosenRun, open_file};
 use super::error::CliError;
-use super::output::size;
+use super::output::{check_output, size};
 use crate::cli::output::note;
 
 /// Flags of `export`.
@@ -48,7 +48,8 @@ pub fn run(args: &ExportArgs, runs: &Runs) -> Result<()> {
         Some(path) => open_file(path)?,
         None => args.run.open(runs)?.model()?,
     };
-    check_output(args, file.path())?;
+    let sources = [(file.path(), "is the model that is exported")];
+    check_output(&args.output, args.force, &sources)?;
     let (int8, was_int8) = (args.quantize.is_some(), file.is_int8()?);
     if was_int8 && !int8 {
         let message = format!(
@@ -75,30 +76,4 @@ pub fn run(args: &ExportArgs, runs: &Runs) -> Result<()> {
         size(bytes(&args.output))
     );
     Ok(())
-}
-
-/// Refuses to write over what is there, and over the model itself in any case.
-fn check_output(args: &ExportArgs, model: &Path) -> Result<()> {
-    let output = &args.output;
-    let Ok(found) = std::fs::metadata(output) else {
-        return Ok(());
-    };
-    let (what, hint) = if found.is_dir() {
-        ("is a folder", "give the name of a file in it")
-    } else if same_file(output, model) {
-        ("is the model that is exported", "give another --output")
-    } else if args.force {
-        return Ok(());
-    } else {
-        ("exists already", "--force replaces it")
-    };
-    let message = format!("{}: {what}", output.display());
-    Err(CliError::failed(message, hint).into())
-}
-
-fn same_file(one: &Path, other: &Path) -> bool {
-    match (one.canonicalize(), other.canonicalize()) {
-        (Ok(one), Ok(other)) => one == other,
-        _ => false,
-    }
 }

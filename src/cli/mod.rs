@@ -5,6 +5,7 @@
 
 mod choice;
 mod chosen;
+mod compress;
 mod doctor;
 mod error;
 mod eval;
@@ -85,6 +86,10 @@ enum Command {
     Eval(eval::EvalArgs),
     /// Say what each word costs a word-vae: is this a name?
     Score(score::ScoreArgs),
+    /// Make a file small with a char-lstm: lossless, at the model's bits per character.
+    Compress(compress::pack::CompressArgs),
+    /// Get a compressed file back, byte for byte.
+    Decompress(compress::unpack::DecompressArgs),
     /// Write a model as one file, also in eight bits.
     Export(export::ExportArgs),
     /// List the runs.
@@ -132,6 +137,8 @@ pub fn main() -> ExitCode {
         Command::Map(args) => latent::map::run(args, &runs),
         Command::Eval(args) => eval::run(args, &runs),
         Command::Score(args) => score::run(args, &runs),
+        Command::Compress(args) => compress::pack::run(args, &runs),
+        Command::Decompress(args) => compress::unpack::run(args, &runs),
         Command::Export(args) => export::run(args, &runs),
         Command::Runs(args) => runs::run(args, &runs),
         Command::Doctor(args) => doctor::run(args, &runs),

@@ -58,6 +58,13 @@ impl Progress {
         Self::with_template(Some(all), &template, done, Unit::Of(unit))
     }
 
+    /// The same for so many bytes that are `done`: compressed, for instance.
+    pub fn of_bytes(bytes: u64, done: &str) -> Self {
+        let template =
+            format!("{done} {{bytes}} of {{total_bytes}}, {{bytes_per_sec}}, {{eta}} left");
+        Self::with_template(Some(bytes), &template, done, Unit::Bytes)
+    }
+
     fn with_template(all: Option<u64>, template: &str, done: &str, unit: Unit) -> Self {
         let bar = ProgressBar::with_draw_target(all, ProgressDrawTarget::hidden());
         let rate = |state: &ProgressState, out: &mut dyn std::fmt::Write| {

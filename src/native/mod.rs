@@ -12,6 +12,7 @@
 
 pub mod article;
 pub mod char_lstm;
+pub mod compress;
 mod encoder;
 pub mod evaluate;
 pub mod generate;

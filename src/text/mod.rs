@@ -25,6 +25,7 @@ pub use article::{article_letters, article_vocabulary, article_words};
 pub use batches::{Split, SplitKind, Streams, split_text, split_words, stretches};
 pub use corpus::{BUNDLED_NAME, Corpus, Source};
 pub use encode::Utf8Stream;
+pub(crate) use encode::{Encoder, Piece};
 pub use error::TextError;
 pub use last::LastVocab;
 pub use normal::{Change, Changes};

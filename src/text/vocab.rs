@@ -209,7 +209,7 @@ impl Vocabulary {
     }
 
     /// Look-up tables for encoding; worth keeping for many texts.
-    pub(super) fn encoder(&self) -> Encoder<'_> {
+    pub(crate) fn encoder(&self) -> Encoder<'_> {
         Encoder::new(self.unit, &self.symbols[..self.letters])
     }
 }

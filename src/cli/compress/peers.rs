@@ -1,0 +1,74 @@
+//! What other programs make of the same bytes.
+
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::cli::output::Table;
+
+/// The programs, at their best.
+const PROGRAMS: [(&str, &str); 3] = [("gzip", "-9"), ("xz", "-9"), ("zstd", "-19")];
+
+/// What one of them made.
+#[derive(Serialize)]
+pub struct Peer {
+    program: String,
+    /// None where the program is not there, or failed.
+    bytes: Option<u64>,
+}
+
+/// What each of them makes.
+pub fn sizes(original: &[u8]) -> Vec<Peer> {
+    let peer = |&(program, level): &(&str, &str)| Peer {
+        program: format!("{program} {level}"),
+        bytes: size(program, level, original),
+    };
+    PROGRAMS.iter().map(peer).collect()
+}
+
+fn size(program: &str, level: &str, original: &[u8]) -> Option<u64> {
+    let mut child = Command::new(program)
+        .args([level, "-c"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .ok()?;
+    let (mut input, mut output) = (child.stdin.take()?, child.stdout.take()?);
+    let mut bytes = Vec::new();
+    let read = std::thread::scope(|scope| {
+        // Both at once, since the program may write before it has read all. One that stops reading
+        // also fails.
+        scope.spawn(move || input.write_all(original));
+        output.read_to_end(&mut bytes)
+    });
+    let done = child.wait().ok()?.success() && read.is_ok();
+    done.then_some(bytes.len() as u64)
+}
+
+/// Prints a table of all, this program first.
+pub fn print(original: u64, ours: u64, peers: &[Peer]) -> Result<()> {
+    let mut table = Table::new(&["PROGRAM", "BYTES", "RATIO", "BITS/BYTE"]);
+    let mut row = |program: &str, bytes: Option<u64>| {
+        let cell = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        let ratio = |bytes: u64| format!("{:.3}", original as f64 / bytes as f64);
+        let bits = |bytes: u64| format!("{:.4}", 8.0 * bytes as f64 / original as f64);
+        let any = bytes.filter(|_| original > 0);
+        table.row(vec![
+            program.to_owned(),
+            cell(bytes.map(|bytes| bytes.to_string())),
+            cell(any.map(ratio)),
+            cell(any.map(bits)),
+        ]);
+    };
+    row("textgen", Some(ours));
+    for Peer { program, bytes } in peers {
+        row(program, *bytes);
+    }
+    std::io::stdout()
+        .lock()
+        .write_all(table.text().as_bytes())?;
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! `textgen decompress`.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Result;
+use clap::Args;
+use serde::Serialize;
+use textgen::native::compress::{Container, decompress};
+use textgen::native::evaluate::Running;
+use textgen::run::Runs;
+
+use super::{ENDING, Flags, Target, codec, open, read, refusal, report};
+use crate::cli::error::CliError;
+use crate::cli::machine::{check_simd, threads};
+use crate::cli::progress::Progress;
+
+/// Flags of `decompress`.
+#[derive(Args)]
+#[command(after_help = "\
+The model must be the one that compressed the file, or an exported copy of it; the file says which,
+and any other is refused. What comes out is checked against a digest of the original.
+
+Examples:
+  textgen decompress diary.txt.textgen                writes diary.txt
+  textgen decompress diary.txt.textgen -o - | less
+  textgen decompress - -m tales.safetensors < diary.small > diary.txt")]
+pub struct DecompressArgs {
+    /// The file, or `-` for standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The file to write, or `-` for standard output [default: FILE without .textgen]
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// The JSON object.
+#[derive(Serialize)]
+struct Report {
+    output: String,
+    compressed_bytes: u64,
+    original_bytes: u64,
+    seconds: f64,
+}
+
+/// Decompresses a file.
+pub fn run(args: &DecompressArgs, runs: &Runs) -> Result<()> {
+    check_simd()?;
+    let flags = &args.flags;
+    let target = Target::choose(flags, &args.file, args.output.as_deref(), || {
+        without_ending(&args.file)
+    })?;
+    let refuse = |error| refusal(&args.file, &error);
+    let compressed = read(&args.file)?;
+    let container = Container::read(&compressed).map_err(refuse)?;
+    let file = match container.identity() {
+        Some(_) => Some(open(flags, runs)?),
+        None => None,
+    };
+    let codec = file.as_ref().map(codec).transpose()?;
+    let started = Instant::now();
+    let progress = Progress::of_bytes(container.original_bytes(), "decompressed");
+    let running = Running {
+        threads: threads(flags.threads),
+        progress: &|more| progress.add(more),
+    };
+    let outcome = decompress(&container, codec.as_ref(), running);
+    progress.end();
+    let original = outcome.map_err(refuse)?;
+    target.write(&original)?;
+    let done = Report {
+        output: target.name(),
+        compressed_bytes: compressed.len() as u64,
+        original_bytes: original.len() as u64,
+        seconds: started.elapsed().as_secs_f64(),
+    };
+    let line = format!(
+        "{}: {} -> {} bytes, {:.1} s",
+        done.output, done.compressed_bytes, done.original_bytes, done.seconds
+    );
+    report(flags, &done, &line)
+}
+
+/// The name that a compressed file's name was made of.
+fn without_ending(file: &Path) -> Result<PathBuf> {
+    let is_ours = file.extension().is_some_and(|found| found == &ENDING[1..]);
+    if is_ours {
+        return Ok(file.with_extension(""));
+    }
+    let message = format!(
+        "{}: its name does not end in {ENDING}, so what it was is not known",
+        file.display()
+    );
+    Err(CliError::misuse(message, "say where to write with --output").into())
+}
