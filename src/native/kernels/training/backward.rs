@@ -63,7 +63,16 @@ pub fn backward(
     of: OutputGradients,
     to: LayerGradients,
 ) {
-    backward_in(&groups(layer), workers, layer, steps, outputs, kept, of, to);
+    backward_in(
+        &groups(layer, steps),
+        workers,
+        layer,
+        steps,
+        outputs,
+        kept,
+        of,
+        to,
+    );
 }
 
 /// The same in these groups.

@@ -42,7 +42,7 @@ struct Weights {
 /// # Panics
 /// Where an array has another length than its description says, or a symbol is not below I.
 pub fn forward(workers: Workers, layer: &Layer, steps: &Steps, out: Outputs, kept: Option<Kept>) {
-    forward_in(&groups(layer), workers, layer, steps, out, kept);
+    forward_in(&groups(layer, steps), workers, layer, steps, out, kept);
 }
 
 /// The same in these groups.

@@ -2,11 +2,11 @@
 //! and every gradient.
 //!
 //! Each thread takes its share of the batch through the *whole* sequence, so that threads meet once
-//! a pass and not once a step; of large layers it takes its share of the units ([`parts`]). The
-//! weights are packed once a pass. The gates of all steps are kept after their non-linearities, the
-//! backward pass overwrites them with their gradients, and the weights' gradients are one large
-//! product at the end. Every sum belongs to one thread and runs in one order, so any number of
-//! threads, and either kind of share, computes the same bits.
+//! a pass and not once a step; where a large layer reads few rows, it takes its share of the units
+//! (`parts.rs`). The weights are packed once a pass. The gates of all steps are kept after their
+//! non-linearities, the backward pass overwrites them with their gradients, and the weights'
+//! gradients are one large product at the end. Every sum belongs to one thread and runs in one order,
+//! so any number of threads, and either kind of share, computes the same bits.
 //!
 //! Sequences of different length stand in order of length, the longest first: at step t the first
 //! n_t rows are under way, and nothing is computed for those that have ended. An array over all
@@ -256,8 +256,8 @@ pub const fn kept(cell: Cell, units: usize) -> (usize, usize) {
     (cell.gates() * width, second)
 }
 
-/// What the forward pass keeps for the backward pass, (N, ·) as [`kept`] says. Of a large layer the
-/// numbers of a step stand by groups of units.
+/// What the forward pass keeps for the backward pass, (N, ·) as [`kept`] says. Where threads take units
+/// the numbers of a step stand by groups of these.
 #[derive(Debug)]
 pub struct Kept<'a> {
     /// The gates after their non-linearities; after the backward pass, the gradients of the input's

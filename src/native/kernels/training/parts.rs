@@ -1,10 +1,11 @@
 //! How a layer's work is cut for the threads: by rows of the batch, or by units.
 //!
-//! Where the recurrent weights stay in a core's own cache, each thread takes some rows through all
-//! steps, and the threads never meet. Larger ones would be read by every core at every step. There
-//! each thread takes some units of all rows, reads the weights of these alone, and the threads meet
-//! once a step. What is kept then stands step by step in groups of units, so that what a thread
-//! computes is contiguous. Which of the two depends on sizes alone, never on the threads.
+//! Mostly each thread takes some rows through all steps, and the threads never meet. Where there are
+//! few rows and the recurrent weights leave a core's own cache, a step takes as long as reading them,
+//! one row has work for one thread alone, and every core would read them all. There each thread takes
+//! some units of all rows, reads the weights of these alone, and the threads meet once a step. What is
+//! kept then stands step by step in groups of units, so that what a thread computes is contiguous.
+//! Which of the two depends on sizes alone, never on the threads.
 
 use std::ops::Range;
 
@@ -13,20 +14,15 @@ use super::{Layer, Steps};
 
 /// Bytes of recurrent weights that a core keeps near by.
 const NEAR: usize = 512 << 10;
+/// Rows of a batch that take less time than reading weights that are not near.
+const FEW_ROWS: usize = 16;
 /// Blocks of 32 units in a group: as many as make the products of a group worth a call.
 const BLOCKS_A_GROUP: usize = 2;
 
 /// The blocks of 32 units that are computed and kept together: all, or some.
-pub(super) fn groups(layer: &Layer) -> Vec<Range<usize>> {
-    let bytes = size_of_val(layer.weight_hh);
-    groups_of(
-        layer,
-        if bytes > NEAR {
-            BLOCKS_A_GROUP
-        } else {
-            usize::MAX
-        },
-    )
+pub(super) fn groups(layer: &Layer, steps: &Steps) -> Vec<Range<usize>> {
+    let by_units = size_of_val(layer.weight_hh) > NEAR && steps.batch() <= FEW_ROWS;
+    groups_of(layer, if by_units { BLOCKS_A_GROUP } else { usize::MAX })
 }
 
 /// Groups of at most so many blocks.

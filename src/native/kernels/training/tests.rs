@@ -143,7 +143,7 @@ impl Case {
 
     /// Outputs, h, c and the gradients of all arrays.
     fn run(&self, workers: Workers) -> ([Vec<f32>; 3], Arrays) {
-        self.run_in(&groups(&self.layer()), workers)
+        self.run_in(&groups(&self.layer(), &self.steps()), workers)
     }
 
     /// The same in these groups of blocks.
@@ -390,7 +390,7 @@ fn one_text_and_layers_too_large_for_a_core_change_no_bit() {
     ] {
         for symbols in [true, false] {
             let case = Case::new(cell, 417, lengths, symbols, true);
-            assert!(groups(&case.layer()).len() > 1);
+            assert!(groups(&case.layer(), &case.steps()).len() > 1);
             let whole = groups_of(&case.layer(), usize::MAX);
             let want = bits(case.run_in(&whole, on(&Alone)));
             assert!(bits(case.run(on(&Several(2)))) == want, "{cell:?}");
