@@ -11,6 +11,7 @@
 //! ([`simd::Level`]), on any number of threads, whatever else is read beside it.
 
 pub mod article;
+mod barrier;
 pub mod char_lstm;
 pub mod compress;
 mod encoder;

@@ -9,9 +9,10 @@
 //! programs have some, one thread alone is faster, so both ways are timed, now and then anew.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use super::barrier::{Barrier, Presence};
 use super::char_lstm::{CharLstm, State};
 use super::kernels::{PANEL, Quantized};
 use super::recurrent::{LayerState, Read};
@@ -24,11 +25,6 @@ const TRIAL: u32 = 24;
 /// doubles each time, so that a moment that was not like the others is soon made good.
 const FIRST_KEPT: Duration = Duration::from_millis(20);
 const MOST_KEPT: Duration = Duration::from_secs(1);
-/// How often a waiting thread looks, at some nanoseconds a look, before it lets others run.
-const LOOKS: u32 = 5_000;
-/// How often it lets others run before it sleeps, longer and longer: it is not needed now.
-const YIELDS: u32 = 1_000;
-const LONGEST_NAP: Duration = Duration::from_millis(2);
 
 /// In place of a symbol: there will be no more.
 const END: u32 = u32::MAX;
@@ -247,20 +243,9 @@ struct Ending<'a>(&'a Shared);
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.barrier.broken.store(true, Ordering::Release);
+            self.0.barrier.give_up();
         } else {
             self.0.announce(END);
-        }
-    }
-}
-
-/// Breaks the barrier when its thread fails, so that nobody waits for it for ever.
-struct Presence<'a>(&'a Barrier);
-
-impl Drop for Presence<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.broken.store(true, Ordering::Release);
         }
     }
 }
@@ -416,52 +401,6 @@ impl Member {
         let place = panels.start * PANEL..panels.end * PANEL;
         store(logits, &shared.logits[place]);
         shared.barrier.wait();
-    }
-}
-
-/// Where threads wait for each other, looking all the time: the wait is shorter than a sleep.
-#[derive(Debug)]
-struct Barrier {
-    members: u32,
-    arrived: AtomicU32,
-    round: AtomicU32,
-    /// A thread has failed.
-    broken: AtomicBool,
-}
-
-impl Barrier {
-    const fn new(members: u32) -> Self {
-        Self {
-            members,
-            arrived: AtomicU32::new(0),
-            round: AtomicU32::new(0),
-            broken: AtomicBool::new(false),
-        }
-    }
-
-    /// Returns when all have come; what any of them stored before is then visible to all.
-    fn wait(&self) {
-        let round = self.round.load(Ordering::Relaxed);
-        if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == self.members {
-            self.arrived.store(0, Ordering::Relaxed);
-            self.round.store(round.wrapping_add(1), Ordering::Release);
-            return;
-        }
-        let mut looks = 0_u32;
-        while self.round.load(Ordering::Acquire) == round {
-            looks = looks.saturating_add(1);
-            if looks < LOOKS {
-                std::hint::spin_loop();
-                continue;
-            }
-            assert!(!self.broken.load(Ordering::Acquire), "a thread has failed");
-            if looks < LOOKS + YIELDS {
-                std::thread::yield_now();
-            } else {
-                let nap = Duration::from_micros(u64::from(looks - LOOKS - YIELDS));
-                std::thread::sleep(nap.min(LONGEST_NAP));
-            }
-        }
     }
 }
 

@@ -168,9 +168,20 @@ impl Packed {
     /// # Panics
     /// Where there are fewer.
     pub fn panels(&self, panels: Range<usize>) -> Panels<'_> {
+        self.part(panels, 0..self.columns)
+    }
+
+    /// Some columns of some of its panels.
+    ///
+    /// # Panics
+    /// Where there are fewer.
+    pub fn part(&self, panels: Range<usize>, columns: Range<usize>) -> Panels<'_> {
+        assert!(columns.end <= self.columns, "columns of the matrix");
+        let lines = &self.lines[panels.start * self.columns..panels.end * self.columns];
         Panels {
-            lines: &self.lines[panels.start * self.columns..panels.end * self.columns],
-            columns: self.columns,
+            lines: lines.get(columns.start..).unwrap_or_default(),
+            columns: columns.len(),
+            stride: self.columns,
             count: panels.len(),
         }
     }
@@ -239,31 +250,20 @@ pub struct Stacked {
 }
 
 impl Stacked {
-    /// Takes some panels of the rows of `values` (K, width).
-    ///
-    /// # Panics
-    /// Where there are fewer panels.
-    pub fn fill(&mut self, values: &[f32], width: usize, panels: Range<usize>) {
-        self.begin(values.len() / width);
-        for panel in panels {
-            self.push(values, width, panel);
-        }
-    }
-
     /// Forgets what it holds; what follows has `rows` rows.
     pub fn begin(&mut self, rows: usize) {
         self.rows = rows;
         self.lines.clear();
     }
 
-    /// Adds one panel of the rows of `values` (K, width).
+    /// Adds one panel of some rows of `values` (rows, width), until K rows are there and the next
+    /// panel begins.
     ///
     /// # Panics
-    /// Where there are other than K rows, or fewer panels.
+    /// Where there are fewer panels.
     pub fn push(&mut self, values: &[f32], width: usize, panel: usize) {
         let (start, end) = (panel * PANEL, (panel + 1) * PANEL);
         let rows = values.chunks_exact(width);
-        assert_eq!(rows.len(), self.rows, "as many rows as said");
         self.lines.extend(rows.map(|row| {
             let mut line = Line([0.0; PANEL]);
             line.0.copy_from_slice(&row[start..end]);
@@ -272,21 +272,36 @@ impl Stacked {
     }
 
     /// All panels; the rows are their columns.
+    ///
+    /// # Panics
+    /// Where one has fewer rows.
     pub fn panels(&self) -> Panels<'_> {
+        assert_eq!(self.lines.len() % self.rows.max(1), 0, "whole panels");
         Panels {
             lines: &self.lines,
             columns: self.rows,
+            stride: self.rows,
             count: self.lines.len().checked_div(self.rows).unwrap_or(0),
         }
     }
 }
 
-/// Consecutive panels of a packed matrix.
+/// Consecutive panels of a packed matrix, or consecutive columns of them.
 #[derive(Clone, Copy, Debug)]
 pub struct Panels<'a> {
     lines: &'a [Line],
     columns: usize,
+    /// Lines from one panel to the next.
+    stride: usize,
     count: usize,
+}
+
+impl<'a> Panels<'a> {
+    /// The lines of one panel.
+    #[inline(always)]
+    fn lines(&self, panel: usize) -> &'a [Line] {
+        &self.lines[panel * self.stride..][..self.columns]
+    }
 }
 
 /// `out += weight · x` for every vector: x (N, columns), out (N, panels · 32). Tiles of `ROWS`
@@ -308,11 +323,7 @@ pub(super) unsafe fn accumulate<
 ) {
     const { assert!(FULL * V::COUNT == PANEL, "these fill a panel") };
     const { assert!(FULL.is_multiple_of(WIDE), "and so do tiles") };
-    let Panels {
-        lines,
-        columns,
-        count,
-    } = weight;
+    let Panels { columns, count, .. } = weight;
     if columns == 0 || count == 0 {
         return;
     }
@@ -321,10 +332,10 @@ pub(super) unsafe fn accumulate<
     assert_eq!(out.len(), rows * count * PANEL, "outputs");
     if rows == 1 {
         // SAFETY: the lengths have been checked, the instructions are the caller's matter.
-        return unsafe { one::<V, FULL>(lines, x, out) };
+        return unsafe { one::<V, FULL>(weight, x, out) };
     }
-    for (panel, lines) in lines.chunks_exact(columns).enumerate() {
-        for (part, lines) in lines.chunks(COLUMNS_AT_ONCE).enumerate() {
+    for panel in 0..count {
+        for (part, lines) in weight.lines(panel).chunks(COLUMNS_AT_ONCE).enumerate() {
             let place = Place {
                 columns,
                 from: part * COLUMNS_AT_ONCE,
@@ -447,11 +458,10 @@ unsafe fn tile<V: Lanes, const ROWS: usize, const WIDE: usize, const AHEAD: bool
 /// x has as many numbers as a panel has lines, out 32 a panel, and the machine has the
 /// instructions of `V`.
 #[inline(always)]
-unsafe fn one<V: Lanes, const FULL: usize>(lines: &[Line], x: &[f32], out: &mut [f32]) {
-    let mut panels = lines.chunks_exact(2 * x.len());
+unsafe fn one<V: Lanes, const FULL: usize>(weight: Panels, x: &[f32], out: &mut [f32]) {
     let mut outs = out.chunks_exact_mut(2 * PANEL);
-    for (lines, out) in (&mut panels).zip(&mut outs) {
-        let (left, right) = lines.split_at(x.len());
+    for (pair, out) in (&mut outs).enumerate() {
+        let (left, right) = (weight.lines(2 * pair), weight.lines(2 * pair + 1));
         // SAFETY: `out` has two panels, a line one; the instructions are the caller's matter.
         unsafe {
             let out = out.as_mut_ptr();
@@ -478,14 +488,15 @@ unsafe fn one<V: Lanes, const FULL: usize>(lines: &[Line], x: &[f32], out: &mut 
             });
         }
     }
-    let (lines, out) = (panels.remainder(), outs.into_remainder());
-    if !lines.is_empty() {
+    let out = outs.into_remainder();
+    if !out.is_empty() {
         let place = Place {
             columns: x.len(),
             from: 0,
             width: PANEL,
             output: 0,
         };
+        let lines = weight.lines(weight.count - 1);
         // SAFETY: one panel is left, and `out` has one.
         unsafe { tile::<V, 1, FULL, false>(lines, 0, place, x, out) };
     }

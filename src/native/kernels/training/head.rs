@@ -4,7 +4,7 @@
 use super::super::{Layout, Packed};
 use super::backward::product;
 use super::weights::{Deltas, Factor, Product, weight_gradients};
-use super::{Filling, Workers};
+use super::workers::{Filling, Workers};
 
 /// Places that one job takes: a multiple of every tile's height.
 const PLACES_A_JOB: usize = 96;
@@ -105,12 +105,16 @@ impl Head<'_> {
         let members = workers.for_work(self.targets.len() * layout.len() * units);
         members.each(parts, |_, (((values, d_nats), targets), d_hidden)| {
             kernels.cross_entropy_backward(values, targets, d_nats);
+            let values = [(0..layout.len(), &*values)];
             product(kernels, &turned, values, &mut Vec::new(), d_hidden, units);
         });
+        let all = 0..layout.blocks();
         let deltas = Deltas {
             layout,
             values: probabilities,
             candidate: None,
+            groups: std::slice::from_ref(&all),
+            starts: &[0, self.targets.len()],
         };
         let product = Product {
             factor: Factor::Rows(self.hidden),

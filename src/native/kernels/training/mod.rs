@@ -2,10 +2,11 @@
 //! and every gradient.
 //!
 //! Each thread takes its share of the batch through the *whole* sequence, so that threads meet once
-//! a pass and not once a step; the weights are packed once a pass. The gates of all steps are kept
-//! after their non-linearities, the backward pass overwrites them with their gradients, and the
-//! weights' gradients are one large product at the end. Every sum belongs to one thread and runs
-//! in one order, so any number of threads computes the same bits.
+//! a pass and not once a step; where a large layer reads few rows, it takes its share of the units
+//! (`parts.rs`). The weights are packed once a pass. The gates of all steps are kept after their
+//! non-linearities, the backward pass overwrites them with their gradients, and the weights'
+//! gradients are one large product at the end. Every sum belongs to one thread and runs in one order,
+//! so any number of threads, and either kind of share, computes the same bits.
 //!
 //! Sequences of different length stand in order of length, the longest first: at step t the first
 //! n_t rows are under way, and nothing is computed for those that have ended. An array over all
@@ -15,113 +16,25 @@ mod backward;
 mod forward;
 mod head;
 mod optimizer;
+mod parts;
 #[cfg(test)]
 mod tests;
 mod weights;
+mod workers;
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
 
 pub use backward::{LayerGradients, OutputGradients, backward};
 pub use forward::{Outputs, forward};
 pub use head::{Head, HeadGradients};
 pub use optimizer::{Adam, Parameter};
+pub use workers::{Alone, Team, Workers};
 
-use super::Kernels;
-use super::matrix::{Layout, PANEL, PanelMut};
+use super::matrix::{Layout, PANEL};
 use crate::config::Cell;
+use parts::Part;
 
-/// Threads that work together.
-pub trait Team: Sync {
-    /// How many.
-    fn threads(&self) -> usize;
-    /// Calls `job` with every number below `jobs`, each once, and returns when all are done.
-    fn run(&self, jobs: usize, job: &(dyn Fn(usize) + Sync));
-}
-
-/// The caller's thread alone.
-#[derive(Clone, Copy, Debug)]
-pub struct Alone;
-
-impl Team for Alone {
-    fn threads(&self) -> usize {
-        1
-    }
-
-    fn run(&self, jobs: usize, job: &(dyn Fn(usize) + Sync)) {
-        (0..jobs).for_each(job);
-    }
-}
-
-/// Fewer multiplications than this, some 20 µs of them, one thread has done before several have met,
-/// and long before where another program holds one of them up.
-const WORTH_MEETING: usize = 1 << 20;
-/// Copying a number to its place takes about as long as so many multiplications.
-const A_COPY: usize = 16;
-
-/// Who computes, and with what.
-#[derive(Clone, Copy)]
-pub struct Workers<'a> {
-    /// The threads.
-    pub team: &'a dyn Team,
-    /// What they run.
-    pub kernels: Kernels,
-}
-
-impl Workers<'_> {
-    /// The caller's thread alone for little work, counted in multiplications.
-    fn for_work(self, work: usize) -> Self {
-        if work < WORTH_MEETING {
-            Self {
-                team: &Alone,
-                ..self
-            }
-        } else {
-            self
-        }
-    }
-
-    /// As many as there are threads.
-    fn threads(self) -> usize {
-        self.team.threads()
-    }
-
-    /// Hands every part to one thread.
-    fn each<T: Send>(self, parts: impl IntoIterator<Item = T>, work: impl Fn(usize, T) + Sync) {
-        let parts: Vec<Mutex<Option<T>>> = parts.into_iter().map(|p| Mutex::new(Some(p))).collect();
-        self.team.run(parts.len(), &|index| {
-            let part = parts[index]
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take();
-            if let Some(part) = part {
-                work(index, part);
-            }
-        });
-    }
-
-    /// Fills panels of several packed matrices side by side.
-    fn fill<'a>(self, panels: Vec<(PanelMut<'a>, Filling<'a>)>) {
-        let numbers: usize = panels.iter().map(|(panel, _)| panel.len()).sum();
-        let parts = panels.into_iter();
-        self.for_work(numbers * A_COPY)
-            .each(parts, |_, (mut panel, filling)| match filling {
-                Filling::Rows(matrix) => panel.fill(matrix),
-                Filling::Transposed(matrix, inputs) => panel.fill_transposed(matrix, inputs),
-            });
-    }
-}
-
-/// Where a packed matrix comes from.
-#[derive(Clone, Copy)]
-enum Filling<'a> {
-    /// A row-major matrix.
-    Rows(&'a [f32]),
-    /// The transpose of one, whose rows are laid out so.
-    Transposed(&'a [f32], Layout),
-}
-
-/// A share's part of an array, step by step.
+/// A part of an array, step by step.
 type BySteps<'a> = Vec<&'a mut [f32]>;
 
 /// How many rows of the batch are under way at each step: never more than at the step before.
@@ -206,43 +119,71 @@ impl Steps {
         shares
     }
 
-    /// `values` (N, width) by share.
+    /// `values` step by step for each of several parts, which have so many numbers at a step.
     fn cut<'a>(
         &self,
         values: &'a mut [f32],
-        width: usize,
-        shares: &[Range<usize>],
+        parts: usize,
+        numbers: impl Fn(usize, usize) -> usize,
     ) -> Vec<BySteps<'a>> {
-        assert_eq!(values.len(), self.places() * width, "one row a place");
-        let mut parts: Vec<BySteps> = Vec::new();
-        parts.resize_with(shares.len(), || Vec::with_capacity(self.len()));
+        let mut by_part: Vec<BySteps> = Vec::new();
+        by_part.resize_with(parts, || Vec::with_capacity(self.len()));
         let mut rest = values;
         for t in 0..self.len() {
-            for (part, rows) in parts.iter_mut().zip(shares) {
-                let (own, after) = rest.split_at_mut(self.count_in(t, rows) * width);
-                part.push(own);
+            for (part, by_steps) in by_part.iter_mut().enumerate() {
+                let (own, after) = rest.split_at_mut(numbers(t, part));
+                by_steps.push(own);
                 rest = after;
             }
         }
-        parts
+        assert!(rest.is_empty(), "one row a place");
+        by_part
     }
-}
 
-/// Rows (B, width) by share.
-fn rows_by_share<'a>(
-    values: &'a mut [f32],
-    width: usize,
-    shares: &[Range<usize>],
-) -> Vec<&'a mut [f32]> {
-    let mut rest = values;
-    shares
-        .iter()
-        .map(|rows| {
-            let (own, after) = std::mem::take(&mut rest).split_at_mut(rows.len() * width);
-            rest = after;
-            own
-        })
-        .collect()
+    /// What is kept, `block` numbers a place for each block of 32 units, by part.
+    fn cut_blocks<'a>(
+        &self,
+        values: &'a mut [f32],
+        block: usize,
+        parts: &[Part],
+    ) -> Vec<BySteps<'a>> {
+        let numbers = |t: usize, part: usize| {
+            let part = &parts[part];
+            self.count_in(t, &part.rows) * part.blocks.len() * block
+        };
+        self.cut(values, parts.len(), numbers)
+    }
+
+    /// Rows (N, width) by part, each of which has some rows.
+    fn cut_rows<'a>(
+        &self,
+        values: &'a mut [f32],
+        width: usize,
+        parts: &[Part],
+    ) -> Vec<BySteps<'a>> {
+        let numbers = |t: usize, part: usize| self.count_in(t, &parts[part].rows) * width;
+        self.cut(values, parts.len(), numbers)
+    }
+
+    /// Each row's last of `values` (N, width), to (B, width).
+    fn last_rows(&self, values: &[f32], to: &mut [f32], width: usize) {
+        for (t, &count) in self.counts.iter().enumerate() {
+            let ended = self.count(t + 1);
+            let last = &values[(self.starts[t] + ended) * width..self.starts[t + 1] * width];
+            to[ended * width..count * width].copy_from_slice(last);
+        }
+    }
+
+    /// Rows (N, width) step by step.
+    fn by_step<'a>(
+        &self,
+        values: &'a mut [f32],
+        width: usize,
+    ) -> impl Iterator<Item = &'a mut [f32]> {
+        self.cut(values, 1, |t, _| self.count(t) * width)
+            .into_iter()
+            .flatten()
+    }
 }
 
 /// What a layer reads at every place.
@@ -295,11 +236,6 @@ impl Layer<'_> {
         places * self.layout().len() * self.hidden
     }
 
-    /// Units with what fills the last panel up.
-    const fn width(&self) -> usize {
-        self.hidden.next_multiple_of(PANEL)
-    }
-
     /// H units, one gate.
     const fn units(&self) -> Layout {
         Layout {
@@ -320,7 +256,8 @@ pub const fn kept(cell: Cell, units: usize) -> (usize, usize) {
     (cell.gates() * width, second)
 }
 
-/// What the forward pass keeps for the backward pass, (N, ·) as [`kept`] says.
+/// What the forward pass keeps for the backward pass, (N, ·) as [`kept`] says. Where threads take units
+/// the numbers of a step stand by groups of these.
 #[derive(Debug)]
 pub struct Kept<'a> {
     /// The gates after their non-linearities; after the backward pass, the gradients of the input's
@@ -328,28 +265,4 @@ pub struct Kept<'a> {
     pub gates: &'a mut [f32],
     /// The cells of an LSTM, or a GRU's recurrent share of n; empty for the plain cell.
     pub units: &'a mut [f32],
-}
-
-/// Copies rows of `units` numbers into rows of `width`, filled up with zeros.
-fn widen(from: &[f32], units: usize, to: &mut [f32], width: usize) {
-    for (from, to) in from.chunks_exact(units).zip(to.chunks_exact_mut(width)) {
-        to[..units].copy_from_slice(from);
-        to[units..].fill(0.0);
-    }
-}
-
-/// Copies rows of `width` numbers into rows of `units`, without what fills them up.
-fn narrow(from: &[f32], width: usize, to: &mut [f32], units: usize) {
-    for (from, to) in from.chunks_exact(width).zip(to.chunks_exact_mut(units)) {
-        to.copy_from_slice(&from[..units]);
-    }
-}
-
-/// Adds rows of `units` numbers to rows of `width`.
-fn add_rows(from: &[f32], units: usize, to: &mut [f32], width: usize) {
-    for (from, to) in from.chunks_exact(units).zip(to.chunks_exact_mut(width)) {
-        for (to, from) in to.iter_mut().zip(from) {
-            *to += from;
-        }
-    }
 }

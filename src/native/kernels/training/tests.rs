@@ -1,6 +1,9 @@
 //! Every gradient against differences of a plain network in f64, at every level and on any number of
 //! threads.
 
+use super::backward::backward_in;
+use super::forward::forward_in;
+use super::parts::{groups, groups_of};
 use super::*;
 use crate::native::kernels::Kernels;
 use crate::native::simd::Level;
@@ -20,6 +23,19 @@ impl Team for Several {
                 scope.spawn(move || (thread..jobs).step_by(self.0).for_each(job));
             }
         });
+    }
+}
+
+/// Threads that are promised, and all but the caller's never come.
+struct Promised(usize);
+
+impl Team for Promised {
+    fn threads(&self) -> usize {
+        self.0
+    }
+
+    fn run(&self, jobs: usize, job: &(dyn Fn(usize) + Sync)) {
+        Alone.run(jobs, job);
     }
 }
 
@@ -127,6 +143,11 @@ impl Case {
 
     /// Outputs, h, c and the gradients of all arrays.
     fn run(&self, workers: Workers) -> ([Vec<f32>; 3], Arrays) {
+        self.run_in(&groups(&self.layer(), &self.steps()), workers)
+    }
+
+    /// The same in these groups of blocks.
+    fn run_in(&self, groups: &[Range<usize>], workers: Workers) -> ([Vec<f32>; 3], Arrays) {
         let (layer, steps) = (self.layer(), self.steps());
         let (gates, units) = kept(self.cell, self.hidden);
         // Nothing may depend on what the buffers held.
@@ -143,7 +164,7 @@ impl Case {
             gates: &mut gates,
             units: &mut units,
         };
-        forward(workers, &layer, &steps, to, Some(kept));
+        forward_in(groups, workers, &layer, &steps, to, Some(kept));
         let mut gradients = self.arrays.each_ref().map(|array| room(array.len()));
         let [
             input,
@@ -174,7 +195,8 @@ impl Case {
             gates: &mut gates,
             units: &mut units,
         };
-        backward(workers, &layer, &steps, &out[0], kept, of, to);
+        let outputs = &out[0];
+        backward_in(groups, workers, &layer, &steps, outputs, kept, of, to);
         (out, gradients)
     }
 
@@ -309,18 +331,23 @@ fn more_places_than_are_multiplied_at_once_change_nothing() {
     Case::new(Cell::Gru, 9, &[70, 70, 70, 70, 31], true, false).check();
 }
 
+fn bits((results, gradients): ([Vec<f32>; 3], Arrays)) -> Vec<u32> {
+    let numbers = results.iter().chain(&gradients).flatten();
+    numbers.map(|x| x.to_bits()).collect()
+}
+
+/// These are worth more than one thread.
+fn large_cases(hidden: usize) -> impl Iterator<Item = Case> {
+    let lengths: Vec<usize> = (10..40).rev().collect();
+    let case = move |cell, symbols| Case::new(cell, hidden, &lengths, symbols, !symbols);
+    [Cell::Lstm, Cell::Gru, Cell::Rnn]
+        .into_iter()
+        .flat_map(move |cell| [true, false].map(|symbols| case(cell, symbols)))
+}
+
 #[test]
 fn levels_and_threads_change_no_bit() {
-    let bits = |(results, gradients): ([Vec<f32>; 3], Arrays)| -> Vec<u32> {
-        let numbers = results.iter().chain(&gradients).flatten();
-        numbers.map(|x| x.to_bits()).collect()
-    };
-    // These are worth more than one thread.
-    let lengths: Vec<usize> = (10..40).rev().collect();
-    let large = [Cell::Lstm, Cell::Gru, Cell::Rnn]
-        .into_iter()
-        .flat_map(|cell| [true, false].map(|symbols| Case::new(cell, 65, &lengths, symbols, true)));
-    for case in cases().into_iter().chain(large) {
+    for case in cases().into_iter().chain(large_cases(65)) {
         let want = bits(case.run(on(&Alone)));
         for level in Level::supported() {
             let kernels = Kernels::at(level).expect("supported");
@@ -329,6 +356,44 @@ fn levels_and_threads_change_no_bit() {
                 let have = bits(case.run(Workers { team, kernels }));
                 assert!(have == want, "{:?} {level} {threads}", case.cell);
             }
+        }
+    }
+}
+
+#[test]
+fn units_split_over_threads_give_the_bits_of_rows() {
+    // Three blocks, the last of one unit, and four.
+    for case in large_cases(65).chain(large_cases(127)) {
+        let whole = groups_of(&case.layer(), usize::MAX);
+        assert_eq!(whole.len(), 1);
+        let want = bits(case.run_in(&whole, on(&Alone)));
+        for blocks in [1, 2] {
+            let groups = groups_of(&case.layer(), blocks);
+            assert!(groups.len() > 1);
+            let teams: [&dyn Team; 5] =
+                [&Alone, &Several(2), &Several(3), &Several(16), &Promised(4)];
+            for team in teams {
+                let have = bits(case.run_in(&groups, on(team)));
+                let threads = team.threads();
+                assert!(have == want, "{:?} {} {threads}", case.cell, case.hidden);
+            }
+        }
+    }
+}
+
+#[test]
+fn one_text_and_layers_too_large_for_a_core_change_no_bit() {
+    for (cell, lengths) in [
+        (Cell::Lstm, &[4][..]),
+        (Cell::Gru, &[3, 1]),
+        (Cell::Rnn, &[4, 3, 2]),
+    ] {
+        for symbols in [true, false] {
+            let case = Case::new(cell, 417, lengths, symbols, true);
+            assert!(groups(&case.layer(), &case.steps()).len() > 1);
+            let whole = groups_of(&case.layer(), usize::MAX);
+            let want = bits(case.run_in(&whole, on(&Alone)));
+            assert!(bits(case.run(on(&Several(2)))) == want, "{cell:?}");
         }
     }
 }
@@ -343,7 +408,8 @@ fn a_layer_that_keeps_nothing_computes_the_same_bits() {
         ];
         let [outputs, h, c] = &mut out;
         let to = Outputs { outputs, h, c };
-        forward(on(&Alone), &case.layer(), &case.steps(), to, None);
+        let groups = groups_of(&case.layer(), 1);
+        forward_in(&groups, on(&Alone), &case.layer(), &case.steps(), to, None);
         assert!(case.run(on(&Alone)).0 == out, "{:?}", case.cell);
     }
 }

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::super::{Kernels, Layout, PANEL, Stacked};
-use super::{A_COPY, Workers};
+use super::workers::{A_COPY, Workers};
 
 /// Places that are multiplied at a time: half a panel of them fits in the first-level cache.
 const PLACES_AT_ONCE: usize = 256;
@@ -22,6 +22,47 @@ pub(super) struct Deltas<'a> {
     pub values: &'a [f32],
     /// What stands in place of n for a GRU's recurrent weights (N, units in panels).
     pub candidate: Option<&'a [f32]>,
+    /// The blocks of 32 units that stand together at each step; one group is all.
+    pub groups: &'a [Range<usize>],
+    /// Where the places of each step begin, and where the last one's end; with one group all may
+    /// be one step.
+    pub starts: &'a [usize],
+}
+
+/// Some panels of a group, and their first place.
+struct Rows<'a> {
+    /// (rows, width).
+    values: &'a [f32],
+    width: usize,
+    first: usize,
+}
+
+impl<'a> Deltas<'a> {
+    /// The rows of a group at some places, `block` numbers a place for each block of `values`.
+    fn rows(
+        &self,
+        values: &'a [f32],
+        block: usize,
+        group: Range<usize>,
+        places: Range<usize>,
+    ) -> impl Iterator<Item = Rows<'a>> {
+        let starts = self.starts;
+        let first = starts.partition_point(|&start| start <= places.start) - 1;
+        let last = starts.partition_point(|&start| start < places.end);
+        let all = self.layout.blocks() * block;
+        let width = group.len() * block;
+        (first..last).map(move |t| {
+            let (start, end) = (starts[t], starts[t + 1]);
+            let of_group = start * all + (end - start) * group.start * block;
+            let rows = places.start.max(start)..places.end.min(end);
+            let place = |row: usize| of_group + (row - start) * width;
+            Rows {
+                values: &values[place(rows.start)..place(rows.end)],
+                width,
+                first: rows.start,
+            }
+        })
+    }
 }
 
 /// What the weights were multiplied with.
@@ -87,16 +128,22 @@ pub(super) fn weight_gradients(workers: Workers, deltas: &Deltas, products: Vec<
         .div_ceil(JOBS_A_THREAD * workers.threads())
         .clamp(1, MOST_PANELS);
     let mut jobs = Vec::new();
-    let mut first = 0;
-    while !targets.is_empty() {
-        let rest = targets.split_off(size.min(targets.len()));
-        let panels = first..first + targets.len();
-        first = panels.end;
-        jobs.push((panels, std::mem::replace(&mut targets, rest)));
+    for group in deltas.groups {
+        let end = group.end * layout.gates;
+        let mut first = group.start * layout.gates;
+        while first < end {
+            let rest = targets.split_off(size.min(end - first));
+            let panels = first..first + targets.len();
+            first = panels.end;
+            let targets = std::mem::replace(&mut targets, rest);
+            jobs.push(Job {
+                group: group.clone(),
+                panels,
+                targets,
+            });
+        }
     }
-    workers.each(jobs, |_, (panels, targets)| {
-        job(workers.kernels, deltas, &sources, panels, targets);
-    });
+    workers.each(jobs, |_, job| job.run(workers.kernels, deltas, &sources));
 }
 
 /// A row-major matrix (rows, columns) panel by panel.
@@ -133,63 +180,98 @@ fn turned(workers: Workers, factor: Factor, places: usize, columns: usize) -> Ve
     turned
 }
 
-/// The gradients of the weights' rows in some panels.
-fn job(
-    kernels: Kernels,
-    deltas: &Deltas,
-    sources: &[Source],
+/// The gradients of the weights' rows in some panels of a group.
+struct Job<'a> {
+    group: Range<usize>,
     panels: Range<usize>,
-    targets: Vec<Vec<Target>>,
-) {
-    let layout = deltas.layout;
-    let (length, width) = (layout.len(), panels.len() * PANEL);
-    let places = deltas.values.len() / length;
-    let mut sums: Vec<Vec<f32>> = sources
-        .iter()
-        .map(|s| vec![0.0; s.columns * width])
-        .collect();
-    let mut biases: Vec<Vec<f32>> = sources.iter().map(|_| vec![0.0; width]).collect();
-    let (mut plain, mut recurrent) = (Stacked::default(), Stacked::default());
-    let ones = [1.0; PLACES_AT_ONCE];
-    for first in (0..places).step_by(PLACES_AT_ONCE) {
-        let end = places.min(first + PLACES_AT_ONCE);
-        let values = &deltas.values[first * length..end * length];
-        plain.fill(values, length, panels.clone());
-        if let Some(candidate) = deltas.candidate {
-            let units = length / layout.gates;
-            let candidate = &candidate[first * units..end * units];
-            recurrent.begin(end - first);
-            for panel in panels.clone() {
-                if panel % layout.gates == 2 {
-                    recurrent.push(candidate, units, panel / layout.gates);
+    /// By panel, one a product.
+    targets: Vec<Vec<Target<'a>>>,
+}
+
+impl Job<'_> {
+    fn run(self, kernels: Kernels, deltas: &Deltas, sources: &[Source]) {
+        let layout = deltas.layout;
+        let width = self.panels.len() * PANEL;
+        let places = deltas.values.len() / layout.len();
+        let mut sums: Vec<Vec<f32>> = sources
+            .iter()
+            .map(|s| vec![0.0; s.columns * width])
+            .collect();
+        let mut biases: Vec<Vec<f32>> = sources.iter().map(|_| vec![0.0; width]).collect();
+        let (mut plain, mut recurrent) = (Stacked::default(), Stacked::default());
+        let ones = [1.0; PLACES_AT_ONCE];
+        for first in (0..places).step_by(PLACES_AT_ONCE) {
+            let places = first..places.min(first + PLACES_AT_ONCE);
+            self.stack(deltas, places.clone(), false, &mut plain);
+            if deltas.candidate.is_some() {
+                self.stack(deltas, places.clone(), true, &mut recurrent);
+            }
+            for ((source, sums), bias) in sources.iter().zip(&mut sums).zip(&mut biases) {
+                let stacked = if source.recurrent { &recurrent } else { &plain };
+                kernels.accumulate(stacked.panels(), &ones[..places.len()], bias);
+                if let Factor::Symbols(symbols) = source.factor {
+                    self.add_symbols(kernels, deltas, places.clone(), symbols, sums);
                 } else {
-                    recurrent.push(values, length, panel);
+                    let columns = source.columns;
+                    let x = &source.turned[places.start * columns..places.end * columns];
+                    kernels.accumulate(stacked.panels(), x, sums);
                 }
             }
         }
-        for ((source, sums), bias) in sources.iter().zip(&mut sums).zip(&mut biases) {
-            let stacked = if source.recurrent { &recurrent } else { &plain };
-            kernels.accumulate(stacked.panels(), &ones[..end - first], bias);
-            if let Factor::Symbols(symbols) = source.factor {
-                let rows = values.chunks_exact(length).zip(&symbols[first..end]);
-                for (row, &symbol) in rows {
-                    let row = &row[panels.start * PANEL..panels.end * PANEL];
-                    kernels.add(row, &mut sums[symbol as usize * width..][..width]);
-                }
-            } else {
-                let x = &source.turned[first * source.columns..end * source.columns];
-                kernels.accumulate(stacked.panels(), x, sums);
+        for (panel, targets) in self.targets.into_iter().enumerate() {
+            for ((sums, biases), (weight, bias)) in sums.iter().zip(&biases).zip(targets) {
+                bias.copy_from_slice(&biases[panel * PANEL..][..bias.len()]);
+                let columns: Vec<&[f32]> = sums
+                    .chunks_exact(width)
+                    .map(|column| &column[panel * PANEL..][..bias.len()])
+                    .collect();
+                kernels.transpose(&columns, weight);
             }
         }
     }
-    for (panel, targets) in targets.into_iter().enumerate() {
-        for ((sums, biases), (weight, bias)) in sums.iter().zip(&biases).zip(targets) {
-            bias.copy_from_slice(&biases[panel * PANEL..][..bias.len()]);
-            let columns: Vec<&[f32]> = sums
-                .chunks_exact(width)
-                .map(|column| &column[panel * PANEL..][..bias.len()])
-                .collect();
-            kernels.transpose(&columns, weight);
+
+    /// Packs some places; with what stands in place of n where that is wanted.
+    fn stack(&self, deltas: &Deltas, places: Range<usize>, recurrent: bool, to: &mut Stacked) {
+        let gates = deltas.layout.gates;
+        to.begin(places.len());
+        for panel in self.panels.clone() {
+            let (values, block, panel) = match deltas.candidate {
+                Some(candidate) if recurrent && panel % gates == 2 => {
+                    (candidate, PANEL, panel / gates - self.group.start)
+                }
+                _ => (
+                    deltas.values,
+                    gates * PANEL,
+                    panel - self.group.start * gates,
+                ),
+            };
+            for rows in deltas.rows(values, block, self.group.clone(), places.clone()) {
+                to.push(rows.values, rows.width, panel);
+            }
+        }
+    }
+
+    /// Adds each place's gradients to its symbol's.
+    fn add_symbols(
+        &self,
+        kernels: Kernels,
+        deltas: &Deltas,
+        places: Range<usize>,
+        symbols: &[i64],
+        sums: &mut [f32],
+    ) {
+        let gates = deltas.layout.gates;
+        let width = self.panels.len() * PANEL;
+        let own = (self.panels.start - self.group.start * gates) * PANEL;
+        for rows in deltas.rows(deltas.values, gates * PANEL, self.group.clone(), places) {
+            let pairs = rows
+                .values
+                .chunks_exact(rows.width)
+                .zip(&symbols[rows.first..]);
+            for (row, &symbol) in pairs {
+                let sums = &mut sums[symbol as usize * width..][..width];
+                kernels.add(&row[own..own + width], sums);
+            }
         }
     }
 }
