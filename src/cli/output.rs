@@ -5,6 +5,10 @@ use std::io::{BufWriter, Write as _};
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
+use textgen::text::{OpenText, Symbol};
+
+/// Symbols that a model does not know and that a message shows.
+const UNKNOWN_SHOWN: usize = 8;
 
 /// A line on stderr. Nobody may be listening, which is no reason to fail.
 macro_rules! note {
@@ -72,6 +76,11 @@ impl Format {
         !self.tsv && !self.json
     }
 
+    /// Whether a program reads JSON.
+    pub const fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Prints rows under the names of their columns; JSON is made of the rows themselves.
     pub fn print<T: Serialize>(
         &self,
@@ -106,6 +115,24 @@ impl Format {
 pub fn tab_separated(cells: &[String]) -> String {
     let plain = |cell: &String| cell.replace(['\t', '\n', '\r'], " ");
     cells.iter().map(plain).collect::<Vec<_>>().join("\t")
+}
+
+/// Says which symbols of a text a model does not know, where there are any; without a stop.
+pub fn unknown(open: &OpenText) -> Option<String> {
+    let (unknown, all) = (open.unknown(), open.tokens.len());
+    let visible: Vec<String> = open.others.iter().map(Symbol::visible).collect();
+    let shown = &visible[..visible.len().min(UNKNOWN_SHOWN)];
+    let more = if shown.len() < visible.len() {
+        format!(" and {} others", visible.len() - shown.len())
+    } else {
+        String::new()
+    };
+    (unknown > 0).then(|| {
+        format!(
+            "{unknown} of {all} characters are not in the model's vocabulary ({}{more})",
+            shown.join(" ")
+        )
+    })
 }
 
 /// Seconds as an age: `12 s`, `5 min`, `3 h`, `2 days`.

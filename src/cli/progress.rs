@@ -31,6 +31,15 @@ impl Progress {
         )
     }
 
+    /// The same for so many symbols that n-gram models count or predict.
+    pub fn of_ngrams(symbols: u64) -> Self {
+        let bar = ProgressBar::with_draw_target(Some(symbols), ProgressDrawTarget::hidden());
+        Self::with_template(
+            bar,
+            "n-grams of {human_pos} of {human_len} characters, {rate}, {eta} left",
+        )
+    }
+
     /// The same for so many words that are `done`: encoded, for instance.
     pub fn of_words(words: u64, done: &str) -> Self {
         let bar = ProgressBar::with_draw_target(Some(words), ProgressDrawTarget::hidden());

@@ -129,6 +129,7 @@ impl Samples {
 /// All that is measured.
 struct Measured<'a> {
     job: &'a Job<'a>,
+    run: &'a RunDir,
     data: &'a WordData,
     corpus: Vec<Word<'a>>,
     reading: WordReading,
@@ -140,21 +141,21 @@ struct Measured<'a> {
 }
 
 /// Evaluates and prints.
-pub fn evaluate(job: &Job, data: &WordData) -> Result<()> {
-    let measured = Measured::new(job, data)?;
+pub fn evaluate(job: &Job, run: &RunDir, data: &WordData) -> Result<()> {
+    let measured = Measured::new(job, run, data)?;
     let report = measured.report()?;
     if report.baselines.twin.is_none() && report.latent.is_some() {
         note!(
             "no twin to compare with; to train one: textgen train --baseline twin --resume {}",
-            job.run.name()
+            run.name()
         );
     }
     job.print(&report, &report::text(&report))
 }
 
 impl<'a> Measured<'a> {
-    fn new(job: &'a Job, data: &'a WordData) -> Result<Self> {
-        let corpus = part(data, job.args.part);
+    fn new(job: &'a Job, run: &'a RunDir, data: &'a WordData) -> Result<Self> {
+        let corpus = part(data, job.part);
         if corpus.is_empty() {
             return Err(job.nothing_held_out());
         }
@@ -162,7 +163,7 @@ impl<'a> Measured<'a> {
             let message = "the vocabulary has no <bos> and <eos>";
             return Err(CliError::failed(message, "train the model again").into());
         };
-        let asked = job.args.iw.as_deref().unwrap_or(&DEFAULT_IW);
+        let asked = job.args.words.iw.as_deref().unwrap_or(&DEFAULT_IW);
         let mut draws: Vec<usize> = asked.iter().map(|&k| k as usize).collect();
         draws.retain(|&k| k > 0);
         draws.sort_unstable();
@@ -174,16 +175,17 @@ impl<'a> Measured<'a> {
             .map(|&word| ended(&data.letters[word], eos));
         Ok(Self {
             job,
+            run,
             data,
             corpus,
             reading: WordReading {
                 bos,
                 eos,
-                seed: job.args.seed.unwrap_or(0),
+                seed: job.args.words.seed.unwrap_or(0),
             },
             draws,
             models: job.models(|weights| WordVae::new(network, weights))?,
-            twin: twin(job, data)?,
+            twin: twin(job, run, data)?,
             ngrams: NGrams::new(costs::HIGHEST_ORDER, network.outputs, training),
         })
     }
@@ -219,7 +221,7 @@ impl<'a> Measured<'a> {
         let samples = self.samples(ngram.order);
         let model = all[0].tightest();
         let baselines = Baselines {
-            twin: twin.map(|nats| Baseline::new(job.run.twin_name(), &nats, model, symbols)),
+            twin: twin.map(|nats| Baseline::new(self.run.twin_name(), &nats, model, symbols)),
             ngram: ngram.row(model, symbols),
         };
         let verdict = latent
@@ -255,13 +257,13 @@ impl<'a> Measured<'a> {
 
     /// Words of the model, of its twin, and of the best n-gram model.
     fn samples(&self, order: usize) -> Vec<Samples> {
-        let count = self.job.args.samples.unwrap_or(DEFAULT_SAMPLES) as usize;
+        let count = self.job.args.words.samples.unwrap_or(DEFAULT_SAMPLES) as usize;
         if count == 0 {
             return Vec::new();
         }
         let mut inventors = vec![("word-vae".to_owned(), Inventor::Vae(&self.models[0]))];
         if let Some(twin) = &self.twin {
-            inventors.push((self.job.run.twin_name(), Inventor::Vae(twin)));
+            inventors.push((self.run.twin_name(), Inventor::Vae(twin)));
         }
         let ngram = Inventor::NGram(&self.ngrams, order);
         inventors.push((format!("{order}-gram"), ngram));
@@ -292,8 +294,9 @@ impl<'a> Measured<'a> {
 /// The words of a part.
 fn part(data: &WordData, part: Part) -> Vec<Word<'_>> {
     let part = match part {
-        Part::Valid => &data.valid,
         Part::Test => &data.test,
+        // The whole is of texts only.
+        Part::Valid | Part::All => &data.valid,
     };
     let word = |&index: &usize| Word {
         index: index as u64,
@@ -308,9 +311,9 @@ fn ended(letters: &[u32], eos: u32) -> impl Iterator<Item = u32> {
 }
 
 /// The same decoder trained without z, where a run of that name has one for this corpus.
-fn twin(job: &Job, data: &WordData) -> Result<Option<WordVae>> {
-    let name = job.run.twin_name();
-    let Ok(run) = RunDir::open(&job.run.path().with_file_name(&name)) else {
+fn twin(job: &Job, run: &RunDir, data: &WordData) -> Result<Option<WordVae>> {
+    let name = run.twin_name();
+    let Ok(run) = RunDir::open(&run.path().with_file_name(&name)) else {
         return Ok(None);
     };
     if !run.model_path().is_file() {
