@@ -12,6 +12,7 @@ mod export;
 mod generate;
 mod latent;
 mod machine;
+mod novelty;
 mod output;
 mod prepare;
 mod progress;
@@ -78,10 +79,12 @@ enum Command {
     Vary(latent::vary::VaryArgs),
     /// Draw the latent space of a word-vae as a picture.
     Map(latent::map::MapArgs),
-    /// Measure what held-out text costs a model, and what the z of a word-vae does.
+    /// Measure what a text costs a model, and what the z of a word-vae does.
     Eval(eval::EvalArgs),
-    /// Say what each word costs a word-vae: is this a name?
+    /// Say what each character, line or word costs a model: what is unusual, and who wrote it?
     Score(score::ScoreArgs),
+    /// Measure how much of what a char-lstm writes it has copied.
+    Novelty(novelty::NoveltyArgs),
     /// Write a model as one file, also in eight bits.
     Export(export::ExportArgs),
     /// List the runs.
@@ -111,6 +114,7 @@ pub fn main() -> ExitCode {
         Command::Map(args) => latent::map::run(args, &runs),
         Command::Eval(args) => eval::run(args, &runs),
         Command::Score(args) => score::run(args, &runs),
+        Command::Novelty(args) => novelty::run(args, &runs),
         Command::Export(args) => export::run(args, &runs),
         Command::Runs(args) => runs::run(args, &runs),
         Command::Doctor(args) => doctor::run(args, &runs),
