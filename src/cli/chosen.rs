@@ -38,7 +38,7 @@ pub struct ChosenWithCorpus {
     /// names the model
     #[arg(value_name = "RUN|MODEL")]
     first: Option<String>,
-    /// Another text: files, folders, names under corpora/, the bundled corpus, or `-`
+    /// Another text: a file, a folder, a name under corpora/, the bundled corpus, or `-`
     #[arg(value_name = "CORPUS")]
     second: Option<String>,
     /// The run, as in `generate`

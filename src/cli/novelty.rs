@@ -26,16 +26,18 @@ const STRETCH_SHOWN: usize = 200;
 #[derive(Args)]
 #[command(after_help = "\
 Has the model learnt to write, or does it recite? Of the sample's n-grams, all stretches of n
-characters, the table gives the share that stands word for word in the run's training part. Short ones
-stand there in any text of the language: the yardstick is held-out text of the same author, measured
-the same way. A model that copies has shares far above it, above all of long n-grams.
+characters, the table gives the share that stands word for word in the run's training part.
+Short ones stand there in any text of the language: the yardstick is held-out text of the same
+author, measured the same way. A model that copies has shares far above it, above all of long
+n-grams.
 
-The sample is what the run's model writes at --temperature 1 with --seed 0, as `textgen generate` would,
-or a FILE, generated before or written by anybody. The held-out text is the test part, or the validation
-part where there is none, as much of it as there is sample, since the longest copy grows with the text.
+The sample is what the run's model writes at --temperature 1 with --seed 0, as `textgen
+generate` would, or a FILE, generated before or written by anybody. The held-out text is the
+test part, or the validation part where there is none, as much of it as there is sample, since
+the longest copy grows with the text.
 
-Below the table stands the longest stretch that was copied, and where it is in the training text: at which
-character of the corpus, and in which line, both from 1.
+Below the table stands the longest stretch that was copied, and where it is in the training
+text: at which character of the corpus, and in which line, both from 1.
 
 Examples:
   textgen novelty

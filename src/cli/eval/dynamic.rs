@@ -41,15 +41,15 @@ pub fn dynamic(job: &Job, measured: &Measured) -> Result<Option<DynamicCosts>> {
         progress.add(more);
     });
     progress.end();
-    let nats = cost?.nats;
-    if !nats.is_finite() {
+    let costs = Costs::new(cost?.nats, measured.symbols, measured.bytes);
+    if !costs.perplexity.is_finite() {
         let message =
-            format!("--dynamic {learning_rate}: the cost is {nats}: the steps are too long");
+            format!("--dynamic {learning_rate}: the steps are too long, and the model fell apart");
         return Err(CliError::failed(message, "try --dynamic 0.1, or less").into());
     }
     Ok(Some(DynamicCosts {
         learning_rate,
         segment,
-        costs: Costs::new(nats, measured.symbols, measured.bytes),
+        costs,
     }))
 }

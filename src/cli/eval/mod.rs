@@ -2,6 +2,8 @@
 
 mod baselines;
 mod dynamic;
+mod flags;
+mod shares;
 mod text;
 mod words;
 
@@ -14,19 +16,19 @@ use textgen::config::ModelKind;
 use textgen::native::evaluate::{EvaluateError, Running};
 use textgen::native::weights::{Weights, quantize};
 use textgen::run::{CorpusData, ModelFile, RunDir, Runs};
-use textgen::text::SplitKind;
 
 use super::chosen::{ChosenWithCorpus, Opened};
 use super::error::CliError;
 use super::machine::{check_simd, threads};
 use super::progress::Progress;
+use flags::{TextFlags, WordFlags};
 
 /// Flags of `eval`.
 #[derive(Args)]
 #[command(after_help = "\
-The run's best model reads the held-out part of the run's own corpus, and the figure is the
-mean cost of what it has to predict: -ln p in nats, or -log2 p in bits. Lower is better; a model
-that knows only how many symbols there are costs ln(symbols) nats a character.
+The run's best model reads the held-out part of the run's own corpus, and the figure is the mean
+cost of what it has to predict: -ln p in nats, or -log2 p in bits. Lower is better; a model that
+knows only how many symbols there are costs ln(symbols) nats a character.
 
 A text is split as the run says: under `contiguous` the state is carried through the part, under
 `window:N` it starts anew every N characters, under `interleaved` in each of 50 streams. The
@@ -34,37 +36,39 @@ first character of each is read and not predicted. A figure means something only
 split and corpus. Bits a byte are of the text in the run's normal form, as UTF-8.
 
 --protocol reads the text by another split, to hold a model against figures stated elsewhere:
-nanoGPT's are `--protocol window:256` (its block size), char-rnn's `--protocol interleaved --valid
-0.05`, papers on enwik8 `--protocol contiguous --part test`. Where part of such a text was trained
-on, a warning says how much, and the figure is no held-out one.
+nanoGPT's are `--protocol window:256` (its block size), char-rnn's `--protocol interleaved
+--valid 0.05`, those of papers on enwik8 `--protocol contiguous --valid 0.05 --test 0.05 --part
+test`. Where part of such a text was trained on, a warning says how much, and the figure is no
+held-out one.
 
-A CORPUS is any other text, read whole unless --part says otherwise, through the model's own normal
-form, unit and vocabulary. Characters that the model does not know are counted and reported. One
-that was trained with <unk> predicts that in their place; any other can give them no probability, so
-they are left out: neither read nor predicted, and not in the mean.
+A CORPUS is any other text, read whole unless --part says otherwise, through the model's own
+normal form, unit and vocabulary. Characters that the model does not know are counted and
+reported. One that was trained with <unk> predicts that in their place; any other can give them
+no probability, so they are left out: neither read nor predicted, and not in the mean.
 
-Beside a text stand what two simpler models of the run's training text make of the same characters:
-how often each one occurs (unigram), and the n-gram model, of the orders up to 12, that is best on
-the validation part. Both are interpolated down to the uniform distribution (Witten & Bell 1991). The
-network is worth what it saves against them. A model file holds no training text, so there it stands
-alone.
+Beside a text stand what two simpler models of the run's training text make of the same
+characters: how often each one occurs (unigram), and the n-gram model, of the orders up to 12,
+that is best on the validation part. Both are interpolated down to the uniform distribution
+(Witten & Bell 1991). The network is worth what it saves against them. A model file holds no
+training text, so there it stands alone.
 
---dynamic LR evaluates once more while the model goes on learning (Krause et al. 2018): it is costed on
-20 characters, makes one step of gradient descent on their mean loss, and goes on. What a text repeats
-of itself, names and manner, becomes cheaper. Every character is predicted before it is learnt from, but
-the figure is no figure of the model as it stands, and is shown apart. The run is not changed.
+--dynamic LR evaluates once more while the model goes on learning (Krause et al. 2018): it is
+costed on 20 characters, makes one step of gradient descent on their mean loss, and goes on.
+What a text repeats of itself, names and manner, becomes cheaper. Every character is predicted
+before it is learnt from, but the figure is no figure of the model as it stands, and is shown
+apart. The run is not changed.
 
 Words cost D + R = -ELBO nats: D for their letters and ends given z, R for z itself. One z is
-drawn for each word, so the figure changes a little with --seed. -ELBO is an upper bound; IW-k, the
-mean over k draws of z, is a closer one. Beside the model stand the n-gram model of the training
-words whose order (2 to 7) is best on the validation words, and its twin, the same decoder trained
-without z, where there is a run RUN-twin.
+drawn for each word, so the figure changes a little with --seed. -ELBO is an upper bound; IW-k,
+the mean over k draws of z, is a closer one. Beside the model stand the n-gram model of the
+training words whose order (2 to 7) is best on the validation words, and its twin, the same
+decoder trained without z, where there is a run RUN-twin.
 
-What z does is said in one word. It is collapsed where R is below 0.1 nats, no dimension is active,
-or another word's z costs less than 0.1 nats more than the word's own: --goal explore, --rate 4 or
-more --free-bits change that. It is memorising where half of the words drawn are training words, or
-where z names nearly every word (I_q at 95 % of its ceiling) and words still cost 2 nats more than
-without z: --goal density changes that. Else it is used.
+What z does is said in one word. It is collapsed where R is below 0.1 nats, no dimension is
+active, or another word's z costs less than 0.1 nats more than the word's own: --goal explore,
+--rate 4 or more --free-bits change that. It is memorising where half of the words drawn are
+training words, or where z names nearly every word (I_q at 95 % of its ceiling) and words still
+cost 2 nats more than without z: --goal density changes that. Else it is used.
 
 --quantize int8 measures the model in eight bits beside itself: the difference is what the
 smaller and faster model costs. `textgen export --quantize int8` writes it.
@@ -96,88 +100,6 @@ pub struct EvalArgs {
     text: TextFlags,
     #[command(flatten)]
     words: WordFlags,
-}
-
-#[derive(Args)]
-#[command(next_help_heading = "char-lstm")]
-struct TextFlags {
-    /// How the text is read: contiguous, window:N or interleaved [default: the run's split]
-    #[arg(long, value_name = "SPLIT", value_parser = protocol)]
-    protocol: Option<SplitKind>,
-    /// Share of the text that --part valid is [default: the run's]
-    #[arg(long, value_name = "SHARE", value_parser = share)]
-    valid: Option<f64>,
-    /// Share of the text that --part test is [default: the run's]
-    #[arg(long, value_name = "SHARE", value_parser = share)]
-    test: Option<f64>,
-    /// The encoding of CORPUS [default: that of the text the model was trained on]
-    #[arg(long, value_name = "LABEL")]
-    encoding: Option<String>,
-    /// Evaluate also while the model learns from what it has read, at this learning rate (0.1, say)
-    #[arg(long, value_name = "LR", value_parser = learning_rate)]
-    dynamic: Option<f32>,
-    /// Characters that it reads between two steps of learning [default: 20]
-    #[arg(long, value_name = "N", requires = "dynamic", value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    dynamic_seq: Option<u32>,
-    /// Leave the n-gram models out, which take time and memory for long texts
-    #[arg(long)]
-    no_baselines: bool,
-}
-
-impl TextFlags {
-    fn given(&self) -> [(&'static str, bool); 6] {
-        [
-            ("protocol", self.protocol.is_some()),
-            ("valid", self.valid.is_some()),
-            ("test", self.test.is_some()),
-            ("encoding", self.encoding.is_some()),
-            ("dynamic", self.dynamic.is_some()),
-            ("no-baselines", self.no_baselines),
-        ]
-    }
-}
-
-#[derive(Args)]
-#[command(next_help_heading = "word-vae")]
-struct WordFlags {
-    /// Seed of the z of words and of the words drawn [default: 0]
-    #[arg(long)]
-    seed: Option<u64>,
-    /// Draws of z for the closer bounds of a word's cost; 0 is none [default: 100,500]
-    #[arg(long, value_name = "K,K", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(0..=100_000))]
-    iw: Option<Vec<u32>>,
-    /// Words to draw and compare with those that exist; 0 is none [default: 10000]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
-    samples: Option<u32>,
-}
-
-impl WordFlags {
-    fn given(&self) -> [(&'static str, bool); 3] {
-        [
-            ("seed", self.seed.is_some()),
-            ("iw", self.iw.is_some()),
-            ("samples", self.samples.is_some()),
-        ]
-    }
-}
-
-fn protocol(text: &str) -> Result<SplitKind, String> {
-    let named = text.parse();
-    named.map_err(|_| "not one of contiguous, window:N (N at least 1), interleaved".to_owned())
-}
-
-fn learning_rate(text: &str) -> Result<f32, String> {
-    match text.parse() {
-        Ok(rate) if rate > 0.0 && rate < f32::INFINITY => Ok(rate),
-        _ => Err("must be a number above 0".to_owned()),
-    }
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
-        _ => Err("must be a share from 0 to 1".to_owned()),
-    }
 }
 
 /// A held-out part of a corpus.
@@ -244,7 +166,7 @@ pub fn run(args: &EvalArgs, runs: &Runs) -> Result<()> {
         let hint = "train --model word-vae without --recipe article; textgen generate shows what this one writes";
         return Err(CliError::failed(message, hint).into());
     }
-    refuse_foreign_flags(args, kind, corpus)?;
+    flags::refuse_foreign(args, kind, corpus)?;
     let own = run.map(RunDir::corpus).transpose()?;
     let weights = file.weights()?;
     let small = args.quantize.as_ref().map(|_| quantize(&weights));
@@ -283,27 +205,6 @@ pub fn run(args: &EvalArgs, runs: &Runs) -> Result<()> {
         }
         _ => Err(job.not_its_corpus("one has text, the other words")),
     }
-}
-
-/// Flags of one kind of model are none of the other's.
-fn refuse_foreign_flags(args: &EvalArgs, kind: ModelKind, corpus: Option<&str>) -> Result<()> {
-    let (given, message): (_, fn(&str) -> String) = match kind {
-        ModelKind::CharLstm => (args.words.given().to_vec(), |flag| {
-            format!("--{flag} belongs to word-vae: nothing is drawn to evaluate a char-lstm")
-        }),
-        ModelKind::WordVae => (args.text.given().to_vec(), |flag| {
-            format!("--{flag} belongs to char-lstm: words are not split as texts are")
-        }),
-    };
-    if let Some((flag, _)) = given.iter().find(|(_, given)| *given) {
-        return Err(CliError::misuse(message(flag), "leave it out").into());
-    }
-    if kind == ModelKind::WordVae && (corpus.is_some() || args.part == Some(Part::All)) {
-        let message = "a word-vae is evaluated on the held-out words of its run only";
-        let hint = "textgen score says what other words cost it";
-        return Err(CliError::misuse(message, hint).into());
-    }
-    Ok(())
 }
 
 impl Job<'_> {

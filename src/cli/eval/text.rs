@@ -7,14 +7,15 @@ use std::ops::Range;
 
 use anyhow::Result;
 use serde::Serialize;
-use textgen::config::{ModelKind, Settings, TextConfig, TrainConfig};
+use textgen::config::{TextConfig, TrainConfig};
 use textgen::native::char_lstm::CharLstm;
 use textgen::native::evaluate::texts;
 use textgen::run::TextData;
-use textgen::text::{Corpus, SplitKind, Vocabulary, split_text, stretches, whole};
+use textgen::text::{Corpus, SplitKind, Vocabulary, stretches, whole};
 
 use super::baselines::{Baselines, baselines, predicted};
 use super::dynamic::{DynamicCosts, dynamic};
+use super::shares::Shares;
 use super::{About, Job, Part};
 use crate::cli::error::CliError;
 use crate::cli::output::{Table, note, unknown};
@@ -105,13 +106,6 @@ struct Text<'a> {
     is_own: bool,
     left_out: u64,
     warnings: Vec<String>,
-}
-
-/// How a text is, or was, split.
-struct Shares {
-    split: SplitKind,
-    valid: f64,
-    test: f64,
 }
 
 /// Evaluates and prints. `own` is the run's settings and its corpus.
@@ -272,61 +266,6 @@ impl<'a> Text<'a> {
                 trained.split
             ));
         }
-    }
-}
-
-impl Shares {
-    /// How the text was split for training; where only the model is there, as it would have been
-    /// with no further settings.
-    fn of_training(job: &Job, own: Option<(&TrainConfig, &TextData)>) -> Result<Self> {
-        let defaults;
-        let config = if let Some((config, _)) = own {
-            config
-        } else {
-            defaults = TrainConfig::resolve(&Settings {
-                model: Some(ModelKind::CharLstm),
-                split: Some(job.file.header.split.clone()),
-                ..Settings::default()
-            })?;
-            &defaults
-        };
-        Ok(Self {
-            split: config.split,
-            valid: config.valid,
-            test: config.test,
-        })
-    }
-
-    /// The same with what the flags say.
-    fn asked(&self, job: &Job) -> Self {
-        let flags = &job.args.text;
-        Self {
-            split: flags.protocol.unwrap_or(self.split),
-            valid: flags.valid.unwrap_or(self.valid),
-            test: flags.test.unwrap_or(self.test),
-        }
-    }
-
-    /// A part of a text of `len` symbols.
-    fn part(&self, len: usize, part: Part) -> Vec<Range<usize>> {
-        match part {
-            Part::Valid => split_text(len, self.split, self.valid, self.test).valid,
-            Part::Test => split_text(len, self.split, self.valid, self.test).test,
-            Part::All => split_text(len, self.split, 0.0, 0.0).train,
-        }
-    }
-
-    /// Of the symbols that `stretches` predict, those in the training part.
-    fn trained_on(&self, len: usize, stretches: &[Range<usize>]) -> u64 {
-        let training = split_text(len, self.split, self.valid, self.test).train;
-        let shared = |stretch: &Range<usize>| {
-            let shared = |range: &Range<usize>| {
-                let first = range.start.max(stretch.start + 1);
-                range.end.min(stretch.end).saturating_sub(first) as u64
-            };
-            training.iter().map(shared).sum::<u64>()
-        };
-        stretches.iter().map(shared).sum()
     }
 }
 

@@ -21,26 +21,29 @@ use super::output::Format;
 #[command(after_help = "\
 A char-lstm reads a text from its beginning to its end and says of every character how much it
 surprised: -log2 p bits, given all that stands before it. The first character is read and not
-predicted, so the nats add up to those of `textgen eval RUN FILE --protocol contiguous`. The text
-goes through the model's normal form; what the model does not know is dealt with as `eval` does.
+predicted, so the nats add up to those of `textgen eval RUN FILE --protocol contiguous`. The
+text goes through the model's normal form; what the model does not know is dealt with as `eval`
+does.
 
-Without --per the figures of the whole text stand above the lines that cost the most beyond the mean
-of as many characters. --per line, word, char or file gives a row for each: a line has its line end,
-a word the white space behind it, so that the rows add up to the text. --color paints the text: the
-brighter, the more surprising.
+Without --per the figures of the whole text stand above the lines that cost the most beyond the
+mean of as many characters. --per line, word, char or file gives a row for each: a line has its
+line end, a word the white space behind it, so that the rows add up to the text. --color paints
+the text: the brighter, the more surprising.
 
-Several models are compared: whose text is this, which language? Each has a column of nats and the
-probability that it wrote the text or the line, if before reading each was as likely as any other:
-softmax of the log-probabilities. Of a line that is given all that stands before it. Only characters
-that all of them know are counted, and the models must read text the same way (unit, normal form).
+Several models are compared: whose text is this, which language? Each has a column of nats and
+the probability that it wrote the text or the line, if before reading each was as likely as any
+other: softmax of the log-probabilities. Of a line that is given all that stands before it. Only
+characters that all of them know are counted, and the models must read text the same way (unit,
+normal form).
 
-A word costs a word-vae -ln p nats: the less, the more it is what the model expects. The figure is
-the bound of k draws of z (IW-k), which is exact for a model without z. NATS/CHAR divides it by the
-letters and the end of the word. PERCENTILE says how many of 100 held-out words of the run's own
-corpus cost less a character: a word at 99 and above is unlike those that the model learnt from.
+A word costs a word-vae -ln p nats: the less, the more it is what the model expects. The figure
+is the bound of k draws of z (IW-k), which is exact for a model without z. NATS/CHAR divides it
+by the letters and the end of the word. PERCENTILE says how many of 100 held-out words of the
+run's own corpus cost less a character: a word at 99 and above is unlike those that the model
+learnt from.
 
-A word with a character that the model does not know is impossible: inf. Every word is scored once,
-and the same word always has the same score under one --seed.
+A word with a character that the model does not know is impossible: inf. Every word is scored
+once, and the same word always has the same score under one --seed.
 
 Examples:
   textgen score draft.txt --run tales
