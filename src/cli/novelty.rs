@@ -42,7 +42,7 @@ text: at which character of the corpus, and in which line, both from 1.
 Examples:
   textgen novelty
   textgen novelty my-run --temperature 0.5 --length 100000
-  textgen generate --length 20000 --stop END | textgen novelty my-run -
+  textgen generate --length 20000 | textgen novelty my-run -
   textgen novelty my-run essay.txt --ngrams 10,30,100 --json")]
 pub struct NoveltyArgs {
     /// The run [default: the newest]

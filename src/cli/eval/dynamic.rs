@@ -45,7 +45,7 @@ pub fn dynamic(job: &Job, measured: &Measured) -> Result<Option<DynamicCosts>> {
     if !costs.perplexity.is_finite() {
         let message =
             format!("--dynamic {learning_rate}: the steps are too long, and the model fell apart");
-        return Err(CliError::failed(message, "try --dynamic 0.1, or less").into());
+        return Err(CliError::failed(message, "try --dynamic 0.03, or less").into());
     }
     Ok(Some(DynamicCosts {
         learning_rate,

@@ -24,7 +24,7 @@ pub struct TextFlags {
     /// The encoding of CORPUS [default: that of the text the model was trained on]
     #[arg(long, value_name = "LABEL")]
     pub encoding: Option<String>,
-    /// Evaluate also while the model learns from what it has read, at this learning rate (0.1, say)
+    /// Evaluate also while the model learns from what it has read, at this learning rate (0.03, say)
     #[arg(long, value_name = "LR", value_parser = learning_rate)]
     pub dynamic: Option<f32>,
     /// Characters that it reads between two steps of learning [default: 20]

@@ -54,9 +54,10 @@ training text, so there it stands alone.
 
 --dynamic LR evaluates once more while the model goes on learning (Krause et al. 2018): it is
 costed on 20 characters, makes one step of gradient descent on their mean loss, and goes on.
-What a text repeats of itself, names and manner, becomes cheaper. Every character is predicted
-before it is learnt from, but the figure is no figure of the model as it stands, and is shown
-apart. The run is not changed.
+What a text repeats of itself, names and manner, becomes cheaper: much so in a text unlike the
+one it was trained on, hardly in more of the same. Every character is predicted before it is
+learnt from, but the figure is no figure of the model as it stands, and is shown apart. The run
+is not changed.
 
 Words cost D + R = -ELBO nats: D for their letters and ends given z, R for z itself. One z is
 drawn for each word, so the figure changes a little with --seed. -ELBO is an upper bound; IW-k,
@@ -78,7 +79,7 @@ Examples:
   textgen eval my-run --part test --json
   textgen eval my-run another-text.txt
   textgen eval model.safetensors fairy-tales.txt --protocol window:256 --part valid
-  textgen eval my-run another-text.txt --dynamic 0.1
+  textgen eval my-run another-text.txt --dynamic 0.03
   textgen eval --quantize int8
   textgen eval names --part test --iw 0 --samples 0")]
 pub struct EvalArgs {

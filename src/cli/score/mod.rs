@@ -47,7 +47,7 @@ once, and the same word always has the same score under one --seed.
 
 Examples:
   textgen score draft.txt --run tales
-  textgen score draft.txt --color | less -R
+  textgen score draft.txt --color=always | less -R
   textgen score draft.txt --per word --sort score --tsv | head
   textgen score letter.txt --run austen --run melville --per file
   textgen score --word anna --word qzxv
