@@ -8,8 +8,9 @@
 //! - `model_files`: model files that are damaged, foreign or newer;
 //! - `run_folders`: runs that are locked, half written, cannot be written, or meet a full disk;
 //! - `installation`: what the programs are linked with, and what happens where a part is missing;
-//! - `vocab`, `train`, `generate`, `eval`, `score`, `export`: each command as it should work;
+//! - `vocab`, `train`, `generate`, `eval`, `score`, `novelty`, `export`: each command as it should work;
 //! - `compress`: files made small and got back, and what is refused;
+//! - `eval_text`, `score_text`: the same for texts that no run holds, and several models;
 //! - `sweep`: several trainings that differ in one setting;
 //! - `latent`: the commands that walk in a word-vae's latent space;
 //! - `latent_refusals`: what these refuse;
@@ -27,6 +28,8 @@ mod common;
 mod compress;
 #[path = "cli/eval.rs"]
 mod eval;
+#[path = "cli/eval_text.rs"]
+mod eval_text;
 #[path = "cli/export.rs"]
 mod export;
 #[path = "cli/generate.rs"]
@@ -45,12 +48,16 @@ mod latent_refusals;
 mod made_runs;
 #[path = "cli/model_files.rs"]
 mod model_files;
+#[path = "cli/novelty.rs"]
+mod novelty;
 #[path = "cli/run_folders.rs"]
 mod run_folders;
 #[path = "cli/safetensors_file.rs"]
 mod safetensors_file;
 #[path = "cli/score.rs"]
 mod score;
+#[path = "cli/score_text.rs"]
+mod score_text;
 #[path = "cli/sweep.rs"]
 mod sweep;
 #[path = "cli/tour.rs"]

@@ -43,6 +43,107 @@ pub fn open_file(path: &Path) -> Result<ModelFile> {
     })
 }
 
+/// Which run or model file, and for which text.
+#[derive(Args)]
+pub struct ChosenWithCorpus {
+    /// The run, or a model file [default: the newest run]; the CORPUS where --run or --model-file
+    /// names the model
+    #[arg(value_name = "RUN|MODEL")]
+    first: Option<String>,
+    /// Another text: a file, a folder, a name under corpora/, the bundled corpus, or `-`
+    #[arg(value_name = "CORPUS")]
+    second: Option<String>,
+    /// The run, as in `generate`
+    #[arg(long = "run", value_name = "NAME", conflicts_with = "second")]
+    named: Option<String>,
+    /// A model file, wherever it is
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["second", "named"])]
+    model_file: Option<PathBuf>,
+}
+
+/// What [`ChosenWithCorpus`] names.
+pub struct Opened<'a> {
+    /// The model.
+    pub file: ModelFile,
+    /// The run, where it is one's.
+    pub run: Option<RunDir>,
+    /// The text, where there is one.
+    pub corpus: Option<&'a str>,
+}
+
+impl ChosenWithCorpus {
+    /// Opens the model; where it was chosen for the user, says which.
+    pub fn open(&self, runs: &Runs) -> Result<Opened<'_>> {
+        let (run, corpus) = match (&self.model_file, &self.named, &self.first) {
+            (Some(path), _, corpus) => return Opened::model(path, corpus.as_deref()),
+            (None, Some(name), corpus) => (runs.open(name)?, corpus),
+            (None, None, Some(first)) => match runs.open(first) {
+                Ok(run) => (run, &self.second),
+                Err(error) => {
+                    let path = Path::new(first);
+                    let is_model =
+                        path.is_file() || path.extension() == Some("safetensors".as_ref());
+                    if is_model {
+                        return Opened::model(path, self.second.as_deref());
+                    }
+                    return Err(error.into());
+                }
+            },
+            (None, None, None) => {
+                let run = runs.newest()?;
+                note!("run: {}", run.name());
+                (run, &None)
+            }
+        };
+        Ok(Opened {
+            file: run.model()?,
+            run: Some(run),
+            corpus: corpus.as_deref(),
+        })
+    }
+}
+
+impl<'a> Opened<'a> {
+    fn model(path: &Path, corpus: Option<&'a str>) -> Result<Self> {
+        Ok(Self {
+            file: open_file(path)?,
+            run: None,
+            corpus,
+        })
+    }
+}
+
+/// Which models.
+#[derive(Args)]
+pub struct ChosenModels {
+    /// The run whose model is used [default: the newest]; several are compared
+    #[arg(long, value_name = "NAME")]
+    run: Vec<String>,
+    /// A model file, wherever it is; several are compared
+    #[arg(long, value_name = "FILE")]
+    model_file: Vec<PathBuf>,
+}
+
+impl ChosenModels {
+    /// Opens them, the runs first; where the only one was chosen for the user, says which.
+    pub fn open(&self, runs: &Runs) -> Result<Vec<(ModelFile, Option<RunDir>)>> {
+        if self.run.is_empty() && self.model_file.is_empty() {
+            let newest = runs.newest()?;
+            note!("run: {}", newest.name());
+            return Ok(vec![(newest.model()?, Some(newest))]);
+        }
+        let mut models = Vec::new();
+        for name in &self.run {
+            let run = runs.open(name)?;
+            models.push((run.model()?, Some(run)));
+        }
+        for path in &self.model_file {
+            models.push((open_file(path)?, None));
+        }
+        Ok(models)
+    }
+}
+
 /// Which model.
 #[derive(Args)]
 pub struct ChosenModel {

@@ -14,6 +14,7 @@ mod from;
 mod generate;
 mod latent;
 mod machine;
+mod novelty;
 mod output;
 mod prepare;
 mod progress;
@@ -82,14 +83,16 @@ enum Command {
     Vary(latent::vary::VaryArgs),
     /// Draw the latent space of a word-vae as a picture.
     Map(latent::map::MapArgs),
-    /// Measure what held-out text costs a model, and what the z of a word-vae does.
+    /// Measure what a text costs a model, and what the z of a word-vae does.
     Eval(eval::EvalArgs),
-    /// Say what each word costs a word-vae: is this a name?
+    /// Say what each character, line or word costs a model: what is unusual, and who wrote it?
     Score(score::ScoreArgs),
     /// Make a file small with a char-lstm: lossless, at the model's bits per character.
     Compress(compress::pack::CompressArgs),
     /// Get a compressed file back, byte for byte.
     Decompress(compress::unpack::DecompressArgs),
+    /// Measure how much of what a char-lstm writes it has copied.
+    Novelty(novelty::NoveltyArgs),
     /// Write a model as one file, also in eight bits.
     Export(export::ExportArgs),
     /// List the runs.
@@ -139,6 +142,7 @@ pub fn main() -> ExitCode {
         Command::Score(args) => score::run(args, &runs),
         Command::Compress(args) => compress::pack::run(args, &runs),
         Command::Decompress(args) => compress::unpack::run(args, &runs),
+        Command::Novelty(args) => novelty::run(args, &runs),
         Command::Export(args) => export::run(args, &runs),
         Command::Runs(args) => runs::run(args, &runs),
         Command::Doctor(args) => doctor::run(args, &runs),

@@ -6,6 +6,10 @@ use std::path::Path;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
+use textgen::text::{OpenText, Symbol};
+
+/// Symbols that a model does not know and that a message shows.
+const UNKNOWN_SHOWN: usize = 8;
 
 use super::error::CliError;
 
@@ -101,6 +105,11 @@ impl Format {
         !self.tsv && !self.json
     }
 
+    /// Whether a program reads JSON.
+    pub const fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Prints rows under the names of their columns; JSON is made of the rows themselves.
     pub fn print<T: Serialize>(
         &self,
@@ -162,6 +171,24 @@ fn same_file(one: &Path, other: &Path) -> bool {
         (Ok(one), Ok(other)) => one == other,
         _ => false,
     }
+}
+
+/// Says which symbols of a text a model does not know, where there are any; without a stop.
+pub fn unknown(open: &OpenText) -> Option<String> {
+    let (unknown, all) = (open.unknown(), open.tokens.len());
+    let visible: Vec<String> = open.others.iter().map(Symbol::visible).collect();
+    let shown = &visible[..visible.len().min(UNKNOWN_SHOWN)];
+    let more = if shown.len() < visible.len() {
+        format!(" and {} others", visible.len() - shown.len())
+    } else {
+        String::new()
+    };
+    (unknown > 0).then(|| {
+        format!(
+            "{unknown} of {all} characters are not in the model's vocabulary ({}{more})",
+            shown.join(" ")
+        )
+    })
 }
 
 /// Seconds as an age: `12 s`, `5 min`, `3 h`, `2 days`.

@@ -47,6 +47,11 @@ impl Progress {
         Self::of(symbols, "evaluated", "characters")
     }
 
+    /// The same for so many symbols that n-gram models count or predict.
+    pub fn of_ngrams(symbols: u64) -> Self {
+        Self::of(symbols, "n-grams of", "characters")
+    }
+
     /// The same for so many words that are `done`: encoded, for instance.
     pub fn of_words(words: u64, done: &str) -> Self {
         Self::of(words, done, "words")

@@ -78,7 +78,7 @@ impl Golden {
         &self.numbers(name)[row * width..][..width]
     }
 
-    fn numbers(&self, name: &str) -> &[f32] {
+    pub fn numbers(&self, name: &str) -> &[f32] {
         match &self.numbers[name].values {
             Values::F32(values) => values,
             Values::Int8 { .. } => panic!("PyTorch's numbers are f32"),

@@ -16,8 +16,11 @@
 //! where tables of n-grams take about 20 an order.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
+use super::evaluate::in_parallel;
 use super::sampling::Sampler;
 
 /// Stands before every sequence; never predicted.
@@ -74,14 +77,28 @@ impl NGrams {
     where
         S: IntoIterator<Item = u32>,
     {
+        Self::counted(order, symbols, sequences, 1, &|_| ())
+    }
+
+    /// The same on several threads; `progress` is told, from any of them, how many more symbols have
+    /// been sorted.
+    pub fn counted<S>(
+        order: usize,
+        symbols: usize,
+        sequences: impl IntoIterator<Item = S>,
+        threads: usize,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Self
+    where
+        S: IntoIterator<Item = u32>,
+    {
         let order = order.clamp(1, HIGHEST_ORDER);
         let mut text = Vec::new();
         for sequence in sequences {
             text.push(START);
             text.extend(sequence);
         }
-        let mut places: Vec<u32> = (0..text.len() as u32).collect();
-        places.sort_unstable_by(|&a, &b| compare(&text, order, a, b).0);
+        let places = sorted(&text, order, threads, progress);
         let mut ranks = vec![0_u32; text.len()];
         for (rank, &place) in places.iter().enumerate() {
             ranks[place as usize] = rank as u32;
@@ -320,6 +337,28 @@ impl Types {
     fn of(&self, rank: usize) -> usize {
         self.counts[self.context(rank)] as usize
     }
+}
+
+/// The places of a text in the order of their last `order` symbols read backwards. Those of one pair
+/// of symbols are one job: there are many, and none holds a large share of them.
+fn sorted(text: &[u32], order: usize, threads: usize, progress: &(dyn Fn(u64) + Sync)) -> Vec<u32> {
+    let mut groups: BTreeMap<(u32, u32), Vec<u32>> = BTreeMap::new();
+    for place in 0..text.len() {
+        let before = place.checked_sub(1).map_or(START, |before| text[before]);
+        // What stands before a sequence's START is none of its symbols.
+        let before = if text[place] == START { START } else { before };
+        let group = groups.entry((text[place], before)).or_default();
+        group.push(place as u32);
+    }
+    let groups: Vec<Mutex<Vec<u32>>> = groups.into_values().map(Mutex::new).collect();
+    let sorted = in_parallel(groups.len(), threads, |index| {
+        let mut group = groups[index].lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = std::mem::take(&mut *group);
+        places.sort_unstable_by(|&a, &b| compare(text, order, a, b).0);
+        progress(places.len() as u64);
+        places
+    });
+    sorted.concat()
 }
 
 /// The order of two places by their last `order` symbols read backwards, and how many symbols they

@@ -136,6 +136,35 @@ impl Vocabulary {
         error.map_or(Ok(ids), Err)
     }
 
+    /// The symbols of a text that is already in the model's normal form, whether or not the
+    /// vocabulary holds them.
+    pub fn encode_open(&self, text: &str) -> OpenText {
+        let mut open = OpenText {
+            tokens: Vec::with_capacity(text.len()),
+            others: Vec::new(),
+            own: self.len(),
+        };
+        let mut places = HashMap::new();
+        self.encoder().for_each(text, |id, piece| {
+            open.tokens.push(id.unwrap_or_else(|| {
+                let symbol = piece.to_symbol();
+                *places.entry(symbol).or_insert_with_key(|symbol| {
+                    open.others.push(symbol.clone());
+                    (open.own + open.others.len() - 1) as u32
+                })
+            }));
+        });
+        open
+    }
+
+    /// What a text begins after where there is none before it: a line end, or the most frequent
+    /// symbol where the vocabulary has none.
+    pub fn beginning(&self) -> u32 {
+        let mut first = None;
+        self.encoder().for_each("\n", |id, _| first = id);
+        first.unwrap_or(0)
+    }
+
     /// The letters of words that are already in the model's normal form; what the vocabulary does
     /// not hold becomes `<unk>`, or is left out where there is none.
     pub fn encode_words(&self, words: &[String]) -> Vec<Vec<u32>> {
@@ -180,11 +209,59 @@ impl Vocabulary {
     /// Appends the bytes of one symbol, which may be a part of a character. [`Utf8Stream`] makes
     /// whole characters of them.
     pub fn push_bytes(&self, id: u32, out: &mut Vec<u8>) {
-        match self.symbol(id) {
-            Some(Symbol::Text(text)) => out.extend_from_slice(text.as_bytes()),
-            Some(Symbol::Byte(byte)) => out.push(*byte),
-            Some(Symbol::Unk) => out.extend_from_slice("\u{FFFD}".as_bytes()),
-            Some(Symbol::Bos | Symbol::Eos) | None => {}
+        if let Some(symbol) = self.symbol(id) {
+            symbol.push_bytes(out);
+        }
+    }
+}
+
+impl Symbol {
+    fn push_bytes(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Text(text) => out.extend_from_slice(text.as_bytes()),
+            Self::Byte(byte) => out.push(*byte),
+            Self::Unk => out.extend_from_slice("\u{FFFD}".as_bytes()),
+            Self::Bos | Self::Eos => {}
+        }
+    }
+}
+
+/// A text in the symbols of a vocabulary and, where that holds none for a symbol, in others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenText {
+    /// Ids: the vocabulary's, and from its length on the places in `others`.
+    pub tokens: Vec<u32>,
+    /// The symbols that the vocabulary does not hold, in the order of first appearance.
+    pub others: Vec<Symbol>,
+    /// The vocabulary's length.
+    own: usize,
+}
+
+impl OpenText {
+    /// Whether the vocabulary holds the symbol of an id.
+    pub fn is_known(&self, token: u32) -> bool {
+        (token as usize) < self.own
+    }
+
+    /// Symbols of the text that the vocabulary does not hold.
+    pub fn unknown(&self) -> usize {
+        let known = self.tokens.iter().filter(|&&token| self.is_known(token));
+        self.tokens.len() - known.count()
+    }
+
+    /// The text as a model can read it: what the vocabulary does not hold becomes `unk`, or is left
+    /// out where there is none.
+    pub fn readable(&self, unk: Option<u32>) -> Vec<u32> {
+        let known = |&token: &u32| Some(token).filter(|&token| self.is_known(token)).or(unk);
+        self.tokens.iter().filter_map(known).collect()
+    }
+
+    /// Appends the bytes of one symbol, as [`Vocabulary::push_bytes`] does.
+    pub fn push_bytes(&self, vocabulary: &Vocabulary, token: u32, out: &mut Vec<u8>) {
+        let other = (token as usize).checked_sub(self.own);
+        match other.and_then(|place| self.others.get(place)) {
+            Some(symbol) => symbol.push_bytes(out),
+            None => vocabulary.push_bytes(token, out),
         }
     }
 }
@@ -225,5 +302,37 @@ impl Utf8Stream {
         let text = String::from_utf8_lossy(&self.pending).into_owned();
         self.pending.clear();
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_open_text_keeps_what_the_vocabulary_does_not_hold() {
+        let letter = |c: char| Symbol::Text(c.to_string());
+        let letters = vec![letter('b'), letter('a')];
+        for (unit, letters) in [
+            (Unit::Char, letters.clone()),
+            (Unit::Grapheme, letters),
+            (Unit::Byte, vec![Symbol::Byte(b'b'), Symbol::Byte(b'a')]),
+        ] {
+            let vocabulary = Vocabulary::new(unit, letters, 0, false).expect("valid");
+            let text = "ab→ba→é";
+            let open = vocabulary.encode_open(text);
+            let mut bytes = Vec::new();
+            for &token in &open.tokens {
+                open.push_bytes(&vocabulary, token, &mut bytes);
+            }
+            assert_eq!(bytes, text.as_bytes());
+            let unknown = if unit == Unit::Byte { 8 } else { 3 };
+            assert_eq!(open.unknown(), unknown);
+            assert_eq!(open.readable(None), [1, 0, 0, 1]);
+            assert_eq!(open.readable(Some(2)).len(), 4 + unknown);
+            let distinct = if unit == Unit::Byte { 5 } else { 2 };
+            assert_eq!(open.others.len(), distinct);
+            assert_eq!(vocabulary.beginning(), 0, "there is no line end");
+        }
     }
 }

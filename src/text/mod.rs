@@ -24,13 +24,14 @@ mod vocab;
 pub use article::{article_letters, article_vocabulary, article_words};
 pub use batches::{Split, SplitKind, Streams, split_text, split_words, stretches};
 pub use corpus::{BUNDLED_NAME, Corpus, Source};
-pub use encode::Utf8Stream;
 pub(crate) use encode::{Encoder, Piece};
+pub use encode::{OpenText, Utf8Stream};
 pub use error::TextError;
 pub use last::LastVocab;
 pub use normal::{Change, Changes};
 pub use tokens::{
-    Survey, WordList, normalize, survey, survey_with_progress, tokens, words, words_with_progress,
+    Survey, WordList, normalize, survey, survey_with_progress, tokens, whole, words,
+    words_with_progress,
 };
 pub use unicode::{category_name, char_name, code_point, visible};
 pub use vocab::{Symbol, Vocabulary, rank};

@@ -211,6 +211,39 @@ fn tokens_in_chunks(
     Ok(tokens)
 }
 
+/// A whole corpus in the form that `config` asks for, the sources one after the other; `progress` is
+/// told the raw bytes read so far.
+pub fn whole(
+    corpus: &Corpus,
+    config: &TextConfig,
+    mut progress: impl FnMut(u64),
+) -> Result<String, TextError> {
+    let (mut whole, mut bytes) = (String::new(), 0);
+    for_each_chunk(
+        corpus,
+        config,
+        CHUNK_BYTES,
+        || (),
+        |(), text| text.to_owned(),
+        |Made {
+             result: text,
+             raw_bytes,
+             ..
+         }| {
+            bytes += raw_bytes;
+            progress(bytes);
+            whole.push_str(&text);
+            Ok(())
+        },
+    )?;
+    if whole.is_empty() {
+        return Err(TextError::Empty {
+            name: corpus.name.clone(),
+        });
+    }
+    Ok(whole)
+}
+
 /// The words of a corpus.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WordList {

@@ -93,11 +93,14 @@ fn the_table_says_corpus_part_split_and_figures() {
         .lines()
         .map(|line| line.split_whitespace().collect())
         .collect();
-    let header = "WEIGHTS CORPUS PART SPLIT SYMBOLS NATS/CHAR BITS/CHAR BITS/BYTE PERPLEXITY";
+    let header = "MODEL CORPUS PART SPLIT SYMBOLS NATS/CHAR BITS/CHAR BITS/BYTE PERPLEXITY";
     assert_eq!(lines[0].join(" "), header);
     assert_eq!(lines[1][0], "f32");
     assert_eq!(lines[1][2..4], ["test", "contiguous"]);
-    assert_eq!(lines.len(), 2, "{}", ran.stdout);
+    assert_eq!(lines[2][0], "unigram");
+    assert!(lines[3][0].ends_with("-gram"), "{}", ran.stdout);
+    assert!(lines[4].join(" ").starts_with("the network "));
+    assert_eq!(lines.len(), 5, "{}", ran.stdout);
     // Named, in both ways, nothing is said of the choice.
     for command in ["eval golden --part test", "eval --run golden --part test"] {
         let named = home.textgen(command).succeeded();
@@ -428,7 +431,7 @@ fn a_run_that_is_not_whole_is_refused() {
         .refused(1)
         .names(&["other"])
         .advises("textgen runs");
-    home.textgen("eval one --run other").refused(2);
+    home.textgen("eval one two --run other").refused(2);
     home.textgen("eval golden --quantize int4")
         .refused(2)
         .names(&["int4", "int8"]);

@@ -173,6 +173,39 @@ def training(cell: str, layers: int, embedding: int) -> None:
           config("char-lstm", cell, hidden, layers, embedding=embedding, inputs=inputs, outputs=inputs))
 
 
+def dynamic(cell: str, layers: int, embedding: int) -> None:
+    """Dynamic evaluation (Krause et al. 2018): the mean loss of each segment of 20 symbols of one text
+    before a plain step against its gradient; the state is carried over and detached."""
+    hidden, inputs, segment, lr, symbols = 24, 11, 20, 2.0, 1207
+    rnn, head = CELLS[cell](embedding or inputs, hidden, layers), nn.Linear(hidden, inputs)
+    table = nn.Embedding(inputs, embedding) if embedding else None
+    modules = [module for module in (rnn, head, table) if module]
+    parameters = [p for module in modules for p in module.parameters()]
+    tensors = named("rnn", rnn) | named("head", head)
+    tensors |= named("embedding", table) if embedding else {}
+    # Each symbol is mostly the one before it plus 3, so that there is something to learn.
+    text = [0]
+    for _ in range(symbols - 1):
+        noise = torch.randint(inputs, ()) if torch.rand(()) < 0.1 else 0
+        text.append(int(text[-1] + 3 + noise) % inputs)
+    text = torch.tensor(text)
+    optimizer = torch.optim.SGD(parameters, lr=lr)
+    state, losses = None, []
+    for begin in range(0, symbols - 1, segment):
+        chunk = text[begin : begin + segment + 1]
+        x = table(chunk[:-1]) if embedding else F.one_hot(chunk[:-1], inputs).float()
+        outputs, state = rnn(x, state)
+        state = tuple(s.detach() for s in state) if cell == "lstm" else state.detach()
+        loss = F.cross_entropy(head(outputs), chunk[1:])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    tensors |= {"golden.tokens": text, "golden.losses": torch.stack(losses), "golden.lr": torch.tensor([lr])}
+    write(f"dynamic-{cell}-{layers}", tensors,
+          config("char-lstm", cell, hidden, layers, embedding=embedding, inputs=inputs, outputs=inputs))
+
+
 def main() -> None:
     torch.manual_seed(20)
     torch.set_num_threads(1)
@@ -185,6 +218,8 @@ def main() -> None:
     article()
     for cell, layers, embedding in (("lstm", 1, 0), ("lstm", 2, 6), ("gru", 2, 0), ("rnn", 1, 6)):
         training(cell, layers, embedding)
+    for cell, layers, embedding in (("lstm", 1, 0), ("lstm", 2, 6), ("gru", 2, 0), ("rnn", 1, 6)):
+        dynamic(cell, layers, embedding)
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ impl Target {
         match self {
             Self::File(path) => atomic::write(path, &[bytes])?,
             Self::Stdout => {
-                let mut out = std::io::stdout().lock();
+                let mut out = crate::cli::output::stdout();
                 out.write_all(bytes)?;
                 out.flush()?;
             }
@@ -160,7 +160,7 @@ fn refusal(input: &Path, error: &CompressError) -> anyhow::Error {
 fn report(flags: &Flags, json: &impl serde::Serialize, line: &str) -> Result<()> {
     if flags.json {
         let text = serde_json::to_string_pretty(json)?;
-        writeln!(std::io::stdout().lock(), "{text}")?;
+        writeln!(crate::cli::output::stdout(), "{text}")?;
     } else {
         note!("{line}");
     }

@@ -1,5 +1,9 @@
-//! `textgen eval`: what held-out text or words cost a model, and what its z does, natively.
+//! `textgen eval`: what a text or held-out words cost a model, and what its z does, natively.
 
+mod baselines;
+mod dynamic;
+mod flags;
+mod shares;
 mod text;
 mod words;
 
@@ -10,41 +14,63 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use textgen::config::ModelKind;
 use textgen::native::evaluate::{EvaluateError, Running};
-use textgen::native::simd;
 use textgen::native::weights::{Weights, quantize};
 use textgen::run::{CorpusData, ModelFile, RunDir, Runs};
 
-use super::chosen::ChosenRun;
+use super::chosen::{ChosenWithCorpus, Opened};
 use super::error::CliError;
+use super::machine::{check_simd, threads};
 use super::output::stdout;
 use super::progress::Progress;
-
-/// Threads at the most.
-const MOST_THREADS: usize = 256;
+use flags::{TextFlags, WordFlags};
 
 /// Flags of `eval`.
 #[derive(Args)]
 #[command(after_help = "\
-The run's best model reads the held-out part of the run's own corpus, and the figure is the
-mean cost of what it has to predict: -ln p in nats, or -log2 p in bits. Lower is better; a model
-that knows only how many symbols there are costs ln(symbols) nats a character.
+The run's best model reads the held-out part of the run's own corpus, and the figure is the mean
+cost of what it has to predict: -ln p in nats, or -log2 p in bits. Lower is better; a model that
+knows only how many symbols there are costs ln(symbols) nats a character.
 
 A text is split as the run says: under `contiguous` the state is carried through the part, under
 `window:N` it starts anew every N characters, under `interleaved` in each of 50 streams. The
 first character of each is read and not predicted. A figure means something only beside its
 split and corpus. Bits a byte are of the text in the run's normal form, as UTF-8.
 
-Words cost D + R = -ELBO nats: D for their letters and ends given z, R for z itself. One z is
-drawn for each word, so the figure changes a little with --seed. -ELBO is an upper bound; IW-k, the
-mean over k draws of z, is a closer one. Beside the model stand the n-gram model of the training
-words whose order (2 to 7) is best on the validation words, and its twin, the same decoder trained
-without z, where there is a run RUN-twin, or SWEEP-twin for a run SWEEP-rate-R of `sweep rate`.
+--protocol reads the text by another split, to hold a model against figures stated elsewhere:
+nanoGPT's are `--protocol window:256` (its block size), char-rnn's `--protocol interleaved
+--valid 0.05`, those of papers on enwik8 `--protocol contiguous --valid 0.05 --test 0.05 --part
+test`. Where part of such a text was trained on, a warning says how much, and the figure is no
+held-out one.
 
-What z does is said in one word. It is collapsed where R is below 0.1 nats, no dimension is active,
-or another word's z costs less than 0.1 nats more than the word's own: --goal explore, --rate 4 or
-more --free-bits change that. It is memorising where half of the words drawn are training words, or
-where z names nearly every word (I_q at 95 % of its ceiling) and words still cost 2 nats more than
-without z: --goal density changes that. Else it is used.
+A CORPUS is any other text, read whole unless --part says otherwise, through the model's own
+normal form, unit and vocabulary. Characters that the model does not know are counted and
+reported. One that was trained with <unk> predicts that in their place; any other can give them
+no probability, so they are left out: neither read nor predicted, and not in the mean.
+
+Beside a text stand what two simpler models of the run's training text make of the same
+characters: how often each one occurs (unigram), and the n-gram model, of the orders up to 12,
+that is best on the validation part. Both are interpolated down to the uniform distribution
+(Witten & Bell 1991). The network is worth what it saves against them. A model file holds no
+training text, so there it stands alone.
+
+--dynamic LR evaluates once more while the model goes on learning (Krause et al. 2018): it is
+costed on 20 characters, makes one step of gradient descent on their mean loss, and goes on.
+What a text repeats of itself, names and manner, becomes cheaper: much so in a text unlike the
+one it was trained on, hardly in more of the same. Every character is predicted before it is
+learnt from, but the figure is no figure of the model as it stands, and is shown apart. The run
+is not changed.
+
+Words cost D + R = -ELBO nats: D for their letters and ends given z, R for z itself. One z is
+drawn for each word, so the figure changes a little with --seed. -ELBO is an upper bound; IW-k,
+the mean over k draws of z, is a closer one. Beside the model stand the n-gram model of the
+training words whose order (2 to 7) is best on the validation words, and its twin, the same
+decoder trained without z, where there is a run RUN-twin.
+
+What z does is said in one word. It is collapsed where R is below 0.1 nats, no dimension is
+active, or another word's z costs less than 0.1 nats more than the word's own: --goal explore,
+--rate 4 or more --free-bits change that. It is memorising where half of the words drawn are
+training words, or where z names nearly every word (I_q at 95 % of its ceiling) and words still
+cost 2 nats more than without z: --goal density changes that. Else it is used.
 
 --quantize int8 measures the model in eight bits beside itself: the difference is what the
 smaller and faster model costs. `textgen export --quantize int8` writes it.
@@ -52,33 +78,30 @@ smaller and faster model costs. `textgen export --quantize int8` writes it.
 Examples:
   textgen eval
   textgen eval my-run --part test --json
+  textgen eval my-run another-text.txt
+  textgen eval model.safetensors fairy-tales.txt --protocol window:256 --part valid
+  textgen eval my-run another-text.txt --dynamic 0.03
   textgen eval --quantize int8
   textgen eval names --part test --iw 0 --samples 0")]
 pub struct EvalArgs {
     #[command(flatten)]
-    run: ChosenRun,
-    /// The part of the corpus
-    #[arg(long, value_enum, default_value_t = Part::Valid)]
-    part: Part,
+    model: ChosenWithCorpus,
+    /// The part of the text [default: valid of the run's own corpus, all of another]
+    #[arg(long, value_enum)]
+    part: Option<Part>,
     /// Evaluate also with the matrices in eight bits, and say what that costs
     #[arg(long, value_name = "TYPE", value_parser = ["int8"])]
     quantize: Option<String>,
-    /// Seed of the z of words and of the words drawn (word-vae) [default: 0]
-    #[arg(long)]
-    seed: Option<u64>,
-    /// Draws of z for the closer bounds of a word's cost (word-vae); 0 is none
-    /// [default: 100,500]
-    #[arg(long, value_name = "K,K", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(0..=100_000))]
-    iw: Option<Vec<u32>>,
-    /// Words to draw and compare with those that exist (word-vae); 0 is none [default: 10000]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
-    samples: Option<u32>,
     /// Threads; 0 is all cores
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
     /// Print a JSON object
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    text: TextFlags,
+    #[command(flatten)]
+    words: WordFlags,
 }
 
 /// A held-out part of a corpus.
@@ -89,6 +112,8 @@ enum Part {
     Valid,
     /// What no decision was made by.
     Test,
+    /// All of it (char-lstm).
+    All,
 }
 
 impl Part {
@@ -96,15 +121,18 @@ impl Part {
         match self {
             Self::Valid => "valid",
             Self::Test => "test",
+            Self::All => "all",
         }
     }
 }
 
-/// A run's model and what it is evaluated on.
+/// A model and what it is evaluated on.
 struct Job<'a> {
     args: &'a EvalArgs,
-    run: &'a RunDir,
     file: &'a ModelFile,
+    /// The run's name; none where there is only a model file.
+    run: Option<&'a str>,
+    part: Part,
     /// In the order of the rows: as the file has them, then in eight bits where asked.
     weights: Vec<(&'static str, Weights<'a>)>,
 }
@@ -112,47 +140,36 @@ struct Job<'a> {
 /// What is evaluated, in every kind of JSON object.
 #[derive(Serialize)]
 struct About<'a> {
-    run: &'a str,
+    run: Option<&'a str>,
     model: ModelKind,
     /// Optimizer steps of the model.
     step: u64,
+    /// What the model was trained on.
     corpus: &'a str,
     corpus_digest: &'a str,
     training_seed: u64,
     part: Part,
 }
 
-/// Evaluates the run chosen.
+/// Evaluates the model chosen.
 pub fn run(args: &EvalArgs, runs: &Runs) -> Result<()> {
-    simd::check().map_err(|error| {
-        CliError::misuse(
-            error.to_string(),
-            "unset TEXTGEN_SIMD to let textgen choose",
-        )
-    })?;
-    let run = args.run.open(runs)?;
-    let file = run.model()?;
-    let network = &file.header.network;
-    if network.article {
+    check_simd()?;
+    let Opened { file, run, corpus } = args.model.open(runs)?;
+    let run = run.as_ref();
+    let kind = file.header.network.model;
+    let name = run.map_or_else(
+        || file.path().display().to_string(),
+        |run| format!("run {}", run.name()),
+    );
+    if file.header.network.article {
         let message = format!(
-            "run {} has the article's network, whose words have no probability that could be measured",
-            run.name()
+            "{name} has the article's network, whose words have no probability that could be measured"
         );
         let hint = "train --model word-vae without --recipe article; textgen generate shows what this one writes";
         return Err(CliError::misuse(message, hint).into());
     }
-    let of_words = [
-        ("seed", args.seed.is_some()),
-        ("iw", args.iw.is_some()),
-        ("samples", args.samples.is_some()),
-    ];
-    let given = of_words.iter().find(|(_, given)| *given);
-    if let (Some((flag, _)), ModelKind::CharLstm) = (given, network.model) {
-        let message =
-            format!("--{flag} belongs to word-vae: nothing is drawn to evaluate a char-lstm");
-        return Err(CliError::misuse(message, "leave it out").into());
-    }
-    let corpus = run.corpus()?;
+    flags::refuse_foreign(args, kind, corpus)?;
+    let own = run.map(RunDir::corpus).transpose()?;
     let weights = file.weights()?;
     let small = args.quantize.as_ref().map(|_| quantize(&weights));
     let mut weights = vec![(if file.is_int8()? { "int8" } else { "f32" }, weights)];
@@ -163,40 +180,61 @@ pub fn run(args: &EvalArgs, runs: &Runs) -> Result<()> {
     }
     let job = Job {
         args,
-        run: &run,
         file: &file,
+        run: run.map(RunDir::name),
+        part: args.part.unwrap_or(Part::Valid),
         weights,
     };
-    if corpus.vocabulary() != &file.header.vocabulary {
+    if own
+        .as_ref()
+        .is_some_and(|own| own.vocabulary() != &file.header.vocabulary)
+    {
         return Err(job.not_its_corpus("its symbols are others"));
     }
-    match (network.model, &corpus) {
-        (ModelKind::CharLstm, CorpusData::Text(text)) => text::evaluate(&job, text),
-        (ModelKind::WordVae, CorpusData::Words(words)) => words::evaluate(&job, words),
+    match (kind, run.zip(own.as_ref())) {
+        (ModelKind::CharLstm, None) => text::evaluate(job, corpus, None),
+        (ModelKind::CharLstm, Some((run, CorpusData::Text(text)))) => {
+            let config = run.config()?;
+            text::evaluate(job, corpus, Some((&config, text)))
+        }
+        (ModelKind::WordVae, Some((run, CorpusData::Words(words)))) => {
+            words::evaluate(&job, run, words)
+        }
+        (ModelKind::WordVae, None) => {
+            let message =
+                format!("{name}: the words that a word-vae is held against are its run's");
+            Err(CliError::failed(message, "name a run: textgen eval RUN").into())
+        }
         _ => Err(job.not_its_corpus("one has text, the other words")),
     }
 }
 
 impl Job<'_> {
+    /// What the model is called in messages.
+    fn name(&self) -> String {
+        match self.run {
+            Some(run) => format!("run {run}"),
+            None => self.file.path().display().to_string(),
+        }
+    }
+
     /// Model and corpus do not belong together.
     fn not_its_corpus(&self, why: &str) -> anyhow::Error {
         let message = format!(
-            "run {}: corpus.safetensors is not what model.safetensors was trained on: {why}",
-            self.run.name()
+            "{}: corpus.safetensors is not what model.safetensors was trained on: {why}",
+            self.name()
         );
         CliError::failed(message, "copy both again from the run they came from").into()
     }
 
     /// The part holds nothing that could be predicted.
     fn nothing_held_out(&self) -> anyhow::Error {
-        let part = self.args.part.name();
-        let message = format!(
-            "run {} holds nothing out for --part {part}",
-            self.run.name()
-        );
-        let hint = match self.args.part {
+        let part = self.part.name();
+        let message = format!("{} holds nothing out for --part {part}", self.name());
+        let hint = match self.part {
             Part::Valid => "train with --valid 0.1, or evaluate --part test",
             Part::Test => "train with --test 0.1, or evaluate --part valid",
+            Part::All => "a text of two characters that the model knows is the least",
         };
         CliError::failed(message, hint).into()
     }
@@ -204,13 +242,13 @@ impl Job<'_> {
     fn about(&self) -> About<'_> {
         let header = &self.file.header;
         About {
-            run: self.run.name(),
+            run: self.run,
             model: header.network.model,
             step: header.step,
             corpus: &header.corpus_name,
             corpus_digest: &header.corpus_digest,
             training_seed: header.seed,
-            part: self.args.part,
+            part: self.part,
         }
     }
 
@@ -247,12 +285,7 @@ impl Job<'_> {
     }
 
     fn threads(&self) -> usize {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let threads = match self.args.threads {
-            0 => cores,
-            asked => asked,
-        };
-        threads.min(MOST_THREADS)
+        threads(self.args.threads)
     }
 
     /// What eight bits cost, for the line below a table.

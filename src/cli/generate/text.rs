@@ -73,11 +73,7 @@ pub fn texts(args: &GenerateArgs, file: ModelFile, sampling: &SamplingConfig) ->
         None => Vec::new(),
     };
     if symbols.is_empty() {
-        // Text begins after a line end, or after the most frequent symbol where there is none.
-        symbols = header.vocabulary.encode("\n", OnUnknown::Skip)?;
-        if symbols.is_empty() {
-            symbols.push(0);
-        }
+        symbols.push(header.vocabulary.beginning());
     }
     // The text is in the model's normal form, so what is looked for in it must be too.
     let stop = args

@@ -7,19 +7,25 @@
 //! word is drawn from a stream of its own, so that a figure depends neither on the groups nor on the
 //! number of threads.
 //!
+//! [`surprises`] is what every symbol of a text costs by itself, [`ngram_nats`] what the n-gram models
+//! make of the same stretches, [`dynamic`] lets the
+//! network learn as it reads, and [`novelty`] says how much of a text was copied from another.
+//!
 //! [`texts`] and [`words`] cost several models at the same time (one in f32 and the same in eight
 //! bits, for instance). Of a word-vae [`importance`] bounds ln p(word) tightly, [`latent`] says what z
 //! carries, [`reconstruction`] what comes back from it, and [`samples`] compares words it invented
 //! with words that exist.
 
+pub mod dynamic;
 pub mod importance;
 pub mod latent;
+pub mod novelty;
 pub mod reconstruction;
 pub mod samples;
 mod texts;
 mod words;
 
-pub use texts::{TextCost, texts};
+pub use texts::{TextCost, ngram_nats, posterior, surprises, texts};
 pub use words::{Word, WordCost, WordReading, words};
 
 use std::cmp::Reverse;
@@ -31,6 +37,7 @@ use super::kernels::Kernels;
 
 /// Stretches, words or draws that are read side by side at the most: more gain nothing.
 const MOST_ROWS: usize = 64;
+
 /// Why something cannot be evaluated.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum EvaluateError {

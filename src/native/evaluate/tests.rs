@@ -5,10 +5,12 @@ use super::*;
 use crate::config::Cell;
 use crate::native::char_lstm::CharLstm;
 use crate::native::golden::Golden;
+use crate::native::ngram::NGrams;
 use crate::native::sampling::log_prob;
 use crate::native::testing::{Numbers, char_lstm, weights, word_vae};
 use crate::native::weights::quantize;
 use crate::native::word_vae::WordVae;
+use crate::text::{SplitKind, split_text, stretches};
 
 const QUIET: &(dyn Fn(u64) + Sync) = &|_| ();
 
@@ -231,3 +233,104 @@ fn a_mean_has_the_standard_error_of_its_values() {
 
 #[path = "latent_tests.rs"]
 mod latent_tests;
+
+#[test]
+fn a_text_costs_the_sum_over_its_stretches_under_every_protocol() {
+    let config = char_lstm(Cell::Gru, 8, 2, 11);
+    let model = CharLstm::new(&config, &weights(&config)).expect("a network");
+    let tokens = text(1200, 11);
+    for (protocol, valid) in [
+        (SplitKind::Contiguous, 0.3),
+        (SplitKind::Window(17), 0.3),
+        (SplitKind::Interleaved, 0.5),
+    ] {
+        let split = split_text(tokens.len(), protocol, valid, 0.0);
+        for part in [split.valid, split.train] {
+            let stretches = stretches(&part, protocol);
+            let found = texts(&[&model], &tokens, &stretches, on_threads(3)).expect("costs")[0];
+            // By hand: every range of the part, under window:N a zero state every N symbols.
+            let mut nats = 0.0;
+            for range in part {
+                let predicted: Vec<usize> = (range.start + 1..range.end).collect();
+                let window = match protocol {
+                    SplitKind::Window(window) => window,
+                    _ => predicted.len().max(1),
+                };
+                for window in predicted.chunks(window) {
+                    nats += plainly(&model, &tokens[window[0] - 1..=window[window.len() - 1]]);
+                }
+            }
+            let error = (found.nats - nats).abs();
+            assert!(error < 1e-6 * nats, "{protocol}: {} {nats}", found.nats);
+        }
+    }
+}
+
+#[test]
+fn surprises_add_up_to_the_cost_of_the_text() {
+    let config = char_lstm(Cell::Lstm, 9, 1, 13);
+    let weights = weights(&config);
+    let model = CharLstm::new(&config, &weights).expect("a network");
+    let eight = CharLstm::new(&config, &quantize(&weights)).expect("a network");
+    let tokens = text(2500, 13);
+    let both = [(&model, &tokens[..]), (&eight, &tokens[100..900])];
+    let found = surprises(&both, on_threads(2)).expect("surprises");
+    for ((model, tokens), surprises) in both.into_iter().zip(found) {
+        assert_eq!(surprises.len(), tokens.len() - 1);
+        let whole = 0..tokens.len();
+        let costs = texts(
+            &[model],
+            tokens,
+            std::slice::from_ref(&whole),
+            on_threads(1),
+        );
+        let sum: f64 = surprises.iter().sum();
+        assert_eq!(sum.to_bits(), costs.expect("a cost")[0].nats.to_bits());
+        let first = plainly(model, &tokens[..2]);
+        assert!((surprises[0] - first).abs() < 1e-6);
+    }
+    let nothing = surprises(&[(&model, &[])], on_threads(1)).expect("nothing");
+    assert_eq!(nothing, [Vec::<f64>::new()]);
+    let refused = surprises(&[(&model, &[1, 13])], on_threads(1));
+    assert!(refused.is_err(), "{refused:?}");
+}
+
+#[test]
+fn a_posterior_is_bayes_rule_with_equal_priors() {
+    for nats in [[3.0, 1.0, 2.5], [0.0, 0.0, 0.0], [1e5, 1e5 + 1.0, 2e5]] {
+        let found = posterior(&nats);
+        assert!((found.iter().sum::<f64>() - 1.0).abs() < 1e-12, "{found:?}");
+        for (a, p) in nats.iter().zip(&found) {
+            let total: f64 = nats.iter().map(|b| (a - b).exp()).sum();
+            assert!((p - 1.0 / total).abs() < 1e-12, "{found:?}");
+        }
+    }
+    assert_eq!(posterior(&[7.0]), [1.0]);
+}
+
+#[test]
+fn n_gram_models_read_stretches_as_networks_do() {
+    let tokens = text(9000, 5);
+    let models = NGrams::new(6, 5, [tokens[..6000].iter().copied()]);
+    let stretches = [0..5000, 5000..5001, 5600..9000, 8990..9000];
+    let found = ngram_nats(&models, &tokens, &stretches, on_threads(3));
+    assert_eq!(
+        ngram_nats(&models, &tokens, &stretches, on_threads(1)),
+        found
+    );
+    let mut nats = vec![0.0; 6];
+    for stretch in stretches {
+        let mut context = models.anywhere();
+        models.read(&mut context, tokens[stretch.start], &mut []);
+        for &symbol in &tokens[stretch.start + 1..stretch.end] {
+            let mut probabilities = [0.0; 6];
+            models.read(&mut context, symbol, &mut probabilities);
+            for (nats, p) in nats.iter_mut().zip(probabilities) {
+                *nats -= p.ln();
+            }
+        }
+    }
+    for (found, nats) in found.into_iter().zip(nats) {
+        assert!((found - nats).abs() < 1e-9 * nats, "{found} {nats}");
+    }
+}

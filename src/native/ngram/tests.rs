@@ -173,3 +173,20 @@ fn nothing_to_count_is_uniform() {
     let lonely = NGrams::new(0, 4, [vec![], vec![]]);
     assert_eq!((lonely.order(), lonely.nats([3])), (1, vec![4.0_f64.ln()]));
 }
+
+#[test]
+fn counts_do_not_depend_on_threads_and_every_symbol_is_reported() {
+    let corpus = sequences(200, 6);
+    for order in [1, 2, 5] {
+        let one = NGrams::new(order, 7, corpus.iter().cloned());
+        let told = std::sync::atomic::AtomicU64::new(0);
+        let several = NGrams::counted(order, 7, corpus.iter().cloned(), 3, &|more| {
+            told.fetch_add(more, std::sync::atomic::Ordering::Relaxed);
+        });
+        assert_eq!(one.places, several.places);
+        let symbols: usize = corpus.iter().map(|sequence| sequence.len() + 1).sum();
+        assert_eq!(told.into_inner(), symbols as u64);
+        let sequence = || corpus[3].iter().chain(&corpus[5]).copied();
+        assert_eq!(one.nats(sequence()), several.nats(sequence()));
+    }
+}

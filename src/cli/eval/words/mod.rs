@@ -148,21 +148,21 @@ struct Measured<'a> {
 }
 
 /// Evaluates and prints.
-pub fn evaluate(job: &Job, data: &WordData) -> Result<()> {
-    let measured = Measured::new(job, data)?;
+pub fn evaluate(job: &Job, run: &RunDir, data: &WordData) -> Result<()> {
+    let measured = Measured::new(job, run, data)?;
     let report = measured.report()?;
     if report.baselines.twin.is_none() && report.latent.is_some() {
         note!(
             "no twin to compare with; to train one: textgen train --baseline twin --resume {}",
-            job.run.name()
+            run.name()
         );
     }
     job.print(&report, &report::text(&report))
 }
 
 impl<'a> Measured<'a> {
-    fn new(job: &'a Job, data: &'a WordData) -> Result<Self> {
-        let corpus = part(data, job.args.part);
+    fn new(job: &'a Job, run: &'a RunDir, data: &'a WordData) -> Result<Self> {
+        let corpus = part(data, job.part);
         if corpus.is_empty() {
             return Err(job.nothing_held_out());
         }
@@ -170,7 +170,7 @@ impl<'a> Measured<'a> {
             let message = "the vocabulary has no <bos> and <eos>";
             return Err(CliError::failed(message, "train the model again").into());
         };
-        let asked = job.args.iw.as_deref().unwrap_or(&DEFAULT_IW);
+        let asked = job.args.words.iw.as_deref().unwrap_or(&DEFAULT_IW);
         let mut draws: Vec<usize> = asked.iter().map(|&k| k as usize).collect();
         draws.retain(|&k| k > 0);
         draws.sort_unstable();
@@ -187,11 +187,11 @@ impl<'a> Measured<'a> {
             reading: WordReading {
                 bos,
                 eos,
-                seed: job.args.seed.unwrap_or(0),
+                seed: job.args.words.seed.unwrap_or(0),
             },
             draws,
             models: job.models(|weights| WordVae::new(network, weights))?,
-            twin: twin(job, data)?,
+            twin: twin(run, data)?,
             ngrams: NGrams::new(costs::HIGHEST_ORDER, network.outputs, training),
         })
     }
@@ -272,7 +272,7 @@ impl<'a> Measured<'a> {
 
     /// Words of the model, of its twin, and of the best n-gram model.
     fn samples(&self, order: usize) -> Vec<Samples> {
-        let count = self.job.args.samples.unwrap_or(DEFAULT_SAMPLES) as usize;
+        let count = self.job.args.words.samples.unwrap_or(DEFAULT_SAMPLES) as usize;
         if count == 0 {
             return Vec::new();
         }
@@ -311,14 +311,18 @@ impl<'a> Measured<'a> {
 /// What the model is called beside others. A decoder without z goes by its run's name, as it does
 /// beside the model that it is the twin of.
 const fn name_of<'a>(about: &About<'a>, has_z: bool) -> &'a str {
-    if has_z { about.model.name() } else { about.run }
+    match about.run {
+        Some(run) if !has_z => run,
+        _ => about.model.name(),
+    }
 }
 
 /// The words of a part.
 fn part(data: &WordData, part: Part) -> Vec<Word<'_>> {
     let part = match part {
-        Part::Valid => &data.valid,
         Part::Test => &data.test,
+        // The whole is of texts only.
+        Part::Valid | Part::All => &data.valid,
     };
     let word = |&index: &usize| Word {
         index: index as u64,
@@ -333,12 +337,12 @@ fn ended(letters: &[u32], eos: u32) -> impl Iterator<Item = u32> {
 }
 
 /// The twin of the job's run, where a run of one of the names that it may have is one for this corpus.
-fn twin(job: &Job, data: &WordData) -> Result<Option<Twin>> {
-    for name in job.run.twin_names() {
-        let Ok(run) = RunDir::open(&job.run.path().with_file_name(&name)) else {
+fn twin(run: &RunDir, data: &WordData) -> Result<Option<Twin>> {
+    for name in run.twin_names() {
+        let Ok(twin) = RunDir::open(&run.path().with_file_name(&name)) else {
             continue;
         };
-        if let Some(vae) = twin_in(&run, data)? {
+        if let Some(vae) = twin_in(&twin, data)? {
             return Ok(Some(Twin { name, vae }));
         }
     }

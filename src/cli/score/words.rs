@@ -1,87 +1,71 @@
-//! `textgen score`: what every word costs a word-vae, to find outliers among words.
+//! What every word costs a word-vae, to find outliers among words.
 
 use std::collections::HashMap;
 use std::io::Write;
 
 use anyhow::{Context, Result};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Serialize;
-use textgen::config::{ModelKind, OnUnknown, TextConfig, WordSplit};
+use textgen::config::{OnUnknown, TextConfig, WordSplit};
 use textgen::native::evaluate::importance::importance;
 use textgen::native::evaluate::{Running, Word, WordReading};
-use textgen::native::simd;
 use textgen::native::word_vae::WordVae;
-use textgen::run::{CorpusData, ModelFile, RunDir, Runs};
+use textgen::run::{CorpusData, ModelFile, RunDir};
 use textgen::text::{Corpus, Vocabulary, normalize, words};
 
-use super::choice::choice;
-use super::chosen::ChosenModel;
-use super::error::CliError;
-use super::progress::Progress;
-use super::unknown::Replaced;
+use super::{Order, ScoreArgs};
+use crate::cli::choice::choice;
+use crate::cli::error::CliError;
+use crate::cli::machine::threads;
 use crate::cli::output::{note, stdout};
+use crate::cli::progress::Progress;
+use crate::cli::unknown::Replaced;
 
-/// Threads at the most.
-const MOST_THREADS: usize = 256;
+/// Draws of z unless told otherwise.
+const DEFAULT_IW: u32 = 100;
+/// Held-out words of the percentile unless told otherwise.
+const DEFAULT_REFERENCE: usize = 500;
 
-/// Flags of `score`.
+/// Flags that belong to words.
 #[derive(Args)]
-#[command(after_help = "\
-A word costs -ln p nats: the less, the more it is what the model expects. The figure is the bound of
-k draws of z (IW-k), which is exact for a model without z. NATS/CHAR divides it by the letters and
-the end of the word. PERCENTILE says how many of 100 held-out words of the run's own corpus cost
-less a character: a word at 99 and above is unlike those that the model learnt from.
-
-A word with a character that the model does not know is impossible: inf, unless --on-unknown says
-what to make of it. Every word is scored once,
-and the same word always has the same score under one --seed.
-
-Examples:
-  textgen score --word anna --word qzxv
-  textgen score names.txt --sort score | head
-  cut -d, -f1 people.csv | textgen score - --run names --json")]
-pub struct ScoreArgs {
-    /// A file of words, or `-` for standard input
-    #[arg(value_name = "FILE", required_unless_present = "word")]
-    file: Option<String>,
+#[command(next_help_heading = "word-vae")]
+pub struct WordFlags {
     /// A word; may be given several times
     #[arg(long, value_name = "WORD", allow_hyphen_values = true)]
     word: Vec<String>,
-    #[command(flatten)]
-    model: ChosenModel,
     /// Where words come from: text, or lines for one word a line [default: as the model was trained]
     #[arg(long, value_parser = choice::<WordSplit>(WordSplit::NAMES))]
     words: Option<WordSplit>,
     /// What becomes of letters that the model does not know [default: their word is impossible]
     #[arg(long, value_parser = choice::<OnUnknown>(OnUnknown::NAMES))]
     on_unknown: Option<OnUnknown>,
-    /// The order of the words
-    #[arg(long, value_enum, default_value_t = Order::None)]
-    sort: Order,
-    /// Draws of z for each word
-    #[arg(long, value_name = "K", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    iw: u32,
-    /// Held-out words that the percentile is measured among; 0 is none
-    #[arg(long, value_name = "N", default_value_t = 500)]
-    reference: usize,
-    /// Seed of the draws
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Threads; 0 is all cores. The same scores on any number of them
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    threads: usize,
-    /// Print one JSON object a line
+    /// Draws of z for each word [default: 100]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    iw: Option<u32>,
+    /// Held-out words that the percentile is measured among; 0 is none [default: 500]
+    #[arg(long, value_name = "N")]
+    reference: Option<usize>,
+    /// Seed of the draws [default: 0]
     #[arg(long)]
-    json: bool,
+    seed: Option<u64>,
 }
 
-/// The order that words are shown in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Order {
-    /// As they came.
-    None,
-    /// What costs most a character first.
-    Score,
+impl WordFlags {
+    /// Flags by name, and whether they were given.
+    pub fn given(&self) -> [(&'static str, bool); 6] {
+        [
+            ("word", !self.word.is_empty()),
+            ("words", self.words.is_some()),
+            ("on-unknown", self.on_unknown.is_some()),
+            ("iw", self.iw.is_some()),
+            ("reference", self.reference.is_some()),
+            ("seed", self.seed.is_some()),
+        ]
+    }
+
+    fn draws(&self) -> u32 {
+        self.iw.unwrap_or(DEFAULT_IW)
+    }
 }
 
 /// One line of `--json`.
@@ -96,22 +80,13 @@ struct Score<'a> {
 }
 
 /// Scores words.
-pub fn run(args: &ScoreArgs, runs: &Runs) -> Result<()> {
-    simd::check().map_err(|error| {
-        CliError::misuse(
-            error.to_string(),
-            "unset TEXTGEN_SIMD to let textgen choose",
-        )
-    })?;
-    let (file, run) = args.model.open(runs)?;
+pub fn score(args: &ScoreArgs, file: &ModelFile, run: Option<&RunDir>) -> Result<()> {
     let network = &file.header.network;
-    if network.model != ModelKind::WordVae || network.article {
-        let kind = if network.article {
-            "the article's network, whose words have no probability"
-        } else {
-            "a char-lstm, and score reads words"
-        };
-        let message = format!("{}: it is {kind}", file.path().display());
+    if network.article {
+        let message = format!(
+            "{}: it is the article's network, whose words have no probability",
+            file.path().display()
+        );
         let hint = "choose a word-vae with --run or --model-file";
         return Err(CliError::misuse(message, hint).into());
     }
@@ -120,11 +95,15 @@ pub fn run(args: &ScoreArgs, runs: &Runs) -> Result<()> {
         let hint = "give a word of at least one letter";
         return Err(CliError::misuse("\"\" is no word", hint).into());
     }
-    let scorer = Scorer::new(args, &file)?;
-    let letters = letters_of(&words, args.on_unknown, &file.header.vocabulary)?;
-    let reference = held_out(run.as_ref(), args.reference)?;
+    let scorer = Scorer::new(args, file)?;
+    let letters = letters_of(&words, args.words.on_unknown, &file.header.vocabulary)?;
+    let reference = held_out(run, args.words.reference.unwrap_or(DEFAULT_REFERENCE))?;
     let symbols = |words: &[Vec<u32>]| words.iter().map(|word| word.len() as u64 + 1).sum::<u64>();
-    let draws = if network.latent > 0 { args.iw } else { 1 };
+    let draws = if network.latent > 0 {
+        args.words.draws()
+    } else {
+        1
+    };
     let progress = Progress::of_symbols((symbols(&letters) + symbols(&reference)) * draws as u64);
     let costs = scorer.nats(&letters, &progress)?;
     let mut usual: Vec<f64> = scorer
@@ -152,7 +131,7 @@ pub fn run(args: &ScoreArgs, runs: &Runs) -> Result<()> {
         scores.sort_by(|a, b| b.2.total_cmp(&a.2).then(a.0.cmp(&b.0)));
     }
     let mut out = stdout();
-    if !args.json {
+    if !args.format.is_json() {
         writeln!(out, "WORD\tNATS\tNATS/CHAR\tPERCENTILE")?;
     }
     for (index, nats, nats_per_char) in scores {
@@ -160,7 +139,7 @@ pub fn run(args: &ScoreArgs, runs: &Runs) -> Result<()> {
         let percentile = || 100.0 * below as f64 / usual.len() as f64;
         let percentile = (!usual.is_empty()).then(percentile);
         let finite = |value: f64| Some(value).filter(|value| value.is_finite());
-        if args.json {
+        if args.format.is_json() {
             let score = Score {
                 word: &words[index],
                 nats: finite(nats),
@@ -202,10 +181,15 @@ fn per_char(nats: f64, letters: &[u32]) -> f64 {
 
 /// The words of `--word` and of the file in the model's normal form, each once.
 fn words_to_score(args: &ScoreArgs, text: &TextConfig) -> Result<Vec<String>> {
-    let mut list: Vec<String> = args.word.iter().map(|word| normalize(word, text)).collect();
+    let mut list: Vec<String> = args
+        .words
+        .word
+        .iter()
+        .map(|word| normalize(word, text))
+        .collect();
     if let Some(file) = &args.file {
         let config = TextConfig {
-            words: args.words.unwrap_or(text.words),
+            words: args.words.words.unwrap_or(text.words),
             ..text.clone()
         };
         let found = words(&Corpus::resolve(std::slice::from_ref(file))?, &config)?;
@@ -251,22 +235,16 @@ impl Scorer {
             let message = "the vocabulary has no <bos> and <eos>";
             return Err(CliError::failed(message, "train the model again").into());
         };
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let threads = if args.threads > 0 {
-            args.threads
-        } else {
-            cores
-        };
         Ok(Self {
             vae: WordVae::new(&file.header.network, &file.weights()?)
                 .with_context(|| file.path().display().to_string())?,
             reading: WordReading {
                 bos,
                 eos,
-                seed: args.seed,
+                seed: args.words.seed.unwrap_or(0),
             },
-            draws: args.iw as usize,
-            threads: threads.min(MOST_THREADS),
+            draws: args.words.draws() as usize,
+            threads: threads(args.threads),
         })
     }
 

@@ -1,0 +1,120 @@
+//! What simpler models of the training text make of what the network was measured on.
+
+use std::ops::Range;
+
+use serde::Serialize;
+use textgen::config::TrainConfig;
+use textgen::native::evaluate::{Running, ngram_nats};
+use textgen::native::ngram::{HIGHEST_ORDER, NGrams};
+use textgen::run::TextData;
+use textgen::text::{split_text, stretches};
+
+use super::text::{Costs, Measured};
+use crate::cli::progress::Progress;
+
+/// The order where there is no validation part to choose it on.
+const DEFAULT_ORDER: usize = 6;
+/// Up to so many symbols of training text each order is counted: more text takes minutes to sort.
+const EVERY_ORDER: usize = 4_000_000;
+/// The highest order for longer texts.
+const LOWER_ORDER: usize = 8;
+/// Symbols of training text that are counted at the most: some 20 bytes each stay in memory.
+const MOST_SYMBOLS: usize = 50_000_000;
+
+/// Both models.
+#[derive(Serialize)]
+pub struct Baselines {
+    /// How often each symbol occurs.
+    pub unigram: Baseline,
+    /// The best order.
+    pub ngram: Baseline,
+    /// Whether the best order is that of the validation part; else it is a customary one.
+    pub order_chosen_on_valid: bool,
+}
+
+/// An interpolated n-gram model beside the network.
+#[derive(Serialize)]
+pub struct Baseline {
+    pub order: usize,
+    #[serde(flatten)]
+    pub costs: Costs,
+    /// What the network, as the file has it, saves against this.
+    pub network_gains_bits_per_char: f64,
+}
+
+/// The models of the run's training part on the text measured, or why there are none. `network` is
+/// what the text costs the network.
+pub fn baselines(
+    own: Option<(&TrainConfig, &TextData)>,
+    measured: &Measured,
+    network: &Costs,
+    threads: usize,
+) -> Result<Baselines, String> {
+    let Some((config, data)) = own else {
+        let why = "a model file does not hold the training text that they are made of";
+        return Err(why.to_owned());
+    };
+    let split = split_text(data.tokens.len(), config.split, config.valid, config.test);
+    let symbols: usize = split.train.iter().map(ExactSizeIterator::len).sum();
+    if symbols > MOST_SYMBOLS {
+        return Err(format!(
+            "n-grams of {symbols} characters would take {} GB of memory and many minutes",
+            20 * symbols / 1_000_000_000
+        ));
+    }
+    let order = if symbols <= EVERY_ORDER {
+        HIGHEST_ORDER
+    } else {
+        LOWER_ORDER
+    };
+    let valid = stretches(&split.valid, config.split);
+    let is_valid = measured.is_own && valid == measured.stretches;
+    let work = measured.symbols + if is_valid { 0 } else { predicted(&valid) };
+    let progress = Progress::of_ngrams(symbols as u64 + work);
+    let training = split
+        .train
+        .iter()
+        .map(|range| data.tokens[range.clone()].iter().copied());
+    let models = NGrams::counted(
+        order,
+        data.vocabulary.outputs(),
+        training,
+        threads,
+        &|more| {
+            progress.add(more);
+        },
+    );
+    let running = Running {
+        threads,
+        progress: &|more| progress.add(more),
+    };
+    let nats = ngram_nats(&models, measured.tokens, &measured.stretches, running);
+    let on_valid = if is_valid {
+        nats.clone()
+    } else {
+        ngram_nats(&models, &data.tokens, &valid, running)
+    };
+    progress.end();
+    let best = (0..order).min_by(|&a, &b| on_valid[a].total_cmp(&on_valid[b]));
+    let best = best
+        .filter(|_| !valid.is_empty())
+        .map_or(DEFAULT_ORDER, |index| index + 1);
+    let baseline = |order: usize| {
+        let costs = Costs::new(nats[order - 1], measured.symbols, measured.bytes);
+        Baseline {
+            order,
+            network_gains_bits_per_char: costs.loss_bits_per_char - network.loss_bits_per_char,
+            costs,
+        }
+    };
+    Ok(Baselines {
+        unigram: baseline(1),
+        ngram: baseline(best),
+        order_chosen_on_valid: !valid.is_empty(),
+    })
+}
+
+/// Symbols predicted in stretches.
+pub fn predicted(stretches: &[Range<usize>]) -> u64 {
+    stretches.iter().map(|range| range.len() as u64 - 1).sum()
+}

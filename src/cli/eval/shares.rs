@@ -1,0 +1,72 @@
+//! Which part of a text is evaluated, and what of it was trained on.
+
+use std::ops::Range;
+
+use anyhow::Result;
+use textgen::config::{ModelKind, Settings, TrainConfig};
+use textgen::run::TextData;
+use textgen::text::{SplitKind, split_text};
+
+use super::{Job, Part};
+
+/// How a text is, or was, split.
+pub struct Shares {
+    pub split: SplitKind,
+    pub valid: f64,
+    test: f64,
+}
+
+impl Shares {
+    /// How the text was split for training; where only the model is there, as it would have been
+    /// with no further settings.
+    pub fn of_training(job: &Job, own: Option<(&TrainConfig, &TextData)>) -> Result<Self> {
+        let defaults;
+        let config = if let Some((config, _)) = own {
+            config
+        } else {
+            defaults = TrainConfig::resolve(&Settings {
+                model: Some(ModelKind::CharLstm),
+                split: Some(job.file.header.split.clone()),
+                ..Settings::default()
+            })?;
+            &defaults
+        };
+        Ok(Self {
+            split: config.split,
+            valid: config.valid,
+            test: config.test,
+        })
+    }
+
+    /// The same with what the flags say.
+    pub fn asked(&self, job: &Job) -> Self {
+        let flags = &job.args.text;
+        Self {
+            split: flags.protocol.unwrap_or(self.split),
+            valid: flags.valid.unwrap_or(self.valid),
+            test: flags.test.unwrap_or(self.test),
+        }
+    }
+
+    /// A part of a text of `len` symbols.
+    pub fn part(&self, len: usize, part: Part) -> Vec<Range<usize>> {
+        match part {
+            Part::Valid => split_text(len, self.split, self.valid, self.test).valid,
+            Part::Test => split_text(len, self.split, self.valid, self.test).test,
+            Part::All => split_text(len, self.split, 0.0, 0.0).train,
+        }
+    }
+
+    /// Of the symbols that `stretches` predict, those in the training part.
+    pub fn trained_on(&self, len: usize, stretches: &[Range<usize>]) -> u64 {
+        let training = split_text(len, self.split, self.valid, self.test).train;
+        let shared = |stretch: &Range<usize>| {
+            let shared = |range: &Range<usize>| {
+                let first = range.start.max(stretch.start + 1);
+                range.end.min(stretch.end).saturating_sub(first) as u64
+            };
+            training.iter().map(shared).sum::<u64>()
+        };
+        stretches.iter().map(shared).sum()
+    }
+}

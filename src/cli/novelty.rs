@@ -1,0 +1,347 @@
+//! `textgen novelty`: how much of a text stands in what the model was trained on.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::ops::Range;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use serde::Serialize;
+use textgen::config::{SamplingConfig, TextConfig, TrainConfig};
+use textgen::native::char_lstm::CharLstm;
+use textgen::native::evaluate::novelty::{Copied, Stretch};
+use textgen::native::sampling::Sampler;
+use textgen::run::{CorpusData, ModelFile, Runs, TextData};
+use textgen::text::{Corpus, Split, split_text, visible, whole};
+
+use super::error::CliError;
+use super::machine::{check_simd, threads};
+use super::output::{Table, note};
+use super::progress::Progress;
+
+/// Characters of the longest stretch that a table shows.
+const STRETCH_SHOWN: usize = 200;
+
+/// Flags of `novelty`.
+#[derive(Args)]
+#[command(after_help = "\
+Has the model learnt to write, or does it recite? Of the sample's n-grams, all stretches of n
+characters, the table gives the share that stands word for word in the run's training part.
+Short ones stand there in any text of the language: the yardstick is held-out text of the same
+author, measured the same way. A model that copies has shares far above it, above all of long
+n-grams.
+
+The sample is what the run's model writes at --temperature 1 with --seed 0, as `textgen
+generate` would, or a FILE, generated before or written by anybody. The held-out text is the
+test part, or the validation part where there is none, as much of it as there is sample, since
+the longest copy grows with the text.
+
+Below the table stands the longest stretch that was copied, and where it is in the training
+text: at which character of the corpus, and in which line, both from 1.
+
+Examples:
+  textgen novelty
+  textgen novelty my-run --temperature 0.5 --length 100000
+  textgen generate --length 20000 | textgen novelty my-run -
+  textgen novelty my-run essay.txt --ngrams 10,30,100 --json")]
+pub struct NoveltyArgs {
+    /// The run [default: the newest]
+    #[arg(value_name = "RUN")]
+    run: Option<String>,
+    /// A text to measure instead of a new sample: a file, or `-` for standard input
+    #[arg(value_name = "FILE")]
+    file: Option<String>,
+    /// The n of the n-grams
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_values_t = [5, 10, 20, 40],
+        value_parser = clap::value_parser!(u32).range(1..))]
+    ngrams: Vec<u32>,
+    /// Characters to generate [default: 10000]
+    #[arg(long, value_name = "N", conflicts_with = "file", value_parser = clap::value_parser!(u32).range(1..))]
+    length: Option<u32>,
+    /// Temperature of what is generated [default: 1]
+    #[arg(
+        long,
+        value_name = "T",
+        conflicts_with = "file",
+        allow_negative_numbers = true
+    )]
+    temperature: Option<f32>,
+    /// Seed of what is generated [default: 0]
+    #[arg(long, conflicts_with = "file")]
+    seed: Option<u64>,
+    /// Threads that generate; 0 is all cores
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    threads: usize,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// The JSON object.
+#[derive(Serialize)]
+struct Report<'a> {
+    run: &'a str,
+    corpus: &'a str,
+    training_symbols: usize,
+    sample: Novelty,
+    /// None where nothing was held out.
+    held_out: Option<Novelty>,
+}
+
+/// How much of a text stands in the training text.
+#[derive(Serialize)]
+struct Novelty {
+    name: String,
+    symbols: usize,
+    ngrams: Vec<Share>,
+    /// None where it has no character in common with the training text.
+    longest: Option<Longest>,
+}
+
+/// The n-grams of one n.
+#[derive(Serialize)]
+struct Share {
+    n: u32,
+    /// None where the text is shorter.
+    copied: Option<f64>,
+}
+
+/// The longest stretch that stands in the training text.
+#[derive(Serialize)]
+struct Longest {
+    symbols: usize,
+    text: String,
+    /// Where it begins in the text, in characters from 1.
+    sample_character: usize,
+    /// Where it begins in the corpus first, in characters from 1.
+    corpus_character: usize,
+    /// The line of the corpus, from 1.
+    corpus_line: usize,
+}
+
+/// Measures a sample of the run chosen.
+pub fn run(args: &NoveltyArgs, runs: &Runs) -> Result<()> {
+    check_simd()?;
+    let run = if let Some(name) = &args.run {
+        runs.open(name)?
+    } else {
+        let run = runs.newest()?;
+        note!("run: {}", run.name());
+        run
+    };
+    let file = run.model()?;
+    let CorpusData::Text(data) = run.corpus()? else {
+        let message = format!("run {} is a word-vae, which writes no texts", run.name());
+        let hint = "textgen eval says how many of its words are training words";
+        return Err(CliError::failed(message, hint).into());
+    };
+    if data.vocabulary != file.header.vocabulary {
+        let message = format!(
+            "run {}: corpus.safetensors is not what model.safetensors was trained on",
+            run.name()
+        );
+        return Err(
+            CliError::failed(message, "copy both again from the run they came from").into(),
+        );
+    }
+    let (name, sample) = sample(args, &file)?;
+    let training = Training::new(&run.config()?, &data);
+    let held_out = training.held_out(sample.len());
+    let progress = Progress::of_ngrams(2 * training.symbols() as u64);
+    let report = Report {
+        run: run.name(),
+        corpus: &file.header.corpus_name,
+        training_symbols: training.symbols(),
+        sample: training.novelty(args, &name, &[&sample], &progress),
+        held_out: held_out.map(|(name, texts)| training.novelty(args, name, &texts, &progress)),
+    };
+    progress.end();
+    let mut out = crate::cli::output::stdout();
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+    } else {
+        out.write_all(shown(&report).as_bytes())?;
+    }
+    Ok(())
+}
+
+/// The text to measure, in the model's symbols and others that stand nowhere in the training text.
+fn sample(args: &NoveltyArgs, file: &ModelFile) -> Result<(String, Vec<u32>)> {
+    let header = &file.header;
+    if let Some(name) = &args.file {
+        let corpus = Corpus::resolve(std::slice::from_ref(name))?;
+        // It was generated, or written here: its encoding is not that of the corpus.
+        let config = TextConfig {
+            encoding: TextConfig::default().encoding,
+            ..header.text.clone()
+        };
+        let text = whole(&corpus, &config, |_| ())?;
+        return Ok((corpus.name, header.vocabulary.encode_open(&text).tokens));
+    }
+    let sampling = SamplingConfig {
+        temperature: args.temperature.unwrap_or(1.0),
+        top_k: None,
+        top_p: None,
+        seed: args.seed.unwrap_or(0),
+    };
+    sampling.validate()?;
+    let length = args.length.unwrap_or(10_000);
+    let model = CharLstm::new(&header.network, &file.weights()?)
+        .with_context(|| file.path().display().to_string())?;
+    let forbidden = header.vocabulary.forbidden();
+    let mut sampler = Sampler::new(&sampling, &forbidden, 0).without_log_prob();
+    let mut state = model.state(1);
+    model.feed(&mut state, &[header.vocabulary.beginning()]);
+    let progress = Progress::of_symbols(u64::from(length));
+    let sample = model.read_on_threads(state, threads(args.threads), |reader| {
+        let mut draw = || {
+            let symbol = sampler.draw(reader.logits()).symbol;
+            reader.step(symbol);
+            progress.add(1);
+            symbol
+        };
+        (0..length).map(|_| draw()).collect()
+    });
+    progress.end();
+    Ok(("sample".to_owned(), sample))
+}
+
+/// A run's corpus, of which parts were trained on.
+struct Training<'a> {
+    data: &'a TextData,
+    split: Split,
+    parts: Vec<&'a [u32]>,
+}
+
+impl<'a> Training<'a> {
+    fn new(config: &TrainConfig, data: &'a TextData) -> Self {
+        let split = split_text(data.tokens.len(), config.split, config.valid, config.test);
+        let part = |range: &Range<usize>| &data.tokens[range.clone()];
+        let parts = split.train.iter().map(part).collect();
+        Self { data, split, parts }
+    }
+
+    /// Symbols trained on.
+    fn symbols(&self) -> usize {
+        self.parts.iter().map(|part| part.len()).sum()
+    }
+
+    /// Up to `most` symbols that were not trained on, with the name of their part.
+    fn held_out(&self, most: usize) -> Option<(&'static str, Vec<&'a [u32]>)> {
+        let (name, ranges) = match (&self.split.test[..], &self.split.valid[..]) {
+            ([], []) => return None,
+            ([], valid) => ("valid part", valid),
+            (test, _) => ("test part", test),
+        };
+        let mut left = most;
+        let mut texts = Vec::new();
+        for range in ranges {
+            let taken = range.len().min(left);
+            texts.push(&self.data.tokens[range.start..range.start + taken]);
+            left -= taken;
+        }
+        Some((name, texts))
+    }
+
+    /// How much of texts was trained on.
+    fn novelty(
+        &self,
+        args: &NoveltyArgs,
+        name: &str,
+        texts: &[&[u32]],
+        progress: &Progress,
+    ) -> Novelty {
+        let copied = Copied::new(texts, &self.parts, |more| progress.add(more));
+        let share = |&n: &u32| Share {
+            n,
+            copied: copied.share(n as usize),
+        };
+        let longest = copied.longest(texts, &self.parts);
+        Novelty {
+            name: name.to_owned(),
+            symbols: texts.iter().map(|text| text.len()).sum(),
+            ngrams: args.ngrams.iter().map(share).collect(),
+            longest: longest.map(|stretch| self.found(texts, stretch)),
+        }
+    }
+
+    fn found(&self, texts: &[&[u32]], stretch: Stretch) -> Longest {
+        let vocabulary = &self.data.vocabulary;
+        let start = self.split.train[stretch.part].start + stretch.part_range.start;
+        let mut bytes = Vec::new();
+        for &symbol in &self.data.tokens[..start] {
+            vocabulary.push_bytes(symbol, &mut bytes);
+        }
+        let before: usize = texts[..stretch.text].iter().map(|text| text.len()).sum();
+        let copy = &self.parts[stretch.part][stretch.part_range];
+        Longest {
+            symbols: copy.len(),
+            text: vocabulary.decode(copy),
+            sample_character: before + stretch.text_range.start + 1,
+            corpus_character: start + 1,
+            corpus_line: memchr::memchr_iter(b'\n', &bytes).count() + 1,
+        }
+    }
+}
+
+/// The report for a person.
+fn shown(report: &Report) -> String {
+    let all = || std::iter::once(&report.sample).chain(&report.held_out);
+    let mut header = vec!["TEXT".to_owned(), "CHARS".to_owned()];
+    header.extend(
+        report
+            .sample
+            .ngrams
+            .iter()
+            .map(|share| format!("{}-GRAMS", share.n)),
+    );
+    header.push("LONGEST".to_owned());
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    let mut table = Table::new(&header);
+    for novelty in all() {
+        let mut cells = vec![novelty.name.clone(), novelty.symbols.to_string()];
+        cells.extend(novelty.ngrams.iter().map(|share| {
+            let percent = share.copied.map(|share| format!("{:.2} %", 100.0 * share));
+            percent.unwrap_or_else(|| "-".to_owned())
+        }));
+        let longest = novelty
+            .longest
+            .as_ref()
+            .map_or(0, |longest| longest.symbols);
+        cells.push(longest.to_string());
+        table.row(cells);
+    }
+    let mut shown = table.text();
+    for novelty in all() {
+        if let Some(longest) = &novelty.longest {
+            let _ = writeln!(
+                shown,
+                "\n{}: {} characters from {} on stand in {} from character {} on, line {}:\n  {}",
+                novelty.name,
+                longest.symbols,
+                longest.sample_character,
+                report.corpus,
+                longest.corpus_character,
+                longest.corpus_line,
+                one_line(&longest.text)
+            );
+        }
+    }
+    shown
+}
+
+/// A stretch of text on one line, its line ends and what else is unseen spelt out.
+fn one_line(text: &str) -> String {
+    let spelt = |c: char| {
+        if c.is_control() {
+            visible(&c.to_string())
+        } else {
+            c.to_string()
+        }
+    };
+    let mut line: String = text.chars().take(STRETCH_SHOWN).map(spelt).collect();
+    if text.chars().count() > STRETCH_SHOWN {
+        line.push('…');
+    }
+    line
+}

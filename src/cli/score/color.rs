@@ -1,0 +1,160 @@
+//! A text painted by how surprising its characters are.
+
+use std::fmt::Write as _;
+use std::io::{BufWriter, IsTerminal, Write};
+
+use anyhow::Result;
+use clap::ValueEnum;
+use textgen::text::visible;
+
+use super::scored::Scored;
+use crate::cli::output::note;
+
+/// Whether the text is painted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// On a terminal, and where NO_COLOR is not set.
+    Auto,
+    /// Into files and pipes, too.
+    Always,
+    /// Not at all.
+    Never,
+}
+
+impl When {
+    /// Whether to paint; where that was wished for and cannot be, says why.
+    pub fn paints(self) -> bool {
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let why_not = match self {
+            Self::Never => return false,
+            Self::Auto if no_color => "NO_COLOR is set",
+            Self::Auto if !std::io::stdout().is_terminal() => "the output is no terminal",
+            Self::Auto | Self::Always => return true,
+        };
+        note!("not painted: {why_not}; --color=always paints all the same");
+        false
+    }
+}
+
+/// Bits from which on a character is as bright as can be: one in 256.
+const BRIGHTEST: f64 = 8.0;
+/// Colours between none and all.
+const STEPS: usize = 32;
+/// Of matplotlib's viridis (Smith & van der Walt 2015), whose lightness rises evenly.
+const VIRIDIS: [[u8; 3]; 10] = [
+    [68, 1, 84],
+    [72, 40, 120],
+    [62, 74, 137],
+    [49, 104, 142],
+    [38, 130, 142],
+    [31, 158, 137],
+    [53, 183, 121],
+    [109, 205, 89],
+    [180, 222, 44],
+    [253, 231, 37],
+];
+const PLAIN: &str = "\x1b[0m";
+
+/// Prints the text to stdout, painted, and a legend to stderr.
+pub fn print(scored: &Scored) -> Result<()> {
+    let true_color = std::env::var("COLORTERM").is_ok_and(|v| v == "truecolor" || v == "24bit");
+    let colors: Vec<String> = (0..=STEPS).map(|step| escape(step, true_color)).collect();
+    let mut out = BufWriter::new(crate::cli::output::stdout());
+    let mut now: Option<usize> = None;
+    for (glyph, bits) in scored.bits() {
+        let step = bits.map(step);
+        if step != now {
+            let color = step.map_or(PLAIN, |step| &colors[step]);
+            out.write_all(color.as_bytes())?;
+            now = step;
+        }
+        match glyph {
+            // The colour of a line end is that of a space before it, and ends with the line.
+            "\n" | "\r\n" => {
+                let space = if step.is_some() { " " } else { "" };
+                writeln!(out, "{space}{PLAIN}")?;
+                now = None;
+            }
+            "\t" => out.write_all(b"\t")?,
+            // What could command the terminal is spelt out.
+            control if control.chars().any(char::is_control) => {
+                out.write_all(visible(control).as_bytes())?;
+            }
+            glyph => out.write_all(glyph.as_bytes())?,
+        }
+    }
+    writeln!(out, "{PLAIN}")?;
+    out.flush()?;
+    let mut legend = String::new();
+    for bits in 0..=BRIGHTEST as usize {
+        let more = if bits as f64 == BRIGHTEST { "+" } else { "" };
+        let color = &colors[step(bits as f64)];
+        let _ = write!(legend, "{color} {bits}{more} {PLAIN}");
+    }
+    note!("bits: {legend}");
+    Ok(())
+}
+
+/// The colour of so many bits, from 0 to [`STEPS`].
+fn step(bits: f64) -> usize {
+    (bits / BRIGHTEST * STEPS as f64)
+        .round()
+        .clamp(0.0, STEPS as f64) as usize
+}
+
+/// What a terminal needs to paint in a colour: the background, and letters that can be read on it.
+fn escape(step: usize, true_color: bool) -> String {
+    let [red, green, blue] = viridis(step as f64 / STEPS as f64);
+    // Rec. 709's weights of the colours.
+    let light =
+        0.2126 * f64::from(red) + 0.7152 * f64::from(green) + 0.0722 * f64::from(blue) > 110.0;
+    let letters = if light { 16 } else { 231 };
+    if true_color {
+        format!("\x1b[38;5;{letters};48;2;{red};{green};{blue}m")
+    } else {
+        let cube = 16 + 36 * level(red) + 6 * level(green) + level(blue);
+        format!("\x1b[38;5;{letters};48;5;{cube}m")
+    }
+}
+
+/// The colour at `place`, from 0 to 1.
+fn viridis(place: f64) -> [u8; 3] {
+    let place = place * (VIRIDIS.len() - 1) as f64;
+    let index = (place as usize).min(VIRIDIS.len() - 2);
+    let share = place - index as f64;
+    let mix = |channel: usize| {
+        let [from, to] = [0, 1].map(|step| f64::from(VIRIDIS[index + step][channel]));
+        (from + share * (to - from)).round() as u8
+    };
+    [0, 1, 2].map(mix)
+}
+
+/// The nearest of the six levels that a terminal of 256 colours has.
+fn level(value: u8) -> usize {
+    const LEVELS: [u8; 6] = [0, 95, 135, 175, 215, 255];
+    let distance = |&level: &usize| LEVELS[level].abs_diff(value);
+    (0..LEVELS.len()).min_by_key(distance).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_go_from_dark_to_bright() {
+        assert_eq!(viridis(0.0), VIRIDIS[0]);
+        assert_eq!(viridis(1.0), VIRIDIS[9]);
+        assert_eq!([-1.0, 0.0, 4.0, 8.0, 99.0].map(step), [0, 0, 16, 32, 32]);
+        let green: Vec<u8> = (0..=STEPS)
+            .map(|step| viridis(step as f64 / STEPS as f64)[1])
+            .collect();
+        assert!(green.is_sorted(), "{green:?}");
+    }
+
+    #[test]
+    fn letters_are_bright_on_dark_and_dark_on_bright() {
+        assert_eq!(escape(0, true), "\x1b[38;5;231;48;2;68;1;84m");
+        assert_eq!(escape(STEPS, true), "\x1b[38;5;16;48;2;253;231;37m");
+        assert_eq!(escape(STEPS, false), "\x1b[38;5;16;48;5;220m");
+    }
+}

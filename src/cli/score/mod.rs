@@ -1,0 +1,106 @@
+//! `textgen score`: what every character of a text costs a char-lstm, or every word a word-vae.
+
+mod color;
+mod report;
+mod scored;
+mod text;
+mod words;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use textgen::config::ModelKind;
+use textgen::run::Runs;
+
+use super::chosen::ChosenModels;
+use super::error::CliError;
+use super::machine::check_simd;
+use super::output::Format;
+
+/// Flags of `score`.
+#[derive(Args)]
+#[command(after_help = "\
+A char-lstm reads a text from its beginning to its end and says of every character how much it
+surprised: -log2 p bits, given all that stands before it. The first character is read and not
+predicted, so the nats add up to those of `textgen eval RUN FILE --protocol contiguous`. The
+text goes through the model's normal form; what the model does not know is dealt with as `eval`
+does.
+
+Without --per the figures of the whole text stand above the lines that cost the most beyond the
+mean of as many characters. --per line, word, char or file gives a row for each: a line has its
+line end, a word the white space behind it, so that the rows add up to the text. --color paints
+the text: the brighter, the more surprising.
+
+Several models are compared: whose text is this, which language? Each has a column of nats and
+the probability that it wrote the text or the line, if before reading each was as likely as any
+other: softmax of the log-probabilities. Of a line that is given all that stands before it. Only
+characters that all of them know are counted, and the models must read text the same way (unit,
+normal form).
+
+A word costs a word-vae -ln p nats: the less, the more it is what the model expects. The figure
+is the bound of k draws of z (IW-k), which is exact for a model without z. NATS/CHAR divides it
+by the letters and the end of the word. PERCENTILE says how many of 100 held-out words of the
+run's own corpus cost less a character: a word at 99 and above is unlike those that the model
+learnt from.
+
+A word with a character that the model does not know is impossible: inf. Every word is scored
+once, and the same word always has the same score under one --seed.
+
+Examples:
+  textgen score draft.txt --run tales
+  textgen score draft.txt --color=always | less -R
+  textgen score draft.txt --per word --sort score --tsv | head
+  textgen score letter.txt --run austen --run melville --per file
+  textgen score --word anna --word qzxv
+  cut -d, -f1 people.csv | textgen score - --run names --json")]
+pub struct ScoreArgs {
+    /// A file, or `-` for standard input: a text for a char-lstm, words for a word-vae
+    #[arg(value_name = "FILE", required_unless_present = "word")]
+    file: Option<String>,
+    #[command(flatten)]
+    models: ChosenModels,
+    /// The order of the rows
+    #[arg(long, value_enum, default_value_t = Order::None)]
+    sort: Order,
+    /// Threads; 0 is all cores. The same scores on any number of them
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    threads: usize,
+    #[command(flatten)]
+    format: Format,
+    #[command(flatten)]
+    text: text::TextFlags,
+    #[command(flatten)]
+    words: words::WordFlags,
+}
+
+/// The order that rows are shown in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Order {
+    /// As they came.
+    None,
+    /// What is most unusual first.
+    Score,
+}
+
+/// Scores what the models chosen can read.
+pub fn run(args: &ScoreArgs, runs: &Runs) -> Result<()> {
+    check_simd()?;
+    let models = args.models.open(runs)?;
+    let is_text =
+        |(file, _): &(textgen::run::ModelFile, _)| file.header.network.model == ModelKind::CharLstm;
+    match &models[..] {
+        models if models.iter().all(is_text) => text::score(args, models),
+        [(file, run)] => {
+            if let Some((flag, _)) = args.text.given().iter().find(|(_, given)| *given) {
+                let message = format!("--{flag} belongs to texts, but this model is a word-vae");
+                let hint = "leave it out, or choose a char-lstm with --run or --model-file";
+                return Err(CliError::misuse(message, hint).into());
+            }
+            words::score(args, file, run.as_ref())
+        }
+        _ => {
+            let message = "several models can be compared on a text only, by char-lstms only";
+            let hint = "name one word-vae, or several char-lstms";
+            Err(CliError::misuse(message, hint).into())
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The figures of a text, its lines, words or characters as tables.
+
+use std::f64::consts::LN_2;
+use std::io::Write as _;
+
+use anyhow::Result;
+use serde::Serialize;
+use textgen::native::evaluate::posterior;
+use textgen::text::visible;
+
+use super::scored::{Per, Row, Scored};
+use super::{Order, ScoreArgs};
+use crate::cli::error::CliError;
+use crate::cli::output::Table;
+
+/// Lines below a summary.
+const LINES_SHOWN: usize = 10;
+/// Characters of a line that a table for persons shows.
+const CHARS_SHOWN: usize = 80;
+
+/// A row as JSON.
+#[derive(Serialize)]
+struct Shown<'a> {
+    line: usize,
+    column: usize,
+    /// Left out where it is the whole file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    /// Characters counted.
+    symbols: u64,
+    models: Vec<Cost<'a>>,
+}
+
+/// What a row costs a model.
+#[derive(Serialize)]
+struct Cost<'a> {
+    model: &'a str,
+    nats: f64,
+    /// None where no character is counted.
+    bits_per_char: Option<f64>,
+    /// p(model | row), where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    posterior: Option<f64>,
+}
+
+impl<'a> Shown<'a> {
+    fn new(row: &Row<'a>, per: Per, names: &'a [String]) -> Self {
+        let posterior = (names.len() > 1).then(|| posterior(&row.nats));
+        let cost = |(index, name): (usize, &'a String)| Cost {
+            model: name,
+            nats: row.nats[index],
+            bits_per_char: bits_per_char(row, index),
+            posterior: posterior.as_ref().map(|all| all[index]),
+        };
+        Self {
+            line: row.line,
+            column: row.column,
+            text: (per != Per::File).then_some(row.text),
+            symbols: row.symbols,
+            models: names.iter().enumerate().map(cost).collect(),
+        }
+    }
+}
+
+fn bits_per_char(row: &Row, model: usize) -> Option<f64> {
+    (row.symbols > 0).then(|| row.nats[model] / LN_2 / row.symbols as f64)
+}
+
+/// Prints a text's figures as the flags say.
+pub fn print(args: &ScoreArgs, scored: &Scored, file: &str, names: &[String]) -> Result<()> {
+    let whole = scored.rows(Per::File);
+    let Some(whole) = whole.first().filter(|whole| whole.symbols > 0) else {
+        let message = format!("{file}: nothing of it can be scored");
+        let hint = "a text of two characters that every model knows is the least";
+        return Err(CliError::failed(message, hint).into());
+    };
+    let flags = &args.text;
+    let Some(per) = flags.per.or((!args.format.is_table()).then_some(Per::Line)) else {
+        let mut out = crate::cli::output::stdout();
+        out.write_all(summary(whole, names).text().as_bytes())?;
+        let shown = flags.top.unwrap_or(LINES_SHOWN);
+        let lines = ordered(scored.rows(Per::Line), whole, Order::Score, shown);
+        writeln!(out)?;
+        let mut table = Table::new(&["LINE", "CHARS", "BITS/CHAR", "TEXT"]);
+        let best = best(whole);
+        for line in lines {
+            let bits = bits_per_char(&line, best);
+            table.row(vec![
+                line.line.to_string(),
+                line.symbols.to_string(),
+                bits.map_or_else(|| "-".to_owned(), |bits| format!("{bits:.3}")),
+                shortened(line.text),
+            ]);
+        }
+        out.write_all(table.text().as_bytes())?;
+        return Ok(());
+    };
+    let rows = ordered(scored.rows(per), whole, args.sort, flags.top.unwrap_or(0));
+    let lines: Vec<Shown> = rows.iter().map(|row| Shown::new(row, per, names)).collect();
+    let header = header(per, names);
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    let is_table = args.format.is_table();
+    args.format
+        .print(&header, &lines, |line| cells(line, per, file, is_table))
+}
+
+/// Rows in the order asked, at most `most` of them, or all where that is 0. The most unusual one
+/// costs the most beyond what as many characters cost on average, under the model that expects the
+/// text best.
+fn ordered<'a>(mut rows: Vec<Row<'a>>, whole: &Row, order: Order, most: usize) -> Vec<Row<'a>> {
+    if order == Order::Score {
+        let best = best(whole);
+        let mean = whole.nats[best] / whole.symbols as f64;
+        let beyond = |row: &Row| row.nats[best] - mean * row.symbols as f64;
+        rows.sort_by(|a, b| beyond(b).total_cmp(&beyond(a)));
+    }
+    if most > 0 {
+        rows.truncate(most);
+    }
+    rows
+}
+
+/// The model that the text costs the least.
+fn best(whole: &Row) -> usize {
+    let all = 0..whole.nats.len();
+    all.min_by(|&a, &b| whole.nats[a].total_cmp(&whole.nats[b]))
+        .unwrap_or(0)
+}
+
+/// A row a model.
+fn summary(whole: &Row, names: &[String]) -> Table {
+    let several = names.len() > 1;
+    let mut header = vec!["MODEL", "CHARS", "NATS/CHAR", "BITS/CHAR", "PERPLEXITY"];
+    if several {
+        header.push("POSTERIOR");
+    }
+    let posterior = posterior(&whole.nats);
+    let mut table = Table::new(&header);
+    for ((name, nats), posterior) in names.iter().zip(&whole.nats).zip(posterior) {
+        let per_char = nats / whole.symbols as f64;
+        let mut cells = vec![
+            name.clone(),
+            whole.symbols.to_string(),
+            format!("{per_char:.4}"),
+            format!("{:.4}", per_char / LN_2),
+            format!("{:.3}", per_char.exp()),
+        ];
+        if several {
+            cells.push(format!("{posterior:.4}"));
+        }
+        table.row(cells);
+    }
+    table
+}
+
+/// The names of the columns: where, how much, of each model, what.
+fn header(per: Per, names: &[String]) -> Vec<String> {
+    let place: &[&str] = match per {
+        Per::File => &[],
+        Per::Line => &["line"],
+        Per::Word | Per::Char => &["line", "column"],
+    };
+    let mut header: Vec<String> = place.iter().map(|&name| name.to_owned()).collect();
+    header.push("chars".to_owned());
+    if let [_] = names {
+        header.extend(["nats".to_owned(), "bits/char".to_owned()]);
+    } else {
+        header.extend(names.iter().map(|name| format!("nats {name}")));
+        header.extend(names.iter().map(|name| format!("p {name}")));
+    }
+    header.push(if per == Per::File { "file" } else { "text" }.to_owned());
+    header
+}
+
+/// A row's cells; a person gets the text cut short.
+fn cells(line: &Shown, per: Per, file: &str, is_table: bool) -> Vec<String> {
+    let mut cells = match per {
+        Per::File => Vec::new(),
+        Per::Line => vec![line.line.to_string()],
+        Per::Word | Per::Char => vec![line.line.to_string(), line.column.to_string()],
+    };
+    cells.push(line.symbols.to_string());
+    cells.extend(line.models.iter().map(|cost| format!("{:.4}", cost.nats)));
+    if let [cost] = &line.models[..] {
+        let bits = cost.bits_per_char;
+        cells.push(bits.map_or_else(|| "-".to_owned(), |bits| format!("{bits:.4}")));
+    }
+    let posteriors = line.models.iter().filter_map(|cost| cost.posterior);
+    cells.extend(posteriors.map(|p| format!("{p:.4}")));
+    let text = line.text.unwrap_or(file);
+    cells.push(match per {
+        Per::Char => visible(text),
+        Per::File => text.to_owned(),
+        Per::Line | Per::Word if is_table => shortened(text),
+        Per::Line | Per::Word => printable(text.trim_end()),
+    });
+    cells
+}
+
+/// A text without what could command a terminal; a tab becomes a space.
+fn printable(text: &str) -> String {
+    let printable = |c: char| if c.is_control() { ' ' } else { c };
+    text.chars().map(printable).collect()
+}
+
+/// The beginning of a line, for a table.
+fn shortened(text: &str) -> String {
+    let text = printable(text.trim_end());
+    if text.chars().count() <= CHARS_SHOWN {
+        return text;
+    }
+    let beginning: String = text.chars().take(CHARS_SHOWN - 1).collect();
+    format!("{beginning}…")
+}

@@ -1,0 +1,121 @@
+//! `textgen novelty`: what a sample has in common with the training text.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::common::{Home, Ran, json, repository, textgen};
+use super::made_runs::{golden_run, word_run};
+
+#[track_caller]
+fn report(home: &Home, arguments: &str) -> Value {
+    let ran = home
+        .textgen(&format!("novelty --json {arguments}"))
+        .succeeded();
+    json(&ran.stdout)
+}
+
+fn golden() -> Home {
+    let home = Home::new();
+    golden_run(&home, "valid = 0.5\n");
+    home
+}
+
+/// The corpus, and how many of its characters were trained on.
+fn corpus() -> (Vec<char>, usize) {
+    let text = fs::read_to_string(repository("tests/golden-run/corpus.txt")).expect("a corpus");
+    let text: Vec<char> = text.chars().collect();
+    let training = text.len() / 2;
+    (text, training)
+}
+
+#[test]
+fn shares_and_the_longest_copy_are_those_of_a_brute_force_search() {
+    let home = golden();
+    let (text, training) = corpus();
+    let training: String = text[..training].iter().collect();
+    let sample = "She gave a hill, é and was keeping her name upon a jar of clay,\nthey";
+    home.write("sample.txt", sample);
+    let found = report(&home, "golden sample.txt --ngrams 1,3,5,9,200");
+    let sample: Vec<char> = sample.chars().collect();
+    for share in found["sample"]["ngrams"].as_array().expect("shares") {
+        let n = share["n"].as_u64().expect("n") as usize;
+        let grams: Vec<String> = sample.windows(n).map(|w| w.iter().collect()).collect();
+        let copied = grams.iter().filter(|gram| training.contains(*gram)).count();
+        match share["copied"].as_f64() {
+            Some(found) => {
+                let want = copied as f64 / grams.len() as f64;
+                assert!((found - want).abs() < 1e-12, "{n}: {found} {want}");
+            }
+            None => assert!(grams.is_empty(), "{n}"),
+        }
+    }
+    let longest = &found["sample"]["longest"];
+    let copy = " a jar of clay,\nthey";
+    assert_eq!(longest["text"], copy);
+    assert_eq!(longest["symbols"], copy.chars().count());
+    assert_eq!(longest["corpus_line"], 3);
+    let character = longest["corpus_character"].as_u64().expect("a place") as usize;
+    let there: String = text[character - 1..].iter().take(copy.len()).collect();
+    assert_eq!(there, copy);
+    let place = longest["sample_character"].as_u64().expect("a place") as usize;
+    let here: String = sample[place - 1..].iter().take(copy.len()).collect();
+    assert_eq!(here, copy);
+    assert_eq!(found["held_out"]["symbols"], sample.len());
+}
+
+#[test]
+fn the_sample_is_what_generate_writes() {
+    let home = golden();
+    let drawn = report(&home, "golden --length 300");
+    assert_eq!(drawn["sample"]["symbols"], 300);
+    let generated = home
+        .textgen("generate --run golden --length 300 --seed 0")
+        .succeeded();
+    let mut command = home.command(textgen());
+    command.args(["novelty", "golden", "-", "--json"]);
+    let text = generated.stdout.strip_suffix('\n').expect("a line end");
+    let piped = json(&Ran::of(command.write_stdin(text)).succeeded().stdout);
+    assert_eq!(piped["sample"]["ngrams"], drawn["sample"]["ngrams"]);
+    assert_eq!(piped["sample"]["longest"], drawn["sample"]["longest"]);
+    // It has learnt the text by heart, and held-out text is none of it.
+    let share = |text: &Value| text["ngrams"][2]["copied"].as_f64().expect("a share");
+    let cold = report(&home, "golden --temperature 0 --seed 3");
+    assert!(
+        share(&cold["sample"]) > 0.2 && share(&cold["held_out"]) < 0.05,
+        "{cold}"
+    );
+    let table = home.textgen("novelty --length 300").succeeded();
+    assert_eq!(table.stderr, "run: golden\n");
+    for part in [
+        "5-GRAMS",
+        "40-GRAMS",
+        "LONGEST",
+        "sample",
+        "valid part",
+        "line ",
+    ] {
+        assert!(table.stdout.contains(part), "{part}: {}", table.stdout);
+    }
+}
+
+#[test]
+fn a_run_without_texts_and_wrong_flags_are_refused() {
+    let home = golden();
+    word_run(&home, "");
+    home.textgen("novelty words")
+        .refused(1)
+        .names(&["words", "word-vae"]);
+    home.textgen("novelty other").refused(1).names(&["other"]);
+    home.textgen("novelty golden absent.txt")
+        .refused(1)
+        .names(&["absent.txt"]);
+    home.textgen("novelty golden --ngrams 0")
+        .refused(2)
+        .names(&["--ngrams"]);
+    home.textgen("novelty golden --temperature -1")
+        .refused(2)
+        .names(&["--temperature"]);
+    home.write("text.txt", "A hen");
+    home.textgen("novelty golden text.txt --seed 1").refused(2);
+}
