@@ -54,6 +54,10 @@ pub struct GenerateArgs {
     /// Draw from the most probable symbols that together reach probability P
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     top_p: Option<f32>,
+    /// Draw from symbols at least P times as probable as the most probable one: many where the model
+    /// hesitates, few where it is sure
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    min_p: Option<f32>,
     /// Seed of the draws [default: a new one each time, said on stderr]
     #[arg(long)]
     seed: Option<u64>,
@@ -149,6 +153,7 @@ pub fn run(args: &GenerateArgs, runs: &Runs) -> Result<()> {
         temperature: args.temperature,
         top_k: args.top_k,
         top_p: args.top_p,
+        min_p: args.min_p,
         seed: args.seed.unwrap_or_else(new_seed),
     };
     sampling.validate()?;

@@ -215,6 +215,7 @@ fn decoding(args: &GenerateArgs, sampling: &SamplingConfig) -> Result<(Decoding,
         ("temperature", sampling.temperature != 1.0),
         ("top-k", sampling.top_k.is_some()),
         ("top-p", sampling.top_p.is_some()),
+        ("min-p", sampling.min_p.is_some()),
     ];
     if let Some((flag, _)) = drawing.iter().find(|(_, given)| *given) {
         let message = format!("--{flag} belongs to --decode sample, not {decoding}");

@@ -121,12 +121,7 @@ mod tests {
     use crate::native::weights::Array;
     use crate::native::word_vae::WordVae;
 
-    const SAMPLING: SamplingConfig = SamplingConfig {
-        temperature: 1.0,
-        top_k: None,
-        top_p: None,
-        seed: 5,
-    };
+    const SAMPLING: SamplingConfig = SamplingConfig::new(5);
     /// The symbols are letters 0 and 1, `<eos>`, `<unk>` and `<bos>`.
     const EOS: u32 = 2;
     const UNK: u32 = 3;
