@@ -11,14 +11,18 @@
 //! ([`simd::Level`]), on any number of threads, whatever else is read beside it.
 
 pub mod article;
+pub mod beam;
 pub mod char_lstm;
+pub mod constraint;
 mod encoder;
 pub mod evaluate;
+pub mod fill;
 pub mod generate;
 pub mod kernels;
 pub mod latent;
 pub mod ngram;
 mod recurrent;
+pub mod repetition;
 pub mod sampling;
 pub mod simd;
 pub mod team;
