@@ -24,18 +24,19 @@ impl Progress {
 
     /// The same for so many symbols to predict.
     pub fn of_symbols(symbols: u64) -> Self {
-        let bar = ProgressBar::with_draw_target(Some(symbols), ProgressDrawTarget::hidden());
-        Self::with_template(
-            bar,
-            "evaluated {human_pos} of {human_len} characters, {rate}, {eta} left",
-        )
+        Self::of("evaluated", symbols, "characters")
     }
 
     /// The same for so many words that are `done`: encoded, for instance.
     pub fn of_words(words: u64, done: &str) -> Self {
-        let bar = ProgressBar::with_draw_target(Some(words), ProgressDrawTarget::hidden());
+        Self::of(done, words, "words")
+    }
+
+    /// The same for so many things that are `done`.
+    pub fn of(done: &str, count: u64, things: &str) -> Self {
+        let bar = ProgressBar::with_draw_target(Some(count), ProgressDrawTarget::hidden());
         let template =
-            format!("{done} {{human_pos}} of {{human_len}} words, {{rate}}, {{eta}} left");
+            format!("{done} {{human_pos}} of {{human_len}} {things}, {{rate}}, {{eta}} left");
         Self::with_template(bar, &template)
     }
 

@@ -31,8 +31,11 @@ pub enum ConstraintError {
     /// It is no regular expression, or one that no automaton can match.
     #[error("{0}")]
     Syntax(String),
+    /// It has a word boundary by Unicode's rules, which an automaton over bytes can't see.
+    #[error("it has a Unicode word boundary, which an automaton can't match")]
+    WordBoundary,
     /// Its automaton is too large.
-    #[error("it needs more than {MOST_ENTRIES} entries (states times characters)")]
+    #[error("its automaton is too large")]
     TooLarge,
     /// No text of the network's symbols matches it.
     #[error("no text of characters that the model can write matches it")]
@@ -67,7 +70,7 @@ impl Constraint {
             )
             .thompson(thompson::Config::new().nfa_size_limit(Some(MOST_BYTES)))
             .build(regex)
-            .map_err(|error| ConstraintError::Syntax(innermost(&error)))?;
+            .map_err(|error| refusal(&error))?;
         let (next, ends) = Table::new(&dfa).fill(bytes)?;
         let distance = distances(&next, &ends);
         if distance[0] == NONE {
@@ -130,16 +133,26 @@ impl Constraint {
     }
 }
 
-/// What an error says at its root, on one line.
-fn innermost(error: &dyn std::error::Error) -> String {
+/// Why an expression has no automaton.
+fn refusal(error: &(dyn std::error::Error + 'static)) -> ConstraintError {
     let mut root = error;
-    while let Some(source) = root.source() {
-        root = source;
+    loop {
+        let nfa = root.downcast_ref::<thompson::BuildError>();
+        if nfa.is_some_and(|error| error.size_limit().is_some()) {
+            return ConstraintError::TooLarge;
+        }
+        match root.source() {
+            Some(source) => root = source,
+            None => break,
+        }
     }
     // The parser draws the expression over several lines; the last one says what is wrong with it.
     let text = root.to_string();
     let last = text.lines().last().unwrap_or_default();
-    last.trim_start_matches("error: ").to_owned()
+    if last.contains("Unicode word boundar") {
+        return ConstraintError::WordBoundary;
+    }
+    ConstraintError::Syntax(last.trim_start_matches("error: ").to_owned())
 }
 
 /// The automaton as far as it is known.
