@@ -9,6 +9,7 @@
 //! - `run_folders`: runs that are locked, half written, cannot be written, or meet a full disk;
 //! - `installation`: what the programs are linked with, and what happens where a part is missing;
 //! - `vocab`, `train`, `generate`, `eval`, `score`, `export`: each command as it should work;
+//! - `steering`: `generate` where more than the model has a say; `chat`: texts written in turn;
 //! - `sweep`: several trainings that differ in one setting;
 //! - `latent`: the commands that walk in a word-vae's latent space;
 //! - `latent_refusals`: what these refuse;
@@ -20,6 +21,8 @@
 
 #[path = "cli/bad_input.rs"]
 mod bad_input;
+#[path = "cli/chat.rs"]
+mod chat;
 #[path = "cli/common.rs"]
 mod common;
 #[path = "cli/eval.rs"]
@@ -48,6 +51,8 @@ mod run_folders;
 mod safetensors_file;
 #[path = "cli/score.rs"]
 mod score;
+#[path = "cli/steering.rs"]
+mod steering;
 #[path = "cli/sweep.rs"]
 mod sweep;
 #[path = "cli/tour.rs"]
