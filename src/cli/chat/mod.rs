@@ -247,12 +247,13 @@ impl Session {
                     reader.step(symbol);
                     symbols.push(symbol);
                 }
-                if more.is_some() && interrupt.asked() {
+                let stopped = interrupt.asked();
+                if more.is_some() && stopped {
                     text.end();
                 }
                 paced.piece(&text.ready)?;
                 text.ready.clear();
-                if more.is_none() || interrupt.asked() {
+                if more.is_none() || stopped {
                     break;
                 }
             }

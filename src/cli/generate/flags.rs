@@ -92,7 +92,7 @@ pub struct TextFlags {
         long,
         value_name = "TEXT",
         allow_hyphen_values = true,
-        conflicts_with_all = ["length", "stop", "constrain", "show_probs", "repetition_penalty"]
+        conflicts_with_all = ["length", "stop", "constrain", "show_probs", "repetition_penalty", "repetition_window"]
     )]
     pub fill: Option<String>,
     #[command(flatten)]
