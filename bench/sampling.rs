@@ -176,9 +176,7 @@ fn weights(config: &NetworkConfig, form: Quantize) -> Weights<'static> {
 fn sampler(index: usize) -> Sampler {
     let settings = SamplingConfig {
         temperature: 0.5,
-        top_k: None,
-        top_p: None,
-        seed: 1,
+        ..SamplingConfig::new(1)
     };
     Sampler::new(&settings, &[], index as u64).without_log_prob()
 }

@@ -69,9 +69,7 @@ fn step(criterion: &mut Criterion) {
 fn sample(criterion: &mut Criterion) {
     let settings = SamplingConfig {
         temperature: 0.5,
-        top_k: None,
-        top_p: None,
-        seed: 1,
+        ..SamplingConfig::new(1)
     };
     let mut group = criterion.benchmark_group(format!("sample {}", simd::level()));
     group.throughput(Throughput::Elements(1));
@@ -98,9 +96,7 @@ fn draw(criterion: &mut Criterion) {
         .collect();
     let plain = SamplingConfig {
         temperature: 0.8,
-        top_k: None,
-        top_p: None,
-        seed: 1,
+        ..SamplingConfig::new(1)
     };
     let limited = SamplingConfig {
         top_k: Some(40),

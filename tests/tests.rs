@@ -11,6 +11,7 @@
 //! - `vocab`, `train`, `generate`, `eval`, `score`, `novelty`, `export`: each command as it should work;
 //! - `compress`: files made small and got back, and what is refused;
 //! - `eval_text`, `score_text`: the same for texts that no run holds, and several models;
+//! - `steering`: `generate` where more than the model has a say; `chat`: texts written in turn;
 //! - `sweep`: several trainings that differ in one setting;
 //! - `latent`: the commands that walk in a word-vae's latent space;
 //! - `latent_refusals`: what these refuse;
@@ -22,6 +23,8 @@
 
 #[path = "cli/bad_input.rs"]
 mod bad_input;
+#[path = "cli/chat.rs"]
+mod chat;
 #[path = "cli/common.rs"]
 mod common;
 #[path = "cli/compress.rs"]
@@ -58,6 +61,8 @@ mod safetensors_file;
 mod score;
 #[path = "cli/score_text.rs"]
 mod score_text;
+#[path = "cli/steering.rs"]
+mod steering;
 #[path = "cli/sweep.rs"]
 mod sweep;
 #[path = "cli/tour.rs"]

@@ -50,6 +50,11 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     if error.chain().any(is_closed_pipe) {
         return ExitCode::SUCCESS;
     }
+    ExitCode::from(if show(error) { 2 } else { 1 })
+}
+
+/// Prints the error; whether the command line is wrong.
+pub fn show(error: &anyhow::Error) -> bool {
     note!("error: {error:#}");
     let mut misuse = error.is::<ConfigError>();
     let hint = if let Some(cli) = error.downcast_ref::<CliError>() {
@@ -66,7 +71,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     if let Some(hint) = hint {
         note!("hint: {hint}");
     }
-    ExitCode::from(if misuse { 2 } else { 1 })
+    misuse
 }
 
 /// Prints what is wrong with the command line, on one line as all errors; or the help asked for.

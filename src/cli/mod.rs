@@ -3,6 +3,7 @@
 //! stdout carries data, stderr everything else. A command parses its flags into the library's
 //! config types, calls the library, and shows what comes back.
 
+mod chat;
 mod choice;
 mod chosen;
 mod compress;
@@ -68,7 +69,9 @@ enum Command {
     /// Train several models that differ in one setting, and compare them.
     Sweep(sweep::SweepArgs),
     /// Generate text or words with a trained model.
-    Generate(generate::GenerateArgs),
+    Generate(Box<generate::GenerateArgs>),
+    /// Write a text in turn with a char-lstm.
+    Chat(chat::ChatArgs),
     /// Where words stand in the latent space of a word-vae.
     Encode(latent::encode::EncodeArgs),
     /// What a word-vae reads back of words.
@@ -131,6 +134,7 @@ pub fn main() -> ExitCode {
         Command::Train(args) => train::run(args, &runs),
         Command::Sweep(args) => sweep::run(args, &runs),
         Command::Generate(args) => generate::run(args, &runs),
+        Command::Chat(args) => chat::run(args, &runs),
         Command::Encode(args) => latent::encode::run(args, &runs),
         Command::Reconstruct(args) => latent::reconstruct::run(args, &runs),
         Command::Interpolate(args) => latent::interpolate::run(args, &runs),

@@ -180,9 +180,7 @@ fn sample(args: &NoveltyArgs, file: &ModelFile) -> Result<(String, Vec<u32>)> {
     }
     let sampling = SamplingConfig {
         temperature: args.temperature.unwrap_or(1.0),
-        top_k: None,
-        top_p: None,
-        seed: args.seed.unwrap_or(0),
+        ..SamplingConfig::new(args.seed.unwrap_or(0))
     };
     sampling.validate()?;
     let length = args.length.unwrap_or(10_000);

@@ -57,7 +57,8 @@ impl Progress {
         Self::of(words, done, "words")
     }
 
-    fn of(all: u64, done: &str, unit: &'static str) -> Self {
+    /// The same for so many things, `unit`, that are `done`.
+    pub fn of(all: u64, done: &str, unit: &'static str) -> Self {
         let template =
             format!("{done} {{human_pos}} of {{human_len}} {unit}, {{rate}}, {{eta}} left");
         Self::with_template(Some(all), &template, done, Unit::Of(unit))

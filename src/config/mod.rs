@@ -15,6 +15,7 @@ mod checks;
 mod decoding;
 mod defaults;
 mod fit;
+mod sampling;
 mod settings;
 mod train;
 
@@ -22,6 +23,7 @@ pub use crate::text::SplitKind;
 pub use decoding::Decoding;
 pub use defaults::{DEFAULT_BATCH, DEFAULT_SEQ, DEFAULT_VALID};
 pub use fit::{Fit, TimeBudget};
+pub use sampling::{RepetitionConfig, SamplingConfig};
 pub use settings::Settings;
 pub use train::{Budget, Device, TrainConfig};
 
@@ -379,40 +381,4 @@ pub struct NetworkConfig {
     pub inputs: usize,
     /// Symbols that can be predicted: rows of the head. They come first in the vocabulary.
     pub outputs: usize,
-}
-
-/// How symbols are drawn from logits.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SamplingConfig {
-    /// Logits are divided by it; 0 is argmax.
-    pub temperature: f32,
-    /// Only the k most probable symbols.
-    pub top_k: Option<usize>,
-    /// Only the most probable symbols that together reach this probability.
-    pub top_p: Option<f32>,
-    /// Sample i of seed s is drawn from the ChaCha8 stream (s, i).
-    pub seed: u64,
-}
-
-impl SamplingConfig {
-    /// Checks the ranges.
-    pub fn validate(&self) -> Result<(), ConfigError> {
-        let range = |flag, value: String, must| Err(ConfigError::Range { flag, value, must });
-        if !(self.temperature.is_finite() && self.temperature >= 0.0) {
-            return range(
-                "temperature",
-                self.temperature.to_string(),
-                "must be a number of at least 0 (0 is argmax, 1 the model's own distribution)",
-            );
-        }
-        if self.top_k == Some(0) {
-            return range("top-k", "0".to_owned(), "must be at least 1");
-        }
-        match self.top_p {
-            Some(p) if !(p > 0.0 && p <= 1.0) => {
-                range("top-p", p.to_string(), "must be above 0 and at most 1")
-            }
-            _ => Ok(()),
-        }
-    }
 }

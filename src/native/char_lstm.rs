@@ -1,7 +1,7 @@
 //! The character-level language model: symbols in, logits of the next symbol out.
 
 use super::kernels::{Kernels, Quantized};
-use super::recurrent::{Columns, LayerState, Linear, Read, Stack, swap_remove_row};
+use super::recurrent::{Columns, LayerState, Linear, Read, Stack, select_rows, swap_remove_row};
 use super::weights::{WeightError, Weights, check, values};
 use crate::config::{ModelKind, NetworkConfig};
 
@@ -66,6 +66,53 @@ impl State {
         }
         swap_remove_row(&mut self.logits, row, rows);
     }
+
+    /// A state whose row i is a copy of row `rows[i]`.
+    ///
+    /// # Panics
+    /// Where there are fewer rows.
+    #[must_use]
+    pub fn select(&self, rows: &[usize]) -> Self {
+        Self {
+            layers: self.layers.iter().map(|layer| layer.select(rows)).collect(),
+            logits: select_rows(&self.logits, rows, self.rows()),
+            outputs: self.outputs,
+            width: self.width,
+            room: self.room.clone(),
+        }
+    }
+
+    /// What is remembered of the only text, as plain arrays.
+    ///
+    /// # Panics
+    /// Where there are several rows.
+    pub fn memory(&self) -> Memory {
+        assert_eq!(self.rows(), 1, "one text");
+        let cells = |layer: &LayerState| {
+            let cells = layer.hidden.len().min(layer.cell.len());
+            layer.cell[..cells].to_vec()
+        };
+        Memory {
+            hidden: self
+                .layers
+                .iter()
+                .map(|layer| layer.hidden.clone())
+                .collect(),
+            cell: self.layers.iter().map(cells).collect(),
+            logits: self.logits(0).to_vec(),
+        }
+    }
+}
+
+/// What a network remembers of one text, as plain arrays: all that going on needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Memory {
+    /// Each layer's hidden state (H).
+    pub hidden: Vec<Vec<f32>>,
+    /// Each layer's cells (H) in an LSTM, else empty.
+    pub cell: Vec<Vec<f32>>,
+    /// The logits (outputs) of the next symbol.
+    pub logits: Vec<f32>,
 }
 
 impl CharLstm {
@@ -124,6 +171,27 @@ impl CharLstm {
         }
     }
 
+    /// The state of one text that `memory` was taken of; none where its sizes are another network's.
+    pub fn recall(&self, memory: &Memory) -> Option<State> {
+        let mut state = self.state(1);
+        let layers = [memory.hidden.len(), memory.cell.len()];
+        if layers != [state.layers.len(); 2] || memory.logits.len() != self.outputs() {
+            return None;
+        }
+        let arrays = memory.hidden.iter().zip(&memory.cell);
+        for (layer, (hidden, cell)) in state.layers.iter_mut().zip(arrays) {
+            // What fills the last block of cells up is zero and stays so.
+            let cells = layer.hidden.len().min(layer.cell.len());
+            if hidden.len() != layer.hidden.len() || cell.len() != cells {
+                return None;
+            }
+            layer.hidden.copy_from_slice(hidden);
+            layer.cell[..cells].copy_from_slice(cell);
+        }
+        state.logits[..memory.logits.len()].copy_from_slice(&memory.logits);
+        Some(state)
+    }
+
     /// Reads one symbol of each text: symbols (N). [`State::logits`] are then those of the next.
     ///
     /// # Panics
@@ -180,6 +248,54 @@ impl CharLstm {
             state
                 .logits
                 .copy_from_slice(&logits[logits.len() - width..]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Cell;
+    use crate::native::testing;
+    use crate::native::weights::quantize;
+
+    #[test]
+    fn a_text_goes_on_from_its_memory_bit_for_bit() {
+        let text = [3, 0, 16, 5, 5, 1, 9, 2, 7, 11, 4];
+        for cell in [Cell::Lstm, Cell::Gru, Cell::Rnn] {
+            let config = testing::char_lstm(cell, 33, 2, 17);
+            let plain = testing::weights(&config);
+            for weights in [&plain, &quantize(&plain)] {
+                let model = CharLstm::new(&config, weights).expect("a network");
+                let mut whole = model.state(1);
+                model.feed(&mut whole, &text);
+                for cut in 1..text.len() {
+                    let mut first = model.state(1);
+                    model.feed(&mut first, &text[..cut]);
+                    let memory = first.memory();
+                    let mut again = model.recall(&memory).expect("its own");
+                    assert!(again.logits(0) == first.logits(0));
+                    model.feed(&mut again, &text[cut..]);
+                    assert!(again.memory() == whole.memory(), "{cell}, {cut}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_memory_of_another_network_is_refused() {
+        let model = |cell, hidden, layers, symbols| {
+            let config = testing::char_lstm(cell, hidden, layers, symbols);
+            CharLstm::new(&config, &testing::weights(&config)).expect("a network")
+        };
+        let memory = model(Cell::Lstm, 33, 2, 17).state(1).memory();
+        for other in [
+            model(Cell::Gru, 33, 2, 17),
+            model(Cell::Lstm, 34, 2, 17),
+            model(Cell::Lstm, 33, 1, 17),
+            model(Cell::Lstm, 33, 2, 18),
+        ] {
+            assert!(other.recall(&memory).is_none());
         }
     }
 }

@@ -17,6 +17,8 @@ pub trait Network {
     fn set_row(state: &mut Self::State, row: usize, from: &Self::State);
     /// Removes row `row`, whose place the last one takes.
     fn swap_remove_row(state: &mut Self::State, row: usize);
+    /// A state whose row i is a copy of row `rows[i]`.
+    fn select(state: &Self::State, rows: &[usize]) -> Self::State;
     /// Reads one symbol of each row: symbols (N).
     fn step(&self, state: &mut Self::State, symbols: &[u32]);
     /// The logits of a row after the symbol read.
@@ -36,6 +38,9 @@ macro_rules! network {
             }
             fn swap_remove_row(state: &mut $state, row: usize) {
                 state.swap_remove_row(row);
+            }
+            fn select(state: &$state, rows: &[usize]) -> $state {
+                state.select(rows)
             }
             fn step(&self, state: &mut $state, symbols: &[u32]) {
                 self.step(state, symbols);
@@ -234,12 +239,7 @@ mod tests {
     use crate::native::testing;
     use crate::native::weights::quantize;
 
-    const CONFIG: SamplingConfig = SamplingConfig {
-        temperature: 1.0,
-        top_k: None,
-        top_p: None,
-        seed: 3,
-    };
+    const CONFIG: SamplingConfig = SamplingConfig::new(3);
 
     /// Writes until `left` symbols are drawn.
     struct Text {

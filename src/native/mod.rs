@@ -12,15 +12,19 @@
 
 pub mod article;
 mod barrier;
+pub mod beam;
 pub mod char_lstm;
 pub mod compress;
+pub mod constraint;
 mod encoder;
 pub mod evaluate;
+pub mod fill;
 pub mod generate;
 pub mod kernels;
 pub mod latent;
 pub mod ngram;
 mod recurrent;
+pub mod repetition;
 pub mod sampling;
 pub mod simd;
 pub mod speed;

@@ -1,10 +1,14 @@
-//! From logits to symbols: temperature, top-k, top-p, and the draw.
+//! From logits to symbols: temperature, top-k, top-p, min-p, and the draw.
 //!
-//! logits → forbid → divide by the temperature → top-k → top-p → one multinomial draw by inverse
-//! CDF over the symbols in ascending order. What top-k and top-p exclude gets probability zero and
-//! keeps its place, so that a limit which excludes nothing changes no draw. Top-k is that of Fan et
-//! al. 2018; top-p that of Holtzman et al. 2020: the smallest set of the most probable symbols whose
-//! probabilities reach p.
+//! logits → forbid → divide by the temperature → top-k → top-p → min-p → one multinomial draw by
+//! inverse CDF over the symbols in ascending order. What the limits exclude gets probability zero
+//! and keeps its place, so that a limit which excludes nothing changes no draw. Top-k is that of Fan
+//! et al. 2018; top-p that of Holtzman et al. 2020: the smallest set of the most probable symbols
+//! whose probabilities reach p; min-p that of Nguyen et al. 2024: the symbols whose probability is
+//! at least so large a share of the largest.
+//!
+//! A bias, where there is one, is added to the logits before all this: a number that makes a symbol
+//! less probable, or −∞, which excludes it.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -22,6 +26,17 @@ pub struct Draw {
     pub log_prob: f32,
 }
 
+/// How probable a symbol was.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Chance {
+    /// The symbol.
+    pub symbol: u32,
+    /// Its probability under the model's own distribution, as in [`Draw::log_prob`].
+    pub own: f64,
+    /// The probability that it was drawn with: after bias, temperature and limits.
+    pub drawn: f64,
+}
+
 /// Draws the symbols of one sample. Sample i of seed s has the ChaCha8 stream (s, i) to itself, so
 /// that its text depends neither on other samples nor on threads.
 #[derive(Clone, Debug)]
@@ -31,12 +46,16 @@ pub struct Sampler {
     top_k: usize,
     /// Infinite where there is no limit.
     top_p: f64,
+    /// 0 where there is no limit.
+    min_p: f32,
     forbidden: Vec<u32>,
     rng: ChaCha8Rng,
     kernels: Kernels,
     log_prob_wanted: bool,
     /// Logits less the highest of those allowed; −∞ where forbidden.
     scores: Vec<f32>,
+    /// The scores without the bias, where there is one.
+    own: Vec<f32>,
     /// Their exponentials, at the temperature.
     weights: Vec<f32>,
     /// Symbols by descending score, as far as top-k and top-p need them.
@@ -57,11 +76,13 @@ impl Sampler {
                 .top_p
                 .filter(|&p| p < 1.0)
                 .map_or(f64::INFINITY, f64::from),
+            min_p: config.min_p.unwrap_or(0.0),
             forbidden: forbidden.to_vec(),
             rng,
             kernels: Kernels::new(),
             log_prob_wanted: true,
             scores: Vec::new(),
+            own: Vec::new(),
             weights: Vec::new(),
             order: Vec::new(),
         }
@@ -79,31 +100,99 @@ impl Sampler {
     /// −∞. Equals rank by ascending symbol. Allocates on the first call only.
     pub fn draw(&mut self, logits: &[f32]) -> Draw {
         if !self.score(logits) {
-            let allowed = (0..logits.len() as u32).find(|symbol| !self.forbidden.contains(symbol));
-            return Draw {
-                symbol: allowed.unwrap_or(0),
-                log_prob: f32::NEG_INFINITY,
-            };
+            return self.first_allowed(logits.len(), |_| true);
         }
-        let log_total = if self.log_prob_wanted {
-            self.log_total()
-        } else {
-            f64::NAN
-        };
-        let symbol = if self.temperature > 0.0 {
-            if self.temperature != 1.0 || !self.log_prob_wanted {
+        let log_total = self.log_total_if_wanted();
+        let symbol = self.choose(!self.log_prob_wanted);
+        Draw {
+            symbol,
+            log_prob: (f64::from(self.scores[symbol as usize]) - log_total) as f32,
+        }
+    }
+
+    /// The same with `bias` (outputs) added to the logits: −∞ excludes a symbol for certain, as long
+    /// as another one is left. [`Draw::log_prob`] knows nothing of the bias.
+    ///
+    /// # Panics
+    /// Where `bias` is not as long as the logits.
+    pub fn draw_biased(&mut self, logits: &[f32], bias: &[f32]) -> Draw {
+        assert_eq!(logits.len(), bias.len(), "a bias for every symbol");
+        let any = self.score(logits);
+        let log_total = if any { self.log_total_if_wanted() } else { 0.0 };
+        self.own.clone_from(&self.scores);
+        for (score, bias) in self.scores.iter_mut().zip(bias) {
+            *score += bias;
+        }
+        if !any || !self.shift() {
+            let possible = |symbol: u32| bias[symbol as usize] > f32::NEG_INFINITY;
+            return self.first_allowed(logits.len(), possible);
+        }
+        let symbol = self.choose(true);
+        Draw {
+            symbol,
+            log_prob: (f64::from(self.own[symbol as usize]) - log_total) as f32,
+        }
+    }
+
+    /// What is drawn where no symbol has a probability: the first one that may be.
+    fn first_allowed(&self, symbols: usize, possible: impl Fn(u32) -> bool) -> Draw {
+        let allowed = |symbol: &u32| possible(*symbol) && !self.forbidden.contains(symbol);
+        Draw {
+            symbol: (0..symbols as u32).find(allowed).unwrap_or(0),
+            log_prob: f32::NEG_INFINITY,
+        }
+    }
+
+    /// One of the scores; `weigh` where the weights are not yet theirs at temperature 1.
+    fn choose(&mut self, weigh: bool) -> u32 {
+        if self.temperature > 0.0 {
+            if self.temperature != 1.0 || weigh {
                 self.weigh(self.temperature);
             }
             self.limit();
             self.pick()
         } else {
             argmax(&self.scores)
-        };
-        let score = f64::from(self.scores[symbol as usize]);
-        Draw {
-            symbol,
-            log_prob: (score - log_total) as f32,
         }
+    }
+
+    /// ln p(symbol) at the temperature, without limits: what a given symbol weighs where others are
+    /// drawn around it.
+    pub(super) fn log_weight(&mut self, logits: &[f32], symbol: u32) -> f64 {
+        if !self.score(logits) {
+            return f64::NEG_INFINITY;
+        }
+        self.weigh(self.temperature);
+        f64::from(self.scores[symbol as usize] / self.temperature) - total(&self.weights).ln()
+    }
+
+    /// The chances of `draw`, which was the last draw and from these logits, and of the `count` symbols
+    /// that are the most probable by the model's own distribution, in this order.
+    pub fn chances(&self, logits: &[f32], draw: Draw, count: usize) -> (Chance, Vec<Chance>) {
+        let mut logits = logits.to_vec();
+        for &symbol in &self.forbidden {
+            if let Some(logit) = logits.get_mut(symbol as usize) {
+                *logit = f32::NEG_INFINITY;
+            }
+        }
+        let total = total(&self.weights);
+        let chance = |symbol: u32| Chance {
+            symbol,
+            own: log_prob(&logits, symbol).exp(),
+            drawn: if self.temperature > 0.0 {
+                self.weights
+                    .get(symbol as usize)
+                    .map_or(0.0, |&weight| f64::from(weight) / total)
+            } else {
+                f64::from(u8::from(symbol == draw.symbol))
+            },
+        };
+        let mut order: Vec<u32> = (0..logits.len() as u32).collect();
+        order.retain(|symbol| !self.forbidden.contains(symbol));
+        let logit = |symbol: &u32| logits[*symbol as usize];
+        order.sort_by(|a, b| logit(b).total_cmp(&logit(a)).then(a.cmp(b)));
+        order.truncate(count);
+        (chance(draw.symbol), order.into_iter().map(chance).collect())
     }
 
     /// A symbol that is given and not drawn, with its log_prob: −∞ where it is forbidden.
@@ -117,6 +206,14 @@ impl Sampler {
             f32::NEG_INFINITY
         };
         Draw { symbol, log_prob }
+    }
+
+    fn log_total_if_wanted(&mut self) -> f64 {
+        if self.log_prob_wanted {
+            self.log_total()
+        } else {
+            f64::NAN
+        }
     }
 
     /// ln Σ e^score, which leaves `weights` at temperature 1.
@@ -148,8 +245,13 @@ impl Sampler {
                 *score = f32::NEG_INFINITY;
             }
         }
-        let highest = highest(scores);
-        for score in scores.iter_mut() {
+        self.shift()
+    }
+
+    /// Makes the highest score 0 and what is no number −∞; whether any is above −∞.
+    fn shift(&mut self) -> bool {
+        let highest = highest(&self.scores);
+        for score in &mut self.scores {
             *score = if *score == highest {
                 0.0 // also where both are infinite
             } else if score.is_nan() {
@@ -169,8 +271,21 @@ impl Sampler {
         self.kernels.exp(&mut self.weights);
     }
 
-    /// Sets the weights to zero that top-k and top-p exclude.
+    /// Sets the weights to zero that top-k, top-p and min-p exclude.
     fn limit(&mut self) {
+        self.limit_order();
+        if self.min_p > 0.0 {
+            // The most probable symbol, which nothing excludes, has the weight 1.
+            for weight in &mut self.weights {
+                if *weight < self.min_p {
+                    *weight = 0.0;
+                }
+            }
+        }
+    }
+
+    /// Sets the weights to zero that top-k and top-p exclude.
+    fn limit_order(&mut self) {
         let Self {
             scores,
             weights,

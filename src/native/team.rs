@@ -93,6 +93,17 @@ impl Reader<'_> {
         self.state.logits(0)
     }
 
+    /// What the network remembers of the text by now.
+    pub fn state(&mut self) -> &State {
+        if let Some(leader) = &mut self.team
+            && leader.together
+        {
+            leader.gather(&mut self.state);
+            leader.pace = Pace::begin();
+        }
+        &self.state
+    }
+
     /// Reads one symbol.
     ///
     /// # Panics
@@ -446,6 +457,20 @@ mod tests {
                     left: 10,
                 };
                 assert!(logits(3, parting) == alone, "{cell}");
+                // The state can be asked for on the way, whoever holds it.
+                let mut want = start.clone();
+                model.feed(&mut want, &[1, 2, 3, 4]);
+                for threads in [1, 3] {
+                    let state = model.read_at_pace(start.clone(), threads, always(), |reader| {
+                        reader.step(1);
+                        reader.step(2);
+                        reader.state();
+                        reader.step(3);
+                        reader.step(4);
+                        reader.state().memory()
+                    });
+                    assert!(state == want.memory(), "{cell} on {threads} threads");
+                }
             }
         }
     }

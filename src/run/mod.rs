@@ -18,6 +18,7 @@ mod dir;
 mod error;
 mod metrics;
 mod model_file;
+mod prompt_state;
 mod state;
 mod tensors;
 
@@ -26,5 +27,6 @@ pub use dir::{Lock, RunDir, RunSummary, Runs, Start};
 pub use error::RunError;
 pub use metrics::{CharLoss, Evaluation, METRICS_FORMAT, Metrics, WordLoss};
 pub use model_file::{MODEL_FORMATS, ModelFile, ModelHeader, model_format};
+pub use prompt_state::{PROMPT_STATE_FORMATS, PromptState};
 pub use state::{Progress, STATE_FORMATS, State};
 pub use tensors::{Bytes, StoredTensor};

@@ -242,6 +242,11 @@ impl ModelFile {
         Ok(expected_shapes(&self.header.network).iter().any(eight_bits))
     }
 
+    /// What identifies the file: `sha256:…` of its bytes.
+    pub fn digest(&self) -> String {
+        self.file.digest()
+    }
+
     /// Where the file is.
     pub fn path(&self) -> &Path {
         &self.path

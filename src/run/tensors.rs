@@ -9,6 +9,7 @@ use std::path::Path;
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors, View};
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use super::{RunError, atomic};
 
@@ -115,6 +116,13 @@ impl TensorFile {
         // that another program truncates meanwhile faults, as with any mapped file.
         let map = unsafe { Mmap::map(&file) }.map_err(RunError::io(path))?;
         Ok(Self { map })
+    }
+
+    /// `sha256:…` of the whole file.
+    pub fn digest(&self) -> String {
+        let hex = |byte: &u8| format!("{byte:02x}");
+        let digest: String = Sha256::digest(&self.map).iter().map(hex).collect();
+        format!("sha256:{digest}")
     }
 
     /// The tensors and the JSON document.

@@ -284,7 +284,7 @@ mod tests {
         let windows = [100..141, 140..181, 180..201, 500..511];
         assert_eq!(stretches(&part, SplitKind::Window(40)), windows);
         assert_eq!(stretches(&part, SplitKind::Window(usize::MAX)), whole);
-        assert_eq!(stretches(&[], SplitKind::Contiguous), []);
+        assert!(stretches(&[], SplitKind::Contiguous).is_empty());
     }
 
     #[test]

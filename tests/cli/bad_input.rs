@@ -380,7 +380,6 @@ fn flags_of_the_other_model_are_refused_with_its_name() {
         &["--novel"],
         &["--z-temperature", "2"],
         &["--starts-with", "a"],
-        &["--decode", "greedy"],
         &["--scores"],
     ] {
         let refusal = {

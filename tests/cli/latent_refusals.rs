@@ -32,6 +32,8 @@ fn a_model_without_a_latent_space_is_refused_in_one_line() {
             .textgen(&format!("generate {flag}"))
             .refused(2)
             .names(&["article"]);
+    }
+    for flag in ["--starts-with a", "--scores"] {
         home.textgen(&format!("generate {flag}"))
             .refused(2)
             .names(&["char-lstm"]);

@@ -1,9 +1,13 @@
 //! `textgen generate`: text or words from a trained model, natively.
 
-mod text;
+mod fill;
+mod flags;
+pub mod reading;
+pub mod shown;
+pub mod text;
 mod words;
+pub mod writing;
 
-use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Result;
@@ -13,6 +17,9 @@ use textgen::config::{Decoding, ModelKind, OnUnknown, Quantize, SamplingConfig};
 use textgen::native::weights::{Weights, quantize};
 use textgen::run::{ModelFile, RunError, Runs};
 
+pub use self::flags::{DrawFlags, LoopFlags};
+use self::flags::{Length, TextFlags, WordFlags};
+use self::writing::Step;
 use super::choice::choice;
 use super::chosen::ChosenModel;
 use super::error::CliError;
@@ -22,12 +29,28 @@ use crate::cli::output::note;
 /// Flags of `generate`.
 #[derive(Args)]
 #[command(after_help = "\
-A word is drawn in two steps: z from the prior, then letters given z. --starts-with gives the first
-letters and lets the model go on. --length, --unique and --novel change no word: words that do not
-fit are left out and others drawn, so what is shown is what the model writes of that kind.
+Texts. What a sample is drawn from is the model's own distribution, changed by the flags under
+Drawing in the order shown. --decode beam:K looks for the most probable text instead and draws
+nothing; with --count N it shows the N best, those that --stop ended early compared by their mean
+log-probability. With --constrain a text goes on up to --length where the expression allows it, so
+say how long its parts may be. --show-probs prints a line a symbol: P is the symbol's probability
+by the model, AS the one that it was drawn with. A log-probability is always the model's own.
+
+Words. A word is drawn in two steps: z from the prior, then letters given z. --starts-with gives
+the first letters and lets the model go on. --length, --unique and --novel change no word: words
+that do not fit are left out and others drawn, so what is shown is what the model writes of that
+kind.
 
 Examples:
   textgen generate --temperature 0.5 --prompt 'The giant' --stop '.'
+  textgen generate --min-p 0.05 --temperature 1.3 --length 2000
+  textgen generate --temperature 0.3 --repetition-penalty 1.5
+  textgen generate --decode beam:8 --prompt 'Once upon' --length 60
+  textgen generate --constrain '[A-Z][a-z]{2,8}( [a-z]{1,8}){3,6}[.!]' --count 5
+  textgen generate --fill 'the q___n of br__n' --count 3
+  textgen generate --show-probs --prompt 'The ' --length 20
+  textgen generate --prompt - --save-state book.state --count 0 < book.txt
+  textgen generate --state book.state --prompt 'The next day' --count 3
   textgen generate --count 10 --unique --novel
   textgen generate --starts-with ann --length 5-7 --scores
   textgen generate --decode beam:8 --unique")]
@@ -40,18 +63,10 @@ pub struct GenerateArgs {
     /// Symbols of a text [default: 500], or letters of a word: N, or MIN-MAX (word-vae only)
     #[arg(long, value_name = "N")]
     length: Option<Length>,
-    /// Divides the logits: below 1 safer, above 1 wilder, 0 always the most probable
-    #[arg(long, value_name = "T", default_value_t = 1.0)]
-    temperature: f32,
-    /// Draw from the K most probable symbols only
-    #[arg(long, value_name = "K")]
-    top_k: Option<usize>,
-    /// Draw from the most probable symbols that together reach probability P
-    #[arg(long, value_name = "P")]
-    top_p: Option<f32>,
-    /// Seed of the draws [default: a new one each time, said on stderr]
-    #[arg(long)]
-    seed: Option<u64>,
+    /// How symbols are chosen: sample (drawn), greedy (the most probable each time), or beam:K (the
+    /// most probable text or word that K beginnings lead to) [default: sample]
+    #[arg(long, value_name = "HOW")]
+    decode: Option<Decoding>,
     /// Threads; 0 is all cores. The same text on any number of them
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
@@ -59,7 +74,7 @@ pub struct GenerateArgs {
     /// --quantize int8` says what it costs
     #[arg(long, value_parser = choice::<Quantize>(Quantize::NAMES), default_value = "none")]
     quantize: Quantize,
-    /// What becomes of characters of --prompt or --starts-with that the model does not know
+    /// What becomes of characters of --prompt, --fill or --starts-with that the model does not know
     /// [default: error]
     #[arg(long, value_parser = choice::<OnUnknown>(OnUnknown::NAMES))]
     on_unknown: Option<OnUnknown>,
@@ -67,95 +82,84 @@ pub struct GenerateArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    draws: DrawFlags,
+    #[command(flatten)]
     text: TextFlags,
     #[command(flatten)]
     words: WordFlags,
-}
-
-#[derive(Args)]
-#[command(next_help_heading = "char-lstm")]
-struct TextFlags {
-    /// Text to go on from; `-` reads it from standard input
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    prompt: Option<String>,
-    /// End a sample before this text
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    stop: Option<String>,
-}
-
-#[derive(Args)]
-#[command(next_help_heading = "word-vae")]
-struct WordFlags {
-    /// Widens (above 1) or narrows (below 1) the prior that words are drawn from [default: 1]
-    #[arg(long, value_name = "T")]
-    z_temperature: Option<f32>,
-    /// Letters that every word begins with
-    #[arg(long, value_name = "LETTERS")]
-    starts_with: Option<String>,
-    /// How letters are chosen: sample (drawn), greedy (the most probable each time), or beam:K (the
-    /// most probable word that K beginnings lead to) [default: sample]
-    #[arg(long, value_name = "HOW")]
-    decode: Option<Decoding>,
-    /// Print beside each word its log-probability in nats: log p(word | z)
-    #[arg(long, conflicts_with = "json")]
-    scores: bool,
-    /// No word twice
-    #[arg(long)]
-    unique: bool,
-    /// No word that the model was trained on
-    #[arg(long)]
-    novel: bool,
-}
-
-/// `--length`: how many symbols or letters, the least and the most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Length {
-    least: usize,
-    most: usize,
-}
-
-impl FromStr for Length {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (least, most) = text.split_once('-').unwrap_or((text, text));
-        match (least.parse(), most.parse()) {
-            (Ok(least), Ok(most)) if least <= most => Ok(Self { least, most }),
-            _ => Err("must be a number, or two as in 5-7".to_owned()),
-        }
-    }
 }
 
 /// One line of `--json`.
 #[derive(Serialize)]
 struct Sample<'a> {
     index: usize,
-    seed: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     prompt: Option<&'a str>,
     text: &'a str,
     symbols: usize,
     log_prob_nats: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probs: Option<&'a Vec<Step>>,
 }
 
 /// Generates with the model chosen.
 pub fn run(args: &GenerateArgs, runs: &Runs) -> Result<()> {
-    let sampling = SamplingConfig {
-        temperature: args.temperature,
-        top_k: args.top_k,
-        top_p: args.top_p,
-        seed: args.seed.unwrap_or_else(new_seed),
-    };
+    let sampling = args.draws.config(args.draws.seed.unwrap_or_else(new_seed));
     sampling.validate()?;
     check_simd()?;
     let (file, _) = args.model.open(runs)?;
-    if args.seed.is_none() {
-        note!("seed: {}", sampling.seed);
-    }
     match file.header.network.model {
         ModelKind::CharLstm => text::texts(args, file, &sampling),
         ModelKind::WordVae => words::words(args, file, &sampling),
     }
+}
+
+/// Says which seed was chosen, where none was given.
+fn note_seed(args: &GenerateArgs, sampling: &SamplingConfig) {
+    if args.draws.seed.is_none() {
+        note!("seed: {}", sampling.seed);
+    }
+}
+
+/// How symbols are chosen, `usual` unless told otherwise; greedy is drawing at temperature 0. What
+/// belongs to drawing is refused where nothing is drawn, with `hint`.
+fn decoding(
+    args: &GenerateArgs,
+    sampling: &SamplingConfig,
+    usual: Decoding,
+    hint: &str,
+) -> Result<(Decoding, SamplingConfig)> {
+    let decoding = args.decode.unwrap_or(usual);
+    if decoding == Decoding::Sample {
+        return Ok((decoding, sampling.clone()));
+    }
+    let drawing = [
+        ("temperature", sampling.temperature != 1.0),
+        ("top-k", sampling.top_k.is_some()),
+        ("top-p", sampling.top_p.is_some()),
+        ("min-p", sampling.min_p.is_some()),
+    ];
+    if let Some((flag, _)) = drawing.iter().find(|(_, given)| *given) {
+        let message = format!("--{flag} belongs to --decode sample, not {decoding}");
+        return Err(CliError::misuse(message, hint).into());
+    }
+    let greedy = SamplingConfig {
+        temperature: 0.0,
+        ..sampling.clone()
+    };
+    Ok((decoding, greedy))
+}
+
+/// Refuses more texts than a beam of `width` has.
+fn check_beam(width: usize, count: usize) -> Result<()> {
+    if count <= width {
+        return Ok(());
+    }
+    let message = format!("--count {count}: a beam of {width} has {width} best texts at the most");
+    let hint = format!("widen it: --decode beam:{count}; or draw: --decode sample");
+    Err(CliError::misuse(message, hint).into())
 }
 
 /// A seed short enough to be typed again.

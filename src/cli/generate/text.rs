@@ -2,109 +2,102 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::io::{BufWriter, Read, Write};
+use std::io::{Read as _, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use textgen::config::{OnUnknown, SamplingConfig};
-use textgen::native::char_lstm::{CharLstm, State};
+use textgen::config::{Decoding, OnUnknown, RepetitionConfig, SamplingConfig};
+use textgen::native::beam::{Beam, TextGoal, TextTrail};
+use textgen::native::char_lstm::CharLstm;
+use textgen::native::constraint::{Constraint, ConstraintError};
 use textgen::native::generate::{Beginning, Writer, lockstep};
-use textgen::native::sampling::Sampler;
+use textgen::native::repetition::Repetition;
 use textgen::run::ModelFile;
-use textgen::text::{Utf8Stream, Vocabulary, normalize};
 
-use super::{GenerateArgs, Length, Sample, refuse, rows, take, threads, weights};
+use super::reading::{Read, TextModel};
+use super::shown::{Paced, Shown};
+use super::writing::{Drawn, Text, Writing};
+use super::{
+    GenerateArgs, Length, check_beam, decoding, fill, note_seed, refuse, rows, take, threads,
+};
 use crate::cli::error::CliError;
-use crate::cli::output::{Stdout, stdout};
-use crate::cli::unknown::Replaced;
+use crate::cli::progress::Progress;
 
 /// Symbols of a text unless told otherwise.
 const DEFAULT_LENGTH: usize = 500;
-/// Text is shown at least so often: too fast for the eye, and seldom enough to cost nothing.
-const SHOWN_EVERY: Duration = Duration::from_millis(8);
 /// Bytes of a text that waits for its turn which are handed over at a time.
 const PIECE: usize = 4096;
 
 /// Everything that the samples of a char-lstm share.
 struct Job<'a> {
-    vocabulary: &'a Vocabulary,
-    sampling: &'a SamplingConfig,
-    forbidden: Vec<u32>,
-    length: usize,
-    stop: Option<String>,
-    log_prob_wanted: bool,
-    model: CharLstm,
-    /// What the model remembers of the prompt.
-    start: State,
+    writing: Writing<'a>,
+    network: &'a CharLstm,
+    /// What stands before every sample.
+    start: &'a Read,
 }
 
-/// Draws texts and shows them.
+/// Writes texts and shows them.
 pub fn texts(args: &GenerateArgs, file: ModelFile, sampling: &SamplingConfig) -> Result<()> {
-    let words = &args.words;
-    let given = [
-        ("z-temperature", words.z_temperature.is_some()),
-        ("starts-with", words.starts_with.is_some()),
-        ("decode", words.decode.is_some()),
-        ("scores", words.scores),
-        ("unique", words.unique),
-        ("novel", words.novel),
-    ];
-    refuse(&given, "char-lstm", "word-vae")?;
-    let length = match args.length {
-        None => DEFAULT_LENGTH,
-        Some(Length { least, most }) if least == most => most,
-        Some(Length { least, most }) => {
-            let message = format!("--length {least}-{most}: a text has one length");
-            return Err(CliError::misuse(message, "ranges are for the words of a word-vae").into());
-        }
+    refuse(&args.words.given(), "char-lstm", "word-vae")?;
+    let flags = &args.text;
+    let length = length(args.length)?;
+    let repetition = repetition(args)?;
+    let usual = match flags.fill {
+        Some(_) => fill::USUAL,
+        None => Decoding::Sample,
     };
-    let header = file.header.clone();
-    let prompt = prompt_text(args)?.map(|prompt| normalize(&prompt, &header.text));
-    let on_unknown = args.on_unknown.unwrap_or(OnUnknown::Error);
-    let mut symbols = match &prompt {
-        Some(prompt) => {
-            let replaced = Replaced::default();
-            let symbols = replaced.encode(&header.vocabulary, prompt, on_unknown)?;
-            replaced.say();
-            symbols
-        }
-        None => Vec::new(),
-    };
-    if symbols.is_empty() {
-        symbols.push(header.vocabulary.beginning());
-    }
-    // The text is in the model's normal form, so what is looked for in it must be too.
-    let stop = args
-        .text
-        .stop
-        .as_deref()
-        .map(|stop| normalize(stop, &header.text));
-    let model = CharLstm::new(&header.network, &weights(&file, args.quantize)?)
-        .with_context(|| file.path().display().to_string())?;
+    let hint = "leave it out, or draw: --decode sample";
+    let (decoding, sampling) = decoding(args, sampling, usual, hint)?;
+    let identified = flags.state.is_some() || flags.save_state.is_some();
+    let model = TextModel::open(&file, args.quantize, identified)?;
     drop(file); // the model has its own copy of the weights
-    let mut start = model.state(1);
-    model.feed(&mut start, &symbols);
-    let job = Job {
-        vocabulary: &header.vocabulary,
-        sampling,
-        forbidden: header.vocabulary.forbidden(),
-        length,
-        stop: stop.filter(|stop| !stop.is_empty()),
-        log_prob_wanted: args.json, // where else would it be shown?
-        model,
-        start,
+    let prompt = prompt_text(args)?.map(|prompt| model.normal(&prompt));
+    let start = start(args, &model, prompt.as_deref())?;
+    if let Some(path) = &flags.save_state {
+        model.save(&start, path)?;
+    }
+    if let Some(pattern) = &flags.fill {
+        return fill::fill(args, pattern, &model, &start, decoding, &sampling);
+    }
+    let constraint = match &flags.constrain {
+        Some(regex) => Some(constraint(regex, &model, length)?),
+        None => None,
     };
+    // The text is in the model's normal form, so what is looked for in it must be too.
+    let stop = flags.stop.as_deref().map(|stop| model.normal(stop));
+    let job = Job {
+        writing: Writing {
+            vocabulary: &model.header.vocabulary,
+            sampling: &sampling,
+            forbidden: &model.forbidden,
+            length,
+            stop: stop.filter(|stop| !stop.is_empty()),
+            stop_shown: false,
+            log_prob_wanted: args.json || flags.show_probs.is_some(),
+            chances: flags.show_probs.map(|count| count as usize),
+            constraint,
+            repetition: repetition.map(|config| repeated(&config, &start)),
+        },
+        network: &model.network,
+        start: &start,
+    };
+    let drawn = decoding == Decoding::Sample;
     let count = args.count.unwrap_or(1);
     let mut shown = Shown {
         prompt: prompt.as_deref(),
         json: args.json,
+        table: flags.show_probs.is_some(),
         count,
-        seed: sampling.seed,
-        out: BufWriter::new(stdout()),
-        flushed: None,
+        seed: drawn.then_some(sampling.seed),
+        paced: Paced::new(),
     };
+    if drawn {
+        note_seed(args, &sampling);
+    }
+    if let Decoding::Beam(width) = decoding {
+        return search(&job, &mut shown, width, &model.bytes());
+    }
     let threads = threads(args.threads);
     match count {
         0 => Ok(()),
@@ -113,12 +106,130 @@ pub fn texts(args: &GenerateArgs, file: ModelFile, sampling: &SamplingConfig) ->
     }
 }
 
+fn length(length: Option<Length>) -> Result<usize> {
+    match length {
+        None => Ok(DEFAULT_LENGTH),
+        Some(Length { least, most }) if least == most => Ok(most),
+        Some(Length { least, most }) => {
+            let message = format!("--length {least}-{most}: a text has one length");
+            Err(CliError::misuse(message, "ranges are for the words of a word-vae").into())
+        }
+    }
+}
+
+/// What is held against loops; none where there is no penalty.
+fn repetition(args: &GenerateArgs) -> Result<Option<RepetitionConfig>> {
+    let config = args.text.loops.config();
+    config.validate()?;
+    if config.penalty == 1.0 {
+        return Ok(None);
+    }
+    if let Some(decoding @ Decoding::Beam(_)) = args.decode {
+        let message = format!("--repetition-penalty changes single draws, not --decode {decoding}");
+        return Err(CliError::misuse(message, "draw with it: --decode sample or greedy").into());
+    }
+    Ok(Some(config))
+}
+
+/// The repeats of what has been read.
+pub fn repeated(config: &RepetitionConfig, start: &Read) -> Repetition {
+    let mut repetition = Repetition::new(config);
+    for &symbol in &start.recent {
+        repetition.read(symbol);
+    }
+    repetition
+}
+
+/// What stands before the samples: the saved state, the prompt, or a line end.
+fn start(args: &GenerateArgs, model: &TextModel, prompt: Option<&str>) -> Result<Read> {
+    let on_unknown = args.on_unknown.unwrap_or(OnUnknown::Error);
+    let symbols = model.encode(prompt.unwrap_or_default(), on_unknown)?;
+    if let Some(path) = &args.text.state {
+        let mut read = model.load(path)?;
+        read.go_on(&model.network, &symbols);
+        Ok(read)
+    } else if symbols.is_empty() {
+        model.beginning()
+    } else {
+        Ok(model.after(&symbols))
+    }
+}
+
+/// The expression over the model's symbols.
+fn constraint(regex: &str, model: &TextModel, length: usize) -> Result<Constraint> {
+    let constraint = Constraint::new(regex, &model.bytes()).map_err(|error| {
+        let hint = match error {
+            ConstraintError::Syntax(_) => "the syntax is that of https://docs.rs/regex",
+            ConstraintError::WordBoundary => r"ASCII's will do: (?-u:\b)",
+            ConstraintError::TooLarge => "make its counts smaller, or use * and + instead",
+            ConstraintError::Impossible => {
+                "textgen vocab lists a corpus's characters; case counts, unless it begins with (?i)"
+            }
+        };
+        CliError::misuse(format!("--constrain {regex}: {error}"), hint)
+    })?;
+    let shortest = constraint.shortest();
+    if shortest > length {
+        let message = format!(
+            "--length {length} is too short for --constrain {regex}: the shortest text that matches \
+             has {shortest} symbols"
+        );
+        return Err(CliError::misuse(message, format!("give --length {shortest} or more")).into());
+    }
+    Ok(constraint)
+}
+
+/// Shows the most probable texts that a beam finds.
+fn search(job: &Job, shown: &mut Shown, width: usize, bytes: &[Vec<u8>]) -> Result<()> {
+    let writing = &job.writing;
+    if writing.chances.is_some() {
+        let message = format!("--show-probs tells of single draws, not of --decode beam:{width}");
+        return Err(CliError::misuse(message, "draw: --decode sample or greedy").into());
+    }
+    check_beam(width, shown.count)?;
+    if shown.count == 0 {
+        return Ok(());
+    }
+    let goal = TextGoal {
+        length: writing.length,
+        bytes,
+        stop: writing.stop.as_deref().map(str::as_bytes),
+        constraint: writing.constraint.as_ref(),
+    };
+    let beam = Beam {
+        width,
+        wanted: shown.count,
+        forbidden: writing.forbidden,
+    };
+    let progress = Progress::of(writing.length as u64, "searched", "characters");
+    let state = job.start.state.clone();
+    let found = beam.search(job.network, state, &goal, TextTrail::default(), |length| {
+        progress.show(length as u64);
+    });
+    progress.end();
+    for (index, found) in found.into_iter().enumerate() {
+        let mut text = writing.vocabulary.decode(&found.symbols);
+        let stop = writing.stop.as_deref().and_then(|stop| text.find(stop));
+        text.truncate(stop.unwrap_or(text.len()));
+        shown.begin(index)?;
+        shown.piece(&text)?;
+        let drawn = Drawn {
+            text,
+            symbols: found.symbols.len(),
+            log_prob: found.log_prob,
+            steps: Vec::new(),
+        };
+        shown.end(index, &drawn)?;
+    }
+    Ok(())
+}
+
 /// Draws the only sample, on all threads.
 fn alone(job: &Job, shown: &mut Shown, threads: usize) -> Result<()> {
     shown.begin(0)?;
-    let mut text = Text::new(job, 0);
-    job.model
-        .read_on_threads(job.start.clone(), threads, |reader| -> Result<()> {
+    let mut text = Text::new(&job.writing, 0);
+    job.network
+        .read_on_threads(job.start.state.clone(), threads, |reader| -> Result<()> {
             while let Some(symbol) = text.write(reader.logits()) {
                 shown.piece(&text.ready)?;
                 text.ready.clear();
@@ -203,7 +314,7 @@ fn draw_here(
     let begin = || {
         loop {
             let index = next().filter(|_| open.get())?;
-            let text = Text::new(job, index);
+            let text = Text::new(&job.writing, index);
             let mut writer = Indexed {
                 index,
                 text,
@@ -211,9 +322,9 @@ fn draw_here(
                 sender,
             };
             // The first symbol follows the prompt, which has been read.
-            match writer.write(job.start.logits(0)) {
+            match writer.write(job.start.state.logits(0)) {
                 Some(symbol) => {
-                    let state = job.start.clone();
+                    let state = job.start.state.clone();
                     return Some(Beginning {
                         writer,
                         state,
@@ -224,7 +335,7 @@ fn draw_here(
             }
         }
     };
-    lockstep(&job.model, rows, begin, done);
+    lockstep(job.network, rows, begin, done);
 }
 
 /// Shows the samples in order.
@@ -234,7 +345,7 @@ fn show(receiver: &Receiver<(usize, Event)>, shown: &mut Shown, due: &AtomicUsiz
     shown.begin(index)?;
     while index < shown.count {
         let next = receiver.try_recv().or_else(|_| {
-            shown.out.flush()?;
+            shown.paced.out.flush()?;
             receiver.recv().context("a thread has failed")
         });
         let (of, event) = next?;
@@ -277,147 +388,5 @@ fn prompt_text(args: &GenerateArgs) -> Result<Option<String>> {
             let message = format!("the prompt on standard input is not UTF-8 at byte offset {at}");
             Err(CliError::failed(message, "convert it first, with iconv for example").into())
         }
-    }
-}
-
-/// How texts are shown.
-struct Shown<'a> {
-    prompt: Option<&'a str>,
-    json: bool,
-    count: usize,
-    seed: u64,
-    out: BufWriter<Stdout>,
-    /// When text last went out.
-    flushed: Option<Instant>,
-}
-
-impl Shown<'_> {
-    /// Shows text, at once or within [`SHOWN_EVERY`] of what comes next.
-    fn piece(&mut self, piece: &str) -> Result<()> {
-        if self.json || piece.is_empty() {
-            return Ok(());
-        }
-        self.out.write_all(piece.as_bytes())?;
-        let now = Instant::now();
-        if self.flushed.is_none_or(|at| now - at >= SHOWN_EVERY) {
-            self.out.flush()?;
-            self.flushed = Some(now);
-        }
-        Ok(())
-    }
-
-    fn begin(&mut self, index: usize) -> Result<()> {
-        if self.json {
-            return Ok(());
-        }
-        if self.count > 1 {
-            let before = if index > 0 { "\n" } else { "" };
-            writeln!(self.out, "{before}--- {}", index + 1)?;
-        }
-        self.piece(self.prompt.unwrap_or_default())
-    }
-
-    fn end(&mut self, index: usize, drawn: &Drawn) -> Result<()> {
-        if self.json {
-            let sample = Sample {
-                index,
-                seed: self.seed,
-                prompt: self.prompt,
-                text: &drawn.text,
-                symbols: drawn.symbols,
-                log_prob_nats: Some(drawn.log_prob),
-            };
-            writeln!(self.out, "{}", serde_json::to_string(&sample)?)?;
-        } else {
-            writeln!(self.out)?;
-        }
-        Ok(self.out.flush()?)
-    }
-}
-
-/// A text as drawn.
-#[derive(Default)]
-struct Drawn {
-    text: String,
-    symbols: usize,
-    log_prob: f64,
-}
-
-/// A sample as it is written: the same whatever is written beside it.
-struct Text<'a> {
-    job: &'a Job<'a>,
-    sampler: Sampler,
-    stream: Utf8Stream,
-    drawn: Drawn,
-    /// What has become certain since this was last emptied.
-    ready: String,
-    /// Bytes of the text that have.
-    certain: usize,
-    bytes: Vec<u8>,
-}
-
-impl<'a> Text<'a> {
-    fn new(job: &'a Job, index: usize) -> Self {
-        let sampler = Sampler::new(job.sampling, &job.forbidden, index as u64);
-        Self {
-            job,
-            sampler: if job.log_prob_wanted {
-                sampler
-            } else {
-                sampler.without_log_prob()
-            },
-            stream: Utf8Stream::default(),
-            drawn: Drawn::default(),
-            ready: String::new(),
-            certain: 0,
-            bytes: Vec::new(),
-        }
-    }
-
-    /// The text up to `end` is certain.
-    fn release(&mut self, end: usize) {
-        self.ready.push_str(&self.drawn.text[self.certain..end]);
-        self.certain = end;
-    }
-
-    /// Bytes at the end of what is uncertain that the stop text begins with.
-    fn held_back(&self) -> usize {
-        let Some(stop) = self.job.stop.as_deref() else {
-            return 0;
-        };
-        let text = &self.drawn.text[self.certain..];
-        let starts = stop.char_indices().map(|(at, c)| at + c.len_utf8());
-        starts
-            .filter(|&n| n < stop.len() && text.ends_with(&stop[..n]))
-            .max()
-            .unwrap_or(0)
-    }
-}
-
-impl Writer for Text<'_> {
-    fn write(&mut self, logits: &[f32]) -> Option<u32> {
-        if self.drawn.symbols == self.job.length {
-            return None;
-        }
-        let draw = self.sampler.draw(logits);
-        self.drawn.symbols += 1;
-        self.drawn.log_prob += f64::from(draw.log_prob);
-        self.bytes.clear();
-        self.job.vocabulary.push_bytes(draw.symbol, &mut self.bytes);
-        self.drawn.text.push_str(&self.stream.push(&self.bytes));
-        let stop = self.job.stop.as_deref();
-        if let Some(at) = stop.and_then(|stop| self.drawn.text[self.certain..].find(stop)) {
-            self.drawn.text.truncate(self.certain + at);
-            self.release(self.drawn.text.len());
-            return None;
-        }
-        if self.drawn.symbols == self.job.length {
-            self.drawn.text.push_str(&self.stream.finish());
-            self.release(self.drawn.text.len());
-            return None;
-        }
-        // What may be the beginning of the stop text is held back.
-        self.release(self.drawn.text.len() - self.held_back());
-        Some(draw.symbol)
     }
 }

@@ -16,7 +16,9 @@ use textgen::native::word_vae::WordVae;
 use textgen::run::{ModelFile, ModelHeader};
 use textgen::text::normalize;
 
-use super::{GenerateArgs, Length, Sample, refuse, rows, take, threads, weights};
+use super::{
+    GenerateArgs, Length, Sample, decoding, note_seed, refuse, rows, take, threads, weights,
+};
 use crate::cli::error::CliError;
 use crate::cli::output::stdout;
 use crate::cli::progress::Progress;
@@ -144,12 +146,7 @@ impl Job<'_> {
 
 /// Draws words and shows them.
 pub fn words(args: &GenerateArgs, file: ModelFile, sampling: &SamplingConfig) -> Result<()> {
-    let text = &args.text;
-    let given = [
-        ("prompt", text.prompt.is_some()),
-        ("stop", text.stop.is_some()),
-    ];
-    refuse(&given, "word-vae", "char-lstm")?;
+    refuse(&args.text.given(), "word-vae", "char-lstm")?;
     let z_temperature = args.words.z_temperature.unwrap_or(1.0);
     if !(z_temperature.is_finite() && z_temperature >= 0.0) {
         let hint = "1 is the prior itself, less stays nearer to typical words";
@@ -168,7 +165,9 @@ pub fn words(args: &GenerateArgs, file: ModelFile, sampling: &SamplingConfig) ->
     }
     check_length(args.length)?;
     let header = file.header.clone();
-    let (decoding, sampling) = decoding(args, sampling)?;
+    note_seed(args, sampling); // z is drawn in any case
+    let hint = "leave it out; --z-temperature widens or narrows what is drawn";
+    let (decoding, sampling) = decoding(args, sampling, Decoding::Sample, hint)?;
     let beginning = beginning(args, &header)?;
     let place = || file.path().display().to_string();
     let weights = weights(&file, args.quantize)?;
@@ -176,7 +175,7 @@ pub fn words(args: &GenerateArgs, file: ModelFile, sampling: &SamplingConfig) ->
         let given = [
             ("z-temperature", args.words.z_temperature.is_some()),
             ("starts-with", args.words.starts_with.is_some()),
-            ("decode", args.words.decode.is_some()),
+            ("decode", args.decode.is_some()),
             ("scores", args.words.scores),
         ];
         refuse(&given, "network of the article", "word-vae")?;
@@ -213,29 +212,6 @@ pub fn words(args: &GenerateArgs, file: ModelFile, sampling: &SamplingConfig) ->
         known,
     }
     .show(&job)
-}
-
-/// How letters are chosen; greedy is drawing at temperature 0.
-fn decoding(args: &GenerateArgs, sampling: &SamplingConfig) -> Result<(Decoding, SamplingConfig)> {
-    let decoding = args.words.decode.unwrap_or(Decoding::Sample);
-    if decoding == Decoding::Sample {
-        return Ok((decoding, sampling.clone()));
-    }
-    let drawing = [
-        ("temperature", sampling.temperature != 1.0),
-        ("top-k", sampling.top_k.is_some()),
-        ("top-p", sampling.top_p.is_some()),
-    ];
-    if let Some((flag, _)) = drawing.iter().find(|(_, given)| *given) {
-        let message = format!("--{flag} belongs to --decode sample, not {decoding}");
-        let hint = "leave it out; --z-temperature widens or narrows what is drawn";
-        return Err(CliError::misuse(message, hint).into());
-    }
-    let greedy = SamplingConfig {
-        temperature: 0.0,
-        ..sampling.clone()
-    };
-    Ok((decoding, greedy))
 }
 
 /// Refuses lengths that no word has.
@@ -355,7 +331,7 @@ impl Wanted<'_> {
                 );
             }
         }
-        let wilder = match (self.args.words.decode, self.header.network.latent) {
+        let wilder = match (self.args.decode, self.header.network.latent) {
             (None | Some(Decoding::Sample), 0) => "raise --temperature",
             (None | Some(Decoding::Sample), _) => "raise --temperature or --z-temperature",
             _ => "raise --z-temperature, draw letters with --decode sample",
@@ -387,11 +363,12 @@ impl Wanted<'_> {
         if self.args.json {
             let sample = Sample {
                 index,
-                seed,
+                seed: Some(seed),
                 prompt: None,
                 text: word,
                 symbols: drawn.letters.len(),
                 log_prob_nats: drawn.log_prob.is_finite().then_some(drawn.log_prob),
+                probs: None,
             };
             writeln!(out, "{}", serde_json::to_string(&sample)?)?;
         } else if self.args.words.scores {

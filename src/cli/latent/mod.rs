@@ -70,9 +70,7 @@ impl DecodeFlags {
         }
         let sampling = SamplingConfig {
             temperature: self.temperature.unwrap_or(1.0),
-            top_k: None,
-            top_p: None,
-            seed: self.seed.unwrap_or_else(new_seed),
+            ..SamplingConfig::new(self.seed.unwrap_or_else(new_seed))
         };
         sampling.validate()?;
         if self.seed.is_none() && (letters_drawn || else_drawn) {

@@ -330,12 +330,7 @@ fn drawn_words_are_those_that_the_prior_writes_one_by_one() {
         bos: 10,
         eos: 8,
     };
-    let config = SamplingConfig {
-        temperature: 1.0,
-        top_k: None,
-        top_p: None,
-        seed: 3,
-    };
+    let config = SamplingConfig::new(3);
     let mut want: Vec<Vec<u32>> = (0..100)
         .map(|index| prior.word(Sampler::new(&config, &[5], index)).letters)
         .collect();

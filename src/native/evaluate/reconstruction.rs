@@ -76,9 +76,7 @@ impl Writer for Decoding {
 fn greedy(vae: &WordVae, z: &[Vec<f32>], forbidden: &[u32], reading: WordReading) -> Vec<Vec<u32>> {
     let config = SamplingConfig {
         temperature: 0.0,
-        top_k: None,
-        top_p: None,
-        seed: 0,
+        ..SamplingConfig::new(0)
     };
     let mut decoded = vec![Vec::new(); z.len()];
     let mut next = z.iter().enumerate();

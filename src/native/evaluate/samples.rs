@@ -49,12 +49,7 @@ pub fn draw_words(
     reading: WordReading,
     running: Running,
 ) -> Vec<Vec<u32>> {
-    let config = SamplingConfig {
-        temperature: 1.0,
-        top_k: None,
-        top_p: None,
-        seed: reading.seed,
-    };
+    let config = SamplingConfig::new(reading.seed);
     let sampler = |index: usize| Sampler::new(&config, forbidden, index as u64).without_log_prob();
     let groups = in_parallel(count.div_ceil(ROWS), running.threads, |group| {
         let indices = group * ROWS..count.min((group + 1) * ROWS);

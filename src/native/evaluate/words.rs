@@ -87,12 +87,7 @@ pub(super) struct Noise(Sampler);
 impl Noise {
     /// Of a word, from its own stream.
     pub fn of(word: &Word, seed: u64) -> Self {
-        let config = SamplingConfig {
-            temperature: 1.0,
-            top_k: None,
-            top_p: None,
-            seed,
-        };
+        let config = SamplingConfig::new(seed);
         Self(Sampler::new(&config, &[], word.index))
     }
 

@@ -1,113 +1,67 @@
 //! Beam search: the most probable word of a place, or nearly.
 
 use super::Speller;
+use crate::native::beam::{Beam, Goal};
 use crate::native::generate::{LONGEST_WORD, Word};
 
-/// A beginning, and what it costs to go on with a symbol.
-struct Candidate {
-    /// The row of the beginning.
-    row: usize,
-    symbol: u32,
-    /// log p of the beginning and the symbol, in nats.
-    log_prob: f64,
+/// Words that begin with some letters. They are compared by log p(word | z) with their end and no
+/// allowance for length.
+struct WordGoal<'a> {
+    eos: u32,
+    beginning: &'a [u32],
+}
+
+impl Goal for WordGoal<'_> {
+    type Trail = ();
+
+    fn longest(&self) -> usize {
+        LONGEST_WORD
+    }
+
+    fn allows(&self, symbols: &[u32], (): &(), symbol: u32) -> bool {
+        let given = self.beginning.get(symbols.len());
+        given.is_none_or(|&given| given == symbol)
+    }
+
+    fn follow(&self, symbols: &[u32], (): &()) -> Option<()> {
+        let ended = symbols.last() == Some(&self.eos);
+        (!ended && symbols.len() < LONGEST_WORD).then_some(())
+    }
+
+    fn by_mean(&self) -> bool {
+        false
+    }
 }
 
 impl Speller<'_> {
     /// The most probable word of z (Z) that is found by following the `width` most probable
-    /// beginnings at a time, all of one length, side by side. Words are compared by log p(word | z)
-    /// with their end and no allowance for length. Width 1 is the greedy word; a width that leaves
-    /// out no beginning gives the most probable of all.
+    /// beginnings at a time. Width 1 is the greedy word; a width that leaves out no beginning gives
+    /// the most probable of all.
     ///
     /// # Panics
     /// Where z is not of length Z.
     pub fn beam(&self, z: &[f32], width: usize) -> Word {
         let mut state = self.vae.decoder(z);
-        let mut live = vec![Word::default()];
-        let mut symbols = vec![self.bos];
-        let mut best: Option<Word> = None;
-        while !live.is_empty() && live[0].letters.len() < LONGEST_WORD {
-            self.vae.step(&mut state, &symbols);
-            let mut candidates = Vec::new();
-            for (row, word) in live.iter().enumerate() {
-                self.extend(row, word, state.logits(row), &mut candidates);
-            }
-            keep(&mut candidates, width);
-            if candidates.is_empty() {
-                break; // no probability is a number
-            }
-            let (mut rows, mut next) = (Vec::new(), Vec::new());
-            symbols.clear();
-            for candidate in candidates {
-                let mut word = live[candidate.row].clone();
-                word.log_prob = candidate.log_prob;
-                if best.as_ref().is_some_and(|best| !better(&word, best)) {
-                    continue; // nothing that follows is more probable
-                }
-                if candidate.symbol == self.eos {
-                    best = Some(word);
-                } else {
-                    word.letters.push(candidate.symbol);
-                    symbols.push(candidate.symbol);
-                    rows.push(candidate.row);
-                    next.push(word);
-                }
-            }
-            live = next;
-            if !rows.is_empty() {
-                state = state.select(&rows);
-            }
-        }
-        // A word that has not ended by now is cut.
-        let cut = live.into_iter().next();
-        match (best, cut) {
-            (Some(best), Some(cut)) if better(&cut, &best) => cut,
-            (Some(best), _) => best,
-            (None, cut) => cut.unwrap_or_default(),
-        }
-    }
-
-    /// Every way that a beginning can go on.
-    fn extend(&self, row: usize, word: &Word, logits: &[f32], candidates: &mut Vec<Candidate>) {
-        let allowed = |symbol: &u32| !self.forbidden.contains(symbol);
-        let number = |&logit: &f32| logit > f32::NEG_INFINITY;
-        let score = |symbol: u32| f64::from(logits[symbol as usize]);
-        let symbols = || {
-            (0..logits.len() as u32)
-                .filter(allowed)
-                .filter(|&symbol| number(&logits[symbol as usize]))
+        self.vae.step(&mut state, &[self.bos]);
+        let goal = WordGoal {
+            eos: self.eos,
+            beginning: self.beginning,
         };
-        let highest = symbols().map(score).fold(f64::NEG_INFINITY, f64::max);
-        let total: f64 = symbols()
-            .map(|symbol| (score(symbol) - highest).exp())
-            .sum();
-        let given = self.beginning.get(word.letters.len());
-        let next = symbols().filter(|symbol| given.is_none_or(|given| given == symbol));
-        candidates.extend(next.map(|symbol| Candidate {
-            row,
-            symbol,
-            log_prob: word.log_prob + score(symbol) - highest - total.ln(),
-        }));
+        let beam = Beam {
+            width,
+            wanted: 1,
+            forbidden: self.forbidden,
+        };
+        let found = beam.search(self.vae, state, &goal, (), |_| ());
+        let Some(mut found) = found.into_iter().next() else {
+            return Word::default(); // no probability is a number
+        };
+        found.symbols.pop_if(|&mut last| last == self.eos);
+        Word {
+            letters: found.symbols,
+            log_prob: found.log_prob,
+        }
     }
-}
-
-fn better(one: &Word, other: &Word) -> bool {
-    one.log_prob > other.log_prob
-}
-
-/// Keeps the `width` most probable, most probable first; of equals those that come first.
-fn keep(candidates: &mut Vec<Candidate>, width: usize) {
-    candidates.retain(|candidate| candidate.log_prob.is_finite());
-    let order = |a: &Candidate, b: &Candidate| {
-        let place = |c: &Candidate| (c.row, c.symbol);
-        b.log_prob
-            .total_cmp(&a.log_prob)
-            .then(place(a).cmp(&place(b)))
-    };
-    if width < candidates.len() {
-        candidates.select_nth_unstable_by(width, order);
-        candidates.truncate(width);
-    }
-    candidates.sort_unstable_by(order);
 }
 
 #[cfg(test)]
@@ -121,12 +75,7 @@ mod tests {
     use crate::native::weights::Array;
     use crate::native::word_vae::WordVae;
 
-    const SAMPLING: SamplingConfig = SamplingConfig {
-        temperature: 1.0,
-        top_k: None,
-        top_p: None,
-        seed: 5,
-    };
+    const SAMPLING: SamplingConfig = SamplingConfig::new(5);
     /// The symbols are letters 0 and 1, `<eos>`, `<unk>` and `<bos>`.
     const EOS: u32 = 2;
     const UNK: u32 = 3;

@@ -196,12 +196,7 @@ mod tests {
             mean: vec![1.0, -2.0, 0.5, 3.0],
             log_var: vec![0.0, -2.0, 1.0, -4.0],
         };
-        let config = SamplingConfig {
-            temperature: 1.0,
-            top_k: None,
-            top_p: None,
-            seed: 1,
-        };
+        let config = SamplingConfig::new(1);
         let mut middle = [0.0; 4];
         for index in 0..4000 {
             let z = around(&word, 1.5, &mut Sampler::new(&config, &[], index));

@@ -116,12 +116,7 @@ fn principal(points: &[Vec<f64>], size: usize, whole: f64) -> ([Vec<f64>; 2], [f
 
 /// Directions to begin with, the same each time.
 fn begin(size: usize) -> Vec<Vec<f64>> {
-    let config = SamplingConfig {
-        temperature: 1.0,
-        top_k: None,
-        top_p: None,
-        seed: 0,
-    };
+    let config = SamplingConfig::new(0);
     let mut random = Sampler::new(&config, &[], 0);
     (0..BLOCK.min(size))
         .map(|_| (0..size).map(|_| f64::from(random.normal())).collect())

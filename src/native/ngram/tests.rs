@@ -132,12 +132,7 @@ fn draws_have_the_frequencies_of_the_model() {
     // 5 ends a sequence.
     let ended = corpus.iter().map(|s| s.iter().copied().chain([5]));
     let models = NGrams::new(3, 6, ended);
-    let config = SamplingConfig {
-        temperature: 1.0,
-        top_k: None,
-        top_p: None,
-        seed: 4,
-    };
+    let config = SamplingConfig::new(4);
     let draws = 40_000;
     for order in [1, 2, 3] {
         let mut counts = std::collections::HashMap::new();

@@ -7,7 +7,7 @@ fn config(temperature: f32, top_k: Option<usize>, top_p: Option<f32>) -> Samplin
         temperature,
         top_k,
         top_p,
-        seed: 11,
+        ..SamplingConfig::new(11)
     }
 }
 
@@ -94,6 +94,99 @@ fn top_p_counts_what_top_k_leaves() {
         &[],
         expected(1.0, &[2, 4]),
     );
+}
+
+fn with_min_p(min_p: f32, config: &SamplingConfig) -> SamplingConfig {
+    SamplingConfig {
+        min_p: Some(min_p),
+        ..config.clone()
+    }
+}
+
+#[test]
+fn min_p_keeps_what_is_near_enough_to_the_most_probable() {
+    // Shares of the largest, at temperature 1: e^(logit − 2).
+    let share = |logit: f32| (logit - 2.0).exp();
+    let plain = || config(1.0, None, None);
+    for (min_p, kept) in [
+        (share(1.9) * 1.001, &[2, 4][..]),
+        (share(1.9) * 0.999, &[2, 4, 7]),
+        (share(1.0) * 0.999, &[0, 2, 4, 7]),
+        (share(0.0) * 0.999, &[0, 2, 3, 4, 6, 7]),
+        (1.0, &[2, 4]),
+    ] {
+        check_frequencies(&with_min_p(min_p, &plain()), &[], expected(1.0, kept));
+    }
+}
+
+#[test]
+fn min_p_comes_after_the_temperature_and_the_other_limits() {
+    // At temperature 2 the share of 0 is e^(−1/2) = 0.61, at temperature 1 it was 0.37.
+    let hot = with_min_p(0.6, &config(2.0, None, None));
+    check_frequencies(&hot, &[], expected(2.0, &[0, 2, 4, 7]));
+    // What top-k excludes stays out, and the largest share is that of what is left.
+    let both = with_min_p(0.3, &config(1.0, Some(3), None));
+    check_frequencies(&both, &[], expected(1.0, &[2, 4, 7]));
+    let without = with_min_p(0.3, &config(1.0, None, None));
+    check_frequencies(&without, &[2, 4], expected(1.0, &[0, 6, 7]));
+    // No limit at all.
+    let (mut none, mut plain) = (
+        Sampler::new(&with_min_p(0.0, &config(0.9, None, None)), &[], 0),
+        sampler(0.9),
+    );
+    for _ in 0..1000 {
+        assert_eq!(none.draw(&LOGITS), plain.draw(&LOGITS));
+    }
+}
+
+#[test]
+fn a_bias_of_zeros_changes_no_draw() {
+    for config in [
+        config(1.0, None, None),
+        config(0.4, Some(5), Some(0.9)),
+        config(0.0, None, None),
+    ] {
+        for wanted in [true, false] {
+            let sampler = || Sampler::new(&config, &[3], 2);
+            let (mut plain, mut biased) = (sampler(), sampler());
+            if !wanted {
+                (plain, biased) = (plain.without_log_prob(), biased.without_log_prob());
+            }
+            for _ in 0..300 {
+                let (one, other) = (plain.draw(&LOGITS), biased.draw_biased(&LOGITS, &[0.0; 8]));
+                assert_eq!(one.symbol, other.symbol);
+                assert_eq!(one.log_prob.to_bits(), other.log_prob.to_bits());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_bias_excludes_and_shifts_and_leaves_the_log_probability_alone() {
+    let low = f32::NEG_INFINITY;
+    let own = expected(1.0, &[0, 1, 2, 3, 4, 5, 6, 7]);
+    // Of 1 and 5 alone, the latter raised by 3: from 2.5 below to 0.5 above.
+    let bias = [low, 0.0, low, low, low, 3.0, low, low];
+    for temperature in [1.0, 0.01] {
+        let mut sampler = sampler(temperature);
+        let mut count = 0;
+        for _ in 0..10_000 {
+            let draw = sampler.draw_biased(&LOGITS, &bias);
+            assert!([1, 5].contains(&draw.symbol));
+            count += u32::from(draw.symbol == 5);
+            let want = own[draw.symbol as usize].ln();
+            assert!((f64::from(draw.log_prob) - want).abs() < 1e-6);
+        }
+        let p = 1.0 / (1.0 + f64::from(-0.5 / temperature).exp());
+        let deviation = (p * (1.0 - p) / 10_000.0).sqrt();
+        assert!((f64::from(count) / 10_000.0 - p).abs() <= 5.0 * deviation);
+    }
+    // Also where the network gives no number at all.
+    let bias = [low, low, low, 0.0, 0.0, low, low, low];
+    for logits in [[f32::NAN; 8], [low; 8]] {
+        let draw = Sampler::new(&config(1.0, None, None), &[3], 0).draw_biased(&logits, &bias);
+        assert_eq!((draw.symbol, draw.log_prob), (4, low));
+    }
 }
 
 #[test]
@@ -261,4 +354,28 @@ fn sums_and_maxima_of_lanes_are_those_of_the_whole() {
     }
     assert_eq!(highest(&[f32::NAN, -3.0, f32::NAN]), -3.0);
     assert_eq!(highest(&[f32::NAN]), f32::NEG_INFINITY);
+}
+
+#[test]
+fn chances_are_the_models_own_and_those_of_the_draw() {
+    let own = expected(1.0, &[0, 1, 3, 4, 5, 6, 7]);
+    let mut sampler = Sampler::new(&config(0.5, Some(3), None), &[2], 0);
+    let bias = [0.0, 0.0, 0.0, 0.0, f32::NEG_INFINITY, 0.0, 0.0, 0.0];
+    let drawn = expected(0.5, &[0, 6, 7]);
+    let draw = sampler.draw_biased(&LOGITS, &bias);
+    let (one, all) = sampler.chances(&LOGITS, draw, 4);
+    assert_eq!(one.symbol, draw.symbol);
+    let symbols: Vec<u32> = all.iter().map(|chance| chance.symbol).collect();
+    assert_eq!(symbols, [4, 7, 0, 6]);
+    for chance in all.iter().chain([&one]) {
+        let symbol = chance.symbol as usize;
+        assert!((chance.own - own[symbol]).abs() < 1e-6, "{chance:?}");
+        assert!((chance.drawn - drawn[symbol]).abs() < 1e-6, "{chance:?}");
+    }
+    // The most probable symbol is certain at temperature 0, and more than all are all.
+    let mut greedy = Sampler::new(&config(0.0, None, None), &[2], 0);
+    let draw = greedy.draw(&LOGITS);
+    let (one, all) = greedy.chances(&LOGITS, draw, 100);
+    assert_eq!((one.symbol, one.drawn, all.len()), (4, 1.0, 7));
+    assert!(all[1..].iter().all(|chance| chance.drawn == 0.0));
 }

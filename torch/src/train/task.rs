@@ -75,8 +75,6 @@ pub fn random(seed: u64, what: Use, at: u64) -> ChaCha8Rng {
 pub fn sample_config(seed: u64) -> SamplingConfig {
     SamplingConfig {
         temperature: 0.8,
-        top_k: None,
-        top_p: None,
-        seed,
+        ..SamplingConfig::new(seed)
     }
 }

@@ -1,0 +1,354 @@
+//! `textgen chat`: text that a person and a model write in turn.
+
+mod commands;
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use textgen::config::{ModelKind, OnUnknown, Quantize, RepetitionConfig, SamplingConfig};
+use textgen::native::generate::Writer;
+use textgen::run::Runs;
+
+use self::commands::Command;
+use super::choice::choice;
+use super::chosen::ChosenModel;
+use super::error::{CliError, show};
+use super::generate::reading::{Read, TextModel};
+use super::generate::shown::Paced;
+use super::generate::text::repeated;
+use super::generate::writing::{Text, Writing};
+use super::generate::{DrawFlags, LoopFlags, new_seed};
+use super::machine::{check_simd, threads};
+use crate::cli::output::note;
+
+/// Turns that `/undo` can take back.
+const MOST_UNDONE: usize = 64;
+
+/// Flags of `chat`.
+#[derive(Args)]
+#[command(after_help = "\
+What you type, without the end of the line, is read by the model, which goes on from it until
+--stop (the end of a line, unless told otherwise) or --length. It remembers all that was written
+before. An empty line lets it write on. Lines that begin with / are commands, and // types a line
+that begins with /:
+
+  /temperature 0.7   /top-k 40   /top-p 0.9   /min-p 0.05   /repetition-penalty 1.5
+  /length 300        /stop .     /seed 3      (without a value: what it is; off: no limit)
+  /undo              takes the last turn back          /reset   forgets all of it
+  /save FILE         for --state, also of generate     /help    /quit
+
+Ctrl-C stops a reply, Ctrl-D ends. Replies go to stdout, all else to stderr, so it works in a pipe
+too. The same seed, lines and commands give the same replies.
+
+Examples:
+  textgen chat --temperature 0.7
+  textgen chat --run tales --min-p 0.05 --stop '.'
+  printf 'The giant\\n/temperature 0\\nThe hen\\n' | textgen chat --seed 1
+  textgen chat --state book.state")]
+pub struct ChatArgs {
+    #[command(flatten)]
+    model: ChosenModel,
+    /// Symbols of a reply at the most
+    #[arg(long, value_name = "N", default_value_t = 300)]
+    length: usize,
+    /// End a reply after this text [default: the end of a line]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    stop: Option<String>,
+    /// Go on from a file that /save or `generate --save-state` wrote
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// Threads; 0 is all cores. The same text on any number of them
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    threads: usize,
+    /// Bits of the weights: int8 is faster and takes a quarter of the memory
+    #[arg(long, value_parser = choice::<Quantize>(Quantize::NAMES), default_value = "none")]
+    quantize: Quantize,
+    /// What becomes of typed characters that the model does not know
+    #[arg(long, value_parser = choice::<OnUnknown>(OnUnknown::NAMES), default_value = "error")]
+    on_unknown: OnUnknown,
+    #[command(flatten)]
+    draws: DrawFlags,
+    #[command(flatten)]
+    loops: LoopFlags,
+}
+
+/// What commands can change.
+#[derive(Clone)]
+struct Settings {
+    sampling: SamplingConfig,
+    repetition: RepetitionConfig,
+    length: usize,
+    stop: String,
+}
+
+impl Settings {
+    /// Checks the ranges.
+    fn validate(&self) -> Result<()> {
+        self.sampling.validate()?;
+        self.repetition.validate()?;
+        if self.length == 0 {
+            let message = "--length 0: a reply has at least 1 symbol";
+            return Err(CliError::misuse(message, "give a number of symbols").into());
+        }
+        if self.stop.is_empty() {
+            let message = "--stop: it is empty";
+            return Err(CliError::misuse(message, "leave it out for the end of a line").into());
+        }
+        Ok(())
+    }
+}
+
+/// A conversation.
+struct Session {
+    model: TextModel,
+    settings: Settings,
+    on_unknown: OnUnknown,
+    threads: usize,
+    /// What it began with.
+    first: Read,
+    now: Read,
+    /// What it was before each of the last turns.
+    past: Vec<Read>,
+    /// Replies so far: the number of the next one.
+    replies: usize,
+    interrupt: Interrupt,
+}
+
+/// Talks until the input ends.
+pub fn run(args: &ChatArgs, runs: &Runs) -> Result<()> {
+    let seed = args.draws.seed.unwrap_or_else(new_seed);
+    let settings = Settings {
+        sampling: args.draws.config(seed),
+        repetition: args.loops.config(),
+        length: args.length,
+        stop: args.stop.clone().unwrap_or_else(|| "\n".to_owned()),
+    };
+    settings.validate()?;
+    check_simd()?;
+    let (file, _) = args.model.open(runs)?;
+    if file.header.network.model != ModelKind::CharLstm {
+        let message = format!(
+            "{}: a word-vae writes words and can't go on from a text",
+            file.path().display()
+        );
+        let hint = "choose a char-lstm with --run or --model-file; for words: textgen generate";
+        return Err(CliError::misuse(message, hint).into());
+    }
+    let model = TextModel::open(&file, args.quantize, true)?;
+    drop(file); // the model has its own copy of the weights
+    let first = match &args.state {
+        Some(path) => model.load(path)?,
+        None => model.beginning()?,
+    };
+    if args.draws.seed.is_none() {
+        note!("seed: {seed}");
+    }
+    Session {
+        now: first.clone(),
+        first,
+        model,
+        settings,
+        on_unknown: args.on_unknown,
+        threads: threads(args.threads),
+        past: Vec::new(),
+        replies: 0,
+        interrupt: Interrupt::install()?,
+    }
+    .talk()
+}
+
+impl Session {
+    fn talk(mut self) -> Result<()> {
+        let mut input = std::io::stdin().lock();
+        let typed = input.is_terminal();
+        if typed {
+            note!("Type the beginning of a line. /help shows the commands, Ctrl-D ends.");
+        }
+        loop {
+            if typed {
+                let mut prompt = std::io::stderr();
+                let _ = write!(prompt, "> ").and_then(|()| prompt.flush());
+            }
+            let mut line = Vec::new();
+            if input
+                .read_until(b'\n', &mut line)
+                .context("standard input")?
+                == 0
+            {
+                if typed {
+                    note!("");
+                }
+                return Ok(());
+            }
+            let outcome = match String::from_utf8(line) {
+                Ok(line) => self.turn(line.trim_end_matches(['\n', '\r'])),
+                Err(_) => Err(CliError::failed("this line is not UTF-8", "type it anew").into()),
+            };
+            match outcome {
+                Ok(true) => (),
+                Ok(false) => return Ok(()),
+                // What is wrong with one line is no reason to lose the conversation.
+                Err(error) if error.is::<std::io::Error>() => return Err(error),
+                Err(error) => drop(show(&error)),
+            }
+        }
+    }
+
+    /// One line; whether there is more to come.
+    fn turn(&mut self, line: &str) -> Result<bool> {
+        let typed = match line.strip_prefix('/') {
+            Some(rest) if !rest.starts_with('/') => return self.obey(&rest.parse()?),
+            Some(rest) => rest,
+            None => line,
+        };
+        let symbols = self
+            .model
+            .encode(&self.model.normal(typed), self.on_unknown)?;
+        self.past.push(self.now.clone());
+        if self.past.len() > MOST_UNDONE {
+            self.past.remove(0);
+        }
+        self.now.go_on(&self.model.network, &symbols);
+        self.reply()?;
+        Ok(true)
+    }
+
+    /// Writes a reply, and remembers it.
+    fn reply(&mut self) -> Result<()> {
+        let settings = &self.settings;
+        let penalised = settings.repetition.penalty > 1.0;
+        let writing = Writing {
+            vocabulary: &self.model.header.vocabulary,
+            sampling: &settings.sampling,
+            forbidden: &self.model.forbidden,
+            length: settings.length,
+            stop: Some(self.model.normal(&settings.stop)),
+            stop_shown: true,
+            log_prob_wanted: false,
+            chances: None,
+            constraint: None,
+            repetition: penalised.then(|| repeated(&settings.repetition, &self.now)),
+        };
+        let mut text = Text::new(&writing, self.replies);
+        let mut paced = Paced::new();
+        let interrupt = &self.interrupt;
+        let state = self.now.state.clone();
+        let work = |reader: &mut textgen::native::team::Reader| -> Result<_> {
+            let mut symbols = Vec::new();
+            interrupt.begin();
+            loop {
+                let more = text.write(reader.logits());
+                // What was drawn last has been said, so it is read as well.
+                if let Some(symbol) = text.last.take() {
+                    reader.step(symbol);
+                    symbols.push(symbol);
+                }
+                let stopped = interrupt.asked();
+                if more.is_some() && stopped {
+                    text.end();
+                }
+                paced.piece(&text.ready)?;
+                text.ready.clear();
+                if more.is_none() || stopped {
+                    break;
+                }
+            }
+            interrupt.end();
+            Ok((reader.state().clone(), symbols))
+        };
+        let network = &self.model.network;
+        let (state, symbols) = network.read_on_threads(state, self.threads, work)?;
+        if !text.drawn.text.ends_with('\n') {
+            writeln!(paced.out)?;
+        }
+        paced.out.flush()?;
+        self.now.went_on(state, &symbols);
+        self.replies += 1;
+        Ok(())
+    }
+
+    /// Obeys a command; whether there is more to come.
+    fn obey(&mut self, command: &Command) -> Result<bool> {
+        match command {
+            Command::Quit => return Ok(false),
+            Command::Help => note!("{}", commands::HELP),
+            Command::Reset => {
+                self.past.clear();
+                self.now = self.first.clone();
+                note!("all forgotten");
+            }
+            Command::Undo => {
+                if let Some(before) = self.past.pop() {
+                    self.now = before;
+                    note!("the last turn is taken back");
+                } else {
+                    note!("there is nothing to take back");
+                }
+            }
+            Command::Save(path) => {
+                self.model.save(&self.now, path)?;
+                note!(
+                    "{} symbols are remembered in {}",
+                    self.now.symbols,
+                    path.display()
+                );
+            }
+            Command::Setting(setting, value) => {
+                if let Some(value) = value {
+                    let mut changed = self.settings.clone();
+                    setting.set(&mut changed, value)?;
+                    changed.validate()?;
+                    if changed.sampling.seed != self.settings.sampling.seed {
+                        self.replies = 0;
+                    }
+                    self.settings = changed;
+                }
+                note!("{} {}", setting.name(), setting.get(&self.settings));
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Ctrl-C: stops a reply that is being written, and else the program.
+struct Interrupt(Arc<AtomicU8>);
+
+/// Nothing is being written.
+const IDLE: u8 = 0;
+/// A reply is being written.
+const WRITING: u8 = 1;
+/// It shall stop.
+const ASKED: u8 = 2;
+/// What a program that Ctrl-C ended exits with, by the custom of shells.
+const EXIT_INTERRUPTED: i32 = 130;
+
+impl Interrupt {
+    fn install() -> Result<Self> {
+        let state = Arc::new(AtomicU8::new(IDLE));
+        let seen = Arc::clone(&state);
+        ctrlc::set_handler(move || {
+            let order = Ordering::Relaxed;
+            if seen.compare_exchange(WRITING, ASKED, order, order).is_err() {
+                std::process::exit(EXIT_INTERRUPTED);
+            }
+        })
+        .context("cannot catch Ctrl-C")?;
+        Ok(Self(state))
+    }
+
+    fn begin(&self) {
+        self.0.store(WRITING, Ordering::Relaxed);
+    }
+
+    fn asked(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == ASKED
+    }
+
+    fn end(&self) {
+        self.0.store(IDLE, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,189 @@
+//! The flags that say how symbols are drawn, and those of one kind of model.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::Args;
+use textgen::config::{RepetitionConfig, SamplingConfig};
+
+/// How symbols are drawn.
+#[derive(Args)]
+#[command(next_help_heading = "Drawing")]
+pub struct DrawFlags {
+    /// Divides the logits: below 1 safer, above 1 wilder, 0 always the most probable
+    #[arg(
+        long,
+        value_name = "T",
+        default_value_t = 1.0,
+        allow_negative_numbers = true
+    )]
+    pub temperature: f32,
+    /// Draw from the K most probable symbols only
+    #[arg(long, value_name = "K")]
+    pub top_k: Option<usize>,
+    /// Draw from the most probable symbols that together reach probability P
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    pub top_p: Option<f32>,
+    /// Draw from symbols at least P times as probable as the most probable one: many where the model
+    /// hesitates, few where it is sure
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    pub min_p: Option<f32>,
+    /// Seed of the draws [default: a new one each time, said on stderr]
+    #[arg(long)]
+    pub seed: Option<u64>,
+}
+
+impl DrawFlags {
+    /// As the library takes them; `seed` is the one given or chosen.
+    pub const fn config(&self, seed: u64) -> SamplingConfig {
+        SamplingConfig {
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            seed,
+        }
+    }
+}
+
+/// What is held against loops.
+#[derive(Args)]
+pub struct LoopFlags {
+    /// Against loops: going on with a repeat of over 8 symbols divides the odds of the next one by R
+    /// for each symbol beyond; 1.2 to 2 are useful [default: 1, none]
+    #[arg(long, value_name = "R", allow_negative_numbers = true)]
+    pub repetition_penalty: Option<f32>,
+    /// Symbols back that repeats are looked for [default: 256]
+    #[arg(long, value_name = "N")]
+    pub repetition_window: Option<usize>,
+}
+
+impl LoopFlags {
+    /// As the library takes them.
+    pub fn config(&self) -> RepetitionConfig {
+        RepetitionConfig {
+            penalty: self.repetition_penalty.unwrap_or(1.0),
+            window: self.repetition_window.unwrap_or(RepetitionConfig::WINDOW),
+        }
+    }
+}
+
+/// Flags for texts.
+#[derive(Args)]
+#[command(next_help_heading = "char-lstm")]
+pub struct TextFlags {
+    /// Text to go on from; `-` reads it from standard input
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub prompt: Option<String>,
+    /// End a sample before this text
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub stop: Option<String>,
+    /// Write only what matches this regular expression from first to last, within --length
+    #[arg(
+        long,
+        value_name = "REGEX",
+        allow_hyphen_values = true,
+        conflicts_with = "stop"
+    )]
+    pub constrain: Option<String>,
+    /// Fill the holes of this text, one character for each `_` (`\_` is an underscore): the best
+    /// fillings by --decode beam:K [default: beam:16], or drawn ones by --decode sample
+    #[arg(
+        long,
+        value_name = "TEXT",
+        allow_hyphen_values = true,
+        conflicts_with_all = ["length", "stop", "constrain", "show_probs", "repetition_penalty", "repetition_window"]
+    )]
+    pub fill: Option<String>,
+    #[command(flatten)]
+    pub loops: LoopFlags,
+    /// Show how each symbol was drawn: its probability and those of the K most probable ones
+    #[arg(
+        long,
+        value_name = "K",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "5",
+        value_parser = clap::value_parser!(u32).range(1..=1000)
+    )]
+    pub show_probs: Option<u32>,
+    /// Keep what the model remembers of the prompt in this file; with --count 0 that is all
+    #[arg(long, value_name = "FILE")]
+    pub save_state: Option<PathBuf>,
+    /// Go on from such a file, before --prompt
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
+}
+
+impl TextFlags {
+    /// Every flag of these by name, and whether it was given.
+    pub fn given(&self) -> [(&'static str, bool); 9] {
+        [
+            ("prompt", self.prompt.is_some()),
+            ("stop", self.stop.is_some()),
+            ("constrain", self.constrain.is_some()),
+            ("fill", self.fill.is_some()),
+            (
+                "repetition-penalty",
+                self.loops.repetition_penalty.is_some(),
+            ),
+            ("repetition-window", self.loops.repetition_window.is_some()),
+            ("show-probs", self.show_probs.is_some()),
+            ("save-state", self.save_state.is_some()),
+            ("state", self.state.is_some()),
+        ]
+    }
+}
+
+/// Flags for words.
+#[derive(Args)]
+#[command(next_help_heading = "word-vae")]
+pub struct WordFlags {
+    /// Widens (above 1) or narrows (below 1) the prior that words are drawn from [default: 1]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    pub z_temperature: Option<f32>,
+    /// Letters that every word begins with
+    #[arg(long, value_name = "LETTERS")]
+    pub starts_with: Option<String>,
+    /// Print beside each word its log-probability in nats: log p(word | z)
+    #[arg(long, conflicts_with = "json")]
+    pub scores: bool,
+    /// No word twice
+    #[arg(long)]
+    pub unique: bool,
+    /// No word that the model was trained on
+    #[arg(long)]
+    pub novel: bool,
+}
+
+impl WordFlags {
+    /// Every flag of these by name, and whether it was given.
+    pub const fn given(&self) -> [(&'static str, bool); 5] {
+        [
+            ("z-temperature", self.z_temperature.is_some()),
+            ("starts-with", self.starts_with.is_some()),
+            ("scores", self.scores),
+            ("unique", self.unique),
+            ("novel", self.novel),
+        ]
+    }
+}
+
+/// `--length`: how many symbols or letters, the least and the most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Length {
+    pub least: usize,
+    pub most: usize,
+}
+
+impl FromStr for Length {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (least, most) = text.split_once('-').unwrap_or((text, text));
+        match (least.parse(), most.parse()) {
+            (Ok(least), Ok(most)) if least <= most => Ok(Self { least, most }),
+            _ => Err("must be a number, or two as in 5-7".to_owned()),
+        }
+    }
+}

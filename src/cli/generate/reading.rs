@@ -1,0 +1,165 @@
+//! A char-lstm and what it has read: a prompt, a saved state, or nothing yet.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use textgen::config::{OnUnknown, Quantize, RepetitionConfig};
+use textgen::native::char_lstm::{CharLstm, State};
+use textgen::run::{ModelFile, ModelHeader, PromptState};
+use textgen::text::normalize;
+
+use super::weights;
+use crate::cli::error::CliError;
+use crate::cli::unknown::Replaced;
+
+/// A network that reads and writes texts.
+pub struct TextModel {
+    pub network: CharLstm,
+    pub header: ModelHeader,
+    pub forbidden: Vec<u32>,
+    path: PathBuf,
+    /// What identifies the weights, where states are read or written.
+    digest: Option<String>,
+}
+
+/// A text as far as it has been read.
+#[derive(Clone)]
+pub struct Read {
+    /// What the network remembers of it.
+    pub state: State,
+    /// Symbols.
+    pub symbols: u64,
+    /// The last of them.
+    pub recent: Vec<u32>,
+}
+
+impl TextModel {
+    /// Of the file, with weights of so many bits. `identified` where states are read or written.
+    pub fn open(file: &ModelFile, bits: Quantize, identified: bool) -> Result<Self> {
+        let header = file.header.clone();
+        let network = CharLstm::new(&header.network, &weights(file, bits)?)
+            .with_context(|| file.path().display().to_string())?;
+        let digest = identified.then(|| match bits {
+            Quantize::None => file.digest(),
+            Quantize::Int8 => format!("{} {bits}", file.digest()),
+        });
+        Ok(Self {
+            network,
+            forbidden: header.vocabulary.forbidden(),
+            header,
+            path: file.path().to_owned(),
+            digest,
+        })
+    }
+
+    /// The bytes of every symbol that can be predicted; none for one that is never written.
+    pub fn bytes(&self) -> Vec<Vec<u8>> {
+        let bytes = |symbol: u32| {
+            let mut bytes = Vec::new();
+            if !self.forbidden.contains(&symbol) {
+                self.header.vocabulary.push_bytes(symbol, &mut bytes);
+            }
+            bytes
+        };
+        (0..self.network.outputs() as u32).map(bytes).collect()
+    }
+
+    /// Text in the model's normal form.
+    pub fn normal(&self, text: &str) -> String {
+        normalize(text, &self.header.text)
+    }
+
+    /// The symbols of text in the normal form.
+    pub fn encode(&self, text: &str, on_unknown: OnUnknown) -> Result<Vec<u32>> {
+        let replaced = Replaced::default();
+        let symbols = replaced.encode(&self.header.vocabulary, text, on_unknown)?;
+        replaced.say();
+        Ok(symbols)
+    }
+
+    /// Where a text begins: after a line end, or after the most frequent symbol where there is none.
+    pub fn beginning(&self) -> Result<Read> {
+        let mut symbols = self.encode("\n", OnUnknown::Skip)?;
+        if symbols.is_empty() {
+            symbols.push(0);
+        }
+        Ok(self.after(&symbols))
+    }
+
+    /// A text of these symbols and no other.
+    pub fn after(&self, symbols: &[u32]) -> Read {
+        let mut read = Read {
+            state: self.network.state(1),
+            symbols: 0,
+            recent: Vec::new(),
+        };
+        read.go_on(&self.network, symbols);
+        read
+    }
+
+    /// The text of a saved state.
+    pub fn load(&self, path: &Path) -> Result<Read> {
+        let saved = PromptState::read(path)?;
+        let state = match &self.digest {
+            Some(digest) if *digest == saved.digest => self.network.recall(&saved.memory),
+            _ => None,
+        };
+        let Some(state) = state else {
+            let message = format!(
+                "{}: the state of another model, {}, or of other weights than {} now",
+                path.display(),
+                saved.model,
+                self.path.display()
+            );
+            let hint =
+                "choose the model it was saved with, or save it anew: --prompt … --save-state";
+            return Err(CliError::failed(message, hint).into());
+        };
+        if saved
+            .recent
+            .iter()
+            .any(|&id| id as usize >= self.network.inputs())
+        {
+            let message = format!("{}: it has symbols that the model has not", path.display());
+            return Err(CliError::failed(message, "save it anew").into());
+        }
+        Ok(Read {
+            state,
+            symbols: saved.symbols,
+            recent: saved.recent,
+        })
+    }
+
+    /// Saves what has been read.
+    pub fn save(&self, read: &Read, path: &Path) -> Result<()> {
+        let saved = PromptState {
+            model: self.path.display().to_string(),
+            digest: self.digest.clone().unwrap_or_default(),
+            symbols: read.symbols,
+            recent: read.recent.clone(),
+            memory: read.state.memory(),
+        };
+        Ok(saved.write(path)?)
+    }
+}
+
+impl Read {
+    /// Reads more.
+    pub fn go_on(&mut self, network: &CharLstm, symbols: &[u32]) {
+        network.feed(&mut self.state, symbols);
+        self.count(symbols);
+    }
+
+    /// So much more has been read, after which the network remembers `state`.
+    pub fn went_on(&mut self, state: State, symbols: &[u32]) {
+        self.state = state;
+        self.count(symbols);
+    }
+
+    fn count(&mut self, symbols: &[u32]) {
+        self.symbols += symbols.len() as u64;
+        self.recent.extend(symbols);
+        let old = self.recent.len().saturating_sub(RepetitionConfig::WIDEST);
+        self.recent.drain(..old);
+    }
+}

@@ -1,0 +1,268 @@
+//! A text as it is written, symbol by symbol: the same whatever is written beside it.
+
+use serde::Serialize;
+use textgen::config::SamplingConfig;
+use textgen::native::constraint::{Constraint, Place};
+use textgen::native::generate::Writer;
+use textgen::native::repetition::Repetition;
+use textgen::native::sampling::{Chance, Draw, Sampler};
+use textgen::text::{Utf8Stream, Vocabulary};
+
+/// How texts are written; what all samples share.
+pub struct Writing<'a> {
+    pub vocabulary: &'a Vocabulary,
+    pub sampling: &'a SamplingConfig,
+    pub forbidden: &'a [u32],
+    /// Symbols at the most.
+    pub length: usize,
+    /// Ends a text.
+    pub stop: Option<String>,
+    /// Whether the stop text is part of the text.
+    pub stop_shown: bool,
+    pub log_prob_wanted: bool,
+    /// So many of the most probable symbols are told at each draw.
+    pub chances: Option<usize>,
+    pub constraint: Option<Constraint>,
+    /// What the text before has repeated.
+    pub repetition: Option<Repetition>,
+}
+
+/// How a symbol was drawn, as JSON tells it.
+#[derive(Serialize)]
+pub struct Step {
+    #[serde(flatten)]
+    drawn: Shown,
+    top: Vec<Shown>,
+}
+
+/// A symbol and how probable it was.
+#[derive(Serialize)]
+struct Shown {
+    id: u32,
+    text: String,
+    /// By the model's own distribution.
+    p: f64,
+    /// When it was drawn.
+    drawn_p: f64,
+}
+
+/// A text as drawn.
+#[derive(Default)]
+pub struct Drawn {
+    pub text: String,
+    pub symbols: usize,
+    pub log_prob: f64,
+    /// How each symbol was drawn, where that is told.
+    pub steps: Vec<Step>,
+}
+
+/// What else than the model has a say in the draws of a text.
+struct Steering<'a> {
+    constraint: Option<(&'a Constraint, Place)>,
+    repetition: Option<Repetition>,
+    /// (outputs).
+    bias: Vec<f32>,
+}
+
+impl Steering<'_> {
+    /// What is added to the logits, where `left` symbols are left.
+    fn bias(&mut self, left: usize) -> &[f32] {
+        match self.constraint {
+            Some((constraint, place)) => constraint.bias(place, left, &mut self.bias),
+            None => self.bias.fill(0.0),
+        }
+        if let Some(repetition) = &self.repetition {
+            repetition.lower(&mut self.bias);
+        }
+        &self.bias
+    }
+
+    fn wrote(&mut self, symbol: u32) {
+        if let Some((constraint, place)) = &mut self.constraint {
+            *place = constraint.after(*place, symbol);
+        }
+        if let Some(repetition) = &mut self.repetition {
+            repetition.read(symbol);
+        }
+    }
+
+    fn is_over(&self, left: usize) -> bool {
+        let over = |(constraint, place): (&Constraint, Place)| constraint.is_over(place, left);
+        self.constraint.is_some_and(over)
+    }
+}
+
+/// A text on its way.
+pub struct Text<'a> {
+    writing: &'a Writing<'a>,
+    sampler: Sampler,
+    steering: Option<Steering<'a>>,
+    stream: Utf8Stream,
+    pub drawn: Drawn,
+    /// What has become certain since this was last emptied: text, or lines of a table.
+    pub ready: String,
+    /// The last symbol drawn.
+    pub last: Option<u32>,
+    /// Bytes of the text that have become certain.
+    certain: usize,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Text<'a> {
+    pub fn new(writing: &'a Writing, index: usize) -> Self {
+        let sampler = Sampler::new(writing.sampling, writing.forbidden, index as u64);
+        let Writing {
+            constraint,
+            repetition,
+            ..
+        } = writing;
+        let steered = constraint.is_some() || repetition.is_some();
+        Self {
+            writing,
+            sampler: if writing.log_prob_wanted {
+                sampler
+            } else {
+                sampler.without_log_prob()
+            },
+            steering: steered.then(|| Steering {
+                constraint: constraint
+                    .as_ref()
+                    .map(|constraint| (constraint, Place::default())),
+                repetition: repetition.clone(),
+                bias: vec![0.0; writing.vocabulary.outputs()],
+            }),
+            stream: Utf8Stream::default(),
+            drawn: Drawn::default(),
+            ready: String::new(),
+            last: None,
+            certain: 0,
+            bytes: Vec::new(),
+        }
+    }
+
+    /// Symbols that may still be written.
+    fn left(&self) -> usize {
+        self.writing.length - self.drawn.symbols
+    }
+
+    fn is_over(&self) -> bool {
+        let left = self.left();
+        left == 0
+            || self
+                .steering
+                .as_ref()
+                .is_some_and(|steering| steering.is_over(left))
+    }
+
+    fn draw(&mut self, logits: &[f32]) -> Draw {
+        let left = self.left();
+        let draw = match &mut self.steering {
+            None => self.sampler.draw(logits),
+            Some(steering) => {
+                let draw = self.sampler.draw_biased(logits, steering.bias(left));
+                steering.wrote(draw.symbol);
+                draw
+            }
+        };
+        if let Some(count) = self.writing.chances {
+            let (drawn, top) = self.sampler.chances(logits, draw, count);
+            self.tell(drawn, &top);
+        }
+        draw
+    }
+
+    /// Tells how a symbol was drawn.
+    fn tell(&mut self, drawn: Chance, top: &[Chance]) {
+        let vocabulary = self.writing.vocabulary;
+        let visible = |chance: &Chance| {
+            let symbol = vocabulary.symbol(chance.symbol);
+            symbol.map_or_else(String::new, textgen::text::Symbol::visible)
+        };
+        let choice = |chance: &Chance| format!("{} {:.3}", visible(chance), chance.own);
+        let choices: Vec<String> = top.iter().map(choice).collect();
+        let line = format!(
+            "{:<8} {:.3}  {:.3}  {}\n",
+            visible(&drawn),
+            drawn.own,
+            drawn.drawn,
+            choices.join("  ")
+        );
+        self.ready.push_str(&line);
+        let shown = |chance: &Chance| Shown {
+            id: chance.symbol,
+            text: vocabulary.decode(&[chance.symbol]),
+            p: chance.own,
+            drawn_p: chance.drawn,
+        };
+        self.drawn.steps.push(Step {
+            drawn: shown(&drawn),
+            top: top.iter().map(shown).collect(),
+        });
+    }
+
+    /// The text up to `end` is certain.
+    fn release(&mut self, end: usize) {
+        if self.writing.chances.is_none() {
+            self.ready.push_str(&self.drawn.text[self.certain..end]);
+        }
+        self.certain = end;
+    }
+
+    /// The text ends here, if it has not.
+    pub fn end(&mut self) {
+        self.drawn.text.push_str(&self.stream.finish());
+        self.release(self.drawn.text.len());
+    }
+
+    /// Bytes at the end of what is uncertain that the stop text begins with.
+    fn held_back(&self) -> usize {
+        let Some(stop) = self.writing.stop.as_deref() else {
+            return 0;
+        };
+        let text = &self.drawn.text[self.certain..];
+        let starts = stop.char_indices().map(|(at, c)| at + c.len_utf8());
+        starts
+            .filter(|&n| n < stop.len() && text.ends_with(&stop[..n]))
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+/// The header of the table of draws.
+pub const TABLE_HEADER: &str = "DRAWN    P      AS     MOST PROBABLE";
+
+impl Writer for Text<'_> {
+    fn write(&mut self, logits: &[f32]) -> Option<u32> {
+        if self.is_over() {
+            return None;
+        }
+        let draw = self.draw(logits);
+        self.last = Some(draw.symbol);
+        self.drawn.symbols += 1;
+        self.drawn.log_prob += f64::from(draw.log_prob);
+        self.bytes.clear();
+        self.writing
+            .vocabulary
+            .push_bytes(draw.symbol, &mut self.bytes);
+        self.drawn.text.push_str(&self.stream.push(&self.bytes));
+        if let Some(stop) = self.writing.stop.as_deref()
+            && let Some(at) = self.drawn.text[self.certain..].find(stop)
+        {
+            let shown = if self.writing.stop_shown {
+                stop.len()
+            } else {
+                0
+            };
+            self.drawn.text.truncate(self.certain + at + shown);
+            self.release(self.drawn.text.len());
+            return None;
+        }
+        if self.is_over() {
+            self.end();
+            return None;
+        }
+        // What may be the beginning of the stop text is held back.
+        self.release(self.drawn.text.len() - self.held_back());
+        Some(draw.symbol)
+    }
+}

@@ -1,0 +1,200 @@
+//! What a char-lstm remembers of a prompt, in a file: a prompt that is read once and gone on from
+//! many times.
+//!
+//! A safetensors file: `hidden.{k}` (H) and, in an LSTM, `cell.{k}` (H) of every layer, `logits`
+//! (outputs) of the next symbol, `recent` (u32): the last symbols read. The metadata's `textgen` says
+//! which model, by the digest of its file, has read how many symbols.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use safetensors::SafeTensors;
+use serde::{Deserialize, Serialize};
+
+use super::RunError;
+use super::tensors::{self, Refusal, StoredTensor, TensorFile};
+use crate::native::char_lstm::Memory;
+
+/// The `format` numbers of a prompt's state that this version reads; it writes the last.
+pub const PROMPT_STATE_FORMATS: std::ops::RangeInclusive<u32> = 1..=1;
+/// What such a file says it is.
+const KIND: &str = "prompt";
+
+/// A prompt that has been read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PromptState {
+    /// The path of the model's file, for messages.
+    pub model: String,
+    /// What identifies the weights: [`ModelFile::digest`](super::ModelFile::digest), and in how many
+    /// bits they were used.
+    pub digest: String,
+    /// Symbols read.
+    pub symbols: u64,
+    /// The last of them.
+    pub recent: Vec<u32>,
+    /// What the network remembers.
+    pub memory: Memory,
+}
+
+#[derive(Deserialize)]
+struct Format {
+    kind: Option<String>,
+    format: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    kind: Cow<'static, str>,
+    format: u32,
+    model: String,
+    digest: String,
+    symbols: u64,
+    layers: usize,
+}
+
+impl PromptState {
+    /// Writes the state, atomically.
+    pub fn write(&self, path: &Path) -> Result<(), RunError> {
+        let memory = &self.memory;
+        let header = Header {
+            kind: KIND.into(),
+            format: *PROMPT_STATE_FORMATS.end(),
+            model: self.model.clone(),
+            digest: self.digest.clone(),
+            symbols: self.symbols,
+            layers: memory.hidden.len(),
+        };
+        let mut stored = BTreeMap::from([
+            ("logits".to_owned(), vector(&memory.logits)),
+            ("recent".to_owned(), StoredTensor::u32(&self.recent)),
+        ]);
+        for (layer, (hidden, cell)) in memory.hidden.iter().zip(&memory.cell).enumerate() {
+            stored.insert(format!("hidden.{layer}"), vector(hidden));
+            if !cell.is_empty() {
+                stored.insert(format!("cell.{layer}"), vector(cell));
+            }
+        }
+        tensors::write(path, &header, &stored)
+    }
+
+    /// Reads the state.
+    pub fn read(path: &Path) -> Result<Self, RunError> {
+        let file = TensorFile::open(path)?;
+        let other = || RunError::damaged(path, "not the state of a prompt");
+        let (tensors, json) = file.read().map_err(|refusal| match refusal {
+            Refusal::Foreign(reason) => RunError::damaged(path, reason),
+            Refusal::NoHeader => other(),
+        })?;
+        let damaged = |error: serde_json::Error| RunError::damaged(path, error);
+        let Format { kind, format } = serde_json::from_str(&json).map_err(damaged)?;
+        if kind.as_deref() != Some(KIND) {
+            return Err(other());
+        }
+        if !PROMPT_STATE_FORMATS.contains(&format) {
+            return Err(RunError::Format {
+                path: path.to_owned(),
+                what: "prompt state",
+                found: format,
+                oldest: *PROMPT_STATE_FORMATS.start(),
+                newest: *PROMPT_STATE_FORMATS.end(),
+            });
+        }
+        let header: Header = serde_json::from_str(&json).map_err(damaged)?;
+        let vector = |name: &str| f32_vector(path, &tensors, name);
+        let mut memory = Memory {
+            hidden: Vec::new(),
+            cell: Vec::new(),
+            logits: vector("logits")?,
+        };
+        for layer in 0..header.layers {
+            memory.hidden.push(vector(&format!("hidden.{layer}"))?);
+            let cell = format!("cell.{layer}");
+            let stored = tensors.names().contains(&cell.as_str());
+            memory
+                .cell
+                .push(if stored { vector(&cell)? } else { Vec::new() });
+        }
+        Ok(Self {
+            model: header.model,
+            digest: header.digest,
+            symbols: header.symbols,
+            recent: tensors::u32_vector(path, &tensors, "recent")?,
+            memory,
+        })
+    }
+}
+
+fn vector(data: &[f32]) -> StoredTensor<'_> {
+    StoredTensor::f32(&[data.len()], data)
+}
+
+/// The elements of the f32 vector `name`.
+fn f32_vector(path: &Path, tensors: &SafeTensors, name: &str) -> Result<Vec<f32>, RunError> {
+    let view = tensors
+        .tensor(name)
+        .map_err(|error| RunError::damaged(path, error))?;
+    if view.dtype() != safetensors::Dtype::F32 || view.shape().len() != 1 {
+        return Err(RunError::damaged(
+            path,
+            format!("{name}: not an f32 vector"),
+        ));
+    }
+    tensors::f32_data(path, name, view.data()).map(Cow::into_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> PromptState {
+        PromptState {
+            model: "runs/a/model.safetensors".to_owned(),
+            digest: "sha256:00".to_owned(),
+            symbols: 12,
+            recent: vec![3, 1, 2],
+            memory: Memory {
+                hidden: vec![vec![0.5, -1.0], vec![0.25, 1e-30]],
+                cell: vec![vec![2.0, 3.0], vec![-0.0, 1.0]],
+                logits: vec![1.0, 2.0, -7.5],
+            },
+        }
+    }
+
+    #[test]
+    fn a_state_is_read_as_it_was_written() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("a.state");
+        let mut gru = state();
+        gru.memory.cell = vec![Vec::new(), Vec::new()];
+        gru.recent = Vec::new();
+        for state in [state(), gru] {
+            state.write(&path).expect("written");
+            assert_eq!(PromptState::read(&path).expect("read"), state);
+        }
+    }
+
+    #[test]
+    fn what_is_no_state_of_a_prompt_is_refused() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("a.state");
+        let refused = || PromptState::read(&path).expect_err("refused").to_string();
+        state().write(&path).expect("written");
+        let whole = std::fs::read(&path).expect("readable");
+        std::fs::write(&path, &whole[..whole.len() - 5]).expect("written");
+        assert!(refused().contains("damaged"), "{}", refused());
+        let text = String::from_utf8_lossy(&whole);
+        let newer = text.find("\\\"format\\\":1").expect("a format") + "\\\"format\\\":".len();
+        let mut bytes = whole.clone();
+        bytes[newer] = b'9';
+        std::fs::write(&path, bytes).expect("written");
+        assert!(refused().contains("prompt state format 9"), "{}", refused());
+        let header = serde_json::json!({"format": 1});
+        tensors::write(&path, &header, &BTreeMap::new()).expect("written");
+        assert!(
+            refused().contains("not the state of a prompt"),
+            "{}",
+            refused()
+        );
+    }
+}
