@@ -40,6 +40,8 @@ use saver::Saver;
 
 /// Evaluations in a training whose `eval-every` is 0.
 const AUTOMATIC_EVALUATIONS: u64 = 10;
+/// And where it lasts less than a minute, of which evaluations would take too much.
+const HURRIED_EVALUATIONS: u64 = 3;
 /// Steps between looks at the loss on a device where looking waits for the device.
 const LOOK_EVERY: u64 = 50;
 /// Steps that are measured together on such a device.
@@ -368,7 +370,11 @@ impl<'a> Trainer<'a> {
             let every = steps.div_ceil(AUTOMATIC_EVALUATIONS).max(1);
             return self.progress.step.is_multiple_of(every);
         }
-        let passed = |fraction: f64| (fraction * AUTOMATIC_EVALUATIONS as f64).floor();
+        let evaluations = match self.config.budget {
+            Budget::Minutes(minutes) if minutes < 1.0 => HURRIED_EVALUATIONS,
+            _ => AUTOMATIC_EVALUATIONS,
+        };
+        let passed = |fraction: f64| (fraction * evaluations as f64).floor();
         passed(self.fraction()) > passed(self.progress.last_fraction)
     }
 
