@@ -123,7 +123,7 @@ fn other_models_and_nothing_to_score_are_refused() {
         .names(&["char-lstm"])
         .advises("--run");
     home.textgen("score").refused(2).names(&["FILE"]);
-    home.textgen("score no-such-file --run golden").refused(2);
+    home.textgen("score no-such-file --run golden").refused(1);
     let home = Home::new();
     word_run(&home, "recipe = \"article\"");
     home.textgen("score --word abc")

@@ -75,7 +75,7 @@ fn refuse(args: &ScoreArgs, models: &[(ModelFile, Option<RunDir>)]) -> Result<()
     if let Some((flag, _)) = args.words.given().iter().find(|(_, given)| *given) {
         let message = format!("--{flag} belongs to words, but this model is a char-lstm");
         let hint = "give it a FILE of text, or choose a word-vae with --run or --model-file";
-        return Err(CliError::failed(message, hint).into());
+        return Err(CliError::misuse(message, hint).into());
     }
     let [(first, _), others @ ..] = models else {
         return Ok(());
