@@ -229,7 +229,7 @@ fn what_cannot_be_compared_is_refused() {
         .refused(2)
         .names(&["--per", "word-vae"]);
     home.textgen("score corpus.txt --run golden --iw 5")
-        .refused(1)
+        .refused(2)
         .names(&["--iw", "char-lstm"]);
     home.textgen("score corpus.txt --run golden --run golden --color")
         .refused(2)
