@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::Result;
-use textgen::config::{Settings, TrainConfig};
-use textgen::native::weights::grow;
+use textgen::config::{ModelKind, NetworkConfig, Settings, TrainConfig};
+use textgen::native::weights::{add_z, grow};
 use textgen::run::{CorpusData, ModelFile, ModelHeader, Runs, Start, model_format};
 use textgen::text::Vocabulary;
 
@@ -37,20 +37,28 @@ impl From {
     /// error where a flag says otherwise.
     pub fn settings(&self, given: Settings) -> Result<Settings> {
         let ModelHeader { network, text, .. } = &self.model.header;
+        // A decoder without z may be given one, and then an encoder of any kind.
+        let decoder_alone = network.model == ModelKind::WordVae && network.latent == 0;
+        let adds_z = decoder_alone && given.latent.is_some_and(|latent| latent > 0);
+        let of_z = |settled: Settings| {
+            if adds_z { Settings::default() } else { settled }
+        };
         let settled = Settings {
             model: Some(network.model),
             cell: Some(network.cell),
             hidden: Some(network.hidden),
             layers: Some(network.layers),
             embedding: Some(network.embedding),
-            latent: Some(network.latent),
-            z: Some(network.z),
-            bidirectional: Some(network.bidirectional),
             unit: Some(text.unit),
             normalize: Some(text.normalize),
             lowercase: Some(text.lowercase),
             from: Some(self.model.path().display().to_string()),
-            ..Settings::default()
+            ..of_z(Settings {
+                latent: Some(network.latent),
+                z: Some(network.z),
+                bidirectional: Some(network.bidirectional),
+                ..Settings::default()
+            })
         };
         if given.clone().over(settled.clone()) != settled.clone().over(given.clone()) {
             let hint = format!(
@@ -90,7 +98,19 @@ impl From {
                 format!(", {} new: {}", added.len(), added.join(" "))
             }
         );
-        let weights = grow(&self.model.weights()?, &old.network, &network, &places);
+        let grown = NetworkConfig {
+            inputs: network.inputs,
+            outputs: network.outputs,
+            ..old.network.clone()
+        };
+        let mut weights = grow(&self.model.weights()?, &old.network, &grown, &places);
+        if network.latent > old.network.latent {
+            note!(
+                "z: {} dimensions for a decoder that had none",
+                network.latent
+            );
+            weights = add_z(&weights, &network, config.seed);
+        }
         let header = ModelHeader {
             format: model_format(&network),
             network,

@@ -78,7 +78,8 @@ pub struct TrainArgs {
     #[arg(long, value_name = "NAME", conflicts_with_all = ["corpus", "model", "name", "config", "recipe"])]
     pub resume: Option<String>,
     /// Begin with a trained model: a run, or a model file. It settles the network and the text form;
-    /// characters that it does not know get places of their own
+    /// characters that it does not know get places of their own, and --latent N gives a z to a
+    /// word-vae without one
     #[arg(long, value_name = "RUN|FILE", conflicts_with_all = ["resume", "recipe", "baseline"])]
     pub from: Option<String>,
     /// A TOML file of settings, named as these flags; a run's config.toml is one

@@ -172,15 +172,7 @@ impl NGrams {
     /// as orders are wanted; then the symbol is part of the context.
     pub fn read(&self, context: &mut Context, symbol: u32, probabilities: &mut [f64]) {
         self.find(context, symbol);
-        let mut p = 1.0 / self.symbols as f64;
-        for (length, probability) in probabilities.iter_mut().enumerate() {
-            let (count, types) = self.seen(context, length);
-            if count > 0 {
-                let found = context.next.get(length).map_or(0, ExactSizeIterator::len);
-                p = (found as f64 + types as f64 * p) / (count + types) as f64;
-            }
-            *probability = p;
-        }
+        self.interpolate(context, probabilities);
         let Context {
             history,
             ranges,
@@ -191,6 +183,19 @@ impl NGrams {
         history.push(symbol);
         if history.len() >= self.order {
             history.remove(0);
+        }
+    }
+
+    /// p of the symbol that was found last, of the orders 1, 2, ….
+    fn interpolate(&self, context: &Context, probabilities: &mut [f64]) {
+        let mut p = 1.0 / self.symbols as f64;
+        for (length, probability) in probabilities.iter_mut().enumerate() {
+            let (count, types) = self.seen(context, length);
+            if count > 0 {
+                let found = context.next.get(length).map_or(0, ExactSizeIterator::len);
+                p = (found as f64 + types as f64 * p) / (count + types) as f64;
+            }
+            *probability = p;
         }
     }
 
@@ -244,51 +249,32 @@ impl NGrams {
         nats
     }
 
-    /// Draws the next symbol from the model of an order: an occurrence of the longest context, or,
-    /// with the probability that the formula gives it, the same for the next shorter one.
-    fn draw(&self, context: &Context, order: usize, sampler: &mut Sampler) -> u32 {
-        let mut below = |most: usize| ((sampler.uniform() * most as f64) as usize).min(most - 1);
-        for length in (0..order.min(self.order)).rev() {
-            let (count, types) = self.seen(context, length);
-            if count == 0 || below(count + types) >= count {
-                continue;
-            }
-            let range = match length {
-                0 => 0..self.places.len(),
-                _ => context.ranges[length - 1].clone(),
-            };
-            loop {
-                let place = self.places[range.start + below(range.len())] as usize;
-                // Behind the end of a sequence nothing was seen; such an occurrence does not count.
-                match self.text.get(place + usize::from(length > 0)) {
-                    Some(&symbol) if symbol != START => return symbol,
-                    _ => {}
-                }
-            }
-        }
-        below(self.symbols) as u32
-    }
-
-    /// Draws a sequence from the model of an order, up to `end` or `longest` symbols. The symbols
-    /// `forbidden`, which `end` is none of, are drawn again.
+    /// Draws a sequence from the model of an order, up to `end` or `longest` symbols.
+    ///
+    /// # Panics
+    /// Where there is no such order.
     pub fn sequence(
         &self,
         order: usize,
         sampler: &mut Sampler,
         (end, longest): (u32, usize),
-        forbidden: &[u32],
     ) -> Vec<u32> {
         let mut context = self.start();
+        let mut probabilities = vec![0.0; order];
+        let mut logits = vec![0.0; self.symbols];
         let mut sequence = Vec::new();
         while sequence.len() < longest {
-            let symbol = self.draw(&context, order, sampler);
+            for (symbol, logit) in (0..).zip(&mut logits) {
+                self.find(&mut context, symbol);
+                self.interpolate(&context, &mut probabilities);
+                *logit = probabilities[order - 1].ln() as f32;
+            }
+            let symbol = sampler.draw(&logits).symbol;
             if symbol == end {
                 break;
             }
-            if !forbidden.contains(&symbol) {
-                self.read(&mut context, symbol, &mut []);
-                sequence.push(symbol);
-            }
+            self.read(&mut context, symbol, &mut []);
+            sequence.push(symbol);
         }
         sequence
     }

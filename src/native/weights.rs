@@ -1,5 +1,6 @@
 //! Weights by name, and the one table of names and shapes that every part goes by.
 
+mod add_z;
 mod grow;
 
 use std::borrow::Cow;
@@ -7,6 +8,7 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
+pub use self::add_z::add_z;
 pub use self::grow::grow;
 
 use super::kernels::quantize_row;

@@ -390,6 +390,22 @@ fn what_a_model_settles_cannot_be_changed_by_flags() {
 }
 
 #[test]
+fn a_decoder_without_z_is_given_one() {
+    let home = Home::new();
+    home.train("--model word-vae --latent 0 --name twin --hidden 8 --steps 2 --threads 1");
+    home.train("--from twin --latent 3 --name vae --steps 2 --threads 1");
+    let recorded = settings(&home, "vae");
+    has_line(&recorded, "latent = 3");
+    has_line(&recorded, "bidirectional = true");
+    has_line(&recorded, "hidden = 8");
+    home.textgen("encode --run vae ana").succeeded();
+    home.textgen("train --from vae --latent 4")
+        .refused(2)
+        .names(&["--from settles the network"])
+        .advises("--latent");
+}
+
+#[test]
 fn a_flag_wins_over_the_goal_beside_it_and_that_is_said() {
     let home = Home::new();
     let tiny = "--model word-vae --hidden 8 --latent 2 --steps 2 --threads 1 --device cpu";

@@ -122,7 +122,7 @@ struct Session {
 pub fn run(args: &ChatArgs, runs: &Runs) -> Result<()> {
     let seed = args.draws.seed.unwrap_or_else(new_seed);
     let settings = Settings {
-        sampling: args.draws.config(seed),
+        sampling: args.draws.limits.config(seed),
         repetition: args.loops.config(),
         length: args.length,
         stop: args.stop.clone().unwrap_or_else(|| "\n".to_owned()),

@@ -3,10 +3,12 @@
 use anyhow::Result;
 use clap::Args;
 use textgen::config::ModelKind;
+use textgen::native::evaluate::samples::Drawing;
 use textgen::text::SplitKind;
 
 use super::{EvalArgs, Part};
 use crate::cli::error::CliError;
+use crate::cli::generate::LimitFlags;
 
 /// Flags that belong to texts.
 #[derive(Args)]
@@ -61,11 +63,45 @@ pub struct WordFlags {
     /// Words to draw and compare with those that exist; 0 is none [default: 10000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
     pub samples: Option<u32>,
+    #[command(flatten)]
+    pub limits: LimitFlags,
+    /// Draw no word twice
+    #[arg(long)]
+    pub unique: bool,
 }
 
 impl WordFlags {
-    fn given(&self) -> [(&'static str, bool); 3] {
+    /// How words are drawn.
+    pub fn drawing(&self, seed: u64) -> Drawing {
+        Drawing {
+            sampling: self.limits.config(seed),
+            unique: self.unique,
+        }
+    }
+
+    /// The flags that make the words drawn other than the model's own distribution has them.
+    pub fn drawn_with(&self) -> Vec<String> {
+        let limits = &self.limits;
+        let warm = (limits.temperature != 1.0).then_some(limits.temperature);
         [
+            warm.map(|t| format!("--temperature {t}")),
+            limits.top_k.map(|k| format!("--top-k {k}")),
+            limits.top_p.map(|p| format!("--top-p {p}")),
+            limits.min_p.map(|p| format!("--min-p {p}")),
+            self.unique.then(|| "--unique".to_owned()),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    fn given(&self) -> [(&'static str, bool); 8] {
+        [
+            ("temperature", self.limits.temperature != 1.0),
+            ("top-k", self.limits.top_k.is_some()),
+            ("top-p", self.limits.top_p.is_some()),
+            ("min-p", self.limits.min_p.is_some()),
+            ("unique", self.unique),
             ("seed", self.seed.is_some()),
             ("iw", self.iw.is_some()),
             ("samples", self.samples.is_some()),

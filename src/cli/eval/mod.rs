@@ -66,6 +66,10 @@ the mean over k draws of z, is a closer one. Beside the model stand the n-gram m
 training words whose order (2 to 7) is best on the validation words, and its twin, the same
 decoder trained without z, where there is a run RUN-twin.
 
+Then words are drawn from the prior, and from the models beside it: how many are distinct, stand in
+the training list, or are held-out words (those of validation and test). --temperature, --top-k,
+--top-p, --min-p and --unique draw all of them as `textgen generate` does with these flags.
+
 What z does is said in one word. It is collapsed where R is below 0.1 nats, no dimension is
 active, or another word's z costs less than 0.1 nats more than the word's own: --goal explore,
 --rate 4 or more --free-bits change that. It is memorising where half of the words drawn are
@@ -82,7 +86,8 @@ Examples:
   textgen eval model.safetensors fairy-tales.txt --protocol window:256 --part valid
   textgen eval my-run another-text.txt --dynamic 0.03
   textgen eval --quantize int8
-  textgen eval names --part test --iw 0 --samples 0")]
+  textgen eval names --part test --iw 0 --samples 0
+  textgen eval names --iw 0 --min-p 0.15 --unique")]
 pub struct EvalArgs {
     #[command(flatten)]
     model: ChosenWithCorpus,
@@ -169,6 +174,7 @@ pub fn run(args: &EvalArgs, runs: &Runs) -> Result<()> {
         return Err(CliError::misuse(message, hint).into());
     }
     flags::refuse_foreign(args, kind, corpus)?;
+    args.words.drawing(0).sampling.validate()?;
     let own = run.map(RunDir::corpus).transpose()?;
     let weights = file.weights()?;
     let small = args.quantize.as_ref().map(|_| quantize(&weights));

@@ -10,6 +10,16 @@ use textgen::config::{RepetitionConfig, SamplingConfig};
 #[derive(Args)]
 #[command(next_help_heading = "Drawing")]
 pub struct DrawFlags {
+    #[command(flatten)]
+    pub limits: LimitFlags,
+    /// Seed of the draws [default: a new one each time, said on stderr]
+    #[arg(long)]
+    pub seed: Option<u64>,
+}
+
+/// What a model's own distribution is changed by before symbols are drawn from it.
+#[derive(Args)]
+pub struct LimitFlags {
     /// Divides the logits: below 1 safer, above 1 wilder, 0 always the most probable
     #[arg(
         long,
@@ -28,12 +38,9 @@ pub struct DrawFlags {
     /// hesitates, few where it is sure
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub min_p: Option<f32>,
-    /// Seed of the draws [default: a new one each time, said on stderr]
-    #[arg(long)]
-    pub seed: Option<u64>,
 }
 
-impl DrawFlags {
+impl LimitFlags {
     /// As the library takes them; `seed` is the one given or chosen.
     pub const fn config(&self, seed: u64) -> SamplingConfig {
         SamplingConfig {

@@ -17,7 +17,7 @@ use textgen::config::{Decoding, ModelKind, OnUnknown, Quantize, SamplingConfig};
 use textgen::native::weights::{Weights, quantize};
 use textgen::run::{ModelFile, RunError, Runs};
 
-pub use self::flags::{DrawFlags, LoopFlags};
+pub use self::flags::{DrawFlags, LimitFlags, LoopFlags};
 use self::flags::{Length, TextFlags, WordFlags};
 use self::writing::Step;
 use super::choice::choice;
@@ -106,7 +106,10 @@ struct Sample<'a> {
 
 /// Generates with the model chosen.
 pub fn run(args: &GenerateArgs, runs: &Runs) -> Result<()> {
-    let sampling = args.draws.config(args.draws.seed.unwrap_or_else(new_seed));
+    let sampling = args
+        .draws
+        .limits
+        .config(args.draws.seed.unwrap_or_else(new_seed));
     sampling.validate()?;
     check_simd()?;
     let (file, _) = args.model.open(runs)?;

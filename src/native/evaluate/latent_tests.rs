@@ -1,11 +1,13 @@
 //! A word-vae's figures against what can be computed in other ways.
 
+use std::collections::BTreeSet;
+
 use super::*;
-use crate::config::NetworkConfig;
+use crate::config::{NetworkConfig, SamplingConfig};
 use crate::native::evaluate::importance::importance;
 use crate::native::evaluate::latent::{latent, posteriors};
 use crate::native::evaluate::reconstruction::reconstruction;
-use crate::native::evaluate::samples::{Existing, Inventor, compare, draw_words};
+use crate::native::evaluate::samples::{Drawing, Existing, Inventor, compare, draw_words};
 use crate::native::evaluate::words::{Noise, distortions, posterior_draw};
 use crate::native::ngram::NGrams;
 use crate::native::weights::{Array, Weights};
@@ -308,7 +310,6 @@ fn greedy_reconstruction_takes_the_most_probable_letter_at_every_step() {
 
 #[test]
 fn drawn_words_are_those_that_the_prior_writes_one_by_one() {
-    use crate::config::SamplingConfig;
     use crate::native::generate::Prior;
     use crate::native::sampling::Sampler;
 
@@ -317,6 +318,7 @@ fn drawn_words_are_those_that_the_prior_writes_one_by_one() {
         draw_words(
             Inventor::Vae(&vae),
             100,
+            &plain(3),
             &[5],
             reading(3),
             on_threads(threads),
@@ -345,8 +347,66 @@ fn drawn_words_are_those_that_the_prior_writes_one_by_one() {
             .map(|word| [&word[..], &[8]].concat()),
     );
     let inventor = Inventor::NGram(&models, 3);
-    let draw = |threads| draw_words(inventor, 100, &[5], reading(3), on_threads(threads));
+    let draw = |threads| {
+        draw_words(
+            inventor,
+            100,
+            &plain(3),
+            &[5],
+            reading(3),
+            on_threads(threads),
+        )
+    };
     assert_eq!(draw(2), draw(1));
+}
+
+fn plain(seed: u64) -> Drawing {
+    Drawing {
+        sampling: SamplingConfig::new(seed),
+        unique: false,
+    }
+}
+
+#[test]
+fn words_that_are_drawn_once_each_are_the_first_of_their_kind() {
+    let vae = telling();
+    let draw = |unique, count| {
+        let drawing = Drawing { unique, ..plain(3) };
+        draw_words(
+            Inventor::Vae(&vae),
+            count,
+            &drawing,
+            &[5],
+            reading(3),
+            on_threads(2),
+        )
+    };
+    let sorted = |words: Vec<Vec<u32>>| words.into_iter().collect::<BTreeSet<_>>();
+    let unique = draw(true, 500);
+    assert_eq!(unique.len(), 500);
+    let unique = sorted(unique);
+    assert_eq!(unique.len(), 500);
+    // As many draws as it took hold exactly these.
+    let enough = (500..50_000).find(|&count| sorted(draw(false, count)).len() == 500);
+    assert_eq!(sorted(draw(false, enough.expect("some"))), unique);
+    // Where there are not so many words, all that there are, and an end.
+    let certain = Drawing {
+        sampling: SamplingConfig {
+            temperature: 0.0,
+            ..SamplingConfig::new(3)
+        },
+        unique: true,
+    };
+    let models = NGrams::new(2, 9, [vec![1, 2, 8]]);
+    let few = draw_words(
+        Inventor::NGram(&models, 2),
+        5,
+        &certain,
+        &[],
+        reading(3),
+        on_threads(1),
+    );
+    assert_eq!(few, [[1, 2]]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Words drawn from a model beside words that exist.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use super::{Running, WordReading, in_parallel};
 use crate::config::SamplingConfig;
@@ -40,20 +41,68 @@ pub struct SampleReport {
     pub length_distance: f64,
 }
 
-/// Draws words at temperature 1, word i from the stream (seed, i). The symbols `forbidden` are not
-/// written.
+/// How words are drawn.
+#[derive(Clone, Debug)]
+pub struct Drawing {
+    /// How each letter is; word i is drawn from the stream (seed, i).
+    pub sampling: SamplingConfig,
+    /// A word that was drawn before is passed over.
+    pub unique: bool,
+}
+
+/// Words drawn for every one wanted before `unique` gives up.
+const MOST_TRIES: usize = 100;
+
+/// Draws `count` words, or fewer distinct ones where more cannot be found. The symbols `forbidden` are
+/// not written.
 pub fn draw_words(
     inventor: Inventor,
     count: usize,
+    drawing: &Drawing,
     forbidden: &[u32],
     reading: WordReading,
     running: Running,
 ) -> Vec<Vec<u32>> {
-    let config = SamplingConfig::new(reading.seed);
-    let sampler = |index: usize| Sampler::new(&config, forbidden, index as u64).without_log_prob();
-    let groups = in_parallel(count.div_ceil(ROWS), running.threads, |group| {
-        let indices = group * ROWS..count.min((group + 1) * ROWS);
-        let words = match inventor {
+    let draw = |indices: Range<usize>| {
+        draw_range(
+            inventor,
+            indices,
+            &drawing.sampling,
+            forbidden,
+            reading,
+            running.threads,
+        )
+    };
+    let mut words = Vec::new();
+    let (mut seen, mut drawn) = (HashSet::new(), 0);
+    while words.len() < count && drawn < MOST_TRIES * count {
+        let more = count - words.len();
+        let found = draw(drawn..drawn + more);
+        drawn += more;
+        let before = words.len();
+        let kept = found
+            .into_iter()
+            .filter(|word| !drawing.unique || seen.insert(word.clone()));
+        words.extend(kept);
+        (running.progress)((words.len() - before) as u64);
+    }
+    words
+}
+
+/// The words of a range of streams.
+fn draw_range(
+    inventor: Inventor,
+    range: Range<usize>,
+    sampling: &SamplingConfig,
+    forbidden: &[u32],
+    reading: WordReading,
+    threads: usize,
+) -> Vec<Vec<u32>> {
+    let sampler = |index: usize| Sampler::new(sampling, forbidden, index as u64).without_log_prob();
+    let groups = in_parallel(range.len().div_ceil(ROWS), threads, |group| {
+        let first = range.start + group * ROWS;
+        let indices = first..range.end.min(first + ROWS);
+        match inventor {
             Inventor::Vae(vae) => {
                 let prior = Prior {
                     vae,
@@ -61,18 +110,15 @@ pub fn draw_words(
                     bos: reading.bos,
                     eos: reading.eos,
                 };
-                from_prior(&prior, indices.clone().map(sampler))
+                from_prior(&prior, indices.map(sampler))
             }
             Inventor::NGram(models, order) => indices
-                .clone()
                 .map(|index| {
                     let end = (reading.eos, LONGEST_WORD);
-                    models.sequence(order, &mut sampler(index), end, forbidden)
+                    models.sequence(order, &mut sampler(index), end)
                 })
                 .collect(),
-        };
-        (running.progress)(indices.len() as u64);
-        words
+        }
     });
     groups.into_iter().flatten().collect()
 }

@@ -138,7 +138,7 @@ fn draws_have_the_frequencies_of_the_model() {
         let mut counts = std::collections::HashMap::new();
         for index in 0..draws {
             let mut sampler = Sampler::new(&config, &[], index);
-            let sequence = models.sequence(order, &mut sampler, (5, 64), &[]);
+            let sequence = models.sequence(order, &mut sampler, (5, 64));
             *counts.entry(sequence).or_insert(0_u32) += 1;
         }
         let mut frequent: Vec<_> = counts.into_iter().collect();
@@ -154,8 +154,8 @@ fn draws_have_the_frequencies_of_the_model() {
             );
         }
     }
-    let mut sampler = Sampler::new(&config, &[], 0);
-    let sequence = models.sequence(3, &mut sampler, (9, 500), &[0, 5]);
+    let mut sampler = Sampler::new(&config, &[0, 5], 0);
+    let sequence = models.sequence(3, &mut sampler, (9, 500));
     assert_eq!(sequence.len(), 500);
     assert!(!sequence.contains(&0) && !sequence.contains(&5));
 }

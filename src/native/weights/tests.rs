@@ -237,3 +237,33 @@ fn z_enters_a_network_without_z_nowhere() {
     let error = WordVae::new(&config, &weights(&config)).expect_err("refused");
     assert!(error.to_string().contains("start"), "{error}");
 }
+
+#[test]
+fn a_decoder_that_gains_a_z_writes_as_before() {
+    for z in [ZPlacement::Both, ZPlacement::Start, ZPlacement::Steps] {
+        let new = NetworkConfig {
+            z,
+            ..word_vae(Cell::Gru, 6, 2)
+        };
+        let old = NetworkConfig {
+            latent: 0,
+            z: ZPlacement::Both,
+            bidirectional: false,
+            ..new.clone()
+        };
+        let trained = weights(&old);
+        let with_z = add_z(&trained, &new, 1);
+        check(&new, &with_z).expect("complete");
+        let logits = |config: &NetworkConfig, weights: &Weights, z: &[f32]| {
+            let model = WordVae::new(config, weights).expect("a model");
+            let mut state = model.decoder(z);
+            model.step(&mut state, &[1]);
+            state.logits(0).to_vec()
+        };
+        let before = logits(&old, &trained, &[]);
+        assert_eq!(logits(&new, &with_z, &[0.5, -2.0, 1.0]), before);
+        let model = WordVae::new(&new, &with_z).expect("a model");
+        assert_ne!(model.encode(&[1, 2]).mean, model.encode(&[2, 1]).mean);
+        assert_ne!(with_z, add_z(&trained, &new, 2));
+    }
+}

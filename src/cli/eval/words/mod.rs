@@ -45,6 +45,8 @@ struct Report<'a> {
     /// None where there is no z.
     latent: Option<Latent>,
     samples: Vec<Samples>,
+    /// The flags that they were drawn with; empty for the models' own distributions.
+    drawn_with: String,
     /// None where there is no z.
     verdict: Option<Verdict>,
 }
@@ -239,9 +241,12 @@ impl<'a> Measured<'a> {
                 .map(|(twin, nats)| Baseline::new(twin.name.clone(), &nats, model, symbols)),
             ngram: ngram.row(model, symbols),
         };
+        let drawn_with = job.args.words.drawn_with();
+        // What the model knows by heart shows in draws from its own distribution only.
+        let plain = samples.first().filter(|_| drawn_with.is_empty());
         let verdict = latent
             .as_ref()
-            .map(|latent| Verdict::new(&results[0], latent, samples.first(), &baselines));
+            .map(|latent| Verdict::new(&results[0], latent, plain, &baselines));
         Ok(Report {
             about: job.about(),
             seed: self.reading.seed,
@@ -252,6 +257,7 @@ impl<'a> Measured<'a> {
             baselines,
             latent,
             samples,
+            drawn_with: drawn_with.join(" "),
             verdict,
         })
     }
@@ -291,6 +297,7 @@ impl<'a> Measured<'a> {
             held_out: data.valid.iter().chain(&data.test).map(letters).collect(),
         };
         let forbidden = data.vocabulary.forbidden();
+        let drawing = self.job.args.words.drawing(self.reading.seed);
         let progress = Progress::of_words((count * inventors.len()) as u64, "drawn");
         let running = Running {
             threads: self.job.threads(),
@@ -299,7 +306,8 @@ impl<'a> Measured<'a> {
         let samples = inventors
             .into_iter()
             .map(|(name, inventor)| {
-                let drawn = draw_words(inventor, count, &forbidden, self.reading, running);
+                let drawn =
+                    draw_words(inventor, count, &drawing, &forbidden, self.reading, running);
                 Samples::new(name, compare(&drawn, &existing))
             })
             .collect();

@@ -32,6 +32,9 @@ pub fn text(report: &Report) -> String {
     if !report.samples.is_empty() {
         text.push('\n');
         text.push_str(&samples(&report.samples).text());
+        if !report.drawn_with.is_empty() {
+            let _ = writeln!(text, "drawn with {}", report.drawn_with);
+        }
     }
     if let Some(verdict) = &report.verdict {
         let name = format!("{:?}", verdict.latent).to_lowercase();
