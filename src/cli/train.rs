@@ -156,6 +156,9 @@ struct NetworkFlags {
     /// Share of every layer's outputs dropped while training
     #[arg(long, value_name = "SHARE")]
     dropout: Option<f64>,
+    /// Predict with the embedding's weights; needs --embedding as large as --hidden (char-lstm)
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", conflicts_with = "from")]
+    tied: Option<bool>,
     /// Dropout takes the same units away at all steps of a sequence (char-lstm)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     variational: Option<bool>,
@@ -322,6 +325,7 @@ impl TrainArgs {
             hidden: network.hidden,
             layers: network.layers,
             embedding: network.embedding,
+            tied: network.tied,
             dropout: network.dropout,
             variational: network.variational,
             input_dropout: network.input_dropout,

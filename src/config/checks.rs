@@ -222,6 +222,9 @@ impl TrainConfig {
                     must,
                 )?;
                 require("z", self.z, self.z.is_default(), must)?;
+                let fits = !self.tied || self.embedding == self.hidden;
+                let as_wide = "needs --embedding as large as --hidden: the weights are the same";
+                require("tied", self.tied, fits, as_wide)?;
                 require("goal", self.goal, self.goal == Goal::Density, must)?;
                 require("rate", self.rate, self.rate == 0.0, must)?;
                 require("beta", self.beta, self.beta == 1.0, must)?;
@@ -243,6 +246,7 @@ impl TrainConfig {
                 let has_z = self.latent > 0;
                 require("z", self.z, has_z || self.z.is_default(), must)?;
                 let must = "belongs to char-lstm";
+                require("tied", self.tied, !self.tied, must)?;
                 require("variational", self.variational, !self.variational, must)?;
                 for (flag, share) in [
                     ("input-dropout", self.input_dropout),

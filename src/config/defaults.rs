@@ -50,6 +50,7 @@ fn common_defaults(given: &Settings) -> Settings {
         }),
         clip: Some(5.0),
         ema: Some(0.0),
+        tied: Some(false),
         variational: Some(false),
         input_dropout: Some(0.0),
         recurrent_dropout: Some(0.0),

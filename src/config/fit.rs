@@ -43,7 +43,7 @@ const SIZES: [Size; 6] = [
     size(8.0, 224, 32, 1e-2),
     size(30.0, 256, 32, 1e-2),
     size(120.0, 512, 32, 5e-3),
-    size(f64::INFINITY, 640, 64, 4e-3),
+    size(f64::INFINITY, 512, 64, 4e-3),
 ];
 
 /// Streams a step.

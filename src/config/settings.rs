@@ -76,6 +76,8 @@ settings! {
     z: ZPlacement,
     /// word-vae: whether the encoder reads both ways
     bidirectional: bool,
+    /// char-lstm: predicting uses the embedding's weights; the embedding has the hidden size
+    tied: bool,
     /// share of every layer's outputs dropped while training
     dropout: f64,
     /// char-lstm: dropout takes the same units away at all steps of a sequence

@@ -94,6 +94,7 @@ pub struct TrainConfig {
     pub latent: usize,
     pub z: ZPlacement,
     pub bidirectional: bool,
+    pub tied: bool,
     pub dropout: f64,
     pub variational: bool,
     pub input_dropout: f64,
@@ -243,6 +244,7 @@ impl TrainConfig {
             latent: filled!(all.latent),
             z: filled!(all.z),
             bidirectional: filled!(all.bidirectional),
+            tied: filled!(all.tied),
             dropout,
             variational: filled!(all.variational),
             input_dropout: filled!(all.input_dropout),
@@ -351,6 +353,7 @@ impl TrainConfig {
             latent: Some(self.latent),
             z: Some(self.z),
             bidirectional: Some(self.bidirectional),
+            tied: Some(self.tied),
             dropout: Some(self.dropout),
             variational: Some(self.variational),
             input_dropout: Some(self.input_dropout),
@@ -452,6 +455,21 @@ mod tests {
             let again = TrainConfig::resolve(&Settings::parse(&text, "test").expect("valid"))
                 .expect("valid");
             assert_eq!(config, again);
+        }
+    }
+
+    #[test]
+    fn weights_are_tied_only_where_they_have_one_size() {
+        let tied = |embedding| Settings {
+            tied: Some(true),
+            hidden: Some(24),
+            embedding: Some(embedding),
+            ..given(ModelKind::CharLstm)
+        };
+        assert!(TrainConfig::resolve(&tied(24)).expect("valid").tied);
+        for embedding in [0, 16] {
+            let error = TrainConfig::resolve(&tied(embedding)).expect_err("refused");
+            assert!(error.to_string().contains("--tied"), "{error}");
         }
     }
 

@@ -60,7 +60,7 @@ impl Average {
 
     /// The averaged weights by the names of `parameters`, on the CPU.
     pub fn to_plain(&self, parameters: &Parameters) -> BTreeMap<String, Plain> {
-        self.named(parameters.names(), "")
+        parameters.untie(self.named(parameters.names(), ""))
     }
 
     /// Adds the average to a training state.

@@ -16,7 +16,11 @@ pub type Plain = (Vec<usize>, Vec<f32>);
 pub struct Parameters {
     names: Vec<String>,
     tensors: Vec<Tensor>,
+    tied: bool,
 }
+
+/// What tied weights are stored under, and what else they are used as (Press & Wolf 2017).
+const TIED: (&str, &str) = ("embedding.weight", "head.weight");
 
 impl Parameters {
     /// Initial weights drawn from `seed`, the same on every device.
@@ -57,7 +61,31 @@ impl Parameters {
             tensors.push(from_plain(&(shape.clone(), data), device).set_requires_grad(true));
             names.push(name.clone());
         }
-        Self { names, tensors }
+        Self {
+            names,
+            tensors,
+            tied: false,
+        }
+    }
+
+    /// With one matrix (V, H) to embed a char-lstm's symbols and to predict them. Its initial weights
+    /// are those of predicting: an embedding's are too large for it.
+    ///
+    /// # Panics
+    /// Where the network has no embedding of that size.
+    #[must_use]
+    pub fn tie(mut self) -> Self {
+        let (embedding, head) = TIED;
+        let index = |name: &str| self.names.iter().position(|known| known == name);
+        let (Some(at), Some(from)) = (index(embedding), index(head)) else {
+            unreachable!("tied weights without {embedding}");
+        };
+        assert_eq!(self.tensors[at].size(), self.tensors[from].size());
+        self.tensors.swap(at, from);
+        self.tensors.remove(from);
+        self.names.remove(from);
+        self.tied = true;
+        self
     }
 
     /// The tensors, in order.
@@ -99,6 +127,11 @@ impl Parameters {
     /// # Panics
     /// Where the network has no such parameter, which is a mistake in this crate.
     pub fn get(&self, name: &str) -> &Tensor {
+        let name = if self.tied && name == TIED.1 {
+            TIED.0
+        } else {
+            name
+        };
         match self.names.iter().position(|known| known == name) {
             Some(index) => &self.tensors[index],
             None => unreachable!("no parameter {name}"),
@@ -124,10 +157,17 @@ impl Parameters {
             .collect()
     }
 
-    /// Copies of all, by name, on the CPU.
+    /// Copies of all, by name, on the CPU, as a model file holds them.
     pub fn to_plain(&self) -> BTreeMap<String, Plain> {
         let copies = self.tensors.iter().map(to_plain);
-        self.names.iter().cloned().zip(copies).collect()
+        self.untie(self.names.iter().cloned().zip(copies).collect())
+    }
+
+    /// Adds what tied weights are besides to weights by name.
+    pub fn untie(&self, mut weights: BTreeMap<String, Plain>) -> BTreeMap<String, Plain> {
+        let shared = weights.get(TIED.0).filter(|_| self.tied).cloned();
+        weights.extend(shared.map(|weight| (TIED.1.to_owned(), weight)));
+        weights
     }
 
     /// Overwrites all by what `source` holds under their names, each with `prefix` before it.

@@ -1,5 +1,6 @@
 //! Tests of the models, the objective and the loop. Numbers of single functions are tested beside them.
 
+mod commands;
 mod cuda;
 mod golden;
 mod objective;

@@ -155,3 +155,28 @@ fn units_taken_away_above_the_top_layer_stay_away() {
         "{have} {want}"
     );
 }
+
+#[test]
+fn tied_weights_learn_from_both_of_their_uses() {
+    let _alone = alone();
+    let mut tied = model(Cell::Gru, 1, 9);
+    tied.parameters = tied.parameters.tie();
+    let mut apart = model(Cell::Gru, 1, 9);
+    let plain = tied.parameters.to_plain();
+    assert_eq!(plain["head.weight"], plain["embedding.weight"]);
+    apart.parameters.load(&plain, "").expect("complete");
+    let gradient = |model: &CharLstm, name: &str| {
+        let (symbols, targets) = batch();
+        let state = model.shape().zero_state(5, device());
+        let (loss, _) = model.loss(&symbols, &targets, &state, false, true);
+        loss.backward();
+        model.parameters.get(name).grad().copy()
+    };
+    assert!((loss(&tied, false) - loss(&apart, false)).abs() < 1e-9);
+    let have = gradient(&tied, "embedding.weight");
+    let read = gradient(&apart, "embedding.weight");
+    // The second backward pass added the same once more.
+    let predicted = gradient(&apart, "head.weight") / 2.0;
+    let wrong = (have - read - predicted).abs().max().double_value(&[]);
+    assert!(wrong < f64::from(tolerance(1e-6)), "{wrong}");
+}

@@ -98,6 +98,17 @@ fn averaged_weights_and_every_kind_of_dropout_survive_a_stop() {
 }
 
 #[test]
+fn tied_weights_survive_a_stop() {
+    let _alone = alone();
+    stopping_changes_nothing(&TrainConfig {
+        tied: true,
+        embedding: 16,
+        ema: 0.9,
+        ..text_config()
+    });
+}
+
+#[test]
 fn a_word_vae_that_was_stopped_ends_with_the_same_bits() {
     let _alone = alone();
     stopping_changes_nothing(&word_config());

@@ -73,6 +73,11 @@ impl TextTask {
         let length = cut.length();
         let open_forget_gate = config.recipe == textgen::config::Recipe::Default;
         let parameters = Parameters::init(&network, config.seed, device, open_forget_gate);
+        let parameters = if config.tied {
+            parameters.tie()
+        } else {
+            parameters
+        };
         let mut model = CharLstm::new(network, parameters);
         model.dropout = Dropout {
             share: config.dropout,

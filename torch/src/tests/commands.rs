@@ -1,0 +1,327 @@
+//! What the commands that walk in a word-vae's latent space show, computed once more with libtorch from
+//! their formulas: `encode`, `reconstruct`, `interpolate`, `analogy`, `neighbours`, `vary`, `score`,
+//! `map`, `generate` and beam search.
+
+use tch::{Device, Kind, Tensor};
+use textgen::config::{
+    Cell, Decoding, ModelKind, NetworkConfig, Precision, SamplingConfig, ZPlacement,
+};
+use textgen::native;
+use textgen::native::evaluate::importance::importance;
+use textgen::native::evaluate::{Running, Word, WordReading};
+use textgen::native::generate::{LONGEST_WORD, Prior};
+use textgen::native::latent::{Path, Plane, Speller, analogy, around, nearest, path};
+use textgen::native::sampling::Sampler;
+
+use crate::parameters::{Parameters, to_plain, weights};
+use crate::testing::assert_close;
+use crate::word_vae::{Marks, WordBatch, WordVae};
+
+const LATENT: usize = 6;
+const LETTERS: u32 = 12;
+const MARKS: Marks = Marks {
+    bos: 14,
+    eos: 12,
+    unk: 13,
+};
+const FORBIDDEN: [u32; 1] = [MARKS.unk];
+const QUIETLY: Running = Running {
+    threads: 2,
+    progress: &|_| (),
+};
+const READING: WordReading = WordReading {
+    bos: MARKS.bos,
+    eos: MARKS.eos,
+    seed: 5,
+};
+
+/// The same network on both sides, so peaked that no draw hangs on the last bit.
+struct Both {
+    torch: WordVae,
+    native: native::word_vae::WordVae,
+}
+
+impl Both {
+    fn new(cell: Cell) -> Self {
+        let network = NetworkConfig {
+            model: ModelKind::WordVae,
+            cell,
+            hidden: 20,
+            layers: 2,
+            embedding: 7,
+            latent: LATENT,
+            z: ZPlacement::Both,
+            bidirectional: true,
+            article: false,
+            inputs: 15,
+            outputs: 14,
+        };
+        let parameters = Parameters::init(&network, 11, Device::Cpu, false);
+        tch::no_grad(|| {
+            for (name, factor) in [
+                ("decoder.head.weight", 12.0),
+                ("decoder.init.weight", 4.0),
+                ("encoder.mean.weight", 8.0),
+            ] {
+                let _ = parameters.get(name).shallow_clone().g_mul_scalar_(factor);
+            }
+            // Words end after a few letters.
+            let _ = parameters
+                .get("decoder.head.bias")
+                .get(i64::from(MARKS.eos))
+                .g_add_scalar_(3.0);
+        });
+        let plain = parameters.to_plain();
+        let native = native::word_vae::WordVae::new(&network, &weights(&plain)).expect("fits");
+        let torch = WordVae {
+            network,
+            parameters,
+            marks: MARKS,
+            dropout: 0.0,
+            decoder_dropout: 0.0,
+            precision: Precision::F32,
+        };
+        Self { torch, native }
+    }
+
+    const fn speller(&self) -> Speller<'_> {
+        Speller {
+            vae: &self.native,
+            bos: MARKS.bos,
+            eos: MARKS.eos,
+            forbidden: &FORBIDDEN,
+            beginning: &[],
+        }
+    }
+
+    /// μ (N, Z) and σ (N, Z) by libtorch.
+    fn posteriors(&self, words: &[Vec<u32>]) -> (Tensor, Tensor) {
+        let words: Vec<&[u32]> = words.iter().map(Vec::as_slice).collect();
+        let batch = WordBatch::new(&words, MARKS, Device::Cpu);
+        let (mean, log_var) = self.torch.encode(&batch, false);
+        (mean, (log_var * 0.5).exp())
+    }
+
+    /// The most probable letters of z (Z) one after the other, by libtorch.
+    fn greedy(&self, z: &Tensor) -> Vec<u32> {
+        let mut letters: Vec<u32> = Vec::new();
+        while letters.len() < LONGEST_WORD {
+            let batch = WordBatch::new(&[&letters], MARKS, Device::Cpu);
+            let logits = self.torch.decode(&batch, &z.unsqueeze(0), false);
+            let last = logits.select(0, -1);
+            let _ = last.get(i64::from(MARKS.unk)).fill_(f64::NEG_INFINITY);
+            let symbol = last.argmax(0, false).int64_value(&[]) as u32;
+            if symbol == MARKS.eos {
+                break;
+            }
+            letters.push(symbol);
+        }
+        letters
+    }
+
+    /// ln p(word | z) for every row of z (K, Z), by libtorch; `<unk>` is never written.
+    fn log_prob(&self, word: &[u32], z: &Tensor, forbidden: bool) -> Tensor {
+        let draws = z.size()[0] as usize;
+        let batch = WordBatch::new(&vec![word; draws], MARKS, Device::Cpu);
+        let logits = self.torch.decode(&batch, z, false);
+        if forbidden {
+            let _ = logits
+                .select(1, i64::from(MARKS.unk))
+                .fill_(f64::NEG_INFINITY);
+        }
+        let log_probs = logits.log_softmax(1, Kind::Double);
+        let of_symbols = log_probs.gather(1, &batch.targets.unsqueeze(1), false);
+        Tensor::zeros([draws as i64], (Kind::Double, Device::Cpu)).index_add(
+            0,
+            &batch.inputs.rows,
+            &of_symbols.squeeze_dim(1),
+        )
+    }
+
+    /// The native engine spells `places` as libtorch spells `wanted` (N, Z), which lie where they do.
+    fn spells_alike(&self, places: &[Vec<f32>], wanted: &Tensor, what: &str) {
+        assert_close(&places.concat(), &flat(wanted), 1e-4, what);
+        let sampling = SamplingConfig::new(0);
+        let words = self
+            .speller()
+            .words(places, Decoding::Greedy, &sampling, QUIETLY);
+        for (row, word) in (0..).zip(words) {
+            assert_eq!(word.letters, self.greedy(&wanted.get(row)), "{what} {row}");
+        }
+    }
+}
+
+fn flat(tensor: &Tensor) -> Vec<f32> {
+    to_plain(tensor).1
+}
+
+fn tensor(place: &[f32]) -> Tensor {
+    Tensor::from_slice(place)
+}
+
+/// Words of 2 to 6 letters.
+fn words(count: u32) -> Vec<Vec<u32>> {
+    let letter = |word: u32, place: u32| (word * word + 5 * place * (word + 1) + place) % LETTERS;
+    (0..count)
+        .map(|word| (0..2 + word % 5).map(|place| letter(word, place)).collect())
+        .collect()
+}
+
+fn every_cell(check: impl Fn(&Both)) {
+    for cell in [Cell::Gru, Cell::Lstm, Cell::Rnn] {
+        check(&Both::new(cell));
+    }
+}
+
+#[test]
+fn words_and_places_are_encoded_and_spelt_as_by_libtorch() {
+    every_cell(|both| {
+        let words = words(12);
+        let (mean, deviation) = both.posteriors(&words);
+        let posteriors = native::latent::encode(&both.native, &words, QUIETLY);
+        let means: Vec<Vec<f32>> = posteriors.iter().map(|word| word.mean.clone()).collect();
+        let log_vars: Vec<f32> = posteriors
+            .iter()
+            .flat_map(|word| word.log_var.clone())
+            .collect();
+        assert_close(&log_vars, &flat(&(deviation.log() * 2.0)), 1e-4, "encode");
+        both.spells_alike(&means, &mean, "reconstruct");
+
+        let (a, b, c) = (&means[1], &means[4], &means[7]);
+        let [ta, tb, tc] = [1, 4, 7].map(|word| mean.get(word));
+        let arc = |t: f64| {
+            let cosine = (ta.dot(&tb) / (ta.norm() * tb.norm())).double_value(&[]);
+            let angle = cosine.acos();
+            &ta * (((1.0 - t) * angle).sin() / angle.sin())
+                + &tb * ((t * angle).sin() / angle.sin())
+        };
+        let line = |t: f64| ta.lerp(&tb, t);
+        let along = |f: &dyn Fn(f64) -> Tensor| {
+            Tensor::stack(
+                &(0..8).map(|i| f(f64::from(i) / 7.0)).collect::<Vec<_>>(),
+                0,
+            )
+        };
+        let places = |kind| {
+            path(a, b, 8, kind)
+                .into_iter()
+                .map(|(_, z)| z)
+                .collect::<Vec<_>>()
+        };
+        both.spells_alike(&places(Path::Spherical), &along(&arc), "interpolate");
+        both.spells_alike(&places(Path::Linear), &along(&line), "interpolate --linear");
+        let wanted = (&tc + &tb - &ta).unsqueeze(0);
+        both.spells_alike(&[analogy(a, b, c)], &wanted, "analogy");
+
+        let distances = (&mean - &ta)
+            .square()
+            .sum_dim_intlist(1, false, Kind::Float)
+            .sqrt();
+        let (want, order) = distances.topk(5, 0, false, true);
+        let found = nearest(a, means.iter().map(Vec::as_slice), 5);
+        let indices: Vec<i64> = found.iter().map(|(index, _)| *index as i64).collect();
+        assert_eq!(indices, Vec::<i64>::try_from(&order).expect("indices"));
+        let found: Vec<f32> = found.iter().map(|(_, distance)| *distance as f32).collect();
+        assert_close(&found, &flat(&want), 1e-4, "neighbours");
+
+        let config = SamplingConfig::new(3);
+        let sampler = || Sampler::new(&config, &[], 9);
+        let varied = around(&posteriors[2], 1.5, &mut sampler());
+        let mut noise = sampler();
+        let noise: Vec<f32> = (0..LATENT).map(|_| noise.normal()).collect();
+        let unit = tensor(&noise) / tensor(&noise).norm();
+        let wanted = mean.get(2) + unit * deviation.get(2) * (1.5 * (LATENT as f64).sqrt());
+        both.spells_alike(&[varied], &wanted.unsqueeze(0), "vary");
+    });
+}
+
+#[test]
+fn words_cost_what_libtorch_says_over_many_draws() {
+    const DRAWS: usize = 40;
+    every_cell(|both| {
+        let words = words(6);
+        let (mean, deviation) = both.posteriors(&words);
+        let given: Vec<Word> = words
+            .iter()
+            .zip(0..)
+            .map(|(letters, index)| Word { index, letters })
+            .collect();
+        let found = importance(&both.native, &given, &[DRAWS], READING, QUIETLY).expect("finite");
+        for (row, word) in (0..).zip(&words) {
+            let config = SamplingConfig::new(READING.seed);
+            let mut sampler = Sampler::new(&config, &[], row as u64);
+            let noise: Vec<f32> = (0..DRAWS * LATENT).map(|_| sampler.normal()).collect();
+            let noise = tensor(&noise).view([DRAWS as i64, LATENT as i64]);
+            let z = mean.get(row) + &noise * deviation.get(row);
+            // ln N(z; 0, 1) − ln N(z; μ, σ²), in which the constants cancel.
+            let ratio = (noise.square() - z.square()) * 0.5 + deviation.get(row).log();
+            let ratio = ratio.sum_dim_intlist(1, false, Kind::Double);
+            let weights = both.log_prob(word, &z, false) + ratio;
+            let want = (DRAWS as f64).ln() - weights.logsumexp(0, false).double_value(&[]);
+            let have = found[row as usize][0];
+            assert!((have - want).abs() < 1e-3, "{have} {want}");
+        }
+    });
+}
+
+#[test]
+fn the_map_shows_the_plane_that_libtorch_finds() {
+    let both = Both::new(Cell::Gru);
+    let (mean, _) = both.posteriors(&words(60));
+    let places: Vec<Vec<f32>> = (0..60).map(|row| flat(&mean.get(row))).collect();
+    let places: Vec<&[f32]> = places.iter().map(Vec::as_slice).collect();
+    let plane = Plane::of(&places);
+    let centred = &mean - mean.mean_dim([0_i64].as_slice(), true, Kind::Float);
+    let (_, lengths, axes) = centred.svd(true, true);
+    let shares = lengths.square() / lengths.square().sum(Kind::Float);
+    assert_close(
+        &plane.shares.map(|share| share as f32),
+        &flat(&shares.narrow(0, 0, 2)),
+        1e-4,
+        "shares",
+    );
+    // An axis may point either way.
+    let wanted = centred.matmul(&axes.narrow(1, 0, 2)).abs();
+    let found: Vec<f32> = places
+        .iter()
+        .flat_map(|place| plane.project(place).map(|x| x.abs() as f32))
+        .collect();
+    assert_close(&found, &flat(&wanted), 1e-3, "map");
+}
+
+#[test]
+fn words_drawn_have_the_probabilities_that_libtorch_gives_them() {
+    every_cell(|both| {
+        let prior = Prior {
+            vae: &both.native,
+            z_temperature: 1.0,
+            bos: MARKS.bos,
+            eos: MARKS.eos,
+        };
+        let config = SamplingConfig::new(8);
+        let mut ended = 0;
+        for index in 0..20 {
+            let sampler = || Sampler::new(&config, &FORBIDDEN, index);
+            let z = prior.place(&mut sampler());
+            let place = tensor(&z).unsqueeze(0);
+            for (word, what) in [
+                (prior.word(sampler()), "generate"),
+                (both.speller().beam(&z, 4), "beam"),
+            ] {
+                if word.letters.len() == LONGEST_WORD {
+                    continue;
+                }
+                ended += 1;
+                let want = both
+                    .log_prob(&word.letters, &place, true)
+                    .double_value(&[0]);
+                assert!(
+                    (word.log_prob - want).abs() < 1e-3,
+                    "{what}: {} {want}",
+                    word.log_prob
+                );
+            }
+        }
+        assert!(ended > 10, "{ended} words that end");
+    });
+}
