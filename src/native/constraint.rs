@@ -114,6 +114,11 @@ impl Constraint {
         }
     }
 
+    /// Whether a text that came here by what was allowed matches as it stands.
+    pub fn ends(&self, place: Place) -> bool {
+        self.distance[place.0 as usize] == 0
+    }
+
     /// Whether nothing may follow: a text that came here by what was allowed matches.
     pub fn is_over(&self, place: Place, left: usize) -> bool {
         !self

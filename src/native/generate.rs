@@ -1,7 +1,8 @@
 //! Many texts or words written side by side, and words from the prior.
 
 use super::char_lstm::{self, CharLstm};
-use super::sampling::Sampler;
+use super::constraint::{Constraint, Place};
+use super::sampling::{Draw, Sampler};
 use super::word_vae::{DecoderState, WordVae};
 
 /// Words are cut at so many letters, so that a decoder that never ends one cannot hang a program.
@@ -162,52 +163,101 @@ pub struct Prior<'a> {
     pub eos: u32,
 }
 
+/// What words are like.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WordForm<'a> {
+    /// Letters that they begin with, fewer than [`LONGEST_WORD`].
+    pub beginning: &'a [u32],
+    /// What they match, of the network's outputs.
+    pub constraint: Option<&'a Constraint>,
+}
+
+impl WordForm<'_> {
+    /// Whether `symbol` may follow where `written` letters led to `place`; `eos` ends the word.
+    pub fn allows(&self, written: usize, place: Place, symbol: u32, eos: u32) -> bool {
+        let given = self.beginning.get(written);
+        let matches = |constraint: &Constraint| {
+            if symbol == eos {
+                constraint.ends(place)
+            } else {
+                constraint.allows(place, symbol, LONGEST_WORD - written)
+            }
+        };
+        given.is_none_or(|&given| given == symbol) && self.constraint.is_none_or(matches)
+    }
+
+    /// Where `symbol`, which is allowed and ends no word, leads.
+    pub fn after(&self, place: Place, symbol: u32) -> Place {
+        let after = |constraint: &Constraint| constraint.after(place, symbol);
+        self.constraint.map_or(place, after)
+    }
+}
+
 /// A word as it is written.
 #[derive(Debug)]
-pub struct WordWriter {
+pub struct WordWriter<'a> {
     /// The word so far.
     pub word: Word,
     sampler: Sampler,
     eos: u32,
-    beginning: Vec<u32>,
+    form: WordForm<'a>,
+    place: Place,
+    /// −∞ for every output that may not follow, where there is a constraint.
+    bias: Vec<f32>,
 }
 
-impl WordWriter {
-    /// Writes the letters of `beginning`, then such as `sampler` draws, up to `eos` or
+impl<'a> WordWriter<'a> {
+    /// Writes the letters that `form` begins with, then such as `sampler` draws, up to `eos` or
     /// [`LONGEST_WORD`].
-    pub fn new(sampler: Sampler, eos: u32, beginning: &[u32]) -> Self {
+    pub fn new(sampler: Sampler, eos: u32, form: WordForm<'a>) -> Self {
         Self {
             word: Word::default(),
             sampler,
             eos,
-            beginning: beginning.to_vec(),
+            form,
+            place: Place::default(),
+            bias: Vec::new(),
         }
+    }
+
+    fn draw(&mut self, logits: &[f32]) -> Draw {
+        let written = self.word.letters.len();
+        if let Some(&given) = self.form.beginning.get(written) {
+            return self.sampler.given(logits, given);
+        }
+        if self.form.constraint.is_none() {
+            return self.sampler.draw(logits);
+        }
+        self.bias.resize(logits.len(), 0.0);
+        for (symbol, bias) in (0..).zip(&mut self.bias) {
+            let allowed = self.form.allows(written, self.place, symbol, self.eos);
+            *bias = if allowed { 0.0 } else { f32::NEG_INFINITY };
+        }
+        self.sampler.draw_biased(logits, &self.bias)
     }
 }
 
-impl Writer for WordWriter {
+impl Writer for WordWriter<'_> {
     fn write(&mut self, logits: &[f32]) -> Option<u32> {
-        let draw = match self.beginning.get(self.word.letters.len()) {
-            Some(&given) => self.sampler.given(logits, given),
-            None => self.sampler.draw(logits),
-        };
+        let draw = self.draw(logits);
         self.word.log_prob += f64::from(draw.log_prob);
         if draw.symbol == self.eos {
             return None;
         }
         self.word.letters.push(draw.symbol);
+        self.place = self.form.after(self.place, draw.symbol);
         (self.word.letters.len() < LONGEST_WORD).then_some(draw.symbol)
     }
 }
 
 impl Prior<'_> {
     /// A word that `sampler` draws, z first.
-    pub fn begin(&self, mut sampler: Sampler) -> Beginning<WordWriter, DecoderState> {
+    pub fn begin(&self, mut sampler: Sampler) -> Beginning<WordWriter<'static>, DecoderState> {
         let z = self.place(&mut sampler);
         Beginning {
             state: self.vae.decoder(&z),
             symbol: self.bos,
-            writer: WordWriter::new(sampler, self.eos, &[]),
+            writer: WordWriter::new(sampler, self.eos, WordForm::default()),
         }
     }
 

@@ -376,6 +376,23 @@ fn words_begin_and_are_as_long_as_asked() {
             "{begun:?}"
         );
     }
+    for how in ["", "--temperature 9", "--decode greedy", "--decode beam:3"] {
+        let matching = words(&format!("--constrain b[a-d]{{1,3}}e --count 12 {how}"));
+        assert_eq!(matching.len(), 12);
+        for word in matching {
+            let between = word
+                .strip_prefix('b')
+                .and_then(|word| word.strip_suffix('e'));
+            let between = between.expect("b…e");
+            assert!((1..=3).contains(&between.len()), "{word}");
+            assert!(
+                between
+                    .bytes()
+                    .all(|letter| (b'a'..=b'd').contains(&letter)),
+                "{word}"
+            );
+        }
+    }
     let short = words("--length 3 --count 15");
     assert!(short.iter().all(|word| word.len() == 3), "{short:?}");
     let range = words("--length 4-6 --starts-with ca --count 15");

@@ -27,7 +27,12 @@ fn a_model_without_a_latent_space_is_refused_in_one_line() {
     for command in COMMANDS {
         article.textgen(command).refused(2).names(&["article"]);
     }
-    for flag in ["--decode greedy", "--starts-with a", "--scores"] {
+    for flag in [
+        "--decode greedy",
+        "--starts-with a",
+        "--scores",
+        "--constrain a",
+    ] {
         article
             .textgen(&format!("generate {flag}"))
             .refused(2)
@@ -155,6 +160,9 @@ fn flags_out_of_range_are_misuse() {
         ("generate --length 7-3", "7-3"),
         ("generate --length x", "x"),
         ("generate --starts-with abcde --length 3", "5 letters"),
+        ("generate --constrain [a-z]{5} --length 3", "5 symbols"),
+        ("generate --constrain 1+", "no text of characters"),
+        ("generate --constrain a.* --starts-with a", "--starts-with"),
         (
             "generate --decode beam:4 --temperature 0.5",
             "--temperature",

@@ -423,7 +423,6 @@ fn what_belongs_to_texts_is_refused_for_words() {
     let home = Home::new();
     word_run(&home, "");
     for flags in [
-        "--constrain a+",
         "--fill a_",
         "--show-probs",
         "--repetition-penalty 2",

@@ -82,7 +82,7 @@ impl Parameters {
         };
         assert_eq!(self.tensors[at].size(), self.tensors[from].size());
         self.tensors.swap(at, from);
-        self.tensors.remove(from);
+        let _ = self.tensors.remove(from);
         self.names.remove(from);
         self.tied = true;
         self

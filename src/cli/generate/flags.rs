@@ -85,14 +85,6 @@ pub struct TextFlags {
     /// End a sample before this text
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub stop: Option<String>,
-    /// Write only what matches this regular expression from first to last, within --length
-    #[arg(
-        long,
-        value_name = "REGEX",
-        allow_hyphen_values = true,
-        conflicts_with = "stop"
-    )]
-    pub constrain: Option<String>,
     /// Fill the holes of this text, one character for each `_` (`\_` is an underscore): the best
     /// fillings by --decode beam:K [default: beam:16], or drawn ones by --decode sample
     #[arg(
@@ -124,11 +116,10 @@ pub struct TextFlags {
 
 impl TextFlags {
     /// Every flag of these by name, and whether it was given.
-    pub fn given(&self) -> [(&'static str, bool); 9] {
+    pub fn given(&self) -> [(&'static str, bool); 8] {
         [
             ("prompt", self.prompt.is_some()),
             ("stop", self.stop.is_some()),
-            ("constrain", self.constrain.is_some()),
             ("fill", self.fill.is_some()),
             (
                 "repetition-penalty",

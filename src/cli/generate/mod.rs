@@ -14,8 +14,9 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use textgen::config::{Decoding, ModelKind, OnUnknown, Quantize, SamplingConfig};
+use textgen::native::constraint::{Constraint, ConstraintError};
 use textgen::native::weights::{Weights, quantize};
-use textgen::run::{ModelFile, RunError, Runs};
+use textgen::run::{ModelFile, ModelHeader, RunError, Runs};
 
 pub use self::flags::{DrawFlags, LimitFlags, LoopFlags};
 use self::flags::{Length, TextFlags, WordFlags};
@@ -37,7 +38,8 @@ say how long its parts may be. --show-probs prints a line a symbol: P is the sym
 by the model, AS the one that it was drawn with. A log-probability is always the model's own.
 
 Words. A word is drawn in two steps: z from the prior, then letters given z. --starts-with gives
-the first letters and lets the model go on. --length, --unique and --novel change no word: words
+the first letters and lets the model go on; --constrain leaves it no letters but those with which
+the word can still match. --length, --unique and --novel change no word: words
 that do not fit are left out and others drawn, so what is shown is what the model writes of that
 kind.
 
@@ -53,6 +55,7 @@ Examples:
   textgen generate --state book.state --prompt 'The next day' --count 3
   textgen generate --count 10 --unique --novel
   textgen generate --starts-with ann --length 5-7 --scores
+  textgen generate --constrain '[^aeiou]*[aeiou]{3}.*' --unique
   textgen generate --decode beam:8 --unique")]
 pub struct GenerateArgs {
     #[command(flatten)]
@@ -81,6 +84,15 @@ pub struct GenerateArgs {
     /// Print one JSON object a line, with each sample's log-probability
     #[arg(long)]
     json: bool,
+    /// Write only what matches this regular expression from first to last: a text within --length, or
+    /// words
+    #[arg(
+        long,
+        value_name = "REGEX",
+        allow_hyphen_values = true,
+        conflicts_with_all = ["stop", "starts_with"]
+    )]
+    constrain: Option<String>,
     #[command(flatten)]
     draws: DrawFlags,
     #[command(flatten)]
@@ -163,6 +175,42 @@ fn check_beam(width: usize, count: usize) -> Result<()> {
     let message = format!("--count {count}: a beam of {width} has {width} best texts at the most");
     let hint = format!("widen it: --decode beam:{count}; or draw: --decode sample");
     Err(CliError::misuse(message, hint).into())
+}
+
+/// The expression over symbols of these bytes, for texts of up to `length` symbols.
+fn constraint(regex: &str, bytes: &[Vec<u8>], length: usize) -> Result<Constraint> {
+    let constraint = Constraint::new(regex, bytes).map_err(|error| {
+        let hint = match error {
+            ConstraintError::Syntax(_) => "the syntax is that of https://docs.rs/regex",
+            ConstraintError::WordBoundary => r"ASCII's will do: (?-u:\b)",
+            ConstraintError::TooLarge => "make its counts smaller, or use * and + instead",
+            ConstraintError::Impossible => {
+                "textgen vocab lists a corpus's characters; case counts, unless it begins with (?i)"
+            }
+        };
+        CliError::misuse(format!("--constrain {regex}: {error}"), hint)
+    })?;
+    let shortest = constraint.shortest();
+    if shortest > length {
+        let message = format!(
+            "--length {length} is too short for --constrain {regex}: the shortest text that matches \
+             has {shortest} symbols"
+        );
+        return Err(CliError::misuse(message, format!("give --length {shortest} or more")).into());
+    }
+    Ok(constraint)
+}
+
+/// The bytes of every symbol that can be predicted; none for one that is never written as text.
+fn bytes_of_symbols(header: &ModelHeader, never: &[u32]) -> Vec<Vec<u8>> {
+    let bytes = |symbol: u32| {
+        let mut bytes = Vec::new();
+        if !never.contains(&symbol) {
+            header.vocabulary.push_bytes(symbol, &mut bytes);
+        }
+        bytes
+    };
+    (0..header.network.outputs as u32).map(bytes).collect()
 }
 
 /// A seed short enough to be typed again.

@@ -8,7 +8,7 @@ use textgen::native::char_lstm::{CharLstm, State};
 use textgen::run::{ModelFile, ModelHeader, PromptState};
 use textgen::text::normalize;
 
-use super::weights;
+use super::{bytes_of_symbols, weights};
 use crate::cli::error::CliError;
 use crate::cli::unknown::Replaced;
 
@@ -54,14 +54,7 @@ impl TextModel {
 
     /// The bytes of every symbol that can be predicted; none for one that is never written.
     pub fn bytes(&self) -> Vec<Vec<u8>> {
-        let bytes = |symbol: u32| {
-            let mut bytes = Vec::new();
-            if !self.forbidden.contains(&symbol) {
-                self.header.vocabulary.push_bytes(symbol, &mut bytes);
-            }
-            bytes
-        };
-        (0..self.network.outputs() as u32).map(bytes).collect()
+        bytes_of_symbols(&self.header, &self.forbidden)
     }
 
     /// Text in the model's normal form.

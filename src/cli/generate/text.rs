@@ -10,7 +10,6 @@ use anyhow::{Context, Result};
 use textgen::config::{Decoding, OnUnknown, RepetitionConfig, SamplingConfig};
 use textgen::native::beam::{Beam, TextGoal, TextTrail};
 use textgen::native::char_lstm::CharLstm;
-use textgen::native::constraint::{Constraint, ConstraintError};
 use textgen::native::generate::{Beginning, Writer, lockstep};
 use textgen::native::repetition::Repetition;
 use textgen::run::ModelFile;
@@ -19,7 +18,8 @@ use super::reading::{Read, TextModel};
 use super::shown::{Paced, Shown};
 use super::writing::{Drawn, Text, Writing};
 use super::{
-    GenerateArgs, Length, check_beam, decoding, fill, note_seed, refuse, rows, take, threads,
+    GenerateArgs, Length, check_beam, constraint, decoding, fill, note_seed, refuse, rows, take,
+    threads,
 };
 use crate::cli::error::CliError;
 use crate::cli::progress::Progress;
@@ -60,8 +60,8 @@ pub fn texts(args: &GenerateArgs, file: ModelFile, sampling: &SamplingConfig) ->
     if let Some(pattern) = &flags.fill {
         return fill::fill(args, pattern, &model, &start, decoding, &sampling);
     }
-    let constraint = match &flags.constrain {
-        Some(regex) => Some(constraint(regex, &model, length)?),
+    let constraint = match &args.constrain {
+        Some(regex) => Some(constraint(regex, &model.bytes(), length)?),
         None => None,
     };
     // The text is in the model's normal form, so what is looked for in it must be too.
@@ -153,30 +153,6 @@ fn start(args: &GenerateArgs, model: &TextModel, prompt: Option<&str>) -> Result
     } else {
         Ok(model.after(&symbols))
     }
-}
-
-/// The expression over the model's symbols.
-fn constraint(regex: &str, model: &TextModel, length: usize) -> Result<Constraint> {
-    let constraint = Constraint::new(regex, &model.bytes()).map_err(|error| {
-        let hint = match error {
-            ConstraintError::Syntax(_) => "the syntax is that of https://docs.rs/regex",
-            ConstraintError::WordBoundary => r"ASCII's will do: (?-u:\b)",
-            ConstraintError::TooLarge => "make its counts smaller, or use * and + instead",
-            ConstraintError::Impossible => {
-                "textgen vocab lists a corpus's characters; case counts, unless it begins with (?i)"
-            }
-        };
-        CliError::misuse(format!("--constrain {regex}: {error}"), hint)
-    })?;
-    let shortest = constraint.shortest();
-    if shortest > length {
-        let message = format!(
-            "--length {length} is too short for --constrain {regex}: the shortest text that matches \
-             has {shortest} symbols"
-        );
-        return Err(CliError::misuse(message, format!("give --length {shortest} or more")).into());
-    }
-    Ok(constraint)
 }
 
 /// Shows the most probable texts that a beam finds.

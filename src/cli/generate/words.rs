@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use anyhow::{Context, Result};
 use textgen::config::{Decoding, OnUnknown, SamplingConfig};
 use textgen::native::article::Article;
-use textgen::native::generate::{LONGEST_WORD, Numbered, Prior, Word, lockstep};
+use textgen::native::generate::{LONGEST_WORD, Numbered, Prior, Word, WordForm, lockstep};
 use textgen::native::latent::Speller;
 use textgen::native::sampling::Sampler;
 use textgen::native::word_vae::WordVae;
@@ -17,7 +17,8 @@ use textgen::run::{ModelFile, ModelHeader};
 use textgen::text::normalize;
 
 use super::{
-    GenerateArgs, Length, Sample, decoding, note_seed, refuse, rows, take, threads, weights,
+    GenerateArgs, Length, Sample, bytes_of_symbols, constraint, decoding, note_seed, refuse, rows,
+    take, threads, weights,
 };
 use crate::cli::error::CliError;
 use crate::cli::output::stdout;
@@ -47,8 +48,8 @@ struct Job<'a> {
     sampling: &'a SamplingConfig,
     decoding: Decoding,
     forbidden: Vec<u32>,
-    /// Letters that every word begins with.
-    beginning: Vec<u32>,
+    /// What every word is like.
+    form: WordForm<'a>,
     z_temperature: f32,
 }
 
@@ -120,7 +121,7 @@ impl Job<'_> {
             bos,
             eos,
             forbidden: &self.forbidden,
-            beginning: &self.beginning,
+            form: self.form,
         };
         if let Decoding::Beam(width) = self.decoding {
             while let Some(index) = next() {
@@ -177,6 +178,7 @@ pub fn words(args: &GenerateArgs, file: ModelFile, sampling: &SamplingConfig) ->
             ("starts-with", args.words.starts_with.is_some()),
             ("decode", args.decode.is_some()),
             ("scores", args.words.scores),
+            ("constrain", args.constrain.is_some()),
         ];
         refuse(&given, "network of the article", "word-vae")?;
         Inventor::Article(Article::new(&header.network, &weights).with_context(place)?)
@@ -192,12 +194,25 @@ pub fn words(args: &GenerateArgs, file: ModelFile, sampling: &SamplingConfig) ->
         Inventor::Vae { vae, bos, eos }
     };
     drop(weights);
+    let forbidden = header.vocabulary.forbidden();
+    let constraint = match &args.constrain {
+        Some(regex) => {
+            let never = [&forbidden[..], header.vocabulary.eos().as_slice()].concat();
+            let bytes = bytes_of_symbols(&header, &never);
+            let most = args.length.map_or(LONGEST_WORD, |length| length.most);
+            Some(constraint(regex, &bytes, most.min(LONGEST_WORD))?)
+        }
+        None => None,
+    };
     let job = Job {
         inventor,
         sampling: &sampling,
         decoding,
-        forbidden: header.vocabulary.forbidden(),
-        beginning,
+        forbidden,
+        form: WordForm {
+            beginning: &beginning,
+            constraint: constraint.as_ref(),
+        },
         z_temperature,
     };
     let known = if args.words.novel {

@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use textgen::config::{Decoding, ModelKind, OnUnknown, SamplingConfig};
 use textgen::native::evaluate::Running;
-use textgen::native::generate::Word;
+use textgen::native::generate::{Word, WordForm};
 use textgen::native::latent::{self, Speller};
 use textgen::native::word_vae::{Posterior, WordVae};
 use textgen::run::{ModelFile, ModelHeader, RunDir, Runs};
@@ -196,7 +196,7 @@ impl WordModel {
             bos: self.bos,
             eos: self.eos,
             forbidden: &self.forbidden,
-            beginning: &[],
+            form: WordForm::default(),
         };
         let words = self.with_progress(places.len(), "spelt", |running| {
             speller.words(places, decoding, sampling, running)

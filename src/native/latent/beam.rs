@@ -2,30 +2,30 @@
 
 use super::Speller;
 use crate::native::beam::{Beam, Goal};
-use crate::native::generate::{LONGEST_WORD, Word};
+use crate::native::constraint::Place;
+use crate::native::generate::{LONGEST_WORD, Word, WordForm};
 
-/// Words that begin with some letters. They are compared by log p(word | z) with their end and no
-/// allowance for length.
+/// Words of a form. They are compared by log p(word | z) with their end and no allowance for length.
 struct WordGoal<'a> {
     eos: u32,
-    beginning: &'a [u32],
+    form: WordForm<'a>,
 }
 
 impl Goal for WordGoal<'_> {
-    type Trail = ();
+    type Trail = Place;
 
     fn longest(&self) -> usize {
         LONGEST_WORD
     }
 
-    fn allows(&self, symbols: &[u32], (): &(), symbol: u32) -> bool {
-        let given = self.beginning.get(symbols.len());
-        given.is_none_or(|&given| given == symbol)
+    fn allows(&self, symbols: &[u32], &place: &Place, symbol: u32) -> bool {
+        self.form.allows(symbols.len(), place, symbol, self.eos)
     }
 
-    fn follow(&self, symbols: &[u32], (): &()) -> Option<()> {
-        let ended = symbols.last() == Some(&self.eos);
-        (!ended && symbols.len() < LONGEST_WORD).then_some(())
+    fn follow(&self, symbols: &[u32], &place: &Place) -> Option<Place> {
+        let goes_on = |&&last: &&u32| last != self.eos && symbols.len() < LONGEST_WORD;
+        let last = symbols.last().filter(goes_on)?;
+        Some(self.form.after(place, *last))
     }
 
     fn by_mean(&self) -> bool {
@@ -45,14 +45,14 @@ impl Speller<'_> {
         self.vae.step(&mut state, &[self.bos]);
         let goal = WordGoal {
             eos: self.eos,
-            beginning: self.beginning,
+            form: self.form,
         };
         let beam = Beam {
             width,
             wanted: 1,
             forbidden: self.forbidden,
         };
-        let found = beam.search(self.vae, state, &goal, (), |_| ());
+        let found = beam.search(self.vae, state, &goal, Place::default(), |_| ());
         let Some(mut found) = found.into_iter().next() else {
             return Word::default(); // no probability is a number
         };
@@ -67,8 +67,9 @@ impl Speller<'_> {
 #[cfg(test)]
 mod tests {
     use crate::config::{Cell, Decoding, NetworkConfig, SamplingConfig};
+    use crate::native::constraint::Constraint;
     use crate::native::evaluate::Running;
-    use crate::native::generate::Word;
+    use crate::native::generate::{Word, WordForm};
     use crate::native::latent::Speller;
     use crate::native::sampling::log_prob;
     use crate::native::testing::{self, Numbers};
@@ -111,7 +112,10 @@ mod tests {
             bos: BOS,
             eos: EOS,
             forbidden: &[UNK],
-            beginning,
+            form: WordForm {
+                beginning,
+                constraint: None,
+            },
         }
     }
 
@@ -176,6 +180,60 @@ mod tests {
         }
         assert!(compared >= 20, "{compared}");
         assert!(missed > 0, "greedy finds them all: this proves nothing");
+    }
+
+    #[test]
+    fn words_under_a_constraint_match_and_a_beam_finds_the_most_probable_of_them() {
+        let vae = vae();
+        let bytes = [b"a".to_vec(), b"b".to_vec(), Vec::new(), Vec::new()];
+        let constraint = Constraint::new("[ab]b{1,2}a?", &bytes).expect("a constraint");
+        let matching: [&[u32]; 8] = [
+            &[0, 1],
+            &[1, 1],
+            &[0, 1, 0],
+            &[1, 1, 0],
+            &[0, 1, 1],
+            &[1, 1, 1],
+            &[0, 1, 1, 0],
+            &[1, 1, 1, 0],
+        ];
+        let log_prob = |z: &[f32], word: &[u32]| {
+            let (mut state, mut sum) = (vae.decoder(z), 0.0);
+            for (read, next) in [&[BOS], word]
+                .concat()
+                .into_iter()
+                .zip([word, &[EOS]].concat())
+            {
+                vae.step(&mut state, &[read]);
+                let mut logits = state.logits(0).to_vec();
+                logits[UNK as usize] = f32::NEG_INFINITY;
+                sum += log_prob(&logits, next);
+            }
+            sum
+        };
+        let speller = Speller {
+            form: WordForm {
+                beginning: &[],
+                constraint: Some(&constraint),
+            },
+            ..speller(&vae, &[])
+        };
+        let places = places(60);
+        for decoding in [Decoding::Sample, Decoding::Greedy, Decoding::Beam(64)] {
+            let words = speller.words(&places, decoding, &SAMPLING, running(1));
+            let mut found = std::collections::BTreeSet::new();
+            for (word, z) in words.iter().zip(&places) {
+                assert!(matching.contains(&&word.letters[..]), "{word:?}");
+                assert!((word.log_prob - log_prob(z, &word.letters)).abs() < 1e-4);
+                if decoding == Decoding::Beam(64) {
+                    let best = matching.map(|word| log_prob(z, word));
+                    let best = best.into_iter().fold(f64::NEG_INFINITY, f64::max);
+                    assert!((word.log_prob - best).abs() < 1e-9, "{word:?}");
+                }
+                found.insert(&word.letters);
+            }
+            assert!(found.len() > 2, "{decoding}: {found:?}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::in_groups;
 use crate::config::{Decoding, SamplingConfig};
 use crate::native::evaluate::Running;
-use crate::native::generate::{Beginning, Numbered, Word, WordWriter, lockstep};
+use crate::native::generate::{Beginning, Numbered, Word, WordForm, WordWriter, lockstep};
 use crate::native::sampling::Sampler;
 use crate::native::word_vae::{DecoderState, WordVae};
 
@@ -18,18 +18,17 @@ pub struct Speller<'a> {
     pub eos: u32,
     /// Symbols that are never written.
     pub forbidden: &'a [u32],
-    /// Letters that every word begins with, fewer than
-    /// [`LONGEST_WORD`](crate::native::generate::LONGEST_WORD).
-    pub beginning: &'a [u32],
+    /// What every word is like.
+    pub form: WordForm<'a>,
 }
 
-impl Speller<'_> {
+impl<'a> Speller<'a> {
     /// The word of z (Z) that `sampler` draws letter by letter.
-    pub fn begin(&self, z: &[f32], sampler: Sampler) -> Beginning<WordWriter, DecoderState> {
+    pub fn begin(&self, z: &[f32], sampler: Sampler) -> Beginning<WordWriter<'a>, DecoderState> {
         Beginning {
             state: self.vae.decoder(z),
             symbol: self.bos,
-            writer: WordWriter::new(sampler, self.eos, self.beginning),
+            writer: WordWriter::new(sampler, self.eos, self.form),
         }
     }
 

@@ -9,7 +9,7 @@ use textgen::config::{
 use textgen::native;
 use textgen::native::evaluate::importance::importance;
 use textgen::native::evaluate::{Running, Word, WordReading};
-use textgen::native::generate::{LONGEST_WORD, Prior};
+use textgen::native::generate::{LONGEST_WORD, Prior, WordForm};
 use textgen::native::latent::{Path, Plane, Speller, analogy, around, nearest, path};
 use textgen::native::sampling::Sampler;
 
@@ -90,7 +90,7 @@ impl Both {
             bos: MARKS.bos,
             eos: MARKS.eos,
             forbidden: &FORBIDDEN,
-            beginning: &[],
+            form: WordForm::default(),
         }
     }
 
