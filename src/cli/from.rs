@@ -62,7 +62,7 @@ impl From {
         };
         if given.clone().over(settled.clone()) != settled.clone().over(given.clone()) {
             let hint = format!(
-                "leave out --model, --cell, --hidden, --layers, --embedding, --latent, --z, --bidirectional, --unit, --normalize and --lowercase, or train a new model; this is a {} of {} {} × {}",
+                "only --latent N for a word-vae without z changes a network; leave out --model, --cell, --hidden, --layers, --embedding, --latent, --z, --bidirectional, --unit, --normalize and --lowercase, or train a new model; this is a {} of {} {} × {}",
                 network.model, network.cell, network.hidden, network.layers
             );
             return Err(
@@ -70,6 +70,28 @@ impl From {
             );
         }
         Ok(settled.over(given))
+    }
+
+    /// Warns where words held out now are words that the model was trained on.
+    fn warn_of_held_out(&self, data: &CorpusData) -> Result<()> {
+        let CorpusData::Words(words) = data else {
+            return Ok(());
+        };
+        let known = self.model.training_words()?;
+        let held_out = words.valid.iter().chain(&words.test);
+        let decode = |&word: &usize| words.vocabulary.decode(&words.letters[word]);
+        let (all, seen) = (
+            held_out.clone().count(),
+            held_out
+                .filter(|word| known.contains(&decode(word)))
+                .count(),
+        );
+        if seen > 0 {
+            note!(
+                "warning: the model was trained on {seen} of the {all} words held out now, so their figures are not of unseen words; the same --seed on the same list holds out the same ones"
+            );
+        }
+        Ok(())
     }
 
     /// The symbols of the model, which come first.
@@ -111,6 +133,7 @@ impl From {
             );
             weights = add_z(&weights, &network, config.seed);
         }
+        self.warn_of_held_out(data)?;
         let header = ModelHeader {
             format: model_format(&network),
             network,

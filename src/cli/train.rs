@@ -24,7 +24,7 @@ run's config.toml records all of it, and is itself a --config file.
 
 Defaults of char-lstm:
   --cell gru --hidden 256 --layers 1 --embedding 0 --batch 32 --seq 32 --epochs 20
-  --lr 0.01 --dropout 0.3 --valid 0.1 --test 0
+  --lr 0.01 (0.004 with an embedding) --dropout 0.3 --valid 0.1 --test 0
   With --minutes, network, sequences, learning rate and dropout fit the time, the text and the
   speed of the machine; what was chosen is said.
 Defaults of word-vae; the rest is the goal's:
@@ -179,7 +179,7 @@ struct BudgetFlags {
     /// Passes over the training text
     #[arg(long, value_name = "N", conflicts_with = "minutes")]
     epochs: Option<f64>,
-    /// Minutes of training, evaluation included; sizes of the network follow it
+    /// Minutes of training, evaluation included; the sizes of a char-lstm follow it
     #[arg(long, value_name = "M")]
     minutes: Option<f64>,
 }

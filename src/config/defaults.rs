@@ -90,7 +90,7 @@ fn char_lstm_defaults(given: &Settings) -> Settings {
         batch: Some(DEFAULT_BATCH),
         seq: Some(DEFAULT_SEQ),
         epochs: Some(20.0),
-        lr: Some(fine_tuned(given, 1e-2)),
+        lr: Some(fine_tuned(given, 1e-2 * of_embedding(given.embedding))),
         final_lr: Some(0.01),
         // char-rnn, whose split interleaved is, holds out half as much.
         valid: Some(if interleaved {
@@ -100,6 +100,15 @@ fn char_lstm_defaults(given: &Settings) -> Settings {
         }),
         test: Some(0.0),
         ..Settings::default()
+    }
+}
+
+/// The share of the learning rate that a char-lstm bears: with an embedding, whose symbols are larger
+/// than one-hot ones, the whole of it can drive a GRU to where it learns no more.
+pub(super) fn of_embedding(embedding: Option<usize>) -> f64 {
+    match embedding {
+        None | Some(0) => 1.0,
+        Some(_) => 0.4,
     }
 }
 

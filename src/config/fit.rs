@@ -1,6 +1,7 @@
 //! What fits a budget of time: the sizes of a char-lstm and how it is trained, from the work that the
 //! machine can do in that time and from how much text there is. Measured in `docs/quality.md`.
 
+use super::defaults::of_embedding;
 use super::{Cell, Settings};
 
 /// A budget of time for a char-lstm.
@@ -93,7 +94,7 @@ impl TimeBudget {
             hidden: Some(hidden),
             batch: Some(BATCH),
             seq: Some(size.seq),
-            lr: Some(size.lr),
+            lr: Some(size.lr * of_embedding(given.embedding)),
             ..regularisation(passes)
         };
         Fit {
@@ -157,6 +158,16 @@ mod tests {
         };
         let dropout = |budget: TimeBudget| budget.fit(&Settings::default()).settings.dropout;
         assert!(dropout(small) > dropout(SHAKESPEARE));
+    }
+
+    #[test]
+    fn an_embedding_is_trained_more_slowly() {
+        let given = Settings {
+            embedding: Some(64),
+            ..Settings::default()
+        };
+        let lr = |given| SHAKESPEARE.fit(given).settings.lr.expect("chosen");
+        assert!(lr(&given) < 0.5 * lr(&Settings::default()));
     }
 
     #[test]

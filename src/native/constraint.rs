@@ -119,6 +119,16 @@ impl Constraint {
         self.distance[place.0 as usize] == 0
     }
 
+    /// Whether these symbols are a whole match.
+    pub fn matches(&self, symbols: &[u32]) -> bool {
+        let after = |place: Place, &symbol: &u32| match self.next(place)[symbol as usize] {
+            NONE => None,
+            next => Some(Place(next)),
+        };
+        let place = symbols.iter().try_fold(Place::default(), after);
+        place.is_some_and(|place| self.ends(place))
+    }
+
     /// Whether nothing may follow: a text that came here by what was allowed matches.
     pub fn is_over(&self, place: Place, left: usize) -> bool {
         !self

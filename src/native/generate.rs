@@ -164,12 +164,25 @@ pub struct Prior<'a> {
 }
 
 /// What words are like.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct WordForm<'a> {
     /// Letters that they begin with, fewer than [`LONGEST_WORD`].
     pub beginning: &'a [u32],
     /// What they match, of the network's outputs.
     pub constraint: Option<&'a Constraint>,
+    /// Letters of the longest that matches, at most [`LONGEST_WORD`].
+    pub longest_match: usize,
+}
+
+impl Default for WordForm<'_> {
+    /// Any word.
+    fn default() -> Self {
+        Self {
+            beginning: &[],
+            constraint: None,
+            longest_match: LONGEST_WORD,
+        }
+    }
 }
 
 impl WordForm<'_> {
@@ -180,7 +193,7 @@ impl WordForm<'_> {
             if symbol == eos {
                 constraint.ends(place)
             } else {
-                constraint.allows(place, symbol, LONGEST_WORD - written)
+                constraint.allows(place, symbol, self.longest_match - written)
             }
         };
         given.is_none_or(|&given| given == symbol) && self.constraint.is_none_or(matches)

@@ -87,8 +87,18 @@ fn a_figure_of_text_that_was_trained_on_is_warned_of() {
         (&all["symbols"], &all["trained_on_symbols"]),
         (&421.into(), &210.into())
     );
-    // A model file does not say what was held out.
+    // An excerpt of it is another file, but the same text.
     files(&home);
+    let corpus = fs::read_to_string(home.path("corpus.txt")).expect("the corpus");
+    let excerpt: String = corpus.chars().take(150).collect();
+    home.write("excerpt.txt", &excerpt);
+    let (found, warning) = report(&home, "golden excerpt.txt --no-baselines");
+    assert!(number(&found["trained_on_symbols"]) > 140.0, "{found}");
+    assert!(
+        warning.contains("% of the characters evaluated lie in"),
+        "{warning}"
+    );
+    // A model file does not say what was held out.
     let (_, warning) = report(&home, "model.safetensors corpus.txt --no-baselines");
     assert!(warning.contains("does not say which part"), "{warning}");
 }

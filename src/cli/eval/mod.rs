@@ -67,7 +67,8 @@ training words whose order (2 to 7) is best on the validation words, and its twi
 decoder trained without z, where there is a run RUN-twin.
 
 Then words are drawn from the prior, and from the models beside it: how many are distinct, stand in
-the training list, or are held-out words (those of validation and test). --temperature, --top-k,
+the training list, or are held-out words (those of validation and test). HELD-OUT HITS counts each
+held-out word once, HITS/NEW WORD every draw outside the training list. --temperature, --top-k,
 --top-p, --min-p and --unique draw all of them as `textgen generate` does with these flags.
 
 What z does is said in one word. It is collapsed where R is below 0.1 nats, no dimension is

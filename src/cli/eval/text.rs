@@ -9,9 +9,10 @@ use anyhow::Result;
 use serde::Serialize;
 use textgen::config::{TextConfig, TrainConfig};
 use textgen::native::char_lstm::CharLstm;
+use textgen::native::evaluate::novelty::Copied;
 use textgen::native::evaluate::texts;
 use textgen::run::TextData;
-use textgen::text::{Corpus, SplitKind, Vocabulary, stretches, whole};
+use textgen::text::{Corpus, SplitKind, Vocabulary, split_text, stretches, whole};
 
 use super::baselines::{Baselines, baselines, predicted};
 use super::dynamic::{DynamicCosts, dynamic};
@@ -108,6 +109,38 @@ struct Text<'a> {
     warnings: Vec<String>,
 }
 
+/// Characters that another text has in common with the training text for that to be no accident: names
+/// and phrases are shorter.
+const STRETCH: usize = 50;
+/// Characters of a text that are looked up in the training text at the most, which takes memory.
+const LOOKED_UP: usize = 200_000;
+
+/// Of the symbols that `stretches` of another text predict, about how many stand in the training part.
+fn copied(
+    tokens: &[u32],
+    stretches: &[Range<usize>],
+    config: &TrainConfig,
+    data: &TextData,
+) -> u64 {
+    let mut left = LOOKED_UP;
+    let mut texts: Vec<&[u32]> = Vec::new();
+    for stretch in stretches {
+        let taken = left.min(stretch.len());
+        texts.push(&tokens[stretch.start..stretch.start + taken]);
+        left -= taken;
+    }
+    let split = split_text(data.tokens.len(), config.split, config.valid, config.test);
+    let parts: Vec<&[u32]> = split
+        .train
+        .iter()
+        .map(|part| &data.tokens[part.clone()])
+        .collect();
+    let found = Copied::new(&texts, &parts, |_| ()).symbols(STRETCH);
+    let looked_up: usize = texts.iter().map(|text| text.len()).sum();
+    let share = found as f64 / looked_up.max(1) as f64;
+    (share * predicted(stretches) as f64).round() as u64
+}
+
 /// Evaluates and prints. `own` is the run's settings and its corpus.
 pub fn evaluate(
     mut job: Job,
@@ -126,10 +159,10 @@ pub fn evaluate(
     if symbols == 0 {
         return Err(job.nothing_held_out());
     }
-    let trained_on = if text.is_own {
-        trained.trained_on(text.tokens.len(), &stretches)
-    } else {
-        0
+    let trained_on = match own {
+        _ if text.is_own => trained.trained_on(text.tokens.len(), &stretches),
+        Some((config, data)) => copied(&text.tokens, &stretches, config, data),
+        None => 0,
     };
     text.warn_of_training(own.is_some(), trained_on, symbols, &trained);
     for warning in &text.warnings {
@@ -259,7 +292,12 @@ impl<'a> Text<'a> {
                 self.name, trained.split, trained.valid
             ));
         }
-        if trained_on > 0 {
+        if trained_on > 0 && !self.is_own {
+            self.warnings.push(format!(
+                "{:.1} % of the characters evaluated lie in stretches of {STRETCH} or more that the model was trained on: this is no figure of unseen text",
+                100.0 * trained_on as f64 / symbols as f64
+            ));
+        } else if trained_on > 0 {
             self.warnings.push(format!(
                 "the model was trained on {:.1} % of the characters evaluated (trained with --split {}): this is no figure of held-out text",
                 100.0 * trained_on as f64 / symbols as f64,

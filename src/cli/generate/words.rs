@@ -9,6 +9,7 @@ use std::sync::mpsc;
 use anyhow::{Context, Result};
 use textgen::config::{Decoding, OnUnknown, SamplingConfig};
 use textgen::native::article::Article;
+use textgen::native::constraint::Constraint;
 use textgen::native::generate::{LONGEST_WORD, Numbered, Prior, Word, WordForm, lockstep};
 use textgen::native::latent::Speller;
 use textgen::native::sampling::Sampler;
@@ -21,7 +22,7 @@ use super::{
     take, threads, weights,
 };
 use crate::cli::error::CliError;
-use crate::cli::output::stdout;
+use crate::cli::output::{note, stdout};
 use crate::cli::progress::Progress;
 use crate::cli::unknown::Replaced;
 
@@ -31,6 +32,8 @@ const DEFAULT_WORDS: usize = 20;
 const MOST_TRIES: usize = 200;
 /// The same for --length, whose words may be rare: at least so many.
 const TRIES_FOR_LENGTH: usize = 100_000;
+/// Words drawn at least before --constrain steers letters.
+const TRIES_WITHOUT_STEERING: usize = 10_000;
 
 /// What draws words: a word-vae, or the original article's network.
 enum Inventor {
@@ -195,11 +198,11 @@ pub fn words(args: &GenerateArgs, file: ModelFile, sampling: &SamplingConfig) ->
     };
     drop(weights);
     let forbidden = header.vocabulary.forbidden();
+    let most = args.length.map_or(LONGEST_WORD, |length| length.most);
     let constraint = match &args.constrain {
         Some(regex) => {
             let never = [&forbidden[..], header.vocabulary.eos().as_slice()].concat();
             let bytes = bytes_of_symbols(&header, &never);
-            let most = args.length.map_or(LONGEST_WORD, |length| length.most);
             Some(constraint(regex, &bytes, most.min(LONGEST_WORD))?)
         }
         None => None,
@@ -211,12 +214,30 @@ pub fn words(args: &GenerateArgs, file: ModelFile, sampling: &SamplingConfig) ->
         forbidden,
         form: WordForm {
             beginning: &beginning,
-            constraint: constraint.as_ref(),
+            ..WordForm::default()
         },
         z_temperature,
     };
-    let known = if args.words.novel {
+    let training_words = if args.words.novel || constraint.is_some() {
         file.training_words()?
+    } else {
+        HashSet::new()
+    };
+    // A word that is kept from ending before it matches should not go on for ever.
+    let usual = training_words.iter().map(|word| word.chars().count()).max();
+    let longest_match = |constraint: &Constraint| {
+        let longest = if args.length.is_some() { None } else { usual };
+        longest
+            .unwrap_or(most)
+            .clamp(constraint.shortest(), LONGEST_WORD)
+    };
+    let steered = constraint.as_ref().map(|constraint| WordForm {
+        constraint: Some(constraint),
+        longest_match: longest_match(constraint),
+        ..job.form
+    });
+    let known = if args.words.novel {
+        training_words
     } else {
         HashSet::new()
     };
@@ -225,8 +246,9 @@ pub fn words(args: &GenerateArgs, file: ModelFile, sampling: &SamplingConfig) ->
         args,
         header: &header,
         known,
+        constraint: constraint.as_ref(),
     }
-    .show(&job)
+    .show(job, steered)
 }
 
 /// Refuses lengths that no word has.
@@ -295,43 +317,82 @@ struct Wanted<'a> {
     header: &'a ModelHeader,
     /// The training words, where they are left out.
     known: HashSet<String>,
+    /// What the words match.
+    constraint: Option<&'a Constraint>,
 }
 
-impl Wanted<'_> {
-    /// Draws until enough words are as they should be.
-    fn show(&self, job: &Job) -> Result<()> {
-        let args = self.args;
-        let wanted = args.count.unwrap_or(DEFAULT_WORDS);
-        let block = wanted.clamp(64, 4096);
+/// How far the words shown have come.
+struct Shown {
+    out: Box<dyn Write>,
+    seen: HashSet<String>,
+    written: usize,
+    tried: usize,
+    /// How many words were drawn of each length.
+    lengths: [usize; LONGEST_WORD + 1],
+}
+
+impl<'a> Wanted<'a> {
+    /// Draws until enough words are as they should be. Where `steered` has a constraint, words are
+    /// first drawn without it, and those that match are shown: they are what the model writes of that
+    /// kind. Only where it hardly writes any are its letters steered.
+    fn show(&self, mut job: Job<'a>, steered: Option<WordForm<'a>>) -> Result<()> {
+        let wanted = self.args.count.unwrap_or(DEFAULT_WORDS);
         let mut most = wanted.saturating_mul(MOST_TRIES);
-        if args.length.is_some() && wanted > 0 {
+        if self.args.length.is_some() && wanted > 0 {
             most = most.max(TRIES_FOR_LENGTH);
         }
-        let mut out = stdout();
-        let (mut seen, mut written, mut tried) = (HashSet::new(), 0, 0);
-        let mut lengths = [0; LONGEST_WORD + 1];
+        let mut shown = Shown {
+            out: Box::new(stdout()),
+            seen: HashSet::new(),
+            written: 0,
+            tried: 0,
+            lengths: [0; LONGEST_WORD + 1],
+        };
+        if let Some(form) = steered {
+            if job.decoding == Decoding::Sample {
+                let free = most.clamp(wanted.min(1) * TRIES_WITHOUT_STEERING, TRIES_FOR_LENGTH);
+                self.draw(&job, wanted, free, &mut shown)?;
+                if shown.written < wanted {
+                    note!(
+                        "{} of {} words drawn match; from here on letters are held to the expression",
+                        shown.written,
+                        shown.tried
+                    );
+                }
+                most = shown.tried + most.min(TRIES_FOR_LENGTH);
+            }
+            job.form = form;
+            shown.lengths = [0; LONGEST_WORD + 1];
+        }
+        self.draw(&job, wanted, most, &mut shown)?;
+        shown.out.flush()?;
+        if shown.written < wanted {
+            let message = format!("only {} such words in {} draws", shown.written, shown.tried);
+            return Err(CliError::failed(message, self.advice(wanted, &shown.lengths)).into());
+        }
+        Ok(())
+    }
+
+    /// Draws until `wanted` words are shown or `most` are drawn.
+    fn draw(&self, job: &Job, wanted: usize, most: usize, shown: &mut Shown) -> Result<()> {
+        let block = wanted.clamp(64, 4096);
         let progress = Progress::of_words(most as u64, "tried");
-        while written < wanted && tried < most {
-            let threads = threads(args.threads).min(block);
-            job.draw(tried, block, threads, |index, drawn| {
-                lengths[drawn.letters.len().min(LONGEST_WORD)] += 1;
+        while shown.written < wanted && shown.tried < most {
+            let threads = threads(self.args.threads).min(block);
+            job.draw(shown.tried, block, threads, |index, drawn| {
+                shown.lengths[drawn.letters.len().min(LONGEST_WORD)] += 1;
                 let word = self.header.vocabulary.decode(&drawn.letters);
-                if written == wanted || !self.fits(&word, &drawn, &mut seen) {
+                if shown.written == wanted || !self.fits(&word, &drawn, &mut shown.seen) {
                     return Ok(());
                 }
-                written += 1;
+                shown.written += 1;
                 let seed = job.sampling.seed;
-                progress.aside(|| self.write(&mut out, seed, index, &word, &drawn))
+                progress.aside(|| self.write(&mut shown.out, seed, index, &word, &drawn))
             })?;
-            tried += block;
-            progress.show(tried as u64);
+            shown.tried += block;
+            progress.show(shown.tried as u64);
         }
         progress.end();
-        out.flush()?;
-        if written < wanted {
-            let message = format!("only {written} such words in {tried} draws");
-            return Err(CliError::failed(message, self.advice(wanted, &lengths)).into());
-        }
         Ok(())
     }
 
@@ -358,7 +419,11 @@ impl Wanted<'_> {
         let flags = &self.args.words;
         let letters = drawn.letters.len();
         let length = |Length { least, most }| (least..=most).contains(&letters);
-        if word.is_empty() || !self.args.length.is_none_or(length) {
+        let matches = |constraint: &Constraint| constraint.matches(&drawn.letters);
+        if word.is_empty()
+            || !self.args.length.is_none_or(length)
+            || !self.constraint.is_none_or(matches)
+        {
             return false;
         }
         if flags.novel && self.known.contains(word) {

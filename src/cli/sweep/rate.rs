@@ -51,7 +51,7 @@ pub struct RateArgs {
 }
 
 /// Flags of `train` that a sweep over rates refuses, or that do nothing in it.
-const NOT_IN_A_SWEEP: [&str; 12] = [
+const NOT_IN_A_SWEEP: [&str; 16] = [
     "model",
     "resume",
     "recipe",
@@ -64,6 +64,10 @@ const NOT_IN_A_SWEEP: [&str; 12] = [
     "seq_min",
     "loss",
     "split",
+    "tied",
+    "variational",
+    "input_dropout",
+    "recurrent_dropout",
 ];
 
 /// The flags of `train` as the help of a sweep has them.

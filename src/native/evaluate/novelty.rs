@@ -66,6 +66,25 @@ impl Copied {
         (all > 0).then(|| copied as f64 / all as f64)
     }
 
+    /// Symbols of the texts that lie in a stretch of at least `n` that stands in the source.
+    pub fn symbols(&self, n: usize) -> usize {
+        let in_text = |lengths: &Vec<u32>| {
+            let mut reaching = 0_u32;
+            let is_copied = |&length: &u32| {
+                let whole = if length as usize >= n { length } else { 0 };
+                reaching = reaching.saturating_sub(1).max(whole);
+                reaching > 0
+            };
+            lengths
+                .iter()
+                .rev()
+                .map(is_copied)
+                .filter(|&copied| copied)
+                .count()
+        };
+        self.lengths.iter().map(in_text).sum()
+    }
+
     /// The longest stretch of `texts` that stands in `source`, the first of several; none where no
     /// symbol does. Both are those that this was made of.
     pub fn longest(&self, texts: &[&[u32]], source: &[&[u32]]) -> Option<Stretch> {
@@ -301,6 +320,16 @@ mod tests {
             let found = grams.iter().filter(stands).count();
             let share = (!grams.is_empty()).then(|| found as f64 / grams.len() as f64);
             assert_eq!(copied.share(n), share, "{n}-grams");
+            let covered = |text: &&[u32]| {
+                let in_gram = |place: &usize| {
+                    let starts = place.saturating_sub(n - 1)..=*place;
+                    let mut grams = starts.filter_map(|start| text.get(start..start + n));
+                    grams.any(|gram| stands(&&gram))
+                };
+                (0..text.len()).filter(in_gram).count()
+            };
+            let want: usize = texts.iter().map(covered).sum();
+            assert_eq!(copied.symbols(n), want, "symbols in {n}-grams");
         }
         let found = copied.longest(texts, parts).expect("a stretch");
         let most = want.iter().flatten().max().expect("one");

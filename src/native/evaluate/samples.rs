@@ -50,8 +50,9 @@ pub struct Drawing {
     pub unique: bool,
 }
 
-/// Words drawn for every one wanted before `unique` gives up.
+/// Words drawn for every new one at which `unique` gives up, and over how many that is counted.
 const MOST_TRIES: usize = 100;
+const COUNTED_OVER: usize = 1000;
 
 /// Draws `count` words, or fewer distinct ones where more cannot be found. The symbols `forbidden` are
 /// not written.
@@ -75,7 +76,9 @@ pub fn draw_words(
     };
     let mut words = Vec::new();
     let (mut seen, mut drawn) = (HashSet::new(), 0);
-    while words.len() < count && drawn < MOST_TRIES * count {
+    // Draws, and new words among them, since they were last compared.
+    let (mut draws, mut news) = (0, 0);
+    while words.len() < count {
         let more = count - words.len();
         let found = draw(drawn..drawn + more);
         drawn += more;
@@ -84,7 +87,15 @@ pub fn draw_words(
             .into_iter()
             .filter(|word| !drawing.unique || seen.insert(word.clone()));
         words.extend(kept);
-        (running.progress)((words.len() - before) as u64);
+        let new = words.len() - before;
+        (running.progress)(new as u64);
+        (draws, news) = (draws + more, news + new);
+        if draws >= COUNTED_OVER {
+            if news * MOST_TRIES < draws {
+                break;
+            }
+            (draws, news) = (0, 0);
+        }
     }
     words
 }

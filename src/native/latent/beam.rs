@@ -114,7 +114,7 @@ mod tests {
             forbidden: &[UNK],
             form: WordForm {
                 beginning,
-                constraint: None,
+                ..WordForm::default()
             },
         }
     }
@@ -213,8 +213,8 @@ mod tests {
         };
         let speller = Speller {
             form: WordForm {
-                beginning: &[],
                 constraint: Some(&constraint),
+                ..WordForm::default()
             },
             ..speller(&vae, &[])
         };

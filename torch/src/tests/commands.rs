@@ -84,7 +84,7 @@ impl Both {
         Self { torch, native }
     }
 
-    const fn speller(&self) -> Speller<'_> {
+    fn speller(&self) -> Speller<'_> {
         Speller {
             vae: &self.native,
             bos: MARKS.bos,

@@ -6,5 +6,6 @@ mod golden;
 mod objective;
 mod operators;
 mod optimizer;
+mod rate;
 mod regularisation;
 mod resume;

@@ -167,7 +167,7 @@ fn bar(share: f64) -> String {
 }
 
 fn samples(samples: &[Samples]) -> Table {
-    let words = samples.first().map_or(0, |row| row.words);
+    let words = samples.iter().map(|row| row.words).max().unwrap_or(0);
     let mut table = Table::new(&[
         &format!("{words} WORDS OF"),
         "DISTINCT",
@@ -178,8 +178,14 @@ fn samples(samples: &[Samples]) -> Table {
     ]);
     let percent = |share: f64| format!("{:.1} %", 100.0 * share);
     for row in samples {
+        // Where no word may come twice, a model may have fewer.
+        let fewer = if row.words == words {
+            String::new()
+        } else {
+            format!(", {}", row.words)
+        };
         table.row(vec![
-            row.name.clone(),
+            format!("{}{fewer}", row.name),
             percent(row.distinct),
             percent(row.in_training),
             row.held_out_hits.to_string(),

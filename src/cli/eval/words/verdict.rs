@@ -46,7 +46,11 @@ impl Verdict {
     ) -> Self {
         collapsed(latent)
             .or_else(|| memorising(costs, latent, drawn, baselines))
-            .unwrap_or_else(|| used(latent, baselines.twin.as_ref()))
+            .unwrap_or_else(|| {
+                // Without IW-k the model's cost is known from above alone, and loosely.
+                let bound = if costs.iw.is_empty() { "at most " } else { "" };
+                used(latent, baselines.twin.as_ref(), bound)
+            })
     }
 }
 
@@ -96,13 +100,13 @@ fn memorising(
     })
 }
 
-fn used(latent: &Latent, twin: Option<&Baseline>) -> Verdict {
+fn used(latent: &Latent, twin: Option<&Baseline>, bound: &str) -> Verdict {
     let carries = format!(
         "z tells {:.2} nats about a word, and another word's z costs {:.2} nats more",
         latent.information_nats, latent.shuffle_gap_nats
     );
     let why = match twin {
-        Some(twin) => format!("{carries}; {}", help(twin)),
+        Some(twin) => format!("{carries}; {}", help(twin, bound)),
         None => carries,
     };
     Verdict {
@@ -112,7 +116,7 @@ fn used(latent: &Latent, twin: Option<&Baseline>) -> Verdict {
 }
 
 /// Whether z helps to predict words.
-fn help(twin: &Baseline) -> String {
+fn help(twin: &Baseline, bound: &str) -> String {
     let (gain, error) = (twin.model_gains_nats_per_word, twin.gain_standard_error);
     let difference = format!("{:.2} ±{error:.2} nats a word", gain.abs());
     if gain.abs() <= 2.0 * error {
@@ -120,7 +124,7 @@ fn help(twin: &Baseline) -> String {
     } else if gain > 0.0 {
         format!("it saves {difference} beside the twin without z")
     } else {
-        format!("it costs {difference} beside the twin without z, which predicts words better")
+        format!("it costs {bound}{difference} beside the twin without z")
     }
 }
 
