@@ -17,7 +17,7 @@
 //! - `latent_refusals`: what these refuse;
 //! - `interrupted`: Ctrl-C, a killed trainer, and going on after both;
 //! - `golden`: a committed model must say the same for good;
-//! - `tour`: the commands of the README.
+//! - `tour`: the commands of the README; `quality`: those of docs/quality.md.
 //!
 //! `textgen-torch` must stand beside `textgen`, where `make build` puts it; `make test` sees to that.
 
@@ -53,6 +53,8 @@ mod made_runs;
 mod model_files;
 #[path = "cli/novelty.rs"]
 mod novelty;
+#[path = "cli/quality.rs"]
+mod quality;
 #[path = "cli/run_folders.rs"]
 mod run_folders;
 #[path = "cli/safetensors_file.rs"]
