@@ -237,11 +237,20 @@ impl Job<'_> {
     /// The part holds nothing that could be predicted.
     fn nothing_held_out(&self) -> anyhow::Error {
         let part = self.part.name();
-        let message = format!("{} holds nothing out for --part {part}", self.name());
-        let hint = match self.part {
-            Part::Valid => "train with --valid 0.1, or evaluate --part test",
-            Part::Test => "train with --test 0.1, or evaluate --part valid",
-            Part::All => "a text of two characters that the model knows is the least",
+        let (message, hint) = match self.part {
+            Part::All => (
+                format!("the text has nothing that {} could predict", self.name()),
+                "a text of two characters that the model knows is the least".to_owned(),
+            ),
+            Part::Valid | Part::Test => (
+                format!("{} holds nothing out for --part {part}", self.name()),
+                match self.file.header.network.model {
+                    ModelKind::CharLstm => format!("say how much that is: --{part} 0.1"),
+                    ModelKind::WordVae => {
+                        format!("train with --{part} 0.1, or evaluate the other part")
+                    }
+                },
+            ),
         };
         CliError::failed(message, hint).into()
     }

@@ -155,7 +155,7 @@ pub fn words(args: &GenerateArgs, file: ModelFile, sampling: &SamplingConfig) ->
     if !(z_temperature.is_finite() && z_temperature >= 0.0) {
         let hint = "1 is the prior itself, less stays nearer to typical words";
         return Err(CliError::misuse(
-            format!("--z-temperature {z_temperature}: must be at least 0"),
+            format!("--z-temperature {z_temperature}: must be a number of at least 0"),
             hint,
         )
         .into());
@@ -412,6 +412,9 @@ impl<'a> Wanted<'a> {
             (None | Some(Decoding::Sample), _) => "raise --temperature or --z-temperature",
             _ => "raise --z-temperature, draw letters with --decode sample",
         };
+        if self.constraint.is_some() {
+            return format!("widen the expression, {wilder}, or ask for fewer");
+        }
         format!("{wilder}, or ask for fewer")
     }
 
