@@ -66,7 +66,7 @@ fn regularisation(passes: f64) -> Settings {
     let (dropout, recurrent) = match passes {
         _ if passes < 3.0 => (0.0, 0.0),
         _ if passes < 6.0 => (0.1, 0.0),
-        _ if passes < 12.0 => (0.25, 0.0),
+        _ if passes < 18.0 => (0.25, 0.0),
         _ if passes < 25.0 => (0.4, 0.2),
         _ => (0.5, 0.3),
     };
