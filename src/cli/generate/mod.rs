@@ -38,10 +38,11 @@ say how long its parts may be. --show-probs prints a line a symbol: P is the sym
 by the model, AS the one that it was drawn with. A log-probability is always the model's own.
 
 Words. A word is drawn in two steps: z from the prior, then letters given z. --starts-with gives
-the first letters and lets the model go on; --constrain leaves it no letters but those with which
-the word can still match. --length, --unique and --novel change no word: words
-that do not fit are left out and others drawn, so what is shown is what the model writes of that
-kind.
+the first letters and lets the model go on. --length, --unique, --novel and --constrain change no
+word: words that do not fit are left out and others drawn, so what is shown is what the model
+writes of that kind. Only where it writes hardly any that match --constrain, which is said, is it
+left no letters but those with which a word can still match; so it always is under --decode greedy
+and beam:K.
 
 Examples:
   textgen generate --temperature 0.5 --prompt 'The giant' --stop '.'
