@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use textgen::native::simd::{Level, level};
+use textgen::kernels::simd::{Level, level};
 
 use super::{at_least_one, rates, rates_of_threads};
 

@@ -21,12 +21,12 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use textgen::config::{Cell, ModelKind, NetworkConfig, SamplingConfig, ZPlacement};
-use textgen::native::char_lstm::CharLstm;
-use textgen::native::kernels::Layout;
-use textgen::native::sampling::Sampler;
-use textgen::native::simd;
-use textgen::native::weights::{Array, Weights, expected_shapes, quantize};
-use textgen::native::word_vae::WordVae;
+use textgen::models::char_rnn::CharRnn;
+use textgen::kernels::Layout;
+use textgen::generate::sampling::Sampler;
+use textgen::kernels::simd;
+use textgen::models::weights::{Array, Weights, expected_shapes, quantize};
+use textgen::models::word_vae::WordVae;
 
 mod bandwidth;
 
@@ -183,7 +183,7 @@ fn sampler(index: usize) -> Sampler {
 
 /// One text on `threads` threads, or on fewer where the engine finds the network too small: the
 /// loop of `textgen generate`.
-fn one_stream(network: &CharLstm, threads: usize, seconds: f64) -> Vec<f64> {
+fn one_stream(network: &CharRnn, threads: usize, seconds: f64) -> Vec<f64> {
     let (mut sampler, mut symbol) = (sampler(0), 0);
     network.read_on_threads(network.state(1), threads, |reader| {
         rates(seconds, || {
@@ -197,7 +197,7 @@ fn one_stream(network: &CharLstm, threads: usize, seconds: f64) -> Vec<f64> {
 }
 
 /// `batch` texts in lock-step, shared out among `threads` threads.
-fn many_streams(network: &CharLstm, batch: usize, threads: usize, seconds: f64) -> Vec<f64> {
+fn many_streams(network: &CharRnn, batch: usize, threads: usize, seconds: f64) -> Vec<f64> {
     let threads = threads.min(batch);
     rates_of_threads(threads, |thread, barrier| {
         let texts = batch * thread / threads..batch * (thread + 1) / threads;
@@ -228,7 +228,7 @@ fn answer_sample(request: &Sample) -> Result<Value, Box<dyn Error>> {
     } = request;
     at_least_one(&[hidden, layers, batch, vocab, threads])?;
     let config = NetworkConfig {
-        model: ModelKind::CharLstm,
+        model: ModelKind::CharRnn,
         cell,
         hidden,
         layers,
@@ -240,7 +240,7 @@ fn answer_sample(request: &Sample) -> Result<Value, Box<dyn Error>> {
         inputs: vocab,
         outputs: vocab,
     };
-    let network = CharLstm::new(&config, &weights(&config, quantize))?;
+    let network = CharRnn::new(&config, &weights(&config, quantize))?;
     let rates = match batch {
         1 => one_stream(&network, threads, seconds),
         _ => many_streams(&network, batch, threads, seconds),

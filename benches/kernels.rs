@@ -11,7 +11,7 @@ use criterion::measurement::WallTime;
 use criterion::{
     BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
 };
-use textgen::native::kernels::{Kernels, Packed, PackedInt8, Quantized, quantize_row};
+use textgen::kernels::{Kernels, Packed, PackedInt8, Quantized, quantize_row};
 
 /// H; the matrix is that of an LSTM, (4·H, H).
 const UNITS: [usize; 3] = [128, 256, 512];

@@ -6,15 +6,15 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use textgen::config::{Cell, ModelKind, NetworkConfig, SamplingConfig, ZPlacement};
-use textgen::native::char_lstm::CharLstm;
-use textgen::native::sampling::Sampler;
-use textgen::native::simd;
-use textgen::native::weights::{Array, Weights, expected_shapes};
+use textgen::models::char_rnn::CharRnn;
+use textgen::generate::sampling::Sampler;
+use textgen::kernels::simd;
+use textgen::models::weights::{Array, Weights, expected_shapes};
 
 /// A char-lstm as the fairy tales have it: 96 characters, one-hot.
 fn config(hidden: usize, layers: usize) -> NetworkConfig {
     NetworkConfig {
-        model: ModelKind::CharLstm,
+        model: ModelKind::CharRnn,
         cell: Cell::Lstm,
         hidden,
         layers,
@@ -51,7 +51,7 @@ fn step(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     for (hidden, layers) in SHAPES {
         let config = config(hidden, layers);
-        let network = CharLstm::new(&config, &weights(&config)).expect("weights of its own shapes");
+        let network = CharRnn::new(&config, &weights(&config)).expect("weights of its own shapes");
         let mut state = network.state(1);
         let mut symbol = 0;
         group.bench_function(format!("{hidden}x{layers}"), |bencher| {
@@ -75,7 +75,7 @@ fn sample(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     for (hidden, layers) in SHAPES {
         let config = config(hidden, layers);
-        let network = CharLstm::new(&config, &weights(&config)).expect("weights of its own shapes");
+        let network = CharRnn::new(&config, &weights(&config)).expect("weights of its own shapes");
         let mut state = network.state(1);
         let mut sampler = Sampler::new(&settings, &[], 0).without_log_prob();
         let mut symbol = 0;

@@ -1,11 +1,19 @@
 //! textgen generates text at the level of characters: a recurrent language model (char-lstm) and
 //! a variational autoencoder over the letters of words (word-vae).
 //!
-//! Data flows one way: [`text`] turns a corpus into symbols, [`native`] runs trained models without
-//! libtorch, [`run`] keeps runs and model files. Training lives in the program `textgen-torch`.
-//! [`config`] holds every setting.
+//! Data flows one way: [`text`] turns a corpus into tokens, [`models`] on [`kernels`] run trained
+//! networks without libtorch, [`run`] keeps runs and model files, and [`generate`], [`evaluate`],
+//! [`latent`] and [`compress`] are what a trained model is good for. Training lives in the program
+//! `textgen-torch`. [`config`] holds every setting.
 
+pub mod compress;
 pub mod config;
-pub mod native;
+pub mod evaluate;
+pub mod generate;
+pub mod kernels;
+pub mod latent;
+pub mod models;
 pub mod run;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod text;

@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::Result;
 use clap::Args;
 use serde_json::{Value, json};
-use textgen::native::simd;
+use textgen::kernels::simd;
 use textgen::run::Runs;
 
 use super::output::stdout;

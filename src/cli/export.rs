@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use textgen::native::weights::{check, quantize};
+use textgen::models::weights::{check, quantize};
 use textgen::run::{ModelFile, Runs};
 
 use super::chosen::{ChosenRun, open_file};

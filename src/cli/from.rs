@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use textgen::config::{ModelKind, NetworkConfig, Settings, TrainConfig};
-use textgen::native::weights::{add_z, grow};
+use textgen::models::weights::{add_z, grow};
 use textgen::run::{CorpusData, ModelFile, ModelHeader, Runs, Start, model_format};
 use textgen::text::Vocabulary;
 

@@ -1,7 +1,7 @@
 //! What a command may use of the machine.
 
 use anyhow::Result;
-use textgen::native::simd;
+use textgen::kernels::simd;
 
 use super::error::CliError;
 

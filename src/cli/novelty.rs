@@ -8,9 +8,9 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
 use textgen::config::{SamplingConfig, TextConfig, TrainConfig};
-use textgen::native::char_lstm::CharLstm;
-use textgen::native::evaluate::novelty::{Copied, Stretch};
-use textgen::native::sampling::Sampler;
+use textgen::models::char_rnn::CharRnn;
+use textgen::evaluate::novelty::{Copied, Stretch};
+use textgen::generate::sampling::Sampler;
 use textgen::run::{CorpusData, ModelFile, Runs, TextData};
 use textgen::text::{Corpus, Split, split_text, visible, whole};
 
@@ -184,7 +184,7 @@ fn sample(args: &NoveltyArgs, file: &ModelFile) -> Result<(String, Vec<u32>)> {
     };
     sampling.validate()?;
     let length = args.length.unwrap_or(10_000);
-    let model = CharLstm::new(&header.network, &file.weights()?)
+    let model = CharRnn::new(&header.network, &file.weights()?)
         .with_context(|| file.path().display().to_string())?;
     let forbidden = header.vocabulary.forbidden();
     let mut sampler = Sampler::new(&sampling, &forbidden, 0).without_log_prob();

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use textgen::config::{Budget, Fit, ModelKind, Recipe, Settings, TimeBudget, TrainConfig};
-use textgen::native::speed::training_gigaflops;
+use textgen::models::speed::training_gigaflops;
 use textgen::run::{CorpusData, Runs, TextData, WordData};
 use textgen::text::{self, Corpus, LastVocab, Streams, Vocabulary, split_words};
 
@@ -155,7 +155,7 @@ fn symbols(
     known: Option<&Vocabulary>,
 ) -> Result<CorpusData> {
     Ok(match config.model {
-        ModelKind::CharLstm => CorpusData::Text(prepare_text(corpus, config, known)?),
+        ModelKind::CharRnn => CorpusData::Text(prepare_text(corpus, config, known)?),
         ModelKind::WordVae => CorpusData::Words(prepare_words(corpus, config, known)?),
     })
 }

@@ -213,7 +213,7 @@ impl TrainConfig {
     /// Refuses what belongs to the other model, or what the article's network does not have.
     fn validate_belonging(&self) -> Result<(), ConfigError> {
         match self.model {
-            ModelKind::CharLstm => {
+            ModelKind::CharRnn => {
                 let must = "belongs to word-vae";
                 require(
                     "bidirectional",

@@ -18,7 +18,7 @@ const EXPLORE_RATE: f64 = 8.0;
 pub(super) fn defaults(given: &Settings, model: ModelKind, recipe: Recipe) -> Settings {
     let common = common_defaults(given);
     let own = match model {
-        ModelKind::CharLstm => char_lstm_defaults(given),
+        ModelKind::CharRnn => char_lstm_defaults(given),
         ModelKind::WordVae => of_goal(given).over(word_vae_defaults(given)),
     };
     let original = match recipe {

@@ -121,7 +121,7 @@ choices! {
     /// Which generator.
     ModelKind("model") {
         /// A character-level recurrent language model.
-        CharLstm = "char-lstm",
+        CharRnn = "char-lstm",
         /// A variational autoencoder over the letters of a word.
         WordVae = "word-vae",
     }

@@ -207,7 +207,7 @@ impl TrainConfig {
         })?;
         let recipe = given.recipe.unwrap_or(Recipe::Default);
         match (recipe, model) {
-            (Recipe::Notebook, ModelKind::WordVae) | (Recipe::Article, ModelKind::CharLstm) => {
+            (Recipe::Notebook, ModelKind::WordVae) | (Recipe::Article, ModelKind::CharRnn) => {
                 return Err(ConfigError::Range {
                     flag: "recipe",
                     value: recipe.to_string(),
@@ -291,7 +291,7 @@ impl TrainConfig {
     /// `train` is the size of the training part in symbols (char-lstm) or words (word-vae).
     pub fn fit_default_budget(&mut self, train: usize) {
         let (a_step, least) = match self.model {
-            ModelKind::CharLstm => (self.batch * self.seq, LEAST_STEPS[0]),
+            ModelKind::CharRnn => (self.batch * self.seq, LEAST_STEPS[0]),
             ModelKind::WordVae => (self.batch, LEAST_STEPS[1]),
         };
         if let Budget::Epochs(epochs) = self.budget {
@@ -441,8 +441,8 @@ mod tests {
     #[test]
     fn resolved_settings_resolve_to_themselves() {
         for (model, recipe) in [
-            (ModelKind::CharLstm, Recipe::Default),
-            (ModelKind::CharLstm, Recipe::Notebook),
+            (ModelKind::CharRnn, Recipe::Default),
+            (ModelKind::CharRnn, Recipe::Notebook),
             (ModelKind::WordVae, Recipe::Default),
             (ModelKind::WordVae, Recipe::Article),
         ] {
@@ -464,7 +464,7 @@ mod tests {
             tied: Some(true),
             hidden: Some(24),
             embedding: Some(embedding),
-            ..given(ModelKind::CharLstm)
+            ..given(ModelKind::CharRnn)
         };
         assert!(TrainConfig::resolve(&tied(24)).expect("valid").tied);
         for embedding in [0, 16] {
@@ -500,7 +500,7 @@ mod tests {
         };
         for z in [ZPlacement::Start, ZPlacement::Steps] {
             assert_eq!(resolve(vae(), Some(z)).expect("valid").z, z);
-            for given in [given(ModelKind::CharLstm), none.clone(), article.clone()] {
+            for given in [given(ModelKind::CharRnn), none.clone(), article.clone()] {
                 let error = resolve(given, Some(z)).expect_err("refused").to_string();
                 assert!(error.starts_with(&format!("--z {z}: ")), "{error}");
             }
@@ -517,7 +517,7 @@ mod tests {
         let both = Settings {
             steps: Some(5),
             minutes: Some(1.0),
-            ..given(ModelKind::CharLstm)
+            ..given(ModelKind::CharRnn)
         };
         let error = TrainConfig::resolve(&both)
             .expect_err("conflict")
@@ -527,7 +527,7 @@ mod tests {
 
     #[test]
     fn settings_written_before_there_was_a_precision_mean_f32() {
-        let config = TrainConfig::resolve(&given(ModelKind::CharLstm)).expect("valid defaults");
+        let config = TrainConfig::resolve(&given(ModelKind::CharRnn)).expect("valid defaults");
         let text = config.to_settings().to_toml().expect("serialisable");
         let old: String = text
             .split_inclusive('\n')
@@ -568,14 +568,14 @@ mod tests {
             (
                 Settings {
                     hidden: Some(0),
-                    ..given(ModelKind::CharLstm)
+                    ..given(ModelKind::CharRnn)
                 },
                 "--hidden 0: must be 1 to 16384",
             ),
             (
                 Settings {
                     lr: Some(f64::NAN),
-                    ..given(ModelKind::CharLstm)
+                    ..given(ModelKind::CharRnn)
                 },
                 "--lr NaN: must be above 0",
             ),
@@ -597,21 +597,21 @@ mod tests {
             (
                 Settings {
                     split: Some("random".into()),
-                    ..given(ModelKind::CharLstm)
+                    ..given(ModelKind::CharRnn)
                 },
                 "contiguous, window:N",
             ),
             (
                 Settings {
                     device: Some("gpu".into()),
-                    ..given(ModelKind::CharLstm)
+                    ..given(ModelKind::CharRnn)
                 },
                 "auto, cpu, cuda",
             ),
             (
                 Settings {
                     recipe: Some(Recipe::Article),
-                    ..given(ModelKind::CharLstm)
+                    ..given(ModelKind::CharRnn)
                 },
                 "--recipe article",
             ),

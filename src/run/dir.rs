@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{CorpusData, Metrics, ModelFile, ModelHeader, RunError, State, atomic};
 use crate::config::{Settings, TrainConfig};
-use crate::native::weights::Weights;
+use crate::models::weights::Weights;
 
 const CONFIG: &str = "config.toml";
 const CORPUS: &str = "corpus.safetensors";
@@ -516,7 +516,7 @@ impl RunDir {
             },
             best_loss: kept.map(|valid| valid.figure()),
             unit: match config.model {
-                crate::config::ModelKind::CharLstm => "nats/char",
+                crate::config::ModelKind::CharRnn => "nats/char",
                 crate::config::ModelKind::WordVae => "nats/word",
             },
             age_seconds: self

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::config::ConfigError;
-use crate::native::weights::WeightError;
+use crate::models::weights::WeightError;
 
 /// What can be wrong with a run or a model file. [`RunError::hint`] says what to do about it.
 #[derive(Debug, Error)]

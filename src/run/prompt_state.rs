@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::RunError;
 use super::tensors::{self, Refusal, StoredTensor, TensorFile};
-use crate::native::char_lstm::Memory;
+use crate::models::char_rnn::Memory;
 
 /// The `format` numbers of a prompt's state that this version reads; it writes the last.
 pub const PROMPT_STATE_FORMATS: std::ops::RangeInclusive<u32> = 1..=1;

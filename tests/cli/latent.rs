@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::Value;
 use textgen::config::OnUnknown;
-use textgen::native::word_vae::WordVae;
+use textgen::models::word_vae::WordVae;
 use textgen::run::ModelFile;
 
 use super::common::{Home, Ran, json, textgen};

@@ -1,6 +1,6 @@
 //! What the commands that walk in a latent space, and `generate`'s flags for words, refuse.
 
-use textgen::native::weights::Array;
+use textgen::models::weights::Array;
 use textgen::run::ModelFile;
 
 use super::common::{Home, golden_model};

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use textgen::config::{OnUnknown, Settings, TextConfig, TrainConfig, Unit};
-use textgen::native::weights::{Array, Weights, expected_shapes};
+use textgen::models::weights::{Array, Weights, expected_shapes};
 use textgen::run::{
     CorpusData, MODEL_FORMATS, ModelFile, ModelHeader, RunDir, Runs, TextData, WordData,
 };

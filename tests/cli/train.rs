@@ -447,7 +447,7 @@ fn the_long_help_tells_the_defaults_there_are() {
             assert!(text.contains(&wanted), "{wanted}: {text}");
         }
     };
-    let lstm = resolved(ModelKind::CharLstm, None);
+    let lstm = resolved(ModelKind::CharRnn, None);
     says(
         &paragraph("Defaults of char-lstm"),
         &[

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 use textgen::config::{Cell, Precision, TrainConfig};
-use textgen::native::simd;
+use textgen::kernels::simd;
 use textgen::run::{CorpusData, RunDir};
 
 use textgen_torch::dropout::Dropout;

@@ -10,7 +10,7 @@ use crate::recurrent::{Input, Shape};
 use crate::steps::Steps;
 
 /// A char-lstm on a device.
-pub struct CharLstm {
+pub struct CharRnn {
     /// The architecture.
     pub network: NetworkConfig,
     /// The weights.
@@ -27,7 +27,7 @@ pub struct CharLstm {
     one_hot: Option<Tensor>,
 }
 
-impl CharLstm {
+impl CharRnn {
     /// Without dropout.
     pub fn new(network: NetworkConfig, parameters: Parameters) -> Self {
         let device = parameters.tensors()[0].device();

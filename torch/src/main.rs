@@ -230,7 +230,7 @@ fn summary(run: &RunDir, trainer: &Trainer, ending: Ending) -> Result<()> {
         note!("test: {}", test.describe());
     }
     let generate = match config.model {
-        ModelKind::CharLstm => "--temperature 0.5",
+        ModelKind::CharRnn => "--temperature 0.5",
         ModelKind::WordVae => "--count 20",
     };
     note!("model: {}", run.model_path().display());

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use tch::{Device, Kind, Reduction, Tensor};
 use textgen::config::{Cell, Precision};
-use textgen::native::kernels::training::{
+use textgen::kernels::training::{
     Head, HeadGradients, Input, Kept, Layer, LayerGradients, OutputGradients, Outputs, Steps, Team,
     Workers, backward, forward, kept,
 };
-use textgen::native::kernels::{Kernels, Layout};
+use textgen::kernels::{Kernels, Layout};
 use torch_sys::C_tensor;
 
 use crate::shim::must;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use tch::{Device, Kind, Tensor};
 use textgen::config::{OptimizerKind, TrainConfig};
-use textgen::native::kernels::AdamPiece;
-use textgen::native::kernels::training::{Adam, Parameter};
+use textgen::kernels::AdamPiece;
+use textgen::kernels::training::{Adam, Parameter};
 
 use crate::operators::{numbers, numbers_mut, workers};
 use crate::parameters::{Parameters, Plain, copy_into_named, to_plain};

@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor};
 use textgen::config::{Cell, NetworkConfig};
-use textgen::native::weights::{Array, Weights, expected_shapes};
+use textgen::models::weights::{Array, Weights, expected_shapes};
 
 /// Shape and elements of a tensor on its way to or from a file.
 pub type Plain = (Vec<usize>, Vec<f32>);

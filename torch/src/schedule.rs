@@ -59,7 +59,7 @@ mod tests {
 
     fn config(schedule: Schedule) -> TrainConfig {
         TrainConfig::resolve(&Settings {
-            model: Some(ModelKind::CharLstm),
+            model: Some(ModelKind::CharRnn),
             schedule: Some(schedule),
             lr: Some(1.0),
             warmup: Some(10),

@@ -50,7 +50,7 @@ pub fn alone() -> MutexGuard<'static, ()> {
 /// Settings of a tiny char-lstm, with dropout, so that a test would notice noise of its own.
 pub fn text_config() -> TrainConfig {
     TrainConfig::resolve(&Settings {
-        model: Some(ModelKind::CharLstm),
+        model: Some(ModelKind::CharRnn),
         hidden: Some(16),
         layers: Some(2),
         batch: Some(4),
@@ -119,7 +119,7 @@ pub fn word_data() -> WordData {
 /// A run of a tiny model in `folder`.
 pub fn create_run(folder: &Path, name: &str, config: &TrainConfig) -> RunDir {
     let corpus = match config.model {
-        ModelKind::CharLstm => CorpusData::Text(text_data(3_000)),
+        ModelKind::CharRnn => CorpusData::Text(text_data(3_000)),
         ModelKind::WordVae => CorpusData::Words(word_data()),
     };
     Runs::new(folder)

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use anyhow::{Context, Result};
 use clap::Args;
 use textgen::config::{ModelKind, OnUnknown, Quantize, RepetitionConfig, SamplingConfig};
-use textgen::native::generate::Writer;
+use textgen::generate::Writer;
 use textgen::run::Runs;
 
 use self::commands::Command;
@@ -130,7 +130,7 @@ pub fn run(args: &ChatArgs, runs: &Runs) -> Result<()> {
     settings.validate()?;
     check_simd()?;
     let (file, _) = args.model.open(runs)?;
-    if file.header.network.model != ModelKind::CharLstm {
+    if file.header.network.model != ModelKind::CharRnn {
         let message = format!(
             "{}: a word-vae writes words and can't go on from a text",
             file.path().display()
@@ -237,7 +237,7 @@ impl Session {
         let mut paced = Paced::new();
         let interrupt = &self.interrupt;
         let state = self.now.state.clone();
-        let work = |reader: &mut textgen::native::team::Reader| -> Result<_> {
+        let work = |reader: &mut textgen::models::team::Reader| -> Result<_> {
             let mut symbols = Vec::new();
             interrupt.begin();
             loop {

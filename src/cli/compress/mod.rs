@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::Args;
 use textgen::config::ModelKind;
-use textgen::native::compress::{Codec, CompressError};
+use textgen::compress::{Codec, CompressError};
 use textgen::run::{ModelFile, Runs, atomic};
 
 use super::chosen::ChosenModel;
@@ -116,7 +116,7 @@ fn read(input: &Path) -> Result<Vec<u8>> {
 /// The model chosen, which must be a char-lstm.
 fn open(flags: &Flags, runs: &Runs) -> Result<ModelFile> {
     let (file, _) = flags.model.open(runs)?;
-    if file.header.network.model != ModelKind::CharLstm {
+    if file.header.network.model != ModelKind::CharRnn {
         let message = format!(
             "{}: it is a word-vae, and files are compressed with a char-lstm",
             file.path().display()

@@ -6,8 +6,8 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
-use textgen::native::compress::Compressed;
-use textgen::native::evaluate::Running;
+use textgen::compress::Compressed;
+use textgen::evaluate::Running;
 use textgen::run::Runs;
 
 use super::peers::{self, Peer};

@@ -6,8 +6,8 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
-use textgen::native::compress::{Container, decompress};
-use textgen::native::evaluate::Running;
+use textgen::compress::{Container, decompress};
+use textgen::evaluate::Running;
 use textgen::run::Runs;
 
 use super::{ENDING, Flags, Target, codec, open, read, refusal, report};

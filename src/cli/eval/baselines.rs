@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use serde::Serialize;
 use textgen::config::TrainConfig;
-use textgen::native::evaluate::{Running, ngram_nats};
-use textgen::native::ngram::{HIGHEST_ORDER, NGrams};
+use textgen::evaluate::{Running, ngram_nats};
+use textgen::evaluate::ngram::{HIGHEST_ORDER, NGrams};
 use textgen::run::TextData;
 use textgen::text::{split_text, stretches};
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use textgen::native::evaluate::dynamic::{Dynamic, Learner};
+use textgen::evaluate::dynamic::{Dynamic, Learner};
 
 use super::Job;
 use super::text::{Costs, Measured};

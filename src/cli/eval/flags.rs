@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 use textgen::config::ModelKind;
-use textgen::native::evaluate::samples::Drawing;
+use textgen::evaluate::samples::Drawing;
 use textgen::text::SplitKind;
 
 use super::{EvalArgs, Part};
@@ -131,7 +131,7 @@ fn share(text: &str) -> Result<f64, String> {
 /// Flags of one kind of model are none of the other's.
 pub fn refuse_foreign(args: &EvalArgs, kind: ModelKind, corpus: Option<&str>) -> Result<()> {
     let (given, message): (_, fn(&str) -> String) = match kind {
-        ModelKind::CharLstm => (args.words.given().to_vec(), |flag| {
+        ModelKind::CharRnn => (args.words.given().to_vec(), |flag| {
             format!("--{flag} belongs to word-vae: nothing is drawn to evaluate a char-lstm")
         }),
         ModelKind::WordVae => (args.text.given().to_vec(), |flag| {

@@ -13,8 +13,8 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use textgen::config::ModelKind;
-use textgen::native::evaluate::{EvaluateError, Running};
-use textgen::native::weights::{Weights, quantize};
+use textgen::evaluate::{EvaluateError, Running};
+use textgen::models::weights::{Weights, quantize};
 use textgen::run::{CorpusData, ModelFile, RunDir, Runs};
 
 use super::chosen::{ChosenWithCorpus, Opened};
@@ -199,8 +199,8 @@ pub fn run(args: &EvalArgs, runs: &Runs) -> Result<()> {
         return Err(job.not_its_corpus("its symbols are others"));
     }
     match (kind, run.zip(own.as_ref())) {
-        (ModelKind::CharLstm, None) => text::evaluate(job, corpus, None),
-        (ModelKind::CharLstm, Some((run, CorpusData::Text(text)))) => {
+        (ModelKind::CharRnn, None) => text::evaluate(job, corpus, None),
+        (ModelKind::CharRnn, Some((run, CorpusData::Text(text)))) => {
             let config = run.config()?;
             text::evaluate(job, corpus, Some((&config, text)))
         }
@@ -245,7 +245,7 @@ impl Job<'_> {
             Part::Valid | Part::Test => (
                 format!("{} holds nothing out for --part {part}", self.name()),
                 match self.file.header.network.model {
-                    ModelKind::CharLstm => format!("say how much that is: --{part} 0.1"),
+                    ModelKind::CharRnn => format!("say how much that is: --{part} 0.1"),
                     ModelKind::WordVae => {
                         format!("train with --{part} 0.1, or evaluate the other part")
                     }

@@ -25,7 +25,7 @@ impl Shares {
             config
         } else {
             defaults = TrainConfig::resolve(&Settings {
-                model: Some(ModelKind::CharLstm),
+                model: Some(ModelKind::CharRnn),
                 split: Some(job.file.header.split.clone()),
                 ..Settings::default()
             })?;

@@ -8,9 +8,9 @@ use std::ops::Range;
 use anyhow::Result;
 use serde::Serialize;
 use textgen::config::{TextConfig, TrainConfig};
-use textgen::native::char_lstm::CharLstm;
-use textgen::native::evaluate::novelty::Copied;
-use textgen::native::evaluate::texts;
+use textgen::models::char_rnn::CharRnn;
+use textgen::evaluate::novelty::Copied;
+use textgen::evaluate::texts;
 use textgen::run::TextData;
 use textgen::text::{Corpus, SplitKind, Vocabulary, split_text, stretches, whole};
 
@@ -168,8 +168,8 @@ pub fn evaluate(
     for warning in &text.warnings {
         note!("warning: {warning}");
     }
-    let models = job.models(|weights| CharLstm::new(&job.file.header.network, weights))?;
-    let models: Vec<&CharLstm> = models.iter().collect();
+    let models = job.models(|weights| CharRnn::new(&job.file.header.network, weights))?;
+    let models: Vec<&CharRnn> = models.iter().collect();
     let costs = job.measure(symbols * models.len() as u64, |running| {
         texts(&models, &text.tokens, &stretches, running)
     })?;

@@ -4,9 +4,9 @@ use std::io::Write;
 
 use anyhow::Result;
 use textgen::config::{Decoding, OnUnknown, SamplingConfig};
-use textgen::native::beam::Found;
-use textgen::native::fill::{Holes, PARTICLES};
-use textgen::native::sampling::Sampler;
+use textgen::generate::beam::Found;
+use textgen::generate::fill::{Holes, PARTICLES};
+use textgen::generate::sampling::Sampler;
 
 use super::reading::{Read, TextModel};
 use super::{GenerateArgs, Sample, check_beam, note_seed, threads};

@@ -14,8 +14,8 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use textgen::config::{Decoding, ModelKind, OnUnknown, Quantize, SamplingConfig};
-use textgen::native::constraint::{Constraint, ConstraintError};
-use textgen::native::weights::{Weights, quantize};
+use textgen::generate::constraint::{Constraint, ConstraintError};
+use textgen::models::weights::{Weights, quantize};
 use textgen::run::{ModelFile, ModelHeader, RunError, Runs};
 
 pub use self::flags::{DrawFlags, LimitFlags, LoopFlags};
@@ -127,7 +127,7 @@ pub fn run(args: &GenerateArgs, runs: &Runs) -> Result<()> {
     check_simd()?;
     let (file, _) = args.model.open(runs)?;
     match file.header.network.model {
-        ModelKind::CharLstm => text::texts(args, file, &sampling),
+        ModelKind::CharRnn => text::texts(args, file, &sampling),
         ModelKind::WordVae => words::words(args, file, &sampling),
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use textgen::config::{OnUnknown, Quantize, RepetitionConfig};
-use textgen::native::char_lstm::{CharLstm, State};
+use textgen::models::char_rnn::{CharRnn, State};
 use textgen::run::{ModelFile, ModelHeader, PromptState};
 use textgen::text::normalize;
 
@@ -14,7 +14,7 @@ use crate::cli::unknown::Replaced;
 
 /// A network that reads and writes texts.
 pub struct TextModel {
-    pub network: CharLstm,
+    pub network: CharRnn,
     pub header: ModelHeader,
     pub forbidden: Vec<u32>,
     path: PathBuf,
@@ -37,7 +37,7 @@ impl TextModel {
     /// Of the file, with weights of so many bits. `identified` where states are read or written.
     pub fn open(file: &ModelFile, bits: Quantize, identified: bool) -> Result<Self> {
         let header = file.header.clone();
-        let network = CharLstm::new(&header.network, &weights(file, bits)?)
+        let network = CharRnn::new(&header.network, &weights(file, bits)?)
             .with_context(|| file.path().display().to_string())?;
         let digest = identified.then(|| match bits {
             Quantize::None => file.digest(),
@@ -138,7 +138,7 @@ impl TextModel {
 
 impl Read {
     /// Reads more.
-    pub fn go_on(&mut self, network: &CharLstm, symbols: &[u32]) {
+    pub fn go_on(&mut self, network: &CharRnn, symbols: &[u32]) {
         network.feed(&mut self.state, symbols);
         self.count(symbols);
     }

@@ -8,10 +8,10 @@ use std::sync::mpsc::{self, Receiver, Sender};
 
 use anyhow::{Context, Result};
 use textgen::config::{Decoding, OnUnknown, RepetitionConfig, SamplingConfig};
-use textgen::native::beam::{Beam, TextGoal, TextTrail};
-use textgen::native::char_lstm::CharLstm;
-use textgen::native::generate::{Beginning, Writer, lockstep};
-use textgen::native::repetition::Repetition;
+use textgen::generate::beam::{Beam, TextGoal, TextTrail};
+use textgen::models::char_rnn::CharRnn;
+use textgen::generate::{Beginning, Writer, lockstep};
+use textgen::generate::repetition::Repetition;
 use textgen::run::ModelFile;
 
 use super::reading::{Read, TextModel};
@@ -32,7 +32,7 @@ const PIECE: usize = 4096;
 /// Everything that the samples of a char-lstm share.
 struct Job<'a> {
     writing: Writing<'a>,
-    network: &'a CharLstm,
+    network: &'a CharRnn,
     /// What stands before every sample.
     start: &'a Read,
 }

@@ -8,12 +8,12 @@ use std::sync::mpsc;
 
 use anyhow::{Context, Result};
 use textgen::config::{Decoding, OnUnknown, SamplingConfig};
-use textgen::native::article::Article;
-use textgen::native::constraint::Constraint;
-use textgen::native::generate::{LONGEST_WORD, Numbered, Prior, Word, WordForm, lockstep};
-use textgen::native::latent::Speller;
-use textgen::native::sampling::Sampler;
-use textgen::native::word_vae::WordVae;
+use textgen::models::article::Article;
+use textgen::generate::constraint::Constraint;
+use textgen::generate::{LONGEST_WORD, Numbered, Prior, Word, WordForm, lockstep};
+use textgen::latent::Speller;
+use textgen::generate::sampling::Sampler;
+use textgen::models::word_vae::WordVae;
 use textgen::run::{ModelFile, ModelHeader};
 use textgen::text::normalize;
 

@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 use textgen::config::SamplingConfig;
-use textgen::native::constraint::{Constraint, Place};
-use textgen::native::generate::Writer;
-use textgen::native::repetition::Repetition;
-use textgen::native::sampling::{Chance, Draw, Sampler};
+use textgen::generate::constraint::{Constraint, Place};
+use textgen::generate::Writer;
+use textgen::generate::repetition::Repetition;
+use textgen::generate::sampling::{Chance, Draw, Sampler};
 use textgen::text::{Utf8Stream, Vocabulary};
 
 /// How texts are written; what all samples share.

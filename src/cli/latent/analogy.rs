@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
-use textgen::native::latent::analogy;
+use textgen::latent::analogy;
 use textgen::run::Runs;
 
 use super::WalkFlags;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
-use textgen::native::latent::{Path, path};
+use textgen::latent::{Path, path};
 use textgen::run::Runs;
 
 use super::WalkFlags;

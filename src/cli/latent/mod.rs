@@ -12,10 +12,10 @@ pub mod vary;
 use anyhow::{Context, Result};
 use clap::Args;
 use textgen::config::{Decoding, ModelKind, OnUnknown, SamplingConfig};
-use textgen::native::evaluate::Running;
-use textgen::native::generate::{Word, WordForm};
-use textgen::native::latent::{self, Speller};
-use textgen::native::word_vae::{Posterior, WordVae};
+use textgen::evaluate::Running;
+use textgen::generate::{Word, WordForm};
+use textgen::latent::{self, Speller};
+use textgen::models::word_vae::{Posterior, WordVae};
 use textgen::run::{ModelFile, ModelHeader, RunDir, Runs};
 
 use super::choice::choice;

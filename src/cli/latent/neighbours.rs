@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
-use textgen::native::latent::nearest;
+use textgen::latent::nearest;
 use textgen::run::Runs;
 
 use super::{ModelFlags, WordModel};

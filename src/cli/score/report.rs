@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use anyhow::Result;
 use serde::Serialize;
-use textgen::native::evaluate::posterior;
+use textgen::evaluate::posterior;
 use textgen::text::visible;
 
 use super::scored::{Per, Row, Scored};

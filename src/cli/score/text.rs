@@ -3,8 +3,8 @@
 use anyhow::{Context, Result};
 use clap::Args;
 use textgen::config::TextConfig;
-use textgen::native::char_lstm::CharLstm;
-use textgen::native::evaluate::{Running, surprises};
+use textgen::models::char_rnn::CharRnn;
+use textgen::evaluate::{Running, surprises};
 use textgen::run::{ModelFile, RunDir};
 use textgen::text::{Corpus, whole};
 
@@ -126,7 +126,7 @@ fn read_by_models(
     let (mut networks, mut texts, mut readings) = (Vec::new(), Vec::new(), Vec::new());
     for (file, _) in models {
         let header = &file.header;
-        let network = CharLstm::new(&header.network, &file.weights()?);
+        let network = CharRnn::new(&header.network, &file.weights()?);
         networks.push(network.with_context(|| file.path().display().to_string())?);
         let open = header.vocabulary.encode_open(&text);
         texts.push(open.readable(header.vocabulary.unk()));
@@ -142,7 +142,7 @@ fn read_by_models(
         threads: threads(args.threads),
         progress: &|more| progress.add(more),
     };
-    let both: Vec<(&CharLstm, &[u32])> = networks
+    let both: Vec<(&CharRnn, &[u32])> = networks
         .iter()
         .zip(texts.iter().map(Vec::as_slice))
         .collect();

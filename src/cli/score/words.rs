@@ -7,9 +7,9 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
 use textgen::config::{OnUnknown, TextConfig, WordSplit};
-use textgen::native::evaluate::importance::importance;
-use textgen::native::evaluate::{Running, Word, WordReading};
-use textgen::native::word_vae::WordVae;
+use textgen::evaluate::importance::importance;
+use textgen::evaluate::{Running, Word, WordReading};
+use textgen::models::word_vae::WordVae;
 use textgen::run::{CorpusData, ModelFile, RunDir};
 use textgen::text::{Corpus, Vocabulary, normalize, words};
 

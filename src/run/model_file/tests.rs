@@ -1,8 +1,8 @@
 use super::*;
 use crate::config::{Cell, Unit};
-use crate::native::char_lstm::CharLstm;
-use crate::native::testing::{char_lstm, weights};
-use crate::native::weights::quantize;
+use crate::models::char_rnn::CharRnn;
+use crate::testing::{char_lstm, weights};
+use crate::models::weights::quantize;
 use crate::text::Symbol;
 
 /// A char-lstm of `hidden` units that reads 65 symbols, and its weights.
@@ -99,7 +99,7 @@ fn a_model_in_eight_bits_takes_about_a_quarter_of_the_room_and_says_the_same() {
     assert!((0.24..0.28).contains(&share), "{share}");
 
     let logits = |weights: &Weights| {
-        let network = CharLstm::new(&header.network, weights).expect("a network");
+        let network = CharRnn::new(&header.network, weights).expect("a network");
         let mut state = network.state(1);
         network.feed(&mut state, &[1, 64, 7, 0, 20]);
         let bits = state.logits(0).iter().map(|logit| logit.to_bits());
@@ -182,7 +182,7 @@ fn a_tensor_that_the_network_has_no_use_for_is_refused() {
 
 #[test]
 fn a_file_says_where_z_enters_only_where_older_programs_could_not_know() {
-    let mut network = crate::native::testing::word_vae(Cell::Gru, 4, 1);
+    let mut network = crate::testing::word_vae(Cell::Gru, 4, 1);
     let text = serde_json::to_string(&network).expect("serialisable");
     assert!(!text.contains("\"z\""), "{text}");
     let read: NetworkConfig = serde_json::from_str(&text).expect("readable");

@@ -6,12 +6,12 @@ use tch::{Device, Kind, Tensor};
 use textgen::config::{
     Cell, Decoding, ModelKind, NetworkConfig, Precision, SamplingConfig, ZPlacement,
 };
-use textgen::native;
-use textgen::native::evaluate::importance::importance;
-use textgen::native::evaluate::{Running, Word, WordReading};
-use textgen::native::generate::{LONGEST_WORD, Prior, WordForm};
-use textgen::native::latent::{Path, Plane, Speller, analogy, around, nearest, path};
-use textgen::native::sampling::Sampler;
+
+use textgen::evaluate::importance::importance;
+use textgen::evaluate::{Running, Word, WordReading};
+use textgen::generate::{LONGEST_WORD, Prior, WordForm};
+use textgen::latent::{Path, Plane, Speller, analogy, around, nearest, path};
+use textgen::generate::sampling::Sampler;
 
 use crate::parameters::{Parameters, to_plain, weights};
 use crate::testing::assert_close;
@@ -38,7 +38,7 @@ const READING: WordReading = WordReading {
 /// The same network on both sides, so peaked that no draw hangs on the last bit.
 struct Both {
     torch: WordVae,
-    native: native::word_vae::WordVae,
+    native: textgen::models::word_vae::WordVae,
 }
 
 impl Both {
@@ -72,7 +72,7 @@ impl Both {
                 .g_add_scalar_(3.0);
         });
         let plain = parameters.to_plain();
-        let native = native::word_vae::WordVae::new(&network, &weights(&plain)).expect("fits");
+        let native = textgen::models::word_vae::WordVae::new(&network, &weights(&plain)).expect("fits");
         let torch = WordVae {
             network,
             parameters,
@@ -178,7 +178,7 @@ fn words_and_places_are_encoded_and_spelt_as_by_libtorch() {
     every_cell(|both| {
         let words = words(12);
         let (mean, deviation) = both.posteriors(&words);
-        let posteriors = native::latent::encode(&both.native, &words, QUIETLY);
+        let posteriors = textgen::latent::encode(&both.native, &words, QUIETLY);
         let means: Vec<Vec<f32>> = posteriors.iter().map(|word| word.mean.clone()).collect();
         let log_vars: Vec<f32> = posteriors
             .iter()

@@ -42,7 +42,7 @@ fn less_precision_learns_about_as_much() {
         for precision in [Precision::Tf32, Precision::Bf16] {
             let have = valid_loss(&config, precision);
             // Noise is drawn alike, so that only rounding differs.
-            let limit = if config.model == ModelKind::CharLstm {
+            let limit = if config.model == ModelKind::CharRnn {
                 0.02
             } else {
                 0.05

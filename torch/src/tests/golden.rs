@@ -2,9 +2,9 @@
 
 use tch::{Kind, Tensor};
 use textgen::config::{Cell, Precision, ZPlacement};
-use textgen::native;
 
-use crate::char_lstm::CharLstm;
+
+use crate::char_rnn::CharRnn;
 use crate::parameters::{Parameters, Plain, from_plain, to_plain, weights};
 use crate::testing::{Golden, assert_close, device, tolerance};
 use crate::word_vae::{Marks, WordBatch, WordVae};
@@ -19,7 +19,7 @@ fn a_char_lstm_computes_pytorchs_logits_and_loss_for_every_cell_and_depth() {
     assert_eq!(files.len(), 18);
     for golden in files {
         let what = format!("{:?}", golden.network);
-        let model = CharLstm::new(golden.network.clone(), golden.parameters());
+        let model = CharRnn::new(golden.network.clone(), golden.parameters());
         let input = Tensor::from_slice(&golden.symbols["input"])
             .unsqueeze(1)
             .to_device(device());
@@ -123,11 +123,11 @@ fn the_native_engine_gives_libtorchs_logits_on_a_char_lstm() {
                 outputs: 41,
                 ..Golden::all("char-lstm-lstm-1-onehot").remove(0).network
             };
-            let model = CharLstm::new(network.clone(), random_parameters(&network));
+            let model = CharRnn::new(network.clone(), random_parameters(&network));
             let symbols: Vec<u32> = (0..50).map(|i| i * 7 % 41).collect();
             let plain = model.parameters.to_plain();
             let native =
-                native::char_lstm::CharLstm::new(&network, &weights(&plain)).expect("fits");
+                textgen::models::char_rnn::CharRnn::new(&network, &weights(&plain)).expect("fits");
             let mut state = native.state(1);
             let have: Vec<f32> = symbols
                 .iter()
@@ -186,7 +186,7 @@ fn the_native_engine_gives_libtorchs_logits_wherever_z_enters_and_without_z() {
 /// The same posteriors of words, and the same logits along them.
 fn native_is_libtorch(vae: &WordVae, words: &[Vec<u32>]) {
     let plain: std::collections::BTreeMap<String, Plain> = vae.parameters.to_plain();
-    let native = native::word_vae::WordVae::new(&vae.network, &weights(&plain)).expect("fits");
+    let native = textgen::models::word_vae::WordVae::new(&vae.network, &weights(&plain)).expect("fits");
     for word in words {
         let batch = WordBatch::new(&[word], vae.marks, device());
         let (mean, log_var) = vae.encode(&batch, false);
@@ -214,7 +214,7 @@ fn native_is_libtorch(vae: &WordVae, words: &[Vec<u32>]) {
 #[test]
 fn a_later_letter_changes_no_earlier_logit() {
     let golden = Golden::all("char-lstm-gru-2-onehot").remove(0);
-    let model = CharLstm::new(golden.network.clone(), golden.parameters());
+    let model = CharRnn::new(golden.network.clone(), golden.parameters());
     let logits = |symbols: [i64; 4]| {
         let input = Tensor::from_slice(&symbols)
             .unsqueeze(1)
@@ -253,7 +253,7 @@ fn two_hundred_steps_of_training_lose_what_they_lose_in_pytorch() {
             clip: 1.0,
             ..crate::testing::text_config()
         };
-        let model = CharLstm::new(network, golden.parameters());
+        let model = CharRnn::new(network, golden.parameters());
         let mut optimizer = crate::optimizer::Optimizer::new(&config, &model.parameters);
         let (steps, batch) = (8, 5);
         let streams = Tensor::from_slice(&golden.symbols["streams"])

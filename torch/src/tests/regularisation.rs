@@ -3,14 +3,14 @@
 use tch::{Kind, Tensor};
 use textgen::config::{Cell, NetworkConfig};
 
-use crate::char_lstm::CharLstm;
+use crate::char_rnn::CharRnn;
 use crate::dropout::{Dropout, take_away};
 use crate::parameters::Parameters;
 use crate::testing::{alone, device, text_config, tolerance};
 
 const SYMBOLS: i64 = 7;
 
-fn model(cell: Cell, layers: usize, embedding: usize) -> CharLstm {
+fn model(cell: Cell, layers: usize, embedding: usize) -> CharRnn {
     let network = NetworkConfig {
         cell,
         layers,
@@ -19,7 +19,7 @@ fn model(cell: Cell, layers: usize, embedding: usize) -> CharLstm {
         ..text_config().network(SYMBOLS as usize, SYMBOLS as usize)
     };
     let parameters = Parameters::init(&network, 3, device(), true);
-    CharLstm::new(network, parameters)
+    CharRnn::new(network, parameters)
 }
 
 /// Symbols and targets (T, B).
@@ -29,7 +29,7 @@ fn batch() -> (Tensor, Tensor) {
     (draw(), draw())
 }
 
-fn loss(model: &CharLstm, train: bool) -> f64 {
+fn loss(model: &CharRnn, train: bool) -> f64 {
     let (symbols, targets) = batch();
     let state = model.shape().zero_state(5, device());
     tch::manual_seed(8);
@@ -165,7 +165,7 @@ fn tied_weights_learn_from_both_of_their_uses() {
     let plain = tied.parameters.to_plain();
     assert_eq!(plain["head.weight"], plain["embedding.weight"]);
     apart.parameters.load(&plain, "").expect("complete");
-    let gradient = |model: &CharLstm, name: &str| {
+    let gradient = |model: &CharRnn, name: &str| {
         let (symbols, targets) = batch();
         let state = model.shape().zero_state(5, device());
         let (loss, _) = model.loss(&symbols, &targets, &state, false, true);

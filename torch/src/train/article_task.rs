@@ -13,7 +13,7 @@ use anyhow::Result;
 use rand::RngExt;
 use tch::{Device, Kind, Tensor};
 use textgen::config::{Cell, Precision, TrainConfig};
-use textgen::native;
+
 use textgen::run::{Evaluation, Progress, WordData};
 
 use super::task::{Part, SampleJob, Task, Use, random, sample_config};
@@ -235,8 +235,8 @@ impl Task for ArticleTask {
         let config = sample_config(self.config.seed);
         let vocabulary = self.data.vocabulary.clone();
         Box::new(move || {
-            let article = native::article::Article::new(&network, &weights(&plain))?;
-            let mut sampler = native::sampling::Sampler::new(&config, &[], seed);
+            let article = textgen::models::article::Article::new(&network, &weights(&plain))?;
+            let mut sampler = textgen::generate::sampling::Sampler::new(&config, &[], seed);
             let words: Vec<String> = (0..10)
                 .map(|_| vocabulary.decode(&article.generate(&mut sampler)))
                 .collect();

@@ -22,7 +22,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use tch::{Device, Tensor};
 use textgen::config::{Budget, Precision, Recipe, Schedule, TrainConfig};
-use textgen::native::weights::Array;
+use textgen::models::weights::Array;
 use textgen::run::{CorpusData, Evaluation, METRICS_FORMAT, Metrics, ModelFile, Progress, RunDir};
 
 pub use display::{Display, Line, duration, grouped};

@@ -10,12 +10,12 @@ use anyhow::{Context, Result};
 use rand::RngExt;
 use tch::{Device, Kind, Tensor};
 use textgen::config::{LossOver, SplitKind, TrainConfig};
-use textgen::native;
+
 use textgen::run::{CharLoss, Evaluation, Progress, TextData};
 use textgen::text::{Split, Streams, Vocabulary, split_text};
 
 use super::task::{Part, SampleJob, Task, Use, random, sample_config};
-use crate::char_lstm::CharLstm;
+use crate::char_rnn::CharRnn;
 use crate::dropout::Dropout;
 use crate::parameters::{Parameters, Plain, copy_into, to_plain, weights};
 use crate::shim::upload;
@@ -45,7 +45,7 @@ pub enum Reading {
 /// A char-lstm and its text.
 pub struct TextTask {
     config: TrainConfig,
-    model: CharLstm,
+    model: CharRnn,
     vocabulary: Vocabulary,
     split: Split,
     /// All of the text (N), in as few bytes a symbol as it takes; what is held out is read from it.
@@ -78,7 +78,7 @@ impl TextTask {
         } else {
             parameters
         };
-        let mut model = CharLstm::new(network, parameters);
+        let mut model = CharRnn::new(network, parameters);
         model.dropout = Dropout {
             share: config.dropout,
             variational: config.variational,
@@ -324,9 +324,9 @@ impl Task for TextTask {
         let vocabulary = self.vocabulary.clone();
         let mut symbol = self.first;
         Box::new(move || {
-            let model = native::char_lstm::CharLstm::new(&network, &weights(&plain))?;
+            let model = textgen::models::char_rnn::CharRnn::new(&network, &weights(&plain))?;
             let forbidden = vocabulary.forbidden();
-            let mut sampler = native::sampling::Sampler::new(&config, &forbidden, seed);
+            let mut sampler = textgen::generate::sampling::Sampler::new(&config, &forbidden, seed);
             let mut state = model.state(1);
             let symbols: Vec<u32> = (0..SAMPLE_LENGTH)
                 .map(|_| {

@@ -8,7 +8,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor};
 use textgen::config::TrainConfig;
-use textgen::native;
+
 use textgen::run::{Evaluation, Progress, WordData, WordLoss};
 
 use super::task::{Part, SampleJob, Task, Use, random, sample_config};
@@ -235,9 +235,9 @@ impl Task for WordTask {
         let vocabulary = self.data.vocabulary.clone();
         let Marks { bos, eos, .. } = self.model.marks;
         Box::new(move || {
-            let vae = native::word_vae::WordVae::new(&network, &weights(&plain))?;
+            let vae = textgen::models::word_vae::WordVae::new(&network, &weights(&plain))?;
             let forbidden = vocabulary.forbidden();
-            let prior = native::generate::Prior {
+            let prior = textgen::generate::Prior {
                 vae: &vae,
                 z_temperature: 1.0,
                 bos,
@@ -246,7 +246,7 @@ impl Task for WordTask {
             let words: Vec<String> = (0..SAMPLE_WORDS)
                 .map(|i| {
                     let index = seed * SAMPLE_WORDS + i;
-                    let sampler = native::sampling::Sampler::new(&config, &forbidden, index);
+                    let sampler = textgen::generate::sampling::Sampler::new(&config, &forbidden, index);
                     vocabulary.decode(&prior.word(sampler).letters)
                 })
                 .collect();

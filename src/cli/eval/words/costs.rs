@@ -3,10 +3,10 @@
 use std::f64::consts::LN_2;
 
 use serde::Serialize;
-use textgen::native::evaluate::importance::importance;
-use textgen::native::evaluate::{EvaluateError, Mean, Running, Word, WordCost, WordReading, words};
-use textgen::native::ngram::NGrams;
-use textgen::native::word_vae::WordVae;
+use textgen::evaluate::importance::importance;
+use textgen::evaluate::{EvaluateError, Mean, Running, Word, WordCost, WordReading, words};
+use textgen::evaluate::ngram::NGrams;
+use textgen::models::word_vae::WordVae;
 use textgen::run::WordData;
 
 use super::ended;

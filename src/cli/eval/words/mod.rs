@@ -7,12 +7,12 @@ mod verdict;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use textgen::config::ModelKind;
-use textgen::native::evaluate::latent::{LatentReport, latent};
-use textgen::native::evaluate::reconstruction::{Reconstruction, reconstruction};
-use textgen::native::evaluate::samples::{Existing, Inventor, SampleReport, compare, draw_words};
-use textgen::native::evaluate::{Running, Word, WordReading};
-use textgen::native::ngram::NGrams;
-use textgen::native::word_vae::WordVae;
+use textgen::evaluate::latent::{LatentReport, latent};
+use textgen::evaluate::reconstruction::{Reconstruction, reconstruction};
+use textgen::evaluate::samples::{Existing, Inventor, SampleReport, compare, draw_words};
+use textgen::evaluate::{Running, Word, WordReading};
+use textgen::evaluate::ngram::NGrams;
+use textgen::models::word_vae::WordVae;
 use textgen::run::{CorpusData, RunDir, WordData};
 
 use super::{About, Job, Part};
@@ -266,7 +266,7 @@ impl<'a> Measured<'a> {
     fn latent(
         &self,
         running: Running,
-    ) -> Result<Option<Latent>, textgen::native::evaluate::EvaluateError> {
+    ) -> Result<Option<Latent>, textgen::evaluate::EvaluateError> {
         let (vae, corpus) = (&self.models[0], &self.corpus);
         let Some(found) = latent(vae, corpus, self.reading, running)? else {
             return Ok(None);

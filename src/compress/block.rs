@@ -1,0 +1,265 @@
+//! One block, coded symbol by symbol as the network reads it.
+//!
+//! A block is a list of items: symbols of the vocabulary, and escaped bytes that none stands for. Their
+//! bytes one after the other are the block, whatever its encoding, line ends or normal form. The network
+//! reads the symbols; for an escaped character it reads `<unk>` where it has one, else nothing.
+
+use crate::models::char_rnn::CharRnn;
+use crate::generate::Writer;
+use crate::text::{Encoder as Lookup, Piece, Vocabulary};
+
+use super::CompressError;
+use super::coder::{Coder, Decoder, Encoder};
+use super::escapes::Escapes;
+use super::shares::Shares;
+
+/// Bytes between two reports of progress.
+const REPORTED: usize = 1024;
+
+/// What is coded at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// A symbol of the vocabulary.
+    Symbol(u32),
+    /// A byte that is part of none.
+    Byte(u8),
+}
+
+/// From bytes to items and back.
+pub struct Alphabet<'v> {
+    lookup: Lookup<'v>,
+    vocabulary: &'v Vocabulary,
+}
+
+impl<'v> Alphabet<'v> {
+    /// A model's.
+    pub fn new(vocabulary: &'v Vocabulary) -> Self {
+        Self {
+            lookup: vocabulary.encoder(),
+            vocabulary,
+        }
+    }
+
+    /// Bytes as items.
+    pub fn items(&self, bytes: &[u8]) -> Vec<Item> {
+        let mut items = Vec::with_capacity(bytes.len());
+        for chunk in bytes.utf8_chunks() {
+            self.lookup.for_each(chunk.valid(), |id, piece| {
+                if let Some(id) = id {
+                    items.push(Item::Symbol(id));
+                    return;
+                }
+                let mut room = [0; 4];
+                let bytes = match piece {
+                    Piece::Byte(byte) => {
+                        room[0] = byte;
+                        &room[..1]
+                    }
+                    Piece::Char(c) => c.encode_utf8(&mut room).as_bytes(),
+                    Piece::Cluster(cluster) => cluster.as_bytes(),
+                };
+                items.extend(bytes.iter().map(|&byte| Item::Byte(byte)));
+            });
+            items.extend(chunk.invalid().iter().map(|&byte| Item::Byte(byte)));
+        }
+        items
+    }
+
+    /// Appends the bytes of an item. Only rubbish holds one that has none.
+    fn push_bytes(&self, item: Item, bytes: &mut Vec<u8>) -> Result<(), CompressError> {
+        match item {
+            Item::Byte(byte) => bytes.push(byte),
+            Item::Symbol(id) if (id as usize) < self.vocabulary.letters() => {
+                self.vocabulary.push_bytes(id, bytes);
+            }
+            Item::Symbol(_) => return Err(CompressError::Damaged),
+        }
+        Ok(())
+    }
+
+    /// What the network reads of an item: of a character that is escaped, once `<unk>`.
+    pub fn read(&self, item: Item) -> Option<u32> {
+        match item {
+            Item::Symbol(id) => Some(id),
+            Item::Byte(byte) if byte & 0xC0 == 0x80 => None,
+            Item::Byte(_) => self.vocabulary.unk(),
+        }
+    }
+}
+
+/// What both directions share.
+struct Walk<'a> {
+    alphabet: &'a Alphabet<'a>,
+    escapes: Escapes,
+    shares: Shares,
+    progress: &'a (dyn Fn(u64) + Sync),
+    unreported: usize,
+}
+
+impl<'a> Walk<'a> {
+    fn new(
+        model: &CharRnn,
+        alphabet: &'a Alphabet<'a>,
+        progress: &'a (dyn Fn(u64) + Sync),
+    ) -> Self {
+        Self {
+            alphabet,
+            escapes: Escapes::new(),
+            shares: Shares::new(model.kernels, alphabet.vocabulary.unk()),
+            progress,
+            unreported: 0,
+        }
+    }
+
+    /// Codes an item under the logits of the symbol that may come; a decoder ignores the one given.
+    fn code(
+        &mut self,
+        coder: &mut impl Coder,
+        item: Item,
+        logits: &[f32],
+    ) -> Result<Item, CompressError> {
+        let (symbol, byte) = match item {
+            Item::Symbol(id) => (id as usize, None),
+            Item::Byte(byte) => (0, Some(byte)),
+        };
+        if self.escapes.flag(coder, byte.is_some())? {
+            let byte = self.escapes.byte(coder, byte.unwrap_or(0))?;
+            return Ok(Item::Byte(byte));
+        }
+        let symbol = coder.choose(self.shares.of(logits), symbol)?;
+        Ok(Item::Symbol(symbol as u32))
+    }
+
+    fn report(&mut self, bytes: usize) {
+        self.unreported += bytes;
+        if self.unreported >= REPORTED {
+            (self.progress)(self.unreported as u64);
+            self.unreported = 0;
+        }
+    }
+}
+
+/// Codes a block that is known.
+pub struct BlockEncoder<'a> {
+    walk: Walk<'a>,
+    coder: Encoder,
+    items: std::vec::IntoIter<Item>,
+    /// Of an item.
+    room: Vec<u8>,
+    escaped: u64,
+}
+
+impl<'a> BlockEncoder<'a> {
+    /// Begins.
+    pub fn new(
+        model: &CharRnn,
+        alphabet: &'a Alphabet<'a>,
+        block: &[u8],
+        progress: &'a (dyn Fn(u64) + Sync),
+    ) -> Self {
+        Self {
+            walk: Walk::new(model, alphabet, progress),
+            coder: Encoder::new(),
+            items: alphabet.items(block).into_iter(),
+            room: Vec::new(),
+            escaped: 0,
+        }
+    }
+
+    /// All that the network will read of what is left.
+    pub fn reads(&self) -> Vec<u32> {
+        let items = self.items.as_slice().iter();
+        items
+            .filter_map(|&item| self.walk.alphabet.read(item))
+            .collect()
+    }
+
+    /// The block, and how many of its bytes were escaped.
+    pub fn finish(self) -> (Vec<u8>, u64) {
+        (self.coder.finish(), self.escaped)
+    }
+}
+
+impl Writer for BlockEncoder<'_> {
+    /// Codes items up to one that the network reads; none where the block is over.
+    fn write(&mut self, logits: &[f32]) -> Option<u32> {
+        loop {
+            let item = self.items.next()?;
+            let Self { walk, coder, .. } = self;
+            // An encoder never fails, and items are of the alphabet.
+            walk.code(coder, item, logits).ok()?;
+            self.room.clear();
+            walk.alphabet.push_bytes(item, &mut self.room).ok()?;
+            walk.report(self.room.len());
+            self.escaped += u64::from(matches!(item, Item::Byte(_)));
+            if let Some(symbol) = walk.alphabet.read(item) {
+                return Some(symbol);
+            }
+        }
+    }
+}
+
+/// Reads a block back.
+pub struct BlockDecoder<'a> {
+    walk: Walk<'a>,
+    coder: Decoder<'a>,
+    bytes: Vec<u8>,
+    /// Bytes that the block has.
+    length: u64,
+    outcome: Result<(), CompressError>,
+}
+
+impl<'a> BlockDecoder<'a> {
+    /// Begins. No memory is taken for what `length` only claims.
+    pub fn new(
+        model: &CharRnn,
+        alphabet: &'a Alphabet<'a>,
+        coded: &'a [u8],
+        length: u64,
+        progress: &'a (dyn Fn(u64) + Sync),
+    ) -> Self {
+        Self {
+            walk: Walk::new(model, alphabet, progress),
+            coder: Decoder::new(coded),
+            bytes: Vec::new(),
+            length,
+            outcome: Ok(()),
+        }
+    }
+
+    /// Decodes items up to one that the network reads; none where the block is over.
+    fn decode(&mut self, logits: &[f32]) -> Result<Option<u32>, CompressError> {
+        while (self.bytes.len() as u64) < self.length {
+            let before = self.bytes.len();
+            let item = self.walk.code(&mut self.coder, Item::Symbol(0), logits)?;
+            self.walk.alphabet.push_bytes(item, &mut self.bytes)?;
+            self.walk.report(self.bytes.len() - before);
+            if let Some(symbol) = self.walk.alphabet.read(item) {
+                return Ok(Some(symbol));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The block.
+    pub fn finish(self) -> Result<Vec<u8>, CompressError> {
+        self.outcome?;
+        if self.bytes.len() as u64 == self.length {
+            Ok(self.bytes)
+        } else {
+            Err(CompressError::Damaged)
+        }
+    }
+}
+
+impl Writer for BlockDecoder<'_> {
+    fn write(&mut self, logits: &[f32]) -> Option<u32> {
+        match self.decode(logits) {
+            Ok(symbol) => symbol,
+            Err(error) => {
+                self.outcome = Err(error);
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! An arithmetic coder in whole numbers (Martin 1979's range coder, with a 64-bit range and carries).
+//!
+//! A file is one number in [0, 1), written byte by byte. Each choice narrows an interval in proportion
+//! to the share of what was chosen, so that n choices cost −Σ log₂(share / [`TOTAL`]) bits and one byte
+//! more. Shares are of 24 bits and the range never has fewer than 56, so what rounding loses is below
+//! 2⁻³² of each choice.
+
+use super::CompressError;
+
+/// Bits of a share.
+const SHARE_BITS: u32 = 24;
+/// What the shares of all that could be chosen add up to.
+pub const TOTAL: u32 = 1 << SHARE_BITS;
+/// Below this the highest byte of the interval's two ends is settled, but for a carry.
+const LEAST_RANGE: u64 = 1 << 56;
+/// Bytes that a decoder reads ahead of what its encoder has written at the end.
+const READ_AHEAD: usize = 7;
+
+/// Writes choices, or reads them: what is written below once serves both.
+pub trait Coder {
+    /// One of several, whose shares are above 0 and add up to [`TOTAL`]. An encoder writes `index` and
+    /// returns it; a decoder returns what was written.
+    fn choose(&mut self, shares: &[u32], index: usize) -> Result<usize, CompressError>;
+
+    /// The same of two: `true` has the share `yes`.
+    fn decide(&mut self, yes: u32, answer: bool) -> Result<bool, CompressError> {
+        let index = self.choose(&[yes, TOTAL - yes], usize::from(!answer))?;
+        Ok(index == 0)
+    }
+}
+
+/// Writes choices.
+#[derive(Clone, Debug)]
+pub struct Encoder {
+    /// The lower end of the interval, behind the bytes written.
+    low: u64,
+    /// Its width less 1, at first; its width from then on.
+    range: u64,
+    bytes: Vec<u8>,
+}
+
+impl Encoder {
+    /// Nothing is written yet.
+    pub const fn new() -> Self {
+        Self {
+            low: 0,
+            range: u64::MAX,
+            bytes: Vec::new(),
+        }
+    }
+
+    /// Adds to the lower end; a carry goes into the bytes written.
+    fn raise(&mut self, by: u64) {
+        let (low, carry) = self.low.overflowing_add(by);
+        self.low = low;
+        if carry {
+            for byte in self.bytes.iter_mut().rev() {
+                *byte = byte.wrapping_add(1);
+                if *byte != 0 {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn push_highest(&mut self) {
+        self.bytes.push((self.low >> 56) as u8);
+        self.low <<= 8;
+    }
+
+    /// Ends with as many bytes as settle the number, whatever is taken to follow.
+    pub fn finish(mut self) -> Vec<u8> {
+        self.raise(LEAST_RANGE - 1);
+        self.push_highest();
+        self.bytes
+    }
+}
+
+impl Coder for Encoder {
+    fn choose(&mut self, shares: &[u32], index: usize) -> Result<usize, CompressError> {
+        let step = self.range >> SHARE_BITS;
+        let before: u32 = shares[..index].iter().sum();
+        self.raise(step * u64::from(before));
+        self.range = step * u64::from(shares[index]);
+        while self.range < LEAST_RANGE {
+            self.push_highest();
+            self.range <<= 8;
+        }
+        Ok(index)
+    }
+}
+
+/// Reads choices.
+#[derive(Clone, Debug)]
+pub struct Decoder<'a> {
+    /// The number less the interval's lower end.
+    offset: u64,
+    range: u64,
+    rest: &'a [u8],
+    /// Bytes read behind the end.
+    missing: usize,
+}
+
+impl<'a> Decoder<'a> {
+    /// Of what an encoder has written.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        let mut decoder = Self {
+            offset: 0,
+            range: u64::MAX,
+            rest: bytes,
+            missing: 0,
+        };
+        for _ in 0..size_of::<u64>() {
+            decoder.pull();
+        }
+        decoder
+    }
+
+    /// The next byte; zeros behind the end.
+    fn pull(&mut self) {
+        let byte = if let Some((&byte, rest)) = self.rest.split_first() {
+            self.rest = rest;
+            byte
+        } else {
+            self.missing += 1;
+            0
+        };
+        self.offset = self.offset << 8 | u64::from(byte);
+    }
+}
+
+impl Coder for Decoder<'_> {
+    fn choose(&mut self, shares: &[u32], _: usize) -> Result<usize, CompressError> {
+        let step = self.range >> SHARE_BITS;
+        let mark = self.offset / step;
+        let mut before = 0_u64;
+        for (index, &share) in shares.iter().enumerate() {
+            let end = before + u64::from(share);
+            if mark < end {
+                self.offset -= step * before;
+                self.range = step * u64::from(share);
+                while self.range < LEAST_RANGE {
+                    self.pull();
+                    self.range <<= 8;
+                }
+                return if self.missing > READ_AHEAD {
+                    Err(CompressError::Damaged)
+                } else {
+                    Ok(index)
+                };
+            }
+            before = end;
+        }
+        // No encoder writes what lies above the last share.
+        Err(CompressError::Damaged)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Numbers;
+    use proptest::prelude::*;
+
+    /// Writes and reads; what it took, in bits.
+    fn round_trip(choices: &[(Vec<u32>, usize)]) -> f64 {
+        let mut encoder = Encoder::new();
+        for (shares, index) in choices {
+            assert_eq!(encoder.choose(shares, *index), Ok(*index));
+        }
+        let bytes = encoder.finish();
+        let mut decoder = Decoder::new(&bytes);
+        for (shares, index) in choices {
+            assert_eq!(decoder.choose(shares, usize::MAX), Ok(*index));
+        }
+        8.0 * bytes.len() as f64
+    }
+
+    fn entropy(choices: &[(Vec<u32>, usize)]) -> f64 {
+        let bits = |(shares, index): &(Vec<u32>, usize)| {
+            -(f64::from(shares[*index]) / f64::from(TOTAL)).log2()
+        };
+        choices.iter().map(bits).sum()
+    }
+
+    /// Shares in proportion to random numbers to the power of 8: a few large, many small ones.
+    fn shares(numbers: &mut Numbers, count: usize) -> Vec<u32> {
+        let weights = numbers.vector(count, 1.0);
+        let weights: Vec<f64> = weights.iter().map(|w| f64::from(w.powi(8))).collect();
+        let sum: f64 = weights.iter().sum();
+        let free = f64::from(TOTAL - count as u32);
+        let mut shares: Vec<u32> = weights
+            .iter()
+            .map(|w| 1 + (w / sum * free) as u32)
+            .collect();
+        shares[0] += TOTAL - shares.iter().sum::<u32>();
+        shares
+    }
+
+    #[test]
+    fn choices_cost_their_entropy_and_a_byte() {
+        let mut numbers = Numbers::new(2);
+        for count in [1, 2, 3, 65, 400] {
+            let choices: Vec<(Vec<u32>, usize)> = (0..2000)
+                .map(|_| {
+                    let shares = shares(&mut numbers, count);
+                    // By the shares themselves, so that the likely comes often.
+                    let mut mark =
+                        (f64::from(numbers.vector(1, 0.5)[0] + 0.5) * f64::from(TOTAL - 1)) as u32;
+                    let index = shares.iter().position(|&share| {
+                        let found = mark < share;
+                        mark = mark.saturating_sub(share);
+                        found
+                    });
+                    (shares, index.expect("they add up"))
+                })
+                .collect();
+            let (found, want) = (round_trip(&choices), entropy(&choices));
+            assert!(found >= want - 0.01, "{count}: {found} of {want}");
+            assert!(found <= want + 8.01, "{count}: {found} of {want}");
+        }
+    }
+
+    #[test]
+    fn the_least_and_the_greatest_shares_come_back() {
+        let edge = vec![1, TOTAL - 2, 1];
+        for index in 0..3 {
+            let choices = vec![(edge.clone(), index); 5000];
+            let (found, want) = (round_trip(&choices), entropy(&choices));
+            assert!(
+                (want - 0.01..=want + 8.01).contains(&found),
+                "{found} {want}"
+            );
+        }
+        assert_eq!(round_trip(&[]), 8.0);
+        assert_eq!(round_trip(&vec![(vec![TOTAL], 0); 1000]), 8.0);
+    }
+
+    #[test]
+    fn a_carry_runs_through_all_bytes_written() {
+        // Twice a narrow interval around ½, of which the first, as rounding leaves it, has ½ at
+        // 0.5 + 2⁻¹⁸; then what lies below, or above.
+        let ending = |last: usize| {
+            let choices = [
+                (vec![TOTAL / 2 - 1, 2, TOTAL / 2 - 1], 1),
+                (vec![TOTAL / 2, 128, TOTAL / 2 - 128], 1),
+                (vec![TOTAL / 4, TOTAL / 2, TOTAL / 4], last),
+            ];
+            round_trip(&choices);
+            let mut encoder = Encoder::new();
+            for (shares, index) in &choices {
+                encoder.choose(shares, *index).expect("an encoder");
+            }
+            encoder.finish()
+        };
+        assert_eq!(ending(0)[..5], [0x7F, 0xFF, 0xFF, 0xFF, 0xFF]);
+        assert_eq!(ending(2)[..5], [0x80, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn what_is_cut_short_is_not_read_for_ever() {
+        let mut encoder = Encoder::new();
+        for index in 0..1000 {
+            encoder
+                .decide(TOTAL / 2, index % 3 == 0)
+                .expect("an encoder");
+        }
+        let bytes = encoder.finish();
+        let mut decoder = Decoder::new(&bytes[..20]);
+        let read = (0..1000).take_while(|_| decoder.decide(TOTAL / 2, false).is_ok());
+        assert!(read.count() < 8 * 28);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn any_choices_come_back(choices in prop::collection::vec((1..TOTAL, any::<bool>()), 0..60)) {
+            let choices: Vec<(Vec<u32>, usize)> = choices
+                .into_iter()
+                .map(|(share, first)| (vec![share, TOTAL - share], usize::from(!first)))
+                .collect();
+            let (found, want) = (round_trip(&choices), entropy(&choices));
+            prop_assert!((want - 0.01..=want + 8.01).contains(&found));
+        }
+
+        #[test]
+        fn anything_can_be_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            let mut decoder = Decoder::new(&bytes);
+            for step in 0..400_u32 {
+                let yes = 1 + step * 41_943 % (TOTAL - 1);
+                if decoder.decide(yes, false).is_err() {
+                    break;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! Lossless compression with a char-lstm: what the model expects costs few bits.
+//!
+//! A symbol of probability p costs −log₂ p bits in an arithmetic [`coder`], so that a compressed text is
+//! as long as the model's bits per character say. Both directions run the same model over the same
+//! symbols, so the probabilities must agree to the last bit: the engine computes the same logits on
+//! every machine, [`shares`] makes whole numbers of them, and from there on all is whole numbers. A file
+//! also says what the model computed when it was written, so that a machine which computes anything else
+//! is found out before it decodes nonsense.
+//!
+//! Any bytes can be compressed. What the vocabulary does not hold is escaped ([`escapes`]), and a
+//! [`block`] that gets no smaller is stored as it is. Blocks know nothing of each other: each begins
+//! with a zero state, so that many are read side by side. [`container`] is the file.
+
+mod block;
+mod coder;
+mod container;
+mod escapes;
+mod shares;
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use crate::models::char_rnn::CharRnn;
+use crate::evaluate::{Running, in_parallel};
+use crate::generate::{Beginning, Numbered, Writer, lockstep};
+use crate::kernels::Kernels;
+use crate::models::weights::{Values, WeightError, Weights};
+use crate::config::NetworkConfig;
+use crate::text::{Symbol, Vocabulary};
+
+use block::{Alphabet, BlockDecoder, BlockEncoder};
+use container::{Block, digest, place};
+use shares::Shares;
+
+pub use container::{Container, FORMAT, Identity};
+
+/// Bytes of a block where nothing else is asked for. Beginning anew costs 40 to 300 bits, which is
+/// less than a thousandth of what so much text is compressed to.
+const BLOCK_BYTES: usize = 256 << 10;
+/// Blocks that a thread reads side by side: more gain little, and each takes some megabytes.
+const MOST_ROWS: usize = 24;
+/// Symbols that a model reads to show what it computes.
+const SHOWN_SYMBOLS: u32 = 48;
+
+/// Why a file cannot be decompressed.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum CompressError {
+    /// It is something else.
+    #[error("not a file that textgen compress wrote")]
+    Foreign,
+    /// It is newer than this program.
+    #[error("compressed format {found}, but this textgen reads format {FORMAT}")]
+    Format {
+        /// Its format.
+        found: u8,
+    },
+    /// Its bytes are not those that were written.
+    #[error("damaged: it was cut short, or changed after it was written")]
+    Damaged,
+    /// Another model has compressed it.
+    #[error("it was compressed with {made_with}, and this is {this}")]
+    OtherModel {
+        /// The model that is needed.
+        made_with: Box<Identity>,
+        /// The model that was given.
+        this: Box<Identity>,
+    },
+    /// The model computes other numbers here.
+    #[error(
+        "the model computes other probabilities here than where it compressed this file, and no bit may differ"
+    )]
+    OtherArithmetic,
+    /// It was compressed with a model, and none was given.
+    #[error("it was compressed with {made_with}, and no model was given")]
+    NoModel {
+        /// The model that is needed.
+        made_with: Box<Identity>,
+    },
+}
+
+/// A compressed file, and what it is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compressed {
+    /// The file.
+    pub bytes: Vec<u8>,
+    /// Blocks.
+    pub blocks: usize,
+    /// Blocks that are stored as they are.
+    pub stored_blocks: usize,
+    /// Bytes of the other blocks that no symbol stands for.
+    pub escaped_bytes: u64,
+}
+
+/// A model that compresses.
+pub struct Codec<'v> {
+    model: CharRnn,
+    alphabet: Alphabet<'v>,
+    identity: Identity,
+}
+
+impl<'v> Codec<'v> {
+    /// Of a char-lstm, with the short name of its corpus.
+    pub fn new(
+        config: &NetworkConfig,
+        weights: &Weights,
+        vocabulary: &'v Vocabulary,
+        name: &str,
+    ) -> Result<Self, WeightError> {
+        Self::with_kernels(config, weights, vocabulary, name, Kernels::new())
+    }
+
+    /// The same with kernels of the caller's choice.
+    pub fn with_kernels(
+        config: &NetworkConfig,
+        weights: &Weights,
+        vocabulary: &'v Vocabulary,
+        name: &str,
+        kernels: Kernels,
+    ) -> Result<Self, WeightError> {
+        let model = CharRnn::with_kernels(config, weights, kernels)?;
+        let identity = Identity {
+            digest: model_digest(config, weights, vocabulary),
+            arithmetic: arithmetic(&model),
+            name: Identity::short_name(name),
+        };
+        Ok(Self {
+            model,
+            alphabet: Alphabet::new(vocabulary),
+            identity,
+        })
+    }
+
+    /// Which model it is.
+    pub const fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Compresses bytes, in so many blocks [default: one for every 256 KiB]. The same bytes on any
+    /// number of threads; `running` is told how many more bytes are done.
+    pub fn compress(&self, original: &[u8], blocks: Option<usize>, running: Running) -> Compressed {
+        let count = blocks.unwrap_or(original.len().div_ceil(BLOCK_BYTES));
+        let count = count.clamp(usize::from(!original.is_empty()), original.len());
+        let part = |index: usize| {
+            let Range { start, end } = place(original.len() as u64, count, index);
+            &original[start as usize..end as usize]
+        };
+        let encoder =
+            |index| BlockEncoder::new(&self.model, &self.alphabet, part(index), running.progress);
+        let alone = |encoder| self.encode_alone(encoder);
+        let encoders = self.side_by_side(count, running.threads, encoder, alone);
+        let mut escaped_bytes = 0;
+        let blocks = encoders.into_iter().enumerate().map(|(index, encoder)| {
+            let (coded, escaped) = encoder.finish();
+            if coded.len() < part(index).len() {
+                escaped_bytes += escaped;
+                Block::Coded(coded)
+            } else {
+                Block::Stored(part(index).to_vec())
+            }
+        });
+        let blocks: Vec<_> = blocks.collect();
+        let coded = blocks.iter().filter(|block| block.is_coded()).count();
+        Compressed {
+            bytes: Container::new(original, blocks, &self.identity).to_bytes(),
+            blocks: count,
+            stored_blocks: count - coded,
+            escaped_bytes,
+        }
+    }
+
+    /// Decodes a container's blocks, in order.
+    fn decode(
+        &self,
+        container: &Container<&[u8]>,
+        running: Running,
+    ) -> Result<Vec<Vec<u8>>, CompressError> {
+        let count = container.blocks.len();
+        let coded: Vec<(usize, &[u8])> = container
+            .blocks
+            .iter()
+            .enumerate()
+            .filter_map(|(index, block)| match block {
+                Block::Coded(bytes) => Some((index, *bytes)),
+                Block::Stored(_) => None,
+            })
+            .collect();
+        let decoder = |index: usize| {
+            let (block, bytes) = coded[index];
+            let place = place(container.original_bytes, count, block);
+            let length = place.end - place.start;
+            BlockDecoder::new(&self.model, &self.alphabet, bytes, length, running.progress)
+        };
+        let threads = running.threads / coded.len().max(1);
+        let alone = |decoder| self.decode_alone(decoder, threads);
+        let decoders = self.side_by_side(coded.len(), running.threads, decoder, alone);
+        decoders.into_iter().map(BlockDecoder::finish).collect()
+    }
+
+    /// The writers that `make` makes of 0, 1, … `count` after all of them have written, in that order:
+    /// in lock-step, on several threads. One that would have a thread to itself is left to `alone`.
+    fn side_by_side<W: Writer + Send>(
+        &self,
+        count: usize,
+        threads: usize,
+        make: impl Fn(usize) -> W + Sync,
+        alone: impl Fn(W) -> W + Sync,
+    ) -> Vec<W> {
+        let threads = threads.max(1);
+        let jobs = threads * count.div_ceil(threads * MOST_ROWS);
+        let rows = count.div_ceil(jobs.max(1)).max(1);
+        let written = in_parallel(count.div_ceil(rows), threads, |job| {
+            let indices = job * rows..count.min((job + 1) * rows);
+            if indices.len() == 1 {
+                return vec![alone(make(indices.start))];
+            }
+            self.in_lockstep(indices, &make)
+        });
+        written.into_iter().flatten().collect()
+    }
+
+    fn in_lockstep<W: Writer>(&self, indices: Range<usize>, make: impl Fn(usize) -> W) -> Vec<W> {
+        let start = self.model.state(1);
+        let written = RefCell::new(Vec::with_capacity(indices.len()));
+        let rows = indices.len();
+        let mut indices = indices;
+        let next = || loop {
+            let index = indices.next()?;
+            let mut writer = make(index);
+            if let Some(symbol) = writer.write(start.logits(0)) {
+                let beginning = Beginning {
+                    writer,
+                    state: start.clone(),
+                    symbol,
+                };
+                return Some(beginning.numbered(index));
+            }
+            written.borrow_mut().push((index, writer));
+        };
+        let done = |Numbered { index, writer }| written.borrow_mut().push((index, writer));
+        lockstep(&self.model, rows, next, done);
+        let mut written = written.into_inner();
+        written.sort_by_key(|&(index, _)| index);
+        written.into_iter().map(|(_, writer)| writer).collect()
+    }
+
+    /// A block whose symbols are known, many at a time.
+    fn encode_alone<'a>(&self, mut encoder: BlockEncoder<'a>) -> BlockEncoder<'a> {
+        let reads = encoder.reads();
+        let mut state = self.model.state(1);
+        encoder.write(state.logits(0));
+        self.model.read(&mut state, &reads, |_, logits| {
+            encoder.write(logits);
+        });
+        encoder
+    }
+
+    /// A block whose symbols are not known, on several threads where they gain anything.
+    fn decode_alone<'a>(&self, mut decoder: BlockDecoder<'a>, threads: usize) -> BlockDecoder<'a> {
+        let state = self.model.state(1);
+        self.model.read_on_threads(state, threads, |reader| {
+            while let Some(symbol) = decoder.write(reader.logits()) {
+                reader.step(symbol);
+            }
+        });
+        decoder
+    }
+}
+
+/// The original of a file. `codec` may be left out where no model is needed; `running` is told how many
+/// more bytes are done.
+pub fn decompress(
+    container: &Container<&[u8]>,
+    codec: Option<&Codec>,
+    running: Running,
+) -> Result<Vec<u8>, CompressError> {
+    let mut decoded = match (container.identity(), codec) {
+        (None, _) => Vec::new(),
+        (Some(made_with), None) => {
+            let made_with = Box::new(made_with.clone());
+            return Err(CompressError::NoModel { made_with });
+        }
+        (Some(made_with), Some(codec)) if made_with.digest != codec.identity.digest => {
+            return Err(CompressError::OtherModel {
+                made_with: Box::new(made_with.clone()),
+                this: Box::new(codec.identity.clone()),
+            });
+        }
+        (Some(made_with), Some(codec)) if made_with.arithmetic != codec.identity.arithmetic => {
+            return Err(CompressError::OtherArithmetic);
+        }
+        (Some(_), Some(codec)) => codec.decode(container, running)?,
+    }
+    .into_iter();
+    let mut original = Vec::new();
+    for block in &container.blocks {
+        match block {
+            Block::Stored(bytes) => original.extend_from_slice(bytes),
+            Block::Coded(_) => original.extend(decoded.next().unwrap_or_default()),
+        }
+    }
+    container.check(&original)?;
+    Ok(original)
+}
+
+/// Of all that decides what a model computes: cell, symbols and weights.
+fn model_digest(config: &NetworkConfig, weights: &Weights, vocabulary: &Vocabulary) -> [u8; 8] {
+    let mut hasher = Sha256::new();
+    // Every part has its length before it, so that no two models give the same bytes.
+    let mut part = |bytes: &[u8]| {
+        hasher.update((bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    part(config.cell.name().as_bytes());
+    part(vocabulary.unit().name().as_bytes());
+    for symbol in vocabulary.symbols() {
+        match symbol {
+            Symbol::Text(text) => part(text.as_bytes()),
+            Symbol::Byte(byte) => part(&[*byte]),
+            Symbol::Unk | Symbol::Bos | Symbol::Eos => part(b""),
+        }
+    }
+    for (name, array) in weights {
+        part(name.as_bytes());
+        for &size in &array.shape {
+            part(&(size as u64).to_le_bytes());
+        }
+        let mut floats = |values: &[f32]| {
+            let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+            part(&bytes.collect::<Vec<u8>>());
+        };
+        match &array.values {
+            Values::F32(values) => floats(values),
+            Values::Int8 { numbers, scales } => {
+                floats(scales);
+                part(&numbers.iter().map(|&q| q as u8).collect::<Vec<u8>>());
+            }
+        }
+    }
+    digest(hasher)
+}
+
+/// Of what a model computes on this machine after some symbols: logits and shares.
+fn arithmetic(model: &CharRnn) -> [u8; 4] {
+    let mut hasher = Sha256::new();
+    let mut shares = Shares::new(model.kernels, None);
+    let inputs = model.inputs().max(1) as u32;
+    let symbols: Vec<u32> = (0..SHOWN_SYMBOLS)
+        .map(|index| index * index % inputs)
+        .collect();
+    model.read(&mut model.state(1), &symbols, |_, logits| {
+        for (logit, share) in logits.iter().zip(shares.of(logits)) {
+            hasher.update(logit.to_bits().to_le_bytes());
+            hasher.update(share.to_le_bytes());
+        }
+    });
+    digest(hasher)
+}
+
+#[cfg(test)]
+mod tests;

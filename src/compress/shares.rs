@@ -1,0 +1,138 @@
+//! A model's next symbol as shares in whole numbers, the same on every machine.
+//!
+//! Logits are the same bits everywhere (see [`kernels`](crate::kernels)), and so is the
+//! exponential of the kernels, which no mathematical library has a part in. From there on all is
+//! whole numbers.
+
+use super::coder::TOTAL;
+use crate::kernels::Kernels;
+
+/// The weight of the most probable symbol: 2³⁰.
+const HIGHEST_WEIGHT: f32 = 1_073_741_824.0;
+
+/// Turns logits into shares.
+#[derive(Clone, Debug)]
+pub struct Shares {
+    kernels: Kernels,
+    /// Never coded: has the least share.
+    without: Option<u32>,
+    weights: Vec<f32>,
+    whole: Vec<u32>,
+}
+
+impl Shares {
+    /// Of models whose symbol `without` is never coded.
+    pub const fn new(kernels: Kernels, without: Option<u32>) -> Self {
+        Self {
+            kernels,
+            without,
+            weights: Vec::new(),
+            whole: Vec::new(),
+        }
+    }
+
+    /// softmax(logits) (outputs) as whole numbers of at least 1 that add up to [`TOTAL`]. A logit that
+    /// is not a number counts as −∞; where all are −∞, the shares are equal.
+    pub fn of(&mut self, logits: &[f32]) -> &[u32] {
+        let Self {
+            weights,
+            whole: shares,
+            ..
+        } = self;
+        shares.clear();
+        if logits.is_empty() {
+            return shares;
+        }
+        weights.clear();
+        let number = |&logit: &f32| {
+            if logit.is_nan() {
+                f32::NEG_INFINITY
+            } else {
+                logit
+            }
+        };
+        weights.extend(logits.iter().map(number));
+        if let Some(weight) = self.without.and_then(|id| weights.get_mut(id as usize)) {
+            *weight = f32::NEG_INFINITY;
+        }
+        let highest = weights.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        for weight in weights.iter_mut() {
+            // Also where both are infinite.
+            *weight = if *weight == highest {
+                0.0
+            } else {
+                *weight - highest
+            };
+        }
+        let most_probable = weights.iter().position(|&weight| weight == 0.0);
+        self.kernels.exp(weights);
+        let whole = |weight: f32| u128::from((weight * HIGHEST_WEIGHT) as u32);
+        let sum: u128 = weights.iter().map(|&weight| whole(weight)).sum();
+        let free = u128::from(TOTAL) - weights.len() as u128;
+        // Below 2⁶⁰, since the highest weight is 2³⁰; rounded down, so that no more is given away than
+        // there is.
+        let factor = (free << 64) / sum.max(1);
+        shares.extend(
+            weights
+                .iter()
+                .map(|&weight| 1 + ((whole(weight) * factor) >> 64) as u32),
+        );
+        let given: u32 = shares.iter().sum();
+        if let Some(share) = most_probable.and_then(|index| shares.get_mut(index)) {
+            *share += TOTAL - given;
+        }
+        shares
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::simd::Level;
+    use crate::testing::Numbers;
+
+    fn shares(logits: &[f32], without: Option<u32>) -> Vec<u32> {
+        let mut first: Option<Vec<u32>> = None;
+        for kernels in Level::supported().filter_map(Kernels::at) {
+            let shares = Shares::new(kernels, without).of(logits).to_vec();
+            if let Some(first) = &first {
+                assert_eq!(&shares, first, "{}", kernels.level());
+            }
+            first = Some(shares);
+        }
+        let shares = first.expect("the portable level is everywhere");
+        assert_eq!(shares.iter().map(|&s| u64::from(s)).sum::<u64>(), 1 << 24);
+        assert!(shares.iter().all(|&share| share > 0));
+        shares
+    }
+
+    #[test]
+    fn shares_are_the_softmax_and_add_up_exactly() {
+        let mut numbers = Numbers::new(3);
+        for (count, scale) in [(1, 1.0), (2, 20.0), (65, 3.0), (400, 10.0), (70_000, 5.0)] {
+            for _ in 0..5 {
+                let logits = numbers.vector(count, scale);
+                let shares = shares(&logits, None);
+                let total: f64 = logits.iter().map(|&l| f64::from(l).exp()).sum();
+                for (&logit, &share) in logits.iter().zip(&shares) {
+                    let want = f64::from(logit).exp() / total * f64::from(TOTAL);
+                    // Each symbol's 1 is taken from all; the rest of rounding goes to one of them.
+                    let most = 2.0 + count as f64 * (1.0 + want / f64::from(TOTAL));
+                    assert!((f64::from(share) - want).abs() < most + want * 1e-6);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_or_not_wanted_has_the_least_share() {
+        let (nan, infinite) = (f32::NAN, f32::INFINITY);
+        assert_eq!(shares(&[0.0, nan, -infinite], None), [TOTAL - 2, 1, 1]);
+        assert_eq!(shares(&[5.0, infinite, nan], None), [1, TOTAL - 2, 1]);
+        assert_eq!(shares(&[90.0, 0.0, -200.0], Some(0)), [1, TOTAL - 2, 1]);
+        let equal = shares(&[nan, nan, -infinite, nan], None);
+        assert_eq!(equal, [TOTAL / 4; 4]);
+        assert_eq!(shares(&[1.0], Some(0)), [TOTAL]);
+        assert!(Shares::new(Kernels::new(), None).of(&[]).is_empty());
+    }
+}

@@ -1,0 +1,310 @@
+//! Everything must come back, at every level of instructions, and cost what the model says.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use proptest::prelude::*;
+
+use super::container::seal;
+use super::*;
+use crate::config::{Cell, Unit};
+use crate::evaluate::texts;
+use crate::kernels::simd::Level;
+use crate::testing::{self, Numbers};
+use crate::models::weights::quantize;
+
+/// A model that has learnt nothing, of some symbols.
+struct Made {
+    config: NetworkConfig,
+    weights: Weights<'static>,
+    vocabulary: Vocabulary,
+}
+
+impl Made {
+    /// `cut` symbols were left out of the vocabulary, so that there is an `<unk>` where it is above 0.
+    fn new(unit: Unit, letters: &[&str], cut: u64, cell: Cell, hidden: usize) -> Self {
+        let symbol = |letter: &&str| match unit {
+            Unit::Byte => Symbol::Byte(letter.as_bytes()[0]),
+            _ => Symbol::Text((*letter).to_owned()),
+        };
+        let symbols = letters.iter().map(symbol).collect();
+        let vocabulary = Vocabulary::new(unit, symbols, cut, false).expect("a vocabulary");
+        let config = testing::char_lstm(cell, hidden, 1, vocabulary.len());
+        Self {
+            weights: testing::weights(&config),
+            config,
+            vocabulary,
+        }
+    }
+
+    fn tiny() -> Self {
+        let letters = ["e", " ", "a", "\n", "b", "é", "中", "q"];
+        Self::new(Unit::Char, &letters, 0, Cell::Gru, 6)
+    }
+
+    fn codec(&self) -> Codec<'_> {
+        self.codec_at(Kernels::new())
+    }
+
+    fn codec_at(&self, kernels: Kernels) -> Codec<'_> {
+        let (config, weights) = (&self.config, &self.weights);
+        Codec::with_kernels(config, weights, &self.vocabulary, "made", kernels).expect("a codec")
+    }
+}
+
+fn on_threads(threads: usize) -> Running<'static> {
+    Running {
+        threads,
+        progress: &|_| {},
+    }
+}
+
+fn restore(codec: &Codec, bytes: &[u8]) -> Result<Vec<u8>, CompressError> {
+    decompress(&Container::read(bytes)?, Some(codec), on_threads(1))
+}
+
+#[track_caller]
+fn round_trip(codec: &Codec, original: &[u8], blocks: Option<usize>) -> Compressed {
+    let compressed = codec.compress(original, blocks, on_threads(1));
+    let found = restore(codec, &compressed.bytes).expect("decompressed");
+    assert!(found == original, "{original:?}");
+    // What is known before the blocks, and four bytes for each of them.
+    let most = original.len() + 60 + 4 * compressed.blocks;
+    assert!(compressed.bytes.len() <= most, "{}", compressed.bytes.len());
+    compressed
+}
+
+/// Known and unknown characters, and bytes that are none.
+fn anything() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        4 => "[ea bé中q\n]{1,12}".prop_map(String::into_bytes),
+        1 => "\\PC{1,4}".prop_map(String::into_bytes),
+        1 => prop::collection::vec(any::<u8>(), 1..6),
+        1 => prop::sample::select(vec!["\r\n", "\u{FEFF}", "e\u{301}", "É", "\0", "\u{FFFD}"])
+            .prop_map(|text| text.as_bytes().to_vec()),
+    ];
+    prop::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat())
+}
+
+#[test]
+fn ten_thousand_generated_files_come_back() {
+    let made = Made::tiny();
+    let codec = made.codec();
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(10_000)
+    });
+    let cases = (anything(), prop::option::of(1_usize..5));
+    let outcome = runner.run(&cases, |(original, blocks)| {
+        round_trip(&codec, &original, blocks);
+        Ok(())
+    });
+    outcome.expect("every case");
+}
+
+#[test]
+fn every_unit_with_and_without_unk_gives_the_bytes_back() {
+    let letters = ["e", " ", "a", "\r\n", "b", "e\u{301}", "中", "\n"];
+    let bytes = ["e", " ", "a", "\n", "b"];
+    let original = "be a\r\nbéa e\u{301} 中文 \u{FEFF}ea\n".repeat(9);
+    let mut original = original.into_bytes();
+    original.extend([0xFF, 0xC3, b'e', 0x80, 0xE4, 0xB8]);
+    for cut in [0, 3] {
+        for made in [
+            Made::new(Unit::Grapheme, &letters, cut, Cell::Lstm, 33),
+            Made::new(Unit::Byte, &bytes, cut, Cell::Rnn, 7),
+            Made::new(Unit::Char, &bytes, cut, Cell::Gru, 40),
+        ] {
+            for blocks in [None, Some(1), Some(7), Some(10_000)] {
+                round_trip(&made.codec(), &original, blocks);
+            }
+            let escaped = round_trip(&made.codec(), &original[..20], None).escaped_bytes;
+            assert!(escaped < 20, "{escaped}");
+        }
+    }
+}
+
+#[test]
+fn any_instructions_and_threads_write_the_same_file_and_read_it_back() {
+    let mut made = Made::new(Unit::Char, &["e", " ", "a", "b", "\n"], 2, Cell::Lstm, 65);
+    let original = "a bee be a bé\n".repeat(40).into_bytes();
+    for eight_bits in [false, true] {
+        if eight_bits {
+            made.weights = quantize(&made.weights);
+        }
+        for blocks in [1, 5, 40] {
+            let mut first: Option<Vec<u8>> = None;
+            for kernels in Level::supported().filter_map(Kernels::at) {
+                let codec = made.codec_at(kernels);
+                for threads in [1, 2, 3] {
+                    let compressed = codec.compress(&original, Some(blocks), on_threads(threads));
+                    assert_eq!((compressed.blocks, compressed.stored_blocks), (blocks, 0));
+                    let bytes = compressed.bytes;
+                    let first = first.get_or_insert(bytes.clone());
+                    assert!(bytes == *first, "{} {threads}", kernels.level());
+                    let container = Container::read(first).expect("a container");
+                    let found = decompress(&container, Some(&codec), on_threads(threads));
+                    assert_eq!(found.as_deref(), Ok(&original[..]), "{}", kernels.level());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_text_costs_what_an_evaluation_says() {
+    let letters: Vec<String> = ('a'..='z').map(String::from).collect();
+    let letters: Vec<&str> = letters.iter().map(String::as_str).collect();
+    let made = Made::new(Unit::Char, &letters, 0, Cell::Lstm, 24);
+    let mut numbers = Numbers::new(4);
+    let symbols: Vec<u32> = numbers
+        .vector(20_000, 26.0)
+        .iter()
+        .map(|value| value.abs() as u32)
+        .collect();
+    let codec = made.codec();
+    let whole = 0..symbols.len();
+    let cost = texts(&[&codec.model], &symbols, &[whole], on_threads(1)).expect("a cost");
+    // An evaluation predicts all symbols but the first.
+    let want = cost[0].nats / std::f64::consts::LN_2 + 26_f64.log2();
+    let text = made.vocabulary.decode(&symbols);
+    let compressed = round_trip(&codec, text.as_bytes(), Some(1));
+    assert_eq!(compressed.escaped_bytes, 0);
+    let container = Container::read(&compressed.bytes).expect("a container");
+    let Block::Coded(block) = container.blocks[0] else {
+        panic!("random letters take 4.7 of 8 bits");
+    };
+    let found = 8.0 * block.len() as f64;
+    // A byte for the end, some bits for escapes that might have come; a hundredth of a bit for rounding.
+    assert!(
+        (want - 0.01..want + 8.0 + 16.0).contains(&found),
+        "{found} {want}"
+    );
+    // Beginning anew costs little.
+    let blocks = round_trip(&codec, text.as_bytes(), Some(10));
+    assert!(blocks.bytes.len() < compressed.bytes.len() + 10 * 30);
+}
+
+#[test]
+fn what_gets_no_smaller_is_stored_and_needs_no_model() {
+    let made = Made::tiny();
+    let mut numbers = Numbers::new(9);
+    let random: Vec<u8> = numbers
+        .vector(5000, 128.0)
+        .iter()
+        .map(|&value| (value + 128.0) as u8)
+        .collect();
+    for original in [&random[..], &[], b"x"] {
+        let compressed = round_trip(&made.codec(), original, Some(3));
+        assert_eq!(compressed.stored_blocks, compressed.blocks);
+        assert!(compressed.bytes.len() <= original.len() + 40);
+        let container = Container::read(&compressed.bytes).expect("a container");
+        assert_eq!(container.identity(), None);
+        let found = decompress(&container, None, on_threads(1));
+        assert_eq!(found.as_deref(), Ok(original));
+    }
+    let mixed = [&b"a bee a bee be a be ".repeat(100)[..], &random[..2000]].concat();
+    let compressed = round_trip(&made.codec(), &mixed, Some(4));
+    assert_eq!(compressed.stored_blocks, 2);
+}
+
+#[test]
+fn another_model_is_refused_by_name_and_other_arithmetic_too() {
+    let made = Made::tiny();
+    let bytes = made
+        .codec()
+        .compress(&b"a bee ".repeat(30), None, on_threads(1))
+        .bytes;
+    let container = Container::read(&bytes).expect("a container");
+    let refused = |codec: Option<&Codec>| {
+        decompress(&container, codec, on_threads(1)).expect_err("another model")
+    };
+    let mut other = Made::tiny();
+    other.weights = quantize(&other.weights);
+    let error = refused(Some(&other.codec()));
+    let (this, that) = (made.codec().identity, other.codec().identity);
+    assert_ne!(this.digest, that.digest);
+    let message = error.to_string();
+    for part in ["a model of made", &this.digest(), &that.digest()] {
+        assert!(message.contains(part), "{message}");
+    }
+    assert!(matches!(refused(None), CompressError::NoModel { .. }));
+    let mut odd = made.codec();
+    odd.identity.arithmetic[0] ^= 1;
+    assert_eq!(refused(Some(&odd)), CompressError::OtherArithmetic);
+    // The same weights under other symbols are another model.
+    let mut letters = Made::tiny();
+    let symbols = ["e", " ", "a", "\n", "b", "é", "中", "r"];
+    let symbols = symbols.map(|s| Symbol::Text(s.to_owned())).to_vec();
+    letters.vocabulary = Vocabulary::new(Unit::Char, symbols, 0, false).expect("a vocabulary");
+    assert_ne!(letters.codec().identity.digest, this.digest);
+}
+
+#[test]
+fn sealed_files_that_no_textgen_wrote_are_refused_without_a_panic() {
+    let made = Made::tiny();
+    let codec = made.codec();
+    let original = "a bee, eé be 中\n".repeat(12).into_bytes();
+    let bytes = codec.compress(&original, Some(3), on_threads(1)).bytes;
+    // Behind magic, format and check, so that the check is right again.
+    let rest = &bytes[13..];
+    let mut numbers = Numbers::new(21);
+    let mut random = |below: usize| {
+        let number = f64::from(numbers.vector(1, 0.5)[0]) + 0.5;
+        (number * below as f64) as usize
+    };
+    let mut refused = 0;
+    for _ in 0..5000 {
+        let mut rest = rest.to_vec();
+        for _ in 0..=random(3) {
+            let at = random(rest.len());
+            match random(4) {
+                0 => rest[at] = random(256) as u8,
+                1 => rest.truncate(at.max(1)),
+                2 => drop(rest.splice(at..at, [0xFF, 0x80, 0x01])),
+                _ => rest[at] ^= 1 << random(8),
+            }
+        }
+        match restore(&codec, &seal(&rest)) {
+            Ok(found) => assert!(found == original),
+            Err(_) => refused += 1,
+        }
+    }
+    // The name of the corpus may be another.
+    assert!(refused > 4000, "{refused}");
+}
+
+#[test]
+fn a_length_that_is_only_claimed_takes_neither_memory_nor_time() {
+    let made = Made::tiny();
+    let codec = made.codec();
+    for block in [&b""[..], b"short", &[0; 40], &[0xFF; 40]] {
+        let claiming = Container {
+            original_bytes: 1 << 60,
+            original_digest: [0; 8],
+            blocks: vec![Block::Coded(block)],
+            identity: Some(codec.identity.clone()),
+        };
+        let found = restore(&codec, &claiming.to_bytes());
+        assert_eq!(found, Err(CompressError::Damaged));
+    }
+}
+
+#[test]
+fn progress_tells_of_all_but_the_last_bytes() {
+    let made = Made::tiny();
+    let original = b"a bee be a bee ".repeat(1000);
+    let told = AtomicU64::new(0);
+    let running = Running {
+        threads: 2,
+        progress: &|more| {
+            told.fetch_add(more, Ordering::Relaxed);
+        },
+    };
+    let bytes = made.codec().compress(&original, Some(4), running).bytes;
+    let all = original.len() as u64;
+    let after_compression = told.swap(0, Ordering::Relaxed);
+    assert!((all - 4 * 1024..=all).contains(&after_compression));
+    let container = Container::read(&bytes).expect("a container");
+    decompress(&container, Some(&made.codec()), running).expect("decompressed");
+    assert_eq!(told.into_inner(), after_compression);
+}

@@ -1,0 +1,372 @@
+//! Dynamic evaluation (Krause et al. 2018): a model that goes on learning from what it has just read.
+//!
+//! ```text
+//! L_s(θ) = −(1/T) Σ ln p_θ(symbol | all before it)    over the T symbols of segment s
+//! θ_{s+1} = θ_s − η ∇L_s(θ_s)
+//! ```
+//!
+//! A segment is costed with the weights that it finds, so every symbol is predicted before it is
+//! learnt from. This is the paper's plain form, stochastic gradient descent: without clipping, the
+//! scaling by root mean squares, and the decay to the first weights. The state is carried from segment
+//! to segment, and no gradient passes between them.
+
+use std::ops::Range;
+
+use super::{EvaluateError, TextCost, check_predicted, check_read};
+use crate::config::{Cell, NetworkConfig};
+use crate::kernels::Kernels;
+use crate::kernels::training::{
+    Alone, Head, HeadGradients, Input, Kept, Layer, LayerGradients, OutputGradients, Outputs,
+    Steps, Workers, backward, forward, kept,
+};
+use crate::models::weights::{WeightError, Weights, check, values};
+
+/// How a model learns from what it reads.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Dynamic {
+    /// The learning rate η.
+    pub lr: f32,
+    /// Symbols of a segment, T; the last of a stretch may be shorter.
+    pub segment: usize,
+}
+
+/// An array with its gradient.
+#[derive(Clone, Debug)]
+struct Parameter {
+    values: Vec<f32>,
+    gradient: Vec<f32>,
+}
+
+/// The arrays of a recurrent layer, or their gradients, under PyTorch's names.
+#[derive(Clone, Debug, Default)]
+struct Arrays {
+    /// (G·H, I).
+    weight_ih: Vec<f32>,
+    /// (G·H, H).
+    weight_hh: Vec<f32>,
+    /// (G·H).
+    bias_ih: Vec<f32>,
+    /// (G·H).
+    bias_hh: Vec<f32>,
+}
+
+/// A recurrent layer with what it remembers.
+#[derive(Clone, Debug)]
+struct Recurrent {
+    inputs: usize,
+    arrays: Arrays,
+    gradients: Arrays,
+    /// (H).
+    h: Vec<f32>,
+    /// (H); empty unless an LSTM.
+    c: Vec<f32>,
+}
+
+/// What a layer computed of a segment.
+struct Computed {
+    /// What it read, where that is vectors (T, I).
+    input: Vec<f32>,
+    /// (T, H).
+    outputs: Vec<f32>,
+    h: Vec<f32>,
+    c: Vec<f32>,
+    gates: Vec<f32>,
+    units: Vec<f32>,
+}
+
+/// A char-lstm whose weights change as it reads one text.
+#[derive(Clone, Debug)]
+pub struct Learner {
+    cell: Cell,
+    hidden: usize,
+    /// (V, E); none where symbols are one-hot.
+    embedding: Option<Parameter>,
+    layers: Vec<Recurrent>,
+    head_weight: Parameter,
+    head_bias: Parameter,
+    symbols: usize,
+    setting: Dynamic,
+}
+
+impl Parameter {
+    fn new(weights: &Weights, name: &str) -> Result<Self, WeightError> {
+        let values = values(weights, name)?.into_owned();
+        Ok(Self {
+            gradient: vec![0.0; values.len()],
+            values,
+        })
+    }
+
+    fn descend(&mut self, lr: f32) {
+        descend(&mut self.values, &self.gradient, lr);
+    }
+}
+
+fn descend(values: &mut [f32], gradient: &[f32], lr: f32) {
+    for (value, gradient) in values.iter_mut().zip(gradient) {
+        *value -= lr * gradient;
+    }
+}
+
+impl Arrays {
+    /// Of layer `k`.
+    fn new(weights: &Weights, k: usize) -> Result<Self, WeightError> {
+        let array = |name: &str| Ok(values(weights, &format!("rnn.{name}_l{k}"))?.into_owned());
+        Ok(Self {
+            weight_ih: array("weight_ih")?,
+            weight_hh: array("weight_hh")?,
+            bias_ih: array("bias_ih")?,
+            bias_hh: array("bias_hh")?,
+        })
+    }
+
+    fn descend(&mut self, gradients: &Self, lr: f32) {
+        descend(&mut self.weight_ih, &gradients.weight_ih, lr);
+        descend(&mut self.weight_hh, &gradients.weight_hh, lr);
+        descend(&mut self.bias_ih, &gradients.bias_ih, lr);
+        descend(&mut self.bias_hh, &gradients.bias_hh, lr);
+    }
+}
+
+impl Learner {
+    /// From the weights that [`expected_shapes`](crate::models::weights::expected_shapes) lists.
+    pub fn new(
+        config: &NetworkConfig,
+        weights: &Weights,
+        setting: Dynamic,
+    ) -> Result<Self, WeightError> {
+        check(config, weights)?;
+        let cells = if config.cell == Cell::Lstm {
+            config.hidden
+        } else {
+            0
+        };
+        let layer = |k: usize| {
+            let below = if config.embedding > 0 {
+                config.embedding
+            } else {
+                config.inputs
+            };
+            Ok(Recurrent {
+                inputs: if k == 0 { below } else { config.hidden },
+                gradients: Arrays::new(weights, k)?,
+                arrays: Arrays::new(weights, k)?,
+                h: vec![0.0; config.hidden],
+                c: vec![0.0; cells],
+            })
+        };
+        let embedding = || Parameter::new(weights, "embedding.weight");
+        Ok(Self {
+            cell: config.cell,
+            hidden: config.hidden,
+            embedding: (config.embedding > 0).then(embedding).transpose()?,
+            layers: (0..config.layers).map(layer).collect::<Result<_, _>>()?,
+            head_weight: Parameter::new(weights, "head.weight")?,
+            head_bias: Parameter::new(weights, "head.bias")?,
+            symbols: config.inputs,
+            setting,
+        })
+    }
+
+    /// What `stretches` of a text cost, one after the other: each from a zero state, as
+    /// [`texts`](super::texts) reads it, with the weights that the one before left. `progress` is told
+    /// how many more symbols have been predicted.
+    ///
+    /// # Panics
+    /// Where a stretch is no part of `tokens`.
+    pub fn read(
+        &mut self,
+        tokens: &[u32],
+        stretches: &[Range<usize>],
+        progress: impl Fn(u64),
+    ) -> Result<TextCost, EvaluateError> {
+        let mut cost = TextCost::default();
+        for stretch in stretches {
+            let text = &tokens[stretch.clone()];
+            check_read(text, self.symbols)?;
+            check_predicted(text.iter().skip(1), self.head_bias.values.len())?;
+            for layer in &mut self.layers {
+                layer.h.fill(0.0);
+                layer.c.fill(0.0);
+            }
+            let symbols: Vec<i64> = text.iter().map(|&symbol| i64::from(symbol)).collect();
+            let segment = self.setting.segment.max(1);
+            let targets = symbols.get(1..).unwrap_or_default();
+            for (inputs, targets) in symbols.chunks(segment).zip(targets.chunks(segment)) {
+                cost.nats += self.segment(&inputs[..targets.len()], targets);
+                cost.symbols += targets.len() as u64;
+                progress(targets.len() as u64);
+            }
+        }
+        Ok(cost)
+    }
+
+    /// Costs a segment, in nats, and learns from it.
+    fn segment(&mut self, inputs: &[i64], targets: &[i64]) -> f64 {
+        let workers = Workers {
+            team: &Alone,
+            kernels: Kernels::new(),
+        };
+        let steps = Steps::new(vec![1; inputs.len()]);
+        let mut computed: Vec<Computed> = Vec::with_capacity(self.layers.len());
+        for (index, layer) in self.layers.iter().enumerate() {
+            let input = match computed.last() {
+                Some(below) => below.outputs.clone(),
+                None => self.embedded(inputs),
+            };
+            let mut made = layer.room(self.cell, self.hidden, input, steps.places());
+            let is_one_hot = index == 0 && self.embedding.is_none();
+            let read = if is_one_hot {
+                Input::Symbols(inputs)
+            } else {
+                Input::Vectors(&made.input)
+            };
+            let description = layer.description(self.cell, self.hidden, read);
+            let out = Outputs {
+                outputs: &mut made.outputs,
+                h: &mut made.h,
+                c: &mut made.c,
+            };
+            let keeping = Kept {
+                gates: &mut made.gates,
+                units: &mut made.units,
+            };
+            forward(workers, &description, &steps, out, Some(keeping));
+            computed.push(made);
+        }
+        let hidden = computed.last().map_or(&[][..], |top| &top.outputs);
+        let head = Head {
+            hidden,
+            weight: &self.head_weight.values,
+            bias: &self.head_bias.values,
+            targets,
+        };
+        let mut probabilities = vec![0.0; targets.len() * head.layout().len()];
+        let mut nats = vec![0.0; targets.len()];
+        head.forward(workers, &mut probabilities, &mut nats);
+        let d_nats = vec![1.0 / targets.len() as f32; targets.len()];
+        let mut d_outputs = vec![0.0; hidden.len()];
+        let to = HeadGradients {
+            hidden: &mut d_outputs,
+            weight: &mut self.head_weight.gradient,
+            bias: &mut self.head_bias.gradient,
+        };
+        head.backward(workers, &mut probabilities, &d_nats, to);
+        self.go_back(workers, &steps, inputs, computed, d_outputs);
+        self.descend();
+        nats.iter().map(|&nats| f64::from(nats)).sum()
+    }
+
+    /// The gradients of all below the head, from that of the last layer's outputs (T, H). The state is
+    /// then that after the segment.
+    fn go_back(
+        &mut self,
+        workers: Workers,
+        steps: &Steps,
+        symbols: &[i64],
+        computed: Vec<Computed>,
+        mut d_outputs: Vec<f32>,
+    ) {
+        let (cell, hidden) = (self.cell, self.hidden);
+        for (index, mut made) in computed.into_iter().enumerate().rev() {
+            let is_one_hot = index == 0 && self.embedding.is_none();
+            let layer = &mut self.layers[index];
+            let mut d_input = vec![0.0; made.input.len()];
+            let read = if is_one_hot {
+                Input::Symbols(symbols)
+            } else {
+                Input::Vectors(&made.input)
+            };
+            let mut gradients = std::mem::take(&mut layer.gradients);
+            let description = layer.description(cell, hidden, read);
+            let kept = Kept {
+                gates: &mut made.gates,
+                units: &mut made.units,
+            };
+            let of = OutputGradients {
+                outputs: Some(&d_outputs),
+                ..OutputGradients::default()
+            };
+            let to = LayerGradients {
+                input: &mut d_input,
+                weight_ih: &mut gradients.weight_ih,
+                weight_hh: &mut gradients.weight_hh,
+                bias_ih: &mut gradients.bias_ih,
+                bias_hh: &mut gradients.bias_hh,
+                ..LayerGradients::default()
+            };
+            backward(workers, &description, steps, &made.outputs, kept, of, to);
+            layer.gradients = gradients;
+            layer.h = made.h;
+            layer.c = made.c;
+            d_outputs = d_input;
+        }
+        if let Some(embedding) = &mut self.embedding {
+            let size = embedding.values.len() / self.symbols;
+            embedding.gradient.fill(0.0);
+            for (&symbol, gradient) in symbols.iter().zip(d_outputs.chunks_exact(size)) {
+                let row = &mut embedding.gradient[symbol as usize * size..][..size];
+                for (sum, gradient) in row.iter_mut().zip(gradient) {
+                    *sum += gradient;
+                }
+            }
+        }
+    }
+
+    fn descend(&mut self) {
+        let lr = self.setting.lr;
+        self.head_weight.descend(lr);
+        self.head_bias.descend(lr);
+        if let Some(embedding) = &mut self.embedding {
+            embedding.descend(lr);
+        }
+        for layer in &mut self.layers {
+            layer.arrays.descend(&layer.gradients, lr);
+        }
+    }
+
+    /// The symbols' rows of the embedding (T, E); nothing where they are one-hot.
+    fn embedded(&self, symbols: &[i64]) -> Vec<f32> {
+        let Some(embedding) = &self.embedding else {
+            return Vec::new();
+        };
+        let size = embedding.values.len() / self.symbols;
+        let row = |&symbol: &i64| &embedding.values[symbol as usize * size..][..size];
+        symbols.iter().flat_map(row).copied().collect()
+    }
+}
+
+impl Recurrent {
+    /// The layer as the kernels read it.
+    fn description<'a>(&'a self, cell: Cell, hidden: usize, input: Input<'a>) -> Layer<'a> {
+        Layer {
+            cell,
+            hidden,
+            inputs: self.inputs,
+            input,
+            constant: None,
+            weight_ih: &self.arrays.weight_ih,
+            weight_hh: &self.arrays.weight_hh,
+            bias_ih: &self.arrays.bias_ih,
+            bias_hh: &self.arrays.bias_hh,
+            h0: &self.h,
+            c0: &self.c,
+        }
+    }
+
+    /// Room for what it computes of `places` symbols.
+    fn room(&self, cell: Cell, hidden: usize, input: Vec<f32>, places: usize) -> Computed {
+        let (gates, units) = kept(cell, hidden);
+        Computed {
+            input,
+            outputs: vec![0.0; places * hidden],
+            h: vec![0.0; self.h.len()],
+            c: vec![0.0; self.c.len()],
+            gates: vec![0.0; places * gates],
+            units: vec![0.0; places * units],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

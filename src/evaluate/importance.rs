@@ -1,0 +1,99 @@
+//! ln p(word) of a word-vae by importance sampling (Burda, Grosse & Salakhutdinov 2016, equation 8):
+//! with k draws z_s from q(z|x), ln p̂(x) = logsumexp_s[ln p(x|z_s) + ln p(z_s) − ln q(z_s|x)] − ln k.
+//!
+//! p̂ is unbiased, so that −ln p̂ is an upper bound of the cost in the mean: at k = 1 it is one draw of
+//! −ELBO, and it falls towards −ln p(x) as k grows. Every k is a beginning of the same draws.
+
+use super::words::{Noise, check_words, distortions, posterior_draw};
+use super::{EvaluateError, MOST_ROWS, Running, Word, WordReading, in_groups};
+use crate::models::word_vae::{Posterior, WordVae};
+
+/// −ln p̂ in nats of every word, for every k of `draws`: by word, then in the order of the k. Without
+/// z it is exact, and every k is the same.
+///
+/// # Panics
+/// Where a k is 0, or the model cannot read `bos`.
+pub fn importance(
+    vae: &WordVae,
+    words: &[Word],
+    draws: &[usize],
+    reading: WordReading,
+    running: Running,
+) -> Result<Vec<Vec<f64>>, EvaluateError> {
+    check_words(vae, words, reading)?;
+    let most = match vae.latent() {
+        0 => 1,
+        _ => draws.iter().copied().max().unwrap_or(0),
+    };
+    let lengths: Vec<usize> = words.iter().map(|word| word.letters.len()).collect();
+    let mut costs = in_groups(&[vae], &lengths, running.threads, |vae, group| {
+        let group: Vec<Word> = group.iter().map(|&word| words[word]).collect();
+        let weights = log_weights(vae, &group, most, reading, running.progress);
+        let cost = |weights: Vec<f64>| {
+            let cost = |&k: &usize| -log_mean_exp(&weights[..k.min(most)]);
+            draws.iter().map(cost).collect()
+        };
+        weights.into_iter().map(cost).collect()
+    });
+    Ok(costs.pop().unwrap_or_default())
+}
+
+/// ln w = ln p(x|z) + ln p(z) − ln q(z|x) of `draws` draws for each word.
+fn log_weights(
+    vae: &WordVae,
+    words: &[Word],
+    draws: usize,
+    reading: WordReading,
+    progress: &dyn Fn(u64),
+) -> Vec<Vec<f64>> {
+    let latent = vae.latent();
+    let letters: Vec<&[u32]> = words.iter().map(|word| word.letters).collect();
+    let posteriors = vae.encode_all(&letters);
+    let mut noises: Vec<Noise> = words
+        .iter()
+        .map(|word| Noise::of(word, reading.seed))
+        .collect();
+    let mut weights = vec![Vec::with_capacity(draws); words.len()];
+    // A row is a draw of a word; those of one word stand together.
+    let all = words.len() * draws;
+    for first in (0..all).step_by(MOST_ROWS) {
+        let rows: Vec<usize> = (first..all.min(first + MOST_ROWS))
+            .map(|row| row / draws)
+            .collect();
+        let mut z = Vec::with_capacity(rows.len() * latent);
+        let mut ratios = Vec::with_capacity(rows.len());
+        for &word in &rows {
+            let noise = noises[word].vector(latent);
+            let drawn = posterior_draw(&posteriors[word], &noise);
+            ratios.push(log_ratio(&posteriors[word], &noise, &drawn));
+            z.extend(drawn);
+        }
+        let letters: Vec<&[u32]> = rows.iter().map(|&word| words[word].letters).collect();
+        let nats = distortions(vae, &letters, &z, reading, progress);
+        for ((&word, nats), ratio) in rows.iter().zip(nats).zip(ratios) {
+            weights[word].push(ratio - nats);
+        }
+    }
+    weights
+}
+
+/// ln p(z) − ln q(z|x), summed over dimensions, for z = μ + σ · ε: ½(ε² + ln σ² − z²).
+fn log_ratio(posterior: &Posterior, noise: &[f32], z: &[f32]) -> f64 {
+    let dimensions = noise.iter().zip(&posterior.log_var).zip(z);
+    dimensions
+        .map(|((&noise, &log_var), &z)| {
+            let (noise, z) = (f64::from(noise), f64::from(z));
+            0.5 * (noise * noise + f64::from(log_var) - z * z)
+        })
+        .sum()
+}
+
+/// ln of the mean of the exponentials.
+pub(super) fn log_mean_exp(values: &[f64]) -> f64 {
+    let highest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    if highest == f64::NEG_INFINITY {
+        return highest;
+    }
+    let total: f64 = values.iter().map(|value| (value - highest).exp()).sum();
+    highest + (total / values.len() as f64).ln()
+}

@@ -1,0 +1,198 @@
+//! What the latent variable of a word-vae carries.
+//!
+//! R, the mean divergence of the posteriors from the prior, falls into two parts (Hoffman & Johnson
+//! 2016): E\[R\] = I_q + KL(q(z) ‖ p(z)). I_q is what z tells about the word, at most ln N for N words;
+//! the rest is how far the posteriors together, q(z), are from the prior that words are drawn from.
+
+use super::importance::log_mean_exp;
+use super::words::{Noise, check_words, distortions, posterior_draw, rates};
+use super::{EvaluateError, Mean, Running, Word, WordReading, in_groups, in_parallel};
+use crate::models::word_vae::{Posterior, WordVae};
+
+/// A dimension is active where the variance of its mean over words is above this (Burda, Grosse &
+/// Salakhutdinov 2016, section 5).
+pub const ACTIVE_VARIANCE: f64 = 0.01;
+/// Words that the information is measured on at the most: its cost grows with their square.
+pub const MOST_FOR_INFORMATION: usize = 5000;
+
+/// What z carries.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LatentReport {
+    /// Mean over words of each dimension's KL(q(z_j|x) ‖ p(z_j)), in nats.
+    pub rates_nats: Vec<f64>,
+    /// Dimensions whose mean varies with the word: Var_x(μ_j(x)) above [`ACTIVE_VARIANCE`].
+    pub active_units: usize,
+    /// I_q and KL(q(z) ‖ p(z)).
+    pub information: Information,
+    /// What reconstruction costs more with another word's z: −ln p(x|z') + ln p(x|z), in nats.
+    pub shuffle_gap_nats: Mean,
+}
+
+/// The two parts of R, each with one draw of z a word.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Information {
+    /// Words, N.
+    pub words: usize,
+    /// I_q = mean_i\[ln q(z_i|x_i) − (logsumexp_k ln q(z_i|x_k) − ln N)\], in nats; at most ln N.
+    pub information_nats: Mean,
+    /// KL(q(z) ‖ p(z)) = mean_i\[logsumexp_k ln q(z_i|x_k) − ln N − ln p(z_i)\], in nats.
+    pub marginal_kl_nats: Mean,
+}
+
+/// Measures what z carries about `words`; `None` where there is no z, or no word.
+pub fn latent(
+    vae: &WordVae,
+    words: &[Word],
+    reading: WordReading,
+    running: Running,
+) -> Result<Option<LatentReport>, EvaluateError> {
+    check_words(vae, words, reading)?;
+    if vae.latent() == 0 || words.is_empty() {
+        return Ok(None);
+    }
+    let posteriors = posteriors(vae, words, running.threads);
+    let z: Vec<Vec<f32>> = words
+        .iter()
+        .zip(&posteriors)
+        .map(|(word, posterior)| {
+            let noise = Noise::of(word, reading.seed).vector(vae.latent());
+            posterior_draw(posterior, &noise)
+        })
+        .collect();
+    let own = with_z(vae, words, |word| &z[word], reading, running);
+    // Words stand in random order, so that the next one is any other one.
+    let others = with_z(
+        vae,
+        words,
+        |word| &z[(word + 1) % z.len()],
+        reading,
+        running,
+    );
+    let gaps: Vec<f64> = others
+        .iter()
+        .zip(&own)
+        .map(|(other, own)| other - own)
+        .collect();
+    let most = words.len().min(MOST_FOR_INFORMATION);
+    Ok(Some(LatentReport {
+        rates_nats: mean_rates(&posteriors, vae.latent()),
+        active_units: active_units(&posteriors, vae.latent()),
+        information: information(&posteriors[..most], &z[..most], running.threads),
+        shuffle_gap_nats: Mean::of(&gaps),
+    }))
+}
+
+/// The posteriors of words.
+pub fn posteriors(vae: &WordVae, words: &[Word], threads: usize) -> Vec<Posterior> {
+    let lengths: Vec<usize> = words.iter().map(|word| word.letters.len()).collect();
+    let mut posteriors = in_groups(&[vae], &lengths, threads, |vae, group| {
+        let letters: Vec<&[u32]> = group.iter().map(|&word| words[word].letters).collect();
+        vae.encode_all(&letters)
+    });
+    posteriors.pop().unwrap_or_default()
+}
+
+/// −ln p(word | z) in nats of every word, with the z that `z` gives it.
+fn with_z<'a>(
+    vae: &WordVae,
+    words: &[Word],
+    z: impl Fn(usize) -> &'a Vec<f32> + Sync,
+    reading: WordReading,
+    running: Running,
+) -> Vec<f64> {
+    let lengths: Vec<usize> = words.iter().map(|word| word.letters.len()).collect();
+    let mut nats = in_groups(&[vae], &lengths, running.threads, |vae, group| {
+        let letters: Vec<&[u32]> = group.iter().map(|&word| words[word].letters).collect();
+        let z: Vec<f32> = group.iter().flat_map(|&word| z(word)).copied().collect();
+        distortions(vae, &letters, &z, reading, running.progress)
+    });
+    nats.pop().unwrap_or_default()
+}
+
+fn mean_rates(posteriors: &[Posterior], latent: usize) -> Vec<f64> {
+    let mut means = vec![0.0; latent];
+    for posterior in posteriors {
+        for (mean, rate) in means.iter_mut().zip(rates(posterior)) {
+            *mean += rate / posteriors.len() as f64;
+        }
+    }
+    means
+}
+
+fn active_units(posteriors: &[Posterior], latent: usize) -> usize {
+    let variance = |dimension: usize| {
+        let means = || posteriors.iter().map(|p| f64::from(p.mean[dimension]));
+        let mean = means().sum::<f64>() / posteriors.len() as f64;
+        means().map(|m| (m - mean).powi(2)).sum::<f64>() / posteriors.len() as f64
+    };
+    let active = |&dimension: &usize| variance(dimension) > ACTIVE_VARIANCE;
+    (0..latent).filter(active).count()
+}
+
+/// Both parts of R, from a draw of z for each word.
+fn information(posteriors: &[Posterior], z: &[Vec<f32>], threads: usize) -> Information {
+    let all = Densities::new(posteriors);
+    let parts = in_parallel(z.len(), threads, |word| {
+        let own = all.log_densities(&z[word]);
+        let marginal = log_mean_exp(&own);
+        let prior: f64 = z[word]
+            .iter()
+            .map(|&z| -0.5 * (f64::from(z).powi(2) + std::f64::consts::TAU.ln()))
+            .sum();
+        (own[word] - marginal, marginal - prior)
+    });
+    let (information, marginal): (Vec<f64>, Vec<f64>) = parts.into_iter().unzip();
+    Information {
+        words: z.len(),
+        information_nats: Mean::of(&information),
+        marginal_kl_nats: Mean::of(&marginal),
+    }
+}
+
+/// The posteriors of N words, dimension by dimension, so that the inner loop runs over words.
+struct Densities {
+    words: usize,
+    /// (Z, N).
+    means: Vec<f64>,
+    /// 1 / σ² (Z, N).
+    precisions: Vec<f64>,
+    /// −½ Σ (ln σ² + ln 2π) (N).
+    offsets: Vec<f64>,
+}
+
+impl Densities {
+    fn new(posteriors: &[Posterior]) -> Self {
+        let latent = posteriors.first().map_or(0, |p| p.mean.len());
+        let by_dimension = |value: &dyn Fn(&Posterior, usize) -> f64| -> Vec<f64> {
+            (0..latent)
+                .flat_map(|dimension| posteriors.iter().map(move |p| value(p, dimension)))
+                .collect()
+        };
+        let offset = |p: &Posterior| {
+            let log_vars = p.log_var.iter().map(|&v| f64::from(v));
+            -0.5 * log_vars
+                .map(|v| v + std::f64::consts::TAU.ln())
+                .sum::<f64>()
+        };
+        Self {
+            words: posteriors.len(),
+            means: by_dimension(&|p, dimension| f64::from(p.mean[dimension])),
+            precisions: by_dimension(&|p, dimension| (-f64::from(p.log_var[dimension])).exp()),
+            offsets: posteriors.iter().map(offset).collect(),
+        }
+    }
+
+    /// ln q(z|x_k) of every word k (N).
+    fn log_densities(&self, z: &[f32]) -> Vec<f64> {
+        let mut densities = self.offsets.clone();
+        let rows = self.means.chunks_exact(self.words);
+        let rows = rows.zip(self.precisions.chunks_exact(self.words));
+        for (&z, (means, precisions)) in z.iter().zip(rows) {
+            let z = f64::from(z);
+            for ((density, mean), precision) in densities.iter_mut().zip(means).zip(precisions) {
+                *density -= 0.5 * precision * (z - mean) * (z - mean);
+            }
+        }
+        densities
+    }
+}

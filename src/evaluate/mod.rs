@@ -1,0 +1,204 @@
+//! What held-out text and words cost a model, and what a word-vae's latent variable does: the sums
+//! behind every figure of an evaluation.
+//!
+//! A cost is −ln p in nats, summed in f64. Stretches of a text, words, and draws of z are read in
+//! groups side by side, since one product with many vectors is much faster than many products with
+//! one. Each is summed by itself and the sums are added in the order given, and what is random for a
+//! word is drawn from a stream of its own, so that a figure depends neither on the groups nor on the
+//! number of threads.
+//!
+//! [`surprises`] is what every symbol of a text costs by itself, [`ngram_nats`] what the n-gram models
+//! make of the same stretches, [`dynamic`] lets the
+//! network learn as it reads, and [`novelty`] says how much of a text was copied from another.
+//!
+//! [`texts`] and [`words`] cost several models at the same time (one in f32 and the same in eight
+//! bits, for instance). Of a word-vae [`importance`] bounds ln p(word) tightly, [`latent`] says what z
+//! carries, [`reconstruction`] what comes back from it, and [`samples`] compares words it invented
+//! with words that exist.
+
+pub mod ngram;
+pub mod dynamic;
+pub mod importance;
+pub mod latent;
+pub mod novelty;
+pub mod reconstruction;
+pub mod samples;
+mod texts;
+mod words;
+
+pub use texts::{TextCost, ngram_nats, posterior, surprises, texts};
+pub use words::{Word, WordCost, WordReading, words};
+
+use std::cmp::Reverse;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use thiserror::Error;
+
+use crate::kernels::Kernels;
+
+/// Stretches, words or draws that are read side by side at the most: more gain nothing.
+const MOST_ROWS: usize = 64;
+
+/// Why something cannot be evaluated.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum EvaluateError {
+    /// A symbol is not among those that a model reads.
+    #[error("symbol {symbol} is none of the {inputs} that the model reads")]
+    Unreadable {
+        /// The symbol.
+        symbol: u32,
+        /// How many symbols the model reads.
+        inputs: usize,
+    },
+    /// A symbol would have to be predicted that a model never predicts.
+    #[error("symbol {symbol} is none of the {outputs} that the model predicts")]
+    Unpredictable {
+        /// The symbol.
+        symbol: u32,
+        /// How many symbols the model predicts.
+        outputs: usize,
+    },
+}
+
+/// How an evaluation is run.
+#[derive(Clone, Copy)]
+pub struct Running<'a> {
+    /// Threads; 0 counts as 1.
+    pub threads: usize,
+    /// Is told, from any thread, how many more symbols have been predicted.
+    pub progress: &'a (dyn Fn(u64) + Sync),
+}
+
+/// A mean over independent values, and how far it may be off.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Mean {
+    /// Their mean.
+    pub mean: f64,
+    /// The standard error of the mean: the sample's deviation by √N; 0 for a single value.
+    pub standard_error: f64,
+}
+
+impl Mean {
+    /// Of some values; 0 where there are none.
+    pub fn of(values: &[f64]) -> Self {
+        let count = values.len() as f64;
+        if values.is_empty() {
+            return Self::default();
+        }
+        let mean = values.iter().sum::<f64>() / count;
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        Self {
+            mean,
+            standard_error: (squares / (count - 1.0).max(1.0) / count).sqrt(),
+        }
+    }
+}
+
+/// ln p under softmax(logits), with the exponentials of the kernels.
+#[derive(Clone, Debug, Default)]
+pub struct LogSoftmax {
+    kernels: Kernels,
+    scores: Vec<f32>,
+}
+
+impl LogSoftmax {
+    /// ln p(symbol) in nats: within 1e-6 of [`log_prob`](crate::generate::sampling::log_prob), faster.
+    ///
+    /// # Panics
+    /// Where `symbol` is not below `logits.len()`.
+    pub fn log_prob(&mut self, logits: &[f32], symbol: u32) -> f64 {
+        let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        self.scores.clear();
+        self.scores
+            .extend(logits.iter().map(|logit| logit - highest));
+        self.kernels.exp(&mut self.scores);
+        let total: f64 = self.scores.iter().map(|&score| f64::from(score)).sum();
+        f64::from(logits[symbol as usize]) - f64::from(highest) - total.ln()
+    }
+}
+
+fn check_read(symbols: &[u32], inputs: usize) -> Result<(), EvaluateError> {
+    match symbols.iter().find(|&&symbol| symbol as usize >= inputs) {
+        Some(&symbol) => Err(EvaluateError::Unreadable { symbol, inputs }),
+        None => Ok(()),
+    }
+}
+
+fn check_predicted<'a>(
+    symbols: impl IntoIterator<Item = &'a u32>,
+    outputs: usize,
+) -> Result<(), EvaluateError> {
+    let mut symbols = symbols.into_iter();
+    match symbols.find(|&&symbol| symbol as usize >= outputs) {
+        Some(&symbol) => Err(EvaluateError::Unpredictable { symbol, outputs }),
+        None => Ok(()),
+    }
+}
+
+/// What `read` makes of every item with every model: by model, in the order of the items, whose
+/// `lengths` are given. It gets groups of items of about one length, the longest first, and gives
+/// one result an item.
+fn in_groups<M: Sync, R: Clone + Default + Send>(
+    models: &[&M],
+    lengths: &[usize],
+    threads: usize,
+    read: impl Fn(&M, &[usize]) -> Vec<R> + Sync,
+) -> Vec<Vec<R>> {
+    let mut results = vec![vec![R::default(); lengths.len()]; models.len()];
+    if lengths.is_empty() || models.is_empty() {
+        return results;
+    }
+    let mut order: Vec<usize> = (0..lengths.len()).collect();
+    order.sort_by_key(|&item| Reverse(lengths[item]));
+    // A multiple of the threads, so that none is idle at the end for long.
+    let groups = lengths.len().div_ceil(MOST_ROWS);
+    let groups = groups.next_multiple_of(threads.max(1));
+    let groups: Vec<&[usize]> = order.chunks(lengths.len().div_ceil(groups)).collect();
+    // The models take turns: where there is one group only, they run side by side.
+    let jobs = groups.len() * models.len();
+    let read = in_parallel(jobs, threads, |job| {
+        read(models[job % models.len()], groups[job / models.len()])
+    });
+    for (job, read) in read.into_iter().enumerate() {
+        let results = &mut results[job % models.len()];
+        for (&item, result) in groups[job / models.len()].iter().zip(read) {
+            results[item] = result;
+        }
+    }
+    results
+}
+
+/// What `work` makes of 0, 1, … `jobs`, in that order.
+pub(super) fn in_parallel<R: Send>(
+    jobs: usize,
+    threads: usize,
+    work: impl Fn(usize) -> R + Sync,
+) -> Vec<R> {
+    let threads = threads.min(jobs);
+    if threads <= 1 {
+        return (0..jobs).map(work).collect();
+    }
+    let next = AtomicUsize::new(0);
+    let worker = || {
+        let job = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&job| job < jobs);
+        std::iter::from_fn(job)
+            .map(|job| (job, work(job)))
+            .collect::<Vec<_>>()
+    };
+    let mut results = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
+        let mut results = Vec::with_capacity(jobs);
+        for thread in threads {
+            match thread.join() {
+                Ok(made) => results.extend(made),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        results
+    });
+    results.sort_by_key(|&(job, _)| job);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,361 @@
+//! How much of some texts was copied from a source: did a model learn, or remember?
+//!
+//! The suffix automaton of the texts (Blumer et al. 1985) has a state for each set of places where
+//! the same substrings end, in space linear in the texts. The source runs through it once, symbol by
+//! symbol, and leaves at every state the longest substring with which it came there. So all lengths
+//! are exact and are found at the same time, at a cost that grows with texts and source alone.
+
+use std::ops::Range;
+
+/// What texts have in common with a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copied {
+    /// By text and place: how many of the symbols that end there stand so in the source.
+    pub lengths: Vec<Vec<u32>>,
+}
+
+/// A stretch that stands in the source, too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// In which text.
+    pub text: usize,
+    /// Where in it.
+    pub text_range: Range<usize>,
+    /// In which part of the source first.
+    pub part: usize,
+    /// Where in it first.
+    pub part_range: Range<usize>,
+}
+
+impl Copied {
+    /// What of `texts` stands in one of the parts of `source`; `progress` is told how many more symbols
+    /// of it have been read.
+    pub fn new(texts: &[&[u32]], source: &[&[u32]], progress: impl Fn(u64)) -> Self {
+        let mut automaton = Automaton::new(texts);
+        for part in source {
+            let (mut state, mut length) = (ROOT, 0);
+            for piece in part.chunks(PIECE) {
+                for &symbol in piece {
+                    (state, length) = automaton.follow(state, length, symbol);
+                    let state = &mut automaton.states[state as usize];
+                    state.met = state.met.max(length);
+                }
+                progress(piece.len() as u64);
+            }
+        }
+        automaton.hand_down();
+        let met = |&state: &u32| automaton.states[state as usize].met;
+        let lengths = |states: &Vec<u32>| states.iter().map(met).collect();
+        Self {
+            lengths: automaton.prefixes.iter().map(lengths).collect(),
+        }
+    }
+
+    /// The share of the texts' n-grams that stand in the source; none where there is no n-gram.
+    pub fn share(&self, n: usize) -> Option<f64> {
+        let before = n.checked_sub(1)?;
+        let texts = self.lengths.iter();
+        let ends = || {
+            texts
+                .clone()
+                .filter_map(|lengths| lengths.get(before..))
+                .flatten()
+        };
+        let all = ends().count();
+        let copied = ends().filter(|&&length| length as usize >= n).count();
+        (all > 0).then(|| copied as f64 / all as f64)
+    }
+
+    /// Symbols of the texts that lie in a stretch of at least `n` that stands in the source.
+    pub fn symbols(&self, n: usize) -> usize {
+        let in_text = |lengths: &Vec<u32>| {
+            let mut reaching = 0_u32;
+            let is_copied = |&length: &u32| {
+                let whole = if length as usize >= n { length } else { 0 };
+                reaching = reaching.saturating_sub(1).max(whole);
+                reaching > 0
+            };
+            lengths
+                .iter()
+                .rev()
+                .map(is_copied)
+                .filter(|&copied| copied)
+                .count()
+        };
+        self.lengths.iter().map(in_text).sum()
+    }
+
+    /// The longest stretch of `texts` that stands in `source`, the first of several; none where no
+    /// symbol does. Both are those that this was made of.
+    pub fn longest(&self, texts: &[&[u32]], source: &[&[u32]]) -> Option<Stretch> {
+        let longest = self.lengths.iter().flatten().copied().max();
+        let longest = longest.filter(|&length| length > 0)?;
+        let last = |lengths: &Vec<u32>| lengths.iter().position(|&length| length == longest);
+        let mut texts_with_ends = self.lengths.iter().map(last).enumerate();
+        let (text, last) = texts_with_ends.find_map(|(text, last)| Some((text, last?)))?;
+        let length = longest as usize;
+        let text_range = last + 1 - length..last + 1;
+        let wanted = &texts[text][text_range.clone()];
+        let at = |part: &&[u32]| part.windows(length).position(|window| window == wanted);
+        let mut parts_with_places = source.iter().map(at).enumerate();
+        let (part, at) = parts_with_places.find_map(|(part, at)| Some((part, at?)))?;
+        Some(Stretch {
+            text,
+            text_range,
+            part,
+            part_range: at..at + length,
+        })
+    }
+}
+
+/// Symbols of the source between two reports of progress.
+const PIECE: usize = 1 << 16;
+/// The state of the empty substring.
+const ROOT: u32 = 0;
+const NONE: u32 = u32::MAX;
+
+/// Substrings that end at the same places.
+#[derive(Clone, Debug)]
+struct State {
+    /// The length of the longest of them.
+    length: u32,
+    /// The state of the longest suffix that ends at more places.
+    link: u32,
+    /// Where a further symbol leads, by symbol.
+    next: Vec<(u32, u32)>,
+    /// The longest of them that was met in the source.
+    met: u32,
+}
+
+impl State {
+    fn next(&self, symbol: u32) -> Option<u32> {
+        let place = self.next.binary_search_by_key(&symbol, |&(key, _)| key);
+        place.ok().map(|place| self.next[place].1)
+    }
+
+    fn set_next(&mut self, symbol: u32, state: u32) {
+        match self.next.binary_search_by_key(&symbol, |&(key, _)| key) {
+            Ok(place) => self.next[place].1 = state,
+            Err(place) => self.next.insert(place, (symbol, state)),
+        }
+    }
+}
+
+/// The suffix automaton of some texts.
+struct Automaton {
+    states: Vec<State>,
+    /// By text, the state of its first 1, 2, … symbols.
+    prefixes: Vec<Vec<u32>>,
+}
+
+impl Automaton {
+    fn new(texts: &[&[u32]]) -> Self {
+        let root = State {
+            length: 0,
+            link: NONE,
+            next: Vec::new(),
+            met: 0,
+        };
+        let mut automaton = Self {
+            states: vec![root],
+            prefixes: Vec::with_capacity(texts.len()),
+        };
+        for text in texts {
+            let mut last = ROOT;
+            let mut prefixes = Vec::with_capacity(text.len());
+            for &symbol in *text {
+                last = automaton.extend(last, symbol);
+                prefixes.push(last);
+            }
+            automaton.prefixes.push(prefixes);
+        }
+        automaton
+    }
+
+    fn add(&mut self, state: State) -> u32 {
+        self.states.push(state);
+        self.states.len() as u32 - 1
+    }
+
+    /// One more symbol behind the whole of a text so far, whose state is `last`.
+    fn extend(&mut self, last: u32, symbol: u32) -> u32 {
+        let before = &self.states[last as usize];
+        if let Some(there) = before.next(symbol) {
+            // A text before this one began with the same symbols, or had them in it.
+            let length = before.length + 1;
+            return self.split(last, symbol, there, length);
+        }
+        let new = self.add(State {
+            length: self.states[last as usize].length + 1,
+            link: ROOT,
+            next: Vec::new(),
+            met: 0,
+        });
+        let mut at = last;
+        while at != NONE {
+            let state = &mut self.states[at as usize];
+            if let Some(there) = state.next(symbol) {
+                let length = state.length + 1;
+                self.states[new as usize].link = self.split(at, symbol, there, length);
+                break;
+            }
+            state.set_next(symbol, new);
+            at = state.link;
+        }
+        new
+    }
+
+    /// The state of the substrings of up to `length` symbols among those of `there`, where `symbol`
+    /// leads from `at`: `there` itself, or a new one.
+    fn split(&mut self, at: u32, symbol: u32, there: u32, length: u32) -> u32 {
+        if self.states[there as usize].length == length {
+            return there;
+        }
+        let shorter = State {
+            length,
+            ..self.states[there as usize].clone()
+        };
+        let shorter = self.add(shorter);
+        self.states[there as usize].link = shorter;
+        let mut at = at;
+        while at != NONE {
+            let state = &mut self.states[at as usize];
+            if state.next(symbol) != Some(there) {
+                break;
+            }
+            state.set_next(symbol, shorter);
+            at = state.link;
+        }
+        shorter
+    }
+
+    /// From the longest suffix of what was read that stands in the text, `length` symbols long, to
+    /// that of what was read with one more symbol.
+    fn follow(&self, state: u32, length: u32, symbol: u32) -> (u32, u32) {
+        let (mut at, mut length) = (state, length);
+        loop {
+            let state = &self.states[at as usize];
+            if let Some(next) = state.next(symbol) {
+                return (next, length + 1);
+            }
+            if state.link == NONE {
+                return (ROOT, 0);
+            }
+            at = state.link;
+            length = self.states[at as usize].length;
+        }
+    }
+
+    /// Where a substring was met its suffixes were, too, and where none of a state's was, one of its
+    /// link's may have been.
+    fn hand_down(&mut self) {
+        let mut order: Vec<u32> = (1..self.states.len() as u32).collect();
+        order.sort_unstable_by_key(|&state| self.states[state as usize].length);
+        for &state in order.iter().rev() {
+            let State { link, met, .. } = self.states[state as usize];
+            if met > 0 {
+                let link = &mut self.states[link as usize];
+                link.met = link.length;
+            }
+        }
+        for &state in &order {
+            let State { link, met, .. } = self.states[state as usize];
+            if met == 0 {
+                self.states[state as usize].met = self.states[link as usize].met;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Numbers;
+
+    /// Every length, by looking for the substring everywhere.
+    fn plainly(text: &[u32], source: &[&[u32]]) -> Vec<u32> {
+        let stands = |wanted: &[u32]| {
+            let mut windows = source.iter().flat_map(|part| part.windows(wanted.len()));
+            windows.any(|window| window == wanted)
+        };
+        let longest = |end: usize| {
+            let fits = |length: &usize| stands(&text[end - length..end]);
+            (1..=end).take_while(fits).last().unwrap_or(0) as u32
+        };
+        (1..=text.len()).map(longest).collect()
+    }
+
+    fn symbols(seed: u32, len: usize, most: u32) -> Vec<u32> {
+        let numbers = Numbers::new(seed).vector(len, 1.0);
+        let symbol = |number: f32| (f32::midpoint(number, 1.0) * most as f32) as u32;
+        numbers.into_iter().map(symbol).collect()
+    }
+
+    #[test]
+    fn lengths_shares_and_the_longest_stretch_are_those_of_a_brute_force_search() {
+        for (seed, kinds) in [(1, 2), (2, 3), (3, 5), (4, 1), (5, 30)] {
+            let source = symbols(seed, 300, kinds);
+            let mut text = symbols(seed + 100, 150, kinds + 1);
+            text.extend(&source[40..75]);
+            text.extend(symbols(seed + 200, 30, kinds));
+            let cut = [&text[..60], &text[60..170], &[], &text[100..]];
+            for texts in [&[&text[..]][..], &cut] {
+                for parts in [&[&source[..]][..], &[&source[..50], &source[50..]]] {
+                    check(texts, parts);
+                }
+            }
+        }
+    }
+
+    fn check(texts: &[&[u32]], parts: &[&[u32]]) {
+        let copied = Copied::new(texts, parts, |_| ());
+        let want: Vec<Vec<u32>> = texts.iter().map(|text| plainly(text, parts)).collect();
+        assert_eq!(copied.lengths, want);
+        for n in [1, 2, 5, 20, 400] {
+            let grams: Vec<&[u32]> = texts.iter().flat_map(|text| text.windows(n)).collect();
+            let stands = |gram: &&&[u32]| {
+                let mut windows = parts.iter().flat_map(|part| part.windows(n));
+                windows.any(|window| window == **gram)
+            };
+            let found = grams.iter().filter(stands).count();
+            let share = (!grams.is_empty()).then(|| found as f64 / grams.len() as f64);
+            assert_eq!(copied.share(n), share, "{n}-grams");
+            let covered = |text: &&[u32]| {
+                let in_gram = |place: &usize| {
+                    let starts = place.saturating_sub(n - 1)..=*place;
+                    let mut grams = starts.filter_map(|start| text.get(start..start + n));
+                    grams.any(|gram| stands(&&gram))
+                };
+                (0..text.len()).filter(in_gram).count()
+            };
+            let want: usize = texts.iter().map(covered).sum();
+            assert_eq!(copied.symbols(n), want, "symbols in {n}-grams");
+        }
+        let found = copied.longest(texts, parts).expect("a stretch");
+        let most = want.iter().flatten().max().expect("one");
+        assert_eq!(found.text_range.len() as u32, *most);
+        assert_eq!(
+            texts[found.text][found.text_range],
+            parts[found.part][found.part_range]
+        );
+    }
+
+    #[test]
+    fn nothing_in_common_and_nothing_at_all_have_no_stretch() {
+        let (texts, source): ([&[u32]; 1], [&[u32]; 1]) = ([&[7, 8, 9]], [&[1, 2, 3]]);
+        let copied = Copied::new(&texts, &source, |_| ());
+        assert_eq!(copied.share(1), Some(0.0));
+        assert_eq!(copied.longest(&texts, &source), None);
+        let empty = Copied::new(&[&[]], &source, |_| ());
+        assert_eq!((empty.share(1), empty.share(0)), (None, None));
+        assert_eq!(empty.longest(&[&[]], &source), None);
+    }
+
+    #[test]
+    fn one_symbol_over_and_over_takes_no_time() {
+        let text = vec![0; 50_000];
+        let copied = Copied::new(&[&text], &[&text[..40_000]], |_| ());
+        assert_eq!(copied.lengths[0][49_999], 40_000);
+        assert_eq!(copied.share(40_000), Some(1.0));
+    }
+}

@@ -1,0 +1,199 @@
+//! Words drawn from a model beside words that exist.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+
+use super::{Running, WordReading, in_parallel};
+use crate::config::SamplingConfig;
+use crate::generate::{LONGEST_WORD, Prior, lockstep};
+use crate::evaluate::ngram::NGrams;
+use crate::generate::sampling::Sampler;
+use crate::models::word_vae::WordVae;
+
+/// Words that are drawn side by side.
+const ROWS: usize = 64;
+
+/// What draws words.
+#[derive(Clone, Copy, Debug)]
+pub enum Inventor<'a> {
+    /// A word-vae, from its prior.
+    Vae(&'a WordVae),
+    /// The n-gram model of an order.
+    NGram(&'a NGrams, usize),
+}
+
+/// How drawn words compare with those that exist.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SampleReport {
+    /// Words drawn.
+    pub words: usize,
+    /// Share of distinct ones.
+    pub distinct: f64,
+    /// Share of those that stand in the training list.
+    pub in_training: f64,
+    /// Distinct held-out words among them.
+    pub held_out_hits: usize,
+    /// Share of the drawn words outside the training list that are held-out words: how often what is
+    /// new is also right. 0 where nothing is new.
+    pub hits_per_new_word: f64,
+    /// Total variation distance between the lengths of the drawn and of the held-out words: 0 where
+    /// they are distributed alike, 1 where no length is common.
+    pub length_distance: f64,
+}
+
+/// How words are drawn.
+#[derive(Clone, Debug)]
+pub struct Drawing {
+    /// How each letter is; word i is drawn from the stream (seed, i).
+    pub sampling: SamplingConfig,
+    /// A word that was drawn before is passed over.
+    pub unique: bool,
+}
+
+/// Words drawn for every new one at which `unique` gives up, and over how many that is counted.
+const MOST_TRIES: usize = 100;
+const COUNTED_OVER: usize = 1000;
+
+/// Draws `count` words, or fewer distinct ones where more cannot be found. The symbols `forbidden` are
+/// not written.
+pub fn draw_words(
+    inventor: Inventor,
+    count: usize,
+    drawing: &Drawing,
+    forbidden: &[u32],
+    reading: WordReading,
+    running: Running,
+) -> Vec<Vec<u32>> {
+    let draw = |indices: Range<usize>| {
+        draw_range(
+            inventor,
+            indices,
+            &drawing.sampling,
+            forbidden,
+            reading,
+            running.threads,
+        )
+    };
+    let mut words = Vec::new();
+    let (mut seen, mut drawn) = (HashSet::new(), 0);
+    // Draws, and new words among them, since they were last compared.
+    let (mut draws, mut news) = (0, 0);
+    while words.len() < count {
+        let more = count - words.len();
+        let found = draw(drawn..drawn + more);
+        drawn += more;
+        let before = words.len();
+        let kept = found
+            .into_iter()
+            .filter(|word| !drawing.unique || seen.insert(word.clone()));
+        words.extend(kept);
+        let new = words.len() - before;
+        (running.progress)(new as u64);
+        (draws, news) = (draws + more, news + new);
+        if draws >= COUNTED_OVER {
+            if news * MOST_TRIES < draws {
+                break;
+            }
+            (draws, news) = (0, 0);
+        }
+    }
+    words
+}
+
+/// The words of a range of streams.
+fn draw_range(
+    inventor: Inventor,
+    range: Range<usize>,
+    sampling: &SamplingConfig,
+    forbidden: &[u32],
+    reading: WordReading,
+    threads: usize,
+) -> Vec<Vec<u32>> {
+    let sampler = |index: usize| Sampler::new(sampling, forbidden, index as u64).without_log_prob();
+    let groups = in_parallel(range.len().div_ceil(ROWS), threads, |group| {
+        let first = range.start + group * ROWS;
+        let indices = first..range.end.min(first + ROWS);
+        match inventor {
+            Inventor::Vae(vae) => {
+                let prior = Prior {
+                    vae,
+                    z_temperature: 1.0,
+                    bos: reading.bos,
+                    eos: reading.eos,
+                };
+                from_prior(&prior, indices.map(sampler))
+            }
+            Inventor::NGram(models, order) => indices
+                .map(|index| {
+                    let end = (reading.eos, LONGEST_WORD);
+                    models.sequence(order, &mut sampler(index), end)
+                })
+                .collect(),
+        }
+    });
+    groups.into_iter().flatten().collect()
+}
+
+/// The words of some samplers. They are counted, not looked at one by one, so the order in which
+/// they end is the order they come in.
+fn from_prior(prior: &Prior, mut samplers: impl Iterator<Item = Sampler>) -> Vec<Vec<u32>> {
+    let mut words = Vec::new();
+    lockstep(
+        prior.vae,
+        ROWS,
+        || samplers.next().map(|sampler| prior.begin(sampler)),
+        |writer| words.push(writer.word.letters),
+    );
+    words
+}
+
+/// Words that exist.
+#[derive(Clone, Debug, Default)]
+pub struct Existing<'a> {
+    /// What models learnt from.
+    pub training: HashSet<&'a [u32]>,
+    /// What no model has seen.
+    pub held_out: HashSet<&'a [u32]>,
+}
+
+/// Compares drawn words with those that exist.
+pub fn compare(drawn: &[Vec<u32>], existing: &Existing) -> SampleReport {
+    let Existing { training, held_out } = existing;
+    let distinct: HashSet<&[u32]> = drawn.iter().map(Vec::as_slice).collect();
+    let among = |words: &HashSet<&[u32]>| {
+        let found = drawn.iter().filter(|word| words.contains(word.as_slice()));
+        found.count()
+    };
+    let known = among(training);
+    let share = |count: usize, of: usize| count as f64 / of.max(1) as f64;
+    SampleReport {
+        words: drawn.len(),
+        distinct: share(distinct.len(), drawn.len()),
+        in_training: share(known, drawn.len()),
+        held_out_hits: distinct.intersection(held_out).count(),
+        hits_per_new_word: share(among(held_out), drawn.len() - known),
+        length_distance: length_distance(
+            drawn.iter().map(Vec::len),
+            held_out.iter().map(|word| word.len()),
+        ),
+    }
+}
+
+/// ½ Σ |p(length) − q(length)|.
+fn length_distance(
+    a: impl ExactSizeIterator<Item = usize>,
+    b: impl ExactSizeIterator<Item = usize>,
+) -> f64 {
+    let mut differences: HashMap<usize, f64> = HashMap::new();
+    let (a_share, b_share) = (1.0 / a.len().max(1) as f64, 1.0 / b.len().max(1) as f64);
+    for length in a {
+        *differences.entry(length).or_default() += a_share;
+    }
+    for length in b {
+        *differences.entry(length).or_default() -= b_share;
+    }
+    let mut differences: Vec<f64> = differences.into_values().map(f64::abs).collect();
+    // The sum of floats depends on their order, which a hash map does not keep.
+    differences.sort_by(f64::total_cmp);
+    0.5 * differences.iter().sum::<f64>()
+}

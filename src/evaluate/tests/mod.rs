@@ -1,0 +1,336 @@
+use std::ops::Range;
+
+use super::words::read_words;
+use super::*;
+use crate::config::Cell;
+use crate::models::char_rnn::CharRnn;
+use crate::models::golden::Golden;
+use crate::evaluate::ngram::NGrams;
+use crate::generate::sampling::log_prob;
+use crate::testing::{Numbers, char_lstm, weights, word_vae};
+use crate::models::weights::quantize;
+use crate::models::word_vae::WordVae;
+use crate::text::{SplitKind, split_text, stretches};
+
+const QUIET: &(dyn Fn(u64) + Sync) = &|_| ();
+
+fn on_threads(threads: usize) -> Running<'static> {
+    Running {
+        threads,
+        progress: QUIET,
+    }
+}
+
+/// Symbols below `symbols`.
+fn text(len: usize, symbols: u32) -> Vec<u32> {
+    let numbers = Numbers::new(5).vector(len, 1.0);
+    let symbol = |number: f32| (f32::midpoint(number, 1.0) * symbols as f32) as u32;
+    numbers.into_iter().map(symbol).collect()
+}
+
+/// One step after the other, each with the exponentials of f64.
+fn plainly(model: &CharRnn, stretch: &[u32]) -> f64 {
+    let mut state = model.state(1);
+    let mut nats = 0.0;
+    for pair in stretch.windows(2) {
+        model.step(&mut state, &pair[..1]);
+        nats -= log_prob(state.logits(0), pair[1]);
+    }
+    nats
+}
+
+#[test]
+fn a_log_softmax_is_that_of_f64() {
+    let mut softmax = LogSoftmax::default();
+    let mut numbers = Numbers::new(9);
+    for symbols in [1, 2, 65, 97, 5000] {
+        for scale in [0.1, 10.0, 60.0] {
+            let logits = numbers.vector(symbols, scale);
+            for symbol in [0, symbols as u32 / 2, symbols as u32 - 1] {
+                let (found, want) = (softmax.log_prob(&logits, symbol), log_prob(&logits, symbol));
+                assert!((found - want).abs() < 1e-6, "{found} {want} of {symbols}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stretch_costs_the_same_alone_beside_others_and_on_any_number_of_threads() {
+    for cell in [Cell::Lstm, Cell::Gru, Cell::Rnn] {
+        let config = char_lstm(cell, 9, 2, 13);
+        let weights = weights(&config);
+        let model = CharRnn::new(&config, &weights).expect("a network");
+        let eight = CharRnn::new(&config, &quantize(&weights)).expect("a network");
+        let tokens = text(3000, 13);
+        // Of all lengths, also none at all, and more than are read side by side.
+        let mut stretches = vec![0..1500, 7..7, 9..10, 20..22];
+        stretches.extend((0..100).map(|at| at * 25..at * 25 + 3 + at % 7));
+        let found = texts(&[&model, &eight], &tokens, &stretches, on_threads(1)).expect("costs");
+        for threads in [2, 3, 200] {
+            let other = texts(&[&model, &eight], &tokens, &stretches, on_threads(threads));
+            assert_eq!(other.expect("costs"), found, "{threads} threads");
+        }
+        let predicted = |range: &Range<usize>| range.len().saturating_sub(1) as u64;
+        for (model, found) in [&model, &eight].into_iter().zip(found) {
+            let nats: f64 = stretches
+                .iter()
+                .map(|range| plainly(model, &tokens[range.clone()]))
+                .sum();
+            assert!(
+                (found.nats - nats).abs() < 1e-6 * nats,
+                "{} {nats}",
+                found.nats
+            );
+            assert_eq!(found.symbols, stretches.iter().map(predicted).sum::<u64>());
+            let alone: f64 = stretches
+                .iter()
+                .map(|range| {
+                    let one = std::slice::from_ref(range);
+                    texts(&[model], &tokens, one, on_threads(1)).expect("a cost")[0].nats
+                })
+                .sum();
+            assert_eq!(found.nats.to_bits(), alone.to_bits());
+        }
+    }
+}
+
+#[test]
+fn progress_counts_every_symbol_of_every_model() {
+    let config = char_lstm(Cell::Gru, 4, 1, 6);
+    let model = CharRnn::new(&config, &weights(&config)).expect("a network");
+    let tokens = text(2500, 6);
+    for stretches in [vec![0..2500, 0..1], vec![0..900, 900..1800, 1800..2500]] {
+        let count = std::sync::atomic::AtomicU64::new(0);
+        let running = Running {
+            threads: 2,
+            progress: &|more| {
+                count.fetch_add(more, Ordering::Relaxed);
+            },
+        };
+        let costs = texts(&[&model, &model], &tokens, &stretches, running).expect("costs");
+        assert_eq!(count.into_inner(), 2 * costs[0].symbols);
+        assert_eq!(costs[0], costs[1]);
+    }
+}
+
+#[test]
+fn symbols_that_are_not_the_models_are_refused() {
+    let mut config = char_lstm(Cell::Rnn, 4, 1, 6);
+    config.outputs = 5;
+    let model = CharRnn::new(&config, &weights(&config)).expect("a network");
+    let cost = |tokens: &[u32]| {
+        let whole: Vec<_> = std::iter::once(0..tokens.len()).collect();
+        texts(&[&model], tokens, &whole, on_threads(1))
+    };
+    // What is never predicted can still be read.
+    assert!(cost(&[5, 1, 2]).is_ok());
+    let (symbol, outputs) = (5, 5);
+    let refused = Err(EvaluateError::Unpredictable { symbol, outputs });
+    assert_eq!(cost(&[1, 5, 2]), refused);
+    let (symbol, inputs) = (6, 6);
+    let refused = Err(EvaluateError::Unreadable { symbol, inputs });
+    assert_eq!(cost(&[6, 1]), refused);
+    let nothing = texts(&[&model], &[], &[], on_threads(2));
+    assert_eq!(nothing, Ok(vec![TextCost::default()]));
+}
+
+#[test]
+fn words_cost_what_pytorch_says() {
+    for golden in Golden::all("word-vae") {
+        let vae = WordVae::new(&golden.config, &golden.weights).expect("a network");
+        let (words, lengths) = (golden.symbols("words"), golden.symbols("lengths"));
+        let longest = words.len() / lengths.len();
+        let mut order: Vec<usize> = (0..lengths.len()).collect();
+        order.sort_by_key(|&word| Reverse(lengths[word]));
+        let letters = |&word: &usize| &words[word * longest..][..lengths[word] as usize];
+        let group: Vec<&[u32]> = order.iter().map(letters).collect();
+        let noise = |&word: &usize| golden.row("eps", word, vae.latent());
+        let noise: Vec<f32> = order.iter().flat_map(noise).copied().collect();
+        let reading = WordReading {
+            bos: golden.special("bos"),
+            eos: golden.special("eos"),
+            seed: 0,
+        };
+        let costs = read_words(&vae, &group, &noise, reading, QUIET);
+        for (&word, cost) in order.iter().zip(costs) {
+            for (name, found) in [("d", cost.distortion_nats), ("r", cost.rate_nats)] {
+                let want = f64::from(golden.row(name, word, 1)[0]);
+                assert!(
+                    (found - want).abs() < 1e-5 * want.max(1.0),
+                    "{name}: {found} {want}"
+                );
+            }
+        }
+    }
+}
+
+/// Words of the letters 0 to 7.
+fn some_words(count: usize) -> Vec<Vec<u32>> {
+    (0..count).map(|word| text(word % 8, 8)).collect()
+}
+
+/// Letters as words of a corpus.
+fn corpus(letters: &[Vec<u32>]) -> Vec<Word<'_>> {
+    let words = (0..).zip(letters);
+    words
+        .map(|(index, letters)| Word { index, letters })
+        .collect()
+}
+
+const fn reading(seed: u64) -> WordReading {
+    WordReading {
+        bos: 10,
+        eos: 8,
+        seed,
+    }
+}
+
+#[test]
+fn words_cost_the_same_in_any_order_and_on_any_number_of_threads() {
+    let config = word_vae(Cell::Gru, 7, 2);
+    let vae = WordVae::new(&config, &weights(&config)).expect("a network");
+    let letters = some_words(150);
+    let corpus = corpus(&letters);
+    let cost = |corpus: &[Word], seed, threads| {
+        let costs = words(&[&vae], corpus, reading(seed), on_threads(threads)).expect("costs");
+        costs.into_iter().next().expect("of the model")
+    };
+    let found = cost(&corpus, 0, 1);
+    assert_eq!(cost(&corpus, 0, 3), found);
+    assert_ne!(cost(&corpus, 1, 1), found);
+    assert_eq!(found.len(), 150);
+    let mut backwards = corpus.clone();
+    backwards.reverse();
+    let mut other = cost(&backwards, 0, 2);
+    other.reverse();
+    assert_eq!(other, found);
+    let refused = words(
+        &[&vae],
+        &[Word {
+            index: 0,
+            letters: &[9],
+        }],
+        reading(0),
+        on_threads(1),
+    );
+    let (symbol, outputs) = (9, 9);
+    assert_eq!(
+        refused,
+        Err(EvaluateError::Unpredictable { symbol, outputs })
+    );
+}
+
+#[test]
+fn a_mean_has_the_standard_error_of_its_values() {
+    let found = Mean::of(&[1.0, 2.0, 3.0, 6.0]);
+    // Deviations −2, −1, 0, 3: a variance of 14/3, over 4 values.
+    assert_eq!(found.mean, 3.0);
+    assert!((found.standard_error - (14.0_f64 / 3.0 / 4.0).sqrt()).abs() < 1e-12);
+    let alone = Mean::of(&[5.0]);
+    assert_eq!((alone.mean, alone.standard_error), (5.0, 0.0));
+    assert_eq!(Mean::of(&[]), Mean::default());
+}
+
+
+mod latent;
+
+#[test]
+fn a_text_costs_the_sum_over_its_stretches_under_every_protocol() {
+    let config = char_lstm(Cell::Gru, 8, 2, 11);
+    let model = CharRnn::new(&config, &weights(&config)).expect("a network");
+    let tokens = text(1200, 11);
+    for (protocol, valid) in [
+        (SplitKind::Contiguous, 0.3),
+        (SplitKind::Window(17), 0.3),
+        (SplitKind::Interleaved, 0.5),
+    ] {
+        let split = split_text(tokens.len(), protocol, valid, 0.0);
+        for part in [split.valid, split.train] {
+            let stretches = stretches(&part, protocol);
+            let found = texts(&[&model], &tokens, &stretches, on_threads(3)).expect("costs")[0];
+            // By hand: every range of the part, under window:N a zero state every N symbols.
+            let mut nats = 0.0;
+            for range in part {
+                let predicted: Vec<usize> = (range.start + 1..range.end).collect();
+                let window = match protocol {
+                    SplitKind::Window(window) => window,
+                    _ => predicted.len().max(1),
+                };
+                for window in predicted.chunks(window) {
+                    nats += plainly(&model, &tokens[window[0] - 1..=window[window.len() - 1]]);
+                }
+            }
+            let error = (found.nats - nats).abs();
+            assert!(error < 1e-6 * nats, "{protocol}: {} {nats}", found.nats);
+        }
+    }
+}
+
+#[test]
+fn surprises_add_up_to_the_cost_of_the_text() {
+    let config = char_lstm(Cell::Lstm, 9, 1, 13);
+    let weights = weights(&config);
+    let model = CharRnn::new(&config, &weights).expect("a network");
+    let eight = CharRnn::new(&config, &quantize(&weights)).expect("a network");
+    let tokens = text(2500, 13);
+    let both = [(&model, &tokens[..]), (&eight, &tokens[100..900])];
+    let found = surprises(&both, on_threads(2)).expect("surprises");
+    for ((model, tokens), surprises) in both.into_iter().zip(found) {
+        assert_eq!(surprises.len(), tokens.len() - 1);
+        let whole = 0..tokens.len();
+        let costs = texts(
+            &[model],
+            tokens,
+            std::slice::from_ref(&whole),
+            on_threads(1),
+        );
+        let sum: f64 = surprises.iter().sum();
+        assert_eq!(sum.to_bits(), costs.expect("a cost")[0].nats.to_bits());
+        let first = plainly(model, &tokens[..2]);
+        assert!((surprises[0] - first).abs() < 1e-6);
+    }
+    let nothing = surprises(&[(&model, &[])], on_threads(1)).expect("nothing");
+    assert_eq!(nothing, [Vec::<f64>::new()]);
+    let refused = surprises(&[(&model, &[1, 13])], on_threads(1));
+    assert!(refused.is_err(), "{refused:?}");
+}
+
+#[test]
+fn a_posterior_is_bayes_rule_with_equal_priors() {
+    for nats in [[3.0, 1.0, 2.5], [0.0, 0.0, 0.0], [1e5, 1e5 + 1.0, 2e5]] {
+        let found = posterior(&nats);
+        assert!((found.iter().sum::<f64>() - 1.0).abs() < 1e-12, "{found:?}");
+        for (a, p) in nats.iter().zip(&found) {
+            let total: f64 = nats.iter().map(|b| (a - b).exp()).sum();
+            assert!((p - 1.0 / total).abs() < 1e-12, "{found:?}");
+        }
+    }
+    assert_eq!(posterior(&[7.0]), [1.0]);
+}
+
+#[test]
+fn n_gram_models_read_stretches_as_networks_do() {
+    let tokens = text(9000, 5);
+    let models = NGrams::new(6, 5, [tokens[..6000].iter().copied()]);
+    let stretches = [0..5000, 5000..5001, 5600..9000, 8990..9000];
+    let found = ngram_nats(&models, &tokens, &stretches, on_threads(3));
+    assert_eq!(
+        ngram_nats(&models, &tokens, &stretches, on_threads(1)),
+        found
+    );
+    let mut nats = vec![0.0; 6];
+    for stretch in stretches {
+        let mut context = models.anywhere();
+        models.read(&mut context, tokens[stretch.start], &mut []);
+        for &symbol in &tokens[stretch.start + 1..stretch.end] {
+            let mut probabilities = [0.0; 6];
+            models.read(&mut context, symbol, &mut probabilities);
+            for (nats, p) in nats.iter_mut().zip(probabilities) {
+                *nats -= p.ln();
+            }
+        }
+    }
+    for (found, nats) in found.into_iter().zip(nats) {
+        assert!((found - nats).abs() < 1e-9 * nats, "{found} {nats}");
+    }
+}

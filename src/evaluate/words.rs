@@ -1,0 +1,190 @@
+//! What held-out words cost a word-vae: D and R with one draw of z a word.
+
+use std::cmp::Reverse;
+
+use super::{EvaluateError, LogSoftmax, Running, check_predicted, in_groups};
+use crate::config::SamplingConfig;
+use crate::kernels::Kernels;
+use crate::generate::sampling::Sampler;
+use crate::models::word_vae::{Posterior, WordVae};
+
+/// What a word costs a word-vae.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct WordCost {
+    /// D: −Σ ln p(letter | letters before it, z) with the end of the word, in nats.
+    pub distortion_nats: f64,
+    /// R: Σ KL(q(z|word) ‖ N(0, I)), in nats.
+    pub rate_nats: f64,
+}
+
+/// A word of a corpus.
+#[derive(Clone, Copy, Debug)]
+pub struct Word<'a> {
+    /// Its place in the corpus, which its noise is drawn by.
+    pub index: u64,
+    /// Its letters, without `<bos>` and `<eos>`.
+    pub letters: &'a [u32],
+}
+
+impl Word<'_> {
+    /// Symbols predicted: its letters and its end.
+    pub const fn symbols(&self) -> u64 {
+        self.letters.len() as u64 + 1
+    }
+}
+
+/// How words are evaluated.
+#[derive(Clone, Copy, Debug)]
+pub struct WordReading {
+    /// What a decoder reads first.
+    pub bos: u32,
+    /// What ends a word.
+    pub eos: u32,
+    /// The noise of word i is drawn from the ChaCha8 stream (seed, i).
+    pub seed: u64,
+}
+
+/// What every word costs each of `models`: one ε a word, teacher forcing with no letter hidden. By
+/// model, then in the order of the words.
+///
+/// # Panics
+/// Where a model cannot read `bos`.
+pub fn words(
+    models: &[&WordVae],
+    words: &[Word],
+    reading: WordReading,
+    running: Running,
+) -> Result<Vec<Vec<WordCost>>, EvaluateError> {
+    for model in models {
+        check_words(model, words, reading)?;
+    }
+    let lengths: Vec<usize> = words.iter().map(|word| word.letters.len()).collect();
+    let costs = in_groups(models, &lengths, running.threads, |model, group| {
+        let group: Vec<Word> = group.iter().map(|&word| words[word]).collect();
+        let noise = |word: &Word| Noise::of(word, reading.seed).vector(model.latent());
+        let noise: Vec<f32> = group.iter().flat_map(noise).collect();
+        let letters: Vec<&[u32]> = group.iter().map(|word| word.letters).collect();
+        read_words(model, &letters, &noise, reading, running.progress)
+    });
+    Ok(costs)
+}
+
+/// Whether a model predicts all that words are made of; it reads what it predicts.
+pub(super) fn check_words(
+    model: &WordVae,
+    words: &[Word],
+    reading: WordReading,
+) -> Result<(), EvaluateError> {
+    check_predicted([&reading.eos], model.outputs())?;
+    words
+        .iter()
+        .try_for_each(|word| check_predicted(word.letters, model.outputs()))
+}
+
+/// The noise of a word: ε (Z), as often as wanted.
+pub(super) struct Noise(Sampler);
+
+impl Noise {
+    /// Of a word, from its own stream.
+    pub fn of(word: &Word, seed: u64) -> Self {
+        let config = SamplingConfig::new(seed);
+        Self(Sampler::new(&config, &[], word.index))
+    }
+
+    /// The next ε (Z).
+    pub fn vector(&mut self, latent: usize) -> Vec<f32> {
+        (0..latent).map(|_| self.0.normal()).collect()
+    }
+}
+
+/// What each word of a group costs: noise (N, Z).
+pub(super) fn read_words(
+    vae: &WordVae,
+    group: &[&[u32]],
+    noise: &[f32],
+    reading: WordReading,
+    progress: &dyn Fn(u64),
+) -> Vec<WordCost> {
+    let posteriors = vae.encode_all(group);
+    let z: Vec<f32> = posteriors
+        .iter()
+        .enumerate()
+        .flat_map(|(row, posterior)| {
+            let latent = vae.latent();
+            posterior_draw(posterior, &noise[row * latent..][..latent])
+        })
+        .collect();
+    let rates = posteriors.iter().map(|p| rates(p).sum());
+    let distortions = distortions(vae, group, &z, reading, progress);
+    distortions
+        .into_iter()
+        .zip(rates)
+        .map(|(distortion_nats, rate_nats)| WordCost {
+            distortion_nats,
+            rate_nats,
+        })
+        .collect()
+}
+
+/// z = μ + σ · ε (Z).
+pub(super) fn posterior_draw(posterior: &Posterior, noise: &[f32]) -> Vec<f32> {
+    let mut deviation: Vec<f32> = posterior.log_var.iter().map(|v| 0.5 * v).collect();
+    Kernels::new().exp(&mut deviation);
+    let drawn = posterior.mean.iter().zip(&deviation).zip(noise);
+    drawn
+        .map(|((mean, deviation), noise)| mean + deviation * noise)
+        .collect()
+}
+
+/// KL(N(μ, σ²) ‖ N(0, 1)) of every dimension, in nats: ½(μ² + σ² − ln σ² − 1) (Kingma & Welling 2014,
+/// appendix B).
+pub(super) fn rates(posterior: &Posterior) -> impl Iterator<Item = f64> {
+    let pairs = posterior.mean.iter().zip(&posterior.log_var);
+    pairs.map(|(&mean, &log_var)| {
+        let (mean, log_var) = (f64::from(mean), f64::from(log_var));
+        0.5 * (mean * mean + log_var.exp() - log_var - 1.0)
+    })
+}
+
+/// −ln p(word | z) in nats of words (N) that are read side by side, each with its z (N, Z).
+pub(super) fn distortions(
+    vae: &WordVae,
+    words: &[&[u32]],
+    z: &[f32],
+    reading: WordReading,
+    progress: &dyn Fn(u64),
+) -> Vec<f64> {
+    let mut nats = vec![0.0; words.len()];
+    // The longest first, so that those under way are always the first rows.
+    let mut order: Vec<usize> = (0..words.len()).collect();
+    order.sort_by_key(|&word| Reverse(words[word].len()));
+    let latent = vae.latent();
+    let rows = order.iter().map(|&word| &z[word * latent..][..latent]);
+    let mut state = vae.decoder_of(words.len(), &rows.collect::<Vec<_>>().concat());
+    let mut softmax = LogSoftmax::default();
+    let mut symbols = Vec::with_capacity(words.len());
+    let mut live = &order[..];
+    let longest = live.first().map_or(0, |&word| words[word].len());
+    for at in 0..=longest {
+        while let Some((_, others)) = live
+            .split_last()
+            .filter(|(last, _)| words[**last].len() < at)
+        {
+            live = others;
+            state.swap_remove_row(live.len());
+        }
+        let before = |&word: &usize| {
+            let before = at.checked_sub(1);
+            before.map_or(reading.bos, |before| words[word][before])
+        };
+        symbols.clear();
+        symbols.extend(live.iter().map(before));
+        vae.step(&mut state, &symbols);
+        for (row, &word) in live.iter().enumerate() {
+            let target = words[word].get(at).copied().unwrap_or(reading.eos);
+            nats[word] -= softmax.log_prob(state.logits(row), target);
+        }
+        progress(live.len() as u64);
+    }
+    nats
+}

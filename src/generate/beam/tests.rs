@@ -1,0 +1,153 @@
+use super::*;
+use crate::config::Cell;
+use crate::models::char_rnn::{CharRnn, State};
+use crate::generate::sampling::{argmax, log_prob};
+use crate::testing;
+use crate::models::weights::Array;
+
+/// The last of the 4 symbols is forbidden.
+const FORBIDDEN: [u32; 1] = [3];
+const LENGTH: usize = 6;
+
+fn bytes() -> Vec<Vec<u8>> {
+    ["a", "b", "c", "?"]
+        .map(|symbol| symbol.as_bytes().to_vec())
+        .to_vec()
+}
+
+/// With weights large enough for opinions.
+pub fn network(seed: usize) -> CharRnn {
+    let config = testing::char_lstm(Cell::Lstm, 9 + seed, 1, 4);
+    let weights = testing::weights(&config);
+    let larger = weights.iter().map(|(name, array)| {
+        let values: Vec<f32> = array.data().iter().map(|x| 4.0 * x).collect();
+        (name.clone(), Array::f32(array.shape.clone(), values))
+    });
+    CharRnn::new(&config, &larger.collect()).expect("a network")
+}
+
+pub fn start(model: &CharRnn) -> State {
+    let mut state = model.state(1);
+    model.feed(&mut state, &[1, 0]);
+    state
+}
+
+/// Every text that a goal allows, with its log_prob.
+fn enumerate(model: &CharRnn, goal: &TextGoal) -> Vec<Found> {
+    let mut all = Vec::new();
+    let mut open = vec![(start(model), Found::default(), TextTrail::default())];
+    while let Some((state, text, trail)) = open.pop() {
+        let mut logits = state.logits(0).to_vec();
+        logits[3] = f32::NEG_INFINITY;
+        for symbol in 0..3 {
+            if !goal.allows(&text.symbols, &trail, symbol) {
+                continue;
+            }
+            let mut text = text.clone();
+            text.symbols.push(symbol);
+            text.log_prob += log_prob(&logits, symbol);
+            match goal.follow(&text.symbols, &trail) {
+                None => all.push(text),
+                Some(trail) => {
+                    let mut state = state.clone();
+                    model.step(&mut state, &[symbol]);
+                    open.push((state, text, trail));
+                }
+            }
+        }
+    }
+    let mean = |text: &Found| text.log_prob / text.symbols.len() as f64;
+    all.sort_by(|a, b| mean(b).total_cmp(&mean(a)));
+    all
+}
+
+#[test]
+fn a_beam_that_leaves_nothing_out_finds_the_best_texts_in_order() {
+    let bytes = bytes();
+    let constraint = Constraint::new("[ab]*(ca?)+", &bytes).expect("a constraint");
+    let mut missed = 0;
+    for seed in 0..6 {
+        let model = network(seed);
+        for (stop, constraint) in [(None, None), (Some("cb"), None), (None, Some(&constraint))] {
+            let goal = TextGoal {
+                length: LENGTH,
+                bytes: &bytes,
+                stop: stop.map(str::as_bytes),
+                constraint,
+            };
+            let want = enumerate(&model, &goal);
+            assert!(want.len() > 50);
+            let search = |width, wanted| {
+                let beam = Beam {
+                    width,
+                    wanted,
+                    forbidden: &FORBIDDEN,
+                };
+                beam.search(&model, start(&model), &goal, TextTrail::default(), |_| ())
+            };
+            let found = search(3_usize.pow(LENGTH as u32), 5);
+            assert_eq!(found.len(), 5);
+            for (found, want) in found.iter().zip(&want) {
+                assert_eq!(found.symbols, want.symbols, "{seed}, {stop:?}");
+                assert!((found.log_prob - want.log_prob).abs() < 1e-9);
+            }
+            missed += usize::from(search(1, 1)[0].symbols != want[0].symbols);
+        }
+    }
+    assert!(missed > 0, "greedy finds them all: this proves nothing");
+}
+
+#[test]
+fn a_beam_of_one_takes_the_most_probable_symbol_each_time() {
+    let model = network(0);
+    let goal = TextGoal {
+        length: 40,
+        bytes: &bytes(),
+        stop: None,
+        constraint: None,
+    };
+    let beam = Beam {
+        width: 1,
+        wanted: 1,
+        forbidden: &FORBIDDEN,
+    };
+    let mut lengths = Vec::new();
+    let found = beam.search(
+        &model,
+        start(&model),
+        &goal,
+        TextTrail::default(),
+        |length| {
+            lengths.push(length);
+        },
+    );
+    assert_eq!(lengths, (1..40).collect::<Vec<_>>());
+    let mut state = start(&model);
+    let greedy: Vec<u32> = (0..40)
+        .map(|_| {
+            let symbol = argmax(&state.logits(0)[..3]);
+            model.step(&mut state, &[symbol]);
+            symbol
+        })
+        .collect();
+    assert_eq!(found[0].symbols, greedy);
+}
+
+#[test]
+fn a_stop_text_ends_a_text_wherever_its_symbols_are_cut() {
+    let bytes = ["x", "yz", "z", "?"].map(|symbol| symbol.as_bytes().to_vec());
+    let goal = TextGoal {
+        length: 9,
+        bytes: &bytes,
+        stop: Some(b"zxy"),
+        constraint: None,
+    };
+    let mut trail = TextTrail::default();
+    let mut text = Vec::new();
+    for symbol in [2, 0, 0, 1, 0] {
+        text.push(symbol);
+        trail = goal.follow(&text, &trail).expect("it goes on");
+    }
+    text.push(1); // xyzx|yz
+    assert!(goal.follow(&text, &trail).is_none());
+}

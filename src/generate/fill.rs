@@ -1,0 +1,301 @@
+//! Texts with holes: some symbols are given, the others are the model's.
+//!
+//! What stands behind a hole must count too, or `q_t` would be filled as `q_` is. The best filling is
+//! that of the highest joint probability of holes and given symbols, found by beam search: every
+//! beginning pays for the given symbols it runs into. A drawn filling comes from a particle filter
+//! (sequential importance resampling, Gordon, Salmond & Smith 1993): many fillings are drawn side by
+//! side, a given symbol weighs each by its probability after that filling, and when few are left that
+//! carry the weight all are drawn anew from among themselves. The last draw is one of them by weight.
+//! With more and more particles its distribution approaches the model's own of the holes, given all
+//! that stands around them.
+
+use crate::generate::beam::{Beam, Found, Goal};
+use crate::models::char_rnn::{CharRnn, State};
+use crate::generate::sampling::Sampler;
+
+/// Fillings that are drawn side by side for each that is wanted.
+pub const PARTICLES: usize = 256;
+
+/// A text with holes, which follows another.
+#[derive(Clone, Copy, Debug)]
+pub struct Holes<'a> {
+    /// The network.
+    pub model: &'a CharRnn,
+    /// What it remembers of the text before: one row.
+    pub start: &'a State,
+    /// The symbols given; none is a hole of one symbol.
+    pub places: &'a [Option<u32>],
+    /// Symbols that no hole is filled with.
+    pub forbidden: &'a [u32],
+}
+
+impl Goal for &[Option<u32>] {
+    type Trail = ();
+
+    fn longest(&self) -> usize {
+        self.len()
+    }
+
+    fn allows(&self, symbols: &[u32], (): &(), symbol: u32) -> bool {
+        self[symbols.len()].is_none_or(|given| given == symbol)
+    }
+
+    fn follow(&self, symbols: &[u32], (): &()) -> Option<()> {
+        (symbols.len() < self.len()).then_some(())
+    }
+
+    fn by_mean(&self) -> bool {
+        false
+    }
+}
+
+/// One of the fillings drawn side by side.
+#[derive(Clone, Debug, Default)]
+struct Particle {
+    text: Found,
+    /// ln of its weight, up to a number that all share.
+    log_weight: f64,
+}
+
+impl Holes<'_> {
+    /// The best `wanted` fillings that a beam of `width` finds, the best first.
+    pub fn best(&self, width: usize, wanted: usize) -> Vec<Found> {
+        let beam = Beam {
+            width,
+            wanted,
+            forbidden: self.forbidden,
+        };
+        let state = self.start.clone();
+        beam.search(self.model, state, &self.places, (), |_| ())
+    }
+
+    /// A filling that `sampler` draws by way of so many `particles`. Its temperature holds for given
+    /// symbols and holes, its other limits for what holes are filled with.
+    pub fn sample(&self, particles: usize, mut sampler: Sampler) -> Found {
+        let mut all = vec![Particle::default(); particles];
+        let mut state = self.start.select(&vec![0; particles]);
+        for (at, place) in self.places.iter().enumerate() {
+            let mut symbols = Vec::with_capacity(particles);
+            for (row, particle) in all.iter_mut().enumerate() {
+                let logits = state.logits(row);
+                let draw = match *place {
+                    None => sampler.draw(logits),
+                    Some(given) => {
+                        particle.log_weight += sampler.log_weight(logits, given);
+                        sampler.given(logits, given)
+                    }
+                };
+                particle.text.symbols.push(draw.symbol);
+                particle.text.log_prob += f64::from(draw.log_prob);
+                symbols.push(draw.symbol);
+            }
+            if at + 1 < self.places.len() {
+                self.model.step(&mut state, &symbols);
+                if place.is_some() && effective(&weights(&all)) < particles as f64 / 2.0 {
+                    let rows = resample(&weights(&all), sampler.uniform());
+                    state = state.select(&rows);
+                    all = rows.iter().map(|&row| all[row].clone()).collect();
+                    for particle in &mut all {
+                        particle.log_weight = 0.0;
+                    }
+                }
+            }
+        }
+        let chosen = first_above(&weights(&all), sampler.uniform());
+        all.swap_remove(chosen).text
+    }
+}
+
+/// The weights of particles, which sum to 1; equal where none is a number.
+fn weights(particles: &[Particle]) -> Vec<f64> {
+    let logs = || particles.iter().map(|particle| particle.log_weight);
+    let highest = logs().fold(f64::NEG_INFINITY, f64::max);
+    let weights: Vec<f64> = logs().map(|log| (log - highest).exp()).collect();
+    let total: f64 = weights.iter().sum();
+    if total.is_finite() && total > 0.0 {
+        weights.into_iter().map(|weight| weight / total).collect()
+    } else {
+        vec![1.0 / particles.len() as f64; particles.len()]
+    }
+}
+
+/// Particles that carry the weight: 1 / Σ w² (Kong, Liu & Wong 1994).
+fn effective(weights: &[f64]) -> f64 {
+    1.0 / weights.iter().map(|weight| weight * weight).sum::<f64>()
+}
+
+/// As many indices as weights, each as often as its weight says, up to one: systematic resampling
+/// (Kitagawa 1996), at the places (k + u) / n of the cumulated weights.
+fn resample(weights: &[f64], u: f64) -> Vec<usize> {
+    let n = weights.len();
+    let (mut index, mut sum) = (0, weights[0]);
+    (0..n)
+        .map(|k| {
+            let mark = (k as f64 + u) / n as f64;
+            while sum <= mark && index + 1 < n {
+                index += 1;
+                sum += weights[index];
+            }
+            index
+        })
+        .collect()
+}
+
+/// The first index at which the sum of weights passes u.
+fn first_above(weights: &[f64], u: f64) -> usize {
+    let mut sum = 0.0;
+    let passed = weights.iter().position(|weight| {
+        sum += weight;
+        sum > u
+    });
+    passed.unwrap_or(weights.len() - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::SamplingConfig;
+    use crate::generate::beam::tests::{network, start};
+    use crate::generate::sampling::log_prob;
+
+    /// The last of the 4 symbols is forbidden.
+    const FORBIDDEN: [u32; 1] = [3];
+    const PLACES: [Option<u32>; 6] = [None, Some(2), None, None, Some(0), Some(1)];
+
+    /// Every filling with its log_prob at a temperature.
+    fn enumerate(holes: &Holes, temperature: f32) -> Vec<Found> {
+        let mut all = Vec::new();
+        let mut open = vec![(holes.start.clone(), Found::default())];
+        while let Some((state, text)) = open.pop() {
+            let Some(place) = holes.places.get(text.symbols.len()) else {
+                all.push(text);
+                continue;
+            };
+            let mut logits: Vec<f32> = state.logits(0).iter().map(|x| x / temperature).collect();
+            logits[3] = f32::NEG_INFINITY;
+            for symbol in 0..3 {
+                if place.is_some_and(|given| given != symbol) {
+                    continue;
+                }
+                let mut text = text.clone();
+                text.symbols.push(symbol);
+                text.log_prob += log_prob(&logits, symbol);
+                let mut state = state.clone();
+                holes.model.step(&mut state, &[symbol]);
+                open.push((state, text));
+            }
+        }
+        all.sort_by(|a, b| b.log_prob.total_cmp(&a.log_prob));
+        all
+    }
+
+    #[test]
+    fn the_best_fillings_are_those_of_the_highest_joint_probability() {
+        let mut behind = 0;
+        for seed in 0..8 {
+            let model = network(seed);
+            let start = start(&model);
+            let holes = Holes {
+                model: &model,
+                start: &start,
+                places: &PLACES,
+                forbidden: &FORBIDDEN,
+            };
+            let want = enumerate(&holes, 1.0);
+            assert_eq!(want.len(), 27);
+            let found = holes.best(27, 27);
+            assert_eq!(found.len(), 27);
+            for (found, want) in found.iter().zip(&want) {
+                assert_eq!(found.symbols, want.symbols);
+                assert!((found.log_prob - want.log_prob).abs() < 1e-9);
+            }
+            // Had only what stands before a hole counted, the first would often be another.
+            let first = |holes: &Holes| holes.best(27, 1)[0].symbols[0];
+            let alone = Holes {
+                places: &PLACES[..1],
+                ..holes
+            };
+            behind += usize::from(first(&holes) != first(&alone));
+        }
+        assert!(behind > 0, "what follows a hole never counts here");
+    }
+
+    #[test]
+    fn drawn_fillings_follow_the_models_distribution_given_all_around() {
+        for (seed, temperature) in [(0, 1.0), (1, 1.0), (2, 0.6)] {
+            let model = network(seed);
+            let start = start(&model);
+            let holes = Holes {
+                model: &model,
+                start: &start,
+                places: &PLACES,
+                forbidden: &FORBIDDEN,
+            };
+            let want = enumerate(&holes, temperature);
+            let total: f64 = want.iter().map(|text| text.log_prob.exp()).sum();
+            let own = enumerate(&holes, 1.0);
+            let config = SamplingConfig {
+                temperature,
+                ..SamplingConfig::new(5)
+            };
+            let draws = 4000;
+            let mut counts = vec![0_u32; want.len()];
+            for index in 0..draws {
+                let drawn = holes.sample(64, Sampler::new(&config, &FORBIDDEN, index));
+                let same = |text: &Found| text.symbols == drawn.symbols;
+                counts[want.iter().position(same).expect("a filling")] += 1;
+                let own = own.iter().find(|text| same(text)).expect("a filling");
+                assert!((own.log_prob - drawn.log_prob).abs() < 1e-4);
+            }
+            // Half the sum of the differences; draws alone make about √(27 / 4000) / 2 = 0.04 of it.
+            let distance: f64 = want
+                .iter()
+                .zip(&counts)
+                .map(|(text, &count)| {
+                    let p = text.log_prob.exp() / total;
+                    (f64::from(count) / draws as f64 - p).abs() / 2.0
+                })
+                .sum();
+            assert!(distance < 0.06, "{distance}");
+        }
+    }
+
+    #[test]
+    fn one_seed_and_index_give_the_same_filling() {
+        let model = network(3);
+        let start = start(&model);
+        let holes = Holes {
+            model: &model,
+            start: &start,
+            places: &PLACES,
+            forbidden: &FORBIDDEN,
+        };
+        let draw = |index| {
+            let config = SamplingConfig::new(9);
+            holes.sample(PARTICLES, Sampler::new(&config, &FORBIDDEN, index))
+        };
+        let all: Vec<Found> = (0..30).map(draw).collect();
+        assert_eq!(all, (0..30).map(draw).collect::<Vec<_>>());
+        assert!(all.iter().any(|text| text.symbols != all[0].symbols));
+    }
+
+    #[test]
+    fn resampling_takes_each_as_often_as_its_weight_says() {
+        assert_eq!(resample(&[0.5, 0.0, 0.25, 0.25], 0.5), [0, 0, 2, 3]);
+        assert_eq!(resample(&[0.0, 0.0, 1.0], 0.999), [2, 2, 2]);
+        assert!((effective(&[0.25; 4]) - 4.0).abs() < 1e-12);
+        assert!((effective(&[0.0, 1.0]) - 1.0).abs() < 1e-12);
+        let particle = |log_weight| Particle {
+            log_weight,
+            ..Particle::default()
+        };
+        let equal = weights(&[f64::NAN, f64::NEG_INFINITY].map(particle));
+        assert_eq!(equal, [0.5, 0.5]);
+        let shares = weights(&[-1000.0, -1000.0 + 3.0_f64.ln()].map(particle));
+        assert!((shares[1] - 0.75).abs() < 1e-12);
+        assert_eq!(
+            [0.0, 0.24, 0.26, 0.99].map(|u| first_above(&shares, u)),
+            [0, 0, 1, 1]
+        );
+    }
+}

@@ -1,0 +1,398 @@
+//! Many texts or words written side by side, and words from the prior.
+
+pub mod beam;
+pub mod constraint;
+pub mod fill;
+pub mod repetition;
+pub mod sampling;
+
+use crate::models::char_rnn::{self, CharRnn};
+use crate::generate::constraint::{Constraint, Place};
+use crate::generate::sampling::{Draw, Sampler};
+use crate::models::word_vae::{DecoderState, WordVae};
+
+/// Words are cut at so many letters, so that a decoder that never ends one cannot hang a program.
+pub const LONGEST_WORD: usize = 64;
+
+/// A network that writes N texts side by side.
+pub trait Network {
+    /// What it remembers of them: N rows.
+    type State;
+    /// A state of `rows` rows.
+    fn rows(&self, rows: usize) -> Self::State;
+    /// Row `row` becomes the only row of `from`.
+    fn set_row(state: &mut Self::State, row: usize, from: &Self::State);
+    /// Removes row `row`, whose place the last one takes.
+    fn swap_remove_row(state: &mut Self::State, row: usize);
+    /// A state whose row i is a copy of row `rows[i]`.
+    fn select(state: &Self::State, rows: &[usize]) -> Self::State;
+    /// Reads one symbol of each row: symbols (N).
+    fn step(&self, state: &mut Self::State, symbols: &[u32]);
+    /// The logits of a row after the symbol read.
+    fn logits(state: &Self::State, row: usize) -> &[f32];
+}
+
+/// Implements [`Network`] by the methods of the same names.
+macro_rules! network {
+    ($network:ty, $state:ty, $rows:ident) => {
+        impl Network for $network {
+            type State = $state;
+            fn rows(&self, rows: usize) -> $state {
+                self.$rows(rows)
+            }
+            fn set_row(state: &mut $state, row: usize, from: &$state) {
+                state.set_row(row, from);
+            }
+            fn swap_remove_row(state: &mut $state, row: usize) {
+                state.swap_remove_row(row);
+            }
+            fn select(state: &$state, rows: &[usize]) -> $state {
+                state.select(rows)
+            }
+            fn step(&self, state: &mut $state, symbols: &[u32]) {
+                self.step(state, symbols);
+            }
+            fn logits(state: &$state, row: usize) -> &[f32] {
+                state.logits(row)
+            }
+        }
+    };
+}
+
+network!(CharRnn, char_rnn::State, state);
+network!(WordVae, DecoderState, decoder_rows);
+
+/// Writes one text.
+pub trait Writer {
+    /// Takes the logits of the next symbol, draws it, and returns it where the text goes on.
+    fn write(&mut self, logits: &[f32]) -> Option<u32>;
+}
+
+/// A text that begins.
+#[derive(Debug)]
+pub struct Beginning<W, S> {
+    /// Who writes it.
+    pub writer: W,
+    /// What the network remembers so far: one row.
+    pub state: S,
+    /// What it reads next.
+    pub symbol: u32,
+}
+
+impl<W, S> Beginning<W, S> {
+    /// The same with a number.
+    pub fn numbered(self, index: usize) -> Beginning<Numbered<W>, S> {
+        let Self {
+            writer,
+            state,
+            symbol,
+        } = self;
+        Beginning {
+            writer: Numbered { index, writer },
+            state,
+            symbol,
+        }
+    }
+}
+
+/// A writer with a number, which says whose text has ended.
+#[derive(Debug)]
+pub struct Numbered<W> {
+    /// The number.
+    pub index: usize,
+    /// Who writes.
+    pub writer: W,
+}
+
+impl<W: Writer> Writer for Numbered<W> {
+    fn write(&mut self, logits: &[f32]) -> Option<u32> {
+        self.writer.write(logits)
+    }
+}
+
+/// Writes texts in lock-step, at most `rows` at a time: `next` gives one after the other, and the
+/// place of one that ends goes to the next; `done` gets the writers as their texts end. A text
+/// does not depend on those beside it.
+pub fn lockstep<N: Network, W: Writer>(
+    network: &N,
+    rows: usize,
+    mut next: impl FnMut() -> Option<Beginning<W, N::State>>,
+    mut done: impl FnMut(W),
+) {
+    let beginnings: Vec<_> = std::iter::from_fn(&mut next).take(rows).collect();
+    let mut state = network.rows(beginnings.len());
+    let (mut writers, mut symbols) = (Vec::new(), Vec::new());
+    for (row, beginning) in beginnings.into_iter().enumerate() {
+        N::set_row(&mut state, row, &beginning.state);
+        writers.push(beginning.writer);
+        symbols.push(beginning.symbol);
+    }
+    while !writers.is_empty() {
+        network.step(&mut state, &symbols);
+        // From the last row on, so that one that moves has had its turn.
+        for row in (0..writers.len()).rev() {
+            if let Some(symbol) = writers[row].write(N::logits(&state, row)) {
+                symbols[row] = symbol;
+            } else if let Some(beginning) = next() {
+                N::set_row(&mut state, row, &beginning.state);
+                symbols[row] = beginning.symbol;
+                done(std::mem::replace(&mut writers[row], beginning.writer));
+            } else {
+                N::swap_remove_row(&mut state, row);
+                symbols.swap_remove(row);
+                done(writers.swap_remove(row));
+            }
+        }
+    }
+}
+
+/// A word as drawn.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Word {
+    /// Its letters, without `<bos>` and `<eos>`.
+    pub letters: Vec<u32>,
+    /// log p(word | z) in nats at temperature 1, its end counted where it was reached.
+    pub log_prob: f64,
+}
+
+/// Draws words from the prior: z ~ N(0, `z_temperature`²·I), then letters up to `eos` or
+/// [`LONGEST_WORD`].
+#[derive(Clone, Copy, Debug)]
+pub struct Prior<'a> {
+    /// The network.
+    pub vae: &'a WordVae,
+    /// Multiplies z.
+    pub z_temperature: f32,
+    /// The symbol that the decoder reads first.
+    pub bos: u32,
+    /// The symbol that ends a word.
+    pub eos: u32,
+}
+
+/// What words are like.
+#[derive(Clone, Copy, Debug)]
+pub struct WordForm<'a> {
+    /// Letters that they begin with, fewer than [`LONGEST_WORD`].
+    pub beginning: &'a [u32],
+    /// What they match, of the network's outputs.
+    pub constraint: Option<&'a Constraint>,
+    /// Letters of the longest that matches, at most [`LONGEST_WORD`].
+    pub longest_match: usize,
+}
+
+impl Default for WordForm<'_> {
+    /// Any word.
+    fn default() -> Self {
+        Self {
+            beginning: &[],
+            constraint: None,
+            longest_match: LONGEST_WORD,
+        }
+    }
+}
+
+impl WordForm<'_> {
+    /// Whether `symbol` may follow where `written` letters led to `place`; `eos` ends the word.
+    pub fn allows(&self, written: usize, place: Place, symbol: u32, eos: u32) -> bool {
+        let given = self.beginning.get(written);
+        let matches = |constraint: &Constraint| {
+            if symbol == eos {
+                constraint.ends(place)
+            } else {
+                constraint.allows(place, symbol, self.longest_match - written)
+            }
+        };
+        given.is_none_or(|&given| given == symbol) && self.constraint.is_none_or(matches)
+    }
+
+    /// Where `symbol`, which is allowed and ends no word, leads.
+    pub fn after(&self, place: Place, symbol: u32) -> Place {
+        let after = |constraint: &Constraint| constraint.after(place, symbol);
+        self.constraint.map_or(place, after)
+    }
+}
+
+/// A word as it is written.
+#[derive(Debug)]
+pub struct WordWriter<'a> {
+    /// The word so far.
+    pub word: Word,
+    sampler: Sampler,
+    eos: u32,
+    form: WordForm<'a>,
+    place: Place,
+    /// −∞ for every output that may not follow, where there is a constraint.
+    bias: Vec<f32>,
+}
+
+impl<'a> WordWriter<'a> {
+    /// Writes the letters that `form` begins with, then such as `sampler` draws, up to `eos` or
+    /// [`LONGEST_WORD`].
+    pub fn new(sampler: Sampler, eos: u32, form: WordForm<'a>) -> Self {
+        Self {
+            word: Word::default(),
+            sampler,
+            eos,
+            form,
+            place: Place::default(),
+            bias: Vec::new(),
+        }
+    }
+
+    fn draw(&mut self, logits: &[f32]) -> Draw {
+        let written = self.word.letters.len();
+        if let Some(&given) = self.form.beginning.get(written) {
+            return self.sampler.given(logits, given);
+        }
+        if self.form.constraint.is_none() {
+            return self.sampler.draw(logits);
+        }
+        self.bias.resize(logits.len(), 0.0);
+        for (symbol, bias) in (0..).zip(&mut self.bias) {
+            let allowed = self.form.allows(written, self.place, symbol, self.eos);
+            *bias = if allowed { 0.0 } else { f32::NEG_INFINITY };
+        }
+        self.sampler.draw_biased(logits, &self.bias)
+    }
+}
+
+impl Writer for WordWriter<'_> {
+    fn write(&mut self, logits: &[f32]) -> Option<u32> {
+        let draw = self.draw(logits);
+        self.word.log_prob += f64::from(draw.log_prob);
+        if draw.symbol == self.eos {
+            return None;
+        }
+        self.word.letters.push(draw.symbol);
+        self.place = self.form.after(self.place, draw.symbol);
+        (self.word.letters.len() < LONGEST_WORD).then_some(draw.symbol)
+    }
+}
+
+impl Prior<'_> {
+    /// A word that `sampler` draws, z first.
+    pub fn begin(&self, mut sampler: Sampler) -> Beginning<WordWriter<'static>, DecoderState> {
+        let z = self.place(&mut sampler);
+        Beginning {
+            state: self.vae.decoder(&z),
+            symbol: self.bos,
+            writer: WordWriter::new(sampler, self.eos, WordForm::default()),
+        }
+    }
+
+    /// A z (Z).
+    pub fn place(&self, sampler: &mut Sampler) -> Vec<f32> {
+        (0..self.vae.latent())
+            .map(|_| sampler.normal() * self.z_temperature)
+            .collect()
+    }
+
+    /// A whole word.
+    pub fn word(&self, sampler: Sampler) -> Word {
+        let mut beginning = Some(self.begin(sampler));
+        let mut word = Word::default();
+        lockstep(
+            self.vae,
+            1,
+            || beginning.take(),
+            |writer| word = writer.word,
+        );
+        word
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Cell, SamplingConfig};
+    use crate::testing;
+    use crate::models::weights::quantize;
+
+    const CONFIG: SamplingConfig = SamplingConfig::new(3);
+
+    /// Writes until `left` symbols are drawn.
+    struct Text {
+        index: u64,
+        sampler: Sampler,
+        left: usize,
+        symbols: Vec<u32>,
+    }
+
+    impl Writer for Text {
+        fn write(&mut self, logits: &[f32]) -> Option<u32> {
+            let symbol = self.sampler.draw(logits).symbol;
+            self.symbols.push(symbol);
+            self.left -= 1;
+            (self.left > 0).then_some(symbol)
+        }
+    }
+
+    #[test]
+    fn a_text_is_the_same_whatever_is_written_beside_it() {
+        for cell in [Cell::Lstm, Cell::Gru, Cell::Rnn] {
+            let config = testing::char_lstm(cell, 33, 2, 17);
+            let plain = testing::weights(&config);
+            for weights in [&plain, &quantize(&plain)] {
+                let model = CharRnn::new(&config, weights).expect("a network");
+                let mut start = model.state(1);
+                model.feed(&mut start, &[1, 2, 3]);
+                let texts = |rows| {
+                    let mut texts = vec![Vec::new(); 9];
+                    let mut indices = 0..9;
+                    let next = || {
+                        let index = indices.next()?;
+                        Some(Beginning {
+                            writer: Text {
+                                index,
+                                sampler: Sampler::new(&CONFIG, &[], index),
+                                left: 5 + 7 * (index as usize % 4),
+                                symbols: Vec::new(),
+                            },
+                            state: start.clone(),
+                            symbol: 4,
+                        })
+                    };
+                    lockstep(&model, rows, next, |text: Text| {
+                        texts[text.index as usize] = text.symbols;
+                    });
+                    texts
+                };
+                let alone = texts(1);
+                assert!(alone.iter().all(|text| text.len() >= 5));
+                for rows in [2, 5, 9, 100] {
+                    assert_eq!(texts(rows), alone, "{cell}, {rows} rows");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_word_is_the_same_whatever_is_written_beside_it() {
+        let config = testing::word_vae(Cell::Gru, 33, 2);
+        let vae = WordVae::new(&config, &testing::weights(&config)).expect("a network");
+        let prior = Prior {
+            vae: &vae,
+            z_temperature: 1.0,
+            bos: 9,
+            eos: 0,
+        };
+        let sampler = |index| Sampler::new(&CONFIG, &[], index);
+        let alone: Vec<Word> = (0..20).map(|index| prior.word(sampler(index))).collect();
+        let mut together = Vec::new();
+        let mut indices = 0..20;
+        lockstep(
+            &vae,
+            7,
+            || Some(prior.begin(sampler(indices.next()?))),
+            |writer| together.push(writer.word),
+        );
+        let key = |word: &Word| (word.letters.clone(), word.log_prob.to_bits());
+        let sorted = |words: &[Word]| {
+            let mut keys: Vec<_> = words.iter().map(key).collect();
+            keys.sort();
+            keys
+        };
+        assert_eq!(sorted(&together), sorted(&alone));
+        assert!(alone.iter().any(|word| word.letters != alone[0].letters));
+    }
+}

@@ -1,0 +1,151 @@
+//! A penalty on going on as before, against loops.
+//!
+//! The repetition penalty of Keskar et al. 2019 (CTRL) makes every symbol less probable that has been
+//! seen. Words can bear that; characters can't, as almost every character has just been seen. What
+//! repeats among characters is a sequence. So a symbol is penalised for the repeat that it would
+//! prolong, as in the DRY sampler ("Don't Repeat Yourself", text-generation-webui 2024), which
+//! softens the ban on repeated n-grams of Paulus et al. 2018: where the last n symbols have stood
+//! before and c followed them, c prolongs a repeat of n symbols, and its logit is lowered by
+//!
+//! `ln(penalty) · max(0, n − FREE)`,
+//!
+//! n being the largest there is for c within the window. Every symbol beyond [`FREE`] divides c's
+//! odds by the penalty once more, where DRY multiplies the share to subtract.
+
+use crate::config::RepetitionConfig;
+
+/// Repeats up to so many symbols cost nothing: words repeat in any text.
+pub const FREE: usize = 8;
+
+/// What one text has repeated.
+#[derive(Clone, Debug)]
+pub struct Repetition {
+    log_penalty: f32,
+    window: usize,
+    /// The last symbols, at most `window`, the newest last.
+    recent: Vec<u32>,
+    /// For each of them: how many symbols up to it are also the last ones of the text.
+    matching: Vec<usize>,
+}
+
+impl Repetition {
+    /// Nothing has been written.
+    pub fn new(config: &RepetitionConfig) -> Self {
+        Self {
+            log_penalty: config.penalty.ln(),
+            window: config.window,
+            recent: Vec::new(),
+            matching: Vec::new(),
+        }
+    }
+
+    /// The text goes on with `symbol`.
+    pub fn read(&mut self, symbol: u32) {
+        // What matched up to a place now matches up to the next one, if that is the same symbol.
+        for at in (0..self.recent.len()).rev() {
+            let before = at.checked_sub(1).map_or(0, |before| self.matching[before]);
+            self.matching[at] = if self.recent[at] == symbol {
+                before + 1
+            } else {
+                0
+            };
+        }
+        self.recent.push(symbol);
+        self.matching.push(0); // it is the end itself, and no repeat of it
+        if self.recent.len() > self.window {
+            self.recent.remove(0);
+            self.matching.remove(0);
+        }
+    }
+
+    /// Lowers the bias (symbols) of those that would prolong a repeat.
+    pub fn lower(&self, bias: &mut [f32]) {
+        let mut longest: Vec<(u32, usize)> = Vec::new();
+        let followers = self.recent.iter().skip(1);
+        for (at, (&matching, &symbol)) in self.matching.iter().zip(followers).enumerate() {
+            let matching = matching.min(at + 1); // of what the window still holds
+            if matching <= FREE {
+                continue;
+            }
+            match longest.iter_mut().find(|(other, _)| *other == symbol) {
+                Some((_, longest)) => *longest = matching.max(*longest),
+                None => longest.push((symbol, matching)),
+            }
+        }
+        for (symbol, matching) in longest {
+            if let Some(bias) = bias.get_mut(symbol as usize) {
+                *bias -= self.log_penalty * (matching - FREE) as f32;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Numbers;
+
+    fn repetition(penalty: f32, window: usize, text: &[u32]) -> Repetition {
+        let mut repetition = Repetition::new(&RepetitionConfig { penalty, window });
+        for &symbol in text {
+            repetition.read(symbol);
+        }
+        repetition
+    }
+
+    /// By the definition: the longest end of the window that has stood in it before, with `symbol`
+    /// behind it.
+    fn longest(window: &[u32], symbol: u32) -> usize {
+        let ends = (1..window.len()).filter(|&at| window[at] == symbol);
+        let common = |at: usize| {
+            let back = window[..at].iter().rev().zip(window.iter().rev());
+            back.take_while(|(a, b)| a == b).count()
+        };
+        ends.map(common).max().unwrap_or(0)
+    }
+
+    #[test]
+    fn the_penalty_is_that_of_the_definition() {
+        let mut penalised = 0;
+        for seed in 0..40 {
+            // Mostly a loop, with slips.
+            let slips = Numbers::new(seed).vector(150, 1.0);
+            let period = 5 + seed as usize % 9;
+            let text: Vec<u32> = slips
+                .iter()
+                .enumerate()
+                .map(|(at, &x)| if x > 0.9 { 2 } else { (at % period % 4) as u32 })
+                .collect();
+            for window in [3, 20, 64, 500] {
+                let mut bias = [0.0; 4];
+                repetition(1.5, window, &text).lower(&mut bias);
+                let window = &text[text.len().saturating_sub(window)..];
+                for (symbol, bias) in bias.into_iter().enumerate() {
+                    let n = longest(window, symbol as u32).saturating_sub(FREE);
+                    let want = -(1.5_f32.ln()) * n as f32;
+                    assert!((bias - want).abs() < 1e-4, "{bias}, {want}");
+                    penalised += usize::from(n > 0);
+                }
+            }
+        }
+        assert!(penalised > 20, "{penalised}");
+    }
+
+    #[test]
+    fn words_repeat_for_nothing_and_loops_pay_more_and_more() {
+        let text: Vec<u32> = (0..10).cycle().take(100).collect();
+        let bias = |text: &[u32], penalty| {
+            let mut bias = [0.0; 10];
+            repetition(penalty, 64, text).lower(&mut bias);
+            bias
+        };
+        // The second round has come to its ninth symbol: one more than is free.
+        assert_eq!(bias(&text[..18], 2.0), [0.0; 10]);
+        let second = bias(&text[..19], 2.0);
+        assert!((second[9] + 2.0_f32.ln()).abs() < 1e-6, "{second:?}");
+        assert!(second[..9].iter().all(|&bias| bias == 0.0), "{second:?}");
+        assert!(bias(&text[..25], 2.0)[5] < 5.0 * second[9]);
+        // Penalty 1 is none.
+        assert_eq!(bias(&text, 1.0).map(f32::abs), [0.0; 10]);
+    }
+}

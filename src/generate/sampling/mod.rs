@@ -1,0 +1,408 @@
+//! From logits to symbols: temperature, top-k, top-p, min-p, and the draw.
+//!
+//! logits → forbid → divide by the temperature → top-k → top-p → min-p → one multinomial draw by
+//! inverse CDF over the symbols in ascending order. What the limits exclude gets probability zero
+//! and keeps its place, so that a limit which excludes nothing changes no draw. Top-k is that of Fan
+//! et al. 2018; top-p that of Holtzman et al. 2020: the smallest set of the most probable symbols
+//! whose probabilities reach p; min-p that of Nguyen et al. 2024: the symbols whose probability is
+//! at least so large a share of the largest.
+//!
+//! A bias, where there is one, is added to the logits before all this: a number that makes a symbol
+//! less probable, or −∞, which excludes it.
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::kernels::Kernels;
+use crate::config::SamplingConfig;
+
+/// One symbol drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Draw {
+    /// The symbol.
+    pub symbol: u32,
+    /// ln p(symbol) in nats under the model's own distribution: at temperature 1, with the
+    /// forbidden symbols removed and nothing else. Not a number where it was not wanted.
+    pub log_prob: f32,
+}
+
+/// How probable a symbol was.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Chance {
+    /// The symbol.
+    pub symbol: u32,
+    /// Its probability under the model's own distribution, as in [`Draw::log_prob`].
+    pub own: f64,
+    /// The probability that it was drawn with: after bias, temperature and limits.
+    pub drawn: f64,
+}
+
+/// Draws the symbols of one sample. Sample i of seed s has the ChaCha8 stream (s, i) to itself, so
+/// that its text depends neither on other samples nor on threads.
+#[derive(Clone, Debug)]
+pub struct Sampler {
+    temperature: f32,
+    /// At least 1.
+    top_k: usize,
+    /// Infinite where there is no limit.
+    top_p: f64,
+    /// 0 where there is no limit.
+    min_p: f32,
+    forbidden: Vec<u32>,
+    rng: ChaCha8Rng,
+    kernels: Kernels,
+    log_prob_wanted: bool,
+    /// Logits less the highest of those allowed; −∞ where forbidden.
+    scores: Vec<f32>,
+    /// The scores without the bias, where there is one.
+    own: Vec<f32>,
+    /// Their exponentials, at the temperature.
+    weights: Vec<f32>,
+    /// Symbols by descending score, as far as top-k and top-p need them.
+    order: Vec<u32>,
+}
+
+impl Sampler {
+    /// Sample `sample_index` of the seed in `config`. The symbols `forbidden` are never drawn.
+    ///
+    /// `config` is taken as it is: a temperature that is not above 0 is arg-max, a top-k of 0 is 1.
+    pub fn new(config: &SamplingConfig, forbidden: &[u32], sample_index: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
+        rng.set_stream(sample_index);
+        Self {
+            temperature: config.temperature,
+            top_k: config.top_k.map_or(usize::MAX, |k| k.max(1)),
+            top_p: config
+                .top_p
+                .filter(|&p| p < 1.0)
+                .map_or(f64::INFINITY, f64::from),
+            min_p: config.min_p.unwrap_or(0.0),
+            forbidden: forbidden.to_vec(),
+            rng,
+            kernels: Kernels::new(),
+            log_prob_wanted: true,
+            scores: Vec::new(),
+            own: Vec::new(),
+            weights: Vec::new(),
+            order: Vec::new(),
+        }
+    }
+
+    /// Leaves [`Draw::log_prob`] out, which costs as much as the draw. The draws are the same.
+    #[must_use]
+    pub fn without_log_prob(mut self) -> Self {
+        self.log_prob_wanted = false;
+        self
+    }
+
+    /// One symbol from the logits (outputs). A logit that is not a number counts as −∞, and where no
+    /// symbol that is allowed has more than that, the first allowed one is drawn with a log_prob of
+    /// −∞. Equals rank by ascending symbol. Allocates on the first call only.
+    pub fn draw(&mut self, logits: &[f32]) -> Draw {
+        if !self.score(logits) {
+            return self.first_allowed(logits.len(), |_| true);
+        }
+        let log_total = self.log_total_if_wanted();
+        let symbol = self.choose(!self.log_prob_wanted);
+        Draw {
+            symbol,
+            log_prob: (f64::from(self.scores[symbol as usize]) - log_total) as f32,
+        }
+    }
+
+    /// The same with `bias` (outputs) added to the logits: −∞ excludes a symbol for certain, as long
+    /// as another one is left. [`Draw::log_prob`] knows nothing of the bias.
+    ///
+    /// # Panics
+    /// Where `bias` is not as long as the logits.
+    pub fn draw_biased(&mut self, logits: &[f32], bias: &[f32]) -> Draw {
+        assert_eq!(logits.len(), bias.len(), "a bias for every symbol");
+        let any = self.score(logits);
+        let log_total = if any { self.log_total_if_wanted() } else { 0.0 };
+        self.own.clone_from(&self.scores);
+        for (score, bias) in self.scores.iter_mut().zip(bias) {
+            *score += bias;
+        }
+        if !any || !self.shift() {
+            let possible = |symbol: u32| bias[symbol as usize] > f32::NEG_INFINITY;
+            return self.first_allowed(logits.len(), possible);
+        }
+        let symbol = self.choose(true);
+        Draw {
+            symbol,
+            log_prob: (f64::from(self.own[symbol as usize]) - log_total) as f32,
+        }
+    }
+
+    /// What is drawn where no symbol has a probability: the first one that may be.
+    fn first_allowed(&self, symbols: usize, possible: impl Fn(u32) -> bool) -> Draw {
+        let allowed = |symbol: &u32| possible(*symbol) && !self.forbidden.contains(symbol);
+        Draw {
+            symbol: (0..symbols as u32).find(allowed).unwrap_or(0),
+            log_prob: f32::NEG_INFINITY,
+        }
+    }
+
+    /// One of the scores; `weigh` where the weights are not yet theirs at temperature 1.
+    fn choose(&mut self, weigh: bool) -> u32 {
+        if self.temperature > 0.0 {
+            if self.temperature != 1.0 || weigh {
+                self.weigh(self.temperature);
+            }
+            self.limit();
+            self.pick()
+        } else {
+            argmax(&self.scores)
+        }
+    }
+
+    /// ln p(symbol) at the temperature, without limits: what a given symbol weighs where others are
+    /// drawn around it.
+    pub(super) fn log_weight(&mut self, logits: &[f32], symbol: u32) -> f64 {
+        if !self.score(logits) {
+            return f64::NEG_INFINITY;
+        }
+        self.weigh(self.temperature);
+        f64::from(self.scores[symbol as usize] / self.temperature) - total(&self.weights).ln()
+    }
+
+    /// The chances of `draw`, which was the last draw and from these logits, and of the `count` symbols
+    /// that are the most probable by the model's own distribution, in this order.
+    pub fn chances(&self, logits: &[f32], draw: Draw, count: usize) -> (Chance, Vec<Chance>) {
+        let mut logits = logits.to_vec();
+        for &symbol in &self.forbidden {
+            if let Some(logit) = logits.get_mut(symbol as usize) {
+                *logit = f32::NEG_INFINITY;
+            }
+        }
+        let total = total(&self.weights);
+        let chance = |symbol: u32| Chance {
+            symbol,
+            own: log_prob(&logits, symbol).exp(),
+            drawn: if self.temperature > 0.0 {
+                self.weights
+                    .get(symbol as usize)
+                    .map_or(0.0, |&weight| f64::from(weight) / total)
+            } else {
+                f64::from(u8::from(symbol == draw.symbol))
+            },
+        };
+        let mut order: Vec<u32> = (0..logits.len() as u32).collect();
+        order.retain(|symbol| !self.forbidden.contains(symbol));
+        let logit = |symbol: &u32| logits[*symbol as usize];
+        order.sort_by(|a, b| logit(b).total_cmp(&logit(a)).then(a.cmp(b)));
+        order.truncate(count);
+        (chance(draw.symbol), order.into_iter().map(chance).collect())
+    }
+
+    /// A symbol that is given and not drawn, with its log_prob: −∞ where it is forbidden.
+    ///
+    /// # Panics
+    /// Where `symbol` is not below `logits.len()`.
+    pub fn given(&mut self, logits: &[f32], symbol: u32) -> Draw {
+        let log_prob = if self.score(logits) {
+            (f64::from(self.scores[symbol as usize]) - self.log_total()) as f32
+        } else {
+            f32::NEG_INFINITY
+        };
+        Draw { symbol, log_prob }
+    }
+
+    fn log_total_if_wanted(&mut self) -> f64 {
+        if self.log_prob_wanted {
+            self.log_total()
+        } else {
+            f64::NAN
+        }
+    }
+
+    /// ln Σ e^score, which leaves `weights` at temperature 1.
+    fn log_total(&mut self) -> f64 {
+        self.weigh(1.0);
+        total(&self.weights).ln()
+    }
+
+    /// A standard normal number, from the same stream (Box & Muller 1958).
+    pub fn normal(&mut self) -> f32 {
+        let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
+        (radius * (std::f64::consts::TAU * self.uniform()).cos()) as f32
+    }
+
+    /// Uniform in [0, 1), 53 bits.
+    pub(super) fn uniform(&mut self) -> f64 {
+        (self.rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Fills `scores`; whether any is above −∞.
+    fn score(&mut self, logits: &[f32]) -> bool {
+        let Self {
+            scores, forbidden, ..
+        } = self;
+        scores.clear();
+        scores.extend_from_slice(logits);
+        for &symbol in forbidden.iter() {
+            if let Some(score) = scores.get_mut(symbol as usize) {
+                *score = f32::NEG_INFINITY;
+            }
+        }
+        self.shift()
+    }
+
+    /// Makes the highest score 0 and what is no number −∞; whether any is above −∞.
+    fn shift(&mut self) -> bool {
+        let highest = highest(&self.scores);
+        for score in &mut self.scores {
+            *score = if *score == highest {
+                0.0 // also where both are infinite
+            } else if score.is_nan() {
+                f32::NEG_INFINITY
+            } else {
+                *score - highest
+            };
+        }
+        highest > f32::NEG_INFINITY
+    }
+
+    /// Fills `weights`: e^(score / temperature), at most 1.
+    fn weigh(&mut self, temperature: f32) {
+        self.weights.clear();
+        self.weights
+            .extend(self.scores.iter().map(|score| score / temperature));
+        self.kernels.exp(&mut self.weights);
+    }
+
+    /// Sets the weights to zero that top-k, top-p and min-p exclude.
+    fn limit(&mut self) {
+        self.limit_order();
+        if self.min_p > 0.0 {
+            // The most probable symbol, which nothing excludes, has the weight 1.
+            for weight in &mut self.weights {
+                if *weight < self.min_p {
+                    *weight = 0.0;
+                }
+            }
+        }
+    }
+
+    /// Sets the weights to zero that top-k and top-p exclude.
+    fn limit_order(&mut self) {
+        let Self {
+            scores,
+            weights,
+            order,
+            top_k,
+            top_p,
+            ..
+        } = self;
+        let symbols = scores.len();
+        if *top_k >= symbols && top_p.is_infinite() {
+            return;
+        }
+        let descending = |&a: &u32, &b: &u32| {
+            scores[b as usize]
+                .total_cmp(&scores[a as usize])
+                .then(a.cmp(&b))
+        };
+        order.clear();
+        order.extend(0..symbols as u32);
+        let mut kept = symbols;
+        if *top_k < symbols {
+            order.select_nth_unstable_by(*top_k, descending);
+            kept = *top_k;
+        }
+        if top_p.is_finite() {
+            order[..kept].sort_unstable_by(descending);
+            let weight = |&symbol: &u32| f64::from(weights[symbol as usize]);
+            let enough = *top_p * order[..kept].iter().map(weight).sum::<f64>();
+            let mut sum = 0.0;
+            let reached = order[..kept].iter().map(weight).position(|weight| {
+                sum += weight;
+                sum >= enough
+            });
+            kept = reached.map_or(kept, |last| last + 1);
+        }
+        for &symbol in &order[kept..] {
+            weights[symbol as usize] = 0.0;
+        }
+    }
+
+    /// One multinomial draw: the first symbol at which the sum of weights passes u · total.
+    fn pick(&mut self) -> u32 {
+        let mark = self.uniform() * total(&self.weights);
+        let mut sum = 0.0;
+        let mut last = 0;
+        for (symbol, &weight) in self.weights.iter().enumerate() {
+            if weight > 0.0 {
+                sum += f64::from(weight);
+                last = symbol;
+                if sum > mark {
+                    break;
+                }
+            }
+        }
+        last as u32
+    }
+}
+
+/// Numbers that are looked at side by side.
+const LANES: usize = 8;
+
+/// The sum in f64: that of every [`LANES`]-th weight for itself, then of these sums.
+fn total(weights: &[f32]) -> f64 {
+    let mut sums = [0.0; LANES];
+    let (groups, rest) = weights.as_chunks::<LANES>();
+    for group in groups {
+        for (sum, &weight) in sums.iter_mut().zip(group) {
+            *sum += f64::from(weight);
+        }
+    }
+    for (sum, &weight) in sums.iter_mut().zip(rest) {
+        *sum += f64::from(weight);
+    }
+    sums.iter().sum()
+}
+
+/// The highest of the values, those aside that are not numbers; −∞ where there is none.
+fn highest(values: &[f32]) -> f32 {
+    let higher = |a: f32, b: f32| if b > a { b } else { a };
+    let mut highest = [f32::NEG_INFINITY; LANES];
+    let (groups, rest) = values.as_chunks::<LANES>();
+    for group in groups {
+        for (highest, &value) in highest.iter_mut().zip(group) {
+            *highest = higher(*highest, value);
+        }
+    }
+    highest
+        .into_iter()
+        .chain(rest.iter().copied())
+        .fold(f32::NEG_INFINITY, higher)
+}
+
+/// The index of the highest value, the first of equals; what is not a number is passed over, and
+/// 0 is the answer where nothing is left.
+pub fn argmax(values: &[f32]) -> u32 {
+    let mut best = 0;
+    let mut highest = f32::NEG_INFINITY;
+    for (index, &value) in values.iter().enumerate() {
+        if value > highest {
+            (best, highest) = (index, value);
+        }
+    }
+    best as u32
+}
+
+/// ln p(symbol) in nats under softmax(logits), in f64: what a text's score is the sum of.
+///
+/// # Panics
+/// Where `symbol` is not below `logits.len()`.
+pub fn log_prob(logits: &[f32], symbol: u32) -> f64 {
+    let highest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let total: f64 = logits
+        .iter()
+        .map(|&logit| (f64::from(logit) - highest).exp())
+        .sum();
+    f64::from(logits[symbol as usize]) - highest - total.ln()
+}
+
+#[cfg(test)]
+mod tests;

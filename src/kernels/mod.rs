@@ -1,0 +1,209 @@
+//! The inner loops: products with packed matrices, and what the recurrent cells do with them.
+//!
+//! A kernel is written once, over lanes of any number, and compiled once a [`Level`]. No result
+//! depends on the number of lanes, so the order of arithmetic, and with it every bit, is the same
+//! everywhere.
+
+#![expect(
+    clippy::inline_always,
+    reason = "a kernel must become part of the function that enables its level"
+)]
+
+pub(crate) mod barrier;
+pub mod simd;
+mod adam;
+mod gradients;
+mod int8;
+mod lanes;
+mod matrix;
+mod pointwise;
+pub mod training;
+
+pub use adam::{AdamFactors, AdamPiece};
+pub use int8::{PackedInt8, PanelsInt8, Quantized, quantize_row};
+pub use matrix::{Layout, PANEL, Packed, PanelMut, Panels, Stacked};
+
+use crate::kernels::simd::{Level, level};
+
+/// The kernels at one level; a copy is one byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kernels {
+    /// Supported by this machine: the constructors see to it, and `unsafe` below relies on it.
+    level: Level,
+}
+
+impl Kernels {
+    /// At the level in use ([`level`]).
+    pub fn new() -> Self {
+        Self { level: level() }
+    }
+
+    /// At a given level; `None` where the machine lacks it.
+    pub fn at(level: Level) -> Option<Self> {
+        level.is_supported().then_some(Self { level })
+    }
+
+    /// The level.
+    pub const fn level(self) -> Level {
+        self.level
+    }
+}
+
+impl Default for Kernels {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Compiles each function once a level and makes it a method of [`Kernels`] that picks one. A body
+/// speaks of the level's lanes as `V`, of its tiles as `ROWS`, `WIDE` and `FULL`, and of its sums of
+/// eight-bit products as `sums`.
+macro_rules! at_every_level {
+    ($($(#[$doc:meta])* $name:ident($($arg:ident: $type:ty),*) = $body:expr;)+) => {
+        impl Kernels {
+            $($(#[$doc])*
+            #[inline]
+            pub fn $name(self, $($arg: $type),*) {
+                match self.level {
+                    // SAFETY: a `Kernels` exists only at a level that the machine supports.
+                    #[cfg(target_arch = "x86_64")]
+                    Level::Vnni => unsafe { vnni::$name($($arg),*) },
+                    // SAFETY: as above.
+                    #[cfg(target_arch = "x86_64")]
+                    Level::Avx512 => unsafe { avx512::$name($($arg),*) },
+                    // SAFETY: as above.
+                    #[cfg(target_arch = "x86_64")]
+                    Level::Avx2 => unsafe { avx2::$name($($arg),*) },
+                    _ => portable::$name($($arg),*),
+                }
+            })+
+        }
+
+        #[allow(unused_unsafe, clippy::redundant_closure, reason = "some bodies need them")]
+        mod portable {
+            use super::{AdamFactors, AdamPiece, Panels, PanelsInt8, Quantized};
+            use super::{adam, gradients, int8, lanes, matrix, pointwise};
+            use int8::sums;
+            type V = lanes::Portable;
+            const ROWS: usize = 6;
+            const WIDE: usize = 4;
+            const FULL: usize = 8;
+            // SAFETY: these lanes need no instructions that a machine could lack.
+            $(pub(super) fn $name($($arg: $type),*) { unsafe { $body } })+
+        }
+
+        at_every_level!(x86 avx2, "avx2,fma", lanes::__m256, [6, 2, 4], int8::x86::sums_avx2,
+            $($name($($arg: $type),*) = $body;)+);
+        at_every_level!(x86 avx512, "avx512f,avx2,fma", lanes::__m512, [12, 2, 2], int8::x86::sums_avx2,
+            $($name($($arg: $type),*) = $body;)+);
+        at_every_level!(x86 vnni, "avx512f,avx512vnni,avx2,fma", lanes::__m512, [12, 2, 2], int8::x86::sums_vnni,
+            $($name($($arg: $type),*) = $body;)+);
+    };
+    (x86 $level:ident, $features:literal, $lanes:path, [$rows:literal, $wide:literal, $full:literal], $sums:path,
+        $($name:ident($($arg:ident: $type:ty),*) = $body:expr;)+) => {
+        #[cfg(target_arch = "x86_64")]
+        #[allow(unused_unsafe, clippy::redundant_closure, reason = "some bodies need them")]
+        mod $level {
+            use super::{AdamFactors, AdamPiece, Panels, PanelsInt8, Quantized};
+            use super::{adam, gradients, int8, lanes, matrix, pointwise};
+            type V = $lanes;
+            const ROWS: usize = $rows;
+            const WIDE: usize = $wide;
+            const FULL: usize = $full;
+            #[inline]
+            #[target_feature(enable = $features)]
+            fn sums(lines: &[int8::Line], x: &[[u8; int8::GROUP]]) -> [i32; super::PANEL] {
+                $sums(lines, x)
+            }
+            // SAFETY: the lanes' instructions are those that are enabled.
+            $(#[target_feature(enable = $features)]
+            pub(super) fn $name($($arg: $type),*) { unsafe { $body } })+
+        }
+    };
+}
+
+at_every_level! {
+    /// `out += weight · x` for every vector, over the columns in ascending order: x (N, columns),
+    /// out (N, panels · 32).
+    ///
+    /// # Panics
+    /// Where the lengths are others.
+    accumulate(weight: Panels, x: &[f32], out: &mut [f32]) =
+        matrix::accumulate::<V, ROWS, WIDE, FULL>(weight, x, out);
+    /// The same with eight-bit weights: x (N, columns) as [`Kernels::quantize`] left it.
+    ///
+    /// # Panics
+    /// Where the lengths are others.
+    accumulate_int8(weight: PanelsInt8, x: &Quantized, out: &mut [f32]) =
+        int8::accumulate(weight, x, out, |lines, x| sums(lines, x));
+    /// Vectors (N, columns) as seven-bit numbers, with one scale a vector.
+    quantize(x: &[f32], columns: usize, quantized: &mut Quantized) =
+        int8::quantize(x, columns, quantized);
+    /// `out += x`, both of one length.
+    add(x: &[f32], out: &mut [f32]) = pointwise::add(x, out);
+    /// Every value becomes its exponential: at most 1.02 ulp off; 0 below −87, e^88 above 88.
+    /// (Errors here and below: measured against f64 on every third f32.)
+    exp(values: &mut [f32]) = pointwise::exp::<V>(values);
+    /// Every value becomes its hyperbolic tangent: at most 1.34 ulp off.
+    tanh(values: &mut [f32]) = pointwise::tanh::<V>(values);
+    /// Every value becomes 1 / (1 + e^−x): at most 2.5 ulp off above −87.
+    sigmoid(values: &mut [f32]) = pointwise::sigmoid::<V>(values);
+    /// N LSTM updates of H units: gates (N, blocks, 4, 32) i, f, g, o before their non-linearities,
+    /// cell (N, blocks · 32), hidden (N, H), with as many blocks of 32 as hold H.
+    lstm(gates: &[f32], cell: &mut [f32], hidden: &mut [f32], units: usize) =
+        pointwise::lstm::<V>(gates, cell, hidden, units);
+    /// N GRU updates of H units: the input's share and the recurrent share of the gates, each
+    /// (N, blocks, 3, 32) r, z, n with its own bias; hidden (N, H).
+    gru(input: &[f32], recurrent: &[f32], hidden: &mut [f32], units: usize) =
+        pointwise::gru::<V>(input, recurrent, hidden, units);
+    /// N updates of the plain cell: gates (N, blocks, 1, 32), hidden (N, H).
+    rnn(gates: &[f32], hidden: &mut [f32], units: usize) = pointwise::rnn::<V>(gates, hidden, units);
+    /// [`Kernels::lstm`] for training: gates (N, blocks, 4, 32) are left after their
+    /// non-linearities, and the cells go from `before` to `cell`, both (N, blocks · 32).
+    lstm_keep(gates: &mut [f32], before: &[f32], cell: &mut [f32], hidden: &mut [f32], units: usize) =
+        gradients::lstm_keep::<V>(gates, before, cell, hidden, units);
+    /// The gradients of N LSTM updates. Gates as [`Kernels::lstm_keep`] left them become the
+    /// gradients of what they were before their non-linearities; `d_cell` (N, blocks · 32) turns from
+    /// the gradient of `cell` into that of `before`; `d_hidden` (N, blocks · 32) is read.
+    lstm_backward(gates: &mut [f32], before: &[f32], cell: &[f32], d_hidden: &[f32], d_cell: &mut [f32]) =
+        gradients::lstm_backward::<V>(gates, before, cell, d_hidden, d_cell);
+    /// [`Kernels::gru`] for training: `gates` (N, blocks, 3, 32) turn from the input's share into
+    /// r, z, n; `candidate` (N, blocks · 32) receives the recurrent share of n; the hidden states
+    /// (N, H) go from `before` to `hidden`.
+    gru_keep(gates: &mut [f32], recurrent: &[f32], candidate: &mut [f32], before: &[f32], hidden: &mut [f32],
+        units: usize) = gradients::gru_keep::<V>(gates, recurrent, candidate, before, hidden, units);
+    /// The gradients of N GRU updates. Gates and `candidate` as [`Kernels::gru_keep`] left them
+    /// become the gradients of the input's share and of the recurrent share of n; `recurrent`
+    /// (N, blocks, 3, 32) receives those of the whole recurrent share; `d_hidden` (N, blocks · 32)
+    /// turns from the gradient of `hidden` into what reaches `before` past the gates.
+    gru_backward(gates: &mut [f32], candidate: &mut [f32], before: &[f32], d_hidden: &mut [f32],
+        recurrent: &mut [f32], units: usize) =
+        gradients::gru_backward::<V>(gates, candidate, before, d_hidden, recurrent, units);
+    /// [`Kernels::rnn`] for training: gates (N, blocks, 1, 32) are left after tanh.
+    rnn_keep(gates: &mut [f32], hidden: &mut [f32], units: usize) =
+        gradients::rnn_keep::<V>(gates, hidden, units);
+    /// The gradients of N updates of the plain cell, in place of the gates: `d_hidden` (N, blocks · 32).
+    rnn_backward(gates: &mut [f32], d_hidden: &[f32]) = gradients::rnn_backward(gates, d_hidden);
+    /// Softmax and cross-entropy of N predictions: logits (N, width) become probabilities over the
+    /// first `outputs` of each row, and zeros behind; nats (N) are −log p(target).
+    ///
+    /// # Panics
+    /// Where a target is not below `outputs`, or the lengths are others.
+    cross_entropy(logits: &mut [f32], outputs: usize, targets: &[i64], nats: &mut [f32]) =
+        gradients::cross_entropy::<V>(logits, outputs, targets, nats);
+    /// Its gradient: probabilities (N, width) become the gradients of the logits for those of the nats.
+    cross_entropy_backward(probabilities: &mut [f32], targets: &[i64], d_nats: &[f32]) =
+        gradients::cross_entropy_backward(probabilities, targets, d_nats);
+    /// Turns rows (N, columns), each a slice, into `out` (columns, N).
+    transpose(rows: &[&[f32]], out: &mut [f32]) = gradients::transpose(rows, out);
+    /// One step of Adam.
+    ///
+    /// # Panics
+    /// Where the arrays differ in length.
+    adam(piece: AdamPiece, factors: &AdamFactors) = adam::adam::<V>(piece, factors);
+    /// `sum += Σ x²`.
+    add_squares(values: &[f32], sum: &mut f64) = adam::add_squares::<V, FULL>(values, sum);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,508 @@
+//! The gradients of a layer over a whole sequence.
+
+use std::ops::Range;
+use std::sync::{PoisonError, RwLock};
+
+use super::super::{Kernels, Layout, PANEL, Packed};
+use super::parts::{Part, groups};
+use super::weights::{Deltas, Factor, Product, weight_gradients};
+use super::workers::Filling;
+use super::{BySteps, Input, Kept, Layer, Steps, Workers};
+use crate::config::Cell;
+use crate::kernels::barrier::Barrier;
+
+/// The gradients of what a layer computed; none where nothing depends on it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OutputGradients<'a> {
+    /// (N, H).
+    pub outputs: Option<&'a [f32]>,
+    /// (B, H).
+    pub h: Option<&'a [f32]>,
+    /// (B, H).
+    pub c: Option<&'a [f32]>,
+}
+
+/// The gradients of what a layer reads; empty where nobody asks. All of it is overwritten.
+#[derive(Debug, Default)]
+pub struct LayerGradients<'a> {
+    /// Of vectors (N, I).
+    pub input: &'a mut [f32],
+    /// (B, G·H).
+    pub constant: &'a mut [f32],
+    /// (G·H, I).
+    pub weight_ih: &'a mut [f32],
+    /// (G·H, H).
+    pub weight_hh: &'a mut [f32],
+    /// (G·H).
+    pub bias_ih: &'a mut [f32],
+    /// (G·H).
+    pub bias_hh: &'a mut [f32],
+    /// (B, H).
+    pub h0: &'a mut [f32],
+    /// (B, H).
+    pub c0: &'a mut [f32],
+}
+
+/// The transposed weights.
+struct Weights {
+    recurrent: Packed,
+    input: Option<Packed>,
+}
+
+/// The gradients of `layer`, whose [`forward`](super::forward()) computed `outputs` (N, H) and filled
+/// `kept`. What was kept is overwritten, so there is one backward pass.
+///
+/// # Panics
+/// Where an array has another length than its description says.
+pub fn backward(
+    workers: Workers,
+    layer: &Layer,
+    steps: &Steps,
+    outputs: &[f32],
+    kept: Kept,
+    of: OutputGradients,
+    to: LayerGradients,
+) {
+    backward_in(
+        &groups(layer, steps),
+        workers,
+        layer,
+        steps,
+        outputs,
+        kept,
+        of,
+        to,
+    );
+}
+
+/// The same in these groups.
+#[expect(clippy::too_many_arguments, reason = "those of `backward`")]
+pub(super) fn backward_in(
+    groups: &[Range<usize>],
+    workers: Workers,
+    layer: &Layer,
+    steps: &Steps,
+    outputs: &[f32],
+    kept: Kept,
+    of: OutputGradients,
+    to: LayerGradients,
+) {
+    let Kept { gates, units } = kept;
+    let LayerGradients {
+        input,
+        constant,
+        weight_ih,
+        weight_hh,
+        bias_ih,
+        bias_hh,
+        h0,
+        c0,
+    } = to;
+    {
+        let weights = Weights::pack(workers, layer, !input.is_empty());
+        let workers = workers.for_work(layer.work(steps.places()));
+        let pass = Pass {
+            kernels: workers.kernels,
+            layer,
+            steps,
+            weights: &weights,
+            outputs,
+            of,
+        };
+        let parts = Part::all(layer, steps, groups, workers.threads());
+        let (of_gates, of_units) = super::kept(layer.cell, PANEL);
+        let own_units = steps.cut_blocks(&mut *units, of_units, &parts);
+        let mut shares: Vec<Share> = parts
+            .iter()
+            .zip(own_units)
+            .map(|(part, units)| Share::new(layer, part.clone(), units, !constant.is_empty()))
+            .collect();
+        let own_gates = steps.cut_blocks(&mut *gates, of_gates, &parts);
+        if groups.len() == 1 {
+            let inputs = if input.is_empty() { 0 } else { layer.inputs };
+            let inputs = steps.cut_rows(input, inputs, &parts);
+            let parts = shares.iter_mut().zip(own_gates).zip(inputs);
+            workers.each(parts, |_, ((share, gates), input)| {
+                pass.rows(share, gates, input);
+            });
+        } else {
+            let own_gates: Vec<_> = own_gates.into_iter().map(locks).collect();
+            let recurrent = [0, 1].map(|_| locks(shares.iter().map(Share::room_for_recurrent)));
+            let exchange = Exchange {
+                gates: &own_gates,
+                recurrent: &recurrent,
+                parts: &parts,
+            };
+            workers.together(shares.iter_mut(), |shares, barrier| {
+                pass.units(shares, &exchange, barrier);
+            });
+            if !input.is_empty() {
+                pass.inputs(workers, &parts, gates, input);
+            }
+        }
+        for share in &shares {
+            share.finish(layer, h0, c0, constant);
+        }
+    }
+    let whole = [0, steps.places()];
+    let deltas = Deltas {
+        layout: layer.layout(),
+        values: gates,
+        candidate: (layer.cell == Cell::Gru).then_some(&*units),
+        groups,
+        starts: if groups.len() == 1 {
+            &whole
+        } else {
+            &steps.starts
+        },
+    };
+    let hidden = layer.hidden;
+    let before = |place: usize| -> &[f32] {
+        // The rows of a step follow those of the step before, which are as many or more.
+        let t = steps.starts.partition_point(|&start| start <= place) - 1;
+        let row = place - steps.starts[t];
+        if t == 0 {
+            &layer.h0[row * hidden..][..hidden]
+        } else {
+            &outputs[(steps.starts[t - 1] + row) * hidden..][..hidden]
+        }
+    };
+    let x = match layer.input {
+        Input::Symbols(symbols) => Factor::Symbols(symbols),
+        Input::Vectors(x) => Factor::Rows(x),
+    };
+    let products = vec![
+        Product {
+            factor: x,
+            columns: layer.inputs,
+            recurrent: false,
+            weight: weight_ih,
+            bias: bias_ih,
+        },
+        Product {
+            factor: Factor::Places(&before),
+            columns: hidden,
+            recurrent: true,
+            weight: weight_hh,
+            bias: bias_hh,
+        },
+    ];
+    weight_gradients(workers, &deltas, products);
+}
+
+impl Weights {
+    fn pack(workers: Workers, layer: &Layer, with_input: bool) -> Self {
+        let gates = layer.layout();
+        let mut recurrent = Packed::zeros(layer.units(), gates.len());
+        let of_input = Layout {
+            gates: 1,
+            units: layer.inputs,
+        };
+        let mut input = with_input.then(|| Packed::zeros(of_input, gates.len()));
+        let panels = recurrent.parts();
+        let panels = panels.map(|p| (p, Filling::Transposed(layer.weight_hh, gates)));
+        let of_input = input.iter_mut().flat_map(Packed::parts);
+        let of_input = of_input.map(|p| (p, Filling::Transposed(layer.weight_ih, gates)));
+        workers.fill(panels.chain(of_input).collect());
+        Self { recurrent, input }
+    }
+}
+
+/// A pass back over all steps.
+struct Pass<'a> {
+    kernels: Kernels,
+    layer: &'a Layer<'a>,
+    steps: &'a Steps,
+    weights: &'a Weights,
+    outputs: &'a [f32],
+    of: OutputGradients<'a>,
+}
+
+/// What threads that take units tell each other: the gradients of the gates, of which each thread
+/// needs all.
+struct Exchange<'a, 'b> {
+    /// By part and step (n_t, own gates).
+    gates: &'a [Vec<RwLock<&'b mut [f32]>>],
+    /// Of a GRU what stands in their place in the recurrent product (B, own gates), by part, for
+    /// every other step.
+    recurrent: &'a [Vec<RwLock<Vec<f32>>>; 2],
+    parts: &'a [Part],
+}
+
+/// The part of a layer that one thread takes back through the whole sequence.
+struct Share<'a> {
+    part: Part,
+    /// What is kept of the units.
+    units: BySteps<'a>,
+    /// ∂h (R, width).
+    d_hidden: Vec<f32>,
+    /// ∂c (R, width) of an LSTM.
+    d_cell: Vec<f32>,
+    /// The cells before the first step (R, width).
+    cell: Vec<f32>,
+    /// The sum of the gates' gradients (R, gates), or none.
+    constant: Vec<f32>,
+    /// A GRU's h before a step (R, own units), where the units of a row are several threads'.
+    before: Vec<f32>,
+    /// Numbers of the recurrent share of its gates, R · gates.
+    recurrent: usize,
+}
+
+/// Each behind a lock.
+fn locks<T>(values: impl IntoIterator<Item = T>) -> Vec<RwLock<T>> {
+    values.into_iter().map(RwLock::new).collect()
+}
+
+impl Pass<'_> {
+    /// Rows of the batch, with their gates and the gradients of their inputs.
+    fn rows(&self, share: &mut Share, mut gates: BySteps, mut input: BySteps) {
+        let (kernels, layer) = (self.kernels, self.layer);
+        let mut recurrent = share.room_for_recurrent();
+        let all = 0..layer.layout().len();
+        let mut room = Vec::new();
+        for t in (0..self.steps.len()).rev() {
+            let gates = &mut *gates[t];
+            if gates.is_empty() {
+                continue;
+            }
+            let length = if recurrent.is_empty() { 0 } else { gates.len() };
+            share.cells(self, t, gates, &mut recurrent[..length]);
+            let x = if length == 0 { &*gates } else { &recurrent };
+            share.add_product(self, t, all.clone(), &x[..gates.len()]);
+            if let Some(matrix) = &self.weights.input {
+                let x = [(all.clone(), &*gates)];
+                product(kernels, matrix, x, &mut room, input[t], layer.inputs);
+            }
+        }
+    }
+
+    /// Units of all rows.
+    fn units(&self, mut shares: Vec<&mut Share>, exchange: &Exchange, barrier: &Barrier) {
+        let gates = self.layer.layout().gates;
+        let gru = self.layer.cell == Cell::Gru;
+        let Some(first) = shares.first().map(|share| share.part.blocks.start) else {
+            return;
+        };
+        let first = exchange
+            .parts
+            .partition_point(|part| part.blocks.start < first);
+        for t in (0..self.steps.len()).rev() {
+            for (share, index) in shares.iter_mut().zip(first..) {
+                let mut gates = exchange.gates[index][t]
+                    .write()
+                    .unwrap_or_else(PoisonError::into_inner);
+                let mut recurrent = exchange.recurrent[t % 2][index]
+                    .write()
+                    .unwrap_or_else(PoisonError::into_inner);
+                let length = if gru { gates.len() } else { 0 };
+                share.cells(self, t, &mut gates, &mut recurrent[..length]);
+            }
+            barrier.wait();
+            for (index, part) in exchange.parts.iter().enumerate() {
+                let columns = part.columns(gates);
+                let length = self.steps.count(t) * columns.len();
+                if gru {
+                    let x = exchange.recurrent[t % 2][index]
+                        .read()
+                        .unwrap_or_else(PoisonError::into_inner);
+                    for share in &mut shares {
+                        share.add_product(self, t, columns.clone(), &x[..length]);
+                    }
+                } else {
+                    let x = exchange.gates[index][t]
+                        .read()
+                        .unwrap_or_else(PoisonError::into_inner);
+                    for share in &mut shares {
+                        share.add_product(self, t, columns.clone(), &x[..length]);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The gradients of all inputs (N, I), from those of all gates.
+    fn inputs(&self, workers: Workers, parts: &[Part], gates: &[f32], input: &mut [f32]) {
+        let Some(matrix) = &self.weights.input else {
+            return;
+        };
+        let (steps, inputs, layout) = (self.steps, self.layer.inputs, self.layer.layout());
+        workers.each(steps.by_step(input, inputs), |t, to| {
+            let gates = &gates[steps.starts[t] * layout.len()..steps.starts[t + 1] * layout.len()];
+            let x = parts.iter().map(|part| {
+                let columns = part.columns(layout.gates);
+                let place = steps.count(t) * columns.start..steps.count(t) * columns.end;
+                (columns, &gates[place])
+            });
+            product(self.kernels, matrix, x, &mut Vec::new(), to, inputs);
+        });
+    }
+}
+
+impl<'a> Share<'a> {
+    fn new(layer: &Layer, part: Part, units: BySteps<'a>, with_constant: bool) -> Self {
+        let (rows, hidden) = (part.rows.len(), layer.hidden);
+        let where_needed = |needed: bool, length: usize| vec![0.0; if needed { length } else { 0 }];
+        let (lstm, gru) = (layer.cell == Cell::Lstm, layer.cell == Cell::Gru);
+        let in_panels = rows * part.width();
+        let mut cell = where_needed(lstm, in_panels);
+        if lstm {
+            part.gather(
+                part.rows_of(layer.c0, hidden),
+                hidden,
+                &mut cell,
+                part.width(),
+            );
+        }
+        let own = part.units.len();
+        Self {
+            units,
+            d_hidden: vec![0.0; in_panels],
+            d_cell: where_needed(lstm, in_panels),
+            cell,
+            constant: where_needed(with_constant, in_panels * layer.layout().gates),
+            before: where_needed(gru && own < hidden, rows * own),
+            recurrent: if gru {
+                in_panels * layer.layout().gates
+            } else {
+                0
+            },
+            part,
+        }
+    }
+
+    /// Room for the gradients of a GRU's recurrent share (R, gates).
+    fn room_for_recurrent(&self) -> Vec<f32> {
+        vec![0.0; self.recurrent]
+    }
+
+    /// The gradients of the gates at a step; of a GRU also those of their recurrent share.
+    fn cells(&mut self, pass: &Pass, t: usize, gates: &mut [f32], recurrent: &mut [f32]) {
+        let &Pass {
+            kernels,
+            layer,
+            steps,
+            outputs,
+            of,
+            ..
+        } = pass;
+        let (hidden, width) = (layer.hidden, self.part.width());
+        let rows = self.part.rows.start;
+        let count = steps.count_in(t, &self.part.rows);
+        let ended = steps.count_in(t + 1, &self.part.rows);
+        // For the rows that end with this step their gradients are those of the final state.
+        let last = (rows + ended) * hidden..(rows + count) * hidden;
+        let in_panels = ended * width..count * width;
+        if let Some(of_h) = of.h {
+            self.part.add(
+                &of_h[last.clone()],
+                hidden,
+                &mut self.d_hidden[in_panels.clone()],
+            );
+        }
+        if let (Some(of_c), Cell::Lstm) = (of.c, layer.cell) {
+            self.part
+                .add(&of_c[last], hidden, &mut self.d_cell[in_panels]);
+        }
+        let d_hidden = &mut self.d_hidden[..count * width];
+        let places = steps.places_of(t, &self.part.rows);
+        if let Some(d_outputs) = of.outputs {
+            let d_outputs = &d_outputs[places.start * hidden..places.end * hidden];
+            self.part.add(d_outputs, hidden, d_hidden);
+        }
+        match layer.cell {
+            Cell::Lstm => {
+                let before = t.checked_sub(1).map_or(&self.cell[..], |t| &*self.units[t]);
+                let d_cell = &mut self.d_cell[..count * width];
+                let before = &before[..count * width];
+                kernels.lstm_backward(gates, before, self.units[t], d_hidden, d_cell);
+                d_hidden.fill(0.0);
+            }
+            Cell::Gru => {
+                let before = if t == 0 {
+                    &layer.h0[rows * hidden..]
+                } else {
+                    &outputs[(steps.starts[t - 1] + rows) * hidden..]
+                };
+                let mut before = &before[..count * hidden];
+                let units = self.part.units.len();
+                if units < hidden {
+                    let own = &mut self.before[..count * units];
+                    self.part.gather(before, hidden, own, units);
+                    before = own;
+                }
+                kernels.gru_backward(gates, self.units[t], before, d_hidden, recurrent, units);
+            }
+            Cell::Rnn => {
+                kernels.rnn_backward(gates, d_hidden);
+                d_hidden.fill(0.0);
+            }
+        }
+        if !self.constant.is_empty() {
+            kernels.add(gates, &mut self.constant[..gates.len()]);
+        }
+    }
+
+    /// Adds to ∂h what some columns of the gates pass on: their gradients x (R, columns).
+    fn add_product(&mut self, pass: &Pass, t: usize, columns: Range<usize>, x: &[f32]) {
+        let count = pass.steps.count_in(t, &self.part.rows);
+        let matrix = pass
+            .weights
+            .recurrent
+            .part(self.part.blocks.clone(), columns);
+        pass.kernels
+            .accumulate(matrix, x, &mut self.d_hidden[..count * self.part.width()]);
+    }
+
+    /// Hands the gradients of the rows' starts and constants over, where somebody asks.
+    fn finish(&self, layer: &Layer, h0: &mut [f32], c0: &mut [f32], constant: &mut [f32]) {
+        let (part, hidden, layout) = (&self.part, layer.hidden, layer.layout());
+        for (from, to) in [(&self.d_hidden, h0), (&self.d_cell, c0)] {
+            if !to.is_empty() {
+                part.scatter(from, part.width(), part.rows_of_mut(to, hidden), hidden);
+            }
+        }
+        if !constant.is_empty() {
+            let length = layout.gates * hidden;
+            let from = self.constant.chunks_exact(part.columns(layout.gates).len());
+            let to = part.rows_of_mut(constant, length).chunks_exact_mut(length);
+            for (from, to) in from.zip(to) {
+                for (from, panel) in from.chunks_exact(PANEL).zip(part.panels(layout.gates)) {
+                    let to = &mut to[layout.rows(panel)];
+                    to.copy_from_slice(&from[..to.len()]);
+                }
+            }
+        }
+    }
+}
+
+/// `to` (R, units) = matrix · x, x being some columns after the other, by way of `room` where its rows
+/// do not fill their panels.
+pub(super) fn product<'a>(
+    kernels: Kernels,
+    matrix: &Packed,
+    x: impl IntoIterator<Item = (Range<usize>, &'a [f32])>,
+    room: &mut Vec<f32>,
+    to: &mut [f32],
+    units: usize,
+) {
+    let width = matrix.layout().len();
+    let whole = width == units;
+    let sums = if whole {
+        to.fill(0.0);
+        &mut *to
+    } else {
+        room.clear();
+        room.resize(to.len() / units * width, 0.0);
+        &mut room[..]
+    };
+    for (columns, x) in x {
+        let panels = 0..matrix.layout().panels();
+        kernels.accumulate(matrix.part(panels, columns), x, sums);
+    }
+    if !whole {
+        let rows = room.chunks_exact(width).zip(to.chunks_exact_mut(units));
+        for (from, to) in rows {
+            to.copy_from_slice(&from[..units]);
+        }
+    }
+}

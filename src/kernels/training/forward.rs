@@ -1,0 +1,389 @@
+//! A layer over a whole sequence.
+
+use std::ops::Range;
+use std::sync::{PoisonError, RwLock, RwLockWriteGuard, TryLockError};
+
+use super::super::{Kernels, PANEL, Packed};
+use super::parts::{Part, groups};
+use super::workers::{A_COPY, Filling};
+use super::{BySteps, Input, Kept, Layer, Steps, Workers};
+use crate::config::Cell;
+use crate::kernels::barrier::{Barrier, wait_until};
+
+/// Symbols whose rows of the table one job writes.
+const SYMBOLS_A_JOB: usize = 16;
+
+/// What a layer computes.
+#[derive(Debug)]
+pub struct Outputs<'a> {
+    /// h at every place (N, H).
+    pub outputs: &'a mut [f32],
+    /// h after the last step of each row (B, H).
+    pub h: &'a mut [f32],
+    /// c after it (B, H); empty unless an LSTM.
+    pub c: &'a mut [f32],
+}
+
+/// The weights as the steps read them.
+struct Weights {
+    /// The input's share of the gates before their non-linearities, biases counted: by symbol (V,
+    /// gates), or one row.
+    table: Vec<f32>,
+    /// W_ih, where the input is vectors.
+    input: Option<Packed>,
+    recurrent: Packed,
+    /// b_hn of a GRU in panels, zeros for its other gates; empty for other cells.
+    recurrent_bias: Vec<f32>,
+}
+
+/// Runs `layer` over all steps; keeps what [`backward`](super::backward) needs in `kept`, where
+/// there is any.
+///
+/// # Panics
+/// Where an array has another length than its description says, or a symbol is not below I.
+pub fn forward(workers: Workers, layer: &Layer, steps: &Steps, out: Outputs, kept: Option<Kept>) {
+    forward_in(&groups(layer, steps), workers, layer, steps, out, kept);
+}
+
+/// The same in these groups.
+pub(super) fn forward_in(
+    groups: &[Range<usize>],
+    workers: Workers,
+    layer: &Layer,
+    steps: &Steps,
+    out: Outputs,
+    kept: Option<Kept>,
+) {
+    let weights = Weights::pack(workers, layer);
+    let workers = workers.for_work(layer.work(steps.places()));
+    let Outputs { outputs, h, c } = out;
+    let parts = Part::all(layer, steps, groups, workers.threads());
+    let mut kept = kept.map(|kept| {
+        let (gates, units) = super::kept(layer.cell, PANEL);
+        let gates = steps.cut_blocks(kept.gates, gates, &parts);
+        gates
+            .into_iter()
+            .zip(steps.cut_blocks(kept.units, units, &parts))
+    });
+    let mut shares: Vec<Share> = parts
+        .iter()
+        .map(|part| Share::new(layer, part.clone(), kept.as_mut().and_then(Iterator::next)))
+        .collect();
+    let pass = Pass {
+        kernels: workers.kernels,
+        layer,
+        steps,
+        weights: &weights,
+    };
+    if groups.len() == 1 {
+        let rows = steps.cut_rows(&mut *outputs, layer.hidden, &parts);
+        let parts = shares.iter_mut().zip(rows);
+        workers.each(parts, |_, (share, outputs)| pass.rows(share, outputs));
+    } else {
+        let outputs: Vec<_> = steps
+            .by_step(&mut *outputs, layer.hidden)
+            .map(RwLock::new)
+            .collect();
+        workers.together(shares.iter_mut(), |shares, barrier| {
+            pass.units(shares, &outputs, barrier);
+        });
+    }
+    steps.last_rows(outputs, h, layer.hidden);
+    for share in &shares {
+        if layer.cell == Cell::Lstm {
+            let c = share.part.rows_of_mut(c, layer.hidden);
+            share
+                .part
+                .scatter(&share.cell, share.part.width(), c, layer.hidden);
+        }
+    }
+}
+
+impl Weights {
+    fn pack(workers: Workers, layer: &Layer) -> Self {
+        let layout = layer.layout();
+        let mut recurrent = Packed::zeros(layout, layer.hidden);
+        let mut input =
+            matches!(layer.input, Input::Vectors(_)).then(|| Packed::zeros(layout, layer.inputs));
+        let panels = recurrent
+            .parts()
+            .map(|p| (p, Filling::Rows(layer.weight_hh)));
+        let of_input = input.iter_mut().flat_map(Packed::parts);
+        let of_input = of_input.map(|p| (p, Filling::Rows(layer.weight_ih)));
+        workers.fill(panels.chain(of_input).collect());
+
+        let mut both: Vec<f32> = layer
+            .bias_ih
+            .iter()
+            .zip(layer.bias_hh)
+            .map(|(a, b)| a + b)
+            .collect();
+        let mut recurrent_bias = Vec::new();
+        if layer.cell == Cell::Gru {
+            // n keeps its two shares apart: the reset gate comes between them.
+            let n = 2 * layer.hidden;
+            both[n..].copy_from_slice(&layer.bias_ih[n..]);
+            let mut of_n = vec![0.0; both.len()];
+            of_n[n..].copy_from_slice(&layer.bias_hh[n..]);
+            recurrent_bias = layout.spread(&of_n);
+        }
+        let mut table = layout.spread(&both);
+        if let Input::Symbols(_) = layer.input {
+            table = symbol_table(workers, layer, &table);
+        }
+        Self {
+            table,
+            input,
+            recurrent,
+            recurrent_bias,
+        }
+    }
+}
+
+/// What each symbol adds to the gates (V, gates): its column of W_ih, and the biases.
+fn symbol_table(workers: Workers, layer: &Layer, bias: &[f32]) -> Vec<f32> {
+    let (layout, symbols) = (layer.layout(), layer.inputs);
+    let mut table = bias.repeat(symbols);
+    let parts = table.chunks_mut(SYMBOLS_A_JOB * layout.len());
+    let workers = workers.for_work(symbols * layout.len() * A_COPY);
+    workers.each(parts, |job, part| {
+        let first = job * SYMBOLS_A_JOB;
+        let count = part.len() / layout.len();
+        for panel in 0..layout.panels() {
+            for (lane, row) in layout.rows(panel).enumerate() {
+                let weights = &layer.weight_ih[row * symbols + first..][..count];
+                for (symbol, weight) in weights.iter().enumerate() {
+                    part[symbol * layout.len() + panel * PANEL + lane] += weight;
+                }
+            }
+        }
+    });
+    table
+}
+
+/// A pass over all steps.
+struct Pass<'a> {
+    kernels: Kernels,
+    layer: &'a Layer<'a>,
+    steps: &'a Steps,
+    weights: &'a Weights,
+}
+
+/// The part of a layer that one thread takes through the whole sequence.
+struct Share<'a> {
+    part: Part,
+    /// Gates and units of every step, where they are kept.
+    kept: Option<(BySteps<'a>, BySteps<'a>)>,
+    /// What every step of a row adds to its gates (R, gates), or none.
+    constant: Option<Vec<f32>>,
+    /// Gates of one step (R, gates), where they are not kept.
+    gates: Vec<f32>,
+    /// The recurrent share of a GRU's gates (R, gates).
+    recurrent: Vec<f32>,
+    /// An LSTM's cells (R, width): before the first step, and of each row after its last. Where none
+    /// are kept, the newest.
+    cell: Vec<f32>,
+    /// h after the newest step and after the one before it (R, own units), where the units of a row
+    /// are several threads'.
+    hidden: [Vec<f32>; 2],
+}
+
+impl Pass<'_> {
+    /// Rows of the batch: `outputs` are theirs.
+    fn rows(&self, share: &mut Share, mut outputs: BySteps) {
+        let hidden = self.layer.hidden;
+        let h0 = share.part.rows_of(self.layer.h0, hidden);
+        for t in 0..self.steps.len() {
+            let count = self.steps.count_in(t, &share.part.rows);
+            let (past, now) = outputs.split_at_mut(t);
+            let before = &past.last().map_or(h0, |h| &**h)[..count * hidden];
+            share.step(self, t, before, before, now[0]);
+        }
+    }
+
+    /// Units of all rows: `outputs` (n_t, H) by step are everybody's.
+    fn units(
+        &self,
+        mut shares: Vec<&mut Share>,
+        outputs: &[RwLock<&mut [f32]>],
+        barrier: &Barrier,
+    ) {
+        let hidden = self.layer.hidden;
+        for (t, now) in outputs.iter().enumerate() {
+            let count = self.steps.count(t);
+            {
+                let past = t.checked_sub(1).map(|t| &outputs[t]);
+                let past = past.map(|past| past.read().unwrap_or_else(PoisonError::into_inner));
+                let before = past.as_ref().map_or(self.layer.h0, |past| &***past);
+                for share in &mut shares {
+                    share.step_of_units(self, t, &before[..count * hidden]);
+                }
+            }
+            if let Some(mut now) = write_soon(now) {
+                for share in &shares {
+                    let units = share.part.units.len();
+                    let own = &share.hidden[0][..count * units];
+                    share.part.scatter(own, units, &mut now, hidden);
+                }
+            }
+            barrier.wait();
+        }
+    }
+}
+
+/// Write access that others hold for microseconds at the most.
+fn write_soon<T>(lock: &RwLock<T>) -> Option<RwLockWriteGuard<'_, T>> {
+    let mut access = None;
+    wait_until(|| {
+        access = match lock.try_write() {
+            Ok(access) => Some(access),
+            Err(TryLockError::Poisoned(error)) => Some(error.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        };
+        access.is_some()
+    });
+    access
+}
+
+impl<'a> Share<'a> {
+    fn new(layer: &Layer, part: Part, kept: Option<(BySteps<'a>, BySteps<'a>)>) -> Self {
+        let hidden = layer.hidden;
+        let rows = part.rows.len();
+        let gates = rows * part.columns(layer.layout().gates).len();
+        let where_needed = |needed: bool, length: usize| vec![0.0; if needed { length } else { 0 }];
+        let lstm = layer.cell == Cell::Lstm;
+        let mut cell = where_needed(lstm, rows * part.width());
+        if lstm {
+            part.gather(
+                part.rows_of(layer.c0, hidden),
+                hidden,
+                &mut cell,
+                part.width(),
+            );
+        }
+        let units = part.units.len();
+        let apart = where_needed(units < hidden, rows * units);
+        let mut h0 = apart.clone();
+        if units < hidden {
+            part.gather(layer.h0, hidden, &mut h0, units);
+        }
+        Self {
+            constant: spread_rows(layer, &part),
+            gates: where_needed(kept.is_none(), gates),
+            recurrent: where_needed(layer.cell == Cell::Gru, gates),
+            cell,
+            hidden: [h0, apart],
+            kept,
+            part,
+        }
+    }
+
+    /// One step; h stays here.
+    fn step_of_units(&mut self, pass: &Pass, t: usize, before: &[f32]) {
+        let [mut past, mut now] = std::mem::take(&mut self.hidden);
+        let own = pass.steps.count(t) * self.part.units.len();
+        self.step(pass, t, before, &past[..own], &mut now[..own]);
+        std::mem::swap(&mut past, &mut now);
+        self.hidden = [past, now];
+    }
+
+    /// One step: h of all units (R, H) and of its own before it, and its own after it.
+    fn step(&mut self, pass: &Pass, t: usize, before: &[f32], own: &[f32], now: &mut [f32]) {
+        let &Pass {
+            kernels,
+            layer,
+            steps,
+            weights,
+        } = pass;
+        let (width, units) = (self.part.width(), self.part.units.len());
+        let count = steps.count_in(t, &self.part.rows);
+        if count == 0 {
+            return;
+        }
+        let columns = self.part.columns(layer.layout().gates);
+        let panels = self.part.panels(layer.layout().gates);
+        let places = steps.places_of(t, &self.part.rows);
+        let (gates, kept) = match &mut self.kept {
+            Some((gates, units)) => (&mut *gates[t], Some(units)),
+            None => (&mut self.gates[..count * columns.len()], None),
+        };
+        begin(layer, weights, places.clone(), columns.clone(), gates);
+        if let Some(constant) = &self.constant {
+            kernels.add(&constant[..gates.len()], gates);
+        }
+        if let (Input::Vectors(x), Some(matrix)) = (layer.input, &weights.input) {
+            let x = &x[places.start * layer.inputs..places.end * layer.inputs];
+            kernels.accumulate(matrix.panels(panels.clone()), x, gates);
+        }
+        let matrix = weights.recurrent.panels(panels);
+        match layer.cell {
+            Cell::Lstm => {
+                kernels.accumulate(matrix, before, gates);
+                if let Some(cells) = kept {
+                    let (past, cell) = cells.split_at_mut(t);
+                    let before = past.last().map_or(&self.cell[..], |cell| &**cell);
+                    kernels.lstm_keep(gates, &before[..count * width], cell[0], now, units);
+                    let ended = steps.count_in(t + 1, &self.part.rows) * width;
+                    self.cell[ended..count * width].copy_from_slice(&cell[0][ended..]);
+                } else {
+                    kernels.lstm(gates, &mut self.cell[..count * width], now, units);
+                }
+            }
+            Cell::Gru => {
+                let recurrent = &mut self.recurrent[..gates.len()];
+                for row in recurrent.chunks_exact_mut(columns.len()) {
+                    row.copy_from_slice(&weights.recurrent_bias[columns.clone()]);
+                }
+                kernels.accumulate(matrix, before, recurrent);
+                if let Some(candidates) = kept {
+                    kernels.gru_keep(gates, recurrent, candidates[t], own, now, units);
+                } else {
+                    now.copy_from_slice(own);
+                    kernels.gru(gates, recurrent, now, units);
+                }
+            }
+            Cell::Rnn => {
+                kernels.accumulate(matrix, before, gates);
+                kernels.rnn_keep(gates, now, units);
+            }
+        }
+    }
+}
+
+/// What the rows' constants add to a part's gates (R, gates), or none.
+fn spread_rows(layer: &Layer, part: &Part) -> Option<Vec<f32>> {
+    let layout = layer.layout();
+    let constant = part.rows_of(layer.constant?, layout.gates * layout.units);
+    let rows = constant.chunks_exact(layout.gates * layout.units);
+    let columns = part.columns(layout.gates);
+    let mut spread = Vec::with_capacity(rows.len() * columns.len());
+    for row in rows {
+        spread.extend_from_slice(&layout.spread(row)[columns.clone()]);
+    }
+    Some(spread)
+}
+
+/// The gates of some places before anything is multiplied: some columns of all.
+fn begin(
+    layer: &Layer,
+    weights: &Weights,
+    places: Range<usize>,
+    columns: Range<usize>,
+    gates: &mut [f32],
+) {
+    let length = layer.layout().len();
+    let rows = gates.chunks_exact_mut(columns.len());
+    match layer.input {
+        Input::Symbols(symbols) => {
+            for (row, &symbol) in rows.zip(&symbols[places]) {
+                let of_symbol = &weights.table[symbol as usize * length..][..length];
+                row.copy_from_slice(&of_symbol[columns.clone()]);
+            }
+        }
+        Input::Vectors(_) => {
+            for row in rows {
+                row.copy_from_slice(&weights.table[columns.clone()]);
+            }
+        }
+    }
+}

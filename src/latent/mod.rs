@@ -1,0 +1,49 @@
+//! Walking in the latent space of a word-vae: paths between words, words around words, the plane
+//! that shows most of them, and words from places.
+//!
+//! A place is z (Z). A word stands at the mean μ of its posterior.
+
+mod beam;
+mod geometry;
+mod plane;
+mod speller;
+
+pub use geometry::{Path, analogy, around, distance, linear, nearest, path, spherical};
+pub use plane::Plane;
+pub use speller::Speller;
+
+use crate::evaluate::{Running, in_parallel};
+use crate::models::word_vae::{Posterior, WordVae};
+
+/// Words that a thread takes at a time.
+const GROUP: usize = 48;
+
+/// The posteriors of words, given as their letters, in the order given. `running.progress` is told
+/// of words.
+///
+/// # Panics
+/// Where a letter is not below the network's `inputs`.
+pub fn encode(vae: &WordVae, words: &[Vec<u32>], running: Running) -> Vec<Posterior> {
+    in_groups(words.len(), running, |group| {
+        words[group]
+            .iter()
+            .map(|letters| vae.encode(letters))
+            .collect()
+    })
+}
+
+/// What `work` makes of 0 to `items`, a group at a time, on several threads.
+fn in_groups<R: Send>(
+    items: usize,
+    running: Running,
+    work: impl Fn(std::ops::Range<usize>) -> Vec<R> + Sync,
+) -> Vec<R> {
+    let groups = in_parallel(items.div_ceil(GROUP), running.threads, |group| {
+        let range = group * GROUP..items.min((group + 1) * GROUP);
+        let size = range.len();
+        let made = work(range);
+        (running.progress)(size as u64);
+        made
+    });
+    groups.into_iter().flatten().collect()
+}

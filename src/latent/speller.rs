@@ -1,0 +1,79 @@
+//! From places to words.
+
+use super::in_groups;
+use crate::config::{Decoding, SamplingConfig};
+use crate::evaluate::Running;
+use crate::generate::{Beginning, Numbered, Word, WordForm, WordWriter, lockstep};
+use crate::generate::sampling::Sampler;
+use crate::models::word_vae::{DecoderState, WordVae};
+
+/// Spells the words of places.
+#[derive(Clone, Copy, Debug)]
+pub struct Speller<'a> {
+    /// The network.
+    pub vae: &'a WordVae,
+    /// The symbol that the decoder reads first.
+    pub bos: u32,
+    /// The symbol that ends a word.
+    pub eos: u32,
+    /// Symbols that are never written.
+    pub forbidden: &'a [u32],
+    /// What every word is like.
+    pub form: WordForm<'a>,
+}
+
+impl<'a> Speller<'a> {
+    /// The word of z (Z) that `sampler` draws letter by letter.
+    pub fn begin(&self, z: &[f32], sampler: Sampler) -> Beginning<WordWriter<'a>, DecoderState> {
+        Beginning {
+            state: self.vae.decoder(z),
+            symbol: self.bos,
+            writer: WordWriter::new(sampler, self.eos, self.form),
+        }
+    }
+
+    /// The words of places (each Z), in the order given. Sampled letters of word i are drawn from
+    /// the stream (seed, i). `running.progress` is told of words.
+    ///
+    /// # Panics
+    /// Where a place is not of length Z.
+    pub fn words(
+        &self,
+        places: &[Vec<f32>],
+        decoding: Decoding,
+        sampling: &SamplingConfig,
+        running: Running,
+    ) -> Vec<Word> {
+        let greedy = SamplingConfig {
+            temperature: 0.0,
+            ..sampling.clone()
+        };
+        in_groups(places.len(), running, |group| match decoding {
+            Decoding::Greedy => self.draw(places, group, &greedy),
+            Decoding::Sample => self.draw(places, group, sampling),
+            Decoding::Beam(width) => group.map(|i| self.beam(&places[i], width)).collect(),
+        })
+    }
+
+    /// Draws the words of a group of places, letter by letter, side by side.
+    fn draw(
+        &self,
+        places: &[Vec<f32>],
+        group: std::ops::Range<usize>,
+        sampling: &SamplingConfig,
+    ) -> Vec<Word> {
+        let first = group.start;
+        let mut words = vec![Word::default(); group.len()];
+        let rows = group.len();
+        let mut indices = group;
+        let next = || {
+            let index = indices.next()?;
+            let sampler = Sampler::new(sampling, self.forbidden, index as u64);
+            Some(self.begin(&places[index], sampler).numbered(index))
+        };
+        lockstep(self.vae, rows, next, |Numbered { index, writer }| {
+            words[index - first] = writer.word;
+        });
+        words
+    }
+}

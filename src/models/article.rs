@@ -1,0 +1,83 @@
+//! The network of the original word-VAE article, which `--recipe article` trains, with all its
+//! faults: the decoder reads fresh noise at every letter and never a letter, and always draws from
+//! the posterior of one word, the last that it was trained on.
+
+use crate::kernels::{Kernels, Quantized};
+use crate::models::recurrent::{Columns, Linear, Read, Stack};
+use crate::generate::sampling::Sampler;
+use crate::models::weights::{WeightError, Weights, check, values};
+use crate::config::NetworkConfig;
+
+/// The article's words are cut at so many letters.
+pub const LONGEST: usize = 5;
+
+/// The article's decoder with its weights.
+#[derive(Clone, Debug)]
+pub struct Article {
+    decoder: Stack,
+    head: Linear,
+    mean: Vec<f32>,
+    std: Vec<f32>,
+    kernels: Kernels,
+}
+
+impl Article {
+    /// From the weights that [`expected_shapes`](crate::models::weights::expected_shapes) lists.
+    pub fn new(config: &NetworkConfig, weights: &Weights) -> Result<Self, WeightError> {
+        if !config.article {
+            return Err(WeightError::Config(
+                "it is not the article's network".to_owned(),
+            ));
+        }
+        check(config, weights)?;
+        let kernels = Kernels::new();
+        let (layers, columns) = (config.layers, Columns::Vector);
+        Ok(Self {
+            decoder: Stack::new(
+                weights,
+                "decoder.rnn",
+                layers,
+                config.cell,
+                columns,
+                kernels,
+            )?,
+            head: Linear::new(weights, "decoder.head")?,
+            mean: values(weights, "article.mean")?.into_owned(),
+            std: values(weights, "article.std")?.into_owned(),
+            kernels,
+        })
+    }
+
+    /// One word: at most [`LONGEST`] letters, the most probable ones, up to the end of the word
+    /// (the last symbol, which is left out). The sampler gives the noise only.
+    pub fn generate(&self, sampler: &mut Sampler) -> Vec<u32> {
+        self.generate_with(|| sampler.normal())
+    }
+
+    /// [`Article::generate`] with noise from anywhere: `noise` gives one ε at a time, Z a letter.
+    pub fn generate_with(&self, mut noise: impl FnMut() -> f32) -> Vec<u32> {
+        let mut state = self.decoder.state(1);
+        let mut room = Quantized::default();
+        let mut logits = vec![0.0; self.head.width()];
+        let mut letters = Vec::with_capacity(LONGEST);
+        while letters.len() < LONGEST {
+            let z: Vec<f32> = self
+                .mean
+                .iter()
+                .zip(&self.std)
+                .map(|(mean, std)| mean + std * noise())
+                .collect();
+            let hidden = self
+                .decoder
+                .step(self.kernels, Read::Vectors(&z), &mut state);
+            self.head
+                .apply(self.kernels, hidden, &mut room, &mut logits);
+            let letter = crate::generate::sampling::argmax(&logits[..self.head.rows()]);
+            if letter as usize + 1 == self.head.rows() {
+                break;
+            }
+            letters.push(letter);
+        }
+        letters
+    }
+}

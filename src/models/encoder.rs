@@ -1,0 +1,204 @@
+//! The encoder of a word-vae: letters to a Gaussian over z.
+
+use std::cmp::Reverse;
+
+use crate::kernels::Kernels;
+use crate::models::recurrent::{Columns, Layer, Linear, Place, Read};
+use crate::models::weights::{WeightError, Weights, values};
+use crate::models::word_vae::{LOG_VAR_LIMIT, Posterior};
+use crate::config::NetworkConfig;
+
+/// Recurrent layers, and what makes a posterior of their last states.
+#[derive(Clone, Debug)]
+pub(super) struct Encoder {
+    /// By layer, then by direction: forward and, where there is one, backward.
+    layers: Vec<Vec<Layer>>,
+    mean: Linear,
+    log_var: Linear,
+    hidden: usize,
+    kernels: Kernels,
+}
+
+impl Encoder {
+    /// From weights that [`check`](crate::models::weights::check) has passed.
+    pub fn new(
+        config: &NetworkConfig,
+        weights: &Weights,
+        kernels: Kernels,
+    ) -> Result<Self, WeightError> {
+        Ok(Self {
+            layers: layers(config, weights, kernels)?,
+            mean: Linear::new(weights, "encoder.mean")?,
+            log_var: Linear::new(weights, "encoder.log_var")?,
+            hidden: config.hidden,
+            kernels,
+        })
+    }
+
+    /// Latent size Z.
+    pub const fn latent(&self) -> usize {
+        self.mean.rows()
+    }
+
+    /// The posteriors of words (N), in their order; they are read side by side.
+    pub fn encode(&self, words: &[&[u32]]) -> Vec<Posterior> {
+        if words.is_empty() {
+            return Vec::new();
+        }
+        // The longest first, so that those under way are always the first rows.
+        let mut order: Vec<usize> = (0..words.len()).collect();
+        order.sort_by_key(|&word| Reverse(words[word].len()));
+        let sorted: Vec<&[u32]> = order.iter().map(|&word| words[word]).collect();
+        let summaries = self.summaries(&sorted);
+        let means = self.mean.plain(self.kernels, &summaries);
+        let mut log_vars = self.log_var.plain(self.kernels, &summaries);
+        for value in &mut log_vars {
+            *value = value.clamp(-LOG_VAR_LIMIT, LOG_VAR_LIMIT);
+        }
+        let mut posteriors = vec![Posterior::default(); words.len()];
+        let latent = self.latent();
+        let rows = means
+            .chunks_exact(latent)
+            .zip(log_vars.chunks_exact(latent));
+        for (word, (mean, log_var)) in order.into_iter().zip(rows) {
+            posteriors[word] = Posterior {
+                mean: mean.to_vec(),
+                log_var: log_var.to_vec(),
+            };
+        }
+        posteriors
+    }
+
+    fn directions(&self) -> usize {
+        self.layers.first().map_or(1, Vec::len)
+    }
+
+    /// The final hidden states of the top layer (N, D·H): forward after the last letter, backward
+    /// after the first. Zeros where a word has no letter. The longest word comes first.
+    fn summaries(&self, words: &[&[u32]]) -> Vec<f32> {
+        let width = self.directions() * self.hidden;
+        // Every word's letters stand one behind the other.
+        let starts: Vec<usize> = words
+            .iter()
+            .scan(0, |next, word| {
+                let start = *next;
+                *next += word.len();
+                Some(start)
+            })
+            .collect();
+        let letters: usize = words.iter().map(|word| word.len()).sum();
+        let mut below: Vec<f32> = Vec::new();
+        let mut summaries = vec![0.0; words.len() * width];
+        for layer in &self.layers {
+            let mut above = vec![0.0; letters * width];
+            for (direction, cells) in layer.iter().enumerate() {
+                let pass = Pass {
+                    words,
+                    starts: &starts,
+                    below: &below,
+                    width,
+                    backward: direction == 1,
+                    kernels: self.kernels,
+                };
+                pass.run(cells, direction * self.hidden, &mut above, &mut summaries);
+            }
+            below = above;
+        }
+        summaries
+    }
+}
+
+/// One direction of one layer over words side by side.
+struct Pass<'a> {
+    /// The longest first.
+    words: &'a [&'a [u32]],
+    /// Where each word's rows begin in `below` and `above`.
+    starts: &'a [usize],
+    /// What the layer below made (letters, width); empty below the first layer.
+    below: &'a [f32],
+    width: usize,
+    backward: bool,
+    kernels: Kernels,
+}
+
+impl Pass<'_> {
+    /// Hidden states go to `above` (letters, width) and the last ones to `summaries` (N, width),
+    /// both at `offset` of each row.
+    fn run(&self, cells: &Layer, offset: usize, above: &mut [f32], summaries: &mut [f32]) {
+        let units = cells.units();
+        let mut live = self.words;
+        let mut state = cells.state(live.len());
+        let longest = live.first().map_or(0, |word| word.len());
+        let (mut symbols, mut vectors) = (Vec::new(), Vec::new());
+        for step in 0..longest {
+            while let Some((_, others)) = live.split_last().filter(|(last, _)| last.len() <= step) {
+                live = others;
+                state.swap_remove_row(live.len());
+            }
+            let place = |word: &[u32]| {
+                if self.backward {
+                    word.len() - 1 - step
+                } else {
+                    step
+                }
+            };
+            let rows = || live.iter().zip(self.starts);
+            let read = if self.below.is_empty() {
+                symbols.clear();
+                symbols.extend(live.iter().map(|word| word[place(word)]));
+                Read::Symbols(&symbols)
+            } else {
+                vectors.clear();
+                for (word, start) in rows() {
+                    let row = (start + place(word)) * self.width;
+                    vectors.extend_from_slice(&self.below[row..][..self.width]);
+                }
+                Read::Vectors(&vectors)
+            };
+            cells.step(self.kernels, read, &mut state);
+            for (row, ((word, start), hidden)) in
+                rows().zip(state.hidden.chunks_exact(units)).enumerate()
+            {
+                let to = (start + place(word)) * self.width + offset;
+                above[to..][..units].copy_from_slice(hidden);
+                if step + 1 == word.len() {
+                    summaries[row * self.width + offset..][..units].copy_from_slice(hidden);
+                }
+            }
+        }
+    }
+}
+
+/// The layers; the first reads letters, those above what is below in both directions.
+fn layers(
+    config: &NetworkConfig,
+    weights: &Weights,
+    kernels: Kernels,
+) -> Result<Vec<Vec<Layer>>, WeightError> {
+    let embedding = values(weights, "encoder.embedding.weight")?;
+    let suffixes: &[&str] = if config.bidirectional {
+        &["", "_reverse"]
+    } else {
+        &[""]
+    };
+    let direction = |layer, suffix| {
+        let columns = match layer {
+            0 => Columns::Embedding(&embedding, config.embedding),
+            _ => Columns::Vector,
+        };
+        let place = Place {
+            name: "encoder.rnn",
+            layer,
+            suffix,
+        };
+        Layer::new(weights, place, config.cell, columns, kernels)
+    };
+    (0..config.layers)
+        .map(|layer| {
+            suffixes
+                .iter()
+                .map(|suffix| direction(layer, suffix))
+                .collect()
+        })
+        .collect()
+}

@@ -1,0 +1,22 @@
+//! Trained networks on plain slices.
+//!
+//! A network is built from a [`NetworkConfig`](crate::config::NetworkConfig) and [`weights::Weights`]
+//! under PyTorch's names. It is immutable from then on and may be shared between threads; what changes
+//! as it reads is a separate state ([`char_rnn::State`], [`word_vae::DecoderState`]), allocated once,
+//! so that a step allocates nothing and takes no lock. A state has one row for each of the texts that
+//! are read side by side; [`team`] reads one text on several threads.
+//!
+//! Arithmetic has one order everywhere: every sum runs over its inputs in ascending order with
+//! fused multiply-adds. A network therefore computes the same bits at every SIMD level
+//! ([`Level`](crate::kernels::simd::Level)), on any number of threads, whatever else is read beside it.
+
+pub mod article;
+pub mod char_rnn;
+mod encoder;
+#[cfg(test)]
+pub(crate) mod golden;
+mod recurrent;
+pub mod speed;
+pub mod team;
+pub mod weights;
+pub mod word_vae;

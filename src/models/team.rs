@@ -1,0 +1,485 @@
+//! One text read by several threads.
+//!
+//! Every thread computes some blocks of every layer and some panels of the head, then tells the
+//! others. Work is split over outputs and never over the inputs that a sum runs over, so any number
+//! of threads computes the same bits. What is exchanged is a few thousand bytes a symbol: each
+//! thread stores its part of a hidden state where the others read it, and they meet at a barrier.
+//!
+//! Threads that wait for each other many thousand times a second need a core each. Where other
+//! programs have some, one thread alone is faster, so both ways are timed, now and then anew.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::kernels::barrier::{Barrier, Presence};
+use crate::models::char_rnn::{CharRnn, State};
+use crate::kernels::{PANEL, Quantized};
+use crate::models::recurrent::{LayerState, Read};
+
+/// Below so many bytes of weights a symbol takes so little that meeting costs more than it gains.
+const LEAST_BYTES: usize = 128 << 10;
+/// Symbols that each way is timed over.
+const TRIAL: u32 = 24;
+/// How long the faster way is kept before both are timed again: at first, and at the most. It
+/// doubles each time, so that a moment that was not like the others is soon made good.
+const FIRST_KEPT: Duration = Duration::from_millis(20);
+const MOST_KEPT: Duration = Duration::from_secs(1);
+
+/// In place of a symbol: there will be no more.
+const END: u32 = u32::MAX;
+/// In place of a symbol: take your part of the state.
+const SCATTER: u32 = u32::MAX - 1;
+/// In place of a symbol: hand your part of the state over.
+const GATHER: u32 = u32::MAX - 2;
+
+/// Reads one text, on one thread or on several.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    model: &'a CharRnn,
+    /// Whole where this thread reads alone; of a team's leader only the logits count.
+    state: State,
+    team: Option<Leader<'a>>,
+}
+
+/// The thread that the text is read for.
+#[derive(Debug)]
+struct Leader<'a> {
+    shared: &'a Shared,
+    member: Member,
+    /// Whether the others read too, at present.
+    together: bool,
+    pace: Pace,
+    /// How long the faster way is kept next.
+    kept: Duration,
+}
+
+/// Which way is being timed, or kept.
+#[derive(Debug)]
+enum Pace {
+    Alone {
+        since: Instant,
+        left: u32,
+    },
+    Together {
+        alone: Duration,
+        since: Instant,
+        left: u32,
+    },
+    Kept {
+        left: u32,
+    },
+}
+
+impl Pace {
+    fn begin() -> Self {
+        Self::Alone {
+            since: Instant::now(),
+            left: TRIAL,
+        }
+    }
+
+    /// One more symbol; whether the time of this way is up.
+    const fn is_up(&mut self) -> bool {
+        let (Self::Alone { left, .. } | Self::Together { left, .. } | Self::Kept { left }) = self;
+        *left = left.saturating_sub(1);
+        *left == 0
+    }
+}
+
+impl Reader<'_> {
+    /// The logits (outputs) after the last symbol read.
+    pub fn logits(&self) -> &[f32] {
+        self.state.logits(0)
+    }
+
+    /// What the network remembers of the text by now.
+    pub fn state(&mut self) -> &State {
+        if let Some(leader) = &mut self.team
+            && leader.together
+        {
+            leader.gather(&mut self.state);
+            leader.pace = Pace::begin();
+        }
+        &self.state
+    }
+
+    /// Reads one symbol.
+    ///
+    /// # Panics
+    /// Where `symbol` is not below the network's `inputs`.
+    pub fn step(&mut self, symbol: u32) {
+        assert!((symbol as usize) < self.model.inputs(), "unknown symbol");
+        match &mut self.team {
+            Some(leader) if leader.together => {
+                leader.shared.announce(symbol);
+                leader.member.step(self.model, leader.shared, symbol);
+                load(&leader.shared.logits, &mut self.state.logits);
+            }
+            _ => self.model.step(&mut self.state, &[symbol]),
+        }
+        if let Some(leader) = &mut self.team
+            && leader.pace.is_up()
+        {
+            leader.turn(&mut self.state);
+        }
+    }
+}
+
+impl Leader<'_> {
+    /// The time of one way is up: the other one's turn, or the faster one's.
+    fn turn(&mut self, state: &mut State) {
+        self.pace = match self.pace {
+            Pace::Alone { since, .. } => {
+                let alone = since.elapsed();
+                self.scatter(state);
+                Pace::Together {
+                    alone,
+                    since: Instant::now(),
+                    left: TRIAL,
+                }
+            }
+            Pace::Together { alone, since, .. } => {
+                let together = since.elapsed();
+                if together > alone {
+                    self.gather(state);
+                }
+                let symbol = alone.min(together).as_secs_f64() / f64::from(TRIAL);
+                let left = (self.kept.as_secs_f64() / symbol) as u32 + 1;
+                self.kept = MOST_KEPT.min(2 * self.kept);
+                Pace::Kept { left }
+            }
+            Pace::Kept { .. } => {
+                if self.together {
+                    self.gather(state);
+                }
+                Pace::begin()
+            }
+        };
+    }
+
+    /// The state goes to the members.
+    fn scatter(&mut self, state: &State) {
+        for (shared, layer) in self.shared.layers.iter().zip(&state.layers) {
+            store(&layer.hidden, &shared.hidden);
+            store(&layer.cell, &shared.cell);
+        }
+        self.shared.announce(SCATTER);
+        self.member.take(self.shared);
+        self.shared.barrier.wait();
+        self.together = true;
+    }
+
+    /// The members' parts become the state.
+    fn gather(&mut self, state: &mut State) {
+        self.shared.announce(GATHER);
+        self.member.hand_over(self.shared);
+        self.shared.barrier.wait();
+        for (shared, layer) in self.shared.layers.iter().zip(&mut state.layers) {
+            load(&shared.hidden, &mut layer.hidden);
+            load(&shared.cell, &mut layer.cell);
+        }
+        self.together = false;
+    }
+}
+
+impl CharRnn {
+    /// Bytes of weights that reading one symbol reads, the row of its input aside.
+    pub fn weight_bytes(&self) -> usize {
+        let layers = self.stack.layers().iter();
+        let bytes: usize = layers.map(crate::models::recurrent::Layer::weight_bytes).sum();
+        bytes + self.head.weight_bytes()
+    }
+
+    /// Goes on from `state`, which has one row, with at most `threads` threads: fewer where the
+    /// network is too small to gain by them, or where they are slower at the time. The threads end
+    /// with `work`.
+    pub fn read_on_threads<R>(
+        &self,
+        state: State,
+        threads: usize,
+        work: impl FnOnce(&mut Reader) -> R,
+    ) -> R {
+        let threads = if self.weight_bytes() < LEAST_BYTES {
+            1
+        } else {
+            threads
+        };
+        self.read_at_pace(state, threads, Pace::begin(), work)
+    }
+
+    fn read_at_pace<R>(
+        &self,
+        state: State,
+        threads: usize,
+        pace: Pace,
+        work: impl FnOnce(&mut Reader) -> R,
+    ) -> R {
+        assert_eq!(state.rows(), 1, "one text");
+        let threads = threads.min(self.stack.blocks()).max(1);
+        let mut reader = Reader {
+            model: self,
+            state,
+            team: None,
+        };
+        if threads == 1 {
+            return work(&mut reader);
+        }
+        let shared = Shared::new(self, threads);
+        let member = |index| Member::new(self, &reader.state, index, threads);
+        let others: Vec<Member> = (1..threads).map(member).collect();
+        let member = member(0);
+        std::thread::scope(|scope| {
+            for member in others {
+                let shared = &shared;
+                scope.spawn(move || member.follow(self, shared));
+            }
+            reader.team = Some(Leader {
+                shared: &shared,
+                member,
+                // A member begins with its part of the state.
+                together: !matches!(pace, Pace::Alone { .. }),
+                pace,
+                kept: FIRST_KEPT,
+            });
+            let _end = Ending(&shared);
+            work(&mut reader)
+        })
+    }
+}
+
+/// Sends the others home, also when the leader fails.
+struct Ending<'a>(&'a Shared);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.barrier.give_up();
+        } else {
+            self.0.announce(END);
+        }
+    }
+}
+
+/// What the threads tell each other: numbers as their bits.
+#[derive(Debug)]
+struct Shared {
+    barrier: Barrier,
+    /// What is read next, or one of the words above.
+    symbol: AtomicU32,
+    layers: Vec<SharedLayer>,
+    /// (width of the head).
+    logits: Vec<AtomicU32>,
+}
+
+#[derive(Debug)]
+struct SharedLayer {
+    /// (H), exchanged at every symbol.
+    hidden: Vec<AtomicU32>,
+    /// (blocks · 32) in an LSTM, exchanged only when the team comes together or parts.
+    cell: Vec<AtomicU32>,
+}
+
+impl Shared {
+    fn new(model: &CharRnn, threads: usize) -> Self {
+        let room = |len: usize| (0..len).map(|_| AtomicU32::new(0)).collect::<Vec<_>>();
+        let layers = model.stack.layers().iter();
+        let layers = layers.map(|layer| SharedLayer {
+            hidden: room(layer.units()),
+            cell: room(layer.blocks() * PANEL),
+        });
+        Self {
+            barrier: Barrier::new(threads as u32),
+            symbol: AtomicU32::new(END),
+            layers: layers.collect(),
+            logits: room(model.head.width()),
+        }
+    }
+
+    /// Tells the members, who wait for it, what comes next.
+    fn announce(&self, symbol: u32) {
+        self.symbol.store(symbol, Ordering::Relaxed);
+        self.barrier.wait();
+    }
+}
+
+/// Numbers for the others; the barrier that follows makes them visible.
+fn store(numbers: &[f32], to: &[AtomicU32]) {
+    for (number, to) in numbers.iter().zip(to) {
+        to.store(number.to_bits(), Ordering::Relaxed);
+    }
+}
+
+/// Numbers from the others.
+fn load(from: &[AtomicU32], numbers: &mut [f32]) {
+    for (number, from) in numbers.iter_mut().zip(from) {
+        *number = f32::from_bits(from.load(Ordering::Relaxed));
+    }
+}
+
+/// One thread's part of the network's state.
+#[derive(Debug)]
+struct Member {
+    /// Some blocks of every layer.
+    layers: Vec<LayerState>,
+    /// Some panels of the head.
+    panels: Range<usize>,
+    logits: Vec<f32>,
+    room: Quantized,
+}
+
+impl Member {
+    fn new(model: &CharRnn, state: &State, index: usize, threads: usize) -> Self {
+        let share = |all: usize| all * index / threads..all * (index + 1) / threads;
+        let layers = model.stack.layers().iter().zip(&state.layers);
+        let panels = share(model.head.panels());
+        Self {
+            layers: layers
+                .map(|(layer, state)| layer.part(state, share(layer.blocks())))
+                .collect(),
+            logits: vec![0.0; panels.len() * PANEL],
+            panels,
+            room: Quantized::default(),
+        }
+    }
+
+    /// Reads every symbol that the leader announces.
+    fn follow(mut self, model: &CharRnn, shared: &Shared) {
+        let _presence = Presence(&shared.barrier);
+        loop {
+            shared.barrier.wait();
+            match shared.symbol.load(Ordering::Relaxed) {
+                END => break,
+                SCATTER => {
+                    self.take(shared);
+                    shared.barrier.wait();
+                }
+                GATHER => {
+                    self.hand_over(shared);
+                    shared.barrier.wait();
+                }
+                symbol => self.step(model, shared, symbol),
+            }
+        }
+    }
+
+    /// Takes this part of the state.
+    fn take(&mut self, shared: &Shared) {
+        for (layer, shared) in self.layers.iter_mut().zip(&shared.layers) {
+            load(&shared.hidden, &mut layer.hidden);
+            let cells = layer.cells();
+            load(&shared.cell[cells], &mut layer.cell);
+        }
+    }
+
+    /// Hands this part of the state over.
+    fn hand_over(&self, shared: &Shared) {
+        for (layer, shared) in self.layers.iter().zip(&shared.layers) {
+            let units = layer.units.clone();
+            store(&layer.hidden[units.clone()], &shared.hidden[units]);
+            store(&layer.cell, &shared.cell[layer.cells()]);
+        }
+    }
+
+    fn step(&mut self, model: &CharRnn, shared: &Shared, symbol: u32) {
+        for (index, layer) in model.stack.layers().iter().enumerate() {
+            let (below, rest) = self.layers.split_at_mut(index);
+            let state = &mut rest[0];
+            let symbols = [symbol];
+            let read = match below.last() {
+                None => Read::Symbols(&symbols),
+                Some(below) => Read::Vectors(&below.hidden),
+            };
+            layer.step(model.kernels, read, state);
+            let units = state.units.clone();
+            let hidden = &shared.layers[index].hidden;
+            store(&state.hidden[units.clone()], &hidden[units]);
+            shared.barrier.wait();
+            load(hidden, &mut state.hidden);
+        }
+        let Some(top) = self.layers.last() else {
+            return;
+        };
+        let Self {
+            panels,
+            logits,
+            room,
+            ..
+        } = self;
+        model
+            .head
+            .apply_panels(model.kernels, panels.clone(), &top.hidden, room, logits);
+        let place = panels.start * PANEL..panels.end * PANEL;
+        store(logits, &shared.logits[place]);
+        shared.barrier.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Cell;
+    use crate::testing;
+
+    #[test]
+    fn any_number_of_threads_computes_the_same_bits() {
+        for (cell, layers) in [(Cell::Lstm, 1), (Cell::Gru, 2), (Cell::Rnn, 2)] {
+            let config = testing::char_lstm(cell, 417, layers, 67);
+            for weights in [
+                testing::weights(&config),
+                super::super::weights::quantize(&testing::weights(&config)),
+            ] {
+                let model = CharRnn::new(&config, &weights).expect("a network");
+                let mut start = model.state(1);
+                model.feed(&mut start, &[5, 6, 7]);
+                let always = || Pace::Kept { left: u32::MAX };
+                let logits = |threads, pace| {
+                    model.read_at_pace(start.clone(), threads, pace, |reader| {
+                        let mut all = reader.logits().to_vec();
+                        for symbol in 0..3 * TRIAL {
+                            reader.step(symbol % 67);
+                            all.extend_from_slice(reader.logits());
+                        }
+                        all
+                    })
+                };
+                let alone = logits(1, always());
+                for threads in [2, 3, 14, 100] {
+                    let together = logits(threads, always());
+                    assert!(together == alone, "{cell} on {threads} threads");
+                }
+                // Soon together, then parted again if that is slower.
+                assert!(logits(2, Pace::begin()) == alone, "{cell}");
+                // Together, and alone again at the 10th symbol.
+                let parting = Pace::Together {
+                    alone: Duration::ZERO,
+                    since: Instant::now(),
+                    left: 10,
+                };
+                assert!(logits(3, parting) == alone, "{cell}");
+                // The state can be asked for on the way, whoever holds it.
+                let mut want = start.clone();
+                model.feed(&mut want, &[1, 2, 3, 4]);
+                for threads in [1, 3] {
+                    let state = model.read_at_pace(start.clone(), threads, always(), |reader| {
+                        reader.step(1);
+                        reader.step(2);
+                        reader.state();
+                        reader.step(3);
+                        reader.step(4);
+                        reader.state().memory()
+                    });
+                    assert!(state == want.memory(), "{cell} on {threads} threads");
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "unknown symbol")]
+    fn a_failing_leader_leaves_nobody_waiting() {
+        let config = testing::char_lstm(Cell::Lstm, 256, 1, 7);
+        let model = CharRnn::new(&config, &testing::weights(&config)).expect("a network");
+        model.read_on_threads(model.state(1), 2, |reader| reader.step(7));
+    }
+}

@@ -1,0 +1,159 @@
+//! The weights of a trained network for a vocabulary that holds other symbols too.
+
+use super::{Array, Weights, expected_shapes};
+use crate::config::{ModelKind, NetworkConfig};
+
+/// Where the symbols stand in a weight.
+#[derive(Clone, Copy, PartialEq)]
+enum Symbols {
+    /// A row each, of those that are read.
+    Rows,
+    /// A column each, of those that are read.
+    Columns,
+    /// A row each, of those that are predicted.
+    Predicted,
+    /// A number each, of those that are predicted.
+    Biases,
+}
+
+fn symbols_of(name: &str, network: &NetworkConfig) -> Option<Symbols> {
+    let one_hot = network.model == ModelKind::CharRnn && network.embedding == 0;
+    match name {
+        "rnn.weight_ih_l0" if one_hot => Some(Symbols::Columns),
+        "head.weight" | "decoder.head.weight" => Some(Symbols::Predicted),
+        "head.bias" | "decoder.head.bias" => Some(Symbols::Biases),
+        _ if name.ends_with("embedding.weight") => Some(Symbols::Rows),
+        _ => None,
+    }
+}
+
+/// The `weights` of the network `old` for the network `new`, which differs in its symbols alone;
+/// `places` has for each of the new symbols its number in the old network, if it is there.
+///
+/// A symbol that is not there is read as the mean of those that are, and predicted as their mean with
+/// the lowest of their biases. So it is improbable at first, and what the network thinks of the
+/// others, relative to each other, stays as it was. Weights that are in eight bits become f32.
+pub fn grow(
+    weights: &Weights,
+    old: &NetworkConfig,
+    new: &NetworkConfig,
+    places: &[Option<usize>],
+) -> Weights<'static> {
+    let read: Vec<Option<usize>> = places[..new.inputs].to_vec();
+    let predicted: Vec<Option<usize>> = places[..new.outputs]
+        .iter()
+        .map(|place| place.filter(|&place| place < old.outputs))
+        .collect();
+    let grown = expected_shapes(new)
+        .into_iter()
+        .filter_map(|(name, shape)| {
+            let values = weights.get(&name)?.data();
+            let values = match symbols_of(&name, new) {
+                None => values.into_owned(),
+                Some(Symbols::Rows) => rows(&values, old.inputs, &read),
+                Some(Symbols::Predicted) => rows(&values, old.outputs, &predicted),
+                Some(Symbols::Biases) => {
+                    let lowest = values.iter().copied().fold(f32::INFINITY, f32::min);
+                    let bias = |place: &Option<usize>| place.map_or(lowest, |place| values[place]);
+                    predicted.iter().map(bias).collect()
+                }
+                Some(Symbols::Columns) => values
+                    .chunks_exact(old.inputs)
+                    .flat_map(|row| {
+                        let mean = mean(row.iter().copied(), old.inputs);
+                        let value =
+                            move |place: &Option<usize>| place.map_or(mean, |place| row[place]);
+                        read.iter().map(value)
+                    })
+                    .collect(),
+            };
+            Some((name, Array::f32(shape, values)))
+        });
+    grown.collect()
+}
+
+fn mean(values: impl Iterator<Item = f32>, count: usize) -> f32 {
+    (values.map(f64::from).sum::<f64>() / count as f64) as f32
+}
+
+/// The rows of a matrix of `count` rows at `places`, their mean where there is none.
+fn rows(values: &[f32], count: usize, places: &[Option<usize>]) -> Vec<f32> {
+    let width = values.len() / count;
+    let means: Vec<f32> = (0..width)
+        .map(|column| mean(values.iter().skip(column).step_by(width).copied(), count))
+        .collect();
+    let row = |place: &Option<usize>| match place {
+        Some(place) => &values[place * width..(place + 1) * width],
+        None => &means[..],
+    };
+    places.iter().flat_map(row).copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Cell;
+    use crate::models::char_rnn::CharRnn;
+    use crate::testing;
+
+    /// The new symbols 0, 1, 2 … are the old 2, none, 0, 1, 3.
+    const PLACES: [Option<usize>; 5] = [Some(2), None, Some(0), Some(1), Some(3)];
+
+    fn logits(network: &NetworkConfig, weights: &Weights, text: &[u32]) -> Vec<f32> {
+        let model = CharRnn::new(network, weights).expect("a model");
+        let mut state = model.state(1);
+        for &symbol in text {
+            model.step(&mut state, &[symbol]);
+        }
+        state.logits(0).to_vec()
+    }
+
+    #[test]
+    fn old_symbols_are_predicted_as_before_and_new_ones_hardly() {
+        for embedding in [0, 3] {
+            let old = NetworkConfig {
+                embedding,
+                ..testing::char_lstm(Cell::Lstm, 8, 2, 4)
+            };
+            let new = NetworkConfig {
+                inputs: 5,
+                outputs: 5,
+                ..old.clone()
+            };
+            let weights = testing::weights(&old);
+            let grown = grow(&weights, &old, &new, &PLACES);
+            super::super::check(&new, &grown).expect("complete");
+            let before = logits(&old, &weights, &[0, 1, 3, 2]);
+            let after = logits(&new, &grown, &[2, 3, 4, 0]);
+            for (symbol, place) in PLACES.iter().enumerate() {
+                if let Some(place) = place {
+                    assert_eq!(after[symbol].to_bits(), before[*place].to_bits());
+                }
+            }
+            let bias = weights["head.bias"].data();
+            let lowest = bias.iter().copied().fold(f32::INFINITY, f32::min);
+            assert_eq!(grown["head.bias"].data()[1], lowest);
+        }
+    }
+
+    #[test]
+    fn a_new_symbol_is_read_as_the_mean_of_the_others() {
+        let old = testing::char_lstm(Cell::Gru, 8, 1, 4);
+        let new = NetworkConfig {
+            inputs: 5,
+            outputs: 5,
+            ..old.clone()
+        };
+        let weights = testing::weights(&old);
+        let grown = grow(&weights, &old, &new, &PLACES);
+        let (before, after) = (
+            weights["rnn.weight_ih_l0"].data(),
+            grown["rnn.weight_ih_l0"].data(),
+        );
+        for (before, after) in before.chunks(4).zip(after.chunks(5)) {
+            let mean = before.iter().sum::<f32>() / 4.0;
+            assert!((after[1] - mean).abs() < 1e-6);
+            assert_eq!(after[0], before[2]);
+        }
+    }
+}

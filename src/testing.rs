@@ -1,0 +1,62 @@
+//! What the engine's tests share: reproducible numbers and networks made of them.
+
+use crate::models::weights::{Array, Weights, expected_shapes};
+use crate::config::{Cell, ModelKind, NetworkConfig, ZPlacement};
+
+/// A linear congruential generator (Numerical Recipes): no two tests need to share more.
+pub struct Numbers(u32);
+
+impl Numbers {
+    /// Begins at `seed`.
+    pub const fn new(seed: u32) -> Self {
+        Self(seed)
+    }
+
+    /// `len` numbers in [−scale, scale).
+    pub fn vector(&mut self, len: usize, scale: f32) -> Vec<f32> {
+        let mut next = || {
+            self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (self.0 >> 8) as f32 / 8_388_608.0 - 1.0
+        };
+        (0..len).map(|_| next() * scale).collect()
+    }
+}
+
+/// A char-lstm, one-hot.
+pub fn char_lstm(cell: Cell, hidden: usize, layers: usize, symbols: usize) -> NetworkConfig {
+    NetworkConfig {
+        model: ModelKind::CharRnn,
+        cell,
+        hidden,
+        layers,
+        embedding: 0,
+        latent: 0,
+        z: ZPlacement::Both,
+        bidirectional: false,
+        article: false,
+        inputs: symbols,
+        outputs: symbols,
+    }
+}
+
+/// A word-vae that reads both ways, with two symbols that it never predicts.
+pub fn word_vae(cell: Cell, hidden: usize, layers: usize) -> NetworkConfig {
+    NetworkConfig {
+        model: ModelKind::WordVae,
+        embedding: 5,
+        latent: 3,
+        bidirectional: true,
+        outputs: 9,
+        ..char_lstm(cell, hidden, layers, 11)
+    }
+}
+
+/// Weights for a network, between −0.5 and 0.5.
+pub fn weights(config: &NetworkConfig) -> Weights<'static> {
+    let mut numbers = Numbers::new(7);
+    let fill = |(name, shape): (String, Vec<usize>)| {
+        let data = numbers.vector(shape.iter().product(), 0.5);
+        (name, Array::f32(shape, data))
+    };
+    expected_shapes(config).into_iter().map(fill).collect()
+}

@@ -1,0 +1,328 @@
+//! The vocabulary: which symbols there are, and which number each has.
+//!
+//! Ids are ranks: the most frequent symbol is 0, ties go by code point, so the same text always
+//! gives the same vocabulary. Special symbols come after all others, in one of three layouts:
+//!
+//! - none (char-lstm, nothing cut);
+//! - `<unk>` (char-lstm, something cut);
+//! - `<eos>`, `<unk>`, `<bos>` (words): `<unk>` is always there, since character dropout feeds it,
+//!   but it is predicted only where something was cut; `<bos>` is never predicted.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::TextError;
+use super::encode::Encoder;
+use super::unicode::for_each_grapheme;
+use crate::config::Unit;
+
+/// The `format` written in files, and the newest that is read.
+const FORMAT: u64 = 1;
+/// More symbols than any text has.
+const MOST_SYMBOLS: usize = 1 << 21;
+/// Longest cluster that can be a symbol, in bytes; longer ones are cut.
+const LONGEST_SYMBOL_BYTES: usize = 256;
+
+/// One symbol.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Symbol {
+    /// A character or a grapheme cluster.
+    Text(String),
+    /// A byte.
+    Byte(u8),
+    /// What the vocabulary does not hold.
+    Unk,
+    /// The beginning of a word; only read, never predicted.
+    Bos,
+    /// The end of a word.
+    Eos,
+}
+
+/// Puts counts in the order of ids: most frequent first, ties by code point (or byte).
+pub fn rank(counts: &mut [(Symbol, u64)]) {
+    counts.sort_by(|(a, n), (b, m)| m.cmp(n).then_with(|| a.cmp(b)));
+}
+
+/// Which symbols there are. In JSON: `{"format":1,"unit":"char","symbols":["e"," "],"unk":2,
+/// "bos":null,"eos":null,"cut":3}`, with the special ids after those of `symbols`, and bytes as numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Stored", try_from = "Stored")]
+pub struct Vocabulary {
+    unit: Unit,
+    symbols: Vec<Symbol>,
+    /// Symbols that are not special.
+    letters: usize,
+    words: bool,
+    cut: u64,
+}
+
+impl Vocabulary {
+    /// The vocabulary of a char-lstm: the symbols seen at least `min_freq` times, at most
+    /// `max_vocab` of them, and `<unk>` only where that cut something.
+    pub fn from_counts(
+        unit: Unit,
+        counts: &[(Symbol, u64)],
+        min_freq: u64,
+        max_vocab: usize,
+    ) -> Self {
+        let (letters, cut) = keep(counts, min_freq, max_vocab);
+        Self::lay_out(unit, letters, cut, false)
+    }
+
+    /// The vocabulary of a word-vae, with `<eos>`, `<unk>` and `<bos>`.
+    pub fn for_words(
+        unit: Unit,
+        counts: &[(Symbol, u64)],
+        min_freq: u64,
+        max_vocab: usize,
+    ) -> Self {
+        let (letters, cut) = keep(counts, min_freq, max_vocab);
+        Self::lay_out(unit, letters, cut, true)
+    }
+
+    /// This vocabulary with what else was seen after its own letters: those at least `min_freq` times, as
+    /// many as fit into `max_vocab`. `<unk>` stays where it is one of the symbols.
+    #[must_use]
+    pub fn extended(&self, counts: &[(Symbol, u64)], min_freq: u64, max_vocab: usize) -> Self {
+        let known: HashSet<&Symbol> = self.symbols[..self.letters].iter().collect();
+        let new: Vec<(Symbol, u64)> = counts
+            .iter()
+            .filter(|(symbol, _)| !known.contains(symbol))
+            .cloned()
+            .collect();
+        let room = max_vocab.saturating_sub(self.letters);
+        let (added, cut) = keep(&new, min_freq, room);
+        let letters = self.symbols[..self.letters].iter().cloned().chain(added);
+        Self::lay_out(self.unit, letters.collect(), cut.max(self.cut), self.words)
+    }
+
+    /// For each symbol of this vocabulary its id in `older`, if it is there.
+    pub fn places_in(&self, older: &Self) -> Vec<Option<usize>> {
+        let ids: HashMap<&Symbol, usize> = older.symbols.iter().zip(0..).collect();
+        let place = |symbol| ids.get(symbol).copied();
+        self.symbols.iter().map(place).collect()
+    }
+
+    /// A vocabulary of given letters in the order of their ids, as a stored or imported model has
+    /// it; `cut` is how many symbols it leaves out. Checks that it can be right.
+    pub fn new(unit: Unit, letters: Vec<Symbol>, cut: u64, words: bool) -> Result<Self, TextError> {
+        let invalid = |what: String| Err(TextError::Vocabulary { what });
+        if letters.len() > MOST_SYMBOLS {
+            return invalid(format!("{} symbols are too many", letters.len()));
+        }
+        let mut seen = HashSet::with_capacity(letters.len());
+        for (id, symbol) in letters.iter().enumerate() {
+            if !is_one(symbol, unit) {
+                return invalid(format!(
+                    "symbol {id} ({}) is not one {unit}",
+                    symbol.visible()
+                ));
+            }
+            if !seen.insert(symbol) {
+                return invalid(format!("symbol {id} ({}) stands twice", symbol.visible()));
+            }
+        }
+        Ok(Self::lay_out(unit, letters, cut, words))
+    }
+
+    fn lay_out(unit: Unit, mut symbols: Vec<Symbol>, cut: u64, words: bool) -> Self {
+        let letters = symbols.len();
+        if words {
+            symbols.extend([Symbol::Eos, Symbol::Unk, Symbol::Bos]);
+        } else if cut > 0 {
+            symbols.push(Symbol::Unk);
+        }
+        Self {
+            unit,
+            symbols,
+            letters,
+            words,
+            cut,
+        }
+    }
+
+    /// What one symbol is.
+    pub fn unit(&self) -> Unit {
+        self.unit
+    }
+
+    /// Symbols that can be read, the special ones included.
+    pub fn len(&self) -> usize {
+        self.symbols.len()
+    }
+
+    /// Whether there is no symbol at all.
+    pub fn is_empty(&self) -> bool {
+        self.symbols.is_empty()
+    }
+
+    /// Symbols that can be predicted; always the first ones.
+    pub fn outputs(&self) -> usize {
+        match (self.words, self.cut) {
+            (true, 0) => self.letters + 1,
+            (true, _) => self.letters + 2,
+            (false, _) => self.symbols.len(),
+        }
+    }
+
+    /// Symbols that are not special; always the first ones.
+    pub fn letters(&self) -> usize {
+        self.letters
+    }
+
+    /// How many symbols of the text were left out.
+    pub fn cut(&self) -> u64 {
+        self.cut
+    }
+
+    /// The id of `<unk>`.
+    pub fn unk(&self) -> Option<u32> {
+        let id = self.letters + usize::from(self.words);
+        (self.words || self.cut > 0).then_some(id as u32)
+    }
+
+    /// The id of `<eos>`.
+    pub fn eos(&self) -> Option<u32> {
+        self.words.then_some(self.letters as u32)
+    }
+
+    /// The id of `<bos>`.
+    pub fn bos(&self) -> Option<u32> {
+        self.words.then_some(self.letters as u32 + 2)
+    }
+
+    /// The symbol of an id.
+    pub fn symbol(&self, id: u32) -> Option<&Symbol> {
+        self.symbols.get(id as usize)
+    }
+
+    /// Every symbol, in the order of ids.
+    pub fn symbols(&self) -> &[Symbol] {
+        &self.symbols
+    }
+
+    /// Ids below [`Vocabulary::outputs`] that must not be written: `<unk>`.
+    pub fn forbidden(&self) -> Vec<u32> {
+        let outputs = self.outputs() as u32;
+        self.unk().into_iter().filter(|&id| id < outputs).collect()
+    }
+
+    /// Look-up tables for encoding; worth keeping for many texts.
+    pub(crate) fn encoder(&self) -> Encoder<'_> {
+        Encoder::new(self.unit, &self.symbols[..self.letters])
+    }
+}
+
+/// The most frequent symbols within the limits, and how many others there are.
+fn keep(counts: &[(Symbol, u64)], min_freq: u64, max_vocab: usize) -> (Vec<Symbol>, u64) {
+    let mut ranked = counts.to_vec();
+    rank(&mut ranked);
+    let fits = |symbol: &Symbol| match symbol {
+        Symbol::Text(text) => text.len() <= LONGEST_SYMBOL_BYTES,
+        _ => true,
+    };
+    let kept: Vec<Symbol> = ranked
+        .into_iter()
+        .filter(|(symbol, n)| *n >= min_freq && fits(symbol))
+        .map(|(symbol, _)| symbol)
+        .take(max_vocab.min(MOST_SYMBOLS))
+        .collect();
+    let cut = counts.len() - kept.len();
+    (kept, cut as u64)
+}
+
+fn is_one(symbol: &Symbol, unit: Unit) -> bool {
+    match (symbol, unit) {
+        (Symbol::Byte(_), Unit::Byte) => true,
+        (Symbol::Text(text), Unit::Char) => text.chars().count() == 1,
+        (Symbol::Text(text), Unit::Grapheme) => {
+            let mut clusters = 0;
+            if text.len() <= LONGEST_SYMBOL_BYTES {
+                for_each_grapheme(text, |_| clusters += 1);
+            }
+            clusters == 1
+        }
+        _ => false,
+    }
+}
+
+/// The vocabulary as it stands in files.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    format: u64,
+    unit: Unit,
+    symbols: Vec<StoredSymbol>,
+    unk: Option<u32>,
+    bos: Option<u32>,
+    eos: Option<u32>,
+    cut: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum StoredSymbol {
+    Byte(u8),
+    Text(String),
+}
+
+impl From<Vocabulary> for Stored {
+    fn from(vocab: Vocabulary) -> Self {
+        let (unk, bos, eos) = (vocab.unk(), vocab.bos(), vocab.eos());
+        let stored = |symbol| match symbol {
+            Symbol::Text(text) => Some(StoredSymbol::Text(text)),
+            Symbol::Byte(byte) => Some(StoredSymbol::Byte(byte)),
+            Symbol::Unk | Symbol::Bos | Symbol::Eos => None,
+        };
+        Self {
+            format: FORMAT,
+            unit: vocab.unit,
+            symbols: vocab.symbols.into_iter().filter_map(stored).collect(),
+            unk,
+            bos,
+            eos,
+            cut: vocab.cut,
+        }
+    }
+}
+
+impl TryFrom<Stored> for Vocabulary {
+    type Error = TextError;
+
+    fn try_from(stored: Stored) -> Result<Self, TextError> {
+        if stored.format != FORMAT {
+            return Err(TextError::Format {
+                path: "vocabulary".to_owned(),
+                found: stored.format,
+                newest: FORMAT,
+            });
+        }
+        let letter = |symbol| match symbol {
+            StoredSymbol::Text(text) => Symbol::Text(text),
+            StoredSymbol::Byte(byte) => Symbol::Byte(byte),
+        };
+        let letters = stored.symbols.into_iter().map(letter).collect();
+        let words = stored.bos.is_some() || stored.eos.is_some();
+        let vocab = Self::new(stored.unit, letters, stored.cut, words)?;
+        let special = (vocab.unk(), vocab.bos(), vocab.eos());
+        if special != (stored.unk, stored.bos, stored.eos) {
+            return Err(TextError::Vocabulary {
+                what: format!(
+                    "unk, bos and eos are {:?}, {:?} and {:?}; {} symbols of which {} were cut ask for {:?}, {:?} and {:?}",
+                    stored.unk,
+                    stored.bos,
+                    stored.eos,
+                    vocab.letters,
+                    vocab.cut,
+                    special.0,
+                    special.1,
+                    special.2
+                ),
+            });
+        }
+        Ok(vocab)
+    }
+}
+
+#[cfg(test)]
+mod tests;
