@@ -12,18 +12,18 @@ from typing import Any, Union
 from driver import BenchError
 
 CELLS = {"lstm": 4, "gru": 3, "rnn": 1}  # and their gates
-# Hidden size of a char-lstm and the symbols of each text that a step reads.
+# Hidden size of a char-lstm and the tokens of each text that a step reads.
 TEXTS = {128: 50, 256: 64, 512: 128}
 TEXT_BATCH = 64
-SYMBOLS = string.printable[:95] + "\n"  # ASCII from the space on, and the end of a line
+TOKENS = string.printable[:95] + "\n"  # ASCII from the space on, and the end of a line
 WORDS_HIDDEN = [128, 256]
 WORD_BATCH = 128
 WORD_LETTERS = 10  # of all words, where the peer reads words of one length
 
 # One recurrent network alone.
 LAYER_HIDDEN = [32, 64, 100, 128, 256, 512]
-LAYER_SIZES = [(1, 32), (8, 64), (64, 64)]  # texts, symbols of each
-LAYER_READS = {"symbols": len(SYMBOLS), "vectors": 64}
+LAYER_SIZES = [(1, 32), (8, 64), (64, 64)]  # texts, tokens of each
+LAYER_READS = {"tokens": len(TOKENS), "vectors": 64}
 LAYER_DEEP = (128, 2)  # hidden size and layers of one that has two
 
 
@@ -45,7 +45,7 @@ class Training:
 
     @property
     def flops(self) -> int:
-        """Floating-point operations of training a char-lstm on one symbol.
+        """Floating-point operations of training a char-lstm on one token.
 
         A product by a matrix has two for each weight, and its gradients twice as many. One-hot
         input is a row of a table and counts nothing; nor does anything that is no product.
@@ -53,7 +53,7 @@ class Training:
         gates = CELLS[self.cell] * self.hidden
         recurrent = self.layers * gates * self.hidden
         between = (self.layers - 1) * gates * self.hidden
-        return 6 * (recurrent + between + self.hidden * len(SYMBOLS))
+        return 6 * (recurrent + between + self.hidden * len(TOKENS))
 
     def flags(self) -> dict[str, Any]:
         """How `textgen train` is told."""
@@ -109,9 +109,9 @@ def all_layers() -> list[Layer]:
 
 
 def random_text(path: Path, length: int) -> None:
-    """Writes symbols drawn at random, every one of them at least once."""
+    """Writes tokens drawn at random, every one of them at least once."""
     generator = random.Random(0)
-    text = SYMBOLS + "".join(generator.choices(SYMBOLS, k=length - len(SYMBOLS)))
+    text = TOKENS + "".join(generator.choices(TOKENS, k=length - len(TOKENS)))
     path.write_text(text, encoding="utf-8", newline="")
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The peer of textgen's benchmark: the same networks in eager PyTorch, as its users write them.
 
-    peer.py sample             symbols of a char-lstm drawn one after the other
+    peer.py sample             tokens of a char-lstm drawn one after the other
     peer.py sample --batch 64  64 texts at once
     peer.py words --batch 64   letters of a word-vae's decoder
     peer.py train              training steps of a char-lstm
@@ -44,7 +44,7 @@ GEMM = 2048  # rows and columns of each matrix
 WORD_BATCHES = 64  # drawn from a list of words, and read in turn
 IGNORED = -100  # no loss where this is wanted
 
-# One unit of work; how many symbols, words or operations it is, is said beside it.
+# One unit of work; how many tokens, words or operations it is, is said beside it.
 Work = Callable[[], None]
 
 
@@ -107,7 +107,7 @@ def recurrent(cell: str) -> type[nn.RNNBase]:
 
 
 def draw(logits: Tensor) -> Tensor:
-    """One symbol a row, (batch, 1), from logits (batch, vocab)."""
+    """One token a row, (batch, 1), from logits (batch, vocab)."""
     weights = functional.softmax(logits / TEMPERATURE, dim=-1)
     return torch.multinomial(weights, 1)
 
@@ -117,14 +117,14 @@ def sampling(request: Request) -> tuple[Work, int]:
     vocab = request.vocab
     network = recurrent(request.cell)(vocab, request.hidden, request.layers, batch_first=True)
     head = nn.Linear(request.hidden, vocab)
-    symbol = torch.zeros(request.batch, 1, dtype=torch.long)
+    token = torch.zeros(request.batch, 1, dtype=torch.long)
     state: Any = None
 
     def step() -> None:
-        nonlocal symbol, state
-        one_hot = functional.one_hot(symbol, vocab).float()
+        nonlocal token, state
+        one_hot = functional.one_hot(token, vocab).float()
         hidden, state = network(one_hot, state)
-        symbol = draw(head(hidden[:, -1]))
+        token = draw(head(hidden[:, -1]))
 
     return step, request.batch
 
@@ -190,7 +190,7 @@ def training_char_lstm(request: Request) -> tuple[Work, int]:
 
 @dataclass(frozen=True)
 class Words:
-    """A batch of words as the word-vae reads and predicts them, each (batch, symbols)."""
+    """A batch of words as the word-vae reads and predicts them, each (batch, tokens)."""
 
     letters: Tensor
     inputs: Tensor
@@ -198,13 +198,13 @@ class Words:
 
 
 def words_of_one_length(request: Request) -> list[Words]:
-    """One batch of random symbols, the same for encoder, decoder and loss."""
+    """One batch of random tokens, the same for encoder, decoder and loss."""
     words = torch.randint(request.vocab, (request.batch, request.seq))
     return [Words(words, words, words)]
 
 
 def words_of_a_list(path: str, batch: int) -> tuple[list[Words], int]:
-    """Batches drawn from a list, padded to the longest word of each, and the symbols there are.
+    """Batches drawn from a list, padded to the longest word of each, and the tokens there are.
 
     The encoder reads letters, the decoder `<bos>` and letters, and it predicts letters and `<eos>`;
     what stands after the end of a word is read, as `<bos>`, but not counted in the loss.
@@ -284,7 +284,7 @@ def descend(optimizer: torch.optim.Optimizer, weights: list[Tensor], loss: Tenso
 
 @functools.lru_cache(maxsize=None)
 def build(request: Request) -> tuple[Work, int]:
-    """The work that a request asks for, and the units in it: symbols, words or operations."""
+    """The work that a request asks for, and the units in it: tokens, words or operations."""
     torch.manual_seed(0)
     if request.what == "sample":
         return sampling(request)
@@ -420,7 +420,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="default: 2")
     parser.add_argument("--seconds", type=float, help="for each configuration; default: 2")
     parser.add_argument("--words", dest="word_list", metavar="FILE",
-                        help="train a word-vae on these, one a line; default: random symbols")
+                        help="train a word-vae on these, one a line; default: random tokens")
     arguments = parser.parse_args()
     if arguments.what == "serve":
         return serve()

@@ -21,10 +21,10 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use textgen::config::{Cell, ModelKind, NetworkConfig, SamplingConfig, ZPlacement};
-use textgen::models::char_rnn::CharRnn;
-use textgen::kernels::Layout;
 use textgen::generate::sampling::Sampler;
+use textgen::kernels::Layout;
 use textgen::kernels::simd;
+use textgen::models::char_rnn::CharRnn;
 use textgen::models::weights::{Array, Weights, expected_shapes, quantize};
 use textgen::models::word_vae::WordVae;
 
@@ -32,7 +32,7 @@ mod bandwidth;
 
 /// Slices that a measurement is cut into.
 const SLICES: u32 = 10;
-/// Symbols between two looks at the clock: a look costs some tens of nanoseconds.
+/// Tokens between two looks at the clock: a look costs some tens of nanoseconds.
 const BURST: usize = 16;
 /// Letters of a word, `<eos>` among them.
 const LETTERS: usize = 8;
@@ -58,7 +58,7 @@ enum Quantize {
     Int8,
 }
 
-/// Symbols of a char-lstm.
+/// Tokens of a char-lstm.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Sample {
@@ -184,12 +184,12 @@ fn sampler(index: usize) -> Sampler {
 /// One text on `threads` threads, or on fewer where the engine finds the network too small: the
 /// loop of `textgen generate`.
 fn one_stream(network: &CharRnn, threads: usize, seconds: f64) -> Vec<f64> {
-    let (mut sampler, mut symbol) = (sampler(0), 0);
+    let (mut sampler, mut token) = (sampler(0), 0);
     network.read_on_threads(network.state(1), threads, |reader| {
         rates(seconds, || {
             for _ in 0..BURST {
-                reader.step(symbol);
-                symbol = sampler.draw(reader.logits()).symbol;
+                reader.step(token);
+                token = sampler.draw(reader.logits()).token;
             }
             BURST
         })
@@ -202,15 +202,15 @@ fn many_streams(network: &CharRnn, batch: usize, threads: usize, seconds: f64) -
     rates_of_threads(threads, |thread, barrier| {
         let texts = batch * thread / threads..batch * (thread + 1) / threads;
         let mut state = network.state(texts.len());
-        let mut symbols = vec![0; texts.len()];
+        let mut tokens = vec![0; texts.len()];
         let mut samplers: Vec<_> = texts.map(sampler).collect();
         barrier.wait();
         rates(seconds, || {
-            network.step(&mut state, &symbols);
-            for (row, (symbol, sampler)) in symbols.iter_mut().zip(&mut samplers).enumerate() {
-                *symbol = sampler.draw(state.logits(row)).symbol;
+            network.step(&mut state, &tokens);
+            for (row, (token, sampler)) in tokens.iter_mut().zip(&mut samplers).enumerate() {
+                *token = sampler.draw(state.logits(row)).token;
             }
-            symbols.len()
+            tokens.len()
         })
     })
 }
@@ -284,11 +284,11 @@ fn answer_words(request: &Words) -> Result<Value, Box<dyn Error>> {
             .flat_map(|sampler| std::array::from_fn::<_, LATENT, _>(|_| sampler.normal()))
             .collect();
         let mut state = network.decoder(&z);
-        let mut symbols = vec![vocab as u32; batch];
+        let mut tokens = vec![vocab as u32; batch];
         for _ in 0..LETTERS {
-            network.step(&mut state, &symbols);
-            for (row, (symbol, sampler)) in symbols.iter_mut().zip(&mut samplers).enumerate() {
-                *symbol = sampler.draw(state.logits(row)).symbol;
+            network.step(&mut state, &tokens);
+            for (row, (token, sampler)) in tokens.iter_mut().zip(&mut samplers).enumerate() {
+                *token = sampler.draw(state.logits(row)).token;
             }
         }
         LETTERS * batch

@@ -33,7 +33,7 @@ from driver import (
     share_of_others, start_peer, table, take_turns, wanted_text,
 )
 from networks import (
-    LAYER_READS, SYMBOLS, TEXT_BATCH, WORD_BATCH, WORD_LETTERS, Case, Layer, Training, all_layers,
+    LAYER_READS, TOKENS, TEXT_BATCH, WORD_BATCH, WORD_LETTERS, Case, Layer, Training, all_layers,
     all_trainings, prepare, random_text, write_words,
 )
 
@@ -93,7 +93,7 @@ class Session:
             yield "words", case.request(word_list=str(self.folder / "words.txt"))
             yield "fixed", case.request(seq=WORD_LETTERS, vocab=32)
         else:
-            yield "text", case.request(seq=case.seq, vocab=len(SYMBOLS))
+            yield "text", case.request(seq=case.seq, vocab=len(TOKENS))
 
     def measure_layer(self, case: Layer) -> None:
         """Both kinds of operators, which take turns by themselves."""
@@ -195,7 +195,7 @@ def words_text(session: Session, cases: list[Training]) -> str:
     head = ["hidden", "PyTorch reads", "PyTorch, words/s", "textgen, words/s", "ratio", "min…max",
             "wanted"]
     reads = {"words": "words, padded to the longest of a batch",
-             "fixed": f"{WORD_LETTERS} symbols each"}
+             "fixed": f"{WORD_LETTERS} tokens each"}
     body = []
     for case in cases:
         ours = session.rates[case, "ours"]
@@ -252,7 +252,7 @@ def layers_text(session: Session, cases: list[Layer]) -> str:
 
 FORMULA = f"""\
 A step on {TEXT_BATCH} texts: forward, loss, backward, clipping by the norm, AMSGrad; vocabulary
-V = {len(SYMBOLS)}. GFLOP/s are textgen's: characters a second times 6·((2·L − 1)·G·H·H + H·V);
+V = {len(TOKENS)}. GFLOP/s are textgen's: characters a second times 6·((2·L − 1)·G·H·H + H·V);
 G is 4 for an LSTM and 3 for a GRU; each weight is multiplied and added once forward and twice
 backward, and one-hot input counts nothing. The product is PyTorch's, of two matrices of
 2048 × 2048 in f32 on all cores, measured beside every row: 75% of 120 are 90 GFLOP/s. Wanted is
@@ -281,7 +281,7 @@ def sections(session: Session, cases: list[Case], words: str, level: str) -> Ite
     if layers:
         about = (f"Forward and backward pass at the level {level}: the time of libtorch's own"
                  " operators, which\nuse what the machine has, to that of textgen's. Sizes are"
-                 f" texts × symbols; one-hot symbols of\n{LAYER_READS['symbols']}, or vectors of"
+                 f" texts × tokens; one-hot tokens of\n{LAYER_READS['tokens']}, or vectors of"
                  f" {LAYER_READS['vectors']} that have a gradient. Wanted is 1 at the least"
                  " everywhere.")
         yield f"### Recurrent layers alone\n\n{about}\n\n{layers_text(session, layers)}"

@@ -1,4 +1,4 @@
-//! How fast the native engine reads symbols: one thread, one text, logits at every symbol.
+//! How fast the native engine reads tokens: one thread, one text, logits at every token.
 //!
 //! `cargo bench --bench native`; `TEXTGEN_SIMD` forces a level.
 
@@ -6,9 +6,9 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use textgen::config::{Cell, ModelKind, NetworkConfig, SamplingConfig, ZPlacement};
-use textgen::models::char_rnn::CharRnn;
 use textgen::generate::sampling::Sampler;
 use textgen::kernels::simd;
+use textgen::models::char_rnn::CharRnn;
 use textgen::models::weights::{Array, Weights, expected_shapes};
 
 /// A char-lstm as the fairy tales have it: 96 characters, one-hot.
@@ -45,7 +45,7 @@ fn weights(config: &NetworkConfig) -> Weights<'static> {
 /// Hidden size and layers: those of `bench/`'s peer.
 const SHAPES: [(usize, usize); 5] = [(128, 1), (128, 2), (256, 1), (512, 1), (512, 2)];
 
-/// Symbols read a second at each shape.
+/// Tokens read a second at each shape.
 fn step(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group(format!("step {}", simd::level()));
     group.throughput(Throughput::Elements(1));
@@ -53,11 +53,11 @@ fn step(criterion: &mut Criterion) {
         let config = config(hidden, layers);
         let network = CharRnn::new(&config, &weights(&config)).expect("weights of its own shapes");
         let mut state = network.state(1);
-        let mut symbol = 0;
+        let mut token = 0;
         group.bench_function(format!("{hidden}x{layers}"), |bencher| {
             bencher.iter(|| {
-                symbol = (symbol + 7) % 96;
-                network.step(&mut state, &[symbol]);
+                token = (token + 7) % 96;
+                network.step(&mut state, &[token]);
                 black_box(state.logits(0));
             });
         });
@@ -65,7 +65,7 @@ fn step(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Symbols written a second at each shape: every one is drawn, then read.
+/// Tokens written a second at each shape: every one is drawn, then read.
 fn sample(criterion: &mut Criterion) {
     let settings = SamplingConfig {
         temperature: 0.5,
@@ -78,18 +78,18 @@ fn sample(criterion: &mut Criterion) {
         let network = CharRnn::new(&config, &weights(&config)).expect("weights of its own shapes");
         let mut state = network.state(1);
         let mut sampler = Sampler::new(&settings, &[], 0).without_log_prob();
-        let mut symbol = 0;
+        let mut token = 0;
         group.bench_function(format!("{hidden}x{layers}"), |bencher| {
             bencher.iter(|| {
-                network.step(&mut state, &[symbol]);
-                symbol = sampler.draw(state.logits(0)).symbol;
+                network.step(&mut state, &[token]);
+                token = sampler.draw(state.logits(0)).token;
             });
         });
     }
     group.finish();
 }
 
-/// Draws a second from 96 symbols.
+/// Draws a second from 96 tokens.
 fn draw(criterion: &mut Criterion) {
     let logits: Vec<f32> = (0..96_u8)
         .map(|k| (f32::from(k) * 0.7).sin() * 4.0)

@@ -1,7 +1,7 @@
 //! What the engine's tests share: reproducible numbers and networks made of them.
 
-use crate::models::weights::{Array, Weights, expected_shapes};
 use crate::config::{Cell, ModelKind, NetworkConfig, ZPlacement};
+use crate::models::weights::{Array, Weights, expected_shapes};
 
 /// A linear congruential generator (Numerical Recipes): no two tests need to share more.
 pub struct Numbers(u32);
@@ -23,7 +23,7 @@ impl Numbers {
 }
 
 /// A char-lstm, one-hot.
-pub fn char_lstm(cell: Cell, hidden: usize, layers: usize, symbols: usize) -> NetworkConfig {
+pub fn char_lstm(cell: Cell, hidden: usize, layers: usize, tokens: usize) -> NetworkConfig {
     NetworkConfig {
         model: ModelKind::CharRnn,
         cell,
@@ -34,12 +34,12 @@ pub fn char_lstm(cell: Cell, hidden: usize, layers: usize, symbols: usize) -> Ne
         z: ZPlacement::Both,
         bidirectional: false,
         article: false,
-        inputs: symbols,
-        outputs: symbols,
+        inputs: tokens,
+        outputs: tokens,
     }
 }
 
-/// A word-vae that reads both ways, with two symbols that it never predicts.
+/// A word-vae that reads both ways, with two tokens that it never predicts.
 pub fn word_vae(cell: Cell, hidden: usize, layers: usize) -> NetworkConfig {
     NetworkConfig {
         model: ModelKind::WordVae,

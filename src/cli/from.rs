@@ -33,7 +33,7 @@ impl From {
         Ok(Self { model })
     }
 
-    /// What is given, with all that the model settles: its network and how text becomes symbols. An
+    /// What is given, with all that the model settles: its network and how text becomes tokens. An
     /// error where a flag says otherwise.
     pub fn settings(&self, given: Settings) -> Result<Settings> {
         let ModelHeader { network, text, .. } = &self.model.header;
@@ -94,24 +94,24 @@ impl From {
         Ok(())
     }
 
-    /// The symbols of the model, which come first.
+    /// The tokens of the model, which come first.
     pub fn vocabulary(&self) -> Vocabulary {
         self.model.header.vocabulary.clone()
     }
 
-    /// The model with a place for each symbol of the new corpus. Says how many are new.
+    /// The model with a place for each token of the new corpus. Says how many are new.
     pub fn start(&self, config: &TrainConfig, data: &CorpusData) -> Result<Start> {
         let old = &self.model.header;
         let vocabulary = data.vocabulary().clone();
         let network = config.network(vocabulary.len(), vocabulary.outputs());
         let places = vocabulary.places_in(&old.vocabulary);
-        let added: Vec<String> = vocabulary.symbols()
+        let added: Vec<String> = vocabulary.tokens()
             [old.vocabulary.letters()..vocabulary.letters()]
             .iter()
-            .map(textgen::text::Symbol::visible)
+            .map(textgen::text::Token::visible)
             .collect();
         note!(
-            "from: {}, {} symbols known{}",
+            "from: {}, {} tokens known{}",
             self.model.path().display(),
             old.vocabulary.letters(),
             if added.is_empty() {

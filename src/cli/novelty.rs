@@ -8,9 +8,9 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
 use textgen::config::{SamplingConfig, TextConfig, TrainConfig};
-use textgen::models::char_rnn::CharRnn;
-use textgen::evaluate::novelty::{Copied, Stretch};
+use textgen::evaluate::novelty::{Copied, Segment};
 use textgen::generate::sampling::Sampler;
+use textgen::models::char_rnn::CharRnn;
 use textgen::run::{CorpusData, ModelFile, Runs, TextData};
 use textgen::text::{Corpus, Split, split_text, visible, whole};
 
@@ -19,13 +19,13 @@ use super::machine::{check_simd, threads};
 use super::output::{Table, note};
 use super::progress::Progress;
 
-/// Characters of the longest stretch that a table shows.
+/// Characters of the longest segment that a table shows.
 const STRETCH_SHOWN: usize = 200;
 
 /// Flags of `novelty`.
 #[derive(Args)]
 #[command(after_help = "\
-Has the model learnt to write, or does it recite? Of the sample's n-grams, all stretches of n
+Has the model learnt to write, or does it recite? Of the sample's n-grams, all segments of n
 characters, the table gives the share that stands word for word in the run's training part.
 Short ones stand there in any text of the language: the yardstick is held-out text of the same
 author, measured the same way. A model that copies has shares far above it, above all of long
@@ -36,7 +36,7 @@ generate` would, or a FILE, generated before or written by anybody. The held-out
 test part, or the validation part where there is none, as much of it as there is sample, since
 the longest copy grows with the text.
 
-Below the table stands the longest stretch that was copied, and where it is in the training
+Below the table stands the longest segment that was copied, and where it is in the training
 text: at which character of the corpus, and in which line, both from 1.
 
 Examples:
@@ -82,7 +82,7 @@ pub struct NoveltyArgs {
 struct Report<'a> {
     run: &'a str,
     corpus: &'a str,
-    training_symbols: usize,
+    training_tokens: usize,
     sample: Novelty,
     /// None where nothing was held out.
     held_out: Option<Novelty>,
@@ -92,7 +92,7 @@ struct Report<'a> {
 #[derive(Serialize)]
 struct Novelty {
     name: String,
-    symbols: usize,
+    tokens: usize,
     ngrams: Vec<Share>,
     /// None where it has no character in common with the training text.
     longest: Option<Longest>,
@@ -106,10 +106,10 @@ struct Share {
     copied: Option<f64>,
 }
 
-/// The longest stretch that stands in the training text.
+/// The longest segment that stands in the training text.
 #[derive(Serialize)]
 struct Longest {
-    symbols: usize,
+    tokens: usize,
     text: String,
     /// Where it begins in the text, in characters from 1.
     sample_character: usize,
@@ -147,11 +147,11 @@ pub fn run(args: &NoveltyArgs, runs: &Runs) -> Result<()> {
     let (name, sample) = sample(args, &file)?;
     let training = Training::new(&run.config()?, &data);
     let held_out = training.held_out(sample.len());
-    let progress = Progress::of_ngrams(2 * training.symbols() as u64);
+    let progress = Progress::of_ngrams(2 * training.tokens() as u64);
     let report = Report {
         run: run.name(),
         corpus: &file.header.corpus_name,
-        training_symbols: training.symbols(),
+        training_tokens: training.tokens(),
         sample: training.novelty(args, &name, &[&sample], &progress),
         held_out: held_out.map(|(name, texts)| training.novelty(args, name, &texts, &progress)),
     };
@@ -165,7 +165,7 @@ pub fn run(args: &NoveltyArgs, runs: &Runs) -> Result<()> {
     Ok(())
 }
 
-/// The text to measure, in the model's symbols and others that stand nowhere in the training text.
+/// The text to measure, in the model's tokens and others that stand nowhere in the training text.
 fn sample(args: &NoveltyArgs, file: &ModelFile) -> Result<(String, Vec<u32>)> {
     let header = &file.header;
     if let Some(name) = &args.file {
@@ -186,17 +186,17 @@ fn sample(args: &NoveltyArgs, file: &ModelFile) -> Result<(String, Vec<u32>)> {
     let length = args.length.unwrap_or(10_000);
     let model = CharRnn::new(&header.network, &file.weights()?)
         .with_context(|| file.path().display().to_string())?;
-    let forbidden = header.vocabulary.forbidden();
-    let mut sampler = Sampler::new(&sampling, &forbidden, 0).without_log_prob();
+    let suppressed = header.vocabulary.suppressed();
+    let mut sampler = Sampler::new(&sampling, &suppressed, 0).without_log_prob();
     let mut state = model.state(1);
-    model.feed(&mut state, &[header.vocabulary.beginning()]);
-    let progress = Progress::of_symbols(u64::from(length));
+    model.prefill(&mut state, &[header.vocabulary.beginning()]);
+    let progress = Progress::of_tokens(u64::from(length));
     let sample = model.read_on_threads(state, threads(args.threads), |reader| {
         let mut draw = || {
-            let symbol = sampler.draw(reader.logits()).symbol;
-            reader.step(symbol);
+            let token = sampler.draw(reader.logits()).token;
+            reader.step(token);
             progress.add(1);
-            symbol
+            token
         };
         (0..length).map(|_| draw()).collect()
     });
@@ -219,12 +219,12 @@ impl<'a> Training<'a> {
         Self { data, split, parts }
     }
 
-    /// Symbols trained on.
-    fn symbols(&self) -> usize {
+    /// Tokens trained on.
+    fn tokens(&self) -> usize {
         self.parts.iter().map(|part| part.len()).sum()
     }
 
-    /// Up to `most` symbols that were not trained on, with the name of their part.
+    /// Up to `most` tokens that were not trained on, with the name of their part.
     fn held_out(&self, most: usize) -> Option<(&'static str, Vec<&'a [u32]>)> {
         let (name, ranges) = match (&self.split.test[..], &self.split.valid[..]) {
             ([], []) => return None,
@@ -257,25 +257,25 @@ impl<'a> Training<'a> {
         let longest = copied.longest(texts, &self.parts);
         Novelty {
             name: name.to_owned(),
-            symbols: texts.iter().map(|text| text.len()).sum(),
+            tokens: texts.iter().map(|text| text.len()).sum(),
             ngrams: args.ngrams.iter().map(share).collect(),
-            longest: longest.map(|stretch| self.found(texts, stretch)),
+            longest: longest.map(|segment| self.found(texts, segment)),
         }
     }
 
-    fn found(&self, texts: &[&[u32]], stretch: Stretch) -> Longest {
+    fn found(&self, texts: &[&[u32]], segment: Segment) -> Longest {
         let vocabulary = &self.data.vocabulary;
-        let start = self.split.train[stretch.part].start + stretch.part_range.start;
+        let start = self.split.train[segment.part].start + segment.part_range.start;
         let mut bytes = Vec::new();
-        for &symbol in &self.data.tokens[..start] {
-            vocabulary.push_bytes(symbol, &mut bytes);
+        for &token in &self.data.tokens[..start] {
+            vocabulary.push_bytes(token, &mut bytes);
         }
-        let before: usize = texts[..stretch.text].iter().map(|text| text.len()).sum();
-        let copy = &self.parts[stretch.part][stretch.part_range];
+        let before: usize = texts[..segment.text].iter().map(|text| text.len()).sum();
+        let copy = &self.parts[segment.part][segment.part_range];
         Longest {
-            symbols: copy.len(),
+            tokens: copy.len(),
             text: vocabulary.decode(copy),
-            sample_character: before + stretch.text_range.start + 1,
+            sample_character: before + segment.text_range.start + 1,
             corpus_character: start + 1,
             corpus_line: memchr::memchr_iter(b'\n', &bytes).count() + 1,
         }
@@ -297,15 +297,12 @@ fn shown(report: &Report) -> String {
     let header: Vec<&str> = header.iter().map(String::as_str).collect();
     let mut table = Table::new(&header);
     for novelty in all() {
-        let mut cells = vec![novelty.name.clone(), novelty.symbols.to_string()];
+        let mut cells = vec![novelty.name.clone(), novelty.tokens.to_string()];
         cells.extend(novelty.ngrams.iter().map(|share| {
             let percent = share.copied.map(|share| format!("{:.2} %", 100.0 * share));
             percent.unwrap_or_else(|| "-".to_owned())
         }));
-        let longest = novelty
-            .longest
-            .as_ref()
-            .map_or(0, |longest| longest.symbols);
+        let longest = novelty.longest.as_ref().map_or(0, |longest| longest.tokens);
         cells.push(longest.to_string());
         table.row(cells);
     }
@@ -316,7 +313,7 @@ fn shown(report: &Report) -> String {
                 shown,
                 "\n{}: {} characters from {} on stand in {} from character {} on, line {}:\n  {}",
                 novelty.name,
-                longest.symbols,
+                longest.tokens,
                 longest.sample_character,
                 report.corpus,
                 longest.corpus_character,
@@ -328,7 +325,7 @@ fn shown(report: &Report) -> String {
     shown
 }
 
-/// A stretch of text on one line, its line ends and what else is unseen spelt out.
+/// A segment of text on one line, its line ends and what else is unseen spelt out.
 fn one_line(text: &str) -> String {
     let spelt = |c: char| {
         if c.is_control() {

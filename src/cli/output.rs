@@ -6,9 +6,9 @@ use std::path::Path;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
-use textgen::text::{OpenText, Symbol};
+use textgen::text::{OpenText, Token};
 
-/// Symbols that a model does not know and that a message shows.
+/// Tokens that a model does not know and that a message shows.
 const UNKNOWN_SHOWN: usize = 8;
 
 use super::error::CliError;
@@ -173,10 +173,10 @@ fn same_file(one: &Path, other: &Path) -> bool {
     }
 }
 
-/// Says which symbols of a text a model does not know, where there are any; without a stop.
+/// Says which tokens of a text a model does not know, where there are any; without a stop.
 pub fn unknown(open: &OpenText) -> Option<String> {
     let (unknown, all) = (open.unknown(), open.tokens.len());
-    let visible: Vec<String> = open.others.iter().map(Symbol::visible).collect();
+    let visible: Vec<String> = open.others.iter().map(Token::visible).collect();
     let shown = &visible[..visible.len().min(UNKNOWN_SHOWN)];
     let more = if shown.len() < visible.len() {
         format!(" and {} others", visible.len() - shown.len())

@@ -18,7 +18,7 @@ pub struct Planned {
     pub config: TrainConfig,
     given: Settings,
     corpus: Corpus,
-    /// The symbols that come first, of the model that the training begins with.
+    /// The tokens that come first, of the model that the training begins with.
     known: Option<Vocabulary>,
     /// Whether the budget was asked for.
     asked: bool,
@@ -46,10 +46,10 @@ impl Planned {
         })
     }
 
-    /// Reads the corpus as symbols.
+    /// Reads the corpus as tokens.
     pub fn read(self) -> Result<(TrainConfig, CorpusData)> {
         let mut config = self.config;
-        let data = symbols(&self.corpus, &config, self.known.as_ref())?;
+        let data = tokens(&self.corpus, &config, self.known.as_ref())?;
         if let Some(fitted) = fitted(&self.given, &config, &data)? {
             config = fitted;
         }
@@ -120,12 +120,12 @@ fn fitted(
     let budget = TimeBudget {
         minutes,
         gigaflops: training_gigaflops(threads(config.threads)),
-        symbols: text.training_size(config),
+        tokens: text.training_size(config),
         vocabulary: text.vocabulary.len(),
     };
     let Fit {
         settings,
-        symbols,
+        tokens,
         passes,
     } = budget.fit(given);
     let chosen = TrainConfig::resolve(&given.clone().over(settings))?;
@@ -138,7 +138,7 @@ fn fitted(
         chosen.seq,
         chosen.lr,
         chosen.dropout,
-        symbols / 1e6,
+        tokens / 1e6,
     );
     Ok(Some(TrainConfig {
         corpus: config.corpus.clone(),
@@ -148,12 +148,8 @@ fn fitted(
     }))
 }
 
-/// The corpus as symbols.
-fn symbols(
-    corpus: &Corpus,
-    config: &TrainConfig,
-    known: Option<&Vocabulary>,
-) -> Result<CorpusData> {
+/// The corpus as tokens.
+fn tokens(corpus: &Corpus, config: &TrainConfig, known: Option<&Vocabulary>) -> Result<CorpusData> {
     Ok(match config.model {
         ModelKind::CharRnn => CorpusData::Text(prepare_text(corpus, config, known)?),
         ModelKind::WordVae => CorpusData::Words(prepare_words(corpus, config, known)?),

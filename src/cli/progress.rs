@@ -42,14 +42,14 @@ impl Progress {
         Self::with_template(size_bytes, template, "read", Unit::Bytes)
     }
 
-    /// The same for so many symbols to predict.
-    pub fn of_symbols(symbols: u64) -> Self {
-        Self::of(symbols, "evaluated", "characters")
+    /// The same for so many tokens to predict.
+    pub fn of_tokens(tokens: u64) -> Self {
+        Self::of(tokens, "evaluated", "characters")
     }
 
-    /// The same for so many symbols that n-gram models count or predict.
-    pub fn of_ngrams(symbols: u64) -> Self {
-        Self::of(symbols, "n-grams of", "characters")
+    /// The same for so many tokens that n-gram models count or predict.
+    pub fn of_ngrams(tokens: u64) -> Self {
+        Self::of(tokens, "n-grams of", "characters")
     }
 
     /// The same for so many words that are `done`: encoded, for instance.

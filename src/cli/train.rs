@@ -103,7 +103,7 @@ pub struct TrainArgs {
 #[derive(Args)]
 #[command(next_help_heading = "Text")]
 struct TextFlags {
-    /// What one symbol is
+    /// What one token is
     #[arg(long, value_parser = choice::<Unit>(Unit::NAMES))]
     unit: Option<Unit>,
     /// Normal form
@@ -118,10 +118,10 @@ struct TextFlags {
     /// Line ends: keep, or unix for LF everywhere
     #[arg(long, value_parser = choice::<Newlines>(Newlines::NAMES))]
     newlines: Option<Newlines>,
-    /// Cut symbols rarer than this
+    /// Cut tokens rarer than this
     #[arg(long, value_name = "N")]
     min_freq: Option<u64>,
-    /// Keep at most so many symbols
+    /// Keep at most so many tokens
     #[arg(long, value_name = "N")]
     max_vocab: Option<usize>,
     /// word-vae: words of running text, or one word a line
@@ -162,7 +162,7 @@ struct NetworkFlags {
     /// Dropout takes the same units away at all steps of a sequence (char-lstm)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     variational: Option<bool>,
-    /// Share of the symbols read as nothing while training (char-lstm)
+    /// Share of the tokens read as nothing while training (char-lstm)
     #[arg(long, value_name = "SHARE")]
     input_dropout: Option<f64>,
     /// Share of the recurrent weights dropped while training (char-lstm)
@@ -190,7 +190,7 @@ struct TrainingFlags {
     /// Streams (char-lstm) or words (word-vae) a step
     #[arg(long, value_name = "B")]
     batch: Option<usize>,
-    /// Symbols of each stream a step (char-lstm)
+    /// Tokens of each stream a step (char-lstm)
     #[arg(long, value_name = "T")]
     seq: Option<usize>,
     /// Shortest sequence, where lengths are drawn [default: --seq]

@@ -3,14 +3,14 @@
 use std::cell::RefCell;
 
 use textgen::config::OnUnknown;
-use textgen::text::{Symbol, TextError, Vocabulary};
+use textgen::text::{TextError, Token, Vocabulary};
 
 use crate::cli::output::note;
 
 /// Replacements named at the most.
 const SHOWN: usize = 12;
 
-/// Encodes texts, and says once what the nearest symbols stand in for.
+/// Encodes texts, and says once what the nearest tokens stand in for.
 #[derive(Default)]
 pub struct Replaced {
     /// What became what, in the order of first appearance.
@@ -25,11 +25,11 @@ impl Replaced {
         text: &str,
         how: OnUnknown,
     ) -> Result<Vec<u32>, TextError> {
-        vocabulary.encode_telling(text, how, |symbol, id| {
+        vocabulary.encode_telling(text, how, |token, id| {
             let mut pairs = self.pairs.borrow_mut();
-            let from = symbol.visible();
+            let from = token.visible();
             if pairs.iter().all(|(known, _)| *known != from) {
-                let to = vocabulary.symbol(id).map(Symbol::visible);
+                let to = vocabulary.token(id).map(Token::visible);
                 pairs.push((from, to.unwrap_or_default()));
             }
         })

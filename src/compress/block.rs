@@ -1,11 +1,11 @@
-//! One block, coded symbol by symbol as the network reads it.
+//! One block, coded token by token as the network reads it.
 //!
-//! A block is a list of items: symbols of the vocabulary, and escaped bytes that none stands for. Their
+//! A block is a list of items: tokens of the vocabulary, and escaped bytes that none stands for. Their
 //! bytes one after the other are the block, whatever its encoding, line ends or normal form. The network
-//! reads the symbols; for an escaped character it reads `<unk>` where it has one, else nothing.
+//! reads the tokens; for an escaped character it reads `<unk>` where it has one, else nothing.
 
-use crate::models::char_rnn::CharRnn;
 use crate::generate::Writer;
+use crate::models::char_rnn::CharRnn;
 use crate::text::{Encoder as Lookup, Piece, Vocabulary};
 
 use super::CompressError;
@@ -19,8 +19,8 @@ const REPORTED: usize = 1024;
 /// What is coded at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Item {
-    /// A symbol of the vocabulary.
-    Symbol(u32),
+    /// A token of the vocabulary.
+    Token(u32),
     /// A byte that is part of none.
     Byte(u8),
 }
@@ -46,7 +46,7 @@ impl<'v> Alphabet<'v> {
         for chunk in bytes.utf8_chunks() {
             self.lookup.for_each(chunk.valid(), |id, piece| {
                 if let Some(id) = id {
-                    items.push(Item::Symbol(id));
+                    items.push(Item::Token(id));
                     return;
                 }
                 let mut room = [0; 4];
@@ -69,10 +69,10 @@ impl<'v> Alphabet<'v> {
     fn push_bytes(&self, item: Item, bytes: &mut Vec<u8>) -> Result<(), CompressError> {
         match item {
             Item::Byte(byte) => bytes.push(byte),
-            Item::Symbol(id) if (id as usize) < self.vocabulary.letters() => {
+            Item::Token(id) if (id as usize) < self.vocabulary.letters() => {
                 self.vocabulary.push_bytes(id, bytes);
             }
-            Item::Symbol(_) => return Err(CompressError::Damaged),
+            Item::Token(_) => return Err(CompressError::Damaged),
         }
         Ok(())
     }
@@ -80,7 +80,7 @@ impl<'v> Alphabet<'v> {
     /// What the network reads of an item: of a character that is escaped, once `<unk>`.
     pub fn read(&self, item: Item) -> Option<u32> {
         match item {
-            Item::Symbol(id) => Some(id),
+            Item::Token(id) => Some(id),
             Item::Byte(byte) if byte & 0xC0 == 0x80 => None,
             Item::Byte(_) => self.vocabulary.unk(),
         }
@@ -111,23 +111,23 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Codes an item under the logits of the symbol that may come; a decoder ignores the one given.
+    /// Codes an item under the logits of the token that may come; a decoder ignores the one given.
     fn code(
         &mut self,
         coder: &mut impl Coder,
         item: Item,
         logits: &[f32],
     ) -> Result<Item, CompressError> {
-        let (symbol, byte) = match item {
-            Item::Symbol(id) => (id as usize, None),
+        let (token, byte) = match item {
+            Item::Token(id) => (id as usize, None),
             Item::Byte(byte) => (0, Some(byte)),
         };
         if self.escapes.flag(coder, byte.is_some())? {
             let byte = self.escapes.byte(coder, byte.unwrap_or(0))?;
             return Ok(Item::Byte(byte));
         }
-        let symbol = coder.choose(self.shares.of(logits), symbol)?;
-        Ok(Item::Symbol(symbol as u32))
+        let token = coder.choose(self.shares.of(logits), token)?;
+        Ok(Item::Token(token as u32))
     }
 
     fn report(&mut self, bytes: usize) {
@@ -192,8 +192,8 @@ impl Writer for BlockEncoder<'_> {
             walk.alphabet.push_bytes(item, &mut self.room).ok()?;
             walk.report(self.room.len());
             self.escaped += u64::from(matches!(item, Item::Byte(_)));
-            if let Some(symbol) = walk.alphabet.read(item) {
-                return Some(symbol);
+            if let Some(token) = walk.alphabet.read(item) {
+                return Some(token);
             }
         }
     }
@@ -231,11 +231,11 @@ impl<'a> BlockDecoder<'a> {
     fn decode(&mut self, logits: &[f32]) -> Result<Option<u32>, CompressError> {
         while (self.bytes.len() as u64) < self.length {
             let before = self.bytes.len();
-            let item = self.walk.code(&mut self.coder, Item::Symbol(0), logits)?;
+            let item = self.walk.code(&mut self.coder, Item::Token(0), logits)?;
             self.walk.alphabet.push_bytes(item, &mut self.bytes)?;
             self.walk.report(self.bytes.len() - before);
-            if let Some(symbol) = self.walk.alphabet.read(item) {
-                return Ok(Some(symbol));
+            if let Some(token) = self.walk.alphabet.read(item) {
+                return Ok(Some(token));
             }
         }
         Ok(None)
@@ -255,7 +255,7 @@ impl<'a> BlockDecoder<'a> {
 impl Writer for BlockDecoder<'_> {
     fn write(&mut self, logits: &[f32]) -> Option<u32> {
         match self.decode(logits) {
-            Ok(symbol) => symbol,
+            Ok(token) => token,
             Err(error) => {
                 self.outcome = Err(error);
                 None

@@ -49,7 +49,7 @@ fn digest_of(bytes: &[u8]) -> [u8; 8] {
 pub struct Identity {
     /// Of its weights, vocabulary and cell.
     pub(super) digest: [u8; 8],
-    /// Of the probabilities that it gives on this machine after a few symbols.
+    /// Of the probabilities that it gives on this machine after a few tokens.
     pub(super) arithmetic: [u8; 4],
     /// The short name of its corpus.
     pub(super) name: String,

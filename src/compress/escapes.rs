@@ -1,4 +1,4 @@
-//! Bytes that the model has no symbol for: whether one comes, and which.
+//! Bytes that the model has no token for: whether one comes, and which.
 //!
 //! Both are learnt as the file is read, from what came so far in the same block, by counting
 //! (Krichevsky and Trofimov 1981). A text within the vocabulary pays some ten bits a block for the
@@ -94,7 +94,7 @@ mod tests {
     use crate::compress::coder::{Decoder, Encoder};
     use crate::testing::Numbers;
 
-    /// Writes items, of which none is a known symbol, and reads them back; what they took, in bits.
+    /// Writes items, of which none is a known token, and reads them back; what they took, in bits.
     fn round_trip(items: &[Option<u8>]) -> f64 {
         fn code(
             coder: &mut impl Coder,

@@ -1,8 +1,8 @@
 //! Lossless compression with a char-lstm: what the model expects costs few bits.
 //!
-//! A symbol of probability p costs −log₂ p bits in an arithmetic [`coder`], so that a compressed text is
+//! A token of probability p costs −log₂ p bits in an arithmetic [`coder`], so that a compressed text is
 //! as long as the model's bits per character say. Both directions run the same model over the same
-//! symbols, so the probabilities must agree to the last bit: the engine computes the same logits on
+//! tokens, so the probabilities must agree to the last bit: the engine computes the same logits on
 //! every machine, [`shares`] makes whole numbers of them, and from there on all is whole numbers. A file
 //! also says what the model computed when it was written, so that a machine which computes anything else
 //! is found out before it decodes nonsense.
@@ -23,13 +23,13 @@ use std::ops::Range;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use crate::models::char_rnn::CharRnn;
+use crate::config::NetworkConfig;
 use crate::evaluate::{Running, in_parallel};
 use crate::generate::{Beginning, Numbered, Writer, lockstep};
 use crate::kernels::Kernels;
+use crate::models::char_rnn::CharRnn;
 use crate::models::weights::{Values, WeightError, Weights};
-use crate::config::NetworkConfig;
-use crate::text::{Symbol, Vocabulary};
+use crate::text::{Token, Vocabulary};
 
 use block::{Alphabet, BlockDecoder, BlockEncoder};
 use container::{Block, digest, place};
@@ -42,8 +42,8 @@ pub use container::{Container, FORMAT, Identity};
 const BLOCK_BYTES: usize = 256 << 10;
 /// Blocks that a thread reads side by side: more gain little, and each takes some megabytes.
 const MOST_ROWS: usize = 24;
-/// Symbols that a model reads to show what it computes.
-const SHOWN_SYMBOLS: u32 = 48;
+/// Tokens that a model reads to show what it computes.
+const SHOWN_TOKENS: u32 = 48;
 
 /// Why a file cannot be decompressed.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -90,7 +90,7 @@ pub struct Compressed {
     pub blocks: usize,
     /// Blocks that are stored as they are.
     pub stored_blocks: usize,
-    /// Bytes of the other blocks that no symbol stands for.
+    /// Bytes of the other blocks that no token stands for.
     pub escaped_bytes: u64,
 }
 
@@ -229,11 +229,11 @@ impl<'v> Codec<'v> {
         let next = || loop {
             let index = indices.next()?;
             let mut writer = make(index);
-            if let Some(symbol) = writer.write(start.logits(0)) {
+            if let Some(token) = writer.write(start.logits(0)) {
                 let beginning = Beginning {
                     writer,
                     state: start.clone(),
-                    symbol,
+                    token,
                 };
                 return Some(beginning.numbered(index));
             }
@@ -246,7 +246,7 @@ impl<'v> Codec<'v> {
         written.into_iter().map(|(_, writer)| writer).collect()
     }
 
-    /// A block whose symbols are known, many at a time.
+    /// A block whose tokens are known, many at a time.
     fn encode_alone<'a>(&self, mut encoder: BlockEncoder<'a>) -> BlockEncoder<'a> {
         let reads = encoder.reads();
         let mut state = self.model.state(1);
@@ -257,12 +257,12 @@ impl<'v> Codec<'v> {
         encoder
     }
 
-    /// A block whose symbols are not known, on several threads where they gain anything.
+    /// A block whose tokens are not known, on several threads where they gain anything.
     fn decode_alone<'a>(&self, mut decoder: BlockDecoder<'a>, threads: usize) -> BlockDecoder<'a> {
         let state = self.model.state(1);
         self.model.read_on_threads(state, threads, |reader| {
-            while let Some(symbol) = decoder.write(reader.logits()) {
-                reader.step(symbol);
+            while let Some(token) = decoder.write(reader.logits()) {
+                reader.step(token);
             }
         });
         decoder
@@ -305,7 +305,7 @@ pub fn decompress(
     Ok(original)
 }
 
-/// Of all that decides what a model computes: cell, symbols and weights.
+/// Of all that decides what a model computes: cell, tokens and weights.
 fn model_digest(config: &NetworkConfig, weights: &Weights, vocabulary: &Vocabulary) -> [u8; 8] {
     let mut hasher = Sha256::new();
     // Every part has its length before it, so that no two models give the same bytes.
@@ -315,11 +315,11 @@ fn model_digest(config: &NetworkConfig, weights: &Weights, vocabulary: &Vocabula
     };
     part(config.cell.name().as_bytes());
     part(vocabulary.unit().name().as_bytes());
-    for symbol in vocabulary.symbols() {
-        match symbol {
-            Symbol::Text(text) => part(text.as_bytes()),
-            Symbol::Byte(byte) => part(&[*byte]),
-            Symbol::Unk | Symbol::Bos | Symbol::Eos => part(b""),
+    for token in vocabulary.tokens() {
+        match token {
+            Token::Text(text) => part(text.as_bytes()),
+            Token::Byte(byte) => part(&[*byte]),
+            Token::Unk | Token::Bos | Token::Eos => part(b""),
         }
     }
     for (name, array) in weights {
@@ -342,15 +342,15 @@ fn model_digest(config: &NetworkConfig, weights: &Weights, vocabulary: &Vocabula
     digest(hasher)
 }
 
-/// Of what a model computes on this machine after some symbols: logits and shares.
+/// Of what a model computes on this machine after some tokens: logits and shares.
 fn arithmetic(model: &CharRnn) -> [u8; 4] {
     let mut hasher = Sha256::new();
     let mut shares = Shares::new(model.kernels, None);
     let inputs = model.inputs().max(1) as u32;
-    let symbols: Vec<u32> = (0..SHOWN_SYMBOLS)
+    let tokens: Vec<u32> = (0..SHOWN_TOKENS)
         .map(|index| index * index % inputs)
         .collect();
-    model.read(&mut model.state(1), &symbols, |_, logits| {
+    model.read(&mut model.state(1), &tokens, |_, logits| {
         for (logit, share) in logits.iter().zip(shares.of(logits)) {
             hasher.update(logit.to_bits().to_le_bytes());
             hasher.update(share.to_le_bytes());

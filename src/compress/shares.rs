@@ -1,4 +1,4 @@
-//! A model's next symbol as shares in whole numbers, the same on every machine.
+//! A model's next token as shares in whole numbers, the same on every machine.
 //!
 //! Logits are the same bits everywhere (see [`kernels`](crate::kernels)), and so is the
 //! exponential of the kernels, which no mathematical library has a part in. From there on all is
@@ -7,7 +7,7 @@
 use super::coder::TOTAL;
 use crate::kernels::Kernels;
 
-/// The weight of the most probable symbol: 2³⁰.
+/// The weight of the most probable token: 2³⁰.
 const HIGHEST_WEIGHT: f32 = 1_073_741_824.0;
 
 /// Turns logits into shares.
@@ -21,7 +21,7 @@ pub struct Shares {
 }
 
 impl Shares {
-    /// Of models whose symbol `without` is never coded.
+    /// Of models whose token `without` is never coded.
     pub const fn new(kernels: Kernels, without: Option<u32>) -> Self {
         Self {
             kernels,
@@ -116,7 +116,7 @@ mod tests {
                 let total: f64 = logits.iter().map(|&l| f64::from(l).exp()).sum();
                 for (&logit, &share) in logits.iter().zip(&shares) {
                     let want = f64::from(logit).exp() / total * f64::from(TOTAL);
-                    // Each symbol's 1 is taken from all; the rest of rounding goes to one of them.
+                    // Each token's 1 is taken from all; the rest of rounding goes to one of them.
                     let most = 2.0 + count as f64 * (1.0 + want / f64::from(TOTAL));
                     assert!((f64::from(share) - want).abs() < most + want * 1e-6);
                 }

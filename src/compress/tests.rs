@@ -9,10 +9,10 @@ use super::*;
 use crate::config::{Cell, Unit};
 use crate::evaluate::texts;
 use crate::kernels::simd::Level;
-use crate::testing::{self, Numbers};
 use crate::models::weights::quantize;
+use crate::testing::{self, Numbers};
 
-/// A model that has learnt nothing, of some symbols.
+/// A model that has learnt nothing, of some tokens.
 struct Made {
     config: NetworkConfig,
     weights: Weights<'static>,
@@ -20,14 +20,14 @@ struct Made {
 }
 
 impl Made {
-    /// `cut` symbols were left out of the vocabulary, so that there is an `<unk>` where it is above 0.
+    /// `cut` tokens were left out of the vocabulary, so that there is an `<unk>` where it is above 0.
     fn new(unit: Unit, letters: &[&str], cut: u64, cell: Cell, hidden: usize) -> Self {
-        let symbol = |letter: &&str| match unit {
-            Unit::Byte => Symbol::Byte(letter.as_bytes()[0]),
-            _ => Symbol::Text((*letter).to_owned()),
+        let token = |letter: &&str| match unit {
+            Unit::Byte => Token::Byte(letter.as_bytes()[0]),
+            _ => Token::Text((*letter).to_owned()),
         };
-        let symbols = letters.iter().map(symbol).collect();
-        let vocabulary = Vocabulary::new(unit, symbols, cut, false).expect("a vocabulary");
+        let tokens = letters.iter().map(token).collect();
+        let vocabulary = Vocabulary::new(unit, tokens, cut, false).expect("a vocabulary");
         let config = testing::char_lstm(cell, hidden, 1, vocabulary.len());
         Self {
             weights: testing::weights(&config),
@@ -156,17 +156,17 @@ fn a_text_costs_what_an_evaluation_says() {
     let letters: Vec<&str> = letters.iter().map(String::as_str).collect();
     let made = Made::new(Unit::Char, &letters, 0, Cell::Lstm, 24);
     let mut numbers = Numbers::new(4);
-    let symbols: Vec<u32> = numbers
+    let tokens: Vec<u32> = numbers
         .vector(20_000, 26.0)
         .iter()
         .map(|value| value.abs() as u32)
         .collect();
     let codec = made.codec();
-    let whole = 0..symbols.len();
-    let cost = texts(&[&codec.model], &symbols, &[whole], on_threads(1)).expect("a cost");
-    // An evaluation predicts all symbols but the first.
+    let whole = 0..tokens.len();
+    let cost = texts(&[&codec.model], &tokens, &[whole], on_threads(1)).expect("a cost");
+    // An evaluation predicts all tokens but the first.
     let want = cost[0].nats / std::f64::consts::LN_2 + 26_f64.log2();
-    let text = made.vocabulary.decode(&symbols);
+    let text = made.vocabulary.decode(&tokens);
     let compressed = round_trip(&codec, text.as_bytes(), Some(1));
     assert_eq!(compressed.escaped_bytes, 0);
     let container = Container::read(&compressed.bytes).expect("a container");
@@ -231,11 +231,11 @@ fn another_model_is_refused_by_name_and_other_arithmetic_too() {
     let mut odd = made.codec();
     odd.identity.arithmetic[0] ^= 1;
     assert_eq!(refused(Some(&odd)), CompressError::OtherArithmetic);
-    // The same weights under other symbols are another model.
+    // The same weights under other tokens are another model.
     let mut letters = Made::tiny();
-    let symbols = ["e", " ", "a", "\n", "b", "é", "中", "r"];
-    let symbols = symbols.map(|s| Symbol::Text(s.to_owned())).to_vec();
-    letters.vocabulary = Vocabulary::new(Unit::Char, symbols, 0, false).expect("a vocabulary");
+    let tokens = ["e", " ", "a", "\n", "b", "é", "中", "r"];
+    let tokens = tokens.map(|s| Token::Text(s.to_owned())).to_vec();
+    letters.vocabulary = Vocabulary::new(Unit::Char, tokens, 0, false).expect("a vocabulary");
     assert_ne!(letters.codec().identity.digest, this.digest);
 }
 

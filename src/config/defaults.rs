@@ -7,7 +7,7 @@ use super::{
 
 /// Streams a step of a char-lstm unless told otherwise.
 pub const DEFAULT_BATCH: usize = 32;
-/// Symbols of each stream a step unless told otherwise.
+/// Tokens of each stream a step unless told otherwise.
 pub const DEFAULT_SEQ: usize = 32;
 /// Share of a corpus held out for validation unless told otherwise.
 pub const DEFAULT_VALID: f64 = 0.1;
@@ -103,7 +103,7 @@ fn char_lstm_defaults(given: &Settings) -> Settings {
     }
 }
 
-/// The share of the learning rate that a char-lstm bears: with an embedding, whose symbols are larger
+/// The share of the learning rate that a char-lstm bears: with an embedding, whose tokens are larger
 /// than one-hot ones, the whole of it can drive a GRU to where it learns no more.
 pub(super) fn of_embedding(embedding: Option<usize>) -> f64 {
     match embedding {

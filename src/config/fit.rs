@@ -11,9 +11,9 @@ pub struct TimeBudget {
     pub minutes: f64,
     /// Operations a second that training a large network comes to, in units of 10⁹.
     pub gigaflops: f64,
-    /// Symbols of the training part.
-    pub symbols: usize,
-    /// Symbols of the vocabulary.
+    /// Tokens of the training part.
+    pub tokens: usize,
+    /// Tokens of the vocabulary.
     pub vocabulary: usize,
 }
 
@@ -22,8 +22,8 @@ pub struct TimeBudget {
 pub struct Fit {
     /// The settings; each may be overruled.
     pub settings: Settings,
-    /// Symbols that will be read, about.
-    pub symbols: f64,
+    /// Tokens that will be read, about.
+    pub tokens: f64,
     /// Passes over the training part that this comes to.
     pub passes: f64,
 }
@@ -61,7 +61,7 @@ const fn size(below: f64, hidden: usize, seq: usize, lr: f64) -> Size {
     }
 }
 
-/// How a network that reads each symbol so many times is kept from learning the text by heart.
+/// How a network that reads each token so many times is kept from learning the text by heart.
 fn regularisation(passes: f64) -> Settings {
     let (dropout, recurrent) = match passes {
         _ if passes < 3.0 => (0.0, 0.0),
@@ -86,9 +86,9 @@ impl TimeBudget {
         let size = if work > 0.0 { size } else { first };
         let hidden = given.hidden.unwrap_or(size.hidden);
         let cell = given.cell.unwrap_or(Cell::Gru);
-        let symbols = work * 1e12 / self.operations(hidden, given.layers.unwrap_or(1), cell)
+        let tokens = work * 1e12 / self.operations(hidden, given.layers.unwrap_or(1), cell)
             * (hidden as f64 / (hidden as f64 + HALF_RATE));
-        let passes = symbols / self.symbols.max(1) as f64;
+        let passes = tokens / self.tokens.max(1) as f64;
         let settings = Settings {
             cell: Some(cell),
             hidden: Some(hidden),
@@ -99,12 +99,12 @@ impl TimeBudget {
         };
         Fit {
             settings,
-            symbols,
+            tokens,
             passes,
         }
     }
 
-    /// Operations that a symbol takes: each weight is multiplied and added once forward and twice back.
+    /// Operations that a token takes: each weight is multiplied and added once forward and twice back.
     fn operations(&self, hidden: usize, layers: usize, cell: Cell) -> f64 {
         let (hidden, layers) = (hidden as f64, layers.max(1) as f64);
         let recurrent = (2.0 * layers - 1.0) * cell.gates() as f64 * hidden * hidden;
@@ -119,7 +119,7 @@ mod tests {
     const SHAKESPEARE: TimeBudget = TimeBudget {
         minutes: 3.0,
         gigaflops: 100.0,
-        symbols: 1_000_000,
+        tokens: 1_000_000,
         vocabulary: 65,
     };
 
@@ -141,19 +141,19 @@ mod tests {
     }
 
     #[test]
-    fn the_symbols_expected_are_the_work_over_what_a_symbol_takes() {
+    fn the_tokens_expected_are_the_work_over_what_a_token_takes() {
         let fit = SHAKESPEARE.fit(&Settings::default());
         let hidden = fit.settings.hidden.expect("chosen") as f64;
-        let a_symbol = 6.0 * hidden * (3.0 * hidden + 65.0);
-        let want = 180.0 * 100e9 / a_symbol * hidden / (hidden + 64.0);
-        assert!((fit.symbols / want - 1.0).abs() < 1e-9);
-        assert!((fit.passes - fit.symbols / 1e6).abs() < 1e-9);
+        let a_token = 6.0 * hidden * (3.0 * hidden + 65.0);
+        let want = 180.0 * 100e9 / a_token * hidden / (hidden + 64.0);
+        assert!((fit.tokens / want - 1.0).abs() < 1e-9);
+        assert!((fit.passes - fit.tokens / 1e6).abs() < 1e-9);
     }
 
     #[test]
     fn a_small_text_is_guarded_more() {
         let small = TimeBudget {
-            symbols: 100_000,
+            tokens: 100_000,
             ..SHAKESPEARE
         };
         let dropout = |budget: TimeBudget| budget.fit(&Settings::default()).settings.dropout;
@@ -181,6 +181,6 @@ mod tests {
         let fit = SHAKESPEARE.fit(&given);
         assert_eq!(fit.settings.hidden, Some(512));
         assert_eq!(fit.settings.cell, Some(Cell::Lstm));
-        assert!(fit.symbols < SHAKESPEARE.fit(&Settings::default()).symbols / 4.0);
+        assert!(fit.tokens < SHAKESPEARE.fit(&Settings::default()).tokens / 4.0);
     }
 }

@@ -157,7 +157,7 @@ choices! {
     }
 }
 choices! {
-    /// What one symbol of a char-lstm is.
+    /// What one token of a char-lstm is.
     Unit("unit") {
         /// A Unicode scalar value.
         Char = "char",
@@ -316,11 +316,11 @@ choices! {
     }
 }
 
-/// How text becomes symbols. It is recorded in the model, and prompts go through it too.
+/// How text becomes tokens. It is recorded in the model, and prompts go through it too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct TextConfig {
-    /// What one symbol is.
+    /// What one token is.
     pub unit: Unit,
     /// Normal form.
     pub normalize: NormalForm,
@@ -330,9 +330,9 @@ pub struct TextConfig {
     pub encoding: String,
     /// What becomes of line ends.
     pub newlines: Newlines,
-    /// Symbols rarer than this are cut.
+    /// Tokens rarer than this are cut.
     pub min_freq: u64,
-    /// At most so many symbols are kept.
+    /// At most so many tokens are kept.
     pub max_vocab: usize,
     /// Where words come from (word-vae).
     pub words: WordSplit,
@@ -377,8 +377,8 @@ pub struct NetworkConfig {
     pub bidirectional: bool,
     /// Whether it is the original article's network (word-vae, `--recipe article`).
     pub article: bool,
-    /// Symbols that can be read, V: rows of the embedding.
+    /// Tokens that can be read, V: rows of the embedding.
     pub inputs: usize,
-    /// Symbols that can be predicted: rows of the head. They come first in the vocabulary.
+    /// Tokens that can be predicted: rows of the head. They come first in the vocabulary.
     pub outputs: usize,
 }

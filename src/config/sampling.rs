@@ -1,17 +1,17 @@
-//! How symbols are drawn.
+//! How tokens are drawn.
 
 use super::ConfigError;
 
-/// How symbols are drawn from logits.
+/// How tokens are drawn from logits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SamplingConfig {
     /// Logits are divided by it; 0 is argmax.
     pub temperature: f32,
-    /// Only the k most probable symbols.
+    /// Only the k most probable tokens.
     pub top_k: Option<usize>,
-    /// Only the most probable symbols that together reach this probability.
+    /// Only the most probable tokens that together reach this probability.
     pub top_p: Option<f32>,
-    /// Only symbols of at least this share of the largest probability.
+    /// Only tokens of at least this share of the largest probability.
     pub min_p: Option<f32>,
     /// Sample i of seed s is drawn from the ChaCha8 stream (s, i).
     pub seed: u64,
@@ -46,7 +46,7 @@ impl SamplingConfig {
             return range("top-p", p.to_string(), "must be above 0 and at most 1");
         }
         if let Some(p) = self.min_p.filter(|p| !(0.0..=1.0).contains(p)) {
-            let must = "must be between 0 (no limit) and 1 (the most probable symbol alone)";
+            let must = "must be between 0 (no limit) and 1 (the most probable token alone)";
             return range("min-p", p.to_string(), must);
         }
         Ok(())
@@ -56,17 +56,17 @@ impl SamplingConfig {
 /// How going on as before is penalised.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RepetitionConfig {
-    /// Divides the odds of a symbol, once for every symbol of the repeat that it would prolong and
+    /// Divides the odds of a token, once for every token of the repeat that it would prolong and
     /// that is not free; 1 is none.
     pub penalty: f32,
-    /// Symbols back that repeats are looked for.
+    /// Tokens back that repeats are looked for.
     pub window: usize,
 }
 
 impl RepetitionConfig {
     /// The window unless told otherwise: a few lines, as loops are seldom longer.
     pub const WINDOW: usize = 256;
-    /// The widest window: as many symbols as a saved state keeps.
+    /// The widest window: as many tokens as a saved state keeps.
     pub const WIDEST: usize = 4096;
 
     /// Checks the ranges.

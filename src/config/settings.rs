@@ -46,7 +46,7 @@ settings! {
     corpus_digest: String,
     /// the model that the training begins with; empty for one with random weights
     from: String,
-    /// one symbol is a char, grapheme or byte
+    /// one token is a char, grapheme or byte
     unit: Unit,
     /// normal form: none, nfc, nfkc, ascii
     normalize: NormalForm,
@@ -56,9 +56,9 @@ settings! {
     encoding: String,
     /// keep, or unix for LF everywhere
     newlines: Newlines,
-    /// symbols rarer than this are cut
+    /// tokens rarer than this are cut
     min_freq: u64,
-    /// at most so many symbols
+    /// at most so many tokens
     max_vocab: usize,
     /// word-vae: text, or lines for one word a line
     words: WordSplit,
@@ -82,13 +82,13 @@ settings! {
     dropout: f64,
     /// char-lstm: dropout takes the same units away at all steps of a sequence
     variational: bool,
-    /// char-lstm: share of the symbols read as nothing while training
+    /// char-lstm: share of the tokens read as nothing while training
     input_dropout: f64,
     /// char-lstm: share of the recurrent weights dropped while training (DropConnect)
     recurrent_dropout: f64,
     /// streams (char-lstm) or words (word-vae) a step
     batch: usize,
-    /// symbols of a stream a step (char-lstm)
+    /// tokens of a stream a step (char-lstm)
     seq: usize,
     /// shortest sequence; each step's is drawn from seq-min to seq
     seq_min: usize,
@@ -159,7 +159,7 @@ settings! {
 }
 
 impl Settings {
-    /// The settings of how text becomes symbols, and no others.
+    /// The settings of how text becomes tokens, and no others.
     pub fn of_text(text: TextConfig) -> Self {
         Self {
             unit: Some(text.unit),

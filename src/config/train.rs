@@ -288,7 +288,7 @@ impl TrainConfig {
     }
 
     /// Raises a budget in epochs that nobody asked for, so that a small corpus gets steps enough.
-    /// `train` is the size of the training part in symbols (char-lstm) or words (word-vae).
+    /// `train` is the size of the training part in tokens (char-lstm) or words (word-vae).
     pub fn fit_default_budget(&mut self, train: usize) {
         let (a_step, least) = match self.model {
             ModelKind::CharRnn => (self.batch * self.seq, LEAST_STEPS[0]),
@@ -409,7 +409,7 @@ impl TrainConfig {
         }
     }
 
-    /// The architecture for a vocabulary of `inputs` symbols, of which `outputs` can be predicted.
+    /// The architecture for a vocabulary of `inputs` tokens, of which `outputs` can be predicted.
     pub fn network(&self, inputs: usize, outputs: usize) -> NetworkConfig {
         NetworkConfig {
             model: self.model,

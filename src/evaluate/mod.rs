@@ -1,14 +1,14 @@
 //! What held-out text and words cost a model, and what a word-vae's latent variable does: the sums
 //! behind every figure of an evaluation.
 //!
-//! A cost is −ln p in nats, summed in f64. Stretches of a text, words, and draws of z are read in
+//! A cost is −ln p in nats, summed in f64. Segments of a text, words, and draws of z are read in
 //! groups side by side, since one product with many vectors is much faster than many products with
 //! one. Each is summed by itself and the sums are added in the order given, and what is random for a
 //! word is drawn from a stream of its own, so that a figure depends neither on the groups nor on the
 //! number of threads.
 //!
-//! [`surprises`] is what every symbol of a text costs by itself, [`ngram_nats`] what the n-gram models
-//! make of the same stretches, [`dynamic`] lets the
+//! [`surprisals`] is what every token of a text costs by itself, [`ngram_nats`] what the n-gram models
+//! make of the same segments, [`dynamic`] lets the
 //! network learn as it reads, and [`novelty`] says how much of a text was copied from another.
 //!
 //! [`texts`] and [`words`] cost several models at the same time (one in f32 and the same in eight
@@ -16,17 +16,17 @@
 //! carries, [`reconstruction`] what comes back from it, and [`samples`] compares words it invented
 //! with words that exist.
 
-pub mod ngram;
 pub mod dynamic;
 pub mod importance;
 pub mod latent;
+pub mod ngram;
 pub mod novelty;
 pub mod reconstruction;
 pub mod samples;
 mod texts;
 mod words;
 
-pub use texts::{TextCost, ngram_nats, posterior, surprises, texts};
+pub use texts::{TextCost, ngram_nats, posterior, surprisals, texts};
 pub use words::{Word, WordCost, WordReading, words};
 
 use std::cmp::Reverse;
@@ -36,26 +36,26 @@ use thiserror::Error;
 
 use crate::kernels::Kernels;
 
-/// Stretches, words or draws that are read side by side at the most: more gain nothing.
+/// Segments, words or draws that are read side by side at the most: more gain nothing.
 const MOST_ROWS: usize = 64;
 
 /// Why something cannot be evaluated.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum EvaluateError {
-    /// A symbol is not among those that a model reads.
-    #[error("symbol {symbol} is none of the {inputs} that the model reads")]
+    /// A token is not among those that a model reads.
+    #[error("token {token} is none of the {inputs} that the model reads")]
     Unreadable {
-        /// The symbol.
-        symbol: u32,
-        /// How many symbols the model reads.
+        /// The token.
+        token: u32,
+        /// How many tokens the model reads.
         inputs: usize,
     },
-    /// A symbol would have to be predicted that a model never predicts.
-    #[error("symbol {symbol} is none of the {outputs} that the model predicts")]
+    /// A token would have to be predicted that a model never predicts.
+    #[error("token {token} is none of the {outputs} that the model predicts")]
     Unpredictable {
-        /// The symbol.
-        symbol: u32,
-        /// How many symbols the model predicts.
+        /// The token.
+        token: u32,
+        /// How many tokens the model predicts.
         outputs: usize,
     },
 }
@@ -65,7 +65,7 @@ pub enum EvaluateError {
 pub struct Running<'a> {
     /// Threads; 0 counts as 1.
     pub threads: usize,
-    /// Is told, from any thread, how many more symbols have been predicted.
+    /// Is told, from any thread, how many more tokens have been predicted.
     pub progress: &'a (dyn Fn(u64) + Sync),
 }
 
@@ -102,35 +102,35 @@ pub struct LogSoftmax {
 }
 
 impl LogSoftmax {
-    /// ln p(symbol) in nats: within 1e-6 of [`log_prob`](crate::generate::sampling::log_prob), faster.
+    /// ln p(token) in nats: within 1e-6 of [`log_prob`](crate::generate::sampling::log_prob), faster.
     ///
     /// # Panics
-    /// Where `symbol` is not below `logits.len()`.
-    pub fn log_prob(&mut self, logits: &[f32], symbol: u32) -> f64 {
+    /// Where `token` is not below `logits.len()`.
+    pub fn log_prob(&mut self, logits: &[f32], token: u32) -> f64 {
         let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         self.scores.clear();
         self.scores
             .extend(logits.iter().map(|logit| logit - highest));
         self.kernels.exp(&mut self.scores);
         let total: f64 = self.scores.iter().map(|&score| f64::from(score)).sum();
-        f64::from(logits[symbol as usize]) - f64::from(highest) - total.ln()
+        f64::from(logits[token as usize]) - f64::from(highest) - total.ln()
     }
 }
 
-fn check_read(symbols: &[u32], inputs: usize) -> Result<(), EvaluateError> {
-    match symbols.iter().find(|&&symbol| symbol as usize >= inputs) {
-        Some(&symbol) => Err(EvaluateError::Unreadable { symbol, inputs }),
+fn check_read(tokens: &[u32], inputs: usize) -> Result<(), EvaluateError> {
+    match tokens.iter().find(|&&token| token as usize >= inputs) {
+        Some(&token) => Err(EvaluateError::Unreadable { token, inputs }),
         None => Ok(()),
     }
 }
 
 fn check_predicted<'a>(
-    symbols: impl IntoIterator<Item = &'a u32>,
+    tokens: impl IntoIterator<Item = &'a u32>,
     outputs: usize,
 ) -> Result<(), EvaluateError> {
-    let mut symbols = symbols.into_iter();
-    match symbols.find(|&&symbol| symbol as usize >= outputs) {
-        Some(&symbol) => Err(EvaluateError::Unpredictable { symbol, outputs }),
+    let mut tokens = tokens.into_iter();
+    match tokens.find(|&&token| token as usize >= outputs) {
+        Some(&token) => Err(EvaluateError::Unpredictable { token, outputs }),
         None => Ok(()),
     }
 }

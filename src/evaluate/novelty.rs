@@ -1,8 +1,8 @@
 //! How much of some texts was copied from a source: did a model learn, or remember?
 //!
 //! The suffix automaton of the texts (Blumer et al. 1985) has a state for each set of places where
-//! the same substrings end, in space linear in the texts. The source runs through it once, symbol by
-//! symbol, and leaves at every state the longest substring with which it came there. So all lengths
+//! the same substrings end, in space linear in the texts. The source runs through it once, token by
+//! token, and leaves at every state the longest substring with which it came there. So all lengths
 //! are exact and are found at the same time, at a cost that grows with texts and source alone.
 
 use std::ops::Range;
@@ -10,13 +10,13 @@ use std::ops::Range;
 /// What texts have in common with a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Copied {
-    /// By text and place: how many of the symbols that end there stand so in the source.
+    /// By text and place: how many of the tokens that end there stand so in the source.
     pub lengths: Vec<Vec<u32>>,
 }
 
-/// A stretch that stands in the source, too.
+/// A segment that stands in the source, too.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stretch {
+pub struct Segment {
     /// In which text.
     pub text: usize,
     /// Where in it.
@@ -28,15 +28,15 @@ pub struct Stretch {
 }
 
 impl Copied {
-    /// What of `texts` stands in one of the parts of `source`; `progress` is told how many more symbols
+    /// What of `texts` stands in one of the parts of `source`; `progress` is told how many more tokens
     /// of it have been read.
     pub fn new(texts: &[&[u32]], source: &[&[u32]], progress: impl Fn(u64)) -> Self {
         let mut automaton = Automaton::new(texts);
         for part in source {
             let (mut state, mut length) = (ROOT, 0);
             for piece in part.chunks(PIECE) {
-                for &symbol in piece {
-                    (state, length) = automaton.follow(state, length, symbol);
+                for &token in piece {
+                    (state, length) = automaton.follow(state, length, token);
                     let state = &mut automaton.states[state as usize];
                     state.met = state.met.max(length);
                 }
@@ -66,8 +66,8 @@ impl Copied {
         (all > 0).then(|| copied as f64 / all as f64)
     }
 
-    /// Symbols of the texts that lie in a stretch of at least `n` that stands in the source.
-    pub fn symbols(&self, n: usize) -> usize {
+    /// Tokens of the texts that lie in a segment of at least `n` that stands in the source.
+    pub fn tokens(&self, n: usize) -> usize {
         let in_text = |lengths: &Vec<u32>| {
             let mut reaching = 0_u32;
             let is_copied = |&length: &u32| {
@@ -85,9 +85,9 @@ impl Copied {
         self.lengths.iter().map(in_text).sum()
     }
 
-    /// The longest stretch of `texts` that stands in `source`, the first of several; none where no
-    /// symbol does. Both are those that this was made of.
-    pub fn longest(&self, texts: &[&[u32]], source: &[&[u32]]) -> Option<Stretch> {
+    /// The longest segment of `texts` that stands in `source`, the first of several; none where no
+    /// token does. Both are those that this was made of.
+    pub fn longest(&self, texts: &[&[u32]], source: &[&[u32]]) -> Option<Segment> {
         let longest = self.lengths.iter().flatten().copied().max();
         let longest = longest.filter(|&length| length > 0)?;
         let last = |lengths: &Vec<u32>| lengths.iter().position(|&length| length == longest);
@@ -99,7 +99,7 @@ impl Copied {
         let at = |part: &&[u32]| part.windows(length).position(|window| window == wanted);
         let mut parts_with_places = source.iter().map(at).enumerate();
         let (part, at) = parts_with_places.find_map(|(part, at)| Some((part, at?)))?;
-        Some(Stretch {
+        Some(Segment {
             text,
             text_range,
             part,
@@ -108,7 +108,7 @@ impl Copied {
     }
 }
 
-/// Symbols of the source between two reports of progress.
+/// Tokens of the source between two reports of progress.
 const PIECE: usize = 1 << 16;
 /// The state of the empty substring.
 const ROOT: u32 = 0;
@@ -121,22 +121,22 @@ struct State {
     length: u32,
     /// The state of the longest suffix that ends at more places.
     link: u32,
-    /// Where a further symbol leads, by symbol.
+    /// Where a further token leads, by token.
     next: Vec<(u32, u32)>,
     /// The longest of them that was met in the source.
     met: u32,
 }
 
 impl State {
-    fn next(&self, symbol: u32) -> Option<u32> {
-        let place = self.next.binary_search_by_key(&symbol, |&(key, _)| key);
+    fn next(&self, token: u32) -> Option<u32> {
+        let place = self.next.binary_search_by_key(&token, |&(key, _)| key);
         place.ok().map(|place| self.next[place].1)
     }
 
-    fn set_next(&mut self, symbol: u32, state: u32) {
-        match self.next.binary_search_by_key(&symbol, |&(key, _)| key) {
+    fn set_next(&mut self, token: u32, state: u32) {
+        match self.next.binary_search_by_key(&token, |&(key, _)| key) {
             Ok(place) => self.next[place].1 = state,
-            Err(place) => self.next.insert(place, (symbol, state)),
+            Err(place) => self.next.insert(place, (token, state)),
         }
     }
 }
@@ -144,7 +144,7 @@ impl State {
 /// The suffix automaton of some texts.
 struct Automaton {
     states: Vec<State>,
-    /// By text, the state of its first 1, 2, … symbols.
+    /// By text, the state of its first 1, 2, … tokens.
     prefixes: Vec<Vec<u32>>,
 }
 
@@ -163,8 +163,8 @@ impl Automaton {
         for text in texts {
             let mut last = ROOT;
             let mut prefixes = Vec::with_capacity(text.len());
-            for &symbol in *text {
-                last = automaton.extend(last, symbol);
+            for &token in *text {
+                last = automaton.extend(last, token);
                 prefixes.push(last);
             }
             automaton.prefixes.push(prefixes);
@@ -177,13 +177,13 @@ impl Automaton {
         self.states.len() as u32 - 1
     }
 
-    /// One more symbol behind the whole of a text so far, whose state is `last`.
-    fn extend(&mut self, last: u32, symbol: u32) -> u32 {
+    /// One more token behind the whole of a text so far, whose state is `last`.
+    fn extend(&mut self, last: u32, token: u32) -> u32 {
         let before = &self.states[last as usize];
-        if let Some(there) = before.next(symbol) {
-            // A text before this one began with the same symbols, or had them in it.
+        if let Some(there) = before.next(token) {
+            // A text before this one began with the same tokens, or had them in it.
             let length = before.length + 1;
-            return self.split(last, symbol, there, length);
+            return self.split(last, token, there, length);
         }
         let new = self.add(State {
             length: self.states[last as usize].length + 1,
@@ -194,20 +194,20 @@ impl Automaton {
         let mut at = last;
         while at != NONE {
             let state = &mut self.states[at as usize];
-            if let Some(there) = state.next(symbol) {
+            if let Some(there) = state.next(token) {
                 let length = state.length + 1;
-                self.states[new as usize].link = self.split(at, symbol, there, length);
+                self.states[new as usize].link = self.split(at, token, there, length);
                 break;
             }
-            state.set_next(symbol, new);
+            state.set_next(token, new);
             at = state.link;
         }
         new
     }
 
-    /// The state of the substrings of up to `length` symbols among those of `there`, where `symbol`
+    /// The state of the substrings of up to `length` tokens among those of `there`, where `token`
     /// leads from `at`: `there` itself, or a new one.
-    fn split(&mut self, at: u32, symbol: u32, there: u32, length: u32) -> u32 {
+    fn split(&mut self, at: u32, token: u32, there: u32, length: u32) -> u32 {
         if self.states[there as usize].length == length {
             return there;
         }
@@ -220,22 +220,22 @@ impl Automaton {
         let mut at = at;
         while at != NONE {
             let state = &mut self.states[at as usize];
-            if state.next(symbol) != Some(there) {
+            if state.next(token) != Some(there) {
                 break;
             }
-            state.set_next(symbol, shorter);
+            state.set_next(token, shorter);
             at = state.link;
         }
         shorter
     }
 
-    /// From the longest suffix of what was read that stands in the text, `length` symbols long, to
-    /// that of what was read with one more symbol.
-    fn follow(&self, state: u32, length: u32, symbol: u32) -> (u32, u32) {
+    /// From the longest suffix of what was read that stands in the text, `length` tokens long, to
+    /// that of what was read with one more token.
+    fn follow(&self, state: u32, length: u32, token: u32) -> (u32, u32) {
         let (mut at, mut length) = (state, length);
         loop {
             let state = &self.states[at as usize];
-            if let Some(next) = state.next(symbol) {
+            if let Some(next) = state.next(token) {
                 return (next, length + 1);
             }
             if state.link == NONE {
@@ -285,19 +285,19 @@ mod tests {
         (1..=text.len()).map(longest).collect()
     }
 
-    fn symbols(seed: u32, len: usize, most: u32) -> Vec<u32> {
+    fn tokens(seed: u32, len: usize, most: u32) -> Vec<u32> {
         let numbers = Numbers::new(seed).vector(len, 1.0);
-        let symbol = |number: f32| (f32::midpoint(number, 1.0) * most as f32) as u32;
-        numbers.into_iter().map(symbol).collect()
+        let token = |number: f32| (f32::midpoint(number, 1.0) * most as f32) as u32;
+        numbers.into_iter().map(token).collect()
     }
 
     #[test]
-    fn lengths_shares_and_the_longest_stretch_are_those_of_a_brute_force_search() {
+    fn lengths_shares_and_the_longest_segment_are_those_of_a_brute_force_search() {
         for (seed, kinds) in [(1, 2), (2, 3), (3, 5), (4, 1), (5, 30)] {
-            let source = symbols(seed, 300, kinds);
-            let mut text = symbols(seed + 100, 150, kinds + 1);
+            let source = tokens(seed, 300, kinds);
+            let mut text = tokens(seed + 100, 150, kinds + 1);
             text.extend(&source[40..75]);
-            text.extend(symbols(seed + 200, 30, kinds));
+            text.extend(tokens(seed + 200, 30, kinds));
             let cut = [&text[..60], &text[60..170], &[], &text[100..]];
             for texts in [&[&text[..]][..], &cut] {
                 for parts in [&[&source[..]][..], &[&source[..50], &source[50..]]] {
@@ -329,9 +329,9 @@ mod tests {
                 (0..text.len()).filter(in_gram).count()
             };
             let want: usize = texts.iter().map(covered).sum();
-            assert_eq!(copied.symbols(n), want, "symbols in {n}-grams");
+            assert_eq!(copied.tokens(n), want, "tokens in {n}-grams");
         }
-        let found = copied.longest(texts, parts).expect("a stretch");
+        let found = copied.longest(texts, parts).expect("a segment");
         let most = want.iter().flatten().max().expect("one");
         assert_eq!(found.text_range.len() as u32, *most);
         assert_eq!(
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_in_common_and_nothing_at_all_have_no_stretch() {
+    fn nothing_in_common_and_nothing_at_all_have_no_segment() {
         let (texts, source): ([&[u32]; 1], [&[u32]; 1]) = ([&[7, 8, 9]], [&[1, 2, 3]]);
         let copied = Copied::new(&texts, &source, |_| ());
         assert_eq!(copied.share(1), Some(0.0));
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn one_symbol_over_and_over_takes_no_time() {
+    fn one_token_over_and_over_takes_no_time() {
         let text = vec![0; 50_000];
         let copied = Copied::new(&[&text], &[&text[..40_000]], |_| ());
         assert_eq!(copied.lengths[0][49_999], 40_000);

@@ -3,8 +3,8 @@
 use super::words::check_words;
 use super::{EvaluateError, Mean, Running, Word, WordReading, in_groups};
 use crate::config::SamplingConfig;
-use crate::generate::{Beginning, LONGEST_WORD, Writer, lockstep};
 use crate::generate::sampling::Sampler;
+use crate::generate::{Beginning, LONGEST_WORD, Writer, lockstep};
 use crate::models::word_vae::WordVae;
 
 /// How well words come back.
@@ -18,11 +18,11 @@ pub struct Reconstruction {
     pub edits_per_letter: f64,
 }
 
-/// Decodes every word from its μ, greedily, and compares. The symbols `forbidden` are not written.
+/// Decodes every word from its μ, greedily, and compares. The tokens `suppressed` are not written.
 pub fn reconstruction(
     vae: &WordVae,
     words: &[Word],
-    forbidden: &[u32],
+    suppressed: &[u32],
     reading: WordReading,
     running: Running,
 ) -> Result<Reconstruction, EvaluateError> {
@@ -35,7 +35,7 @@ pub fn reconstruction(
             .into_iter()
             .map(|posterior| posterior.mean)
             .collect();
-        let decoded = greedy(vae, &z, forbidden, reading);
+        let decoded = greedy(vae, &z, suppressed, reading);
         let pairs = letters.iter().zip(&decoded);
         (running.progress)(letters.iter().map(|word| word.len() as u64 + 1).sum());
         pairs
@@ -63,17 +63,22 @@ struct Decoding {
 
 impl Writer for Decoding {
     fn write(&mut self, logits: &[f32]) -> Option<u32> {
-        let symbol = self.sampler.draw(logits).symbol;
-        if symbol == self.eos {
+        let token = self.sampler.draw(logits).token;
+        if token == self.eos {
             return None;
         }
-        self.letters.push(symbol);
-        (self.letters.len() < LONGEST_WORD).then_some(symbol)
+        self.letters.push(token);
+        (self.letters.len() < LONGEST_WORD).then_some(token)
     }
 }
 
 /// The letters that each z stands for, the most probable at every step.
-fn greedy(vae: &WordVae, z: &[Vec<f32>], forbidden: &[u32], reading: WordReading) -> Vec<Vec<u32>> {
+fn greedy(
+    vae: &WordVae,
+    z: &[Vec<f32>],
+    suppressed: &[u32],
+    reading: WordReading,
+) -> Vec<Vec<u32>> {
     let config = SamplingConfig {
         temperature: 0.0,
         ..SamplingConfig::new(0)
@@ -86,11 +91,11 @@ fn greedy(vae: &WordVae, z: &[Vec<f32>], forbidden: &[u32], reading: WordReading
             writer: Decoding {
                 index,
                 letters: Vec::new(),
-                sampler: Sampler::new(&config, forbidden, 0).without_log_prob(),
+                sampler: Sampler::new(&config, suppressed, 0).without_log_prob(),
                 eos: reading.eos,
             },
             state: vae.decoder_of(1, z),
-            symbol: reading.bos,
+            token: reading.bos,
         })
     };
     lockstep(vae, z.len(), begin, |done: Decoding| {

@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use super::{Running, WordReading, in_parallel};
 use crate::config::SamplingConfig;
-use crate::generate::{LONGEST_WORD, Prior, lockstep};
 use crate::evaluate::ngram::NGrams;
 use crate::generate::sampling::Sampler;
+use crate::generate::{LONGEST_WORD, Prior, lockstep};
 use crate::models::word_vae::WordVae;
 
 /// Words that are drawn side by side.
@@ -54,13 +54,13 @@ pub struct Drawing {
 const MOST_TRIES: usize = 100;
 const COUNTED_OVER: usize = 1000;
 
-/// Draws `count` words, or fewer distinct ones where more cannot be found. The symbols `forbidden` are
+/// Draws `count` words, or fewer distinct ones where more cannot be found. The tokens `suppressed` are
 /// not written.
 pub fn draw_words(
     inventor: Inventor,
     count: usize,
     drawing: &Drawing,
-    forbidden: &[u32],
+    suppressed: &[u32],
     reading: WordReading,
     running: Running,
 ) -> Vec<Vec<u32>> {
@@ -69,7 +69,7 @@ pub fn draw_words(
             inventor,
             indices,
             &drawing.sampling,
-            forbidden,
+            suppressed,
             reading,
             running.threads,
         )
@@ -105,11 +105,12 @@ fn draw_range(
     inventor: Inventor,
     range: Range<usize>,
     sampling: &SamplingConfig,
-    forbidden: &[u32],
+    suppressed: &[u32],
     reading: WordReading,
     threads: usize,
 ) -> Vec<Vec<u32>> {
-    let sampler = |index: usize| Sampler::new(sampling, forbidden, index as u64).without_log_prob();
+    let sampler =
+        |index: usize| Sampler::new(sampling, suppressed, index as u64).without_log_prob();
     let groups = in_parallel(range.len().div_ceil(ROWS), threads, |group| {
         let first = range.start + group * ROWS;
         let indices = first..range.end.min(first + ROWS);

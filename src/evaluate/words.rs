@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 
 use super::{EvaluateError, LogSoftmax, Running, check_predicted, in_groups};
 use crate::config::SamplingConfig;
-use crate::kernels::Kernels;
 use crate::generate::sampling::Sampler;
+use crate::kernels::Kernels;
 use crate::models::word_vae::{Posterior, WordVae};
 
 /// What a word costs a word-vae.
@@ -27,8 +27,8 @@ pub struct Word<'a> {
 }
 
 impl Word<'_> {
-    /// Symbols predicted: its letters and its end.
-    pub const fn symbols(&self) -> u64 {
+    /// Tokens predicted: its letters and its end.
+    pub const fn tokens(&self) -> u64 {
         self.letters.len() as u64 + 1
     }
 }
@@ -162,7 +162,7 @@ pub(super) fn distortions(
     let rows = order.iter().map(|&word| &z[word * latent..][..latent]);
     let mut state = vae.decoder_of(words.len(), &rows.collect::<Vec<_>>().concat());
     let mut softmax = LogSoftmax::default();
-    let mut symbols = Vec::with_capacity(words.len());
+    let mut tokens = Vec::with_capacity(words.len());
     let mut live = &order[..];
     let longest = live.first().map_or(0, |&word| words[word].len());
     for at in 0..=longest {
@@ -177,9 +177,9 @@ pub(super) fn distortions(
             let before = at.checked_sub(1);
             before.map_or(reading.bos, |before| words[word][before])
         };
-        symbols.clear();
-        symbols.extend(live.iter().map(before));
-        vae.step(&mut state, &symbols);
+        tokens.clear();
+        tokens.extend(live.iter().map(before));
+        vae.step(&mut state, &tokens);
         for (row, &word) in live.iter().enumerate() {
             let target = words[word].get(at).copied().unwrap_or(reading.eos);
             nats[word] -= softmax.log_prob(state.logits(row), target);

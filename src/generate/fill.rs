@@ -1,17 +1,17 @@
-//! Texts with holes: some symbols are given, the others are the model's.
+//! Texts with holes: some tokens are given, the others are the model's.
 //!
 //! What stands behind a hole must count too, or `q_t` would be filled as `q_` is. The best filling is
-//! that of the highest joint probability of holes and given symbols, found by beam search: every
-//! beginning pays for the given symbols it runs into. A drawn filling comes from a particle filter
+//! that of the highest joint probability of holes and given tokens, found by beam search: every
+//! beginning pays for the given tokens it runs into. A drawn filling comes from a particle filter
 //! (sequential importance resampling, Gordon, Salmond & Smith 1993): many fillings are drawn side by
-//! side, a given symbol weighs each by its probability after that filling, and when few are left that
+//! side, a given token weighs each by its probability after that filling, and when few are left that
 //! carry the weight all are drawn anew from among themselves. The last draw is one of them by weight.
 //! With more and more particles its distribution approaches the model's own of the holes, given all
 //! that stands around them.
 
 use crate::generate::beam::{Beam, Found, Goal};
-use crate::models::char_rnn::{CharRnn, State};
 use crate::generate::sampling::Sampler;
+use crate::models::char_rnn::{CharRnn, State};
 
 /// Fillings that are drawn side by side for each that is wanted.
 pub const PARTICLES: usize = 256;
@@ -23,10 +23,10 @@ pub struct Holes<'a> {
     pub model: &'a CharRnn,
     /// What it remembers of the text before: one row.
     pub start: &'a State,
-    /// The symbols given; none is a hole of one symbol.
+    /// The tokens given; none is a hole of one token.
     pub places: &'a [Option<u32>],
-    /// Symbols that no hole is filled with.
-    pub forbidden: &'a [u32],
+    /// Tokens that no hole is filled with.
+    pub suppressed: &'a [u32],
 }
 
 impl Goal for &[Option<u32>] {
@@ -36,12 +36,12 @@ impl Goal for &[Option<u32>] {
         self.len()
     }
 
-    fn allows(&self, symbols: &[u32], (): &(), symbol: u32) -> bool {
-        self[symbols.len()].is_none_or(|given| given == symbol)
+    fn allows(&self, tokens: &[u32], (): &(), token: u32) -> bool {
+        self[tokens.len()].is_none_or(|given| given == token)
     }
 
-    fn follow(&self, symbols: &[u32], (): &()) -> Option<()> {
-        (symbols.len() < self.len()).then_some(())
+    fn follow(&self, tokens: &[u32], (): &()) -> Option<()> {
+        (tokens.len() < self.len()).then_some(())
     }
 
     fn by_mean(&self) -> bool {
@@ -63,19 +63,19 @@ impl Holes<'_> {
         let beam = Beam {
             width,
             wanted,
-            forbidden: self.forbidden,
+            suppressed: self.suppressed,
         };
         let state = self.start.clone();
         beam.search(self.model, state, &self.places, (), |_| ())
     }
 
     /// A filling that `sampler` draws by way of so many `particles`. Its temperature holds for given
-    /// symbols and holes, its other limits for what holes are filled with.
+    /// tokens and holes, its other limits for what holes are filled with.
     pub fn sample(&self, particles: usize, mut sampler: Sampler) -> Found {
         let mut all = vec![Particle::default(); particles];
         let mut state = self.start.select(&vec![0; particles]);
         for (at, place) in self.places.iter().enumerate() {
-            let mut symbols = Vec::with_capacity(particles);
+            let mut tokens = Vec::with_capacity(particles);
             for (row, particle) in all.iter_mut().enumerate() {
                 let logits = state.logits(row);
                 let draw = match *place {
@@ -85,12 +85,12 @@ impl Holes<'_> {
                         sampler.given(logits, given)
                     }
                 };
-                particle.text.symbols.push(draw.symbol);
+                particle.text.tokens.push(draw.token);
                 particle.text.log_prob += f64::from(draw.log_prob);
-                symbols.push(draw.symbol);
+                tokens.push(draw.token);
             }
             if at + 1 < self.places.len() {
-                self.model.step(&mut state, &symbols);
+                self.model.step(&mut state, &tokens);
                 if place.is_some() && effective(&weights(&all)) < particles as f64 / 2.0 {
                     let rows = resample(&weights(&all), sampler.uniform());
                     state = state.select(&rows);
@@ -158,7 +158,7 @@ mod tests {
     use crate::generate::beam::tests::{network, start};
     use crate::generate::sampling::log_prob;
 
-    /// The last of the 4 symbols is forbidden.
+    /// The last of the 4 tokens is suppressed.
     const FORBIDDEN: [u32; 1] = [3];
     const PLACES: [Option<u32>; 6] = [None, Some(2), None, None, Some(0), Some(1)];
 
@@ -167,21 +167,21 @@ mod tests {
         let mut all = Vec::new();
         let mut open = vec![(holes.start.clone(), Found::default())];
         while let Some((state, text)) = open.pop() {
-            let Some(place) = holes.places.get(text.symbols.len()) else {
+            let Some(place) = holes.places.get(text.tokens.len()) else {
                 all.push(text);
                 continue;
             };
             let mut logits: Vec<f32> = state.logits(0).iter().map(|x| x / temperature).collect();
             logits[3] = f32::NEG_INFINITY;
-            for symbol in 0..3 {
-                if place.is_some_and(|given| given != symbol) {
+            for token in 0..3 {
+                if place.is_some_and(|given| given != token) {
                     continue;
                 }
                 let mut text = text.clone();
-                text.symbols.push(symbol);
-                text.log_prob += log_prob(&logits, symbol);
+                text.tokens.push(token);
+                text.log_prob += log_prob(&logits, token);
                 let mut state = state.clone();
-                holes.model.step(&mut state, &[symbol]);
+                holes.model.step(&mut state, &[token]);
                 open.push((state, text));
             }
         }
@@ -199,18 +199,18 @@ mod tests {
                 model: &model,
                 start: &start,
                 places: &PLACES,
-                forbidden: &FORBIDDEN,
+                suppressed: &FORBIDDEN,
             };
             let want = enumerate(&holes, 1.0);
             assert_eq!(want.len(), 27);
             let found = holes.best(27, 27);
             assert_eq!(found.len(), 27);
             for (found, want) in found.iter().zip(&want) {
-                assert_eq!(found.symbols, want.symbols);
+                assert_eq!(found.tokens, want.tokens);
                 assert!((found.log_prob - want.log_prob).abs() < 1e-9);
             }
             // Had only what stands before a hole counted, the first would often be another.
-            let first = |holes: &Holes| holes.best(27, 1)[0].symbols[0];
+            let first = |holes: &Holes| holes.best(27, 1)[0].tokens[0];
             let alone = Holes {
                 places: &PLACES[..1],
                 ..holes
@@ -229,7 +229,7 @@ mod tests {
                 model: &model,
                 start: &start,
                 places: &PLACES,
-                forbidden: &FORBIDDEN,
+                suppressed: &FORBIDDEN,
             };
             let want = enumerate(&holes, temperature);
             let total: f64 = want.iter().map(|text| text.log_prob.exp()).sum();
@@ -242,7 +242,7 @@ mod tests {
             let mut counts = vec![0_u32; want.len()];
             for index in 0..draws {
                 let drawn = holes.sample(64, Sampler::new(&config, &FORBIDDEN, index));
-                let same = |text: &Found| text.symbols == drawn.symbols;
+                let same = |text: &Found| text.tokens == drawn.tokens;
                 counts[want.iter().position(same).expect("a filling")] += 1;
                 let own = own.iter().find(|text| same(text)).expect("a filling");
                 assert!((own.log_prob - drawn.log_prob).abs() < 1e-4);
@@ -268,7 +268,7 @@ mod tests {
             model: &model,
             start: &start,
             places: &PLACES,
-            forbidden: &FORBIDDEN,
+            suppressed: &FORBIDDEN,
         };
         let draw = |index| {
             let config = SamplingConfig::new(9);
@@ -276,7 +276,7 @@ mod tests {
         };
         let all: Vec<Found> = (0..30).map(draw).collect();
         assert_eq!(all, (0..30).map(draw).collect::<Vec<_>>());
-        assert!(all.iter().any(|text| text.symbols != all[0].symbols));
+        assert!(all.iter().any(|text| text.tokens != all[0].tokens));
     }
 
     #[test]

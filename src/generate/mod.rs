@@ -6,9 +6,9 @@ pub mod fill;
 pub mod repetition;
 pub mod sampling;
 
-use crate::models::char_rnn::{self, CharRnn};
 use crate::generate::constraint::{Constraint, Place};
 use crate::generate::sampling::{Draw, Sampler};
+use crate::models::char_rnn::{self, CharRnn};
 use crate::models::word_vae::{DecoderState, WordVae};
 
 /// Words are cut at so many letters, so that a decoder that never ends one cannot hang a program.
@@ -26,9 +26,9 @@ pub trait Network {
     fn swap_remove_row(state: &mut Self::State, row: usize);
     /// A state whose row i is a copy of row `rows[i]`.
     fn select(state: &Self::State, rows: &[usize]) -> Self::State;
-    /// Reads one symbol of each row: symbols (N).
-    fn step(&self, state: &mut Self::State, symbols: &[u32]);
-    /// The logits of a row after the symbol read.
+    /// Reads one token of each row: tokens (N).
+    fn step(&self, state: &mut Self::State, tokens: &[u32]);
+    /// The logits of a row after the token read.
     fn logits(state: &Self::State, row: usize) -> &[f32];
 }
 
@@ -49,8 +49,8 @@ macro_rules! network {
             fn select(state: &$state, rows: &[usize]) -> $state {
                 state.select(rows)
             }
-            fn step(&self, state: &mut $state, symbols: &[u32]) {
-                self.step(state, symbols);
+            fn step(&self, state: &mut $state, tokens: &[u32]) {
+                self.step(state, tokens);
             }
             fn logits(state: &$state, row: usize) -> &[f32] {
                 state.logits(row)
@@ -64,7 +64,7 @@ network!(WordVae, DecoderState, decoder_rows);
 
 /// Writes one text.
 pub trait Writer {
-    /// Takes the logits of the next symbol, draws it, and returns it where the text goes on.
+    /// Takes the logits of the next token, draws it, and returns it where the text goes on.
     fn write(&mut self, logits: &[f32]) -> Option<u32>;
 }
 
@@ -76,7 +76,7 @@ pub struct Beginning<W, S> {
     /// What the network remembers so far: one row.
     pub state: S,
     /// What it reads next.
-    pub symbol: u32,
+    pub token: u32,
 }
 
 impl<W, S> Beginning<W, S> {
@@ -85,12 +85,12 @@ impl<W, S> Beginning<W, S> {
         let Self {
             writer,
             state,
-            symbol,
+            token,
         } = self;
         Beginning {
             writer: Numbered { index, writer },
             state,
-            symbol,
+            token,
         }
     }
 }
@@ -121,25 +121,25 @@ pub fn lockstep<N: Network, W: Writer>(
 ) {
     let beginnings: Vec<_> = std::iter::from_fn(&mut next).take(rows).collect();
     let mut state = network.rows(beginnings.len());
-    let (mut writers, mut symbols) = (Vec::new(), Vec::new());
+    let (mut writers, mut tokens) = (Vec::new(), Vec::new());
     for (row, beginning) in beginnings.into_iter().enumerate() {
         N::set_row(&mut state, row, &beginning.state);
         writers.push(beginning.writer);
-        symbols.push(beginning.symbol);
+        tokens.push(beginning.token);
     }
     while !writers.is_empty() {
-        network.step(&mut state, &symbols);
+        network.step(&mut state, &tokens);
         // From the last row on, so that one that moves has had its turn.
         for row in (0..writers.len()).rev() {
-            if let Some(symbol) = writers[row].write(N::logits(&state, row)) {
-                symbols[row] = symbol;
+            if let Some(token) = writers[row].write(N::logits(&state, row)) {
+                tokens[row] = token;
             } else if let Some(beginning) = next() {
                 N::set_row(&mut state, row, &beginning.state);
-                symbols[row] = beginning.symbol;
+                tokens[row] = beginning.token;
                 done(std::mem::replace(&mut writers[row], beginning.writer));
             } else {
                 N::swap_remove_row(&mut state, row);
-                symbols.swap_remove(row);
+                tokens.swap_remove(row);
                 done(writers.swap_remove(row));
             }
         }
@@ -163,9 +163,9 @@ pub struct Prior<'a> {
     pub vae: &'a WordVae,
     /// Multiplies z.
     pub z_temperature: f32,
-    /// The symbol that the decoder reads first.
+    /// The token that the decoder reads first.
     pub bos: u32,
-    /// The symbol that ends a word.
+    /// The token that ends a word.
     pub eos: u32,
 }
 
@@ -192,22 +192,22 @@ impl Default for WordForm<'_> {
 }
 
 impl WordForm<'_> {
-    /// Whether `symbol` may follow where `written` letters led to `place`; `eos` ends the word.
-    pub fn allows(&self, written: usize, place: Place, symbol: u32, eos: u32) -> bool {
+    /// Whether `token` may follow where `written` letters led to `place`; `eos` ends the word.
+    pub fn allows(&self, written: usize, place: Place, token: u32, eos: u32) -> bool {
         let given = self.beginning.get(written);
         let matches = |constraint: &Constraint| {
-            if symbol == eos {
+            if token == eos {
                 constraint.ends(place)
             } else {
-                constraint.allows(place, symbol, self.longest_match - written)
+                constraint.allows(place, token, self.longest_match - written)
             }
         };
-        given.is_none_or(|&given| given == symbol) && self.constraint.is_none_or(matches)
+        given.is_none_or(|&given| given == token) && self.constraint.is_none_or(matches)
     }
 
-    /// Where `symbol`, which is allowed and ends no word, leads.
-    pub fn after(&self, place: Place, symbol: u32) -> Place {
-        let after = |constraint: &Constraint| constraint.after(place, symbol);
+    /// Where `token`, which is allowed and ends no word, leads.
+    pub fn after(&self, place: Place, token: u32) -> Place {
+        let after = |constraint: &Constraint| constraint.after(place, token);
         self.constraint.map_or(place, after)
     }
 }
@@ -248,8 +248,8 @@ impl<'a> WordWriter<'a> {
             return self.sampler.draw(logits);
         }
         self.bias.resize(logits.len(), 0.0);
-        for (symbol, bias) in (0..).zip(&mut self.bias) {
-            let allowed = self.form.allows(written, self.place, symbol, self.eos);
+        for (token, bias) in (0..).zip(&mut self.bias) {
+            let allowed = self.form.allows(written, self.place, token, self.eos);
             *bias = if allowed { 0.0 } else { f32::NEG_INFINITY };
         }
         self.sampler.draw_biased(logits, &self.bias)
@@ -260,12 +260,12 @@ impl Writer for WordWriter<'_> {
     fn write(&mut self, logits: &[f32]) -> Option<u32> {
         let draw = self.draw(logits);
         self.word.log_prob += f64::from(draw.log_prob);
-        if draw.symbol == self.eos {
+        if draw.token == self.eos {
             return None;
         }
-        self.word.letters.push(draw.symbol);
-        self.place = self.form.after(self.place, draw.symbol);
-        (self.word.letters.len() < LONGEST_WORD).then_some(draw.symbol)
+        self.word.letters.push(draw.token);
+        self.place = self.form.after(self.place, draw.token);
+        (self.word.letters.len() < LONGEST_WORD).then_some(draw.token)
     }
 }
 
@@ -275,7 +275,7 @@ impl Prior<'_> {
         let z = self.place(&mut sampler);
         Beginning {
             state: self.vae.decoder(&z),
-            symbol: self.bos,
+            token: self.bos,
             writer: WordWriter::new(sampler, self.eos, WordForm::default()),
         }
     }
@@ -305,25 +305,25 @@ impl Prior<'_> {
 mod tests {
     use super::*;
     use crate::config::{Cell, SamplingConfig};
-    use crate::testing;
     use crate::models::weights::quantize;
+    use crate::testing;
 
     const CONFIG: SamplingConfig = SamplingConfig::new(3);
 
-    /// Writes until `left` symbols are drawn.
+    /// Writes until `left` tokens are drawn.
     struct Text {
         index: u64,
         sampler: Sampler,
         left: usize,
-        symbols: Vec<u32>,
+        tokens: Vec<u32>,
     }
 
     impl Writer for Text {
         fn write(&mut self, logits: &[f32]) -> Option<u32> {
-            let symbol = self.sampler.draw(logits).symbol;
-            self.symbols.push(symbol);
+            let token = self.sampler.draw(logits).token;
+            self.tokens.push(token);
             self.left -= 1;
-            (self.left > 0).then_some(symbol)
+            (self.left > 0).then_some(token)
         }
     }
 
@@ -335,7 +335,7 @@ mod tests {
             for weights in [&plain, &quantize(&plain)] {
                 let model = CharRnn::new(&config, weights).expect("a network");
                 let mut start = model.state(1);
-                model.feed(&mut start, &[1, 2, 3]);
+                model.prefill(&mut start, &[1, 2, 3]);
                 let texts = |rows| {
                     let mut texts = vec![Vec::new(); 9];
                     let mut indices = 0..9;
@@ -346,14 +346,14 @@ mod tests {
                                 index,
                                 sampler: Sampler::new(&CONFIG, &[], index),
                                 left: 5 + 7 * (index as usize % 4),
-                                symbols: Vec::new(),
+                                tokens: Vec::new(),
                             },
                             state: start.clone(),
-                            symbol: 4,
+                            token: 4,
                         })
                     };
                     lockstep(&model, rows, next, |text: Text| {
-                        texts[text.index as usize] = text.symbols;
+                        texts[text.index as usize] = text.tokens;
                     });
                     texts
                 };

@@ -1,20 +1,20 @@
 //! A penalty on going on as before, against loops.
 //!
-//! The repetition penalty of Keskar et al. 2019 (CTRL) makes every symbol less probable that has been
+//! The repetition penalty of Keskar et al. 2019 (CTRL) makes every token less probable that has been
 //! seen. Words can bear that; characters can't, as almost every character has just been seen. What
-//! repeats among characters is a sequence. So a symbol is penalised for the repeat that it would
+//! repeats among characters is a sequence. So a token is penalised for the repeat that it would
 //! prolong, as in the DRY sampler ("Don't Repeat Yourself", text-generation-webui 2024), which
-//! softens the ban on repeated n-grams of Paulus et al. 2018: where the last n symbols have stood
-//! before and c followed them, c prolongs a repeat of n symbols, and its logit is lowered by
+//! softens the ban on repeated n-grams of Paulus et al. 2018: where the last n tokens have stood
+//! before and c followed them, c prolongs a repeat of n tokens, and its logit is lowered by
 //!
 //! `ln(penalty) · max(0, n − FREE)`,
 //!
-//! n being the largest there is for c within the window. Every symbol beyond [`FREE`] divides c's
+//! n being the largest there is for c within the window. Every token beyond [`FREE`] divides c's
 //! odds by the penalty once more, where DRY multiplies the share to subtract.
 
 use crate::config::RepetitionConfig;
 
-/// Repeats up to so many symbols cost nothing: words repeat in any text.
+/// Repeats up to so many tokens cost nothing: words repeat in any text.
 pub const FREE: usize = 8;
 
 /// What one text has repeated.
@@ -22,9 +22,9 @@ pub const FREE: usize = 8;
 pub struct Repetition {
     log_penalty: f32,
     window: usize,
-    /// The last symbols, at most `window`, the newest last.
+    /// The last tokens, at most `window`, the newest last.
     recent: Vec<u32>,
-    /// For each of them: how many symbols up to it are also the last ones of the text.
+    /// For each of them: how many tokens up to it are also the last ones of the text.
     matching: Vec<usize>,
 }
 
@@ -39,18 +39,18 @@ impl Repetition {
         }
     }
 
-    /// The text goes on with `symbol`.
-    pub fn read(&mut self, symbol: u32) {
-        // What matched up to a place now matches up to the next one, if that is the same symbol.
+    /// The text goes on with `token`.
+    pub fn read(&mut self, token: u32) {
+        // What matched up to a place now matches up to the next one, if that is the same token.
         for at in (0..self.recent.len()).rev() {
             let before = at.checked_sub(1).map_or(0, |before| self.matching[before]);
-            self.matching[at] = if self.recent[at] == symbol {
+            self.matching[at] = if self.recent[at] == token {
                 before + 1
             } else {
                 0
             };
         }
-        self.recent.push(symbol);
+        self.recent.push(token);
         self.matching.push(0); // it is the end itself, and no repeat of it
         if self.recent.len() > self.window {
             self.recent.remove(0);
@@ -58,22 +58,22 @@ impl Repetition {
         }
     }
 
-    /// Lowers the bias (symbols) of those that would prolong a repeat.
+    /// Lowers the bias (tokens) of those that would prolong a repeat.
     pub fn lower(&self, bias: &mut [f32]) {
         let mut longest: Vec<(u32, usize)> = Vec::new();
         let followers = self.recent.iter().skip(1);
-        for (at, (&matching, &symbol)) in self.matching.iter().zip(followers).enumerate() {
+        for (at, (&matching, &token)) in self.matching.iter().zip(followers).enumerate() {
             let matching = matching.min(at + 1); // of what the window still holds
             if matching <= FREE {
                 continue;
             }
-            match longest.iter_mut().find(|(other, _)| *other == symbol) {
+            match longest.iter_mut().find(|(other, _)| *other == token) {
                 Some((_, longest)) => *longest = matching.max(*longest),
-                None => longest.push((symbol, matching)),
+                None => longest.push((token, matching)),
             }
         }
-        for (symbol, matching) in longest {
-            if let Some(bias) = bias.get_mut(symbol as usize) {
+        for (token, matching) in longest {
+            if let Some(bias) = bias.get_mut(token as usize) {
                 *bias -= self.log_penalty * (matching - FREE) as f32;
             }
         }
@@ -87,16 +87,16 @@ mod tests {
 
     fn repetition(penalty: f32, window: usize, text: &[u32]) -> Repetition {
         let mut repetition = Repetition::new(&RepetitionConfig { penalty, window });
-        for &symbol in text {
-            repetition.read(symbol);
+        for &token in text {
+            repetition.read(token);
         }
         repetition
     }
 
-    /// By the definition: the longest end of the window that has stood in it before, with `symbol`
+    /// By the definition: the longest end of the window that has stood in it before, with `token`
     /// behind it.
-    fn longest(window: &[u32], symbol: u32) -> usize {
-        let ends = (1..window.len()).filter(|&at| window[at] == symbol);
+    fn longest(window: &[u32], token: u32) -> usize {
+        let ends = (1..window.len()).filter(|&at| window[at] == token);
         let common = |at: usize| {
             let back = window[..at].iter().rev().zip(window.iter().rev());
             back.take_while(|(a, b)| a == b).count()
@@ -120,8 +120,8 @@ mod tests {
                 let mut bias = [0.0; 4];
                 repetition(1.5, window, &text).lower(&mut bias);
                 let window = &text[text.len().saturating_sub(window)..];
-                for (symbol, bias) in bias.into_iter().enumerate() {
-                    let n = longest(window, symbol as u32).saturating_sub(FREE);
+                for (token, bias) in bias.into_iter().enumerate() {
+                    let n = longest(window, token as u32).saturating_sub(FREE);
                     let want = -(1.5_f32.ln()) * n as f32;
                     assert!((bias - want).abs() < 1e-4, "{bias}, {want}");
                     penalised += usize::from(n > 0);
@@ -139,7 +139,7 @@ mod tests {
             repetition(penalty, 64, text).lower(&mut bias);
             bias
         };
-        // The second round has come to its ninth symbol: one more than is free.
+        // The second round has come to its ninth token: one more than is free.
         assert_eq!(bias(&text[..18], 2.0), [0.0; 10]);
         let second = bias(&text[..19], 2.0);
         assert!((second[9] + 2.0_f32.ln()).abs() < 1e-6, "{second:?}");

@@ -7,7 +7,7 @@ use super::matrix::PANEL;
 /// gradients themselves.
 const SUMMED_AT_ONCE: usize = 128 * PANEL;
 
-/// A stretch of a parameter with what belongs to it; all of one length.
+/// A segment of a parameter with what belongs to it; all of one length.
 #[derive(Debug)]
 pub struct AdamPiece<'a> {
     /// Weights.
@@ -144,7 +144,7 @@ unsafe fn update<V: Lanes>(
     }
 }
 
-/// Adds Σ x² to `sum`: in f32 over stretches and in f64 over these, in the same order whatever the
+/// Adds Σ x² to `sum`: in f32 over segments and in f64 over these, in the same order whatever the
 /// lanes.
 ///
 /// # Safety
@@ -152,9 +152,9 @@ unsafe fn update<V: Lanes>(
 #[inline(always)]
 pub(super) unsafe fn add_squares<V: Lanes, const FULL: usize>(values: &[f32], sum: &mut f64) {
     const { assert!(FULL * V::COUNT == PANEL, "these fill a panel") };
-    for stretch in values.chunks(SUMMED_AT_ONCE) {
+    for segment in values.chunks(SUMMED_AT_ONCE) {
         let mut lanes = [0.0_f32; PANEL];
-        let (panels, rest) = stretch.as_chunks::<PANEL>();
+        let (panels, rest) = segment.as_chunks::<PANEL>();
         // SAFETY: the loads and stores stay within a panel; the instructions are the caller's matter.
         unsafe {
             let mut sums = [V::splat(0.0); FULL];

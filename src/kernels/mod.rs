@@ -9,14 +9,14 @@
     reason = "a kernel must become part of the function that enables its level"
 )]
 
-pub(crate) mod barrier;
-pub mod simd;
 mod adam;
+pub(crate) mod barrier;
 mod gradients;
 mod int8;
 mod lanes;
 mod matrix;
 mod pointwise;
+pub mod simd;
 pub mod training;
 
 pub use adam::{AdamFactors, AdamPiece};

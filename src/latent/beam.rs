@@ -1,6 +1,6 @@
 //! Beam search: the most probable word of a place, or nearly.
 
-use super::Speller;
+use super::WordDecoder;
 use crate::generate::beam::{Beam, Goal};
 use crate::generate::constraint::Place;
 use crate::generate::{LONGEST_WORD, Word, WordForm};
@@ -18,13 +18,13 @@ impl Goal for WordGoal<'_> {
         LONGEST_WORD
     }
 
-    fn allows(&self, symbols: &[u32], &place: &Place, symbol: u32) -> bool {
-        self.form.allows(symbols.len(), place, symbol, self.eos)
+    fn allows(&self, tokens: &[u32], &place: &Place, token: u32) -> bool {
+        self.form.allows(tokens.len(), place, token, self.eos)
     }
 
-    fn follow(&self, symbols: &[u32], &place: &Place) -> Option<Place> {
-        let goes_on = |&&last: &&u32| last != self.eos && symbols.len() < LONGEST_WORD;
-        let last = symbols.last().filter(goes_on)?;
+    fn follow(&self, tokens: &[u32], &place: &Place) -> Option<Place> {
+        let goes_on = |&&last: &&u32| last != self.eos && tokens.len() < LONGEST_WORD;
+        let last = tokens.last().filter(goes_on)?;
         Some(self.form.after(place, *last))
     }
 
@@ -33,7 +33,7 @@ impl Goal for WordGoal<'_> {
     }
 }
 
-impl Speller<'_> {
+impl WordDecoder<'_> {
     /// The most probable word of z (Z) that is found by following the `width` most probable
     /// beginnings at a time. Width 1 is the greedy word; a width that leaves out no beginning gives
     /// the most probable of all.
@@ -50,15 +50,15 @@ impl Speller<'_> {
         let beam = Beam {
             width,
             wanted: 1,
-            forbidden: self.forbidden,
+            suppressed: self.suppressed,
         };
         let found = beam.search(self.vae, state, &goal, Place::default(), |_| ());
         let Some(mut found) = found.into_iter().next() else {
             return Word::default(); // no probability is a number
         };
-        found.symbols.pop_if(|&mut last| last == self.eos);
+        found.tokens.pop_if(|&mut last| last == self.eos);
         Word {
-            letters: found.symbols,
+            letters: found.tokens,
             log_prob: found.log_prob,
         }
     }
@@ -67,17 +67,17 @@ impl Speller<'_> {
 #[cfg(test)]
 mod tests {
     use crate::config::{Cell, Decoding, NetworkConfig, SamplingConfig};
-    use crate::generate::constraint::Constraint;
     use crate::evaluate::Running;
-    use crate::generate::{Word, WordForm};
-    use crate::latent::Speller;
+    use crate::generate::constraint::Constraint;
     use crate::generate::sampling::log_prob;
-    use crate::testing::{self, Numbers};
+    use crate::generate::{Word, WordForm};
+    use crate::latent::WordDecoder;
     use crate::models::weights::Array;
     use crate::models::word_vae::WordVae;
+    use crate::testing::{self, Numbers};
 
     const SAMPLING: SamplingConfig = SamplingConfig::new(5);
-    /// The symbols are letters 0 and 1, `<eos>`, `<unk>` and `<bos>`.
+    /// The tokens are letters 0 and 1, `<eos>`, `<unk>` and `<bos>`.
     const EOS: u32 = 2;
     const UNK: u32 = 3;
     const BOS: u32 = 4;
@@ -106,12 +106,12 @@ mod tests {
         WordVae::new(&config, &larger.collect()).expect("a network")
     }
 
-    fn speller<'a>(vae: &'a WordVae, beginning: &'a [u32]) -> Speller<'a> {
-        Speller {
+    fn decoder<'a>(vae: &'a WordVae, beginning: &'a [u32]) -> WordDecoder<'a> {
+        WordDecoder {
             vae,
             bos: BOS,
             eos: EOS,
-            forbidden: &[UNK],
+            suppressed: &[UNK],
             form: WordForm {
                 beginning,
                 ..WordForm::default()
@@ -133,12 +133,12 @@ mod tests {
         };
         let mut longer = f64::NEG_INFINITY;
         let mut open = vec![(vae.decoder(z), BOS, Word::default())];
-        while let Some((mut state, symbol, word)) = open.pop() {
+        while let Some((mut state, token, word)) = open.pop() {
             if word.letters.len() == LONGEST {
                 longer = longer.max(word.log_prob);
                 continue;
             }
-            vae.step(&mut state, &[symbol]);
+            vae.step(&mut state, &[token]);
             let mut logits = state.logits(0).to_vec();
             logits[UNK as usize] = f32::NEG_INFINITY;
             for next in [0, 1, EOS] {
@@ -165,17 +165,17 @@ mod tests {
         let (mut compared, mut missed) = (0, 0);
         for z in places(40) {
             for beginning in [&[][..], &[1, 0]] {
-                let speller = speller(&vae, beginning);
+                let decoder = decoder(&vae, beginning);
                 let (want, longer) = enumerate(&vae, &z, beginning);
                 if longer >= want.log_prob {
                     continue; // a word that was not tried may be the most probable
                 }
-                let found = speller.beam(&z, 1 << LONGEST);
+                let found = decoder.beam(&z, 1 << LONGEST);
                 assert_eq!(found.letters, want.letters);
                 assert!((found.log_prob - want.log_prob).abs() < 1e-9);
                 assert!(found.letters.starts_with(beginning));
                 compared += 1;
-                missed += usize::from(speller.beam(&z, 1).letters != want.letters);
+                missed += usize::from(decoder.beam(&z, 1).letters != want.letters);
             }
         }
         assert!(compared >= 20, "{compared}");
@@ -211,16 +211,16 @@ mod tests {
             }
             sum
         };
-        let speller = Speller {
+        let decoder = WordDecoder {
             form: WordForm {
                 constraint: Some(&constraint),
                 ..WordForm::default()
             },
-            ..speller(&vae, &[])
+            ..decoder(&vae, &[])
         };
         let places = places(60);
         for decoding in [Decoding::Sample, Decoding::Greedy, Decoding::Beam(64)] {
-            let words = speller.words(&places, decoding, &SAMPLING, running(1));
+            let words = decoder.words(&places, decoding, &SAMPLING, running(1));
             let mut found = std::collections::BTreeSet::new();
             for (word, z) in words.iter().zip(&places) {
                 assert!(matching.contains(&&word.letters[..]), "{word:?}");
@@ -242,7 +242,7 @@ mod tests {
         let places = places(60);
         for beginning in [&[][..], &[0, 0, 1]] {
             let words =
-                |decoding| speller(&vae, beginning).words(&places, decoding, &SAMPLING, running(1));
+                |decoding| decoder(&vae, beginning).words(&places, decoding, &SAMPLING, running(1));
             let (greedy, beam) = (words(Decoding::Greedy), words(Decoding::Beam(1)));
             for (greedy, beam) in greedy.iter().zip(&beam) {
                 assert_eq!(greedy.letters, beam.letters);
@@ -257,7 +257,7 @@ mod tests {
         let vae = vae();
         let places = places(100);
         let words = |decoding, threads| {
-            speller(&vae, &[]).words(&places, decoding, &SAMPLING, running(threads))
+            decoder(&vae, &[]).words(&places, decoding, &SAMPLING, running(threads))
         };
         let sum = |words: &[Word]| words.iter().map(|word| word.log_prob).sum::<f64>();
         let sums: Vec<f64> = [1, 2, 8, 64]

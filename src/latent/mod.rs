@@ -6,11 +6,11 @@
 mod beam;
 mod geometry;
 mod plane;
-mod speller;
+mod word_decoder;
 
 pub use geometry::{Path, analogy, around, distance, linear, nearest, path, spherical};
 pub use plane::Plane;
-pub use speller::Speller;
+pub use word_decoder::WordDecoder;
 
 use crate::evaluate::{Running, in_parallel};
 use crate::models::word_vae::{Posterior, WordVae};

@@ -2,11 +2,11 @@
 //! faults: the decoder reads fresh noise at every letter and never a letter, and always draws from
 //! the posterior of one word, the last that it was trained on.
 
+use crate::config::NetworkConfig;
+use crate::generate::sampling::Sampler;
 use crate::kernels::{Kernels, Quantized};
 use crate::models::recurrent::{Columns, Linear, Read, Stack};
-use crate::generate::sampling::Sampler;
 use crate::models::weights::{WeightError, Weights, check, values};
-use crate::config::NetworkConfig;
 
 /// The article's words are cut at so many letters.
 pub const LONGEST: usize = 5;
@@ -49,7 +49,7 @@ impl Article {
     }
 
     /// One word: at most [`LONGEST`] letters, the most probable ones, up to the end of the word
-    /// (the last symbol, which is left out). The sampler gives the noise only.
+    /// (the last token, which is left out). The sampler gives the noise only.
     pub fn generate(&self, sampler: &mut Sampler) -> Vec<u32> {
         self.generate_with(|| sampler.normal())
     }

@@ -1,12 +1,14 @@
-//! The character-level language model: symbols in, logits of the next symbol out.
+//! The character-level language model: tokens in, logits of the next token out.
 
-use crate::kernels::{Kernels, Quantized};
-use crate::models::recurrent::{Columns, LayerState, Linear, Read, Stack, select_rows, swap_remove_row};
-use crate::models::weights::{WeightError, Weights, check, values};
 use crate::config::{ModelKind, NetworkConfig};
+use crate::kernels::{Kernels, Quantized};
+use crate::models::recurrent::{
+    Columns, LayerState, Linear, Read, Stack, select_rows, swap_remove_row,
+};
+use crate::models::weights::{WeightError, Weights, check, values};
 
-/// Symbols of a longer text that are read at a time: enough for the products to be fast.
-const SYMBOLS_AT_ONCE: usize = 128;
+/// Tokens of a longer text that are read at a time: enough for the products to be fast.
+const TOKENS_AT_ONCE: usize = 128;
 
 /// A char-lstm with its weights.
 #[derive(Clone, Debug)]
@@ -36,7 +38,7 @@ impl State {
         self.logits.len() / self.width
     }
 
-    /// The logits (outputs) of a text after the last symbol read; zeros where none has been.
+    /// The logits (outputs) of a text after the last token read; zeros where none has been.
     ///
     /// # Panics
     /// Where there are fewer rows.
@@ -111,7 +113,7 @@ pub struct Memory {
     pub hidden: Vec<Vec<f32>>,
     /// Each layer's cells (H) in an LSTM, else empty.
     pub cell: Vec<Vec<f32>>,
-    /// The logits (outputs) of the next symbol.
+    /// The logits (outputs) of the next token.
     pub logits: Vec<f32>,
 }
 
@@ -150,17 +152,17 @@ impl CharRnn {
         })
     }
 
-    /// Symbols that can be read.
+    /// Tokens that can be read.
     pub const fn inputs(&self) -> usize {
         self.inputs
     }
 
-    /// Symbols that can be predicted: the length of the logits.
+    /// Tokens that can be predicted: the length of the logits.
     pub const fn outputs(&self) -> usize {
         self.head.rows()
     }
 
-    /// The state of `rows` texts before their first symbol: zeros.
+    /// The state of `rows` texts before their first token: zeros.
     pub fn state(&self, rows: usize) -> State {
         State {
             layers: self.stack.state(rows),
@@ -192,32 +194,29 @@ impl CharRnn {
         Some(state)
     }
 
-    /// Reads one symbol of each text: symbols (N). [`State::logits`] are then those of the next.
+    /// Reads one token of each text: tokens (N). [`State::logits`] are then those of the next.
     ///
     /// # Panics
-    /// Where a symbol is not below the network's `inputs`, there are fewer or more than rows, or
+    /// Where a token is not below the network's `inputs`, there are fewer or more than rows, or
     /// `state` is another network's.
-    pub fn step(&self, state: &mut State, symbols: &[u32]) {
-        assert_eq!(symbols.len(), state.rows(), "one symbol a row");
-        let read = Read::Symbols(symbols);
+    pub fn step(&self, state: &mut State, tokens: &[u32]) {
+        assert_eq!(tokens.len(), state.rows(), "one token a row");
+        let read = Read::Tokens(tokens);
         let hidden = self.stack.step(self.kernels, read, &mut state.layers);
         self.head
             .apply(self.kernels, hidden, &mut state.room, &mut state.logits);
     }
 
-    /// Reads symbols of one text, a prompt for instance, of which only the last one's logits are
-    /// computed: the bits of as many steps, faster. No symbols change nothing.
+    /// Reads tokens of one text, a prompt for instance, of which only the last one's logits are
+    /// computed: the bits of as many steps, faster. No tokens change nothing.
     ///
     /// # Panics
     /// As [`CharRnn::step`], and where `state` has several rows.
-    pub fn feed(&self, state: &mut State, symbols: &[u32]) {
+    pub fn prefill(&self, state: &mut State, tokens: &[u32]) {
         assert_eq!(state.rows(), 1, "one text");
         let mut last = None;
-        for symbols in symbols.chunks(SYMBOLS_AT_ONCE) {
-            last = Some(
-                self.stack
-                    .sequence(self.kernels, symbols, &mut state.layers),
-            );
+        for tokens in tokens.chunks(TOKENS_AT_ONCE) {
+            last = Some(self.stack.sequence(self.kernels, tokens, &mut state.layers));
         }
         if let (Some(hidden), Some(top)) = (last, state.layers.last()) {
             let hidden = &hidden[hidden.len() - top.hidden.len()..];
@@ -226,24 +225,22 @@ impl CharRnn {
         }
     }
 
-    /// Reads symbols of one text as [`CharRnn::feed`] does and hands over the logits (outputs)
+    /// Reads tokens of one text as [`CharRnn::prefill`] does and hands over the logits (outputs)
     /// after each of them, with its index.
     ///
     /// # Panics
-    /// As [`CharRnn::feed`].
-    pub fn read(&self, state: &mut State, symbols: &[u32], mut each: impl FnMut(usize, &[f32])) {
+    /// As [`CharRnn::prefill`].
+    pub fn read(&self, state: &mut State, tokens: &[u32], mut each: impl FnMut(usize, &[f32])) {
         assert_eq!(state.rows(), 1, "one text");
         let width = self.head.width();
         let mut logits = Vec::new();
-        for (part, symbols) in symbols.chunks(SYMBOLS_AT_ONCE).enumerate() {
-            let hidden = self
-                .stack
-                .sequence(self.kernels, symbols, &mut state.layers);
-            logits.resize(symbols.len() * width, 0.0);
+        for (part, tokens) in tokens.chunks(TOKENS_AT_ONCE).enumerate() {
+            let hidden = self.stack.sequence(self.kernels, tokens, &mut state.layers);
+            logits.resize(tokens.len() * width, 0.0);
             self.head
                 .apply(self.kernels, &hidden, &mut state.room, &mut logits);
             for (index, logits) in logits.chunks_exact(width).enumerate() {
-                each(part * SYMBOLS_AT_ONCE + index, &logits[..self.outputs()]);
+                each(part * TOKENS_AT_ONCE + index, &logits[..self.outputs()]);
             }
             state
                 .logits
@@ -256,8 +253,8 @@ impl CharRnn {
 mod tests {
     use super::*;
     use crate::config::Cell;
-    use crate::testing;
     use crate::models::weights::quantize;
+    use crate::testing;
 
     #[test]
     fn a_text_goes_on_from_its_memory_bit_for_bit() {
@@ -268,14 +265,14 @@ mod tests {
             for weights in [&plain, &quantize(&plain)] {
                 let model = CharRnn::new(&config, weights).expect("a network");
                 let mut whole = model.state(1);
-                model.feed(&mut whole, &text);
+                model.prefill(&mut whole, &text);
                 for cut in 1..text.len() {
                     let mut first = model.state(1);
-                    model.feed(&mut first, &text[..cut]);
+                    model.prefill(&mut first, &text[..cut]);
                     let memory = first.memory();
                     let mut again = model.recall(&memory).expect("its own");
                     assert!(again.logits(0) == first.logits(0));
-                    model.feed(&mut again, &text[cut..]);
+                    model.prefill(&mut again, &text[cut..]);
                     assert!(again.memory() == whole.memory(), "{cell}, {cut}");
                 }
             }
@@ -284,8 +281,8 @@ mod tests {
 
     #[test]
     fn the_memory_of_another_network_is_refused() {
-        let model = |cell, hidden, layers, symbols| {
-            let config = testing::char_lstm(cell, hidden, layers, symbols);
+        let model = |cell, hidden, layers, tokens| {
+            let config = testing::char_lstm(cell, hidden, layers, tokens);
             CharRnn::new(&config, &testing::weights(&config)).expect("a network")
         };
         let memory = model(Cell::Lstm, 33, 2, 17).state(1).memory();

@@ -2,11 +2,11 @@
 
 use std::cmp::Reverse;
 
+use crate::config::NetworkConfig;
 use crate::kernels::Kernels;
 use crate::models::recurrent::{Columns, Layer, Linear, Place, Read};
 use crate::models::weights::{WeightError, Weights, values};
 use crate::models::word_vae::{LOG_VAR_LIMIT, Posterior};
-use crate::config::NetworkConfig;
 
 /// Recurrent layers, and what makes a posterior of their last states.
 #[derive(Clone, Debug)]
@@ -129,7 +129,7 @@ impl Pass<'_> {
         let mut live = self.words;
         let mut state = cells.state(live.len());
         let longest = live.first().map_or(0, |word| word.len());
-        let (mut symbols, mut vectors) = (Vec::new(), Vec::new());
+        let (mut tokens, mut vectors) = (Vec::new(), Vec::new());
         for step in 0..longest {
             while let Some((_, others)) = live.split_last().filter(|(last, _)| last.len() <= step) {
                 live = others;
@@ -144,9 +144,9 @@ impl Pass<'_> {
             };
             let rows = || live.iter().zip(self.starts);
             let read = if self.below.is_empty() {
-                symbols.clear();
-                symbols.extend(live.iter().map(|word| word[place(word)]));
-                Read::Symbols(&symbols)
+                tokens.clear();
+                tokens.extend(live.iter().map(|word| word[place(word)]));
+                Read::Tokens(&tokens)
             } else {
                 vectors.clear();
                 for (word, start) in rows() {

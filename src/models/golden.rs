@@ -4,15 +4,15 @@ use std::path::Path;
 
 use safetensors::SafeTensors;
 
+use crate::config::{Cell, NetworkConfig};
+use crate::generate::sampling::log_prob;
+use crate::kernels::Kernels;
+use crate::kernels::simd::Level;
 use crate::models::article::Article;
 use crate::models::char_rnn::CharRnn;
-use crate::kernels::Kernels;
-use crate::generate::sampling::log_prob;
-use crate::kernels::simd::Level;
-use crate::testing;
 use crate::models::weights::{Array, Values, Weights};
 use crate::models::word_vae::WordVae;
-use crate::config::{Cell, NetworkConfig};
+use crate::testing;
 
 /// PyTorch sums in another order; the networks are small enough for this.
 const CLOSE: f32 = 1e-5;
@@ -22,7 +22,7 @@ pub(crate) struct Golden {
     pub config: NetworkConfig,
     pub weights: Weights<'static>,
     numbers: Weights<'static>,
-    symbols: std::collections::BTreeMap<String, Vec<i64>>,
+    tokens: std::collections::BTreeMap<String, Vec<i64>>,
 }
 
 impl Golden {
@@ -32,13 +32,13 @@ impl Golden {
         let metadata = header.metadata().clone().expect("metadata");
         let config = serde_json::from_str(&metadata["config"]).expect("a config");
         let (mut weights, mut numbers) = (Weights::new(), Weights::new());
-        let mut symbols = std::collections::BTreeMap::new();
+        let mut tokens = std::collections::BTreeMap::new();
         for (name, view) in SafeTensors::deserialize(&bytes).expect("tensors").iter() {
             let short = name.strip_prefix("golden.").map(str::to_owned);
             if view.dtype() == safetensors::Dtype::I64 {
                 let (words, _) = view.data().as_chunks::<8>();
                 let values = words.iter().map(|word| i64::from_le_bytes(*word)).collect();
-                symbols.insert(short.expect("symbols are golden"), values);
+                tokens.insert(short.expect("tokens are golden"), values);
                 continue;
             }
             let (words, _) = view.data().as_chunks::<4>();
@@ -53,7 +53,7 @@ impl Golden {
             config,
             weights,
             numbers,
-            symbols,
+            tokens,
         }
     }
 
@@ -85,15 +85,15 @@ impl Golden {
         }
     }
 
-    pub fn symbols(&self, name: &str) -> Vec<u32> {
-        self.symbols[name]
+    pub fn tokens(&self, name: &str) -> Vec<u32> {
+        self.tokens[name]
             .iter()
-            .map(|&symbol| symbol as u32)
+            .map(|&token| token as u32)
             .collect()
     }
 
     pub fn special(&self, name: &str) -> u32 {
-        self.symbols(name)[0]
+        self.tokens(name)[0]
     }
 }
 
@@ -115,10 +115,10 @@ fn a_char_lstm_computes_the_logits_and_the_loss_of_pytorch() {
     for golden in files {
         let network = CharRnn::new(&golden.config, &golden.weights).expect("a network");
         let mut state = network.state(1);
-        let (input, target) = (golden.symbols("input"), golden.symbols("target"));
+        let (input, target) = (golden.tokens("input"), golden.tokens("target"));
         let mut loss = 0.0;
-        for (step, (&symbol, &target)) in input.iter().zip(&target).enumerate() {
-            network.step(&mut state, &[symbol]);
+        for (step, (&token, &target)) in input.iter().zip(&target).enumerate() {
+            network.step(&mut state, &[token]);
             let logits = state.logits(0);
             assert_close(
                 logits,
@@ -137,8 +137,8 @@ fn a_word_vae_computes_what_pytorch_does() {
     assert_eq!(files.len(), 18);
     for golden in files {
         let network = WordVae::new(&golden.config, &golden.weights).expect("a network");
-        let words = golden.symbols("words");
-        let lengths = golden.symbols("lengths");
+        let words = golden.tokens("words");
+        let lengths = golden.tokens("lengths");
         let longest = words.len() / lengths.len();
         for (row, &length) in lengths.iter().enumerate() {
             check_word(
@@ -179,8 +179,8 @@ fn check_word(golden: &Golden, network: &WordVae, row: usize, letters: &[u32]) {
     let targets = [letters, &[eos]].concat();
     let steps = golden.numbers["logits"].shape[1];
     let mut distortion = 0.0;
-    for (step, (&symbol, &target)) in given.iter().zip(&targets).enumerate() {
-        network.step(&mut state, &[symbol]);
+    for (step, (&token, &target)) in given.iter().zip(&targets).enumerate() {
+        network.step(&mut state, &[token]);
         let logits = state.logits(0);
         let want = golden.row("logits", row * steps + step, network.outputs());
         assert_close(logits, want, &golden.config);
@@ -205,7 +205,7 @@ fn the_articles_network_writes_what_pytorch_does() {
     let found = network.generate_with(|| noise.next().expect("noise for every letter"));
     let eos = golden.special("eos");
     let want: Vec<u32> = golden
-        .symbols("letters")
+        .tokens("letters")
         .into_iter()
         .take_while(|&letter| letter != eos)
         .collect();
@@ -222,7 +222,7 @@ fn every_level_computes_the_same_bits() {
         let logits = |kernels| {
             let network = CharRnn::with_kernels(&config, &weights, kernels).expect("a network");
             let mut state = network.state(1);
-            network.feed(&mut state, &[3, 1, 4, 1, 5, 9, 2, 6]);
+            network.prefill(&mut state, &[3, 1, 4, 1, 5, 9, 2, 6]);
             let words = WordVae::with_kernels(&vae, &vae_weights, kernels).expect("a network");
             let mut decoder = words.decoder(&words.encode(&[1, 2, 3]).mean);
             words.step(&mut decoder, &[9]);
@@ -240,11 +240,11 @@ fn a_prompt_fed_at_once_leaves_the_state_of_single_steps() {
     let config = testing::char_lstm(Cell::Lstm, 7, 2, 11);
     let network = CharRnn::new(&config, &testing::weights(&config)).expect("a network");
     let (mut fed, mut stepped) = (network.state(1), network.state(1));
-    network.feed(&mut fed, &[]);
+    network.prefill(&mut fed, &[]);
     assert!(fed.logits(0).iter().all(|&logit| logit == 0.0));
-    network.feed(&mut fed, &[1, 2, 3]);
-    for symbol in [1, 2, 3] {
-        network.step(&mut stepped, &[symbol]);
+    network.prefill(&mut fed, &[1, 2, 3]);
+    for token in [1, 2, 3] {
+        network.step(&mut stepped, &[token]);
     }
     assert_eq!(fed.logits(0), stepped.logits(0));
     network.step(&mut fed, &[4]);
@@ -260,8 +260,8 @@ fn a_later_letter_changes_no_earlier_logit() {
         let logits = |text: &[u32]| {
             let mut state = network.state(1);
             text.iter()
-                .map(|&symbol| {
-                    network.step(&mut state, &[symbol]);
+                .map(|&token| {
+                    network.step(&mut state, &[token]);
                     state.logits(0).to_vec()
                 })
                 .collect::<Vec<_>>()
@@ -310,13 +310,13 @@ fn a_decoder_without_z_computes_the_logits_of_pytorch() {
         let network = WordVae::new(&config, &weights).expect("a network");
         assert_eq!(network.latent(), 0);
         assert!(network.encode(&[1]).mean.is_empty());
-        let input = golden.symbols("input");
+        let input = golden.tokens("input");
         // Three rows, of which two end early.
         let mut state = network.decoder_rows(3);
         state.set_row(1, &network.decoder(&[]));
-        for (step, &symbol) in input.iter().enumerate() {
-            let symbols = vec![symbol; state.rows()];
-            network.step(&mut state, &symbols);
+        for (step, &token) in input.iter().enumerate() {
+            let tokens = vec![token; state.rows()];
+            network.step(&mut state, &tokens);
             let want = golden.row("logits", step, network.outputs());
             for row in 0..state.rows() {
                 assert_close(state.logits(row), want, &config);

@@ -1,19 +1,19 @@
-//! Recurrent layers, one symbol of each text at a time: what both models are made of.
+//! Recurrent layers, one token of each text at a time: what both models are made of.
 //!
 //! N texts that are read side by side are N rows of one state. Rows know nothing of each other, so
 //! that a text is the same whatever is read beside it.
 //!
-//! What a layer's gates start from is a table. The first layer of a network that reads symbols has
-//! a row a symbol: bias and the input weights times its embedding (or times a one-hot, which picks
+//! What a layer's gates start from is a table. The first layer of a network that reads tokens has
+//! a row a token: bias and the input weights times its embedding (or times a one-hot, which picks
 //! a column). Other layers have one row, their bias, and a product with what is below comes on top.
 //! Gates stand in the [`Layout`] of the recurrent weights: blocks of 32 units, so that a thread can
 //! compute some blocks of a layer and leave the others to its neighbours.
 
 use std::ops::Range;
 
+use crate::config::Cell;
 use crate::kernels::{Kernels, Layout, PANEL, Packed, PackedInt8, Quantized};
 use crate::models::weights::{Array, Values, WeightError, Weights, array, values};
-use crate::config::Cell;
 
 /// A matrix ready for products.
 #[derive(Clone, Debug)]
@@ -151,7 +151,7 @@ impl Linear {
     }
 }
 
-/// What a layer, or some blocks of it, carries from symbol to symbol, and room for its gates.
+/// What a layer, or some blocks of it, carries from token to token, and room for its gates.
 #[derive(Clone, Debug)]
 pub(crate) struct LayerState {
     /// N; 1 where not all blocks are computed here.
@@ -235,10 +235,10 @@ pub(crate) fn swap_remove_row(array: &mut Vec<f32>, row: usize, rows: usize) {
 /// What a layer reads: one for each row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Read<'a> {
-    /// Symbols (N): rows of the table.
-    Symbols(&'a [u32]),
-    /// Symbols (N), and a share of the gates (N, blocks, G, 32) that was computed before.
-    SymbolsAnd(&'a [u32], &'a [f32]),
+    /// Tokens (N): rows of the table.
+    Tokens(&'a [u32]),
+    /// Tokens (N), and a share of the gates (N, blocks, G, 32) that was computed before.
+    TokensAnd(&'a [u32], &'a [f32]),
     /// Vectors (N, columns of the input weights).
     Vectors(&'a [f32]),
 }
@@ -273,9 +273,9 @@ impl Place<'_> {
 pub(crate) enum Columns<'a> {
     /// As a vector.
     Vector,
-    /// As a symbol: there are as many columns as symbols.
+    /// As a token: there are as many columns as tokens.
     OneHot,
-    /// As a symbol's embedding (V, E) of the given E; further columns are a vector.
+    /// As a token's embedding (V, E) of the given E; further columns are a vector.
     Embedding(&'a [f32], usize),
 }
 
@@ -283,7 +283,7 @@ pub(crate) enum Columns<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Layer {
     cell: Cell,
-    /// (symbols or 1, blocks, G, 32).
+    /// (tokens or 1, blocks, G, 32).
     start: Vec<f32>,
     /// Input weights of what is read as a vector.
     input: Matrix,
@@ -412,12 +412,11 @@ impl Layer {
     ) {
         let panels = self.panels(blocks);
         let (first, width) = (panels.start * PANEL, panels.len() * PANEL);
-        let row =
-            |symbol: u32| &self.start[symbol as usize * self.layout().len() + first..][..width];
+        let row = |token: u32| &self.start[token as usize * self.layout().len() + first..][..width];
         match read {
-            Read::Symbols(symbols) | Read::SymbolsAnd(symbols, _) => {
-                for (gates, &symbol) in gates.chunks_exact_mut(width).zip(symbols) {
-                    gates.copy_from_slice(row(symbol));
+            Read::Tokens(tokens) | Read::TokensAnd(tokens, _) => {
+                for (gates, &token) in gates.chunks_exact_mut(width).zip(tokens) {
+                    gates.copy_from_slice(row(token));
                 }
             }
             Read::Vectors(_) => {
@@ -427,8 +426,8 @@ impl Layer {
             }
         }
         match read {
-            Read::Symbols(_) => (),
-            Read::SymbolsAnd(_, share) => kernels.add(share, gates),
+            Read::Tokens(_) => (),
+            Read::TokensAnd(_, share) => kernels.add(share, gates),
             Read::Vectors(x) => self.input.accumulate(kernels, panels, x, room, gates),
         }
     }
@@ -466,7 +465,7 @@ impl Layer {
         }
     }
 
-    /// Reads one input a row. Panics where a symbol has no row or a vector another length.
+    /// Reads one input a row. Panics where a token has no row or a vector another length.
     pub fn step(&self, kernels: Kernels, read: Read, state: &mut LayerState) {
         let LayerState {
             blocks,
@@ -487,7 +486,7 @@ impl Layer {
         let width = self.layout().len();
         let units = self.units();
         let steps = match read {
-            Read::Symbols(symbols) | Read::SymbolsAnd(symbols, _) => symbols.len(),
+            Read::Tokens(tokens) | Read::TokensAnd(tokens, _) => tokens.len(),
             Read::Vectors(x) => x.len() / self.input.columns().max(1),
         };
         let mut gates = vec![0.0; steps * width];
@@ -518,8 +517,8 @@ fn start_table(
             for (panel, first) in (0..layout.len()).step_by(PANEL).enumerate() {
                 for (lane, row) in layout.rows(panel).enumerate() {
                     let weights = &input[row * width..][..width];
-                    for (symbol, weight) in weights.iter().enumerate() {
-                        table[symbol * layout.len() + first + lane] += weight;
+                    for (token, weight) in weights.iter().enumerate() {
+                        table[token * layout.len() + first + lane] += weight;
                     }
                 }
             }
@@ -607,15 +606,15 @@ impl Stack {
     pub fn sequence(
         &self,
         kernels: Kernels,
-        symbols: &[u32],
+        tokens: &[u32],
         states: &mut [LayerState],
     ) -> Vec<f32> {
         let mut below: Vec<f32> = Vec::new();
         for (index, (layer, state)) in self.0.iter().zip(states).enumerate() {
             let units = layer.units();
-            let mut above = vec![0.0; symbols.len() * units];
+            let mut above = vec![0.0; tokens.len() * units];
             let read = match index {
-                0 => Read::Symbols(symbols),
+                0 => Read::Tokens(tokens),
                 _ => Read::Vectors(&below),
             };
             layer.sequence(kernels, read, state, &mut above);

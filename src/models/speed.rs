@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crate::config::{Cell, ModelKind, NetworkConfig, ZPlacement};
 use crate::models::char_rnn::CharRnn;
 use crate::models::weights::{Array, Weights, expected_shapes};
-use crate::config::{Cell, ModelKind, NetworkConfig, ZPlacement};
 
 /// Texts read side by side, as in training.
 const TEXTS: usize = 32;
@@ -42,16 +42,16 @@ pub fn training_gigaflops(threads: usize) -> f64 {
         unreachable!("weights of its own shapes")
     };
     let hidden = network.hidden as f64;
-    let a_symbol = 2.0 * hidden * (3.0 * hidden + network.outputs as f64);
+    let a_token = 2.0 * hidden * (3.0 * hidden + network.outputs as f64);
     let rate = || {
         let mut state = model.state(TEXTS);
-        let symbols = [1; TEXTS];
+        let tokens = [1; TEXTS];
         let (started, mut steps) = (Instant::now(), 0);
         while started.elapsed() < MEASURED {
-            model.step(&mut state, &symbols);
+            model.step(&mut state, &tokens);
             steps += 1;
         }
-        f64::from(steps) * TEXTS as f64 * a_symbol / started.elapsed().as_secs_f64()
+        f64::from(steps) * TEXTS as f64 * a_token / started.elapsed().as_secs_f64()
     };
     let all: f64 = std::thread::scope(|scope| {
         let readers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(rate)).collect();

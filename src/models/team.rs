@@ -2,7 +2,7 @@
 //!
 //! Every thread computes some blocks of every layer and some panels of the head, then tells the
 //! others. Work is split over outputs and never over the inputs that a sum runs over, so any number
-//! of threads computes the same bits. What is exchanged is a few thousand bytes a symbol: each
+//! of threads computes the same bits. What is exchanged is a few thousand bytes a token: each
 //! thread stores its part of a hidden state where the others read it, and they meet at a barrier.
 //!
 //! Threads that wait for each other many thousand times a second need a core each. Where other
@@ -13,24 +13,24 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::kernels::barrier::{Barrier, Presence};
-use crate::models::char_rnn::{CharRnn, State};
 use crate::kernels::{PANEL, Quantized};
+use crate::models::char_rnn::{CharRnn, State};
 use crate::models::recurrent::{LayerState, Read};
 
-/// Below so many bytes of weights a symbol takes so little that meeting costs more than it gains.
+/// Below so many bytes of weights a token takes so little that meeting costs more than it gains.
 const LEAST_BYTES: usize = 128 << 10;
-/// Symbols that each way is timed over.
+/// Tokens that each way is timed over.
 const TRIAL: u32 = 24;
 /// How long the faster way is kept before both are timed again: at first, and at the most. It
 /// doubles each time, so that a moment that was not like the others is soon made good.
 const FIRST_KEPT: Duration = Duration::from_millis(20);
 const MOST_KEPT: Duration = Duration::from_secs(1);
 
-/// In place of a symbol: there will be no more.
+/// In place of a token: there will be no more.
 const END: u32 = u32::MAX;
-/// In place of a symbol: take your part of the state.
+/// In place of a token: take your part of the state.
 const SCATTER: u32 = u32::MAX - 1;
-/// In place of a symbol: hand your part of the state over.
+/// In place of a token: hand your part of the state over.
 const GATHER: u32 = u32::MAX - 2;
 
 /// Reads one text, on one thread or on several.
@@ -79,7 +79,7 @@ impl Pace {
         }
     }
 
-    /// One more symbol; whether the time of this way is up.
+    /// One more token; whether the time of this way is up.
     const fn is_up(&mut self) -> bool {
         let (Self::Alone { left, .. } | Self::Together { left, .. } | Self::Kept { left }) = self;
         *left = left.saturating_sub(1);
@@ -88,7 +88,7 @@ impl Pace {
 }
 
 impl Reader<'_> {
-    /// The logits (outputs) after the last symbol read.
+    /// The logits (outputs) after the last token read.
     pub fn logits(&self) -> &[f32] {
         self.state.logits(0)
     }
@@ -104,19 +104,19 @@ impl Reader<'_> {
         &self.state
     }
 
-    /// Reads one symbol.
+    /// Reads one token.
     ///
     /// # Panics
-    /// Where `symbol` is not below the network's `inputs`.
-    pub fn step(&mut self, symbol: u32) {
-        assert!((symbol as usize) < self.model.inputs(), "unknown symbol");
+    /// Where `token` is not below the network's `inputs`.
+    pub fn step(&mut self, token: u32) {
+        assert!((token as usize) < self.model.inputs(), "unknown token");
         match &mut self.team {
             Some(leader) if leader.together => {
-                leader.shared.announce(symbol);
-                leader.member.step(self.model, leader.shared, symbol);
+                leader.shared.announce(token);
+                leader.member.step(self.model, leader.shared, token);
                 load(&leader.shared.logits, &mut self.state.logits);
             }
-            _ => self.model.step(&mut self.state, &[symbol]),
+            _ => self.model.step(&mut self.state, &[token]),
         }
         if let Some(leader) = &mut self.team
             && leader.pace.is_up()
@@ -144,8 +144,8 @@ impl Leader<'_> {
                 if together > alone {
                     self.gather(state);
                 }
-                let symbol = alone.min(together).as_secs_f64() / f64::from(TRIAL);
-                let left = (self.kept.as_secs_f64() / symbol) as u32 + 1;
+                let token = alone.min(together).as_secs_f64() / f64::from(TRIAL);
+                let left = (self.kept.as_secs_f64() / token) as u32 + 1;
                 self.kept = MOST_KEPT.min(2 * self.kept);
                 Pace::Kept { left }
             }
@@ -184,10 +184,12 @@ impl Leader<'_> {
 }
 
 impl CharRnn {
-    /// Bytes of weights that reading one symbol reads, the row of its input aside.
+    /// Bytes of weights that reading one token reads, the row of its input aside.
     pub fn weight_bytes(&self) -> usize {
         let layers = self.stack.layers().iter();
-        let bytes: usize = layers.map(crate::models::recurrent::Layer::weight_bytes).sum();
+        let bytes: usize = layers
+            .map(crate::models::recurrent::Layer::weight_bytes)
+            .sum();
         bytes + self.head.weight_bytes()
     }
 
@@ -266,7 +268,7 @@ impl Drop for Ending<'_> {
 struct Shared {
     barrier: Barrier,
     /// What is read next, or one of the words above.
-    symbol: AtomicU32,
+    token: AtomicU32,
     layers: Vec<SharedLayer>,
     /// (width of the head).
     logits: Vec<AtomicU32>,
@@ -274,7 +276,7 @@ struct Shared {
 
 #[derive(Debug)]
 struct SharedLayer {
-    /// (H), exchanged at every symbol.
+    /// (H), exchanged at every token.
     hidden: Vec<AtomicU32>,
     /// (blocks · 32) in an LSTM, exchanged only when the team comes together or parts.
     cell: Vec<AtomicU32>,
@@ -290,15 +292,15 @@ impl Shared {
         });
         Self {
             barrier: Barrier::new(threads as u32),
-            symbol: AtomicU32::new(END),
+            token: AtomicU32::new(END),
             layers: layers.collect(),
             logits: room(model.head.width()),
         }
     }
 
     /// Tells the members, who wait for it, what comes next.
-    fn announce(&self, symbol: u32) {
-        self.symbol.store(symbol, Ordering::Relaxed);
+    fn announce(&self, token: u32) {
+        self.token.store(token, Ordering::Relaxed);
         self.barrier.wait();
     }
 }
@@ -343,12 +345,12 @@ impl Member {
         }
     }
 
-    /// Reads every symbol that the leader announces.
+    /// Reads every token that the leader announces.
     fn follow(mut self, model: &CharRnn, shared: &Shared) {
         let _presence = Presence(&shared.barrier);
         loop {
             shared.barrier.wait();
-            match shared.symbol.load(Ordering::Relaxed) {
+            match shared.token.load(Ordering::Relaxed) {
                 END => break,
                 SCATTER => {
                     self.take(shared);
@@ -358,7 +360,7 @@ impl Member {
                     self.hand_over(shared);
                     shared.barrier.wait();
                 }
-                symbol => self.step(model, shared, symbol),
+                token => self.step(model, shared, token),
             }
         }
     }
@@ -381,13 +383,13 @@ impl Member {
         }
     }
 
-    fn step(&mut self, model: &CharRnn, shared: &Shared, symbol: u32) {
+    fn step(&mut self, model: &CharRnn, shared: &Shared, token: u32) {
         for (index, layer) in model.stack.layers().iter().enumerate() {
             let (below, rest) = self.layers.split_at_mut(index);
             let state = &mut rest[0];
-            let symbols = [symbol];
+            let tokens = [token];
             let read = match below.last() {
-                None => Read::Symbols(&symbols),
+                None => Read::Tokens(&tokens),
                 Some(below) => Read::Vectors(&below.hidden),
             };
             layer.step(model.kernels, read, state);
@@ -431,13 +433,13 @@ mod tests {
             ] {
                 let model = CharRnn::new(&config, &weights).expect("a network");
                 let mut start = model.state(1);
-                model.feed(&mut start, &[5, 6, 7]);
+                model.prefill(&mut start, &[5, 6, 7]);
                 let always = || Pace::Kept { left: u32::MAX };
                 let logits = |threads, pace| {
                     model.read_at_pace(start.clone(), threads, pace, |reader| {
                         let mut all = reader.logits().to_vec();
-                        for symbol in 0..3 * TRIAL {
-                            reader.step(symbol % 67);
+                        for token in 0..3 * TRIAL {
+                            reader.step(token % 67);
                             all.extend_from_slice(reader.logits());
                         }
                         all
@@ -450,7 +452,7 @@ mod tests {
                 }
                 // Soon together, then parted again if that is slower.
                 assert!(logits(2, Pace::begin()) == alone, "{cell}");
-                // Together, and alone again at the 10th symbol.
+                // Together, and alone again at the 10th token.
                 let parting = Pace::Together {
                     alone: Duration::ZERO,
                     since: Instant::now(),
@@ -459,7 +461,7 @@ mod tests {
                 assert!(logits(3, parting) == alone, "{cell}");
                 // The state can be asked for on the way, whoever holds it.
                 let mut want = start.clone();
-                model.feed(&mut want, &[1, 2, 3, 4]);
+                model.prefill(&mut want, &[1, 2, 3, 4]);
                 for threads in [1, 3] {
                     let state = model.read_at_pace(start.clone(), threads, always(), |reader| {
                         reader.step(1);
@@ -476,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "unknown symbol")]
+    #[should_panic(expected = "unknown token")]
     fn a_failing_leader_leaves_nobody_waiting() {
         let config = testing::char_lstm(Cell::Lstm, 256, 1, 7);
         let model = CharRnn::new(&config, &testing::weights(&config)).expect("a network");

@@ -4,11 +4,13 @@
 //! With a latent size of 0 it is the same decoder without z, a plain language model of words: its
 //! posteriors are empty, and its decoder starts from zeros. What z is worth is measured against it.
 
-use crate::models::encoder::Encoder;
-use crate::kernels::{Kernels, Quantized};
-use crate::models::recurrent::{Columns, LayerState, Linear, Read, Stack, select_rows, swap_remove_row};
-use crate::models::weights::{WeightError, Weights, check, values};
 use crate::config::{ModelKind, NetworkConfig};
+use crate::kernels::{Kernels, Quantized};
+use crate::models::encoder::Encoder;
+use crate::models::recurrent::{
+    Columns, LayerState, Linear, Read, Stack, select_rows, swap_remove_row,
+};
+use crate::models::weights::{WeightError, Weights, check, values};
 
 /// The logarithm of the posterior's variance is held within ± this.
 pub const LOG_VAR_LIMIT: f32 = 10.0;
@@ -65,7 +67,7 @@ impl DecoderState {
         self.logits.len() / self.width
     }
 
-    /// The logits (outputs) of a word after the last symbol read; zeros where none has been.
+    /// The logits (outputs) of a word after the last token read; zeros where none has been.
     ///
     /// # Panics
     /// Where there are fewer rows.
@@ -155,7 +157,7 @@ impl WordVae {
         self.latent.as_ref().is_some_and(|latent| latent.beside)
     }
 
-    /// Symbols that can be predicted: the length of the logits.
+    /// Tokens that can be predicted: the length of the logits.
     pub const fn outputs(&self) -> usize {
         self.head.rows()
     }
@@ -228,18 +230,18 @@ impl WordVae {
         self.decoder_of(rows, &vec![0.0; rows * self.latent()])
     }
 
-    /// Reads one symbol of each word, `<bos>` first: symbols (N). [`DecoderState::logits`] are then
+    /// Reads one token of each word, `<bos>` first: tokens (N). [`DecoderState::logits`] are then
     /// those of the next.
     ///
     /// # Panics
-    /// Where a symbol is not below the network's `inputs`, there are fewer or more than rows, or
+    /// Where a token is not below the network's `inputs`, there are fewer or more than rows, or
     /// `state` is another network's.
-    pub fn step(&self, state: &mut DecoderState, symbols: &[u32]) {
-        assert_eq!(symbols.len(), state.rows(), "one symbol a row");
+    pub fn step(&self, state: &mut DecoderState, tokens: &[u32]) {
+        assert_eq!(tokens.len(), state.rows(), "one token a row");
         let read = if self.is_beside() {
-            Read::SymbolsAnd(symbols, &state.share)
+            Read::TokensAnd(tokens, &state.share)
         } else {
-            Read::Symbols(symbols)
+            Read::Tokens(tokens)
         };
         let hidden = self.decoder.step(self.kernels, read, &mut state.layers);
         self.head

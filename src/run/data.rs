@@ -1,4 +1,4 @@
-//! `corpus.safetensors`: the corpus as symbols, so that a run needs neither the original files nor
+//! `corpus.safetensors`: the corpus as tokens, so that a run needs neither the original files nor
 //! the text code again, and resuming is exact even if those files have changed since.
 
 use std::borrow::Cow;
@@ -18,7 +18,7 @@ const FORMAT: u32 = 1;
 /// The corpus of a char-lstm.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TextData {
-    /// What the symbols are.
+    /// What the tokens are.
     pub vocabulary: Vocabulary,
     /// The whole corpus, in order.
     pub tokens: Vec<u32>,
@@ -27,7 +27,7 @@ pub struct TextData {
 /// The corpus of a word-vae.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WordData {
-    /// What the symbols are.
+    /// What the tokens are.
     pub vocabulary: Vocabulary,
     /// The distinct words, as text.
     pub words: Vec<String>,
@@ -57,7 +57,7 @@ struct Header {
 }
 
 impl TextData {
-    /// Symbols to train on.
+    /// Tokens to train on.
     pub fn training_size(&self, config: &TrainConfig) -> usize {
         let split = split_text(self.tokens.len(), config.split, config.valid, config.test);
         split.train.iter().map(ExactSizeIterator::len).sum()
@@ -65,7 +65,7 @@ impl TextData {
 }
 
 impl CorpusData {
-    /// Symbols (char-lstm) or words (word-vae) to train on.
+    /// Tokens (char-lstm) or words (word-vae) to train on.
     pub fn training_size(&self, config: &TrainConfig) -> usize {
         match self {
             Self::Text(text) => text.training_size(config),
@@ -73,7 +73,7 @@ impl CorpusData {
         }
     }
 
-    /// What the symbols are.
+    /// What the tokens are.
     pub fn vocabulary(&self) -> &Vocabulary {
         match self {
             Self::Text(text) => &text.vocabulary,
@@ -137,28 +137,28 @@ impl CorpusData {
                 newest: FORMAT,
             });
         }
-        let symbols = |name: &str| -> Result<Vec<u32>, RunError> {
+        let tokens = |name: &str| -> Result<Vec<u32>, RunError> {
             let view = tensors
                 .tensor(name)
                 .map_err(|error| RunError::damaged(path, error))?;
             let read = widen(view.dtype(), view.data())
-                .ok_or_else(|| RunError::damaged(path, format!("{name}: not symbols")))?;
+                .ok_or_else(|| RunError::damaged(path, format!("{name}: not tokens")))?;
             match read
                 .iter()
-                .find(|&&symbol| symbol as usize >= vocabulary.len())
+                .find(|&&token| token as usize >= vocabulary.len())
             {
-                Some(symbol) => Err(RunError::damaged(
+                Some(token) => Err(RunError::damaged(
                     path,
-                    format!("{name}: symbol {symbol} is not in the vocabulary"),
+                    format!("{name}: token {token} is not in the vocabulary"),
                 )),
                 None => Ok(read),
             }
         };
         if tensors.names().contains(&"tokens") {
-            let tokens = symbols("tokens")?;
+            let tokens = tokens("tokens")?;
             return Ok(Self::Text(TextData { vocabulary, tokens }));
         }
-        let all = symbols("letters")?;
+        let all = tokens("letters")?;
         let lengths = tensors::u32_vector(path, &tensors, "lengths")?;
         let mut rest = all.as_slice();
         let mut letters = Vec::with_capacity(lengths.len());
@@ -203,17 +203,17 @@ impl CorpusData {
     }
 }
 
-/// The narrowest integers that hold symbols of a vocabulary of `size`.
-fn narrow(symbols: &[u32], size: usize) -> StoredTensor<'static> {
+/// The narrowest integers that hold tokens of a vocabulary of `size`.
+fn narrow(tokens: &[u32], size: usize) -> StoredTensor<'static> {
     let (dtype, bytes) = if size <= 1 << 8 {
-        (Dtype::U8, symbols.iter().map(|&s| s as u8).collect())
+        (Dtype::U8, tokens.iter().map(|&s| s as u8).collect())
     } else if size <= 1 << 16 {
-        let halves = symbols.iter().flat_map(|&s| (s as u16).to_le_bytes());
+        let halves = tokens.iter().flat_map(|&s| (s as u16).to_le_bytes());
         (Dtype::U16, halves.collect())
     } else {
         (
             Dtype::U32,
-            symbols
+            tokens
                 .iter()
                 .flat_map(|s| s.to_le_bytes())
                 .collect::<Vec<u8>>(),
@@ -221,7 +221,7 @@ fn narrow(symbols: &[u32], size: usize) -> StoredTensor<'static> {
     };
     StoredTensor {
         dtype,
-        shape: vec![symbols.len()],
+        shape: vec![tokens.len()],
         bytes: Cow::Owned(bytes),
     }
 }

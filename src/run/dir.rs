@@ -37,9 +37,9 @@ pub struct RunDir {
 
 /// A trained model for a training to begin with.
 pub struct Start {
-    /// What it says of itself, with the symbols of the new corpus.
+    /// What it says of itself, with the tokens of the new corpus.
     pub header: ModelHeader,
-    /// Its weights, with a place for each of these symbols.
+    /// Its weights, with a place for each of these tokens.
     pub weights: Weights<'static>,
 }
 

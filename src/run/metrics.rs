@@ -15,14 +15,14 @@ pub const METRICS_FORMAT: u32 = 1;
 /// The loss of a char-lstm.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CharLoss {
-    /// Cross-entropy, nats per symbol.
+    /// Cross-entropy, nats per token.
     pub loss_nats_per_char: f64,
     /// The same in bits.
     pub loss_bits_per_char: f64,
 }
 
 impl CharLoss {
-    /// From nats per symbol.
+    /// From nats per token.
     pub fn from_nats(loss_nats_per_char: f64) -> Self {
         Self {
             loss_nats_per_char,
@@ -40,7 +40,7 @@ pub struct WordLoss {
     pub rate_nats_per_word: f64,
     /// −ELBO = D + R, nats per word.
     pub neg_elbo_nats_per_word: f64,
-    /// −ELBO per symbol, the end of the word counted.
+    /// −ELBO per token, the end of the word counted.
     pub neg_elbo_nats_per_char: f64,
     /// Latent dimensions with Var_x(μ_j(x)) > 0.01.
     pub active_units: usize,
@@ -105,7 +105,7 @@ pub struct Metrics {
     pub step: u64,
     /// Passes over the training text done.
     pub epoch: f64,
-    /// Symbols trained on.
+    /// Tokens trained on.
     pub chars: u64,
     /// Seconds of training, all sittings together.
     pub seconds: f64,
@@ -118,7 +118,7 @@ pub struct Metrics {
     /// On the test part, in the last line only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<Evaluation>,
-    /// Symbols trained on a second since the last line.
+    /// Tokens trained on a second since the last line.
     pub chars_per_second: f64,
     /// Whether the training ended here, by its budget or its patience.
     #[serde(default)]

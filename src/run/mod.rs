@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! runs/NAME/config.toml          every setting, resolved
-//! runs/NAME/corpus.safetensors   the corpus as symbols, cut into training, validation and test
+//! runs/NAME/corpus.safetensors   the corpus as tokens, cut into training, validation and test
 //! runs/NAME/start.safetensors    the model that the training began with, if any
 //! runs/NAME/metrics.jsonl        one line an evaluation
 //! runs/NAME/model.safetensors    the best model so far

@@ -2,8 +2,8 @@
 //! many times.
 //!
 //! A safetensors file: `hidden.{k}` (H) and, in an LSTM, `cell.{k}` (H) of every layer, `logits`
-//! (outputs) of the next symbol, `recent` (u32): the last symbols read. The metadata's `textgen` says
-//! which model, by the digest of its file, has read how many symbols.
+//! (outputs) of the next token, `recent` (u32): the last tokens read. The metadata's `textgen` says
+//! which model, by the digest of its file, has read how many tokens.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -29,8 +29,8 @@ pub struct PromptState {
     /// What identifies the weights: [`ModelFile::digest`](super::ModelFile::digest), and in how many
     /// bits they were used.
     pub digest: String,
-    /// Symbols read.
-    pub symbols: u64,
+    /// Tokens read.
+    pub tokens: u64,
     /// The last of them.
     pub recent: Vec<u32>,
     /// What the network remembers.
@@ -49,7 +49,9 @@ struct Header {
     format: u32,
     model: String,
     digest: String,
-    symbols: u64,
+    // The name that files have had since format 1.
+    #[serde(rename = "symbols")]
+    tokens: u64,
     layers: usize,
 }
 
@@ -62,7 +64,7 @@ impl PromptState {
             format: *PROMPT_STATE_FORMATS.end(),
             model: self.model.clone(),
             digest: self.digest.clone(),
-            symbols: self.symbols,
+            tokens: self.tokens,
             layers: memory.hidden.len(),
         };
         let mut stored = BTreeMap::from([
@@ -118,7 +120,7 @@ impl PromptState {
         Ok(Self {
             model: header.model,
             digest: header.digest,
-            symbols: header.symbols,
+            tokens: header.tokens,
             recent: tensors::u32_vector(path, &tensors, "recent")?,
             memory,
         })
@@ -151,7 +153,7 @@ mod tests {
         PromptState {
             model: "runs/a/model.safetensors".to_owned(),
             digest: "sha256:00".to_owned(),
-            symbols: 12,
+            tokens: 12,
             recent: vec![3, 1, 2],
             memory: Memory {
                 hidden: vec![vec![0.5, -1.0], vec![0.25, 1e-30]],

@@ -20,9 +20,9 @@ pub struct Progress {
     pub step: u64,
     /// Whole passes over the training text done.
     pub epoch: u64,
-    /// Place in the pass: symbols into every stream (char-lstm), or batches (word-vae).
+    /// Place in the pass: tokens into every stream (char-lstm), or batches (word-vae).
     pub cursor: u64,
-    /// Symbols trained on.
+    /// Tokens trained on.
     pub chars: u64,
     /// Seconds of training, all sittings together.
     pub seconds: f64,
@@ -42,7 +42,7 @@ pub struct Progress {
     pub loss_sum: f64,
     /// Steps that `loss_sum` covers.
     pub loss_steps: u64,
-    /// Symbols and seconds at the last evaluation, for the rate.
+    /// Tokens and seconds at the last evaluation, for the rate.
     pub last: (u64, f64),
     /// Share of the training done at the last evaluation.
     pub last_fraction: f64,

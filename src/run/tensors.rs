@@ -54,7 +54,7 @@ impl<'a> StoredTensor<'a> {
         }
     }
 
-    /// A vector of symbols or offsets.
+    /// A vector of tokens or offsets.
     pub fn u32(data: &'a [u32]) -> Self {
         Self {
             dtype: Dtype::U32,

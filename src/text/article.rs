@@ -2,7 +2,7 @@
 
 use super::chunks::CHUNK_BYTES;
 use super::pipeline::{Made, for_each_chunk};
-use super::{Corpus, Symbol, TextError, Vocabulary};
+use super::{Corpus, TextError, Token, Vocabulary};
 use crate::config::{TextConfig, Unit};
 
 /// The words of a corpus: ASCII punctuation deleted, split on white space, repetitions kept.
@@ -26,11 +26,11 @@ pub fn article_words(corpus: &Corpus, config: &TextConfig) -> Result<Vec<String>
 /// that come behind them are never used.
 pub fn article_vocabulary() -> Result<Vocabulary, TextError> {
     let letters = ('a'..='z').chain('A'..='Z').chain('0'..='9');
-    let symbols = letters.map(|letter| Symbol::Text(letter.into())).collect();
-    Vocabulary::new(Unit::Char, symbols, 0, true)
+    let tokens = letters.map(|letter| Token::Text(letter.into())).collect();
+    Vocabulary::new(Unit::Char, tokens, 0, true)
 }
 
-/// The letters of a word. Another character was −1 there, which Python reads as the last symbol:
+/// The letters of a word. Another character was −1 there, which Python reads as the last token:
 /// the end of the word.
 pub fn article_letters(word: &str) -> Vec<u32> {
     word.chars()

@@ -22,7 +22,7 @@ pub enum SplitKind {
     /// Training first, then validation, then test; evaluation carries the state through.
     #[default]
     Contiguous,
-    /// The same parts; evaluation cuts them into windows of N symbols with a zero state each.
+    /// The same parts; evaluation cuts them into windows of N tokens with a zero state each.
     Window(usize),
     /// The last share of each of 50 equal streams.
     Interleaved,
@@ -74,7 +74,7 @@ impl TryFrom<String> for SplitKind {
     }
 }
 
-/// The parts of a text, as ranges of symbols in order; none of them is empty.
+/// The parts of a text, as ranges of tokens in order; none of them is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Split {
     /// For training.
@@ -85,7 +85,7 @@ pub struct Split {
     pub test: Vec<Range<usize>>,
 }
 
-/// Splits a text of `len` symbols; `valid` and `test` are shares from 0 to 1.
+/// Splits a text of `len` tokens; `valid` and `test` are shares from 0 to 1.
 pub fn split_text(len: usize, kind: SplitKind, valid: f64, test: f64) -> Split {
     let streams = match kind {
         SplitKind::Contiguous | SplitKind::Window(_) => 1,
@@ -109,11 +109,11 @@ pub fn split_text(len: usize, kind: SplitKind, valid: f64, test: f64) -> Split {
     split
 }
 
-/// How an evaluation reads a held-out part: stretches of the text, each from a zero state, in which
-/// every symbol but the first is predicted. A range of the part is one stretch; under `window:N` it
-/// is cut into stretches of N predictions each, the last perhaps shorter, of which one begins with
-/// the symbol that the one before ended with. Ranges in which nothing is predicted are left out.
-pub fn stretches(part: &[Range<usize>], kind: SplitKind) -> Vec<Range<usize>> {
+/// How an evaluation reads a held-out part: segments of the text, each from a zero state, in which
+/// every token but the first is predicted. A range of the part is one segment; under `window:N` it
+/// is cut into segments of N predictions each, the last perhaps shorter, of which one begins with
+/// the token that the one before ended with. Ranges in which nothing is predicted are left out.
+pub fn segments(part: &[Range<usize>], kind: SplitKind) -> Vec<Range<usize>> {
     let cut = |range: &Range<usize>| {
         let Range { start, end } = *range;
         let predicted = range.len().saturating_sub(1);
@@ -168,8 +168,8 @@ pub fn split_words(
     (order, valid.to_vec(), test.to_vec())
 }
 
-/// A text of N symbols cut into B contiguous streams of L = ⌊(N − 1)/B⌋ inputs each. Stream b reads
-/// symbols b·L to b·L + L − 1, and its targets are one further.
+/// A text of N tokens cut into B contiguous streams of L = ⌊(N − 1)/B⌋ inputs each. Stream b reads
+/// tokens b·L to b·L + L − 1, and its targets are one further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Streams {
     batch: usize,
@@ -177,7 +177,7 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// Cuts `have` symbols into `batch` streams of at least one step of `seq` symbols.
+    /// Cuts `have` tokens into `batch` streams of at least one step of `seq` tokens.
     pub fn new(have: usize, batch: usize, seq: usize) -> Result<Self, TextError> {
         let need = batch.saturating_mul(seq).saturating_add(1);
         if batch == 0 || seq == 0 || have < need {
@@ -207,7 +207,7 @@ impl Streams {
         b * self.length
     }
 
-    /// Steps that see every symbol once; the last may be shorter than `seq`.
+    /// Steps that see every token once; the last may be shorter than `seq`.
     pub fn steps_per_epoch(&self, seq: usize) -> usize {
         self.length.div_ceil(seq.max(1))
     }
@@ -276,15 +276,15 @@ mod tests {
     }
 
     #[test]
-    fn a_held_out_range_is_read_in_one_stretch_or_in_windows() {
+    fn a_held_out_range_is_read_in_one_segment_or_in_windows() {
         let part = [100..201, 300..301, 400..400, 500..511];
         let whole = [100..201, 500..511];
-        assert_eq!(stretches(&part, SplitKind::Contiguous), whole);
-        assert_eq!(stretches(&part, SplitKind::Interleaved), whole);
+        assert_eq!(segments(&part, SplitKind::Contiguous), whole);
+        assert_eq!(segments(&part, SplitKind::Interleaved), whole);
         let windows = [100..141, 140..181, 180..201, 500..511];
-        assert_eq!(stretches(&part, SplitKind::Window(40)), windows);
-        assert_eq!(stretches(&part, SplitKind::Window(usize::MAX)), whole);
-        assert!(stretches(&[], SplitKind::Contiguous).is_empty());
+        assert_eq!(segments(&part, SplitKind::Window(40)), windows);
+        assert_eq!(segments(&part, SplitKind::Window(usize::MAX)), whole);
+        assert!(segments(&[], SplitKind::Contiguous).is_empty());
     }
 
     #[test]
@@ -317,12 +317,12 @@ mod tests {
         }
 
         #[test]
-        fn every_symbol_but_a_ranges_first_is_predicted_once(len in 0usize..3000, window in 1usize..200) {
+        fn every_token_but_a_ranges_first_is_predicted_once(len in 0usize..3000, window in 1usize..200) {
             let part = split_text(len, SplitKind::Window(window), 0.3, 0.0).valid;
             let predicted = |ranges: &[Range<usize>]| -> Vec<usize> {
                 ranges.iter().flat_map(|range| range.start + 1..range.end).collect()
             };
-            let found = stretches(&part, SplitKind::Window(window));
+            let found = segments(&part, SplitKind::Window(window));
             prop_assert_eq!(predicted(&found), predicted(&part));
             prop_assert!(found.iter().all(|range| (2..=window + 1).contains(&range.len())));
         }

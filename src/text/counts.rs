@@ -1,9 +1,9 @@
-//! Counts symbols: bytes, characters or clusters.
+//! Counts tokens: bytes, characters or clusters.
 
 use std::collections::HashMap;
 
 use super::unicode::{for_each_grapheme, for_each_non_ascii};
-use super::vocab::{Symbol, rank};
+use super::vocab::{Token, rank};
 use crate::config::Unit;
 
 const PAGE: usize = 4096;
@@ -49,7 +49,7 @@ impl Tally {
     }
 }
 
-/// Counts the symbols of a text that comes in pieces.
+/// Counts the tokens of a text that comes in pieces.
 pub struct Counter {
     unit: Unit,
     /// Four histograms of bytes, so that equal neighbours do not wait for one another.
@@ -72,7 +72,7 @@ impl Counter {
         }
     }
 
-    /// Counts a piece that ends where a symbol ends.
+    /// Counts a piece that ends where a token ends.
     pub fn count(&mut self, text: &str) {
         self.scalars += count_chars(text);
         match self.unit {
@@ -120,8 +120,8 @@ impl Counter {
         }
     }
 
-    /// Every symbol with its count, most frequent first, ties by code point.
-    pub fn sum(counters: impl IntoIterator<Item = Self>) -> Vec<(Symbol, u64)> {
+    /// Every token with its count, most frequent first, ties by code point.
+    pub fn sum(counters: impl IntoIterator<Item = Self>) -> Vec<(Token, u64)> {
         let mut bytes = [0u64; 256];
         let mut chars = Tally::default();
         let mut clusters: HashMap<Box<str>, u64> = HashMap::new();
@@ -137,15 +137,15 @@ impl Counter {
             }
         }
         let seen = (0..=255u8).zip(bytes).filter(|&(_, n)| n > 0);
-        let mut counts: Vec<(Symbol, u64)> = if unit == Unit::Byte {
-            seen.map(|(b, n)| (Symbol::Byte(b), n)).collect()
+        let mut counts: Vec<(Token, u64)> = if unit == Unit::Byte {
+            seen.map(|(b, n)| (Token::Byte(b), n)).collect()
         } else {
             seen.filter(|(b, _)| b.is_ascii())
                 .for_each(|(b, n)| chars.add(char::from(b), n));
-            let single = chars.iter().map(|(c, n)| (Symbol::Text(c.into()), n));
+            let single = chars.iter().map(|(c, n)| (Token::Text(c.into()), n));
             let several = clusters
                 .into_iter()
-                .map(|(g, n)| (Symbol::Text(g.into()), n));
+                .map(|(g, n)| (Token::Text(g.into()), n));
             single.chain(several).collect()
         };
         rank(&mut counts);

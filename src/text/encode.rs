@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use super::TextError;
 use super::nearest::nearest;
 use super::unicode::{describe, for_each_grapheme};
-use super::vocab::{Symbol, Vocabulary};
+use super::vocab::{Token, Vocabulary};
 use crate::config::{OnUnknown, Unit};
 
 /// Code points up to here are looked up in a table, the others in a map.
 const TABLE: usize = 0x3000;
 const NONE: u32 = u32::MAX;
 
-/// A symbol of a text that is being encoded.
+/// A token of a text that is being encoded.
 #[derive(Clone, Copy, Debug)]
 pub enum Piece<'t> {
     /// A byte.
@@ -24,17 +24,17 @@ pub enum Piece<'t> {
 }
 
 impl Piece<'_> {
-    /// The symbol that it would be.
-    pub fn to_symbol(self) -> Symbol {
+    /// The token that it would be.
+    pub fn to_token(self) -> Token {
         match self {
-            Self::Byte(byte) => Symbol::Byte(byte),
-            Self::Char(c) => Symbol::Text(c.into()),
-            Self::Cluster(cluster) => Symbol::Text(cluster.to_owned()),
+            Self::Byte(byte) => Token::Byte(byte),
+            Self::Char(c) => Token::Text(c.into()),
+            Self::Cluster(cluster) => Token::Text(cluster.to_owned()),
         }
     }
 }
 
-/// Look-up tables from symbols to ids.
+/// Look-up tables from tokens to ids.
 pub struct Encoder<'v> {
     unit: Unit,
     table: Vec<u32>,
@@ -43,30 +43,30 @@ pub struct Encoder<'v> {
 }
 
 impl<'v> Encoder<'v> {
-    /// For symbols in the order of their ids.
-    pub fn new(unit: Unit, letters: &'v [Symbol]) -> Self {
+    /// For tokens in the order of their ids.
+    pub fn new(unit: Unit, letters: &'v [Token]) -> Self {
         let mut encoder = Self {
             unit,
             table: vec![NONE; TABLE],
             chars: HashMap::new(),
             clusters: HashMap::new(),
         };
-        for (id, symbol) in letters.iter().enumerate() {
+        for (id, token) in letters.iter().enumerate() {
             let id = id as u32;
-            match symbol {
-                Symbol::Byte(byte) => encoder.table[usize::from(*byte)] = id,
-                Symbol::Text(text) => match single(text) {
+            match token {
+                Token::Byte(byte) => encoder.table[usize::from(*byte)] = id,
+                Token::Text(text) => match single(text) {
                     Some(c) if (c as usize) < TABLE => encoder.table[c as usize] = id,
                     Some(c) => drop(encoder.chars.insert(c, id)),
                     None => drop(encoder.clusters.insert(text, id)),
                 },
-                Symbol::Unk | Symbol::Bos | Symbol::Eos => {}
+                Token::Unk | Token::Bos | Token::Eos => {}
             }
         }
         encoder
     }
 
-    /// Calls `f` with the id of every symbol, if it has one.
+    /// Calls `f` with the id of every token, if it has one.
     pub fn for_each<'t>(&self, text: &'t str, mut f: impl FnMut(Option<u32>, Piece<'t>)) {
         match self.unit {
             Unit::Byte => text
@@ -98,20 +98,20 @@ fn single(text: &str) -> Option<char> {
 }
 
 impl Vocabulary {
-    /// The ids of a text that is already in the model's normal form. Symbols that the vocabulary
+    /// The ids of a text that is already in the model's normal form. Tokens that the vocabulary
     /// does not hold are treated as `on_unknown` says, whether or not there is an `<unk>`. What
     /// counts as nearest is described at `nearest`.
     pub fn encode(&self, text: &str, on_unknown: OnUnknown) -> Result<Vec<u32>, TextError> {
         self.encode_telling(text, on_unknown, |_, _| ())
     }
 
-    /// As [`Vocabulary::encode`]; `replaced` is told every symbol that the nearest one stands in for,
+    /// As [`Vocabulary::encode`]; `replaced` is told every token that the nearest one stands in for,
     /// and that one's id.
     pub fn encode_telling(
         &self,
         text: &str,
         on_unknown: OnUnknown,
-        mut replaced: impl FnMut(Symbol, u32),
+        mut replaced: impl FnMut(Token, u32),
     ) -> Result<Vec<u32>, TextError> {
         let mut ids = Vec::with_capacity(text.len());
         let mut position = 0;
@@ -121,14 +121,14 @@ impl Vocabulary {
             match (id, on_unknown) {
                 (Some(id), _) => ids.push(id),
                 (None, OnUnknown::Nearest) => {
-                    let symbol = piece.to_symbol();
-                    if let Some(id) = nearest(self, &symbol) {
+                    let token = piece.to_token();
+                    if let Some(id) = nearest(self, &token) {
                         ids.push(id);
-                        replaced(symbol, id);
+                        replaced(token, id);
                     }
                 }
                 (None, OnUnknown::Error) if error.is_none() => {
-                    error = Some(self.unknown(&piece.to_symbol(), position));
+                    error = Some(self.unknown(&piece.to_token(), position));
                 }
                 (None, OnUnknown::Error | OnUnknown::Skip) => {}
             }
@@ -136,7 +136,7 @@ impl Vocabulary {
         error.map_or(Ok(ids), Err)
     }
 
-    /// The symbols of a text that is already in the model's normal form, whether or not the
+    /// The tokens of a text that is already in the model's normal form, whether or not the
     /// vocabulary holds them.
     pub fn encode_open(&self, text: &str) -> OpenText {
         let mut open = OpenText {
@@ -147,9 +147,9 @@ impl Vocabulary {
         let mut places = HashMap::new();
         self.encoder().for_each(text, |id, piece| {
             open.tokens.push(id.unwrap_or_else(|| {
-                let symbol = piece.to_symbol();
-                *places.entry(symbol).or_insert_with_key(|symbol| {
-                    open.others.push(symbol.clone());
+                let token = piece.to_token();
+                *places.entry(token).or_insert_with_key(|token| {
+                    open.others.push(token.clone());
                     (open.own + open.others.len() - 1) as u32
                 })
             }));
@@ -158,7 +158,7 @@ impl Vocabulary {
     }
 
     /// What a text begins after where there is none before it: a line end, or the most frequent
-    /// symbol where the vocabulary has none.
+    /// token where the vocabulary has none.
     pub fn beginning(&self) -> u32 {
         let mut first = None;
         self.encoder().for_each("\n", |id, _| first = id);
@@ -177,18 +177,18 @@ impl Vocabulary {
         words.iter().map(encode).collect()
     }
 
-    /// The error that names an unknown symbol at `position`, counted from 1.
-    pub(super) fn unknown(&self, symbol: &Symbol, position: u64) -> TextError {
-        let name = match symbol {
-            Symbol::Text(text) => describe(text),
-            Symbol::Byte(byte) => format!("the byte 0x{byte:02X}"),
+    /// The error that names an unknown token at `position`, counted from 1.
+    pub(super) fn unknown(&self, token: &Token, position: u64) -> TextError {
+        let name = match token {
+            Token::Text(text) => describe(text),
+            Token::Byte(byte) => format!("the byte 0x{byte:02X}"),
             special => special.visible(),
         };
-        let near = nearest(self, symbol).and_then(|id| self.symbol(id));
-        TextError::UnknownSymbol {
-            symbol: name,
+        let near = nearest(self, token).and_then(|id| self.token(id));
+        TextError::UnknownToken {
+            token: name,
             position,
-            nearest: near.map(|symbol| match symbol.visible() {
+            nearest: near.map(|token| match token.visible() {
                 shown if shown.starts_with('\'') => shown,
                 shown => format!("'{shown}'"),
             }),
@@ -206,16 +206,16 @@ impl Vocabulary {
             .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
     }
 
-    /// Appends the bytes of one symbol, which may be a part of a character. [`Utf8Stream`] makes
+    /// Appends the bytes of one token, which may be a part of a character. [`Utf8Stream`] makes
     /// whole characters of them.
     pub fn push_bytes(&self, id: u32, out: &mut Vec<u8>) {
-        if let Some(symbol) = self.symbol(id) {
-            symbol.push_bytes(out);
+        if let Some(token) = self.token(id) {
+            token.push_bytes(out);
         }
     }
 }
 
-impl Symbol {
+impl Token {
     fn push_bytes(&self, out: &mut Vec<u8>) {
         match self {
             Self::Text(text) => out.extend_from_slice(text.as_bytes()),
@@ -226,24 +226,24 @@ impl Symbol {
     }
 }
 
-/// A text in the symbols of a vocabulary and, where that holds none for a symbol, in others.
+/// A text in the tokens of a vocabulary and, where that holds none for a token, in others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenText {
     /// Ids: the vocabulary's, and from its length on the places in `others`.
     pub tokens: Vec<u32>,
-    /// The symbols that the vocabulary does not hold, in the order of first appearance.
-    pub others: Vec<Symbol>,
+    /// The tokens that the vocabulary does not hold, in the order of first appearance.
+    pub others: Vec<Token>,
     /// The vocabulary's length.
     own: usize,
 }
 
 impl OpenText {
-    /// Whether the vocabulary holds the symbol of an id.
+    /// Whether the vocabulary holds the token of an id.
     pub fn is_known(&self, token: u32) -> bool {
         (token as usize) < self.own
     }
 
-    /// Symbols of the text that the vocabulary does not hold.
+    /// Tokens of the text that the vocabulary does not hold.
     pub fn unknown(&self) -> usize {
         let known = self.tokens.iter().filter(|&&token| self.is_known(token));
         self.tokens.len() - known.count()
@@ -256,11 +256,11 @@ impl OpenText {
         self.tokens.iter().filter_map(known).collect()
     }
 
-    /// Appends the bytes of one symbol, as [`Vocabulary::push_bytes`] does.
+    /// Appends the bytes of one token, as [`Vocabulary::push_bytes`] does.
     pub fn push_bytes(&self, vocabulary: &Vocabulary, token: u32, out: &mut Vec<u8>) {
         let other = (token as usize).checked_sub(self.own);
         match other.and_then(|place| self.others.get(place)) {
-            Some(symbol) => symbol.push_bytes(out),
+            Some(token) => token.push_bytes(out),
             None => vocabulary.push_bytes(token, out),
         }
     }
@@ -311,12 +311,12 @@ mod tests {
 
     #[test]
     fn an_open_text_keeps_what_the_vocabulary_does_not_hold() {
-        let letter = |c: char| Symbol::Text(c.to_string());
+        let letter = |c: char| Token::Text(c.to_string());
         let letters = vec![letter('b'), letter('a')];
         for (unit, letters) in [
             (Unit::Char, letters.clone()),
             (Unit::Grapheme, letters),
-            (Unit::Byte, vec![Symbol::Byte(b'b'), Symbol::Byte(b'a')]),
+            (Unit::Byte, vec![Token::Byte(b'b'), Token::Byte(b'a')]),
         ] {
             let vocabulary = Vocabulary::new(unit, letters, 0, false).expect("valid");
             let text = "ab→ba→é";

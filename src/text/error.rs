@@ -27,15 +27,15 @@ pub enum TextError {
         /// The file, or the corpus.
         name: String,
     },
-    /// Nothing to learn: every symbol is the same.
+    /// Nothing to learn: every token is the same.
     #[error(
-        "{name}: holds a single distinct symbol, {symbol}, over and over: there is nothing to learn"
+        "{name}: holds a single distinct token, {token}, over and over: there is nothing to learn"
     )]
-    SingleSymbol {
+    SingleToken {
         /// The corpus.
         name: String,
-        /// The symbol, made visible.
-        symbol: String,
+        /// The token, made visible.
+        token: String,
     },
     /// Reading or writing failed.
     #[error("{path}")]
@@ -86,29 +86,29 @@ pub enum TextError {
         /// As it was given.
         label: String,
     },
-    /// A symbol that the vocabulary does not hold.
-    #[error("the model does not know {symbol} (character {position} of the text){}",
+    /// A token that the vocabulary does not hold.
+    #[error("the model does not know {token} (character {position} of the text){}",
         nearest.as_ref().map(|n| format!("; the nearest that it knows is {n}")).unwrap_or_default())]
-    UnknownSymbol {
-        /// The symbol, its code points and names.
-        symbol: String,
-        /// Its place, counted in symbols from 1.
+    UnknownToken {
+        /// The token, its code points and names.
+        token: String,
+        /// Its place, counted in tokens from 1.
         position: u64,
-        /// The nearest known symbol, made visible.
+        /// The nearest known token, made visible.
         nearest: Option<String>,
     },
-    /// Fewer symbols than one batch needs.
+    /// Fewer tokens than one batch needs.
     #[error(
-        "the training text has {have} symbols, but --batch {batch} streams of --seq {seq} need {need}"
+        "the training text has {have} tokens, but --batch {batch} streams of --seq {seq} need {need}"
     )]
     ShorterThanBatch {
-        /// Symbols there are.
+        /// Tokens there are.
         have: usize,
-        /// Symbols needed.
+        /// Tokens needed.
         need: usize,
         /// Streams.
         batch: usize,
-        /// Symbols a step.
+        /// Tokens a step.
         seq: usize,
     },
     /// A split that is none of the valid ones.
@@ -173,7 +173,7 @@ impl TextError {
                  windows-1252, koi8-r, macintosh, utf-16, shift_jis, euc-jp, gb18030, big5, euc-kr"
                     .to_owned(),
             ),
-            Self::UnknownSymbol { nearest, .. } => Some(match nearest {
+            Self::UnknownToken { nearest, .. } => Some(match nearest {
                 Some(near) => format!(
                     "--on-unknown nearest writes {near} for it, --on-unknown skip leaves it out"
                 ),

@@ -20,9 +20,9 @@ pub struct LastVocab {
     pub corpus: Vec<String>,
     /// The corpus's name.
     pub name: String,
-    /// How its text became symbols.
+    /// How its text became tokens.
     pub text: TextConfig,
-    /// The symbols.
+    /// The tokens.
     pub vocabulary: Vocabulary,
 }
 
@@ -101,13 +101,10 @@ impl LastVocab {
 mod tests {
     use super::*;
     use crate::config::Unit;
-    use crate::text::Symbol;
+    use crate::text::Token;
 
     fn example() -> LastVocab {
-        let counts = [
-            (Symbol::Text("a".into()), 3),
-            (Symbol::Text("\n".into()), 1),
-        ];
+        let counts = [(Token::Text("a".into()), 3), (Token::Text("\n".into()), 1)];
         let vocabulary = Vocabulary::from_counts(Unit::Char, &counts, 2, 400);
         LastVocab::new(
             vec!["-".into()],

@@ -1,36 +1,36 @@
-//! Which known symbol stands in for an unknown one.
+//! Which known token stands in for an unknown one.
 
 use unicode_properties::UnicodeGeneralCategory;
 
 use super::unicode::without_marks;
-use super::vocab::{Symbol, Vocabulary};
+use super::vocab::{Token, Vocabulary};
 
-/// The id of the known symbol nearest to an unknown one, by the first of these that gives one:
+/// The id of the known token nearest to an unknown one, by the first of these that gives one:
 ///
 /// 1. the same letter in the other case;
 /// 2. its base letter, without diacritics, in either case;
 /// 3. the first character of its transliteration to ASCII, in either case;
-/// 4. the symbol of the same general category group (letter, number, mark, punctuation, …) whose
+/// 4. the token of the same general category group (letter, number, mark, punctuation, …) whose
 ///    code point is nearest, the lower of two as near;
-/// 5. the symbol whose code point is nearest.
+/// 5. the token whose code point is nearest.
 ///
 /// A cluster is taken for its first character, and so are the clusters of the vocabulary from the
 /// fourth rule on. Bytes go by the fifth rule, letters by the first.
-pub fn nearest(vocab: &Vocabulary, unknown: &Symbol) -> Option<u32> {
+pub fn nearest(vocab: &Vocabulary, unknown: &Token) -> Option<u32> {
     let c = first_char(unknown)?;
-    let letters = &vocab.symbols()[..vocab.letters()];
+    let letters = &vocab.tokens()[..vocab.letters()];
     let mut candidates = either_case(c);
     candidates.extend(without_marks(c).into_iter().flat_map(either_case));
     let ascii = deunicode::deunicode_char(c).and_then(|text| text.chars().next());
-    if !matches!(unknown, Symbol::Byte(_)) {
+    if !matches!(unknown, Token::Byte(_)) {
         candidates.extend(ascii.into_iter().flat_map(either_case));
     }
     let same = |wanted: char| letters.iter().position(|s| is_char(s, wanted));
     if let Some(id) = candidates.into_iter().find_map(same) {
         return Some(id as u32);
     }
-    let by_distance = letters.iter().enumerate().filter_map(|(id, symbol)| {
-        let other = first_char(symbol)?;
+    let by_distance = letters.iter().enumerate().filter_map(|(id, token)| {
+        let other = first_char(token)?;
         let group = other.general_category_group() != c.general_category_group();
         let distance = (other as u32).abs_diff(c as u32);
         Some((group, distance, other, id as u32))
@@ -50,18 +50,18 @@ fn either_case(c: char) -> Vec<char> {
         .collect()
 }
 
-fn is_char(symbol: &Symbol, c: char) -> bool {
-    match symbol {
-        Symbol::Text(text) => text.chars().eq([c]),
-        Symbol::Byte(byte) => c.is_ascii() && char::from(*byte) == c,
+fn is_char(token: &Token, c: char) -> bool {
+    match token {
+        Token::Text(text) => text.chars().eq([c]),
+        Token::Byte(byte) => c.is_ascii() && char::from(*byte) == c,
         _ => false,
     }
 }
 
-fn first_char(symbol: &Symbol) -> Option<char> {
-    match symbol {
-        Symbol::Text(text) => text.chars().next(),
-        Symbol::Byte(byte) => Some(char::from(*byte)),
+fn first_char(token: &Token) -> Option<char> {
+    match token {
+        Token::Text(text) => text.chars().next(),
+        Token::Byte(byte) => Some(char::from(*byte)),
         _ => None,
     }
 }

@@ -60,7 +60,7 @@ fn a_corpus_of_one_character_has_nothing_to_learn() {
     for corpus in ["one", "same"] {
         train_refuses(&home, &format!("--model char-lstm {corpus}.txt"), 1).names(&[
             corpus,
-            "single distinct symbol",
+            "single distinct token",
             "nothing to learn",
         ]);
         train_refuses(&home, &format!("--model word-vae {corpus}.txt"), 1)
@@ -109,7 +109,7 @@ fn a_corpus_shorter_than_one_batch_is_refused_with_sizes_that_fit() {
     let home = Home::new();
     home.write("short.txt", "a short line\n".repeat(80));
     train_refuses(&home, "--model char-lstm --batch 32 --seq 128 short.txt", 1)
-        .names(&["936 symbols", "--batch 32", "--seq 128", "4097"])
+        .names(&["936 tokens", "--batch 32", "--seq 128", "4097"])
         .advises("--batch 7 or --seq 29 would fit");
 }
 

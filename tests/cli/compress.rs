@@ -57,13 +57,13 @@ fn a_text_costs_what_eval_says_of_it() {
     golden_run(&home, "valid = 0.5");
     let eval = json(&home.textgen("eval golden --json").succeeded().stdout);
     let bits = eval["results"][0]["loss_bits_per_char"].as_f64();
-    // The part that was held out, and the first symbol, which an evaluation does not predict.
+    // The part that was held out, and the first token, which an evaluation does not predict.
     let corpus = String::from_utf8(golden_corpus()).expect("UTF-8");
-    let symbols = eval["symbols"].as_u64().expect("a count") as usize + 1;
+    let tokens = eval["tokens"].as_u64().expect("a count") as usize + 1;
     let held_out: Vec<char> = corpus.chars().collect();
-    let held_out: String = held_out[held_out.len() - symbols..].iter().collect();
+    let held_out: String = held_out[held_out.len() - tokens..].iter().collect();
     let report = round_trip(&home, held_out.as_bytes(), "");
-    let want = bits.expect("a figure") * (symbols - 1) as f64 + 40_f64.log2();
+    let want = bits.expect("a figure") * (tokens - 1) as f64 + 40_f64.log2();
     let found = 8.0 * report["compressed_bytes"].as_f64().expect("a size");
     // 45 bytes say what the file is, and some bits that nothing was escaped.
     assert!(
@@ -72,7 +72,7 @@ fn a_text_costs_what_eval_says_of_it() {
     );
     assert_eq!(report["escaped_bytes"], 0);
     let per_char = report["bits_per_char"].as_f64().expect("a figure");
-    assert!((per_char - found / symbols as f64).abs() < 1e-9);
+    assert!((per_char - found / tokens as f64).abs() < 1e-9);
 }
 
 #[test]

@@ -41,11 +41,11 @@ const GOLDEN: [(&str, u64, f64); 3] = [
 
 #[test]
 fn the_golden_model_costs_what_plain_arithmetic_says() {
-    for (split, symbols, nats) in GOLDEN {
+    for (split, tokens, nats) in GOLDEN {
         let home = Home::new();
         golden_run(&home, &format!("valid = 0.5\nsplit = \"{split}\"\n"));
         let report = report(&home, "golden");
-        assert_eq!(report["symbols"], symbols, "{split}");
+        assert_eq!(report["tokens"], tokens, "{split}");
         assert_eq!(report["split"], split);
         let result = &report["results"][0];
         assert_close(&result["loss_nats_per_char"], nats, 1e-5);
@@ -93,7 +93,7 @@ fn the_table_says_corpus_part_split_and_figures() {
         .lines()
         .map(|line| line.split_whitespace().collect())
         .collect();
-    let header = "MODEL CORPUS PART SPLIT SYMBOLS NATS/CHAR BITS/CHAR BITS/BYTE PERPLEXITY";
+    let header = "MODEL CORPUS PART SPLIT TOKENS NATS/CHAR BITS/CHAR BITS/BYTE PERPLEXITY";
     assert_eq!(lines[0].join(" "), header);
     assert_eq!(lines[1][0], "f32");
     assert_eq!(lines[1][2..4], ["test", "contiguous"]);
@@ -153,7 +153,7 @@ fn words_cost_d_and_r_and_the_seed_is_of_their_noise() {
     let row = &first["results"][0];
     let sum = number(&row["distortion_nats_per_word"]) + number(&row["rate_nats_per_word"]);
     assert_close(&row["neg_elbo_nats_per_word"], sum, 1e-9);
-    let per_char = sum * 20.0 / number(&first["symbols"]);
+    let per_char = sum * 20.0 / number(&first["tokens"]);
     assert_close(&row["neg_elbo_nats_per_char"], per_char, 1e-9);
     assert_eq!(report(&home, "words --seed 0 --threads 1"), first);
     let other = report(&home, "words --seed 1");
@@ -189,7 +189,7 @@ fn bounds_fall_with_k_and_stand_in_the_table() {
     // Of a decoder that has learnt nothing all draws say about the same, but R is saved.
     assert!(nats(&bounds[1]) < number(&row["neg_elbo_nats_per_word"]));
     assert!(nats(&bounds[1]) < nats(&bounds[0]) + 0.1);
-    let per_char = nats(&bounds[1]) * 20.0 / number(&found["symbols"]);
+    let per_char = nats(&bounds[1]) * 20.0 / number(&found["tokens"]);
     assert_close(&bounds[1]["nats_per_char"], per_char, 1e-9);
     let bits = per_char / std::f64::consts::LN_2;
     assert_close(&bounds[1]["bits_per_char"], bits, 1e-9);
@@ -368,16 +368,16 @@ fn the_flags_of_words_are_refused_for_texts() {
 }
 
 #[test]
-fn bits_a_byte_are_unknown_where_symbols_are() {
+fn bits_a_byte_are_unknown_where_tokens_are() {
     let home = Home::new();
     golden_run(&home, "valid = 0.5\n");
-    // The most frequent symbol becomes one that was cut: its place is the last.
+    // The most frequent token becomes one that was cut: its place is the last.
     let cut = |path: &std::path::Path| {
         let parts = Parts::read(path).edit(|header| {
             let vocabulary = &mut header["vocabulary"];
-            let symbols = vocabulary["symbols"].as_array_mut().expect("symbols");
-            symbols.pop();
-            let unk = symbols.len();
+            let tokens = vocabulary["symbols"].as_array_mut().expect("tokens");
+            tokens.pop();
+            let unk = tokens.len();
             vocabulary["unk"] = unk.into();
             vocabulary["cut"] = 1.into();
         });
@@ -386,10 +386,10 @@ fn bits_a_byte_are_unknown_where_symbols_are() {
     cut(&home.path("runs/golden/model.safetensors"));
     cut(&home.path("runs/golden/corpus.safetensors"));
     let report = report(&home, "golden");
-    assert!(number(&report["unknown_symbols"]) > 0.0, "{report}");
+    assert!(number(&report["unknown_tokens"]) > 0.0, "{report}");
     assert!(report["bytes"].is_null());
     assert!(report["results"][0]["bits_per_byte"].is_null());
-    // What it costs is the same: `<unk>` is a symbol like others.
+    // What it costs is the same: `<unk>` is a token like others.
     assert_close(
         &report["results"][0]["loss_nats_per_char"],
         GOLDEN[0].2,

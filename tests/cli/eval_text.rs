@@ -69,12 +69,12 @@ fn a_figure_of_text_that_was_trained_on_is_warned_of() {
     golden_run(&home, "valid = 0.5\n");
     let (held_out, quiet) = report(&home, "golden --protocol window:50");
     assert_eq!(
-        (&held_out["trained_on_symbols"], &quiet[..]),
+        (&held_out["trained_on_tokens"], &quiet[..]),
         (&0.into(), "")
     );
     let (mixed, warning) = report(&home, "golden --protocol interleaved");
-    let trained = mixed["trained_on_symbols"].as_u64().expect("a count");
-    let share = trained as f64 / number(&mixed["symbols"]);
+    let trained = mixed["trained_on_tokens"].as_u64().expect("a count");
+    let share = trained as f64 / number(&mixed["tokens"]);
     assert!((0.4..0.6).contains(&share), "half of each stream: {share}");
     assert_eq!(warning.lines().count(), 1, "{warning}");
     assert!(
@@ -84,7 +84,7 @@ fn a_figure_of_text_that_was_trained_on_is_warned_of() {
     assert!(warning.contains(mixed["warnings"][0].as_str().expect("a warning")));
     let (all, _) = report(&home, "golden --part all");
     assert_eq!(
-        (&all["symbols"], &all["trained_on_symbols"]),
+        (&all["tokens"], &all["trained_on_tokens"]),
         (&421.into(), &210.into())
     );
     // An excerpt of it is another file, but the same text.
@@ -93,7 +93,7 @@ fn a_figure_of_text_that_was_trained_on_is_warned_of() {
     let excerpt: String = corpus.chars().take(150).collect();
     home.write("excerpt.txt", &excerpt);
     let (found, warning) = report(&home, "golden excerpt.txt --no-baselines");
-    assert!(number(&found["trained_on_symbols"]) > 140.0, "{found}");
+    assert!(number(&found["trained_on_tokens"]) > 140.0, "{found}");
     assert!(
         warning.contains("% of the characters evaluated lie in"),
         "{warning}"
@@ -114,9 +114,9 @@ fn another_text_is_read_whole_in_the_models_normal_form() {
         (&found["part"], &found["text"]),
         (&"all".into(), &"other".into())
     );
-    assert_eq!(found["left_out_symbols"], 2);
-    assert_eq!(found["symbols"], 20);
-    assert_eq!(found["trained_on_symbols"], 0);
+    assert_eq!(found["left_out_tokens"], 2);
+    assert_eq!(found["tokens"], 20);
+    assert_eq!(found["trained_on_tokens"], 0);
     assert!(
         warning.contains("2 of 23 characters") && warning.contains("left out"),
         "{warning}"
@@ -135,7 +135,7 @@ fn another_text_is_read_whole_in_the_models_normal_form() {
         .refused(1)
         .advises("--encoding");
     let (latin, _) = report(&home, "golden latin.txt --encoding latin-1");
-    assert_eq!(latin["left_out_symbols"], 1);
+    assert_eq!(latin["left_out_tokens"], 1);
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn n_gram_models_of_the_training_part_stand_beside_the_network() {
     assert!(bits(ngram) <= bits(unigram));
     let gain = bits(ngram) - bits(&found["results"][0]);
     assert!((number(&ngram["network_gains_bits_per_char"]) - gain).abs() < 1e-12);
-    // The unigram by hand: Witten-Bell over the first 211 characters, 40 symbols in all.
+    // The unigram by hand: Witten-Bell over the first 211 characters, 40 tokens in all.
     let text = fs::read_to_string(repository("tests/golden-run/corpus.txt")).expect("a corpus");
     let text: Vec<char> = text.chars().collect();
     let (training, valid) = text.split_at(text.len() - text.len().div_ceil(2));
@@ -161,11 +161,11 @@ fn n_gram_models_of_the_training_part_stand_beside_the_network() {
     kinds.sort_unstable();
     kinds.dedup();
     let (count, kinds) = (training.len() as f64, kinds.len() as f64);
-    let surprise = |c: &char| {
+    let surprisal = |c: &char| {
         let seen = training.iter().filter(|&other| other == c).count() as f64;
         -((seen + kinds / 40.0) / (count + kinds)).ln()
     };
-    let want = valid[1..].iter().map(surprise).sum::<f64>() / (valid.len() - 1) as f64;
+    let want = valid[1..].iter().map(surprisal).sum::<f64>() / (valid.len() - 1) as f64;
     let found = number(&unigram["loss_nats_per_char"]);
     assert!((found - want).abs() < 1e-9, "{found} {want}");
     // They are left out where that is wished, and where there is no text to make them of.

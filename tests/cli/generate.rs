@@ -111,11 +111,11 @@ fn the_plain_output_holds_the_samples_of_the_json() {
 }
 
 #[test]
-fn the_length_is_in_symbols() {
+fn the_length_is_in_tokens() {
     let sample = &samples(&model_of(texts()), "--seed 3 --length 37")[0];
     let text = sample["text"].as_str().expect("a text");
     assert_eq!(text.chars().count(), 37);
-    assert_eq!(sample["symbols"], 37);
+    assert_eq!(sample["tokens"], 37);
     assert_eq!(
         samples(&model_of(texts()), "--seed 3 --length 0")[0]["text"],
         ""
@@ -129,7 +129,7 @@ fn temperature_zero_does_not_depend_on_the_seed() {
         generate(&model_of(texts()), &arguments).stdout
     };
     assert_eq!(text(1), text(2));
-    // Top-k 1 leaves the most probable symbol alone, whatever the temperature.
+    // Top-k 1 leaves the most probable token alone, whatever the temperature.
     let top = generate(&model_of(texts()), "--top-k 1 --length 60 --seed 3");
     assert_eq!(text(1), top.stdout);
     // For words the prior is drawn from as well.

@@ -160,7 +160,7 @@ fn flags_out_of_range_are_misuse() {
         ("generate --length 7-3", "7-3"),
         ("generate --length x", "x"),
         ("generate --starts-with abcde --length 3", "5 letters"),
-        ("generate --constrain [a-z]{5} --length 3", "5 symbols"),
+        ("generate --constrain [a-z]{5} --length 3", "5 tokens"),
         ("generate --constrain 1+", "no text of characters"),
         ("generate --constrain a.* --starts-with a", "--starts-with"),
         (

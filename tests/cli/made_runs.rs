@@ -9,7 +9,7 @@ use textgen::models::weights::{Array, Weights, expected_shapes};
 use textgen::run::{
     CorpusData, MODEL_FORMATS, ModelFile, ModelHeader, RunDir, Runs, TextData, WordData,
 };
-use textgen::text::{Symbol, Vocabulary};
+use textgen::text::{Token, Vocabulary};
 
 use super::common::{Home, golden_model, repository};
 
@@ -52,8 +52,8 @@ pub fn twin_run(home: &Home) -> RunDir {
 
 /// A run of that name, of words of the letters a to e.
 pub fn made_words(home: &Home, name: &str, more: &str) -> RunDir {
-    let letters: Vec<(Symbol, u64)> = ('a'..='e')
-        .map(|letter| (Symbol::Text(letter.to_string()), 1))
+    let letters: Vec<(Token, u64)> = ('a'..='e')
+        .map(|letter| (Token::Text(letter.to_string()), 1))
         .collect();
     let vocabulary = Vocabulary::for_words(Unit::Char, &letters, 1, 100);
     let words: Vec<String> = (0..60).map(word).collect();

@@ -109,13 +109,13 @@ fn a_header_that_is_not_what_it_should_be_is_refused() {
 #[test]
 fn a_vocabulary_of_another_size_than_the_weights_is_refused() {
     refused_with(|header| {
-        let symbols = header["vocabulary"]["symbols"].as_array_mut();
-        symbols.expect("symbols").pop();
+        let tokens = header["vocabulary"]["symbols"].as_array_mut();
+        tokens.expect("tokens").pop();
     })
-    .names(&["symbols", "vocabulary"]);
+    .names(&["tokens", "vocabulary"]);
     refused_with(|header| {
-        let symbols = header["vocabulary"]["symbols"].as_array_mut();
-        symbols.expect("symbols").pop();
+        let tokens = header["vocabulary"]["symbols"].as_array_mut();
+        tokens.expect("tokens").pop();
         for size in ["inputs", "outputs"] {
             header["network"][size] = json!(header["network"][size].as_u64().map(|n| n - 1));
         }

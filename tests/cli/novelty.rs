@@ -53,7 +53,7 @@ fn shares_and_the_longest_copy_are_those_of_a_brute_force_search() {
     let longest = &found["sample"]["longest"];
     let copy = " a jar of clay,\nthey";
     assert_eq!(longest["text"], copy);
-    assert_eq!(longest["symbols"], copy.chars().count());
+    assert_eq!(longest["tokens"], copy.chars().count());
     assert_eq!(longest["corpus_line"], 3);
     let character = longest["corpus_character"].as_u64().expect("a place") as usize;
     let there: String = text[character - 1..].iter().take(copy.len()).collect();
@@ -61,14 +61,14 @@ fn shares_and_the_longest_copy_are_those_of_a_brute_force_search() {
     let place = longest["sample_character"].as_u64().expect("a place") as usize;
     let here: String = sample[place - 1..].iter().take(copy.len()).collect();
     assert_eq!(here, copy);
-    assert_eq!(found["held_out"]["symbols"], sample.len());
+    assert_eq!(found["held_out"]["tokens"], sample.len());
 }
 
 #[test]
 fn the_sample_is_what_generate_writes() {
     let home = golden();
     let drawn = report(&home, "golden --length 300");
-    assert_eq!(drawn["sample"]["symbols"], 300);
+    assert_eq!(drawn["sample"]["tokens"], 300);
     let generated = home
         .textgen("generate --run golden --length 300 --seed 0")
         .succeeded();

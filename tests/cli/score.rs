@@ -35,7 +35,7 @@ fn a_word_costs_the_same_wherever_it_stands() {
         let (nats, word) = (nats.expect("a cost"), word.expect("a word"));
         let per_char = score["nats_per_char"].as_f64().expect("a cost");
         assert!((per_char - nats / (word.len() + 1) as f64).abs() < 1e-12);
-        // Six symbols can be predicted: about ln 6 nats each for a model that knows nothing.
+        // Six tokens can be predicted: about ln 6 nats each for a model that knows nothing.
         assert!((0.5..4.0).contains(&per_char), "{score}");
         let percentile = score["percentile"].as_f64().expect("held-out words");
         assert!((0.0..=100.0).contains(&percentile));

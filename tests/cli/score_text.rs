@@ -35,16 +35,16 @@ fn every_column_adds_up_to_the_figure_of_eval() {
         .textgen("eval golden corpus.txt --part all --protocol contiguous --json")
         .succeeded();
     let eval = json(&eval.stdout);
-    let symbols = eval["symbols"].as_u64().expect("a count");
+    let tokens = eval["tokens"].as_u64().expect("a count");
     let per_char = &eval["results"][0]["loss_nats_per_char"];
-    let want = per_char.as_f64().expect("a number") * symbols as f64;
+    let want = per_char.as_f64().expect("a number") * tokens as f64;
     let text = fs::read_to_string(home.path("corpus.txt")).expect("a text");
     for per in ["file", "line", "word", "char"] {
         let rows = rows(&home, &format!("corpus.txt --run golden --per {per}"));
         let sum: f64 = rows.iter().map(|row| nats(row, 0)).sum();
         assert!((sum - want).abs() < 1e-9 * want, "{per}: {sum} {want}");
-        let counted: u64 = rows.iter().filter_map(|row| row["symbols"].as_u64()).sum();
-        assert_eq!(counted, symbols, "{per}");
+        let counted: u64 = rows.iter().filter_map(|row| row["tokens"].as_u64()).sum();
+        assert_eq!(counted, tokens, "{per}");
         if per != "file" {
             let texts = rows.iter().filter_map(|row| row["text"].as_str());
             assert_eq!(texts.collect::<String>(), text, "{per}");
@@ -145,12 +145,12 @@ fn several_models_have_columns_and_a_posterior_that_sums_to_one() {
 fn swap_letters(home: &Home) {
     use super::safetensors_file::Parts;
     let parts = Parts::read(&golden_model()).edit(|header| {
-        let symbols = header["vocabulary"]["symbols"]
+        let tokens = header["vocabulary"]["symbols"]
             .as_array_mut()
-            .expect("symbols");
-        let place = |letter: &str| symbols.iter().position(|s| s == letter).expect("known");
+            .expect("tokens");
+        let place = |letter: &str| tokens.iter().position(|s| s == letter).expect("known");
         let (e, t) = (place("e"), place("t"));
-        symbols.swap(e, t);
+        tokens.swap(e, t);
     });
     fs::write(home.path("swapped.safetensors"), parts.to_bytes()).expect("written");
 }
@@ -165,7 +165,7 @@ fn characters_that_are_unknown_count_for_nothing_and_are_reported() {
     assert!(ran.stderr.contains("1 of 10 characters"), "{}", ran.stderr);
     let rows: Vec<Value> = ran.stdout.lines().map(json).collect();
     assert_eq!(
-        (&rows[3]["text"], &rows[3]["symbols"]),
+        (&rows[3]["text"], &rows[3]["tokens"]),
         (&"é".into(), &0.into())
     );
     assert!(rows[3]["models"][0]["bits_per_char"].is_null());

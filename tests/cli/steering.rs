@@ -70,7 +70,7 @@ fn check_same(arguments: &[&str]) -> Vec<Value> {
 }
 
 #[test]
-fn min_p_of_one_leaves_the_most_probable_symbol_alone() {
+fn min_p_of_one_leaves_the_most_probable_token_alone() {
     let greedy = generate(&["--temperature", "0", "--length", "80", "--seed", "1"]).succeeded();
     let min_p = generate(&[
         "--min-p",
@@ -189,7 +189,7 @@ fn a_constraint_that_cannot_be_kept_is_refused() {
     let refused =
         |regex: &str, more: &[&str]| generate(&[&["--constrain", regex], more].concat()).refused(2);
     refused("[a-z]{9}", &["--length", "5"])
-        .names(&["--length 5 is too short", "[a-z]{9}", "9 symbols"])
+        .names(&["--length 5 is too short", "[a-z]{9}", "9 tokens"])
         .advises("--length 9");
     refused("[0-9]+", &[]).names(&["no text of characters"]);
     refused("(a", &[]).names(&["(a", "unclosed group"]);
@@ -283,7 +283,7 @@ fn a_repetition_penalty_breaks_loops_and_one_is_none() {
         samples(&[&greedy[..], &more].concat())
     };
     assert_eq!(with("1"), plain);
-    // How often the most frequent stretch of 24 characters stands in the text.
+    // How often the most frequent segment of 24 characters stands in the text.
     let loops = |sample: &Value| {
         let text: Vec<char> = text(sample).chars().collect();
         let count = |one: &[char]| text.windows(24).filter(|other| *other == one).count();
@@ -308,7 +308,7 @@ fn a_repetition_penalty_breaks_loops_and_one_is_none() {
 }
 
 #[test]
-fn the_table_of_draws_tells_of_every_symbol() {
+fn the_table_of_draws_tells_of_every_token() {
     let arguments = [
         "--show-probs=3",
         "--length",
@@ -324,7 +324,7 @@ fn the_table_of_draws_tells_of_every_symbol() {
     let mut spelt = String::new();
     let mut total = 0.0;
     for step in probs {
-        spelt.push_str(step["text"].as_str().expect("a symbol"));
+        spelt.push_str(step["text"].as_str().expect("a token"));
         let p = |of: &Value, name: &str| of[name].as_f64().expect("a probability");
         total += p(step, "p").ln();
         let top = step["top"].as_array().expect("the most probable");

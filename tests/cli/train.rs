@@ -202,7 +202,7 @@ fn measuring_answers_every_request_and_leaves_no_trace_in_a_run() {
         r#"{"what":"train","run":"runs/words","threads":1,"seconds":0.01}"#,
         r#"{"what":"train","run":"runs/nothing","threads":1,"seconds":0}"#,
         r#"{"what":"layer","cell":"gru","hidden":7,"layers":2,"batch":3,"seq":4,"reads":"vectors","inputs":5,"threads":1,"seconds":0}"#,
-        r#"{"what":"layer","cell":"gru","hidden":0,"layers":2,"batch":3,"seq":4,"reads":"symbols","inputs":5,"threads":1,"seconds":0}"#,
+        r#"{"what":"layer","cell":"gru","hidden":0,"layers":2,"batch":3,"seq":4,"reads":"tokens","inputs":5,"threads":1,"seconds":0}"#,
         "nonsense",
     ];
     let mut command = home.command(&trainer());
@@ -315,9 +315,9 @@ fn the_best_model_can_be_read_as_plain_safetensors() {
     let shape = |name: &str| tensors.tensor(name).expect(name).shape().to_vec();
     // Three gates of a GRU.
     assert_eq!(shape("rnn.weight_hh_l0"), [48, 16]);
-    let symbols = shape("head.bias")[0];
-    assert_eq!(shape("rnn.weight_ih_l0"), [48, symbols]);
-    assert_eq!(shape("head.weight"), [symbols, 16]);
+    let tokens = shape("head.bias")[0];
+    assert_eq!(shape("rnn.weight_ih_l0"), [48, tokens]);
+    assert_eq!(shape("head.weight"), [tokens, 16]);
 }
 
 #[test]

@@ -13,22 +13,22 @@ fn report(home: &Home, arguments: &str) -> Value {
     parsed(&ran.succeeded().stdout)
 }
 
-/// The symbols and counts of a report, in its order.
+/// The tokens and counts of a report, in its order.
 fn table(report: &Value) -> Vec<(Value, u64)> {
     let rows = report["table"].as_array().expect("a table");
     let count = |row: &Value| row["count"].as_u64().expect("a count");
-    let row = |row: &Value| (row["symbol"].clone(), count(row));
+    let row = |row: &Value| (row["token"].clone(), count(row));
     rows.iter().map(row).collect()
 }
 
-/// The counts of these symbols in a report.
-fn counts(report: &Value, symbols: &[&str]) -> Vec<u64> {
+/// The counts of these tokens in a report.
+fn counts(report: &Value, tokens: &[&str]) -> Vec<u64> {
     let table = table(report);
-    let count = |symbol: &&str| {
-        let found = table.iter().find(|(text, _)| text == symbol);
+    let count = |token: &&str| {
+        let found = table.iter().find(|(text, _)| text == token);
         found.map_or(0, |(_, count)| *count)
     };
-    symbols.iter().map(count).collect()
+    tokens.iter().map(count).collect()
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn the_report_shows_counts_shares_and_names() {
         "bytes       18",
         "lines       2",
         "words       3",
-        "symbols     18 of 9 distinct (unit char)",
+        "tokens     18 of 9 distinct (unit char)",
         "   0              5   27.778%     27.778%  U+006C    l     LATIN SMALL LETTER L",
         "--min-freq 1 --max-vocab 400 (chosen) cuts nothing",
     ] {
@@ -68,7 +68,7 @@ fn the_json_counts_a_small_text_right() {
         ("chars", 18),
         ("lines", 2),
         ("words", 3),
-        ("symbols", 18),
+        ("tokens", 18),
         ("distinct", 9),
         ("vocabulary_size", 9),
     ] {
@@ -146,42 +146,42 @@ fn every_unit_cuts_the_text_its_own_way() {
 fn every_normal_form_changes_what_it_should() {
     let home = Home::new();
     home.write("text.txt", "e\u{301}ﬁß");
-    let symbols = |flags: &str| {
+    let tokens = |flags: &str| {
         let mut found: Vec<String> = table(&report(&home, &format!("{flags} text.txt")))
             .iter()
-            .filter_map(|(symbol, _)| symbol.as_str().map(str::to_owned))
+            .filter_map(|(token, _)| token.as_str().map(str::to_owned))
             .collect();
         found.sort();
         found
     };
-    assert_eq!(symbols("--normalize none"), ["e", "ß", "\u{301}", "ﬁ"]);
-    assert_eq!(symbols("--normalize nfc"), ["ß", "é", "ﬁ"]);
-    assert_eq!(symbols("--normalize nfkc"), ["f", "i", "ß", "é"]);
-    assert_eq!(symbols("--normalize ascii"), ["e", "f", "i", "s"]);
+    assert_eq!(tokens("--normalize none"), ["e", "ß", "\u{301}", "ﬁ"]);
+    assert_eq!(tokens("--normalize nfc"), ["ß", "é", "ﬁ"]);
+    assert_eq!(tokens("--normalize nfkc"), ["f", "i", "ß", "é"]);
+    assert_eq!(tokens("--normalize ascii"), ["e", "f", "i", "s"]);
     home.write("text.txt", "Aa\r\nÉ");
-    assert_eq!(symbols("--lowercase"), ["\n", "\r", "a", "é"]);
-    assert_eq!(symbols("--newlines unix"), ["\n", "A", "a", "É"]);
+    assert_eq!(tokens("--lowercase"), ["\n", "\r", "a", "é"]);
+    assert_eq!(tokens("--newlines unix"), ["\n", "A", "a", "É"]);
 }
 
 #[test]
 fn older_encodings_are_read_by_their_name_and_faults_by_lossy() {
     let home = Home::new();
     home.write("old.txt", b"caf\xE9 \x80");
-    let symbols = ["é", "€", "\u{FFFD}"];
+    let tokens = ["é", "€", "\u{FFFD}"];
     let windows = report(&home, "--encoding windows-1252 old.txt");
-    assert_eq!(counts(&windows, &symbols), [1, 1, 0]);
+    assert_eq!(counts(&windows, &tokens), [1, 1, 0]);
     let lossy = report(&home, "--encoding lossy old.txt");
-    assert_eq!(counts(&lossy, &symbols), [0, 0, 2]);
+    assert_eq!(counts(&lossy, &tokens), [0, 0, 2]);
 }
 
 #[test]
-fn limits_cut_the_rarest_symbols_and_say_what_that_costs() {
+fn limits_cut_the_rarest_tokens_and_say_what_that_costs() {
     let home = Home::new();
     home.write("text.txt", "aaaabbbccd");
     for flags in ["--min-freq 3", "--max-vocab 2"] {
         let report = report(&home, &format!("{flags} text.txt"));
         assert_eq!(report["vocabulary_size"], 3, "a, b and <unk>");
-        assert_eq!(report["cut"]["symbols"], 2, "c and d");
+        assert_eq!(report["cut"]["tokens"], 2, "c and d");
         assert_eq!(report["cut"]["count"], 3);
         assert_eq!(report["cut"]["share"], 0.3);
         let kept: Value = parsed(&fs::read_to_string(home.path("runs/vocab.json")).expect("kept"));

@@ -7,7 +7,7 @@
 //! {"what":"about"}
 //! {"what":"memory"}
 //! {"what":"train","run":"runs/NAME","threads":2,"seconds":1.0}
-//! {"what":"layer","cell":"lstm","hidden":128,"layers":1,"batch":64,"seq":64,"reads":"symbols",
+//! {"what":"layer","cell":"lstm","hidden":128,"layers":1,"batch":64,"seq":64,"reads":"tokens",
 //!  "inputs":96,"threads":2,"seconds":0.3}
 //! ```
 //!
@@ -63,8 +63,8 @@ struct TrainRequest {
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Reads {
-    /// One-hot symbols.
-    Symbols,
+    /// One-hot tokens.
+    Tokens,
     /// Vectors that have a gradient.
     Vectors,
 }
@@ -80,7 +80,7 @@ struct LayerRequest {
     batch: usize,
     seq: usize,
     reads: Reads,
-    /// Symbols, or the size of a vector.
+    /// Tokens, or the size of a vector.
     inputs: usize,
     threads: usize,
     seconds: f64,
@@ -110,7 +110,7 @@ impl Memory {
     }
 }
 
-/// What steps took, one after the other: their symbols and seconds.
+/// What steps took, one after the other: their tokens and seconds.
 struct Steps(Vec<(u64, f64)>);
 
 impl Steps {
@@ -131,7 +131,7 @@ impl Steps {
         median(
             self.0
                 .iter()
-                .map(|(symbols, seconds)| *symbols as f64 / seconds),
+                .map(|(tokens, seconds)| *tokens as f64 / seconds),
         )
     }
 
@@ -277,7 +277,7 @@ impl Network {
             shape,
             reads,
             input: match reads {
-                Reads::Symbols => Tensor::randint(inputs, [places], (Kind::Int64, Device::Cpu)),
+                Reads::Tokens => Tensor::randint(inputs, [places], (Kind::Int64, Device::Cpu)),
                 Reads::Vectors => Tensor::randn([places, inputs], floats).set_requires_grad(true),
             },
             steps: textgen_torch::steps::Steps::even(seq as i64, batch as i64),
@@ -300,7 +300,7 @@ impl Network {
             Shape::run_libtorch
         };
         let (input, leaf) = match self.reads {
-            Reads::Symbols => (Input::symbols(&self.input, None), None),
+            Reads::Tokens => (Input::tokens(&self.input, None), None),
             Reads::Vectors => (Input::Vectors(&self.input), Some(&self.input)),
         };
         let leaves: Vec<&Tensor> = self.weights.iter().chain(leaf).collect();

@@ -1,4 +1,4 @@
-//! The character language model: symbols → (one-hot or embedding) → recurrent layers → logits.
+//! The character language model: tokens → (one-hot or embedding) → recurrent layers → logits.
 
 use tch::{Kind, Tensor};
 use textgen::config::{NetworkConfig, Precision};
@@ -17,13 +17,13 @@ pub struct CharRnn {
     pub parameters: Parameters,
     /// Of every layer's outputs, while training.
     pub dropout: Dropout,
-    /// Share of the symbols read as nothing while training.
+    /// Share of the tokens read as nothing while training.
     pub input_dropout: f64,
     /// Share of the recurrent weights dropped while training (DropConnect; Merity et al. 2017).
     pub recurrent_dropout: f64,
     /// What it trains in on CUDA.
     pub precision: Precision,
-    /// On CUDA the vectors of one-hot symbols (V, V), looked up instead of made at every step.
+    /// On CUDA the vectors of one-hot tokens (V, V), looked up instead of made at every step.
     one_hot: Option<Tensor>,
 }
 
@@ -58,31 +58,26 @@ impl CharRnn {
         }
     }
 
-    /// Logits (T·B, outputs) for `symbols` (T, B), and the state after them.
-    pub fn forward(
-        &self,
-        symbols: &Tensor,
-        state: &[Tensor],
-        train: bool,
-    ) -> (Tensor, Vec<Tensor>) {
-        let (outputs, state) = self.hidden_outputs(symbols, state, train);
+    /// Logits (T·B, outputs) for `tokens` (T, B), and the state after them.
+    pub fn forward(&self, tokens: &Tensor, state: &[Tensor], train: bool) -> (Tensor, Vec<Tensor>) {
+        let (outputs, state) = self.hidden_outputs(tokens, state, train);
         (self.head(&outputs), state)
     }
 
-    /// Mean cross-entropy, nats per symbol, of `targets` (T, B) after `symbols` (T, B): over all
+    /// Mean cross-entropy, nats per token, of `targets` (T, B) after `tokens` (T, B): over all
     /// positions or the last alone.
     pub fn loss(
         &self,
-        symbols: &Tensor,
+        tokens: &Tensor,
         targets: &Tensor,
         state: &[Tensor],
         last_only: bool,
         train: bool,
     ) -> (Tensor, Vec<Tensor>) {
-        let (outputs, state) = self.hidden_outputs(symbols, state, train);
+        let (outputs, state) = self.hidden_outputs(tokens, state, train);
         let (outputs, targets) = if last_only {
-            let [steps, batch] = symbols.size()[..] else {
-                unreachable!("symbols are (T, B)")
+            let [steps, batch] = tokens.size()[..] else {
+                unreachable!("tokens are (T, B)")
             };
             let last = (steps - 1) * batch;
             (outputs.narrow(0, last, batch), targets.select(0, steps - 1))
@@ -93,14 +88,14 @@ impl CharRnn {
         (nats.mean(Kind::Float), state)
     }
 
-    /// −log p of `targets` (T, B) after `symbols` (T, B), nats (T·B), and the state after them.
+    /// −log p of `targets` (T, B) after `tokens` (T, B), nats (T·B), and the state after them.
     pub fn nats(
         &self,
-        symbols: &Tensor,
+        tokens: &Tensor,
         targets: &Tensor,
         state: &[Tensor],
     ) -> (Tensor, Vec<Tensor>) {
-        let (outputs, state) = self.hidden_outputs(symbols, state, false);
+        let (outputs, state) = self.hidden_outputs(tokens, state, false);
         let targets = targets.reshape([-1]);
         (self.head_nats(&outputs, &targets, false), state)
     }
@@ -108,14 +103,14 @@ impl CharRnn {
     /// The top layer's outputs (T·B, H) and the state after them.
     fn hidden_outputs(
         &self,
-        symbols: &Tensor,
+        tokens: &Tensor,
         state: &[Tensor],
         train: bool,
     ) -> (Tensor, Vec<Tensor>) {
-        let [steps, batch] = symbols.size()[..] else {
-            unreachable!("symbols are (T, B)")
+        let [steps, batch] = tokens.size()[..] else {
+            unreachable!("tokens are (T, B)")
         };
-        let mut symbols = symbols.reshape([-1]);
+        let mut tokens = tokens.reshape([-1]);
         let embedding = if self.network.embedding > 0 {
             Some(self.parameters.get("embedding.weight"))
         } else {
@@ -124,13 +119,8 @@ impl CharRnn {
         let mut with_gaps = None;
         if train && self.input_dropout > 0.0 {
             let inputs = self.network.inputs as i64;
-            symbols = take_away(&symbols, self.input_dropout, inputs);
-            with_gaps = Some(with_nothing(
-                embedding,
-                inputs,
-                self.input_dropout,
-                &symbols,
-            ));
+            tokens = take_away(&tokens, self.input_dropout, inputs);
+            with_gaps = Some(with_nothing(embedding, inputs, self.input_dropout, &tokens));
         }
         let mut weights = self.parameters.recurrent("rnn", self.network.layers);
         if train && self.recurrent_dropout > 0.0 {
@@ -139,7 +129,7 @@ impl CharRnn {
             }
         }
         let (outputs, state) = self.shape().run(
-            Input::symbols(&symbols, with_gaps.as_ref().or(embedding)),
+            Input::tokens(&tokens, with_gaps.as_ref().or(embedding)),
             &Steps::even(steps, batch),
             state,
             &weights,

@@ -32,8 +32,8 @@ impl Dropout {
     }
 }
 
-/// The vectors (V + 1, E) of symbols, none of `vectors` (V, E) being one-hot, and a last one of zeros
-/// that stands for a symbol taken away; the others are scaled up by 1 / (1 − `share`).
+/// The vectors (V + 1, E) of tokens, none of `vectors` (V, E) being one-hot, and a last one of zeros
+/// that stands for a token taken away; the others are scaled up by 1 / (1 − `share`).
 pub fn with_nothing(vectors: Option<&Tensor>, one_hot: i64, share: f64, like: &Tensor) -> Tensor {
     let options = (Kind::Float, like.device());
     let vectors = match vectors {
@@ -44,10 +44,10 @@ pub fn with_nothing(vectors: Option<&Tensor>, one_hot: i64, share: f64, like: &T
     Tensor::cat(&[vectors / (1.0 - share), nothing], 0)
 }
 
-/// `symbols` (N), a `share` of them replaced by `nothing`.
-pub fn take_away(symbols: &Tensor, share: f64, nothing: i64) -> Tensor {
-    let drawn = Tensor::rand(symbols.size(), (Kind::Float, symbols.device()));
-    symbols.masked_fill(&drawn.lt(share), nothing)
+/// `tokens` (N), a `share` of them replaced by `nothing`.
+pub fn take_away(tokens: &Tensor, share: f64, nothing: i64) -> Tensor {
+    let drawn = Tensor::rand(tokens.size(), (Kind::Float, tokens.device()));
+    tokens.masked_fill(&drawn.lt(share), nothing)
 }
 
 #[cfg(test)]
@@ -86,13 +86,13 @@ mod tests {
     }
 
     #[test]
-    fn a_symbol_taken_away_is_a_vector_of_zeros() {
+    fn a_token_taken_away_is_a_vector_of_zeros() {
         let _alone = alone();
         tch::manual_seed(2);
-        let symbols = Tensor::from_slice(&[2i64, 0, 1].repeat(1000));
-        let left = take_away(&symbols, 0.2, 3);
-        let vectors = with_nothing(None, 3, 0.2, &symbols).index_select(0, &left);
-        let whole = Tensor::eye(3, (Kind::Float, tch::Device::Cpu)).index_select(0, &symbols);
+        let tokens = Tensor::from_slice(&[2i64, 0, 1].repeat(1000));
+        let left = take_away(&tokens, 0.2, 3);
+        let vectors = with_nothing(None, 3, 0.2, &tokens).index_select(0, &left);
+        let whole = Tensor::eye(3, (Kind::Float, tch::Device::Cpu)).index_select(0, &tokens);
         // On average nothing changes.
         let mean = |vectors: &Tensor| vectors.mean(Kind::Double).double_value(&[]);
         assert!((mean(&vectors) - mean(&whole)).abs() < 0.02);

@@ -43,7 +43,7 @@ use parameters::Plain;
 use train::{Part, Reading, Task, TextTask};
 
 /// The losses of a run's best model on its validation and test parts, as JSON. A char-lstm reads
-/// each part one symbol after the other, where training reads several streams at once.
+/// each part one token after the other, where training reads several streams at once.
 pub fn evaluate_exactly(
     run: &RunDir,
     config: &TrainConfig,
@@ -65,8 +65,8 @@ pub fn evaluate_exactly(
         let mut task = TextTask::new(config, text, device)?;
         task.parameters_mut().load(&best, "")?;
         [Part::Valid, Part::Test].map(|part| {
-            let (nats, symbols) = task.evaluate_as(part, Reading::Exact);
-            (symbols > 0).then(|| Evaluation::Char(CharLoss::from_nats(nats / symbols as f64)))
+            let (nats, tokens) = task.evaluate_as(part, Reading::Exact);
+            (tokens > 0).then(|| Evaluation::Char(CharLoss::from_nats(nats / tokens as f64)))
         })
     } else {
         let mut task = train::task(config, run.corpus()?, device)?;

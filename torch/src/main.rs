@@ -238,7 +238,7 @@ fn summary(run: &RunDir, trainer: &Trainer, ending: Ending) -> Result<()> {
     Ok(())
 }
 
-/// The exact losses of a run's best model, as JSON: one symbol after the other for a char-lstm.
+/// The exact losses of a run's best model, as JSON: one token after the other for a char-lstm.
 fn eval(folder: &Path) -> Result<()> {
     check_version()?;
     let run = RunDir::open(folder)?;

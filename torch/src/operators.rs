@@ -51,7 +51,7 @@ struct LayerArrays {
     inputs: i64,
     hidden: i64,
     counts: *const i64,
-    symbols: *const i64,
+    tokens: *const i64,
     vectors: *const f32,
     constant: *const f32,
     weight_ih: *const f32,
@@ -250,10 +250,10 @@ impl LayerArrays {
                 cell,
                 hidden,
                 inputs,
-                input: if self.symbols.is_null() {
+                input: if self.tokens.is_null() {
                     Input::Vectors(read(self.vectors, places * inputs))
                 } else {
-                    Input::Symbols(read(self.symbols, places))
+                    Input::Tokens(read(self.tokens, places))
                 },
                 constant: (!self.constant.is_null())
                     .then(|| read(self.constant, steps.batch() * rows)),
@@ -382,7 +382,7 @@ pub struct LayerCall<'a> {
     pub cell: Cell,
     /// Sequences under way at each step, n_t; N is their sum, B the first.
     pub counts: &'a [i64],
-    /// Symbols (N), or vectors (N, I).
+    /// Tokens (N), or vectors (N, I).
     pub input: &'a Tensor,
     /// (B, G·H) that every step of a sequence adds to the gates, or none.
     pub constant: Option<&'a Tensor>,
@@ -401,8 +401,8 @@ pub fn layer(call: &LayerCall) -> (Tensor, Vec<Tensor>) {
     let gates = call.cell.gates() as i64 * hidden;
     let (batch, places) = (call.counts[0], call.counts.iter().sum::<i64>());
     let inputs = call.weights[0].size()[1];
-    let symbols = call.input.kind() == Kind::Int64;
-    let want = if symbols {
+    let tokens = call.input.kind() == Kind::Int64;
+    let want = if tokens {
         vec![places]
     } else {
         vec![places, inputs]

@@ -68,7 +68,7 @@ impl Parameters {
         }
     }
 
-    /// With one matrix (V, H) to embed a char-lstm's symbols and to predict them. Its initial weights
+    /// With one matrix (V, H) to embed a char-lstm's tokens and to predict them. Its initial weights
     /// are those of predicting: an embedding's are too large for it.
     ///
     /// # Panics

@@ -24,13 +24,13 @@ pub struct Shape {
 /// What a network reads at N places: at step t one of each of the first n_t sequences.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
-    /// Symbols.
-    Symbols {
+    /// Tokens.
+    Tokens {
         /// (N).
-        symbols: &'a Tensor,
+        tokens: &'a Tensor,
         /// Their vectors (V, E), or none where they are one-hot (I = V).
         embedding: Option<&'a Tensor>,
-        /// (B, Z): what stands beside every symbol of a sequence (I = E + Z).
+        /// (B, Z): what stands beside every token of a sequence (I = E + Z).
         beside: Option<&'a Tensor>,
     },
     /// Vectors (N, I).
@@ -38,10 +38,10 @@ pub enum Input<'a> {
 }
 
 impl Input<'_> {
-    /// One-hot symbols, or with their embedding.
-    pub fn symbols<'a>(symbols: &'a Tensor, embedding: Option<&'a Tensor>) -> Input<'a> {
-        Input::Symbols {
-            symbols,
+    /// One-hot tokens, or with their embedding.
+    pub fn tokens<'a>(tokens: &'a Tensor, embedding: Option<&'a Tensor>) -> Input<'a> {
+        Input::Tokens {
+            tokens,
             embedding,
             beside: None,
         }
@@ -145,9 +145,9 @@ impl Shape {
                 })
             };
             let (next, end) = match (index, input) {
-                (0, Input::Symbols { symbols, .. }) => {
-                    let (weights, constant) = by_symbol(input, weights);
-                    call(symbols, &weights, constant.as_ref())
+                (0, Input::Tokens { tokens, .. }) => {
+                    let (weights, constant) = by_token(input, weights);
+                    call(tokens, &weights, constant.as_ref())
                 }
                 (0, Input::Vectors(vectors)) => call(vectors, weights, None),
                 _ => {
@@ -316,11 +316,11 @@ impl Shape {
     }
 }
 
-/// What a layer's input product is by symbol: W_ih·e of each (G·H, V) in place of W_ih, and what
-/// stands beside the symbols as its own addend (B, G·H).
-fn by_symbol(input: Input, weights: &[Tensor]) -> (Vec<Tensor>, Option<Tensor>) {
+/// What a layer's input product is by token: W_ih·e of each (G·H, V) in place of W_ih, and what
+/// stands beside the tokens as its own addend (B, G·H).
+fn by_token(input: Input, weights: &[Tensor]) -> (Vec<Tensor>, Option<Tensor>) {
     let mut weights: Vec<Tensor> = weights.iter().map(Tensor::shallow_clone).collect();
-    let Input::Symbols {
+    let Input::Tokens {
         embedding, beside, ..
     } = input
     else {
@@ -338,26 +338,26 @@ fn by_symbol(input: Input, weights: &[Tensor]) -> (Vec<Tensor>, Option<Tensor>) 
 
 /// The vectors (N, I) that a network reads.
 fn vectors(input: Input, grid: &Grid, inputs: i64) -> Tensor {
-    let Input::Symbols {
-        symbols,
+    let Input::Tokens {
+        tokens,
         embedding,
         beside,
     } = input
     else {
         let Input::Vectors(vectors) = input else {
-            unreachable!("symbols or vectors")
+            unreachable!("tokens or vectors")
         };
         return vectors.shallow_clone();
     };
-    let by_symbol = if let Some(embedding) = embedding {
-        embedding.index_select(0, symbols)
+    let by_token = if let Some(embedding) = embedding {
+        embedding.index_select(0, tokens)
     } else {
-        let size = [symbols.size()[0], inputs];
-        let mut zeros = Tensor::zeros(size, (Kind::Float, symbols.device()));
-        zeros.scatter_value_(1, &symbols.unsqueeze(1), 1.0)
+        let size = [tokens.size()[0], inputs];
+        let mut zeros = Tensor::zeros(size, (Kind::Float, tokens.device()));
+        zeros.scatter_value_(1, &tokens.unsqueeze(1), 1.0)
     };
     match beside {
-        Some(beside) => Tensor::cat(&[by_symbol, beside.index_select(0, &grid.rows())], 1),
-        None => by_symbol,
+        Some(beside) => Tensor::cat(&[by_token, beside.index_select(0, &grid.rows())], 1),
+        None => by_token,
     }
 }

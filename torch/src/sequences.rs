@@ -6,7 +6,7 @@ use tch::{Device, Tensor};
 use crate::shim::upload;
 use crate::steps::Steps;
 
-/// Sequences of symbols.
+/// Sequences of tokens.
 pub struct Sequences {
     /// Sequences under way at each step.
     pub steps: Steps,
@@ -20,7 +20,7 @@ pub struct Sequences {
     order: Tensor,
     /// Where each of the caller's sequences stands in that order (B).
     ranks: Tensor,
-    symbols: Vec<i64>,
+    tokens: Vec<i64>,
 }
 
 /// The caller's numbers of some sequences, the longest first, and how many are under way at each step.
@@ -57,24 +57,24 @@ impl Order {
         })
     }
 
-    fn symbols(&self, sequences: &[impl AsRef<[u32]>]) -> Vec<i64> {
+    fn tokens(&self, sequences: &[impl AsRef<[u32]>]) -> Vec<i64> {
         self.places()
             .map(|(row, time)| i64::from(sequences[row].as_ref()[time]))
             .collect()
     }
 }
 
-/// The symbols (N) of sequences, in the order in which [`Sequences::new`] lays them.
+/// The tokens (N) of sequences, in the order in which [`Sequences::new`] lays them.
 pub fn place_by_place(sequences: &[impl AsRef<[u32]>], device: Device) -> Tensor {
-    let symbols = Order::of(sequences).symbols(sequences);
-    upload(&Tensor::from_slice(&symbols), device)
+    let tokens = Order::of(sequences).tokens(sequences);
+    upload(&Tensor::from_slice(&tokens), device)
 }
 
 impl Sequences {
     /// Lays sequences side by side; none may be empty.
     pub fn new(sequences: &[impl AsRef<[u32]>], device: Device) -> Self {
         let order = Order::of(sequences);
-        let symbols = order.symbols(sequences);
+        let tokens = order.tokens(sequences);
         let rows: Vec<i64> = order.places().map(|(row, _)| row as i64).collect();
         let mut ranks = vec![0; sequences.len()];
         for (rank, &row) in order.order.iter().enumerate() {
@@ -91,7 +91,7 @@ impl Sequences {
             .collect();
         let by_rank: Vec<i64> = order.order.iter().map(|&row| row as i64).collect();
         // In one piece to the device.
-        let (places, batch) = (symbols.len() as i64, sequences.len() as i64);
+        let (places, batch) = (tokens.len() as i64, sequences.len() as i64);
         let all = upload(
             &Tensor::from_slice(&[rows, reversed, by_rank, ranks].concat()),
             device,
@@ -103,18 +103,18 @@ impl Sequences {
             reversed: all.narrow(0, places, places),
             order: all.narrow(0, 2 * places, batch),
             ranks: all.narrow(0, 2 * places + batch, batch),
-            symbols,
+            tokens,
         }
     }
 
-    /// The symbols, mutable, place by place.
-    pub fn symbols_mut(&mut self) -> &mut [i64] {
-        &mut self.symbols
+    /// The tokens, mutable, place by place.
+    pub fn tokens_mut(&mut self) -> &mut [i64] {
+        &mut self.tokens
     }
 
-    /// The symbols (N) as a tensor.
-    pub fn symbols(&self, device: Device) -> Tensor {
-        upload(&Tensor::from_slice(&self.symbols), device)
+    /// The tokens (N) as a tensor.
+    pub fn tokens(&self, device: Device) -> Tensor {
+        upload(&Tensor::from_slice(&self.tokens), device)
     }
 
     /// `values` (N, …) with every sequence turned round.
@@ -132,14 +132,14 @@ impl Sequences {
         values.index_select(0, &self.ranks)
     }
 
-    /// Symbols in all, N.
+    /// Tokens in all, N.
     pub fn len(&self) -> usize {
-        self.symbols.len()
+        self.tokens.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.symbols.is_empty()
+        self.tokens.is_empty()
     }
 }
 
@@ -150,11 +150,11 @@ mod tests {
     #[test]
     fn words_stand_the_longest_first_and_turn_within_their_length() {
         let mut words = Sequences::new(&[vec![4], vec![1, 2, 3], vec![5, 6]], Device::Cpu);
-        assert_eq!(words.symbols_mut(), [1, 5, 4, 2, 6, 3]);
+        assert_eq!(words.tokens_mut(), [1, 5, 4, 2, 6, 3]);
         assert_eq!(words.steps.counts, [3, 2, 1]);
         let list = |tensor: &Tensor| Vec::<i64>::try_from(tensor).expect("a list");
         assert_eq!(list(&words.rows), [1, 2, 0, 1, 2, 1]);
-        let turned = words.turn(&words.symbols(Device::Cpu));
+        let turned = words.turn(&words.tokens(Device::Cpu));
         assert_eq!(list(&turned), [3, 6, 4, 2, 5, 1]);
         let names = Tensor::from_slice(&[10i64, 11, 12]);
         assert_eq!(list(&words.ordered(&names)), [11, 12, 10]);

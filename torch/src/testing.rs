@@ -64,7 +64,7 @@ pub fn text_config() -> TrainConfig {
     .expect("valid")
 }
 
-/// The first `length` symbols of the bundled tales.
+/// The first `length` tokens of the bundled tales.
 pub fn text_data(length: usize) -> TextData {
     let config = text_config().text;
     let corpus = Corpus::bundled();
@@ -144,8 +144,8 @@ pub struct Golden {
     pub weights: BTreeMap<String, Plain>,
     /// Numbers by name, without `golden.`.
     pub numbers: BTreeMap<String, Plain>,
-    /// Symbols by name, without `golden.`.
-    pub symbols: BTreeMap<String, Vec<i64>>,
+    /// Tokens by name, without `golden.`.
+    pub tokens: BTreeMap<String, Vec<i64>>,
 }
 
 impl Golden {
@@ -170,7 +170,7 @@ impl Golden {
             network: serde_json::from_str(&json).expect("a network"),
             weights: BTreeMap::new(),
             numbers: BTreeMap::new(),
-            symbols: BTreeMap::new(),
+            tokens: BTreeMap::new(),
         };
         for (name, view) in safetensors::SafeTensors::deserialize(&bytes)
             .expect("tensors")
@@ -180,8 +180,8 @@ impl Golden {
             if view.dtype() == safetensors::Dtype::I64 {
                 let values = bytemuck::pod_collect_to_vec(view.data());
                 golden
-                    .symbols
-                    .insert(short.expect("symbols are golden").to_owned(), values);
+                    .tokens
+                    .insert(short.expect("tokens are golden").to_owned(), values);
                 continue;
             }
             let plain = (

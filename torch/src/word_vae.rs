@@ -1,7 +1,7 @@
 //! The word VAE: letters → encoder → q(z|x) = N(μ, diag σ²) → z → decoder → letters.
 //!
 //! Formulas: Kingma & Welling 2014 (estimator B, closed-form divergence), free bits as in Kingma et
-//! al. 2016. All figures in nats, summed over a word's symbols, its end counted.
+//! al. 2016. All figures in nats, summed over a word's tokens, its end counted.
 
 use tch::{Device, Kind, Tensor};
 use textgen::config::{Cell, NetworkConfig, Precision};
@@ -15,7 +15,7 @@ use crate::sequences::{Sequences, place_by_place};
 /// Bounds on log σ², wide enough to be met only by a run that diverges.
 pub const LOG_VAR_BOUND: f64 = 10.0;
 
-/// The symbols of a word vocabulary that are no letters.
+/// The tokens of a word vocabulary that are no letters.
 #[derive(Clone, Copy, Debug)]
 pub struct Marks {
     /// Begins a word; read by the decoder, never predicted.
@@ -55,7 +55,7 @@ pub struct WordBatch {
 /// What the model makes of a batch.
 pub struct WordTerms {
     /// −log p(c_t | c_<t, z) at every place of the decoder's input.
-    pub symbol_nll: Tensor,
+    pub token_nll: Tensor,
     /// R_j = ½(μ_j² + σ_j² − log σ_j² − 1) of every word, (B, Z).
     pub rate: Tensor,
     /// μ (B, Z).
@@ -94,20 +94,20 @@ impl WordBatch {
         self.letters.batch == 0
     }
 
-    /// Predicted symbols: letters and one end a word.
-    pub fn symbols(&self) -> usize {
+    /// Predicted tokens: letters and one end a word.
+    pub fn tokens(&self) -> usize {
         self.inputs.len()
     }
 }
 
 impl WordTerms {
-    /// D of every word: its symbols' NLL summed, (B).
+    /// D of every word: its tokens' NLL summed, (B).
     pub fn distortion(&self, batch: &WordBatch) -> Tensor {
-        Tensor::zeros(
-            [batch.len() as i64],
-            (Kind::Float, self.symbol_nll.device()),
+        Tensor::zeros([batch.len() as i64], (Kind::Float, self.token_nll.device())).index_add(
+            0,
+            &batch.inputs.rows,
+            &self.token_nll,
         )
-        .index_add(0, &batch.inputs.rows, &self.symbol_nll)
     }
 }
 
@@ -177,20 +177,20 @@ impl WordVae {
             );
             (outputs, end[0].select(0, 0))
         };
-        let symbols = words.symbols(self.device());
+        let tokens = words.tokens(self.device());
         let embedding = self.parameters.get("encoder.embedding.weight");
         let mut input = None;
         let mut summary = Vec::new();
         for layer in 0..self.network.layers {
             let (mut outputs, end) = match &input {
-                None => read(Input::symbols(&symbols, Some(embedding)), layer, ""),
+                None => read(Input::tokens(&tokens, Some(embedding)), layer, ""),
                 Some(input) => read(Input::Vectors(input), layer, ""),
             };
             summary = vec![end];
             if self.network.bidirectional {
-                let turned = words.turn(input.as_ref().unwrap_or(&symbols));
+                let turned = words.turn(input.as_ref().unwrap_or(&tokens));
                 let (backward, end) = match &input {
-                    None => read(Input::symbols(&turned, Some(embedding)), layer, "_reverse"),
+                    None => read(Input::tokens(&turned, Some(embedding)), layer, "_reverse"),
                     Some(_) => read(Input::Vectors(&turned), layer, "_reverse"),
                 };
                 summary.push(end);
@@ -223,8 +223,8 @@ impl WordVae {
         let weights = self
             .parameters
             .recurrent("decoder.rnn", self.network.layers);
-        let input = Input::Symbols {
-            symbols: &words.symbols(self.device()),
+        let input = Input::Tokens {
+            tokens: &words.tokens(self.device()),
             embedding: Some(self.parameters.get("decoder.embedding.weight")),
             beside: z.as_ref().filter(|_| placement.at_steps()),
         };
@@ -263,7 +263,7 @@ impl WordVae {
     pub fn terms(&self, batch: &WordBatch, noise: &Tensor, train: bool) -> WordTerms {
         let (mean, log_var) = self.encode(batch, train);
         let z = &mean + (&log_var * 0.5).exp() * noise;
-        let symbol_nll = operators::predict(
+        let token_nll = operators::predict(
             &self.decoder_outputs(batch, &z, train),
             self.parameters.get("decoder.head.weight"),
             self.parameters.get("decoder.head.bias"),
@@ -272,7 +272,7 @@ impl WordVae {
         );
         let rate: Tensor = (mean.square() + log_var.exp() - &log_var - 1.0) * 0.5;
         WordTerms {
-            symbol_nll,
+            token_nll,
             rate,
             mean,
         }
@@ -286,7 +286,7 @@ impl WordVae {
         } else {
             rate
         };
-        let distortion = terms.symbol_nll.sum(Kind::Float) / words as f64;
+        let distortion = terms.token_nll.sum(Kind::Float) / words as f64;
         (distortion + floored.sum(Kind::Float) * beta).sum(Kind::Float)
     }
 }

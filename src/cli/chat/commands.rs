@@ -12,10 +12,10 @@ use crate::cli::error::CliError;
 pub const HELP: &str = "\
 /temperature T         below 1 safer, above 1 wilder, 0 always the most probable
 /top-k K  /top-p P  /min-p P
-                       draw from the most probable symbols only; off: from all
+                       draw from the most probable tokens only; off: from all
 /repetition-penalty R  against loops; 1 is none
-/repetition-window N   symbols back that repeats are looked for
-/length N              symbols of a reply at the most
+/repetition-window N   tokens back that repeats are looked for
+/length N              tokens of a reply at the most
 /stop TEXT             ends a reply; \\n is the end of a line
 /seed N                begins the draws anew
 /undo                  takes the last turn back

@@ -52,7 +52,7 @@ Examples:
 pub struct ChatArgs {
     #[command(flatten)]
     model: ChosenModel,
-    /// Symbols of a reply at the most
+    /// Tokens of a reply at the most
     #[arg(long, value_name = "N", default_value_t = 300)]
     length: usize,
     /// End a reply after this text [default: the end of a line]
@@ -91,8 +91,8 @@ impl Settings {
         self.sampling.validate()?;
         self.repetition.validate()?;
         if self.length == 0 {
-            let message = "--length 0: a reply has at least 1 symbol";
-            return Err(CliError::misuse(message, "give a number of symbols").into());
+            let message = "--length 0: a reply has at least 1 token";
+            return Err(CliError::misuse(message, "give a number of tokens").into());
         }
         if self.stop.is_empty() {
             let message = "--stop: it is empty";
@@ -205,14 +205,14 @@ impl Session {
             Some(rest) => rest,
             None => line,
         };
-        let symbols = self
+        let tokens = self
             .model
             .encode(&self.model.normal(typed), self.on_unknown)?;
         self.past.push(self.now.clone());
         if self.past.len() > MOST_UNDONE {
             self.past.remove(0);
         }
-        self.now.go_on(&self.model.network, &symbols);
+        self.now.go_on(&self.model.network, &tokens);
         self.reply()?;
         Ok(true)
     }
@@ -224,7 +224,7 @@ impl Session {
         let writing = Writing {
             vocabulary: &self.model.header.vocabulary,
             sampling: &settings.sampling,
-            forbidden: &self.model.forbidden,
+            suppressed: &self.model.suppressed,
             length: settings.length,
             stop: Some(self.model.normal(&settings.stop)),
             stop_shown: true,
@@ -238,14 +238,14 @@ impl Session {
         let interrupt = &self.interrupt;
         let state = self.now.state.clone();
         let work = |reader: &mut textgen::models::team::Reader| -> Result<_> {
-            let mut symbols = Vec::new();
+            let mut tokens = Vec::new();
             interrupt.begin();
             loop {
                 let more = text.write(reader.logits());
                 // What was drawn last has been said, so it is read as well.
-                if let Some(symbol) = text.last.take() {
-                    reader.step(symbol);
-                    symbols.push(symbol);
+                if let Some(token) = text.last.take() {
+                    reader.step(token);
+                    tokens.push(token);
                 }
                 let stopped = interrupt.asked();
                 if more.is_some() && stopped {
@@ -258,15 +258,15 @@ impl Session {
                 }
             }
             interrupt.end();
-            Ok((reader.state().clone(), symbols))
+            Ok((reader.state().clone(), tokens))
         };
         let network = &self.model.network;
-        let (state, symbols) = network.read_on_threads(state, self.threads, work)?;
+        let (state, tokens) = network.read_on_threads(state, self.threads, work)?;
         if !text.drawn.text.ends_with('\n') {
             writeln!(paced.out)?;
         }
         paced.out.flush()?;
-        self.now.went_on(state, &symbols);
+        self.now.went_on(state, &tokens);
         self.replies += 1;
         Ok(())
     }
@@ -292,8 +292,8 @@ impl Session {
             Command::Save(path) => {
                 self.model.save(&self.now, path)?;
                 note!(
-                    "{} symbols are remembered in {}",
-                    self.now.symbols,
+                    "{} tokens are remembered in {}",
+                    self.now.tokens,
                     path.display()
                 );
             }

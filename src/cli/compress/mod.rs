@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use textgen::config::ModelKind;
 use textgen::compress::{Codec, CompressError};
+use textgen::config::ModelKind;
 use textgen::run::{ModelFile, Runs, atomic};
 
 use super::chosen::ChosenModel;

@@ -24,7 +24,7 @@ What a model expects costs few bits: a text is compressed to the bits per charac
 eval` measures, and so says how good the model is. It comes back byte for byte, on any processor,
 with the same model and no other. The model is not in the file: keep it, or `textgen export` it.
 
-Any file can be compressed. Bytes that the model has no symbol for (other scripts, CRLF, what is no
+Any file can be compressed. Bytes that the model has no token for (other scripts, CRLF, what is no
 text at all) are escaped and cost more, and a part that gets no smaller is stored as it is.
 
 A file is cut into blocks of 256 KiB, which are read side by side. Each begins without knowing what
@@ -155,7 +155,7 @@ fn explain(compressed: &Compressed) {
         ..
     } = compressed;
     if *escaped_bytes > 0 {
-        note!("the model has no symbol for {escaped_bytes} of the bytes: they are escaped");
+        note!("the model has no token for {escaped_bytes} of the bytes: they are escaped");
     }
     if *stored_blocks > 0 {
         note!("{stored_blocks} of {blocks} blocks got no smaller: they are stored as they are");

@@ -4,27 +4,27 @@ use std::ops::Range;
 
 use serde::Serialize;
 use textgen::config::TrainConfig;
-use textgen::evaluate::{Running, ngram_nats};
 use textgen::evaluate::ngram::{HIGHEST_ORDER, NGrams};
+use textgen::evaluate::{Running, ngram_nats};
 use textgen::run::TextData;
-use textgen::text::{split_text, stretches};
+use textgen::text::{segments, split_text};
 
 use super::text::{Costs, Measured};
 use crate::cli::progress::Progress;
 
 /// The order where there is no validation part to choose it on.
 const DEFAULT_ORDER: usize = 6;
-/// Up to so many symbols of training text each order is counted: more text takes minutes to sort.
+/// Up to so many tokens of training text each order is counted: more text takes minutes to sort.
 const EVERY_ORDER: usize = 4_000_000;
 /// The highest order for longer texts.
 const LOWER_ORDER: usize = 8;
-/// Symbols of training text that are counted at the most: some 20 bytes each stay in memory.
-const MOST_SYMBOLS: usize = 50_000_000;
+/// Tokens of training text that are counted at the most: some 20 bytes each stay in memory.
+const MOST_TOKENS: usize = 50_000_000;
 
 /// Both models.
 #[derive(Serialize)]
 pub struct Baselines {
-    /// How often each symbol occurs.
+    /// How often each token occurs.
     pub unigram: Baseline,
     /// The best order.
     pub ngram: Baseline,
@@ -55,22 +55,22 @@ pub fn baselines(
         return Err(why.to_owned());
     };
     let split = split_text(data.tokens.len(), config.split, config.valid, config.test);
-    let symbols: usize = split.train.iter().map(ExactSizeIterator::len).sum();
-    if symbols > MOST_SYMBOLS {
+    let tokens: usize = split.train.iter().map(ExactSizeIterator::len).sum();
+    if tokens > MOST_TOKENS {
         return Err(format!(
-            "n-grams of {symbols} characters would take {} GB of memory and many minutes",
-            20 * symbols / 1_000_000_000
+            "n-grams of {tokens} characters would take {} GB of memory and many minutes",
+            20 * tokens / 1_000_000_000
         ));
     }
-    let order = if symbols <= EVERY_ORDER {
+    let order = if tokens <= EVERY_ORDER {
         HIGHEST_ORDER
     } else {
         LOWER_ORDER
     };
-    let valid = stretches(&split.valid, config.split);
-    let is_valid = measured.is_own && valid == measured.stretches;
-    let work = measured.symbols + if is_valid { 0 } else { predicted(&valid) };
-    let progress = Progress::of_ngrams(symbols as u64 + work);
+    let valid = segments(&split.valid, config.split);
+    let is_valid = measured.is_own && valid == measured.segments;
+    let work = measured.predicted + if is_valid { 0 } else { predicted(&valid) };
+    let progress = Progress::of_ngrams(tokens as u64 + work);
     let training = split
         .train
         .iter()
@@ -88,7 +88,7 @@ pub fn baselines(
         threads,
         progress: &|more| progress.add(more),
     };
-    let nats = ngram_nats(&models, measured.tokens, &measured.stretches, running);
+    let nats = ngram_nats(&models, measured.tokens, &measured.segments, running);
     let on_valid = if is_valid {
         nats.clone()
     } else {
@@ -100,7 +100,7 @@ pub fn baselines(
         .filter(|_| !valid.is_empty())
         .map_or(DEFAULT_ORDER, |index| index + 1);
     let baseline = |order: usize| {
-        let costs = Costs::new(nats[order - 1], measured.symbols, measured.bytes);
+        let costs = Costs::new(nats[order - 1], measured.predicted, measured.bytes);
         Baseline {
             order,
             network_gains_bits_per_char: costs.loss_bits_per_char - network.loss_bits_per_char,
@@ -114,7 +114,7 @@ pub fn baselines(
     })
 }
 
-/// Symbols predicted in stretches.
-pub fn predicted(stretches: &[Range<usize>]) -> u64 {
-    stretches.iter().map(|range| range.len() as u64 - 1).sum()
+/// Tokens predicted in segments.
+pub fn predicted(segments: &[Range<usize>]) -> u64 {
+    segments.iter().map(|range| range.len() as u64 - 1).sum()
 }

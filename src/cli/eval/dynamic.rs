@@ -9,14 +9,14 @@ use super::text::{Costs, Measured};
 use crate::cli::error::CliError;
 use crate::cli::progress::Progress;
 
-/// Symbols between two steps unless told otherwise, as in Krause et al.
+/// Tokens between two steps unless told otherwise, as in Krause et al.
 const DEFAULT_SEGMENT: u32 = 20;
 
 /// A row of its own: it is no figure of the model as it stands.
 #[derive(Serialize)]
 pub struct DynamicCosts {
     pub learning_rate: f32,
-    /// Symbols between two steps.
+    /// Tokens between two steps.
     pub segment: u32,
     #[serde(flatten)]
     pub costs: Costs,
@@ -36,12 +36,12 @@ pub fn dynamic(job: &Job, measured: &Measured) -> Result<Option<DynamicCosts>> {
     let (_, weights) = &job.weights[0];
     let mut learner = Learner::new(&job.file.header.network, weights, setting)
         .with_context(|| job.file.path().display().to_string())?;
-    let progress = Progress::of_symbols(measured.symbols);
-    let cost = learner.read(measured.tokens, &measured.stretches, |more| {
+    let progress = Progress::of_tokens(measured.predicted);
+    let cost = learner.read(measured.tokens, &measured.segments, |more| {
         progress.add(more);
     });
     progress.end();
-    let costs = Costs::new(cost?.nats, measured.symbols, measured.bytes);
+    let costs = Costs::new(cost?.nats, measured.predicted, measured.bytes);
     if !costs.perplexity.is_finite() {
         let message =
             format!("--dynamic {learning_rate}: the steps are too long, and the model fell apart");

@@ -29,7 +29,7 @@ use flags::{TextFlags, WordFlags};
 #[command(after_help = "\
 The run's best model reads the held-out part of the run's own corpus, and the figure is the mean
 cost of what it has to predict: -ln p in nats, or -log2 p in bits. Lower is better; a model that
-knows only how many symbols there are costs ln(symbols) nats a character.
+knows only how many tokens there are costs ln(tokens) nats a character.
 
 A text is split as the run says: under `contiguous` the state is carried through the part, under
 `window:N` it starts anew every N characters, under `interleaved` in each of 50 streams. The
@@ -196,7 +196,7 @@ pub fn run(args: &EvalArgs, runs: &Runs) -> Result<()> {
         .as_ref()
         .is_some_and(|own| own.vocabulary() != &file.header.vocabulary)
     {
-        return Err(job.not_its_corpus("its symbols are others"));
+        return Err(job.not_its_corpus("its tokens are others"));
     }
     match (kind, run.zip(own.as_ref())) {
         (ModelKind::CharRnn, None) => text::evaluate(job, corpus, None),
@@ -285,13 +285,13 @@ impl Job<'_> {
         self.weights.iter().map(|&(name, _)| name)
     }
 
-    /// Evaluates `symbols` symbols in all, with progress where it lasts.
+    /// Evaluates `tokens` tokens in all, with progress where it lasts.
     fn measure<C>(
         &self,
-        symbols: u64,
+        tokens: u64,
         evaluate: impl FnOnce(Running) -> Result<C, EvaluateError>,
     ) -> Result<C> {
-        let progress = Progress::of_symbols(symbols);
+        let progress = Progress::of_tokens(tokens);
         let costs = evaluate(Running {
             threads: self.threads(),
             progress: &|more| progress.add(more),

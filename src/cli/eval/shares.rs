@@ -48,7 +48,7 @@ impl Shares {
         }
     }
 
-    /// A part of a text of `len` symbols.
+    /// A part of a text of `len` tokens.
     pub fn part(&self, len: usize, part: Part) -> Vec<Range<usize>> {
         match part {
             Part::Valid => split_text(len, self.split, self.valid, self.test).valid,
@@ -57,16 +57,16 @@ impl Shares {
         }
     }
 
-    /// Of the symbols that `stretches` predict, those in the training part.
-    pub fn trained_on(&self, len: usize, stretches: &[Range<usize>]) -> u64 {
+    /// Of the tokens that `segments` predict, those in the training part.
+    pub fn trained_on(&self, len: usize, segments: &[Range<usize>]) -> u64 {
         let training = split_text(len, self.split, self.valid, self.test).train;
-        let shared = |stretch: &Range<usize>| {
+        let shared = |segment: &Range<usize>| {
             let shared = |range: &Range<usize>| {
-                let first = range.start.max(stretch.start + 1);
-                range.end.min(stretch.end).saturating_sub(first) as u64
+                let first = range.start.max(segment.start + 1);
+                range.end.min(segment.end).saturating_sub(first) as u64
             };
             training.iter().map(shared).sum::<u64>()
         };
-        stretches.iter().map(shared).sum()
+        segments.iter().map(shared).sum()
     }
 }

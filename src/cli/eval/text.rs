@@ -8,11 +8,11 @@ use std::ops::Range;
 use anyhow::Result;
 use serde::Serialize;
 use textgen::config::{TextConfig, TrainConfig};
-use textgen::models::char_rnn::CharRnn;
 use textgen::evaluate::novelty::Copied;
 use textgen::evaluate::texts;
+use textgen::models::char_rnn::CharRnn;
 use textgen::run::TextData;
-use textgen::text::{Corpus, SplitKind, Vocabulary, split_text, stretches, whole};
+use textgen::text::{Corpus, SplitKind, Vocabulary, segments, split_text, whole};
 
 use super::baselines::{Baselines, baselines, predicted};
 use super::dynamic::{DynamicCosts, dynamic};
@@ -31,17 +31,17 @@ struct Report<'a> {
     text: &'a str,
     text_digest: Option<&'a str>,
     split: SplitKind,
-    /// Symbols predicted.
-    symbols: u64,
+    /// Tokens predicted.
+    tokens: u64,
     /// Their UTF-8; none where some of them are `<unk>`.
     bytes: Option<u64>,
-    /// Of the symbols, those that the vocabulary does not hold.
-    unknown_symbols: u64,
-    /// Symbols of the whole text that the vocabulary does not hold and that a model without `<unk>`
+    /// Of the tokens, those that the vocabulary does not hold.
+    unknown_tokens: u64,
+    /// Tokens of the whole text that the vocabulary does not hold and that a model without `<unk>`
     /// neither read nor predicted.
-    left_out_symbols: u64,
-    /// Of the symbols, those that the model was trained on.
-    trained_on_symbols: u64,
+    left_out_tokens: u64,
+    /// Of the tokens, those that the model was trained on.
+    trained_on_tokens: u64,
     warnings: &'a [String],
     results: Vec<Figures>,
     /// What eight bits cost, where both were measured.
@@ -74,8 +74,8 @@ pub struct Costs {
 }
 
 impl Costs {
-    pub fn new(nats: f64, symbols: u64, bytes: Option<u64>) -> Self {
-        let per_char = nats / symbols as f64;
+    pub fn new(nats: f64, tokens: u64, bytes: Option<u64>) -> Self {
+        let per_char = nats / tokens as f64;
         Self {
             loss_nats_per_char: per_char,
             loss_bits_per_char: per_char / LN_2,
@@ -88,10 +88,10 @@ impl Costs {
 /// What is measured.
 pub struct Measured<'a> {
     pub tokens: &'a [u32],
-    /// Read from a zero state each; all symbols but the first are predicted.
-    pub stretches: Vec<Range<usize>>,
-    /// Symbols predicted.
-    pub symbols: u64,
+    /// Read from a zero state each; all tokens but the first are predicted.
+    pub segments: Vec<Range<usize>>,
+    /// Tokens predicted.
+    pub predicted: u64,
     /// Their UTF-8; none where some of them are `<unk>`.
     pub bytes: Option<u64>,
     /// Whether it is of the text that the model was trained on.
@@ -115,18 +115,13 @@ const STRETCH: usize = 50;
 /// Characters of a text that are looked up in the training text at the most, which takes memory.
 const LOOKED_UP: usize = 200_000;
 
-/// Of the symbols that `stretches` of another text predict, about how many stand in the training part.
-fn copied(
-    tokens: &[u32],
-    stretches: &[Range<usize>],
-    config: &TrainConfig,
-    data: &TextData,
-) -> u64 {
+/// Of the tokens that `segments` of another text predict, about how many stand in the training part.
+fn copied(tokens: &[u32], segments: &[Range<usize>], config: &TrainConfig, data: &TextData) -> u64 {
     let mut left = LOOKED_UP;
     let mut texts: Vec<&[u32]> = Vec::new();
-    for stretch in stretches {
-        let taken = left.min(stretch.len());
-        texts.push(&tokens[stretch.start..stretch.start + taken]);
+    for segment in segments {
+        let taken = left.min(segment.len());
+        texts.push(&tokens[segment.start..segment.start + taken]);
         left -= taken;
     }
     let split = split_text(data.tokens.len(), config.split, config.valid, config.test);
@@ -135,10 +130,10 @@ fn copied(
         .iter()
         .map(|part| &data.tokens[part.clone()])
         .collect();
-    let found = Copied::new(&texts, &parts, |_| ()).symbols(STRETCH);
+    let found = Copied::new(&texts, &parts, |_| ()).tokens(STRETCH);
     let looked_up: usize = texts.iter().map(|text| text.len()).sum();
     let share = found as f64 / looked_up.max(1) as f64;
-    (share * predicted(stretches) as f64).round() as u64
+    (share * predicted(segments) as f64).round() as u64
 }
 
 /// Evaluates and prints. `own` is the run's settings and its corpus.
@@ -154,37 +149,37 @@ pub fn evaluate(
     let trained = Shares::of_training(job, own)?;
     let shares = trained.asked(job);
     let part = shares.part(text.tokens.len(), job.part);
-    let stretches = stretches(&part, shares.split);
-    let symbols = predicted(&stretches);
-    if symbols == 0 {
+    let segments = segments(&part, shares.split);
+    let tokens = predicted(&segments);
+    if tokens == 0 {
         return Err(job.nothing_held_out());
     }
     let trained_on = match own {
-        _ if text.is_own => trained.trained_on(text.tokens.len(), &stretches),
-        Some((config, data)) => copied(&text.tokens, &stretches, config, data),
+        _ if text.is_own => trained.trained_on(text.tokens.len(), &segments),
+        Some((config, data)) => copied(&text.tokens, &segments, config, data),
         None => 0,
     };
-    text.warn_of_training(own.is_some(), trained_on, symbols, &trained);
+    text.warn_of_training(own.is_some(), trained_on, tokens, &trained);
     for warning in &text.warnings {
         note!("warning: {warning}");
     }
     let models = job.models(|weights| CharRnn::new(&job.file.header.network, weights))?;
     let models: Vec<&CharRnn> = models.iter().collect();
-    let costs = job.measure(symbols * models.len() as u64, |running| {
-        texts(&models, &text.tokens, &stretches, running)
+    let costs = job.measure(tokens * models.len() as u64, |running| {
+        texts(&models, &text.tokens, &segments, running)
     })?;
-    let (bytes, unknown_symbols) = bytes_of(&job.file.header.vocabulary, &text.tokens, &stretches);
+    let (bytes, unknown_tokens) = bytes_of(&job.file.header.vocabulary, &text.tokens, &segments);
     let measured = Measured {
         tokens: &text.tokens,
-        stretches,
-        symbols,
-        bytes: (unknown_symbols == 0).then_some(bytes),
+        segments,
+        predicted: tokens,
+        bytes: (unknown_tokens == 0).then_some(bytes),
         is_own: text.is_own,
     };
     let mut results = Vec::new();
     for (weights, cost) in job.names().zip(costs) {
         job.finite(cost.nats)?;
-        let costs = Costs::new(cost.nats, symbols, measured.bytes);
+        let costs = Costs::new(cost.nats, tokens, measured.bytes);
         results.push(Figures { weights, costs });
     }
     let int8_costs_bits_per_char = match &results[..] {
@@ -207,11 +202,11 @@ pub fn evaluate(
         text: &text.name,
         text_digest: text.digest.as_deref(),
         split: shares.split,
-        symbols,
+        tokens,
         bytes: measured.bytes,
-        unknown_symbols,
-        left_out_symbols: text.left_out,
-        trained_on_symbols: trained_on,
+        unknown_tokens,
+        left_out_tokens: text.left_out,
+        trained_on_tokens: trained_on,
         warnings: &text.warnings,
         results,
         int8_costs_bits_per_char,
@@ -285,7 +280,7 @@ impl<'a> Text<'a> {
     }
 
     /// Warns where the figure is not, or may not be, of held-out text.
-    fn warn_of_training(&mut self, is_run: bool, trained_on: u64, symbols: u64, trained: &Shares) {
+    fn warn_of_training(&mut self, is_run: bool, trained_on: u64, tokens: u64, trained: &Shares) {
         if self.is_own && !is_run {
             self.warnings.push(format!(
                 "the model was trained on {}, and its file does not say which part was held out; as --split {} --valid {} is assumed",
@@ -294,13 +289,13 @@ impl<'a> Text<'a> {
         }
         if trained_on > 0 && !self.is_own {
             self.warnings.push(format!(
-                "{:.1} % of the characters evaluated lie in stretches of {STRETCH} or more that the model was trained on: this is no figure of unseen text",
-                100.0 * trained_on as f64 / symbols as f64
+                "{:.1} % of the characters evaluated lie in segments of {STRETCH} or more that the model was trained on: this is no figure of unseen text",
+                100.0 * trained_on as f64 / tokens as f64
             ));
         } else if trained_on > 0 {
             self.warnings.push(format!(
                 "the model was trained on {:.1} % of the characters evaluated (trained with --split {}): this is no figure of held-out text",
-                100.0 * trained_on as f64 / symbols as f64,
+                100.0 * trained_on as f64 / tokens as f64,
                 trained.split
             ));
         }
@@ -314,7 +309,7 @@ fn shown(report: &Report) -> String {
         "CORPUS",
         "PART",
         "SPLIT",
-        "SYMBOLS",
+        "TOKENS",
         "NATS/CHAR",
         "BITS/CHAR",
         "BITS/BYTE",
@@ -327,7 +322,7 @@ fn shown(report: &Report) -> String {
             report.text.to_owned(),
             report.about.part.name().to_owned(),
             report.split.to_string(),
-            report.symbols.to_string(),
+            report.tokens.to_string(),
             format!("{:.4}", costs.loss_nats_per_char),
             format!("{:.4}", costs.loss_bits_per_char),
             bits_per_byte.unwrap_or_else(|| "-".to_owned()),
@@ -373,21 +368,21 @@ fn shown(report: &Report) -> String {
     shown
 }
 
-/// Bytes of the symbols predicted, and how many of them are `<unk>`, whose bytes nobody knows.
-fn bytes_of(vocabulary: &Vocabulary, tokens: &[u32], stretches: &[Range<usize>]) -> (u64, u64) {
+/// Bytes of the tokens predicted, and how many of them are `<unk>`, whose bytes nobody knows.
+fn bytes_of(vocabulary: &Vocabulary, tokens: &[u32], segments: &[Range<usize>]) -> (u64, u64) {
     let mut sizes = Vec::with_capacity(vocabulary.len());
     let mut room = Vec::new();
-    for symbol in 0..vocabulary.len() as u32 {
+    for token in 0..vocabulary.len() as u32 {
         room.clear();
-        vocabulary.push_bytes(symbol, &mut room);
+        vocabulary.push_bytes(token, &mut room);
         sizes.push(room.len() as u64);
     }
     let predicted = || {
-        stretches
+        segments
             .iter()
             .flat_map(|range| &tokens[range.start + 1..range.end])
     };
-    let bytes = predicted().map(|&symbol| sizes[symbol as usize]).sum();
-    let unknown = predicted().filter(|&&symbol| Some(symbol) == vocabulary.unk());
+    let bytes = predicted().map(|&token| sizes[token as usize]).sum();
+    let unknown = predicted().filter(|&&token| Some(token) == vocabulary.unk());
     (bytes, unknown.count() as u64)
 }

@@ -32,20 +32,20 @@ pub fn fill(
         model: &model.network,
         start: &start.state,
         places: &places,
-        forbidden: &model.forbidden,
+        suppressed: &model.suppressed,
     };
     let count = args.count.unwrap_or(1);
     let seed = (decoding == Decoding::Sample).then_some(sampling.seed);
     let mut out = crate::cli::output::stdout();
     let mut show = |index: usize, found: &Found| -> Result<()> {
-        let text = model.header.vocabulary.decode(&found.symbols);
+        let text = model.header.vocabulary.decode(&found.tokens);
         if args.json {
             let sample = Sample {
                 index,
                 seed,
                 prompt: args.text.prompt.as_deref(),
                 text: &text,
-                symbols: found.symbols.len(),
+                tokens: found.tokens.len(),
                 log_prob_nats: found.log_prob.is_finite().then_some(found.log_prob),
                 probs: None,
             };
@@ -89,7 +89,7 @@ fn draw(
         let indices = first..count.min(first + threads);
         let found: Vec<(usize, Option<Found>)> = std::thread::scope(|scope| {
             let begin = |index| {
-                let sampler = Sampler::new(sampling, holes.forbidden, index as u64);
+                let sampler = Sampler::new(sampling, holes.suppressed, index as u64);
                 (index, scope.spawn(move || holes.sample(PARTICLES, sampler)))
             };
             let begun: Vec<_> = indices.map(begin).collect();
@@ -108,7 +108,7 @@ fn draw(
     Ok(())
 }
 
-/// The symbols of a pattern; none is a hole.
+/// The tokens of a pattern; none is a hole.
 fn places(args: &GenerateArgs, pattern: &str, model: &TextModel) -> Result<Vec<Option<u32>>> {
     let on_unknown = args.on_unknown.unwrap_or(OnUnknown::Error);
     let mut places = Vec::new();
@@ -116,8 +116,8 @@ fn places(args: &GenerateArgs, pattern: &str, model: &TextModel) -> Result<Vec<O
         match piece {
             None => places.push(None),
             Some(text) => {
-                let symbols = model.encode(&model.normal(&text), on_unknown)?;
-                places.extend(symbols.into_iter().map(Some));
+                let tokens = model.encode(&model.normal(&text), on_unknown)?;
+                places.extend(tokens.into_iter().map(Some));
             }
         }
     }

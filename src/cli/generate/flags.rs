@@ -1,4 +1,4 @@
-//! The flags that say how symbols are drawn, and those of one kind of model.
+//! The flags that say how tokens are drawn, and those of one kind of model.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::Args;
 use textgen::config::{RepetitionConfig, SamplingConfig};
 
-/// How symbols are drawn.
+/// How tokens are drawn.
 #[derive(Args)]
 #[command(next_help_heading = "Drawing")]
 pub struct DrawFlags {
@@ -17,7 +17,7 @@ pub struct DrawFlags {
     pub seed: Option<u64>,
 }
 
-/// What a model's own distribution is changed by before symbols are drawn from it.
+/// What a model's own distribution is changed by before tokens are drawn from it.
 #[derive(Args)]
 pub struct LimitFlags {
     /// Divides the logits: below 1 safer, above 1 wilder, 0 always the most probable
@@ -28,13 +28,13 @@ pub struct LimitFlags {
         allow_negative_numbers = true
     )]
     pub temperature: f32,
-    /// Draw from the K most probable symbols only
+    /// Draw from the K most probable tokens only
     #[arg(long, value_name = "K")]
     pub top_k: Option<usize>,
-    /// Draw from the most probable symbols that together reach probability P
+    /// Draw from the most probable tokens that together reach probability P
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub top_p: Option<f32>,
-    /// Draw from symbols at least P times as probable as the most probable one: many where the model
+    /// Draw from tokens at least P times as probable as the most probable one: many where the model
     /// hesitates, few where it is sure
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub min_p: Option<f32>,
@@ -56,11 +56,11 @@ impl LimitFlags {
 /// What is held against loops.
 #[derive(Args)]
 pub struct LoopFlags {
-    /// Against loops: going on with a repeat of over 8 symbols divides the odds of the next one by R
-    /// for each symbol beyond; 1.2 to 2 are useful [default: 1, none]
+    /// Against loops: going on with a repeat of over 8 tokens divides the odds of the next one by R
+    /// for each token beyond; 1.2 to 2 are useful [default: 1, none]
     #[arg(long, value_name = "R", allow_negative_numbers = true)]
     pub repetition_penalty: Option<f32>,
-    /// Symbols back that repeats are looked for [default: 256]
+    /// Tokens back that repeats are looked for [default: 256]
     #[arg(long, value_name = "N")]
     pub repetition_window: Option<usize>,
 }
@@ -96,7 +96,7 @@ pub struct TextFlags {
     pub fill: Option<String>,
     #[command(flatten)]
     pub loops: LoopFlags,
-    /// Show how each symbol was drawn: its probability and those of the K most probable ones
+    /// Show how each token was drawn: its probability and those of the K most probable ones
     #[arg(
         long,
         value_name = "K",
@@ -167,7 +167,7 @@ impl WordFlags {
     }
 }
 
-/// `--length`: how many symbols or letters, the least and the most.
+/// `--length`: how many tokens or letters, the least and the most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Length {
     pub least: usize,

@@ -34,7 +34,7 @@ Texts. What a sample is drawn from is the model's own distribution, changed by t
 Drawing in the order shown. --decode beam:K looks for the most probable text instead and draws
 nothing; with --count N it shows the N best, those that --stop ended early compared by their mean
 log-probability. With --constrain a text goes on up to --length where the expression allows it, so
-say how long its parts may be. --show-probs prints a line a symbol: P is the symbol's probability
+say how long its parts may be. --show-probs prints a line a token: P is the token's probability
 by the model, AS the one that it was drawn with. A log-probability is always the model's own.
 
 Words. A word is drawn in two steps: z from the prior, then letters given z. --starts-with gives
@@ -64,10 +64,10 @@ pub struct GenerateArgs {
     /// How many samples [default: 1 text, 20 words]
     #[arg(long, value_name = "N")]
     count: Option<usize>,
-    /// Symbols of a text [default: 500], or letters of a word: N, or MIN-MAX (word-vae only)
+    /// Tokens of a text [default: 500], or letters of a word: N, or MIN-MAX (word-vae only)
     #[arg(long, value_name = "N")]
     length: Option<Length>,
-    /// How symbols are chosen: sample (drawn), greedy (the most probable each time), or beam:K (the
+    /// How tokens are chosen: sample (drawn), greedy (the most probable each time), or beam:K (the
     /// most probable text or word that K beginnings lead to) [default: sample]
     #[arg(long, value_name = "HOW")]
     decode: Option<Decoding>,
@@ -111,7 +111,7 @@ struct Sample<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     prompt: Option<&'a str>,
     text: &'a str,
-    symbols: usize,
+    tokens: usize,
     log_prob_nats: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     probs: Option<&'a Vec<Step>>,
@@ -139,7 +139,7 @@ fn note_seed(args: &GenerateArgs, sampling: &SamplingConfig) {
     }
 }
 
-/// How symbols are chosen, `usual` unless told otherwise; greedy is drawing at temperature 0. What
+/// How tokens are chosen, `usual` unless told otherwise; greedy is drawing at temperature 0. What
 /// belongs to drawing is refused where nothing is drawn, with `hint`.
 fn decoding(
     args: &GenerateArgs,
@@ -178,7 +178,7 @@ fn check_beam(width: usize, count: usize) -> Result<()> {
     Err(CliError::misuse(message, hint).into())
 }
 
-/// The expression over symbols of these bytes, for texts of up to `length` symbols.
+/// The expression over tokens of these bytes, for texts of up to `length` tokens.
 fn constraint(regex: &str, bytes: &[Vec<u8>], length: usize) -> Result<Constraint> {
     let constraint = Constraint::new(regex, bytes).map_err(|error| {
         let hint = match error {
@@ -195,19 +195,19 @@ fn constraint(regex: &str, bytes: &[Vec<u8>], length: usize) -> Result<Constrain
     if shortest > length {
         let message = format!(
             "--length {length} is too short for --constrain {regex}: the shortest text that matches \
-             has {shortest} symbols"
+             has {shortest} tokens"
         );
         return Err(CliError::misuse(message, format!("give --length {shortest} or more")).into());
     }
     Ok(constraint)
 }
 
-/// The bytes of every symbol that can be predicted; none for one that is never written as text.
-fn bytes_of_symbols(header: &ModelHeader, never: &[u32]) -> Vec<Vec<u8>> {
-    let bytes = |symbol: u32| {
+/// The bytes of every token that can be predicted; none for one that is never written as text.
+fn bytes_of_tokens(header: &ModelHeader, never: &[u32]) -> Vec<Vec<u8>> {
+    let bytes = |token: u32| {
         let mut bytes = Vec::new();
-        if !never.contains(&symbol) {
-            header.vocabulary.push_bytes(symbol, &mut bytes);
+        if !never.contains(&token) {
+            header.vocabulary.push_bytes(token, &mut bytes);
         }
         bytes
     };

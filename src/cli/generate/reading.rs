@@ -8,7 +8,7 @@ use textgen::models::char_rnn::{CharRnn, State};
 use textgen::run::{ModelFile, ModelHeader, PromptState};
 use textgen::text::normalize;
 
-use super::{bytes_of_symbols, weights};
+use super::{bytes_of_tokens, weights};
 use crate::cli::error::CliError;
 use crate::cli::unknown::Replaced;
 
@@ -16,7 +16,7 @@ use crate::cli::unknown::Replaced;
 pub struct TextModel {
     pub network: CharRnn,
     pub header: ModelHeader,
-    pub forbidden: Vec<u32>,
+    pub suppressed: Vec<u32>,
     path: PathBuf,
     /// What identifies the weights, where states are read or written.
     digest: Option<String>,
@@ -27,8 +27,8 @@ pub struct TextModel {
 pub struct Read {
     /// What the network remembers of it.
     pub state: State,
-    /// Symbols.
-    pub symbols: u64,
+    /// Tokens.
+    pub tokens: u64,
     /// The last of them.
     pub recent: Vec<u32>,
 }
@@ -45,16 +45,16 @@ impl TextModel {
         });
         Ok(Self {
             network,
-            forbidden: header.vocabulary.forbidden(),
+            suppressed: header.vocabulary.suppressed(),
             header,
             path: file.path().to_owned(),
             digest,
         })
     }
 
-    /// The bytes of every symbol that can be predicted; none for one that is never written.
+    /// The bytes of every token that can be predicted; none for one that is never written.
     pub fn bytes(&self) -> Vec<Vec<u8>> {
-        bytes_of_symbols(&self.header, &self.forbidden)
+        bytes_of_tokens(&self.header, &self.suppressed)
     }
 
     /// Text in the model's normal form.
@@ -62,31 +62,31 @@ impl TextModel {
         normalize(text, &self.header.text)
     }
 
-    /// The symbols of text in the normal form.
+    /// The tokens of text in the normal form.
     pub fn encode(&self, text: &str, on_unknown: OnUnknown) -> Result<Vec<u32>> {
         let replaced = Replaced::default();
-        let symbols = replaced.encode(&self.header.vocabulary, text, on_unknown)?;
+        let tokens = replaced.encode(&self.header.vocabulary, text, on_unknown)?;
         replaced.say();
-        Ok(symbols)
+        Ok(tokens)
     }
 
-    /// Where a text begins: after a line end, or after the most frequent symbol where there is none.
+    /// Where a text begins: after a line end, or after the most frequent token where there is none.
     pub fn beginning(&self) -> Result<Read> {
-        let mut symbols = self.encode("\n", OnUnknown::Skip)?;
-        if symbols.is_empty() {
-            symbols.push(0);
+        let mut tokens = self.encode("\n", OnUnknown::Skip)?;
+        if tokens.is_empty() {
+            tokens.push(0);
         }
-        Ok(self.after(&symbols))
+        Ok(self.after(&tokens))
     }
 
-    /// A text of these symbols and no other.
-    pub fn after(&self, symbols: &[u32]) -> Read {
+    /// A text of these tokens and no other.
+    pub fn after(&self, tokens: &[u32]) -> Read {
         let mut read = Read {
             state: self.network.state(1),
-            symbols: 0,
+            tokens: 0,
             recent: Vec::new(),
         };
-        read.go_on(&self.network, symbols);
+        read.go_on(&self.network, tokens);
         read
     }
 
@@ -113,12 +113,12 @@ impl TextModel {
             .iter()
             .any(|&id| id as usize >= self.network.inputs())
         {
-            let message = format!("{}: it has symbols that the model has not", path.display());
+            let message = format!("{}: it has tokens that the model has not", path.display());
             return Err(CliError::failed(message, "save it anew").into());
         }
         Ok(Read {
             state,
-            symbols: saved.symbols,
+            tokens: saved.tokens,
             recent: saved.recent,
         })
     }
@@ -128,7 +128,7 @@ impl TextModel {
         let saved = PromptState {
             model: self.path.display().to_string(),
             digest: self.digest.clone().unwrap_or_default(),
-            symbols: read.symbols,
+            tokens: read.tokens,
             recent: read.recent.clone(),
             memory: read.state.memory(),
         };
@@ -138,20 +138,20 @@ impl TextModel {
 
 impl Read {
     /// Reads more.
-    pub fn go_on(&mut self, network: &CharRnn, symbols: &[u32]) {
-        network.feed(&mut self.state, symbols);
-        self.count(symbols);
+    pub fn go_on(&mut self, network: &CharRnn, tokens: &[u32]) {
+        network.prefill(&mut self.state, tokens);
+        self.count(tokens);
     }
 
     /// So much more has been read, after which the network remembers `state`.
-    pub fn went_on(&mut self, state: State, symbols: &[u32]) {
+    pub fn went_on(&mut self, state: State, tokens: &[u32]) {
         self.state = state;
-        self.count(symbols);
+        self.count(tokens);
     }
 
-    fn count(&mut self, symbols: &[u32]) {
-        self.symbols += symbols.len() as u64;
-        self.recent.extend(symbols);
+    fn count(&mut self, tokens: &[u32]) {
+        self.tokens += tokens.len() as u64;
+        self.recent.extend(tokens);
         let old = self.recent.len().saturating_sub(RepetitionConfig::WIDEST);
         self.recent.drain(..old);
     }

@@ -89,7 +89,7 @@ impl Shown<'_> {
                 seed: self.seed,
                 prompt: self.prompt,
                 text: &drawn.text,
-                symbols: drawn.symbols,
+                tokens: drawn.tokens,
                 log_prob_nats: drawn.log_prob.is_finite().then_some(drawn.log_prob),
                 probs: self.table.then_some(&drawn.steps),
             };

@@ -9,9 +9,9 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use anyhow::{Context, Result};
 use textgen::config::{Decoding, OnUnknown, RepetitionConfig, SamplingConfig};
 use textgen::generate::beam::{Beam, TextGoal, TextTrail};
-use textgen::models::char_rnn::CharRnn;
-use textgen::generate::{Beginning, Writer, lockstep};
 use textgen::generate::repetition::Repetition;
+use textgen::generate::{Beginning, Writer, lockstep};
+use textgen::models::char_rnn::CharRnn;
 use textgen::run::ModelFile;
 
 use super::reading::{Read, TextModel};
@@ -24,7 +24,7 @@ use super::{
 use crate::cli::error::CliError;
 use crate::cli::progress::Progress;
 
-/// Symbols of a text unless told otherwise.
+/// Tokens of a text unless told otherwise.
 const DEFAULT_LENGTH: usize = 500;
 /// Bytes of a text that waits for its turn which are handed over at a time.
 const PIECE: usize = 4096;
@@ -70,7 +70,7 @@ pub fn texts(args: &GenerateArgs, file: ModelFile, sampling: &SamplingConfig) ->
         writing: Writing {
             vocabulary: &model.header.vocabulary,
             sampling: &sampling,
-            forbidden: &model.forbidden,
+            suppressed: &model.suppressed,
             length,
             stop: stop.filter(|stop| !stop.is_empty()),
             stop_shown: false,
@@ -134,8 +134,8 @@ fn repetition(args: &GenerateArgs) -> Result<Option<RepetitionConfig>> {
 /// The repeats of what has been read.
 pub fn repeated(config: &RepetitionConfig, start: &Read) -> Repetition {
     let mut repetition = Repetition::new(config);
-    for &symbol in &start.recent {
-        repetition.read(symbol);
+    for &token in &start.recent {
+        repetition.read(token);
     }
     repetition
 }
@@ -143,15 +143,15 @@ pub fn repeated(config: &RepetitionConfig, start: &Read) -> Repetition {
 /// What stands before the samples: the saved state, the prompt, or a line end.
 fn start(args: &GenerateArgs, model: &TextModel, prompt: Option<&str>) -> Result<Read> {
     let on_unknown = args.on_unknown.unwrap_or(OnUnknown::Error);
-    let symbols = model.encode(prompt.unwrap_or_default(), on_unknown)?;
+    let tokens = model.encode(prompt.unwrap_or_default(), on_unknown)?;
     if let Some(path) = &args.text.state {
         let mut read = model.load(path)?;
-        read.go_on(&model.network, &symbols);
+        read.go_on(&model.network, &tokens);
         Ok(read)
-    } else if symbols.is_empty() {
+    } else if tokens.is_empty() {
         model.beginning()
     } else {
-        Ok(model.after(&symbols))
+        Ok(model.after(&tokens))
     }
 }
 
@@ -175,7 +175,7 @@ fn search(job: &Job, shown: &mut Shown, width: usize, bytes: &[Vec<u8>]) -> Resu
     let beam = Beam {
         width,
         wanted: shown.count,
-        forbidden: writing.forbidden,
+        suppressed: writing.suppressed,
     };
     let progress = Progress::of(writing.length as u64, "searched", "characters");
     let state = job.start.state.clone();
@@ -184,14 +184,14 @@ fn search(job: &Job, shown: &mut Shown, width: usize, bytes: &[Vec<u8>]) -> Resu
     });
     progress.end();
     for (index, found) in found.into_iter().enumerate() {
-        let mut text = writing.vocabulary.decode(&found.symbols);
+        let mut text = writing.vocabulary.decode(&found.tokens);
         let stop = writing.stop.as_deref().and_then(|stop| text.find(stop));
         text.truncate(stop.unwrap_or(text.len()));
         shown.begin(index)?;
         shown.piece(&text)?;
         let drawn = Drawn {
             text,
-            symbols: found.symbols.len(),
+            tokens: found.tokens.len(),
             log_prob: found.log_prob,
             steps: Vec::new(),
         };
@@ -206,10 +206,10 @@ fn alone(job: &Job, shown: &mut Shown, threads: usize) -> Result<()> {
     let mut text = Text::new(&job.writing, 0);
     job.network
         .read_on_threads(job.start.state.clone(), threads, |reader| -> Result<()> {
-            while let Some(symbol) = text.write(reader.logits()) {
+            while let Some(token) = text.write(reader.logits()) {
                 shown.piece(&text.ready)?;
                 text.ready.clear();
-                reader.step(symbol);
+                reader.step(token);
             }
             Ok(())
         })?;
@@ -241,15 +241,15 @@ impl Indexed<'_> {
 
 impl Writer for Indexed<'_> {
     fn write(&mut self, logits: &[f32]) -> Option<u32> {
-        let symbol = self.text.write(logits);
+        let token = self.text.write(logits);
         let ready = &mut self.text.ready;
         let due = self.index == self.due.load(Ordering::Relaxed);
         if (due && !ready.is_empty()) || ready.len() > PIECE {
             let piece = Event::Piece(std::mem::take(ready));
             let sent = self.send(piece);
-            return symbol.filter(|_| sent);
+            return token.filter(|_| sent);
         }
-        symbol
+        token
     }
 }
 
@@ -297,14 +297,14 @@ fn draw_here(
                 due,
                 sender,
             };
-            // The first symbol follows the prompt, which has been read.
+            // The first token follows the prompt, which has been read.
             match writer.write(job.start.state.logits(0)) {
-                Some(symbol) => {
+                Some(token) => {
                     let state = job.start.state.clone();
                     return Some(Beginning {
                         writer,
                         state,
-                        symbol,
+                        token,
                     });
                 }
                 None => done(writer),

@@ -8,17 +8,17 @@ use std::sync::mpsc;
 
 use anyhow::{Context, Result};
 use textgen::config::{Decoding, OnUnknown, SamplingConfig};
-use textgen::models::article::Article;
 use textgen::generate::constraint::Constraint;
-use textgen::generate::{LONGEST_WORD, Numbered, Prior, Word, WordForm, lockstep};
-use textgen::latent::Speller;
 use textgen::generate::sampling::Sampler;
+use textgen::generate::{LONGEST_WORD, Numbered, Prior, Word, WordForm, lockstep};
+use textgen::latent::WordDecoder;
+use textgen::models::article::Article;
 use textgen::models::word_vae::WordVae;
 use textgen::run::{ModelFile, ModelHeader};
 use textgen::text::normalize;
 
 use super::{
-    GenerateArgs, Length, Sample, bytes_of_symbols, constraint, decoding, note_seed, refuse, rows,
+    GenerateArgs, Length, Sample, bytes_of_tokens, constraint, decoding, note_seed, refuse, rows,
     take, threads, weights,
 };
 use crate::cli::error::CliError;
@@ -50,7 +50,7 @@ struct Job<'a> {
     inventor: Inventor,
     sampling: &'a SamplingConfig,
     decoding: Decoding,
-    forbidden: Vec<u32>,
+    suppressed: Vec<u32>,
     /// What every word is like.
     form: WordForm<'a>,
     z_temperature: f32,
@@ -58,7 +58,7 @@ struct Job<'a> {
 
 impl Job<'_> {
     fn sampler(&self, index: usize) -> Sampler {
-        Sampler::new(self.sampling, &self.forbidden, index as u64)
+        Sampler::new(self.sampling, &self.suppressed, index as u64)
     }
 
     /// Draws words `first` to `first + count` on `threads` threads and hands them over in order.
@@ -119,17 +119,17 @@ impl Job<'_> {
             bos,
             eos,
         };
-        let speller = Speller {
+        let decoder = WordDecoder {
             vae,
             bos,
             eos,
-            forbidden: &self.forbidden,
+            suppressed: &self.suppressed,
             form: self.form,
         };
         if let Decoding::Beam(width) = self.decoding {
             while let Some(index) = next() {
                 let z = prior.place(&mut self.sampler(index));
-                if !send(index, speller.beam(&z, width)) {
+                if !send(index, decoder.beam(&z, width)) {
                     break;
                 }
             }
@@ -140,7 +140,7 @@ impl Job<'_> {
             let index = next().filter(|_| open.get())?;
             let mut sampler = self.sampler(index);
             let z = prior.place(&mut sampler);
-            Some(speller.begin(&z, sampler).numbered(index))
+            Some(decoder.begin(&z, sampler).numbered(index))
         };
         lockstep(vae, rows, begin, |Numbered { index, writer }| {
             open.set(open.get() && send(index, writer.word));
@@ -197,12 +197,12 @@ pub fn words(args: &GenerateArgs, file: ModelFile, sampling: &SamplingConfig) ->
         Inventor::Vae { vae, bos, eos }
     };
     drop(weights);
-    let forbidden = header.vocabulary.forbidden();
+    let suppressed = header.vocabulary.suppressed();
     let most = args.length.map_or(LONGEST_WORD, |length| length.most);
     let constraint = match &args.constrain {
         Some(regex) => {
-            let never = [&forbidden[..], header.vocabulary.eos().as_slice()].concat();
-            let bytes = bytes_of_symbols(&header, &never);
+            let never = [&suppressed[..], header.vocabulary.eos().as_slice()].concat();
+            let bytes = bytes_of_tokens(&header, &never);
             Some(constraint(regex, &bytes, most.min(LONGEST_WORD))?)
         }
         None => None,
@@ -211,7 +211,7 @@ pub fn words(args: &GenerateArgs, file: ModelFile, sampling: &SamplingConfig) ->
         inventor,
         sampling: &sampling,
         decoding,
-        forbidden,
+        suppressed,
         form: WordForm {
             beginning: &beginning,
             ..WordForm::default()
@@ -449,7 +449,7 @@ impl<'a> Wanted<'a> {
                 seed: Some(seed),
                 prompt: None,
                 text: word,
-                symbols: drawn.letters.len(),
+                tokens: drawn.letters.len(),
                 log_prob_nats: drawn.log_prob.is_finite().then_some(drawn.log_prob),
                 probs: None,
             };

@@ -1,9 +1,9 @@
-//! A text as it is written, symbol by symbol: the same whatever is written beside it.
+//! A text as it is written, token by token: the same whatever is written beside it.
 
 use serde::Serialize;
 use textgen::config::SamplingConfig;
-use textgen::generate::constraint::{Constraint, Place};
 use textgen::generate::Writer;
+use textgen::generate::constraint::{Constraint, Place};
 use textgen::generate::repetition::Repetition;
 use textgen::generate::sampling::{Chance, Draw, Sampler};
 use textgen::text::{Utf8Stream, Vocabulary};
@@ -12,22 +12,22 @@ use textgen::text::{Utf8Stream, Vocabulary};
 pub struct Writing<'a> {
     pub vocabulary: &'a Vocabulary,
     pub sampling: &'a SamplingConfig,
-    pub forbidden: &'a [u32],
-    /// Symbols at the most.
+    pub suppressed: &'a [u32],
+    /// Tokens at the most.
     pub length: usize,
     /// Ends a text.
     pub stop: Option<String>,
     /// Whether the stop text is part of the text.
     pub stop_shown: bool,
     pub log_prob_wanted: bool,
-    /// So many of the most probable symbols are told at each draw.
+    /// So many of the most probable tokens are told at each draw.
     pub chances: Option<usize>,
     pub constraint: Option<Constraint>,
     /// What the text before has repeated.
     pub repetition: Option<Repetition>,
 }
 
-/// How a symbol was drawn, as JSON tells it.
+/// How a token was drawn, as JSON tells it.
 #[derive(Serialize)]
 pub struct Step {
     #[serde(flatten)]
@@ -35,7 +35,7 @@ pub struct Step {
     top: Vec<Shown>,
 }
 
-/// A symbol and how probable it was.
+/// A token and how probable it was.
 #[derive(Serialize)]
 struct Shown {
     id: u32,
@@ -50,9 +50,9 @@ struct Shown {
 #[derive(Default)]
 pub struct Drawn {
     pub text: String,
-    pub symbols: usize,
+    pub tokens: usize,
     pub log_prob: f64,
-    /// How each symbol was drawn, where that is told.
+    /// How each token was drawn, where that is told.
     pub steps: Vec<Step>,
 }
 
@@ -65,7 +65,7 @@ struct Steering<'a> {
 }
 
 impl Steering<'_> {
-    /// What is added to the logits, where `left` symbols are left.
+    /// What is added to the logits, where `left` tokens are left.
     fn bias(&mut self, left: usize) -> &[f32] {
         match self.constraint {
             Some((constraint, place)) => constraint.bias(place, left, &mut self.bias),
@@ -77,12 +77,12 @@ impl Steering<'_> {
         &self.bias
     }
 
-    fn wrote(&mut self, symbol: u32) {
+    fn wrote(&mut self, token: u32) {
         if let Some((constraint, place)) = &mut self.constraint {
-            *place = constraint.after(*place, symbol);
+            *place = constraint.after(*place, token);
         }
         if let Some(repetition) = &mut self.repetition {
-            repetition.read(symbol);
+            repetition.read(token);
         }
     }
 
@@ -101,7 +101,7 @@ pub struct Text<'a> {
     pub drawn: Drawn,
     /// What has become certain since this was last emptied: text, or lines of a table.
     pub ready: String,
-    /// The last symbol drawn.
+    /// The last token drawn.
     pub last: Option<u32>,
     /// Bytes of the text that have become certain.
     certain: usize,
@@ -110,7 +110,7 @@ pub struct Text<'a> {
 
 impl<'a> Text<'a> {
     pub fn new(writing: &'a Writing, index: usize) -> Self {
-        let sampler = Sampler::new(writing.sampling, writing.forbidden, index as u64);
+        let sampler = Sampler::new(writing.sampling, writing.suppressed, index as u64);
         let Writing {
             constraint,
             repetition,
@@ -140,9 +140,9 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// Symbols that may still be written.
+    /// Tokens that may still be written.
     fn left(&self) -> usize {
-        self.writing.length - self.drawn.symbols
+        self.writing.length - self.drawn.tokens
     }
 
     fn is_over(&self) -> bool {
@@ -160,7 +160,7 @@ impl<'a> Text<'a> {
             None => self.sampler.draw(logits),
             Some(steering) => {
                 let draw = self.sampler.draw_biased(logits, steering.bias(left));
-                steering.wrote(draw.symbol);
+                steering.wrote(draw.token);
                 draw
             }
         };
@@ -171,12 +171,12 @@ impl<'a> Text<'a> {
         draw
     }
 
-    /// Tells how a symbol was drawn.
+    /// Tells how a token was drawn.
     fn tell(&mut self, drawn: Chance, top: &[Chance]) {
         let vocabulary = self.writing.vocabulary;
         let visible = |chance: &Chance| {
-            let symbol = vocabulary.symbol(chance.symbol);
-            symbol.map_or_else(String::new, textgen::text::Symbol::visible)
+            let token = vocabulary.token(chance.token);
+            token.map_or_else(String::new, textgen::text::Token::visible)
         };
         let choice = |chance: &Chance| format!("{} {:.3}", visible(chance), chance.own);
         let choices: Vec<String> = top.iter().map(choice).collect();
@@ -189,8 +189,8 @@ impl<'a> Text<'a> {
         );
         self.ready.push_str(&line);
         let shown = |chance: &Chance| Shown {
-            id: chance.symbol,
-            text: vocabulary.decode(&[chance.symbol]),
+            id: chance.token,
+            text: vocabulary.decode(&[chance.token]),
             p: chance.own,
             drawn_p: chance.drawn,
         };
@@ -237,13 +237,13 @@ impl Writer for Text<'_> {
             return None;
         }
         let draw = self.draw(logits);
-        self.last = Some(draw.symbol);
-        self.drawn.symbols += 1;
+        self.last = Some(draw.token);
+        self.drawn.tokens += 1;
         self.drawn.log_prob += f64::from(draw.log_prob);
         self.bytes.clear();
         self.writing
             .vocabulary
-            .push_bytes(draw.symbol, &mut self.bytes);
+            .push_bytes(draw.token, &mut self.bytes);
         self.drawn.text.push_str(&self.stream.push(&self.bytes));
         if let Some(stop) = self.writing.stop.as_deref()
             && let Some(at) = self.drawn.text[self.certain..].find(stop)
@@ -263,6 +263,6 @@ impl Writer for Text<'_> {
         }
         // What may be the beginning of the stop text is held back.
         self.release(self.drawn.text.len() - self.held_back());
-        Some(draw.symbol)
+        Some(draw.token)
     }
 }

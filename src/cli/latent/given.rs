@@ -29,7 +29,7 @@ pub struct GivenWords {
 pub struct Given {
     /// As text.
     pub text: String,
-    /// As symbols, without `<bos>` and `<eos>`.
+    /// As tokens, without `<bos>` and `<eos>`.
     pub letters: Vec<u32>,
 }
 

@@ -14,7 +14,7 @@ use clap::Args;
 use textgen::config::{Decoding, ModelKind, OnUnknown, SamplingConfig};
 use textgen::evaluate::Running;
 use textgen::generate::{Word, WordForm};
-use textgen::latent::{self, Speller};
+use textgen::latent::{self, WordDecoder};
 use textgen::models::word_vae::{Posterior, WordVae};
 use textgen::run::{ModelFile, ModelHeader, RunDir, Runs};
 
@@ -103,7 +103,7 @@ impl WalkFlags {
 pub struct WordModel {
     vae: WordVae,
     header: ModelHeader,
-    forbidden: Vec<u32>,
+    suppressed: Vec<u32>,
     bos: u32,
     eos: u32,
     on_unknown: OnUnknown,
@@ -143,7 +143,7 @@ impl WordModel {
         let vae = WordVae::new(network, &file.weights()?).with_context(place)?;
         Ok(Self {
             vae,
-            forbidden: header.vocabulary.forbidden(),
+            suppressed: header.vocabulary.suppressed(),
             header,
             bos,
             eos,
@@ -191,15 +191,15 @@ impl WordModel {
         decoding: Decoding,
         sampling: &SamplingConfig,
     ) -> Vec<Spelt> {
-        let speller = Speller {
+        let decoder = WordDecoder {
             vae: &self.vae,
             bos: self.bos,
             eos: self.eos,
-            forbidden: &self.forbidden,
+            suppressed: &self.suppressed,
             form: WordForm::default(),
         };
         let words = self.with_progress(places.len(), "spelt", |running| {
-            speller.words(places, decoding, sampling, running)
+            decoder.words(places, decoding, sampling, running)
         });
         let spelt = |word: Word| Spelt {
             text: self.header.vocabulary.decode(&word.letters),
@@ -235,7 +235,7 @@ impl WordModel {
 pub struct Spelt {
     /// As text.
     pub text: String,
-    /// As symbols.
+    /// As tokens.
     pub letters: Vec<u32>,
     /// log p(word | z) at temperature 1, its end counted.
     pub log_prob_nats: f64,

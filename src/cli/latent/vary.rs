@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
-use textgen::latent::around;
 use textgen::generate::sampling::Sampler;
+use textgen::latent::around;
 use textgen::run::Runs;
 
 use super::WalkFlags;

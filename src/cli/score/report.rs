@@ -27,7 +27,7 @@ struct Shown<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<&'a str>,
     /// Characters counted.
-    symbols: u64,
+    tokens: u64,
     models: Vec<Cost<'a>>,
 }
 
@@ -56,20 +56,20 @@ impl<'a> Shown<'a> {
             line: row.line,
             column: row.column,
             text: (per != Per::File).then_some(row.text),
-            symbols: row.symbols,
+            tokens: row.tokens,
             models: names.iter().enumerate().map(cost).collect(),
         }
     }
 }
 
 fn bits_per_char(row: &Row, model: usize) -> Option<f64> {
-    (row.symbols > 0).then(|| row.nats[model] / LN_2 / row.symbols as f64)
+    (row.tokens > 0).then(|| row.nats[model] / LN_2 / row.tokens as f64)
 }
 
 /// Prints a text's figures as the flags say.
 pub fn print(args: &ScoreArgs, scored: &Scored, file: &str, names: &[String]) -> Result<()> {
     let whole = scored.rows(Per::File);
-    let Some(whole) = whole.first().filter(|whole| whole.symbols > 0) else {
+    let Some(whole) = whole.first().filter(|whole| whole.tokens > 0) else {
         let message = format!("{file}: nothing of it can be scored");
         let hint = "a text of two characters that every model knows is the least";
         return Err(CliError::failed(message, hint).into());
@@ -87,7 +87,7 @@ pub fn print(args: &ScoreArgs, scored: &Scored, file: &str, names: &[String]) ->
             let bits = bits_per_char(&line, best);
             table.row(vec![
                 line.line.to_string(),
-                line.symbols.to_string(),
+                line.tokens.to_string(),
                 bits.map_or_else(|| "-".to_owned(), |bits| format!("{bits:.3}")),
                 shortened(line.text),
             ]);
@@ -110,8 +110,8 @@ pub fn print(args: &ScoreArgs, scored: &Scored, file: &str, names: &[String]) ->
 fn ordered<'a>(mut rows: Vec<Row<'a>>, whole: &Row, order: Order, most: usize) -> Vec<Row<'a>> {
     if order == Order::Score {
         let best = best(whole);
-        let mean = whole.nats[best] / whole.symbols as f64;
-        let beyond = |row: &Row| row.nats[best] - mean * row.symbols as f64;
+        let mean = whole.nats[best] / whole.tokens as f64;
+        let beyond = |row: &Row| row.nats[best] - mean * row.tokens as f64;
         rows.sort_by(|a, b| beyond(b).total_cmp(&beyond(a)));
     }
     if most > 0 {
@@ -137,10 +137,10 @@ fn summary(whole: &Row, names: &[String]) -> Table {
     let posterior = posterior(&whole.nats);
     let mut table = Table::new(&header);
     for ((name, nats), posterior) in names.iter().zip(&whole.nats).zip(posterior) {
-        let per_char = nats / whole.symbols as f64;
+        let per_char = nats / whole.tokens as f64;
         let mut cells = vec![
             name.clone(),
-            whole.symbols.to_string(),
+            whole.tokens.to_string(),
             format!("{per_char:.4}"),
             format!("{:.4}", per_char / LN_2),
             format!("{:.3}", per_char.exp()),
@@ -179,7 +179,7 @@ fn cells(line: &Shown, per: Per, file: &str, is_table: bool) -> Vec<String> {
         Per::Line => vec![line.line.to_string()],
         Per::Word | Per::Char => vec![line.line.to_string(), line.column.to_string()],
     };
-    cells.push(line.symbols.to_string());
+    cells.push(line.tokens.to_string());
     cells.extend(line.models.iter().map(|cost| format!("{:.4}", cost.nats)));
     if let [cost] = &line.models[..] {
         let bits = cost.bits_per_char;

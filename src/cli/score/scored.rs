@@ -18,13 +18,13 @@ pub enum Per {
     Char,
 }
 
-/// A text in a model's symbols with what each costs.
+/// A text in a model's tokens with what each costs.
 pub struct Reading<'a> {
     pub vocabulary: &'a Vocabulary,
-    /// The text, whether or not the vocabulary holds its symbols.
+    /// The text, whether or not the vocabulary holds its tokens.
     pub open: OpenText,
-    /// What every symbol but the first that the model could read cost, nats.
-    pub surprises: Vec<f64>,
+    /// What every token but the first that the model could read cost, nats.
+    pub surprisals: Vec<f64>,
 }
 
 /// A text with what its characters cost each of M models.
@@ -40,25 +40,25 @@ pub struct Scored {
 struct Glyph {
     /// Where it ends in the text, in bytes.
     end: usize,
-    /// Symbols of it that were predicted and count: of a byte model more than one.
-    symbols: u32,
+    /// Tokens of it that were predicted and count: of a byte model more than one.
+    tokens: u32,
 }
 
-/// A stretch of the text.
+/// A segment of the text.
 pub struct Row<'a> {
     /// From 1.
     pub line: usize,
     /// Its first character in the line, from 1.
     pub column: usize,
     pub text: &'a str,
-    /// Symbols counted.
-    pub symbols: u64,
+    /// Tokens counted.
+    pub tokens: u64,
     /// What it cost each model, nats.
     pub nats: Vec<f64>,
 }
 
 impl Scored {
-    /// Of a text as all of `readings` have it. A symbol counts where every model predicted it and,
+    /// Of a text as all of `readings` have it. A token counts where every model predicted it and,
     /// where there are several models, every one knows it.
     pub fn new(text: String, readings: &[Reading]) -> Self {
         let mut scored = Self {
@@ -71,7 +71,7 @@ impl Scored {
             return scored;
         };
         let mut costs: Vec<_> = readings.iter().map(Reading::costs).collect();
-        let (mut end, mut symbols, mut bytes) = (0, 0, Vec::new());
+        let (mut end, mut tokens, mut bytes) = (0, 0, Vec::new());
         let mut sums = vec![0.0; readings.len()];
         for (place, &token) in first.open.tokens.iter().enumerate() {
             let found: Vec<Option<f64>> = costs.iter_mut().map(|c| c.next().flatten()).collect();
@@ -79,7 +79,7 @@ impl Scored {
             let counts = found.iter().all(Option::is_some)
                 && (readings.len() == 1 || readings.iter().all(known));
             if counts {
-                symbols += 1;
+                tokens += 1;
                 for (sum, nats) in sums.iter_mut().zip(found.into_iter().flatten()) {
                     *sum += nats;
                 }
@@ -88,10 +88,10 @@ impl Scored {
             first.open.push_bytes(first.vocabulary, token, &mut bytes);
             end += bytes.len();
             if scored.text.is_char_boundary(end) {
-                scored.glyphs.push(Glyph { end, symbols });
+                scored.glyphs.push(Glyph { end, tokens });
                 scored.nats.append(&mut sums);
                 sums.resize(readings.len(), 0.0);
-                symbols = 0;
+                tokens = 0;
             }
         }
         scored
@@ -101,7 +101,7 @@ impl Scored {
     pub fn bits(&self) -> impl Iterator<Item = (&str, Option<f64>)> {
         self.glyphs.iter().enumerate().map(|(place, glyph)| {
             let nats = self.nats[place * self.models];
-            let bits = (glyph.symbols > 0).then(|| nats / std::f64::consts::LN_2);
+            let bits = (glyph.tokens > 0).then(|| nats / std::f64::consts::LN_2);
             (self.glyph(place), bits)
         })
     }
@@ -147,7 +147,7 @@ impl Scored {
             line,
             column,
             text: &self.text[self.start(places.start)..self.start(places.end)],
-            symbols: glyphs.iter().map(|glyph| u64::from(glyph.symbols)).sum(),
+            tokens: glyphs.iter().map(|glyph| u64::from(glyph.tokens)).sum(),
             nats,
         }
     }
@@ -168,16 +168,16 @@ impl Scored {
 }
 
 impl Reading<'_> {
-    /// What every symbol of the text cost; none where it was not predicted.
+    /// What every token of the text cost; none where it was not predicted.
     fn costs(&self) -> impl Iterator<Item = Option<f64>> {
         let is_read = |&token: &u32| self.open.is_known(token) || self.vocabulary.unk().is_some();
-        let mut surprises = self.surprises.iter().copied();
+        let mut surprisals = self.surprisals.iter().copied();
         let mut is_first = true;
         self.open.tokens.iter().map(move |token| {
             if !is_read(token) || std::mem::take(&mut is_first) {
                 return None;
             }
-            surprises.next()
+            surprisals.next()
         })
     }
 }
@@ -186,21 +186,21 @@ impl Reading<'_> {
 mod tests {
     use super::*;
     use textgen::config::Unit;
-    use textgen::text::Symbol;
+    use textgen::text::Token;
 
     fn vocabulary(letters: &str) -> Vocabulary {
-        let letters = letters.chars().map(|c| Symbol::Text(c.to_string()));
+        let letters = letters.chars().map(|c| Token::Text(c.to_string()));
         Vocabulary::new(Unit::Char, letters.collect(), 0, false).expect("valid")
     }
 
-    /// The k-th symbol that is predicted costs `k · by` nats.
+    /// The k-th token that is predicted costs `k · by` nats.
     fn reading<'a>(vocabulary: &'a Vocabulary, text: &str, by: f64) -> Reading<'a> {
         let open = vocabulary.encode_open(text);
         let predicted = open.readable(vocabulary.unk()).len() - 1;
         Reading {
             vocabulary,
             open,
-            surprises: (1..=predicted).map(|k| k as f64 * by).collect(),
+            surprisals: (1..=predicted).map(|k| k as f64 * by).collect(),
         }
     }
 
@@ -216,8 +216,8 @@ mod tests {
             assert_eq!(texts.concat(), text, "{per:?}");
             let nats: f64 = rows.iter().map(|row| row.nats[0]).sum();
             assert_eq!(nats, total, "{per:?}");
-            let symbols: u64 = rows.iter().map(|row| row.symbols).sum();
-            assert_eq!(symbols as usize, text.len() - 1);
+            let tokens: u64 = rows.iter().map(|row| row.tokens).sum();
+            assert_eq!(tokens as usize, text.len() - 1);
         }
         let lines: Vec<&str> = scored.rows(Per::Line).iter().map(|row| row.text).collect();
         assert_eq!(lines, ["  ab  a\n", "\n", "b a\tb"]);
@@ -244,7 +244,7 @@ mod tests {
         let readings = [reading(&all, text, 1.0), reading(&some, text, 10.0)];
         let scored = Scored::new(text.to_owned(), &readings);
         let rows = scored.rows(Per::Char);
-        let found: Vec<_> = rows.iter().map(|r| (r.symbols, r.nats.clone())).collect();
+        let found: Vec<_> = rows.iter().map(|r| (r.tokens, r.nats.clone())).collect();
         let none = (0, vec![0.0, 0.0]);
         let want = [
             none.clone(),
@@ -258,14 +258,11 @@ mod tests {
 
     #[test]
     fn a_character_of_several_bytes_costs_all_of_them() {
-        let bytes = "é→a".bytes().map(Symbol::Byte).collect();
+        let bytes = "é→a".bytes().map(Token::Byte).collect();
         let vocabulary = Vocabulary::new(Unit::Byte, bytes, 0, false).expect("valid");
         let scored = Scored::new("aé→".to_owned(), &[reading(&vocabulary, "aé→", 1.0)]);
         let rows = scored.rows(Per::Char);
-        let found: Vec<_> = rows
-            .iter()
-            .map(|r| (r.text, r.symbols, r.nats[0]))
-            .collect();
+        let found: Vec<_> = rows.iter().map(|r| (r.text, r.tokens, r.nats[0])).collect();
         assert_eq!(found, [("a", 0, 0.0), ("é", 2, 3.0), ("→", 3, 12.0)]);
     }
 }

@@ -3,8 +3,8 @@
 use anyhow::{Context, Result};
 use clap::Args;
 use textgen::config::TextConfig;
+use textgen::evaluate::{Running, surprisals};
 use textgen::models::char_rnn::CharRnn;
-use textgen::evaluate::{Running, surprises};
 use textgen::run::{ModelFile, RunDir};
 use textgen::text::{Corpus, whole};
 
@@ -133,11 +133,11 @@ fn read_by_models(
         readings.push(Reading {
             vocabulary: &header.vocabulary,
             open,
-            surprises: Vec::new(),
+            surprisals: Vec::new(),
         });
     }
-    let symbols: usize = texts.iter().map(Vec::len).sum();
-    let progress = Progress::of_symbols(symbols as u64);
+    let tokens: usize = texts.iter().map(Vec::len).sum();
+    let progress = Progress::of_tokens(tokens as u64);
     let running = Running {
         threads: threads(args.threads),
         progress: &|more| progress.add(more),
@@ -146,15 +146,15 @@ fn read_by_models(
         .iter()
         .zip(texts.iter().map(Vec::as_slice))
         .collect();
-    let found = surprises(&both, running);
+    let found = surprisals(&both, running);
     progress.end();
-    for ((reading, surprises), (file, _)) in readings.iter_mut().zip(found?).zip(models) {
-        if surprises.iter().any(|nats| !nats.is_finite()) {
+    for ((reading, surprisals), (file, _)) in readings.iter_mut().zip(found?).zip(models) {
+        if surprisals.iter().any(|nats| !nats.is_finite()) {
             let path = file.path().display();
             let message = format!("{path}: a cost is no number: the training of it went wrong");
             return Err(CliError::failed(message, "train again, with a lower --lr").into());
         }
-        reading.surprises = surprises;
+        reading.surprisals = surprisals;
     }
     say_what_is_unknown(&readings, models);
     Ok(Scored::new(text, &readings))

@@ -98,13 +98,13 @@ pub fn score(args: &ScoreArgs, file: &ModelFile, run: Option<&RunDir>) -> Result
     let scorer = Scorer::new(args, file)?;
     let letters = letters_of(&words, args.words.on_unknown, &file.header.vocabulary)?;
     let reference = held_out(run, args.words.reference.unwrap_or(DEFAULT_REFERENCE))?;
-    let symbols = |words: &[Vec<u32>]| words.iter().map(|word| word.len() as u64 + 1).sum::<u64>();
+    let tokens = |words: &[Vec<u32>]| words.iter().map(|word| word.len() as u64 + 1).sum::<u64>();
     let draws = if network.latent > 0 {
         args.words.draws()
     } else {
         1
     };
-    let progress = Progress::of_symbols((symbols(&letters) + symbols(&reference)) * draws as u64);
+    let progress = Progress::of_tokens((tokens(&letters) + tokens(&reference)) * draws as u64);
     let costs = scorer.nats(&letters, &progress)?;
     let mut usual: Vec<f64> = scorer
         .nats(&reference, &progress)?

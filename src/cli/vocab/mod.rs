@@ -27,7 +27,7 @@ pub struct VocabArgs {
     /// [default: the bundled fairy tales]
     #[arg(value_name = "CORPUS")]
     pub corpus: Vec<String>,
-    /// What one symbol is: char, grapheme or byte
+    /// What one token is: char, grapheme or byte
     #[arg(long, default_value_t = TextConfig::default().unit, value_parser = choice::<Unit>(Unit::NAMES))]
     pub unit: Unit,
     /// The normal form: none, nfc, nfkc or ascii
@@ -42,10 +42,10 @@ pub struct VocabArgs {
     /// Line ends: keep, or unix to turn CR LF and CR into LF
     #[arg(long, default_value_t = TextConfig::default().newlines, value_parser = choice::<Newlines>(Newlines::NAMES))]
     pub newlines: Newlines,
-    /// Cut symbols rarer than this
+    /// Cut tokens rarer than this
     #[arg(long, value_name = "N", default_value_t = TextConfig::default().min_freq)]
     pub min_freq: u64,
-    /// Keep at most so many symbols
+    /// Keep at most so many tokens
     #[arg(long, value_name = "N", default_value_t = TextConfig::default().max_vocab,
         value_parser = at_least_one)]
     pub max_vocab: usize,
@@ -125,7 +125,7 @@ pub fn run(args: &VocabArgs, runs: &Path) -> anyhow::Result<()> {
 
 fn warn(survey: &Survey) {
     let need = DEFAULT_BATCH * DEFAULT_SEQ + 1;
-    let have = (survey.symbols as f64 * (1.0 - DEFAULT_VALID)) as usize;
+    let have = (survey.tokens as f64 * (1.0 - DEFAULT_VALID)) as usize;
     if let Err(error) = survey.check_trainable() {
         note!("warning: {error}");
     } else if have < need {

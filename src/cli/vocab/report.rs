@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 use textgen::config::{Newlines, NormalForm, TextConfig};
 use textgen::text::{
-    Corpus, Survey, Symbol, Vocabulary, category_name, char_name, code_point, visible,
+    Corpus, Survey, Token, Vocabulary, category_name, char_name, code_point, visible,
 };
 
 use super::words::Words;
@@ -19,7 +19,7 @@ const CUT_SHOWN: usize = 12;
 
 /// What a limit on the vocabulary cuts.
 struct Cut {
-    symbols: usize,
+    tokens: usize,
     count: u64,
     share: f64,
     examples: Vec<String>,
@@ -53,7 +53,7 @@ impl<'a> Report<'a> {
     }
 
     fn share(&self, count: u64) -> f64 {
-        count as f64 / self.survey.symbols.max(1) as f64
+        count as f64 / self.survey.tokens.max(1) as f64
     }
 
     /// What a vocabulary within these limits would lose.
@@ -63,7 +63,7 @@ impl<'a> Report<'a> {
         let lost = &counts[frequent.min(max_vocab)..];
         let count = lost.iter().map(|&(_, n)| n).sum();
         Cut {
-            symbols: lost.len(),
+            tokens: lost.len(),
             count,
             share: self.share(count),
             examples: lost
@@ -76,9 +76,7 @@ impl<'a> Report<'a> {
 
     /// Tighter limits that would cut more than the chosen ones.
     fn what_ifs(&self) -> Vec<(String, Cut)> {
-        let chosen = self
-            .cut(self.config.min_freq, self.config.max_vocab)
-            .symbols;
+        let chosen = self.cut(self.config.min_freq, self.config.max_vocab).tokens;
         let by_freq = WHAT_IF_MIN_FREQ
             .iter()
             .filter(|&&n| n > self.config.min_freq);
@@ -96,7 +94,7 @@ impl<'a> Report<'a> {
                 let cut = self.cut(self.config.min_freq, n);
                 (format!("--max-vocab {n}"), cut)
             }))
-            .filter(|(_, cut)| cut.symbols > chosen)
+            .filter(|(_, cut)| cut.tokens > chosen)
             .collect()
     }
 
@@ -128,8 +126,8 @@ impl<'a> Report<'a> {
         }
         writeln!(
             out,
-            "symbols     {} of {} distinct (unit {})",
-            grouped(s.symbols),
+            "tokens     {} of {} distinct (unit {})",
+            grouped(s.tokens),
             grouped(s.counts.len() as u64),
             self.config.unit
         )?;
@@ -140,7 +138,7 @@ impl<'a> Report<'a> {
         )?;
         writeln!(
             out,
-            "vocabulary  {} symbols{}\n",
+            "vocabulary  {} tokens{}\n",
             self.vocabulary.len(),
             if self.vocabulary.cut() > 0 {
                 format!(", <unk> among them for the {} cut", self.vocabulary.cut())
@@ -155,20 +153,20 @@ impl<'a> Report<'a> {
         // Glyphs may be wide or of no width at all, and terminals differ: they stand after all numbers.
         writeln!(
             out,
-            "{:>4}  {:>13}  {:>8}  {:>10}  {:<8}  symbol and name",
+            "{:>4}  {:>13}  {:>8}  {:>10}  {:<8}  token and name",
             "id", "count", "share", "cumulative", "code"
         )?;
         let mut sum = 0;
-        for (id, (symbol, count)) in counts.iter().enumerate().take(top) {
+        for (id, (token, count)) in counts.iter().enumerate().take(top) {
             sum += count;
-            let (code, name) = code_and_name(symbol);
+            let (code, name) = code_and_name(token);
             writeln!(
                 out,
                 "{id:>4}  {:>13}  {:>7.3}%  {:>9.3}%  {code:<8}  {}  {name}",
                 grouped(*count),
                 100.0 * self.share(*count),
                 100.0 * self.share(sum),
-                padded(&symbol.visible(), 4)
+                padded(&token.visible(), 4)
             )?;
         }
         if counts.len() > top {
@@ -177,7 +175,7 @@ impl<'a> Report<'a> {
             let once = rest.iter().filter(|&&(_, n)| n == 1).count();
             writeln!(
                 out,
-                "   …  {:>13}  {:>7.3}%  {:>9.3}%  {} rarer symbols, {once} of them seen once (--top N shows more):",
+                "   …  {:>13}  {:>7.3}%  {:>9.3}%  {} rarer tokens, {once} of them seen once (--top N shows more):",
                 grouped(total),
                 100.0 * self.share(total),
                 100.0,
@@ -241,8 +239,7 @@ impl<'a> Report<'a> {
     /// For programs.
     pub fn to_json(&self) -> Value {
         let s = self.survey;
-        let cut =
-            |cut: &Cut| json!({"symbols": cut.symbols, "count": cut.count, "share": cut.share});
+        let cut = |cut: &Cut| json!({"tokens": cut.tokens, "count": cut.count, "share": cut.share});
         let what_if: serde_json::Map<String, Value> = self
             .what_ifs()
             .iter()
@@ -259,15 +256,15 @@ impl<'a> Report<'a> {
         let table: Vec<Value> = s
             .counts
             .iter()
-            .map(|(symbol, count)| {
+            .map(|(token, count)| {
                 sum += count;
-                let (code, name) = code_and_name(symbol);
-                let text = match symbol {
-                    Symbol::Text(text) => json!(text),
-                    Symbol::Byte(byte) => json!(byte),
+                let (code, name) = code_and_name(token);
+                let text = match token {
+                    Token::Text(text) => json!(text),
+                    Token::Byte(byte) => json!(byte),
                     special => json!(special.visible()),
                 };
-                json!({"symbol": text, "code": code, "name": name, "count": count,
+                json!({"token": text, "code": code, "name": name, "count": count,
                 "share": self.share(*count), "cumulative": self.share(sum)})
             })
             .collect();
@@ -280,7 +277,7 @@ impl<'a> Report<'a> {
             "chars": s.chars,
             "lines": s.lines,
             "words": s.words,
-            "symbols": s.symbols,
+            "tokens": s.tokens,
             "distinct": s.counts.len(),
             "entropy_bits_per_char": s.entropy_bits_per_char(),
             "vocabulary_size": self.vocabulary.len(),
@@ -295,30 +292,30 @@ impl<'a> Report<'a> {
 }
 
 fn describe_cut(cut: &Cut) -> String {
-    if cut.symbols == 0 {
+    if cut.tokens == 0 {
         return "nothing".to_owned();
     }
-    let more = if cut.symbols > cut.examples.len() {
+    let more = if cut.tokens > cut.examples.len() {
         " …"
     } else {
         ""
     };
     format!(
-        "{} symbols, {:.4}% of the text: {}{more}",
-        cut.symbols,
+        "{} tokens, {:.4}% of the text: {}{more}",
+        cut.tokens,
         100.0 * cut.share,
         cut.examples.join(" ")
     )
 }
 
-fn code_and_name(symbol: &Symbol) -> (String, String) {
-    match symbol {
-        Symbol::Byte(b) if b.is_ascii() => (format!("0x{b:02X}"), char_name(char::from(*b))),
-        Symbol::Byte(b) if b & 0xC0 == 0x80 => {
+fn code_and_name(token: &Token) -> (String, String) {
+    match token {
+        Token::Byte(b) if b.is_ascii() => (format!("0x{b:02X}"), char_name(char::from(*b))),
+        Token::Byte(b) if b & 0xC0 == 0x80 => {
             (format!("0x{b:02X}"), "<continues a character>".to_owned())
         }
-        Symbol::Byte(b) => (format!("0x{b:02X}"), "<begins a character>".to_owned()),
-        Symbol::Text(text) => match text.chars().next() {
+        Token::Byte(b) => (format!("0x{b:02X}"), "<begins a character>".to_owned()),
+        Token::Text(text) => match text.chars().next() {
             Some(c) if text.len() == c.len_utf8() => (code_point(c), char_name(c)),
             Some(c) => {
                 let kind = category_name(c);

@@ -1,11 +1,11 @@
 //! Dynamic evaluation (Krause et al. 2018): a model that goes on learning from what it has just read.
 //!
 //! ```text
-//! L_s(θ) = −(1/T) Σ ln p_θ(symbol | all before it)    over the T symbols of segment s
+//! L_s(θ) = −(1/T) Σ ln p_θ(token | all before it)    over the T tokens of segment s
 //! θ_{s+1} = θ_s − η ∇L_s(θ_s)
 //! ```
 //!
-//! A segment is costed with the weights that it finds, so every symbol is predicted before it is
+//! A segment is costed with the weights that it finds, so every token is predicted before it is
 //! learnt from. This is the paper's plain form, stochastic gradient descent: without clipping, the
 //! scaling by root mean squares, and the decay to the first weights. The state is carried from segment
 //! to segment, and no gradient passes between them.
@@ -26,7 +26,7 @@ use crate::models::weights::{WeightError, Weights, check, values};
 pub struct Dynamic {
     /// The learning rate η.
     pub lr: f32,
-    /// Symbols of a segment, T; the last of a stretch may be shorter.
+    /// Tokens of a segment, T; the last of a segment may be shorter.
     pub segment: usize,
 }
 
@@ -79,12 +79,12 @@ struct Computed {
 pub struct Learner {
     cell: Cell,
     hidden: usize,
-    /// (V, E); none where symbols are one-hot.
+    /// (V, E); none where tokens are one-hot.
     embedding: Option<Parameter>,
     layers: Vec<Recurrent>,
     head_weight: Parameter,
     head_bias: Parameter,
-    symbols: usize,
+    tokens: usize,
     setting: Dynamic,
 }
 
@@ -163,38 +163,38 @@ impl Learner {
             layers: (0..config.layers).map(layer).collect::<Result<_, _>>()?,
             head_weight: Parameter::new(weights, "head.weight")?,
             head_bias: Parameter::new(weights, "head.bias")?,
-            symbols: config.inputs,
+            tokens: config.inputs,
             setting,
         })
     }
 
-    /// What `stretches` of a text cost, one after the other: each from a zero state, as
+    /// What `segments` of a text cost, one after the other: each from a zero state, as
     /// [`texts`](super::texts) reads it, with the weights that the one before left. `progress` is told
-    /// how many more symbols have been predicted.
+    /// how many more tokens have been predicted.
     ///
     /// # Panics
-    /// Where a stretch is no part of `tokens`.
+    /// Where a segment is no part of `tokens`.
     pub fn read(
         &mut self,
         tokens: &[u32],
-        stretches: &[Range<usize>],
+        segments: &[Range<usize>],
         progress: impl Fn(u64),
     ) -> Result<TextCost, EvaluateError> {
         let mut cost = TextCost::default();
-        for stretch in stretches {
-            let text = &tokens[stretch.clone()];
-            check_read(text, self.symbols)?;
+        for segment in segments {
+            let text = &tokens[segment.clone()];
+            check_read(text, self.tokens)?;
             check_predicted(text.iter().skip(1), self.head_bias.values.len())?;
             for layer in &mut self.layers {
                 layer.h.fill(0.0);
                 layer.c.fill(0.0);
             }
-            let symbols: Vec<i64> = text.iter().map(|&symbol| i64::from(symbol)).collect();
+            let tokens: Vec<i64> = text.iter().map(|&token| i64::from(token)).collect();
             let segment = self.setting.segment.max(1);
-            let targets = symbols.get(1..).unwrap_or_default();
-            for (inputs, targets) in symbols.chunks(segment).zip(targets.chunks(segment)) {
+            let targets = tokens.get(1..).unwrap_or_default();
+            for (inputs, targets) in tokens.chunks(segment).zip(targets.chunks(segment)) {
                 cost.nats += self.segment(&inputs[..targets.len()], targets);
-                cost.symbols += targets.len() as u64;
+                cost.tokens += targets.len() as u64;
                 progress(targets.len() as u64);
             }
         }
@@ -217,7 +217,7 @@ impl Learner {
             let mut made = layer.room(self.cell, self.hidden, input, steps.places());
             let is_one_hot = index == 0 && self.embedding.is_none();
             let read = if is_one_hot {
-                Input::Symbols(inputs)
+                Input::Tokens(inputs)
             } else {
                 Input::Vectors(&made.input)
             };
@@ -263,7 +263,7 @@ impl Learner {
         &mut self,
         workers: Workers,
         steps: &Steps,
-        symbols: &[i64],
+        tokens: &[i64],
         computed: Vec<Computed>,
         mut d_outputs: Vec<f32>,
     ) {
@@ -273,7 +273,7 @@ impl Learner {
             let layer = &mut self.layers[index];
             let mut d_input = vec![0.0; made.input.len()];
             let read = if is_one_hot {
-                Input::Symbols(symbols)
+                Input::Tokens(tokens)
             } else {
                 Input::Vectors(&made.input)
             };
@@ -302,10 +302,10 @@ impl Learner {
             d_outputs = d_input;
         }
         if let Some(embedding) = &mut self.embedding {
-            let size = embedding.values.len() / self.symbols;
+            let size = embedding.values.len() / self.tokens;
             embedding.gradient.fill(0.0);
-            for (&symbol, gradient) in symbols.iter().zip(d_outputs.chunks_exact(size)) {
-                let row = &mut embedding.gradient[symbol as usize * size..][..size];
+            for (&token, gradient) in tokens.iter().zip(d_outputs.chunks_exact(size)) {
+                let row = &mut embedding.gradient[token as usize * size..][..size];
                 for (sum, gradient) in row.iter_mut().zip(gradient) {
                     *sum += gradient;
                 }
@@ -325,14 +325,14 @@ impl Learner {
         }
     }
 
-    /// The symbols' rows of the embedding (T, E); nothing where they are one-hot.
-    fn embedded(&self, symbols: &[i64]) -> Vec<f32> {
+    /// The tokens' rows of the embedding (T, E); nothing where they are one-hot.
+    fn embedded(&self, tokens: &[i64]) -> Vec<f32> {
         let Some(embedding) = &self.embedding else {
             return Vec::new();
         };
-        let size = embedding.values.len() / self.symbols;
-        let row = |&symbol: &i64| &embedding.values[symbol as usize * size..][..size];
-        symbols.iter().flat_map(row).copied().collect()
+        let size = embedding.values.len() / self.tokens;
+        let row = |&token: &i64| &embedding.values[token as usize * size..][..size];
+        tokens.iter().flat_map(row).copied().collect()
     }
 }
 
@@ -354,7 +354,7 @@ impl Recurrent {
         }
     }
 
-    /// Room for what it computes of `places` symbols.
+    /// Room for what it computes of `places` tokens.
     fn room(&self, cell: Cell, hidden: usize, input: Vec<f32>, places: usize) -> Computed {
         let (gates, units) = kept(cell, hidden);
         Computed {

@@ -1,6 +1,6 @@
 use super::*;
-use crate::models::char_rnn::CharRnn;
 use crate::evaluate::{Running, texts};
+use crate::models::char_rnn::CharRnn;
 use crate::models::golden::Golden;
 
 #[test]
@@ -8,7 +8,7 @@ fn segments_cost_what_pytorch_says_while_the_model_learns() {
     let all = Golden::all("dynamic-");
     assert_eq!(all.len(), 4);
     for golden in all {
-        let tokens = golden.symbols("tokens");
+        let tokens = golden.tokens("tokens");
         let lr = golden.numbers("lr")[0];
         let setting = Dynamic { lr, segment: 20 };
         let mut learner =
@@ -33,10 +33,10 @@ fn segments_cost_what_pytorch_says_while_the_model_learns() {
             Learner::new(&golden.config, &golden.weights, setting).expect("a network");
         let cost = learner.read(&tokens, std::slice::from_ref(&whole), |_| ());
         let cost = cost.expect("a cost");
-        assert_eq!(cost.symbols as usize, tokens.len() - 1);
+        assert_eq!(cost.tokens as usize, tokens.len() - 1);
         let per_segment = losses.iter().enumerate().map(|(index, &loss)| {
-            let symbols = (tokens.len() - 1 - index * 20).min(20);
-            f64::from(loss) * symbols as f64
+            let tokens = (tokens.len() - 1 - index * 20).min(20);
+            f64::from(loss) * tokens as f64
         });
         let want: f64 = per_segment.sum();
         assert!(
@@ -52,20 +52,20 @@ fn a_model_that_does_not_learn_costs_what_it_costs() {
     for golden in Golden::all("char-lstm-") {
         let model = CharRnn::new(&golden.config, &golden.weights).expect("a network");
         let tokens: Vec<u32> = (0..150).map(|k| k * k % model.outputs() as u32).collect();
-        let stretches = [0..60, 60..61, 61..150];
+        let segments = [0..60, 60..61, 61..150];
         let running = Running {
             threads: 1,
             progress: &|_| (),
         };
-        let want = texts(&[&model], &tokens, &stretches, running).expect("costs")[0];
+        let want = texts(&[&model], &tokens, &segments, running).expect("costs")[0];
         let setting = Dynamic {
             lr: 0.0,
             segment: 7,
         };
         let mut learner =
             Learner::new(&golden.config, &golden.weights, setting).expect("a network");
-        let found = learner.read(&tokens, &stretches, |_| ()).expect("a cost");
-        assert_eq!(found.symbols, want.symbols);
+        let found = learner.read(&tokens, &segments, |_| ()).expect("a cost");
+        assert_eq!(found.tokens, want.tokens);
         let error = (found.nats - want.nats).abs();
         assert!(error < 1e-5 * want.nats, "{found:?} {want:?}");
     }

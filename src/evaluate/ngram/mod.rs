@@ -1,18 +1,18 @@
-//! Interpolated n-gram models of symbols, all orders at once (Witten & Bell 1991): what a network is
+//! Interpolated n-gram models of tokens, all orders at once (Witten & Bell 1991): what a network is
 //! measured against.
 //!
 //! ```text
 //! p_n(c | h) = (count(h, c) + T(h) · p_{n−1}(c | h')) / (count(h) + T(h))
 //! ```
 //!
-//! h is the last n − 1 symbols, h' the last n − 2, T(h) the number of distinct symbols that were seen
+//! h is the last n − 1 tokens, h' the last n − 2, T(h) the number of distinct tokens that were seen
 //! behind h; p_0 is uniform. A context that was never seen leaves p_{n−1}. A context goes back to the
 //! beginning of its sequence and no further.
 //!
 //! The counts are ranges of one array: the places of the text, sorted by what is read backwards from
-//! them. The occurrences of the last k symbols stand together for every k, each range inside the one
+//! them. The occurrences of the last k tokens stand together for every k, each range inside the one
 //! before, so one walk over the context gives the counts of every order. Beside the text that takes 4
-//! bytes a symbol, and 4 for each distinct context: at order 12, some 27 bytes a symbol of English,
+//! bytes a token, and 4 for each distinct context: at order 12, some 27 bytes a token of English,
 //! where tables of n-grams take about 20 an order.
 
 use std::cmp::Ordering;
@@ -25,7 +25,7 @@ use crate::generate::sampling::Sampler;
 
 /// Stands before every sequence; never predicted.
 const START: u32 = u32::MAX;
-/// Two places with all symbols back to the beginning of their sequences in common.
+/// Two places with all tokens back to the beginning of their sequences in common.
 const ALL_IN_COMMON: u8 = u8::MAX;
 
 /// The highest order that can be asked for.
@@ -35,16 +35,16 @@ pub const HIGHEST_ORDER: usize = 12;
 #[derive(Clone, Debug)]
 pub struct NGrams {
     order: usize,
-    symbols: usize,
+    tokens: usize,
     /// The sequences one behind the other, [`START`] before each.
     text: Vec<u32>,
-    /// The places of `text`, sorted by the symbols read backwards from them.
+    /// The places of `text`, sorted by the tokens read backwards from them.
     places: Vec<u32>,
     /// The ranks of the last places of sequences, behind which nothing was seen; ascending.
     ends: Vec<u32>,
     /// T of the contexts of length 1, 2, …
     types: Vec<Types>,
-    /// Symbols that were predicted, and how many distinct ones.
+    /// Tokens that were predicted, and how many distinct ones.
     total: (usize, usize),
 }
 
@@ -59,32 +59,32 @@ struct Types {
     counts: Vec<u32>,
 }
 
-/// The symbols that were read last, as the models see them.
+/// The tokens that were read last, as the models see them.
 #[derive(Clone, Debug, Default)]
 pub struct Context {
     /// The oldest first; from [`START`] on where the beginning is near enough.
     history: Vec<u32>,
-    /// The ranks of the last 1, 2, … symbols, as far as they were seen.
+    /// The ranks of the last 1, 2, … tokens, as far as they were seen.
     ranges: Vec<Range<usize>>,
-    /// Room for those after the next symbol.
+    /// Room for those after the next token.
     next: Vec<Range<usize>>,
 }
 
 impl NGrams {
-    /// Counts sequences of symbols below `symbols`, for orders up to `order`, which is held within 1
-    /// and [`HIGHEST_ORDER`]. What ends a word is a symbol like others, for the caller to give.
-    pub fn new<S>(order: usize, symbols: usize, sequences: impl IntoIterator<Item = S>) -> Self
+    /// Counts sequences of tokens below `tokens`, for orders up to `order`, which is held within 1
+    /// and [`HIGHEST_ORDER`]. What ends a word is a token like others, for the caller to give.
+    pub fn new<S>(order: usize, tokens: usize, sequences: impl IntoIterator<Item = S>) -> Self
     where
         S: IntoIterator<Item = u32>,
     {
-        Self::counted(order, symbols, sequences, 1, &|_| ())
+        Self::counted(order, tokens, sequences, 1, &|_| ())
     }
 
-    /// The same on several threads; `progress` is told, from any of them, how many more symbols have
+    /// The same on several threads; `progress` is told, from any of them, how many more tokens have
     /// been sorted.
     pub fn counted<S>(
         order: usize,
-        symbols: usize,
+        tokens: usize,
         sequences: impl IntoIterator<Item = S>,
         threads: usize,
         progress: &(dyn Fn(u64) + Sync),
@@ -126,7 +126,7 @@ impl NGrams {
             }
             total.0 += 1;
             total.1 += usize::from(common < 1);
-            // A new gram of length + 1 is one more type behind the context before its last symbol.
+            // A new gram of length + 1 is one more type behind the context before its last token.
             for (length, types) in (1..).zip(&mut types) {
                 if (common as usize) < length + 1 {
                     types.count(ranks[place - 1] as usize);
@@ -138,7 +138,7 @@ impl NGrams {
         }
         Self {
             order,
-            symbols,
+            tokens,
             text,
             places,
             ends,
@@ -168,10 +168,10 @@ impl NGrams {
         Context::default()
     }
 
-    /// p(symbol | context) of the orders 1, 2, … goes to `probabilities`, of which there are as many
-    /// as orders are wanted; then the symbol is part of the context.
-    pub fn read(&self, context: &mut Context, symbol: u32, probabilities: &mut [f64]) {
-        self.find(context, symbol);
+    /// p(token | context) of the orders 1, 2, … goes to `probabilities`, of which there are as many
+    /// as orders are wanted; then the token is part of the context.
+    pub fn read(&self, context: &mut Context, token: u32, probabilities: &mut [f64]) {
+        self.find(context, token);
         self.interpolate(context, probabilities);
         let Context {
             history,
@@ -180,15 +180,15 @@ impl NGrams {
         } = context;
         std::mem::swap(ranges, next);
         ranges.truncate(self.order - 1);
-        history.push(symbol);
+        history.push(token);
         if history.len() >= self.order {
             history.remove(0);
         }
     }
 
-    /// p of the symbol that was found last, of the orders 1, 2, ….
+    /// p of the token that was found last, of the orders 1, 2, ….
     fn interpolate(&self, context: &Context, probabilities: &mut [f64]) {
-        let mut p = 1.0 / self.symbols as f64;
+        let mut p = 1.0 / self.tokens as f64;
         for (length, probability) in probabilities.iter_mut().enumerate() {
             let (count, types) = self.seen(context, length);
             if count > 0 {
@@ -199,17 +199,17 @@ impl NGrams {
         }
     }
 
-    /// Fills `next`: the ranks of the symbol behind the last 0, 1, … symbols, while there are any.
-    fn find(&self, context: &mut Context, symbol: u32) {
+    /// Fills `next`: the ranks of the token behind the last 0, 1, … tokens, while there are any.
+    fn find(&self, context: &mut Context, token: u32) {
         let Context { history, next, .. } = context;
         next.clear();
         let mut range = 0..self.places.len();
-        let wanted = std::iter::once(&symbol).chain(history.iter().rev());
+        let wanted = std::iter::once(&token).chain(history.iter().rev());
         for (back, &wanted) in wanted.enumerate() {
             let places = &self.places[range.clone()];
-            let symbol = |place: &u32| self.text[*place as usize - back];
-            let low = places.partition_point(|place| symbol(place) < wanted);
-            let length = places[low..].partition_point(|place| symbol(place) == wanted);
+            let token = |place: &u32| self.text[*place as usize - back];
+            let low = places.partition_point(|place| token(place) < wanted);
+            let length = places[low..].partition_point(|place| token(place) == wanted);
             if length == 0 {
                 break;
             }
@@ -222,7 +222,7 @@ impl NGrams {
         self.text[place as usize]
     }
 
-    /// How often the last `length` symbols were seen before another one, and how many distinct ones.
+    /// How often the last `length` tokens were seen before another one, and how many distinct ones.
     fn seen(&self, context: &Context, length: usize) -> (usize, usize) {
         if length == 0 {
             return self.total;
@@ -235,13 +235,13 @@ impl NGrams {
         (range.len() - ends, self.types[length - 1].of(range.start))
     }
 
-    /// −ln p of every symbol of a sequence, summed, in nats: of the orders 1 to [`NGrams::order`].
+    /// −ln p of every token of a sequence, summed, in nats: of the orders 1 to [`NGrams::order`].
     pub fn nats(&self, sequence: impl IntoIterator<Item = u32>) -> Vec<f64> {
         let mut context = self.start();
         let mut probabilities = vec![0.0; self.order];
         let mut nats = vec![0.0; self.order];
-        for symbol in sequence {
-            self.read(&mut context, symbol, &mut probabilities);
+        for token in sequence {
+            self.read(&mut context, token, &mut probabilities);
             for (nats, probability) in nats.iter_mut().zip(&probabilities) {
                 *nats -= probability.ln();
             }
@@ -249,7 +249,7 @@ impl NGrams {
         nats
     }
 
-    /// Draws a sequence from the model of an order, up to `end` or `longest` symbols.
+    /// Draws a sequence from the model of an order, up to `end` or `longest` tokens.
     ///
     /// # Panics
     /// Where there is no such order.
@@ -261,27 +261,27 @@ impl NGrams {
     ) -> Vec<u32> {
         let mut context = self.start();
         let mut probabilities = vec![0.0; order];
-        let mut logits = vec![0.0; self.symbols];
+        let mut logits = vec![0.0; self.tokens];
         let mut sequence = Vec::new();
         while sequence.len() < longest {
-            for (symbol, logit) in (0..).zip(&mut logits) {
-                self.find(&mut context, symbol);
+            for (token, logit) in (0..).zip(&mut logits) {
+                self.find(&mut context, token);
                 self.interpolate(&context, &mut probabilities);
                 *logit = probabilities[order - 1].ln() as f32;
             }
-            let symbol = sampler.draw(&logits).symbol;
-            if symbol == end {
+            let token = sampler.draw(&logits).token;
+            if token == end {
                 break;
             }
-            self.read(&mut context, symbol, &mut []);
-            sequence.push(symbol);
+            self.read(&mut context, token, &mut []);
+            sequence.push(token);
         }
         sequence
     }
 }
 
 impl Types {
-    /// All zero, for the contexts of a length: `common` is how many symbols each place, in their
+    /// All zero, for the contexts of a length: `common` is how many tokens each place, in their
     /// order, has in common with the one before.
     fn new(common: &[u8], length: usize) -> Self {
         let mut begins = vec![0; common.len().div_ceil(64)];
@@ -325,13 +325,13 @@ impl Types {
     }
 }
 
-/// The places of a text in the order of their last `order` symbols read backwards. Those of one pair
-/// of symbols are one job: there are many, and none holds a large share of them.
+/// The places of a text in the order of their last `order` tokens read backwards. Those of one pair
+/// of tokens are one job: there are many, and none holds a large share of them.
 fn sorted(text: &[u32], order: usize, threads: usize, progress: &(dyn Fn(u64) + Sync)) -> Vec<u32> {
     let mut groups: BTreeMap<(u32, u32), Vec<u32>> = BTreeMap::new();
     for place in 0..text.len() {
         let before = place.checked_sub(1).map_or(START, |before| text[before]);
-        // What stands before a sequence's START is none of its symbols.
+        // What stands before a sequence's START is none of its tokens.
         let before = if text[place] == START { START } else { before };
         let group = groups.entry((text[place], before)).or_default();
         group.push(place as u32);
@@ -347,14 +347,14 @@ fn sorted(text: &[u32], order: usize, threads: usize, progress: &(dyn Fn(u64) + 
     sorted.concat()
 }
 
-/// The order of two places by their last `order` symbols read backwards, and how many symbols they
+/// The order of two places by their last `order` tokens read backwards, and how many tokens they
 /// have in common.
 fn compare(text: &[u32], order: usize, a: u32, b: u32) -> (Ordering, u8) {
     let (a, b) = (a as usize, b as usize);
     for back in 0..order {
-        let symbol = text[a - back];
-        match symbol.cmp(&text[b - back]) {
-            Ordering::Equal if symbol == START => return (Ordering::Equal, ALL_IN_COMMON),
+        let token = text[a - back];
+        match token.cmp(&text[b - back]) {
+            Ordering::Equal if token == START => return (Ordering::Equal, ALL_IN_COMMON),
             Ordering::Equal => {}
             unequal => return (unequal, back as u8),
         }

@@ -2,8 +2,8 @@ use super::*;
 use crate::config::SamplingConfig;
 use crate::testing::Numbers;
 
-/// Sequences of symbols below `symbols`, some of them empty.
-fn sequences(count: usize, symbols: u32) -> Vec<Vec<u32>> {
+/// Sequences of tokens below `tokens`, some of them empty.
+fn sequences(count: usize, tokens: u32) -> Vec<Vec<u32>> {
     let mut numbers = Numbers::new(11);
     let mut below = |most: u32| {
         let number = numbers.vector(1, 0.5)[0] + 0.5;
@@ -13,17 +13,17 @@ fn sequences(count: usize, symbols: u32) -> Vec<Vec<u32>> {
     (0..count)
         .map(|_| {
             let length = below(12);
-            (0..length).map(|_| below(symbols)).collect()
+            (0..length).map(|_| below(tokens)).collect()
         })
         .collect()
 }
 
-/// The formula, by counting: p(symbol | what is before it in `given`, START first).
-fn plainly(corpus: &[Vec<u32>], given: &[u32], symbol: u32, order: usize, symbols: usize) -> f64 {
+/// The formula, by counting: p(token | what is before it in `given`, START first).
+fn plainly(corpus: &[Vec<u32>], given: &[u32], token: u32, order: usize, tokens: usize) -> f64 {
     let Some(length) = order.checked_sub(1) else {
-        return 1.0 / symbols as f64;
+        return 1.0 / tokens as f64;
     };
-    let shorter = plainly(corpus, given, symbol, order - 1, symbols);
+    let shorter = plainly(corpus, given, token, order - 1, tokens);
     if length > given.len() {
         return shorter;
     }
@@ -40,7 +40,7 @@ fn plainly(corpus: &[Vec<u32>], given: &[u32], symbol: u32, order: usize, symbol
     if behind.is_empty() {
         return shorter;
     }
-    let found = behind.iter().filter(|&&other| other == symbol).count() as f64;
+    let found = behind.iter().filter(|&&other| other == token).count() as f64;
     let count = behind.len() as f64;
     behind.sort_unstable();
     behind.dedup();
@@ -52,7 +52,7 @@ fn plainly(corpus: &[Vec<u32>], given: &[u32], symbol: u32, order: usize, symbol
 fn every_order_has_the_probabilities_of_the_formula() {
     let corpus = sequences(60, 5);
     let models = NGrams::new(5, 6, corpus.iter().cloned());
-    // Known ones, and one with a symbol that never occurred.
+    // Known ones, and one with a token that never occurred.
     for sequence in corpus
         .iter()
         .take(12)
@@ -61,15 +61,15 @@ fn every_order_has_the_probabilities_of_the_formula() {
         let mut context = models.start();
         let mut given = vec![START];
         let mut nats = [0.0; 5];
-        for &symbol in sequence {
+        for &token in sequence {
             let mut found = [0.0; 5];
-            models.read(&mut context, symbol, &mut found);
+            models.read(&mut context, token, &mut found);
             for (order, found) in (1..).zip(found) {
-                let want = plainly(&corpus, &given, symbol, order, 6);
+                let want = plainly(&corpus, &given, token, order, 6);
                 assert!((found - want).abs() < 1e-12, "{found} {want} {given:?}");
                 nats[order - 1] -= want.ln();
             }
-            given.push(symbol);
+            given.push(token);
         }
         let found = models.nats(sequence.iter().copied());
         for (found, want) in found.into_iter().zip(nats) {
@@ -88,11 +88,11 @@ fn probabilities_sum_to_one_at_every_order_in_every_context() {
         .flat_map(|c| corpus.iter().map(move |s| (c, s)))
     {
         let mut context = begin.clone();
-        for &symbol in sequence.iter().chain(&[8, 0, 1]) {
+        for &token in sequence.iter().chain(&[8, 0, 1]) {
             let mut sums = [0.0; HIGHEST_ORDER];
-            for symbol in 0..9 {
+            for token in 0..9 {
                 let mut found = [0.0; HIGHEST_ORDER];
-                models.read(&mut context.clone(), symbol, &mut found);
+                models.read(&mut context.clone(), token, &mut found);
                 for (sum, p) in sums.iter_mut().zip(found) {
                     assert!(p > 0.0);
                     *sum += p;
@@ -101,7 +101,7 @@ fn probabilities_sum_to_one_at_every_order_in_every_context() {
             for sum in sums {
                 assert!((sum - 1.0).abs() < 1e-12, "{sum}");
             }
-            models.read(&mut context, symbol, &mut []);
+            models.read(&mut context, token, &mut []);
         }
     }
 }
@@ -115,7 +115,7 @@ fn a_text_without_a_known_beginning_is_read_from_the_unigram() {
     models.read(&mut context, 0, &mut found);
     assert_eq!(found, [(3.0 + 3.0 / 3.0) / 11.0; 3]);
     models.read(&mut context, 1, &mut found);
-    // 0 stands three times before a symbol, which is 1 each time; (0, 1) has no more before it.
+    // 0 stands three times before a token, which is 1 each time; (0, 1) has no more before it.
     let unigram = (3.0 + 3.0 / 3.0) / 11.0;
     let bigram = (3.0 + unigram) / 4.0;
     assert_eq!(found, [unigram, bigram, bigram]);
@@ -170,7 +170,7 @@ fn nothing_to_count_is_uniform() {
 }
 
 #[test]
-fn counts_do_not_depend_on_threads_and_every_symbol_is_reported() {
+fn counts_do_not_depend_on_threads_and_every_token_is_reported() {
     let corpus = sequences(200, 6);
     for order in [1, 2, 5] {
         let one = NGrams::new(order, 7, corpus.iter().cloned());
@@ -179,8 +179,8 @@ fn counts_do_not_depend_on_threads_and_every_symbol_is_reported() {
             told.fetch_add(more, std::sync::atomic::Ordering::Relaxed);
         });
         assert_eq!(one.places, several.places);
-        let symbols: usize = corpus.iter().map(|sequence| sequence.len() + 1).sum();
-        assert_eq!(told.into_inner(), symbols as u64);
+        let tokens: usize = corpus.iter().map(|sequence| sequence.len() + 1).sum();
+        assert_eq!(told.into_inner(), tokens as u64);
         let sequence = || corpus[3].iter().chain(&corpus[5]).copied();
         assert_eq!(one.nats(sequence()), several.nats(sequence()));
     }

@@ -6,10 +6,10 @@ use super::*;
 use crate::config::{NetworkConfig, SamplingConfig};
 use crate::evaluate::importance::importance;
 use crate::evaluate::latent::{latent, posteriors};
+use crate::evaluate::ngram::NGrams;
 use crate::evaluate::reconstruction::reconstruction;
 use crate::evaluate::samples::{Drawing, Existing, Inventor, compare, draw_words};
 use crate::evaluate::words::{Noise, distortions, posterior_draw};
-use crate::evaluate::ngram::NGrams;
 use crate::models::weights::{Array, Weights};
 
 /// A word-vae of the letters 0, 1 and 2 whose words end soon (3), with one latent dimension.
@@ -286,26 +286,26 @@ fn greedy_reconstruction_takes_the_most_probable_letter_at_every_step() {
     let vae = telling();
     let letters = some_words(50);
     let corpus = corpus(&letters);
-    let forbidden = [5];
-    let found = reconstruction(&vae, &corpus, &forbidden, reading(0), on_threads(2));
+    let suppressed = [5];
+    let found = reconstruction(&vae, &corpus, &suppressed, reading(0), on_threads(2));
     let found = found.expect("figures");
     let exact = letters.iter().filter(|word| {
         let mut state = vae.decoder(&vae.encode(word).mean);
-        let mut symbol = 10;
+        let mut token = 10;
         let mut back = Vec::new();
         while back.len() < 64 {
-            vae.step(&mut state, &[symbol]);
-            let allowed = (0..9_u32).filter(|symbol| !forbidden.contains(symbol));
-            symbol = allowed
+            vae.step(&mut state, &[token]);
+            let allowed = (0..9_u32).filter(|token| !suppressed.contains(token));
+            token = allowed
                 .max_by(|&a, &b| {
                     let logits = state.logits(0);
                     logits[a as usize].total_cmp(&logits[b as usize])
                 })
-                .expect("a symbol");
-            if symbol == 8 {
+                .expect("a token");
+            if token == 8 {
                 break;
             }
-            back.push(symbol);
+            back.push(token);
         }
         back == **word
     });

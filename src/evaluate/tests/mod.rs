@@ -3,14 +3,14 @@ use std::ops::Range;
 use super::words::read_words;
 use super::*;
 use crate::config::Cell;
-use crate::models::char_rnn::CharRnn;
-use crate::models::golden::Golden;
 use crate::evaluate::ngram::NGrams;
 use crate::generate::sampling::log_prob;
-use crate::testing::{Numbers, char_lstm, weights, word_vae};
+use crate::models::char_rnn::CharRnn;
+use crate::models::golden::Golden;
 use crate::models::weights::quantize;
 use crate::models::word_vae::WordVae;
-use crate::text::{SplitKind, split_text, stretches};
+use crate::testing::{Numbers, char_lstm, weights, word_vae};
+use crate::text::{SplitKind, segments, split_text};
 
 const QUIET: &(dyn Fn(u64) + Sync) = &|_| ();
 
@@ -21,18 +21,18 @@ fn on_threads(threads: usize) -> Running<'static> {
     }
 }
 
-/// Symbols below `symbols`.
-fn text(len: usize, symbols: u32) -> Vec<u32> {
+/// Tokens below `tokens`.
+fn text(len: usize, tokens: u32) -> Vec<u32> {
     let numbers = Numbers::new(5).vector(len, 1.0);
-    let symbol = |number: f32| (f32::midpoint(number, 1.0) * symbols as f32) as u32;
-    numbers.into_iter().map(symbol).collect()
+    let token = |number: f32| (f32::midpoint(number, 1.0) * tokens as f32) as u32;
+    numbers.into_iter().map(token).collect()
 }
 
 /// One step after the other, each with the exponentials of f64.
-fn plainly(model: &CharRnn, stretch: &[u32]) -> f64 {
+fn plainly(model: &CharRnn, segment: &[u32]) -> f64 {
     let mut state = model.state(1);
     let mut nats = 0.0;
-    for pair in stretch.windows(2) {
+    for pair in segment.windows(2) {
         model.step(&mut state, &pair[..1]);
         nats -= log_prob(state.logits(0), pair[1]);
     }
@@ -43,19 +43,19 @@ fn plainly(model: &CharRnn, stretch: &[u32]) -> f64 {
 fn a_log_softmax_is_that_of_f64() {
     let mut softmax = LogSoftmax::default();
     let mut numbers = Numbers::new(9);
-    for symbols in [1, 2, 65, 97, 5000] {
+    for tokens in [1, 2, 65, 97, 5000] {
         for scale in [0.1, 10.0, 60.0] {
-            let logits = numbers.vector(symbols, scale);
-            for symbol in [0, symbols as u32 / 2, symbols as u32 - 1] {
-                let (found, want) = (softmax.log_prob(&logits, symbol), log_prob(&logits, symbol));
-                assert!((found - want).abs() < 1e-6, "{found} {want} of {symbols}");
+            let logits = numbers.vector(tokens, scale);
+            for token in [0, tokens as u32 / 2, tokens as u32 - 1] {
+                let (found, want) = (softmax.log_prob(&logits, token), log_prob(&logits, token));
+                assert!((found - want).abs() < 1e-6, "{found} {want} of {tokens}");
             }
         }
     }
 }
 
 #[test]
-fn a_stretch_costs_the_same_alone_beside_others_and_on_any_number_of_threads() {
+fn a_segment_costs_the_same_alone_beside_others_and_on_any_number_of_threads() {
     for cell in [Cell::Lstm, Cell::Gru, Cell::Rnn] {
         let config = char_lstm(cell, 9, 2, 13);
         let weights = weights(&config);
@@ -63,16 +63,16 @@ fn a_stretch_costs_the_same_alone_beside_others_and_on_any_number_of_threads() {
         let eight = CharRnn::new(&config, &quantize(&weights)).expect("a network");
         let tokens = text(3000, 13);
         // Of all lengths, also none at all, and more than are read side by side.
-        let mut stretches = vec![0..1500, 7..7, 9..10, 20..22];
-        stretches.extend((0..100).map(|at| at * 25..at * 25 + 3 + at % 7));
-        let found = texts(&[&model, &eight], &tokens, &stretches, on_threads(1)).expect("costs");
+        let mut segments = vec![0..1500, 7..7, 9..10, 20..22];
+        segments.extend((0..100).map(|at| at * 25..at * 25 + 3 + at % 7));
+        let found = texts(&[&model, &eight], &tokens, &segments, on_threads(1)).expect("costs");
         for threads in [2, 3, 200] {
-            let other = texts(&[&model, &eight], &tokens, &stretches, on_threads(threads));
+            let other = texts(&[&model, &eight], &tokens, &segments, on_threads(threads));
             assert_eq!(other.expect("costs"), found, "{threads} threads");
         }
         let predicted = |range: &Range<usize>| range.len().saturating_sub(1) as u64;
         for (model, found) in [&model, &eight].into_iter().zip(found) {
-            let nats: f64 = stretches
+            let nats: f64 = segments
                 .iter()
                 .map(|range| plainly(model, &tokens[range.clone()]))
                 .sum();
@@ -81,8 +81,8 @@ fn a_stretch_costs_the_same_alone_beside_others_and_on_any_number_of_threads() {
                 "{} {nats}",
                 found.nats
             );
-            assert_eq!(found.symbols, stretches.iter().map(predicted).sum::<u64>());
-            let alone: f64 = stretches
+            assert_eq!(found.tokens, segments.iter().map(predicted).sum::<u64>());
+            let alone: f64 = segments
                 .iter()
                 .map(|range| {
                     let one = std::slice::from_ref(range);
@@ -95,11 +95,11 @@ fn a_stretch_costs_the_same_alone_beside_others_and_on_any_number_of_threads() {
 }
 
 #[test]
-fn progress_counts_every_symbol_of_every_model() {
+fn progress_counts_every_token_of_every_model() {
     let config = char_lstm(Cell::Gru, 4, 1, 6);
     let model = CharRnn::new(&config, &weights(&config)).expect("a network");
     let tokens = text(2500, 6);
-    for stretches in [vec![0..2500, 0..1], vec![0..900, 900..1800, 1800..2500]] {
+    for segments in [vec![0..2500, 0..1], vec![0..900, 900..1800, 1800..2500]] {
         let count = std::sync::atomic::AtomicU64::new(0);
         let running = Running {
             threads: 2,
@@ -107,14 +107,14 @@ fn progress_counts_every_symbol_of_every_model() {
                 count.fetch_add(more, Ordering::Relaxed);
             },
         };
-        let costs = texts(&[&model, &model], &tokens, &stretches, running).expect("costs");
-        assert_eq!(count.into_inner(), 2 * costs[0].symbols);
+        let costs = texts(&[&model, &model], &tokens, &segments, running).expect("costs");
+        assert_eq!(count.into_inner(), 2 * costs[0].tokens);
         assert_eq!(costs[0], costs[1]);
     }
 }
 
 #[test]
-fn symbols_that_are_not_the_models_are_refused() {
+fn tokens_that_are_not_the_models_are_refused() {
     let mut config = char_lstm(Cell::Rnn, 4, 1, 6);
     config.outputs = 5;
     let model = CharRnn::new(&config, &weights(&config)).expect("a network");
@@ -124,11 +124,11 @@ fn symbols_that_are_not_the_models_are_refused() {
     };
     // What is never predicted can still be read.
     assert!(cost(&[5, 1, 2]).is_ok());
-    let (symbol, outputs) = (5, 5);
-    let refused = Err(EvaluateError::Unpredictable { symbol, outputs });
+    let (token, outputs) = (5, 5);
+    let refused = Err(EvaluateError::Unpredictable { token, outputs });
     assert_eq!(cost(&[1, 5, 2]), refused);
-    let (symbol, inputs) = (6, 6);
-    let refused = Err(EvaluateError::Unreadable { symbol, inputs });
+    let (token, inputs) = (6, 6);
+    let refused = Err(EvaluateError::Unreadable { token, inputs });
     assert_eq!(cost(&[6, 1]), refused);
     let nothing = texts(&[&model], &[], &[], on_threads(2));
     assert_eq!(nothing, Ok(vec![TextCost::default()]));
@@ -138,7 +138,7 @@ fn symbols_that_are_not_the_models_are_refused() {
 fn words_cost_what_pytorch_says() {
     for golden in Golden::all("word-vae") {
         let vae = WordVae::new(&golden.config, &golden.weights).expect("a network");
-        let (words, lengths) = (golden.symbols("words"), golden.symbols("lengths"));
+        let (words, lengths) = (golden.tokens("words"), golden.tokens("lengths"));
         let longest = words.len() / lengths.len();
         let mut order: Vec<usize> = (0..lengths.len()).collect();
         order.sort_by_key(|&word| Reverse(lengths[word]));
@@ -213,10 +213,10 @@ fn words_cost_the_same_in_any_order_and_on_any_number_of_threads() {
         reading(0),
         on_threads(1),
     );
-    let (symbol, outputs) = (9, 9);
+    let (token, outputs) = (9, 9);
     assert_eq!(
         refused,
-        Err(EvaluateError::Unpredictable { symbol, outputs })
+        Err(EvaluateError::Unpredictable { token, outputs })
     );
 }
 
@@ -231,11 +231,10 @@ fn a_mean_has_the_standard_error_of_its_values() {
     assert_eq!(Mean::of(&[]), Mean::default());
 }
 
-
 mod latent;
 
 #[test]
-fn a_text_costs_the_sum_over_its_stretches_under_every_protocol() {
+fn a_text_costs_the_sum_over_its_segments_under_every_protocol() {
     let config = char_lstm(Cell::Gru, 8, 2, 11);
     let model = CharRnn::new(&config, &weights(&config)).expect("a network");
     let tokens = text(1200, 11);
@@ -246,9 +245,9 @@ fn a_text_costs_the_sum_over_its_stretches_under_every_protocol() {
     ] {
         let split = split_text(tokens.len(), protocol, valid, 0.0);
         for part in [split.valid, split.train] {
-            let stretches = stretches(&part, protocol);
-            let found = texts(&[&model], &tokens, &stretches, on_threads(3)).expect("costs")[0];
-            // By hand: every range of the part, under window:N a zero state every N symbols.
+            let segments = segments(&part, protocol);
+            let found = texts(&[&model], &tokens, &segments, on_threads(3)).expect("costs")[0];
+            // By hand: every range of the part, under window:N a zero state every N tokens.
             let mut nats = 0.0;
             for range in part {
                 let predicted: Vec<usize> = (range.start + 1..range.end).collect();
@@ -267,16 +266,16 @@ fn a_text_costs_the_sum_over_its_stretches_under_every_protocol() {
 }
 
 #[test]
-fn surprises_add_up_to_the_cost_of_the_text() {
+fn surprisals_add_up_to_the_cost_of_the_text() {
     let config = char_lstm(Cell::Lstm, 9, 1, 13);
     let weights = weights(&config);
     let model = CharRnn::new(&config, &weights).expect("a network");
     let eight = CharRnn::new(&config, &quantize(&weights)).expect("a network");
     let tokens = text(2500, 13);
     let both = [(&model, &tokens[..]), (&eight, &tokens[100..900])];
-    let found = surprises(&both, on_threads(2)).expect("surprises");
-    for ((model, tokens), surprises) in both.into_iter().zip(found) {
-        assert_eq!(surprises.len(), tokens.len() - 1);
+    let found = surprisals(&both, on_threads(2)).expect("surprisals");
+    for ((model, tokens), surprisals) in both.into_iter().zip(found) {
+        assert_eq!(surprisals.len(), tokens.len() - 1);
         let whole = 0..tokens.len();
         let costs = texts(
             &[model],
@@ -284,14 +283,14 @@ fn surprises_add_up_to_the_cost_of_the_text() {
             std::slice::from_ref(&whole),
             on_threads(1),
         );
-        let sum: f64 = surprises.iter().sum();
+        let sum: f64 = surprisals.iter().sum();
         assert_eq!(sum.to_bits(), costs.expect("a cost")[0].nats.to_bits());
         let first = plainly(model, &tokens[..2]);
-        assert!((surprises[0] - first).abs() < 1e-6);
+        assert!((surprisals[0] - first).abs() < 1e-6);
     }
-    let nothing = surprises(&[(&model, &[])], on_threads(1)).expect("nothing");
+    let nothing = surprisals(&[(&model, &[])], on_threads(1)).expect("nothing");
     assert_eq!(nothing, [Vec::<f64>::new()]);
-    let refused = surprises(&[(&model, &[1, 13])], on_threads(1));
+    let refused = surprisals(&[(&model, &[1, 13])], on_threads(1));
     assert!(refused.is_err(), "{refused:?}");
 }
 
@@ -309,22 +308,22 @@ fn a_posterior_is_bayes_rule_with_equal_priors() {
 }
 
 #[test]
-fn n_gram_models_read_stretches_as_networks_do() {
+fn n_gram_models_read_segments_as_networks_do() {
     let tokens = text(9000, 5);
     let models = NGrams::new(6, 5, [tokens[..6000].iter().copied()]);
-    let stretches = [0..5000, 5000..5001, 5600..9000, 8990..9000];
-    let found = ngram_nats(&models, &tokens, &stretches, on_threads(3));
+    let segments = [0..5000, 5000..5001, 5600..9000, 8990..9000];
+    let found = ngram_nats(&models, &tokens, &segments, on_threads(3));
     assert_eq!(
-        ngram_nats(&models, &tokens, &stretches, on_threads(1)),
+        ngram_nats(&models, &tokens, &segments, on_threads(1)),
         found
     );
     let mut nats = vec![0.0; 6];
-    for stretch in stretches {
+    for segment in segments {
         let mut context = models.anywhere();
-        models.read(&mut context, tokens[stretch.start], &mut []);
-        for &symbol in &tokens[stretch.start + 1..stretch.end] {
+        models.read(&mut context, tokens[segment.start], &mut []);
+        for &token in &tokens[segment.start + 1..segment.end] {
             let mut probabilities = [0.0; 6];
-            models.read(&mut context, symbol, &mut probabilities);
+            models.read(&mut context, token, &mut probabilities);
             for (nats, p) in nats.iter_mut().zip(probabilities) {
                 *nats -= p.ln();
             }

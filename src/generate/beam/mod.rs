@@ -1,29 +1,29 @@
 //! Beam search: the most probable text, or nearly, of those that a goal allows.
 //!
 //! The `width` most probable beginnings are followed at a time, all of one length, side by side. A
-//! symbol's probability is the model's own at temperature 1, with the forbidden symbols removed and
+//! token's probability is the model's own at temperature 1, with the suppressed tokens removed and
 //! nothing else, so that what a goal excludes makes what it allows no more probable. A width that
 //! leaves out no beginning finds the most probable text of all; width 1 is the greedy one.
 
-use crate::generate::constraint::{Constraint, Place};
 use crate::generate::Network;
+use crate::generate::constraint::{Constraint, Place};
 
 /// Which texts are looked for.
 pub trait Goal {
-    /// What has to be known of a beginning, apart from its symbols.
+    /// What has to be known of a beginning, apart from its tokens.
     type Trail: Clone;
 
-    /// No text has more symbols.
+    /// No text has more tokens.
     fn longest(&self) -> usize;
 
-    /// Whether `symbol` may follow a beginning.
-    fn allows(&self, symbols: &[u32], trail: &Self::Trail, symbol: u32) -> bool;
+    /// Whether `token` may follow a beginning.
+    fn allows(&self, tokens: &[u32], trail: &Self::Trail, token: u32) -> bool;
 
-    /// What is known once the last of `symbols` has been written; none where the text ends with it,
-    /// which it does at the latest after [`Goal::longest`] symbols.
-    fn follow(&self, symbols: &[u32], trail: &Self::Trail) -> Option<Self::Trail>;
+    /// What is known once the last of `tokens` has been written; none where the text ends with it,
+    /// which it does at the latest after [`Goal::longest`] tokens.
+    fn follow(&self, tokens: &[u32], trail: &Self::Trail) -> Option<Self::Trail>;
 
-    /// Whether texts of different length are compared by their mean log-probability per symbol, and
+    /// Whether texts of different length are compared by their mean log-probability per token, and
     /// not by the sum.
     fn by_mean(&self) -> bool;
 }
@@ -31,8 +31,8 @@ pub trait Goal {
 /// A text found, or the beginning of one.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Found {
-    /// Its symbols, the one that ended it included.
-    pub symbols: Vec<u32>,
+    /// Its tokens, the one that ended it included.
+    pub tokens: Vec<u32>,
     /// log p of them in nats, under the model's own distribution.
     pub log_prob: f64,
 }
@@ -44,8 +44,8 @@ pub struct Beam<'a> {
     pub width: usize,
     /// So many of the best texts are kept; at least 1.
     pub wanted: usize,
-    /// Symbols that are never written.
-    pub forbidden: &'a [u32],
+    /// Tokens that are never written.
+    pub suppressed: &'a [u32],
 }
 
 /// A beginning that is followed.
@@ -54,18 +54,18 @@ struct Live<T> {
     trail: T,
 }
 
-/// A beginning, and what it costs to go on with a symbol.
+/// A beginning, and what it costs to go on with a token.
 struct Candidate {
     /// The row of the beginning.
     row: usize,
-    symbol: u32,
-    /// log p of the beginning and the symbol, in nats.
+    token: u32,
+    /// log p of the beginning and the token, in nats.
     log_prob: f64,
 }
 
 impl Beam<'_> {
-    /// The best texts that follow `state`, which has one row and the logits of the first symbol; the
-    /// best first, none where no probability is a number. `read` is told of every symbol's length.
+    /// The best texts that follow `state`, which has one row and the logits of the first token; the
+    /// best first, none where no probability is a number. `read` is told of every token's length.
     pub fn search<N: Network, G: Goal>(
         self,
         network: &N,
@@ -75,8 +75,8 @@ impl Beam<'_> {
         mut read: impl FnMut(usize),
     ) -> Vec<Found> {
         let value = |log_prob: f64, length: usize| {
-            let symbols = if goal.by_mean() { length } else { 1 };
-            log_prob / symbols as f64
+            let tokens = if goal.by_mean() { length } else { 1 };
+            log_prob / tokens as f64
         };
         let mut found: Vec<Found> = Vec::new();
         let mut live = vec![Live {
@@ -89,26 +89,26 @@ impl Beam<'_> {
                 self.extend(goal, row, live, N::logits(&state, row), &mut candidates);
             }
             keep(&mut candidates, self.width);
-            let (mut rows, mut symbols, mut next) = (Vec::new(), Vec::new(), Vec::new());
+            let (mut rows, mut tokens, mut next) = (Vec::new(), Vec::new(), Vec::new());
             for candidate in candidates {
                 let log_prob = candidate.log_prob;
                 let worst = found.get(self.wanted - 1);
-                let worst = worst.map(|text| value(text.log_prob, text.symbols.len()));
+                let worst = worst.map(|text| value(text.log_prob, text.tokens.len()));
                 // What follows is at the best certain, and as long as can be.
                 if worst.is_some_and(|worst| value(log_prob, goal.longest()) <= worst) {
                     continue;
                 }
                 let before = &live[candidate.row];
                 let mut text = before.text.clone();
-                text.symbols.push(candidate.symbol);
+                text.tokens.push(candidate.token);
                 text.log_prob = log_prob;
-                if let Some(trail) = goal.follow(&text.symbols, &before.trail) {
+                if let Some(trail) = goal.follow(&text.tokens, &before.trail) {
                     rows.push(candidate.row);
-                    symbols.push(candidate.symbol);
+                    tokens.push(candidate.token);
                     next.push(Live { text, trail });
                 } else {
                     let own = value(log_prob, length);
-                    let better = |other: &Found| value(other.log_prob, other.symbols.len()) >= own;
+                    let better = |other: &Found| value(other.log_prob, other.tokens.len()) >= own;
                     found.insert(found.partition_point(better), text);
                     found.truncate(self.wanted);
                 }
@@ -118,7 +118,7 @@ impl Beam<'_> {
             }
             live = next;
             state = N::select(&state, &rows);
-            network.step(&mut state, &symbols);
+            network.step(&mut state, &tokens);
             read(length);
         }
         found
@@ -133,24 +133,22 @@ impl Beam<'_> {
         logits: &[f32],
         candidates: &mut Vec<Candidate>,
     ) {
-        let allowed = |symbol: &u32| !self.forbidden.contains(symbol);
+        let allowed = |token: &u32| !self.suppressed.contains(token);
         let number = |&logit: &f32| logit > f32::NEG_INFINITY;
-        let score = |symbol: u32| f64::from(logits[symbol as usize]);
-        let symbols = || {
+        let score = |token: u32| f64::from(logits[token as usize]);
+        let tokens = || {
             (0..logits.len() as u32)
                 .filter(allowed)
-                .filter(|&symbol| number(&logits[symbol as usize]))
+                .filter(|&token| number(&logits[token as usize]))
         };
-        let highest = symbols().map(score).fold(f64::NEG_INFINITY, f64::max);
-        let total: f64 = symbols()
-            .map(|symbol| (score(symbol) - highest).exp())
-            .sum();
+        let highest = tokens().map(score).fold(f64::NEG_INFINITY, f64::max);
+        let total: f64 = tokens().map(|token| (score(token) - highest).exp()).sum();
         let text = &live.text;
-        let next = symbols().filter(|&symbol| goal.allows(&text.symbols, &live.trail, symbol));
-        candidates.extend(next.map(|symbol| Candidate {
+        let next = tokens().filter(|&token| goal.allows(&text.tokens, &live.trail, token));
+        candidates.extend(next.map(|token| Candidate {
             row,
-            symbol,
-            log_prob: text.log_prob + score(symbol) - highest - total.ln(),
+            token,
+            log_prob: text.log_prob + score(token) - highest - total.ln(),
         }));
     }
 }
@@ -159,7 +157,7 @@ impl Beam<'_> {
 fn keep(candidates: &mut Vec<Candidate>, width: usize) {
     candidates.retain(|candidate| candidate.log_prob.is_finite());
     let order = |a: &Candidate, b: &Candidate| {
-        let place = |c: &Candidate| (c.row, c.symbol);
+        let place = |c: &Candidate| (c.row, c.token);
         b.log_prob
             .total_cmp(&a.log_prob)
             .then(place(a).cmp(&place(b)))
@@ -171,14 +169,14 @@ fn keep(candidates: &mut Vec<Candidate>, width: usize) {
     candidates.sort_unstable_by(order);
 }
 
-/// Texts of at most so many symbols, which may end before: with the stop text, or where a constraint
-/// allows nothing more. Compared by their mean log-probability per symbol, which for equal lengths
+/// Texts of at most so many tokens, which may end before: with the stop text, or where a constraint
+/// allows nothing more. Compared by their mean log-probability per token, which for equal lengths
 /// is as good as the sum and does not favour those that end early.
 #[derive(Clone, Copy, Debug)]
 pub struct TextGoal<'a> {
-    /// Symbols.
+    /// Tokens.
     pub length: usize,
-    /// The bytes of each symbol.
+    /// The bytes of each token.
     pub bytes: &'a [Vec<u8>],
     /// Ends a text.
     pub stop: Option<&'a [u8]>,
@@ -202,24 +200,24 @@ impl Goal for TextGoal<'_> {
         self.length
     }
 
-    fn allows(&self, symbols: &[u32], trail: &TextTrail, symbol: u32) -> bool {
-        let left = self.length - symbols.len();
+    fn allows(&self, tokens: &[u32], trail: &TextTrail, token: u32) -> bool {
+        let left = self.length - tokens.len();
         self.constraint
-            .is_none_or(|constraint| constraint.allows(trail.place, symbol, left))
+            .is_none_or(|constraint| constraint.allows(trail.place, token, left))
     }
 
-    fn follow(&self, symbols: &[u32], trail: &TextTrail) -> Option<TextTrail> {
-        let left = self.length - symbols.len();
-        let &symbol = symbols.last()?;
+    fn follow(&self, tokens: &[u32], trail: &TextTrail) -> Option<TextTrail> {
+        let left = self.length - tokens.len();
+        let &token = tokens.last()?;
         let mut next = trail.clone();
         if let Some(constraint) = self.constraint {
-            next.place = constraint.after(trail.place, symbol);
+            next.place = constraint.after(trail.place, token);
             if constraint.is_over(next.place, left) {
                 return None;
             }
         }
         if let Some(stop) = self.stop {
-            next.tail.extend(&self.bytes[symbol as usize]);
+            next.tail.extend(&self.bytes[token as usize]);
             if next.tail.windows(stop.len()).any(|window| window == stop) {
                 return None;
             }

@@ -1,17 +1,17 @@
 use super::*;
 use crate::config::Cell;
-use crate::models::char_rnn::{CharRnn, State};
 use crate::generate::sampling::{argmax, log_prob};
-use crate::testing;
+use crate::models::char_rnn::{CharRnn, State};
 use crate::models::weights::Array;
+use crate::testing;
 
-/// The last of the 4 symbols is forbidden.
+/// The last of the 4 tokens is suppressed.
 const FORBIDDEN: [u32; 1] = [3];
 const LENGTH: usize = 6;
 
 fn bytes() -> Vec<Vec<u8>> {
     ["a", "b", "c", "?"]
-        .map(|symbol| symbol.as_bytes().to_vec())
+        .map(|token| token.as_bytes().to_vec())
         .to_vec()
 }
 
@@ -28,7 +28,7 @@ pub fn network(seed: usize) -> CharRnn {
 
 pub fn start(model: &CharRnn) -> State {
     let mut state = model.state(1);
-    model.feed(&mut state, &[1, 0]);
+    model.prefill(&mut state, &[1, 0]);
     state
 }
 
@@ -39,24 +39,24 @@ fn enumerate(model: &CharRnn, goal: &TextGoal) -> Vec<Found> {
     while let Some((state, text, trail)) = open.pop() {
         let mut logits = state.logits(0).to_vec();
         logits[3] = f32::NEG_INFINITY;
-        for symbol in 0..3 {
-            if !goal.allows(&text.symbols, &trail, symbol) {
+        for token in 0..3 {
+            if !goal.allows(&text.tokens, &trail, token) {
                 continue;
             }
             let mut text = text.clone();
-            text.symbols.push(symbol);
-            text.log_prob += log_prob(&logits, symbol);
-            match goal.follow(&text.symbols, &trail) {
+            text.tokens.push(token);
+            text.log_prob += log_prob(&logits, token);
+            match goal.follow(&text.tokens, &trail) {
                 None => all.push(text),
                 Some(trail) => {
                     let mut state = state.clone();
-                    model.step(&mut state, &[symbol]);
+                    model.step(&mut state, &[token]);
                     open.push((state, text, trail));
                 }
             }
         }
     }
-    let mean = |text: &Found| text.log_prob / text.symbols.len() as f64;
+    let mean = |text: &Found| text.log_prob / text.tokens.len() as f64;
     all.sort_by(|a, b| mean(b).total_cmp(&mean(a)));
     all
 }
@@ -81,24 +81,24 @@ fn a_beam_that_leaves_nothing_out_finds_the_best_texts_in_order() {
                 let beam = Beam {
                     width,
                     wanted,
-                    forbidden: &FORBIDDEN,
+                    suppressed: &FORBIDDEN,
                 };
                 beam.search(&model, start(&model), &goal, TextTrail::default(), |_| ())
             };
             let found = search(3_usize.pow(LENGTH as u32), 5);
             assert_eq!(found.len(), 5);
             for (found, want) in found.iter().zip(&want) {
-                assert_eq!(found.symbols, want.symbols, "{seed}, {stop:?}");
+                assert_eq!(found.tokens, want.tokens, "{seed}, {stop:?}");
                 assert!((found.log_prob - want.log_prob).abs() < 1e-9);
             }
-            missed += usize::from(search(1, 1)[0].symbols != want[0].symbols);
+            missed += usize::from(search(1, 1)[0].tokens != want[0].tokens);
         }
     }
     assert!(missed > 0, "greedy finds them all: this proves nothing");
 }
 
 #[test]
-fn a_beam_of_one_takes_the_most_probable_symbol_each_time() {
+fn a_beam_of_one_takes_the_most_probable_token_each_time() {
     let model = network(0);
     let goal = TextGoal {
         length: 40,
@@ -109,7 +109,7 @@ fn a_beam_of_one_takes_the_most_probable_symbol_each_time() {
     let beam = Beam {
         width: 1,
         wanted: 1,
-        forbidden: &FORBIDDEN,
+        suppressed: &FORBIDDEN,
     };
     let mut lengths = Vec::new();
     let found = beam.search(
@@ -125,17 +125,17 @@ fn a_beam_of_one_takes_the_most_probable_symbol_each_time() {
     let mut state = start(&model);
     let greedy: Vec<u32> = (0..40)
         .map(|_| {
-            let symbol = argmax(&state.logits(0)[..3]);
-            model.step(&mut state, &[symbol]);
-            symbol
+            let token = argmax(&state.logits(0)[..3]);
+            model.step(&mut state, &[token]);
+            token
         })
         .collect();
-    assert_eq!(found[0].symbols, greedy);
+    assert_eq!(found[0].tokens, greedy);
 }
 
 #[test]
-fn a_stop_text_ends_a_text_wherever_its_symbols_are_cut() {
-    let bytes = ["x", "yz", "z", "?"].map(|symbol| symbol.as_bytes().to_vec());
+fn a_stop_text_ends_a_text_wherever_its_tokens_are_cut() {
+    let bytes = ["x", "yz", "z", "?"].map(|token| token.as_bytes().to_vec());
     let goal = TextGoal {
         length: 9,
         bytes: &bytes,
@@ -144,8 +144,8 @@ fn a_stop_text_ends_a_text_wherever_its_symbols_are_cut() {
     };
     let mut trail = TextTrail::default();
     let mut text = Vec::new();
-    for symbol in [2, 0, 0, 1, 0] {
-        text.push(symbol);
+    for token in [2, 0, 0, 1, 0] {
+        text.push(token);
         trail = goal.follow(&text, &trail).expect("it goes on");
     }
     text.push(1); // xyzx|yz

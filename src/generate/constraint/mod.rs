@@ -1,12 +1,12 @@
 //! A regular expression that a text must match from its first to its last character.
 //!
-//! The expression becomes an automaton over bytes, and that a table over symbols: where each symbol
-//! leads to from each state, found by walking along its bytes, and how many symbols the nearest end
-//! of a match is away. A symbol is allowed if from where it leads a match can still end within the
-//! symbols that are left. So a text that begins with a match in reach ends with one, whatever is
+//! The expression becomes an automaton over bytes, and that a table over tokens: where each token
+//! leads to from each state, found by walking along its bytes, and how many tokens the nearest end
+//! of a match is away. A token is allowed if from where it leads a match can still end within the
+//! tokens that are left. So a text that begins with a match in reach ends with one, whatever is
 //! drawn in between: there are no dead ends, and nothing is ever taken back.
 //!
-//! The automaton is determinised only as far as the symbols reach (the lazy DFA of regex-automata),
+//! The automaton is determinised only as far as the tokens reach (the lazy DFA of regex-automata),
 //! so that classes of all Unicode's letters cost no more than the letters that the network knows.
 
 use std::collections::HashMap;
@@ -18,7 +18,7 @@ use regex_automata::nfa::thompson;
 use regex_automata::{Anchored, Input, MatchKind};
 use thiserror::Error;
 
-/// Entries of the table at the most, 4 bytes each: states times symbols.
+/// Entries of the table at the most, 4 bytes each: states times tokens.
 const MOST_ENTRIES: usize = 1 << 23;
 /// Bytes that the automata may take while the table is made.
 const MOST_BYTES: usize = 64 << 20;
@@ -37,18 +37,18 @@ pub enum ConstraintError {
     /// Its automaton is too large.
     #[error("its automaton is too large")]
     TooLarge,
-    /// No text of the network's symbols matches it.
+    /// No text of the network's tokens matches it.
     #[error("no text of characters that the model can write matches it")]
     Impossible,
 }
 
-/// An expression over the symbols of a network.
+/// An expression over the tokens of a network.
 #[derive(Clone, Debug)]
 pub struct Constraint {
-    symbols: usize,
-    /// (states, symbols): the state that a symbol leads to, or [`NONE`].
+    tokens: usize,
+    /// (states, tokens): the state that a token leads to, or [`NONE`].
     next: Vec<u32>,
-    /// (states): symbols to the nearest end of a match, or [`NONE`].
+    /// (states): tokens to the nearest end of a match, or [`NONE`].
     distance: Vec<u32>,
 }
 
@@ -57,7 +57,7 @@ pub struct Constraint {
 pub struct Place(u32);
 
 impl Constraint {
-    /// `regex` in the syntax of the regex crate; bytes (symbols) are those of each symbol, empty where
+    /// `regex` in the syntax of the regex crate; bytes (tokens) are those of each token, empty where
     /// it is never written. The table's first state is where a text begins.
     pub fn new(regex: &str, bytes: &[Vec<u8>]) -> Result<Self, ConstraintError> {
         let dfa = DFA::builder()
@@ -77,33 +77,33 @@ impl Constraint {
             return Err(ConstraintError::Impossible);
         }
         Ok(Self {
-            symbols: bytes.len(),
+            tokens: bytes.len(),
             next,
             distance,
         })
     }
 
-    /// Symbols of the shortest text that matches.
+    /// Tokens of the shortest text that matches.
     pub fn shortest(&self) -> usize {
         self.distance[0] as usize
     }
 
     fn next(&self, place: Place) -> &[u32] {
-        &self.next[place.0 as usize * self.symbols..][..self.symbols]
+        &self.next[place.0 as usize * self.tokens..][..self.tokens]
     }
 
-    /// Whether a match can end within `left` symbols of which the first leads to `next`.
+    /// Whether a match can end within `left` tokens of which the first leads to `next`.
     fn in_reach(&self, next: u32, left: usize) -> bool {
         let distance = self.distance.get(next as usize);
         distance.is_some_and(|&distance| distance != NONE && (distance as usize) < left)
     }
 
-    /// Whether `symbol` may follow where `left` symbols are left, itself included.
-    pub fn allows(&self, place: Place, symbol: u32, left: usize) -> bool {
-        self.in_reach(self.next(place)[symbol as usize], left)
+    /// Whether `token` may follow where `left` tokens are left, itself included.
+    pub fn allows(&self, place: Place, token: u32, left: usize) -> bool {
+        self.in_reach(self.next(place)[token as usize], left)
     }
 
-    /// Makes the bias (symbols) of those −∞ that may not follow, and of the others 0.
+    /// Makes the bias (tokens) of those −∞ that may not follow, and of the others 0.
     pub fn bias(&self, place: Place, left: usize, bias: &mut [f32]) {
         for (bias, &next) in bias.iter_mut().zip(self.next(place)) {
             *bias = if self.in_reach(next, left) {
@@ -119,13 +119,13 @@ impl Constraint {
         self.distance[place.0 as usize] == 0
     }
 
-    /// Whether these symbols are a whole match.
-    pub fn matches(&self, symbols: &[u32]) -> bool {
-        let after = |place: Place, &symbol: &u32| match self.next(place)[symbol as usize] {
+    /// Whether these tokens are a whole match.
+    pub fn matches(&self, tokens: &[u32]) -> bool {
+        let after = |place: Place, &token: &u32| match self.next(place)[token as usize] {
             NONE => None,
             next => Some(Place(next)),
         };
-        let place = symbols.iter().try_fold(Place::default(), after);
+        let place = tokens.iter().try_fold(Place::default(), after);
         place.is_some_and(|place| self.ends(place))
     }
 
@@ -137,13 +137,13 @@ impl Constraint {
             .any(|&next| self.in_reach(next, left))
     }
 
-    /// Where `symbol` leads, which must be allowed.
+    /// Where `token` leads, which must be allowed.
     ///
     /// # Panics
     /// Where no match can follow it, however long.
-    pub fn after(&self, place: Place, symbol: u32) -> Place {
-        let next = self.next(place)[symbol as usize];
-        assert_ne!(next, NONE, "the symbol is not allowed");
+    pub fn after(&self, place: Place, token: u32) -> Place {
+        let next = self.next(place)[token as usize];
+        assert_ne!(next, NONE, "the token is not allowed");
         Place(next)
     }
 }
@@ -188,7 +188,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Where every symbol leads from every state that can be reached, and which states end a match.
+    /// Where every token leads from every state that can be reached, and which states end a match.
     fn fill(mut self, bytes: &[Vec<u8>]) -> Result<(Vec<u32>, Vec<bool>), ConstraintError> {
         let start = Input::new("").anchored(Anchored::Yes);
         let start = self
@@ -211,7 +211,7 @@ impl<'a> Table<'a> {
         Ok((next, ends))
     }
 
-    /// The state behind the bytes of a symbol.
+    /// The state behind the bytes of a token.
     fn walk(
         &mut self,
         mut state: LazyStateID,
@@ -240,13 +240,13 @@ impl<'a> Table<'a> {
     }
 }
 
-/// The shortest way from every state to one of the `ends`, in symbols: breadth first, backwards.
+/// The shortest way from every state to one of the `ends`, in tokens: breadth first, backwards.
 fn distances(next: &[u32], ends: &[bool]) -> Vec<u32> {
     let states = ends.len();
-    let symbols = next.len() / states;
+    let tokens = next.len() / states;
     let mut edges = Vec::new();
     for state in 0..states {
-        let mut to = next[state * symbols..][..symbols].to_vec();
+        let mut to = next[state * tokens..][..tokens].to_vec();
         to.sort_unstable();
         to.dedup();
         to.retain(|&to| to != NONE);

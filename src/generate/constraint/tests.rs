@@ -9,12 +9,12 @@ use crate::generate::sampling::Sampler;
 use crate::testing::Numbers;
 
 /// What a network could write: letters of one to three bytes, a line end, and a cluster.
-const SYMBOLS: [&str; 9] = ["a", "b", "c", "é", "€", " ", "\n", "1", "ab"];
+const TOKENS: [&str; 9] = ["a", "b", "c", "é", "€", " ", "\n", "1", "ab"];
 
 fn bytes() -> Vec<Vec<u8>> {
-    SYMBOLS
+    TOKENS
         .iter()
-        .map(|symbol| symbol.as_bytes().to_vec())
+        .map(|token| token.as_bytes().to_vec())
         .collect()
 }
 
@@ -33,16 +33,16 @@ fn matches(regex: &str, text: &str) -> bool {
     matcher(regex)(text)
 }
 
-/// Every text of up to `longest` symbols.
+/// Every text of up to `longest` tokens.
 fn texts(longest: usize) -> Vec<Vec<u32>> {
     let mut all = vec![Vec::new()];
     let mut from = 0;
     for _ in 0..longest {
         let till = all.len();
         for index in from..till {
-            for symbol in 0..SYMBOLS.len() as u32 {
+            for token in 0..TOKENS.len() as u32 {
                 let mut text = all[index].clone();
-                text.push(symbol);
+                text.push(token);
                 all.push(text);
             }
         }
@@ -52,12 +52,10 @@ fn texts(longest: usize) -> Vec<Vec<u32>> {
 }
 
 fn spelt(text: &[u32]) -> String {
-    text.iter()
-        .map(|&symbol| SYMBOLS[symbol as usize])
-        .collect()
+    text.iter().map(|&token| TOKENS[token as usize]).collect()
 }
 
-/// A text of at most `length` symbols, drawn from logits that know nothing of the expression.
+/// A text of at most `length` tokens, drawn from logits that know nothing of the expression.
 fn draw(constraint: &Constraint, length: usize, temperature: f32, seed: u64) -> Vec<u32> {
     let config = SamplingConfig {
         temperature,
@@ -66,14 +64,14 @@ fn draw(constraint: &Constraint, length: usize, temperature: f32, seed: u64) -> 
     let mut sampler = Sampler::new(&config, &[], 0);
     let mut numbers = Numbers::new(seed as u32);
     let (mut place, mut text) = (Place::default(), Vec::new());
-    let mut bias = [0.0; SYMBOLS.len()];
+    let mut bias = [0.0; TOKENS.len()];
     while !constraint.is_over(place, length - text.len()) {
         constraint.bias(place, length - text.len(), &mut bias);
-        let logits = numbers.vector(SYMBOLS.len(), 6.0);
-        let symbol = sampler.draw_biased(&logits, &bias).symbol;
-        assert!(constraint.allows(place, symbol, length - text.len()));
-        place = constraint.after(place, symbol);
-        text.push(symbol);
+        let logits = numbers.vector(TOKENS.len(), 6.0);
+        let token = sampler.draw_biased(&logits, &bias).token;
+        assert!(constraint.allows(place, token, length - text.len()));
+        place = constraint.after(place, token);
+        text.push(token);
     }
     text
 }
@@ -113,19 +111,19 @@ fn exactly_the_beginnings_of_matches_are_allowed() {
         for text in texts.iter().filter(|text| text.len() < length) {
             // Followed as far as it is allowed.
             let mut place = Some(Place::default());
-            for (at, &symbol) in text.iter().enumerate() {
-                let allowed = |place: &Place| constraint.allows(*place, symbol, length - at);
+            for (at, &token) in text.iter().enumerate() {
+                let allowed = |place: &Place| constraint.allows(*place, token, length - at);
                 place = place
                     .filter(allowed)
-                    .map(|place| constraint.after(place, symbol));
+                    .map(|place| constraint.after(place, token));
             }
             let beginning = beginnings.contains(&text[..]);
             assert_eq!(place.is_some(), beginning, "{regex}: {text:?}");
             let Some(place) = place else { continue };
-            for symbol in 0..SYMBOLS.len() as u32 {
-                let longer = [&text[..], &[symbol]].concat();
+            for token in 0..TOKENS.len() as u32 {
+                let longer = [&text[..], &[token]].concat();
                 let want = beginnings.contains(&longer[..]);
-                let allowed = constraint.allows(place, symbol, length - text.len());
+                let allowed = constraint.allows(place, token, length - text.len());
                 assert_eq!(allowed, want, "{regex}: {longer:?}");
             }
         }
@@ -140,7 +138,7 @@ fn a_text_is_long_where_it_may_go_on_and_ends_where_it_may_not() {
         ("(1b)*", 7, 6),
         ("", 5, 0),
     ] {
-        // The cluster `ab` is one symbol of two letters.
+        // The cluster `ab` is one token of two letters.
         let text = draw(&constraint(regex), length, 1.0, 1);
         assert!(matches(regex, &spelt(&text)), "{regex}: {text:?}");
         if !regex.contains("ab") {
@@ -190,7 +188,7 @@ fn what_is_no_constraint_is_refused() {
     assert!(refused("a^b").contains("no text of characters"));
     assert!(refused("(a|b)*a(a|b){30}").contains("too large"));
     assert!(refused("(((a{99}){99}){99}){99}").contains("too large"));
-    // A symbol without bytes is never written.
+    // A token without bytes is never written.
     let without = [b"a".to_vec(), Vec::new()];
     let constraint = Constraint::new("a+", &without).expect("a constraint");
     assert!(!constraint.allows(Place::default(), 1, 9));

@@ -1,43 +1,43 @@
-//! From logits to symbols: temperature, top-k, top-p, min-p, and the draw.
+//! From logits to tokens: temperature, top-k, top-p, min-p, and the draw.
 //!
 //! logits → forbid → divide by the temperature → top-k → top-p → min-p → one multinomial draw by
-//! inverse CDF over the symbols in ascending order. What the limits exclude gets probability zero
+//! inverse CDF over the tokens in ascending order. What the limits exclude gets probability zero
 //! and keeps its place, so that a limit which excludes nothing changes no draw. Top-k is that of Fan
-//! et al. 2018; top-p that of Holtzman et al. 2020: the smallest set of the most probable symbols
-//! whose probabilities reach p; min-p that of Nguyen et al. 2024: the symbols whose probability is
+//! et al. 2018; top-p that of Holtzman et al. 2020: the smallest set of the most probable tokens
+//! whose probabilities reach p; min-p that of Nguyen et al. 2024: the tokens whose probability is
 //! at least so large a share of the largest.
 //!
-//! A bias, where there is one, is added to the logits before all this: a number that makes a symbol
+//! A bias, where there is one, is added to the logits before all this: a number that makes a token
 //! less probable, or −∞, which excludes it.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::kernels::Kernels;
 use crate::config::SamplingConfig;
+use crate::kernels::Kernels;
 
-/// One symbol drawn.
+/// One token drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Draw {
-    /// The symbol.
-    pub symbol: u32,
-    /// ln p(symbol) in nats under the model's own distribution: at temperature 1, with the
-    /// forbidden symbols removed and nothing else. Not a number where it was not wanted.
+    /// The token.
+    pub token: u32,
+    /// ln p(token) in nats under the model's own distribution: at temperature 1, with the
+    /// suppressed tokens removed and nothing else. Not a number where it was not wanted.
     pub log_prob: f32,
 }
 
-/// How probable a symbol was.
+/// How probable a token was.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Chance {
-    /// The symbol.
-    pub symbol: u32,
+    /// The token.
+    pub token: u32,
     /// Its probability under the model's own distribution, as in [`Draw::log_prob`].
     pub own: f64,
     /// The probability that it was drawn with: after bias, temperature and limits.
     pub drawn: f64,
 }
 
-/// Draws the symbols of one sample. Sample i of seed s has the ChaCha8 stream (s, i) to itself, so
+/// Draws the tokens of one sample. Sample i of seed s has the ChaCha8 stream (s, i) to itself, so
 /// that its text depends neither on other samples nor on threads.
 #[derive(Clone, Debug)]
 pub struct Sampler {
@@ -48,25 +48,25 @@ pub struct Sampler {
     top_p: f64,
     /// 0 where there is no limit.
     min_p: f32,
-    forbidden: Vec<u32>,
+    suppressed: Vec<u32>,
     rng: ChaCha8Rng,
     kernels: Kernels,
     log_prob_wanted: bool,
-    /// Logits less the highest of those allowed; −∞ where forbidden.
+    /// Logits less the highest of those allowed; −∞ where suppressed.
     scores: Vec<f32>,
     /// The scores without the bias, where there is one.
     own: Vec<f32>,
     /// Their exponentials, at the temperature.
     weights: Vec<f32>,
-    /// Symbols by descending score, as far as top-k and top-p need them.
+    /// Tokens by descending score, as far as top-k and top-p need them.
     order: Vec<u32>,
 }
 
 impl Sampler {
-    /// Sample `sample_index` of the seed in `config`. The symbols `forbidden` are never drawn.
+    /// Sample `sample_index` of the seed in `config`. The tokens `suppressed` are never drawn.
     ///
     /// `config` is taken as it is: a temperature that is not above 0 is arg-max, a top-k of 0 is 1.
-    pub fn new(config: &SamplingConfig, forbidden: &[u32], sample_index: u64) -> Self {
+    pub fn new(config: &SamplingConfig, suppressed: &[u32], sample_index: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
         rng.set_stream(sample_index);
         Self {
@@ -77,7 +77,7 @@ impl Sampler {
                 .filter(|&p| p < 1.0)
                 .map_or(f64::INFINITY, f64::from),
             min_p: config.min_p.unwrap_or(0.0),
-            forbidden: forbidden.to_vec(),
+            suppressed: suppressed.to_vec(),
             rng,
             kernels: Kernels::new(),
             log_prob_wanted: true,
@@ -95,28 +95,28 @@ impl Sampler {
         self
     }
 
-    /// One symbol from the logits (outputs). A logit that is not a number counts as −∞, and where no
-    /// symbol that is allowed has more than that, the first allowed one is drawn with a log_prob of
-    /// −∞. Equals rank by ascending symbol. Allocates on the first call only.
+    /// One token from the logits (outputs). A logit that is not a number counts as −∞, and where no
+    /// token that is allowed has more than that, the first allowed one is drawn with a log_prob of
+    /// −∞. Equals rank by ascending token. Allocates on the first call only.
     pub fn draw(&mut self, logits: &[f32]) -> Draw {
         if !self.score(logits) {
             return self.first_allowed(logits.len(), |_| true);
         }
         let log_total = self.log_total_if_wanted();
-        let symbol = self.choose(!self.log_prob_wanted);
+        let token = self.choose(!self.log_prob_wanted);
         Draw {
-            symbol,
-            log_prob: (f64::from(self.scores[symbol as usize]) - log_total) as f32,
+            token,
+            log_prob: (f64::from(self.scores[token as usize]) - log_total) as f32,
         }
     }
 
-    /// The same with `bias` (outputs) added to the logits: −∞ excludes a symbol for certain, as long
+    /// The same with `bias` (outputs) added to the logits: −∞ excludes a token for certain, as long
     /// as another one is left. [`Draw::log_prob`] knows nothing of the bias.
     ///
     /// # Panics
     /// Where `bias` is not as long as the logits.
     pub fn draw_biased(&mut self, logits: &[f32], bias: &[f32]) -> Draw {
-        assert_eq!(logits.len(), bias.len(), "a bias for every symbol");
+        assert_eq!(logits.len(), bias.len(), "a bias for every token");
         let any = self.score(logits);
         let log_total = if any { self.log_total_if_wanted() } else { 0.0 };
         self.own.clone_from(&self.scores);
@@ -124,21 +124,21 @@ impl Sampler {
             *score += bias;
         }
         if !any || !self.shift() {
-            let possible = |symbol: u32| bias[symbol as usize] > f32::NEG_INFINITY;
+            let possible = |token: u32| bias[token as usize] > f32::NEG_INFINITY;
             return self.first_allowed(logits.len(), possible);
         }
-        let symbol = self.choose(true);
+        let token = self.choose(true);
         Draw {
-            symbol,
-            log_prob: (f64::from(self.own[symbol as usize]) - log_total) as f32,
+            token,
+            log_prob: (f64::from(self.own[token as usize]) - log_total) as f32,
         }
     }
 
-    /// What is drawn where no symbol has a probability: the first one that may be.
-    fn first_allowed(&self, symbols: usize, possible: impl Fn(u32) -> bool) -> Draw {
-        let allowed = |symbol: &u32| possible(*symbol) && !self.forbidden.contains(symbol);
+    /// What is drawn where no token has a probability: the first one that may be.
+    fn first_allowed(&self, tokens: usize, possible: impl Fn(u32) -> bool) -> Draw {
+        let allowed = |token: &u32| possible(*token) && !self.suppressed.contains(token);
         Draw {
-            symbol: (0..symbols as u32).find(allowed).unwrap_or(0),
+            token: (0..tokens as u32).find(allowed).unwrap_or(0),
             log_prob: f32::NEG_INFINITY,
         }
     }
@@ -156,56 +156,56 @@ impl Sampler {
         }
     }
 
-    /// ln p(symbol) at the temperature, without limits: what a given symbol weighs where others are
+    /// ln p(token) at the temperature, without limits: what a given token weighs where others are
     /// drawn around it.
-    pub(super) fn log_weight(&mut self, logits: &[f32], symbol: u32) -> f64 {
+    pub(super) fn log_weight(&mut self, logits: &[f32], token: u32) -> f64 {
         if !self.score(logits) {
             return f64::NEG_INFINITY;
         }
         self.weigh(self.temperature);
-        f64::from(self.scores[symbol as usize] / self.temperature) - total(&self.weights).ln()
+        f64::from(self.scores[token as usize] / self.temperature) - total(&self.weights).ln()
     }
 
-    /// The chances of `draw`, which was the last draw and from these logits, and of the `count` symbols
+    /// The chances of `draw`, which was the last draw and from these logits, and of the `count` tokens
     /// that are the most probable by the model's own distribution, in this order.
     pub fn chances(&self, logits: &[f32], draw: Draw, count: usize) -> (Chance, Vec<Chance>) {
         let mut logits = logits.to_vec();
-        for &symbol in &self.forbidden {
-            if let Some(logit) = logits.get_mut(symbol as usize) {
+        for &token in &self.suppressed {
+            if let Some(logit) = logits.get_mut(token as usize) {
                 *logit = f32::NEG_INFINITY;
             }
         }
         let total = total(&self.weights);
-        let chance = |symbol: u32| Chance {
-            symbol,
-            own: log_prob(&logits, symbol).exp(),
+        let chance = |token: u32| Chance {
+            token,
+            own: log_prob(&logits, token).exp(),
             drawn: if self.temperature > 0.0 {
                 self.weights
-                    .get(symbol as usize)
+                    .get(token as usize)
                     .map_or(0.0, |&weight| f64::from(weight) / total)
             } else {
-                f64::from(u8::from(symbol == draw.symbol))
+                f64::from(u8::from(token == draw.token))
             },
         };
         let mut order: Vec<u32> = (0..logits.len() as u32).collect();
-        order.retain(|symbol| !self.forbidden.contains(symbol));
-        let logit = |symbol: &u32| logits[*symbol as usize];
+        order.retain(|token| !self.suppressed.contains(token));
+        let logit = |token: &u32| logits[*token as usize];
         order.sort_by(|a, b| logit(b).total_cmp(&logit(a)).then(a.cmp(b)));
         order.truncate(count);
-        (chance(draw.symbol), order.into_iter().map(chance).collect())
+        (chance(draw.token), order.into_iter().map(chance).collect())
     }
 
-    /// A symbol that is given and not drawn, with its log_prob: −∞ where it is forbidden.
+    /// A token that is given and not drawn, with its log_prob: −∞ where it is suppressed.
     ///
     /// # Panics
-    /// Where `symbol` is not below `logits.len()`.
-    pub fn given(&mut self, logits: &[f32], symbol: u32) -> Draw {
+    /// Where `token` is not below `logits.len()`.
+    pub fn given(&mut self, logits: &[f32], token: u32) -> Draw {
         let log_prob = if self.score(logits) {
-            (f64::from(self.scores[symbol as usize]) - self.log_total()) as f32
+            (f64::from(self.scores[token as usize]) - self.log_total()) as f32
         } else {
             f32::NEG_INFINITY
         };
-        Draw { symbol, log_prob }
+        Draw { token, log_prob }
     }
 
     fn log_total_if_wanted(&mut self) -> f64 {
@@ -236,12 +236,12 @@ impl Sampler {
     /// Fills `scores`; whether any is above −∞.
     fn score(&mut self, logits: &[f32]) -> bool {
         let Self {
-            scores, forbidden, ..
+            scores, suppressed, ..
         } = self;
         scores.clear();
         scores.extend_from_slice(logits);
-        for &symbol in forbidden.iter() {
-            if let Some(score) = scores.get_mut(symbol as usize) {
+        for &token in suppressed.iter() {
+            if let Some(score) = scores.get_mut(token as usize) {
                 *score = f32::NEG_INFINITY;
             }
         }
@@ -275,7 +275,7 @@ impl Sampler {
     fn limit(&mut self) {
         self.limit_order();
         if self.min_p > 0.0 {
-            // The most probable symbol, which nothing excludes, has the weight 1.
+            // The most probable token, which nothing excludes, has the weight 1.
             for weight in &mut self.weights {
                 if *weight < self.min_p {
                     *weight = 0.0;
@@ -294,8 +294,8 @@ impl Sampler {
             top_p,
             ..
         } = self;
-        let symbols = scores.len();
-        if *top_k >= symbols && top_p.is_infinite() {
+        let tokens = scores.len();
+        if *top_k >= tokens && top_p.is_infinite() {
             return;
         }
         let descending = |&a: &u32, &b: &u32| {
@@ -304,15 +304,15 @@ impl Sampler {
                 .then(a.cmp(&b))
         };
         order.clear();
-        order.extend(0..symbols as u32);
-        let mut kept = symbols;
-        if *top_k < symbols {
+        order.extend(0..tokens as u32);
+        let mut kept = tokens;
+        if *top_k < tokens {
             order.select_nth_unstable_by(*top_k, descending);
             kept = *top_k;
         }
         if top_p.is_finite() {
             order[..kept].sort_unstable_by(descending);
-            let weight = |&symbol: &u32| f64::from(weights[symbol as usize]);
+            let weight = |&token: &u32| f64::from(weights[token as usize]);
             let enough = *top_p * order[..kept].iter().map(weight).sum::<f64>();
             let mut sum = 0.0;
             let reached = order[..kept].iter().map(weight).position(|weight| {
@@ -321,20 +321,20 @@ impl Sampler {
             });
             kept = reached.map_or(kept, |last| last + 1);
         }
-        for &symbol in &order[kept..] {
-            weights[symbol as usize] = 0.0;
+        for &token in &order[kept..] {
+            weights[token as usize] = 0.0;
         }
     }
 
-    /// One multinomial draw: the first symbol at which the sum of weights passes u · total.
+    /// One multinomial draw: the first token at which the sum of weights passes u · total.
     fn pick(&mut self) -> u32 {
         let mark = self.uniform() * total(&self.weights);
         let mut sum = 0.0;
         let mut last = 0;
-        for (symbol, &weight) in self.weights.iter().enumerate() {
+        for (token, &weight) in self.weights.iter().enumerate() {
             if weight > 0.0 {
                 sum += f64::from(weight);
-                last = symbol;
+                last = token;
                 if sum > mark {
                     break;
                 }
@@ -391,17 +391,17 @@ pub fn argmax(values: &[f32]) -> u32 {
     best as u32
 }
 
-/// ln p(symbol) in nats under softmax(logits), in f64: what a text's score is the sum of.
+/// ln p(token) in nats under softmax(logits), in f64: what a text's score is the sum of.
 ///
 /// # Panics
-/// Where `symbol` is not below `logits.len()`.
-pub fn log_prob(logits: &[f32], symbol: u32) -> f64 {
+/// Where `token` is not below `logits.len()`.
+pub fn log_prob(logits: &[f32], token: u32) -> f64 {
     let highest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
     let total: f64 = logits
         .iter()
         .map(|&logit| (f64::from(logit) - highest).exp())
         .sum();
-    f64::from(logits[symbol as usize]) - highest - total.ln()
+    f64::from(logits[token as usize]) - highest - total.ln()
 }
 
 #[cfg(test)]

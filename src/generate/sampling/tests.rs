@@ -18,21 +18,21 @@ fn sampler(temperature: f32) -> Sampler {
 /// softmax(LOGITS / temperature) over `kept`, in f64.
 fn expected(temperature: f64, kept: &[usize]) -> [f64; 8] {
     let mut weights = [0.0; 8];
-    for &symbol in kept {
-        weights[symbol] = (f64::from(LOGITS[symbol]) / temperature).exp();
+    for &token in kept {
+        weights[token] = (f64::from(LOGITS[token]) / temperature).exp();
     }
     let total: f64 = weights.iter().sum();
     weights.map(|weight| weight / total)
 }
 
 /// Pearson's χ² of 100,000 draws, against the quantile that it passes once in 10,000 times.
-fn check_frequencies(config: &SamplingConfig, forbidden: &[u32], want: [f64; 8]) {
+fn check_frequencies(config: &SamplingConfig, suppressed: &[u32], want: [f64; 8]) {
     /// By degrees of freedom, from 1: χ² at 1 − 1e-4.
     const QUANTILES: [f64; 7] = [15.14, 18.42, 21.11, 23.51, 25.74, 27.86, 29.88];
-    let mut sampler = Sampler::new(config, forbidden, 3);
+    let mut sampler = Sampler::new(config, suppressed, 3);
     let mut counts = [0_u32; 8];
     for _ in 0..100_000 {
-        counts[sampler.draw(&LOGITS).symbol as usize] += 1;
+        counts[sampler.draw(&LOGITS).token as usize] += 1;
     }
     let mut statistic = 0.0;
     let mut cells = 0;
@@ -154,7 +154,7 @@ fn a_bias_of_zeros_changes_no_draw() {
             }
             for _ in 0..300 {
                 let (one, other) = (plain.draw(&LOGITS), biased.draw_biased(&LOGITS, &[0.0; 8]));
-                assert_eq!(one.symbol, other.symbol);
+                assert_eq!(one.token, other.token);
                 assert_eq!(one.log_prob.to_bits(), other.log_prob.to_bits());
             }
         }
@@ -172,9 +172,9 @@ fn a_bias_excludes_and_shifts_and_leaves_the_log_probability_alone() {
         let mut count = 0;
         for _ in 0..10_000 {
             let draw = sampler.draw_biased(&LOGITS, &bias);
-            assert!([1, 5].contains(&draw.symbol));
-            count += u32::from(draw.symbol == 5);
-            let want = own[draw.symbol as usize].ln();
+            assert!([1, 5].contains(&draw.token));
+            count += u32::from(draw.token == 5);
+            let want = own[draw.token as usize].ln();
             assert!((f64::from(draw.log_prob) - want).abs() < 1e-6);
         }
         let p = 1.0 / (1.0 + f64::from(-0.5 / temperature).exp());
@@ -185,24 +185,24 @@ fn a_bias_excludes_and_shifts_and_leaves_the_log_probability_alone() {
     let bias = [low, low, low, 0.0, 0.0, low, low, low];
     for logits in [[f32::NAN; 8], [low; 8]] {
         let draw = Sampler::new(&config(1.0, None, None), &[3], 0).draw_biased(&logits, &bias);
-        assert_eq!((draw.symbol, draw.log_prob), (4, low));
+        assert_eq!((draw.token, draw.log_prob), (4, low));
     }
 }
 
 #[test]
-fn forbidden_symbols_are_never_drawn() {
+fn suppressed_tokens_are_never_drawn() {
     let want = expected(1.0, &[0, 1, 3, 5, 6, 7]);
     check_frequencies(&config(1.0, None, None), &[2, 4, 100], want);
 }
 
 #[test]
 fn the_log_probability_is_the_models_own() {
-    let forbidden = [2_u32];
+    let suppressed = [2_u32];
     let want = expected(1.0, &[0, 1, 3, 4, 5, 6, 7]);
-    let mut sampler = Sampler::new(&config(0.3, Some(5), Some(0.9)), &forbidden, 0);
+    let mut sampler = Sampler::new(&config(0.3, Some(5), Some(0.9)), &suppressed, 0);
     for _ in 0..100 {
         let draw = sampler.draw(&LOGITS);
-        let want = want[draw.symbol as usize].ln();
+        let want = want[draw.token as usize].ln();
         assert!(
             (f64::from(draw.log_prob) - want).abs() < 1e-6,
             "{draw:?}, {want}"
@@ -218,7 +218,7 @@ fn one_seed_and_index_give_the_same_draws_and_another_index_others() {
     let draws = |index| {
         let mut sampler = Sampler::new(&config, &[], index);
         (0..50)
-            .map(|_| sampler.draw(&LOGITS).symbol)
+            .map(|_| sampler.draw(&LOGITS).token)
             .collect::<Vec<_>>()
     };
     assert_eq!(draws(4), draws(4));
@@ -235,24 +235,24 @@ fn limits_that_exclude_nothing_change_no_draw() {
 }
 
 #[test]
-fn temperature_zero_is_the_most_probable_symbol_and_the_first_of_equals() {
-    assert_eq!(sampler(0.0).draw(&LOGITS).symbol, 2);
+fn temperature_zero_is_the_most_probable_token_and_the_first_of_equals() {
+    assert_eq!(sampler(0.0).draw(&LOGITS).token, 2);
     assert_eq!(
         Sampler::new(&config(0.0, None, None), &[2], 0)
             .draw(&LOGITS)
-            .symbol,
+            .token,
         4
     );
     assert_eq!(
         Sampler::new(&config(1.0, Some(1), None), &[], 0)
             .draw(&LOGITS)
-            .symbol,
+            .token,
         2
     );
     assert_eq!(
         Sampler::new(&config(1.0, None, Some(0.01)), &[], 0)
             .draw(&LOGITS)
-            .symbol,
+            .token,
         2
     );
 }
@@ -263,7 +263,7 @@ fn a_tiny_temperature_draws_among_the_highest_only() {
         let mut sampler = sampler(temperature);
         let mut seen = [0; 8];
         for _ in 0..200 {
-            seen[sampler.draw(&LOGITS).symbol as usize] += 1;
+            seen[sampler.draw(&LOGITS).token as usize] += 1;
         }
         assert!(
             seen[2] > 0 && seen[4] > 0 && seen[2] + seen[4] == 200,
@@ -286,7 +286,7 @@ fn huge_logits_and_infinite_ones_are_drawn_from() {
             assert_eq!(
                 draw,
                 Draw {
-                    symbol: 1,
+                    token: 1,
                     log_prob: 0.0
                 },
                 "{logits:?} at {temperature}"
@@ -296,17 +296,17 @@ fn huge_logits_and_infinite_ones_are_drawn_from() {
 }
 
 #[test]
-fn without_any_probable_symbol_the_first_allowed_one_is_drawn() {
+fn without_any_probable_token_the_first_allowed_one_is_drawn() {
     let low = [f32::NEG_INFINITY; 3];
     let mut sampler = Sampler::new(&config(1.0, None, None), &[0], 0);
     assert_eq!(
         sampler.draw(&low),
         Draw {
-            symbol: 1,
+            token: 1,
             log_prob: f32::NEG_INFINITY
         }
     );
-    assert_eq!(sampler.draw(&[1.0]).symbol, 0, "there is no other");
+    assert_eq!(sampler.draw(&[1.0]).token, 0, "there is no other");
 }
 
 #[test]
@@ -337,7 +337,7 @@ fn leaving_the_log_probability_out_changes_no_draw() {
         let (mut with, mut without) = (sampler(), sampler().without_log_prob());
         for _ in 0..100 {
             let draw = without.draw(&LOGITS);
-            assert_eq!(draw.symbol, with.draw(&LOGITS).symbol);
+            assert_eq!(draw.token, with.draw(&LOGITS).token);
             assert!(draw.log_prob.is_nan());
         }
     }
@@ -364,18 +364,18 @@ fn chances_are_the_models_own_and_those_of_the_draw() {
     let drawn = expected(0.5, &[0, 6, 7]);
     let draw = sampler.draw_biased(&LOGITS, &bias);
     let (one, all) = sampler.chances(&LOGITS, draw, 4);
-    assert_eq!(one.symbol, draw.symbol);
-    let symbols: Vec<u32> = all.iter().map(|chance| chance.symbol).collect();
-    assert_eq!(symbols, [4, 7, 0, 6]);
+    assert_eq!(one.token, draw.token);
+    let tokens: Vec<u32> = all.iter().map(|chance| chance.token).collect();
+    assert_eq!(tokens, [4, 7, 0, 6]);
     for chance in all.iter().chain([&one]) {
-        let symbol = chance.symbol as usize;
-        assert!((chance.own - own[symbol]).abs() < 1e-6, "{chance:?}");
-        assert!((chance.drawn - drawn[symbol]).abs() < 1e-6, "{chance:?}");
+        let token = chance.token as usize;
+        assert!((chance.own - own[token]).abs() < 1e-6, "{chance:?}");
+        assert!((chance.drawn - drawn[token]).abs() < 1e-6, "{chance:?}");
     }
-    // The most probable symbol is certain at temperature 0, and more than all are all.
+    // The most probable token is certain at temperature 0, and more than all are all.
     let mut greedy = Sampler::new(&config(0.0, None, None), &[2], 0);
     let draw = greedy.draw(&LOGITS);
     let (one, all) = greedy.chances(&LOGITS, draw, 100);
-    assert_eq!((one.symbol, one.drawn, all.len()), (4, 1.0, 7));
+    assert_eq!((one.token, one.drawn, all.len()), (4, 1.0, 7));
     assert!(all[1..].iter().all(|chance| chance.drawn == 0.0));
 }

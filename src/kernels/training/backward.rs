@@ -168,7 +168,7 @@ pub(super) fn backward_in(
         }
     };
     let x = match layer.input {
-        Input::Symbols(symbols) => Factor::Symbols(symbols),
+        Input::Tokens(tokens) => Factor::Tokens(tokens),
         Input::Vectors(x) => Factor::Rows(x),
     };
     let products = vec![

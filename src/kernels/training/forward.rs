@@ -10,8 +10,8 @@ use super::{BySteps, Input, Kept, Layer, Steps, Workers};
 use crate::config::Cell;
 use crate::kernels::barrier::{Barrier, wait_until};
 
-/// Symbols whose rows of the table one job writes.
-const SYMBOLS_A_JOB: usize = 16;
+/// Tokens whose rows of the table one job writes.
+const TOKENS_A_JOB: usize = 16;
 
 /// What a layer computes.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub struct Outputs<'a> {
 
 /// The weights as the steps read them.
 struct Weights {
-    /// The input's share of the gates before their non-linearities, biases counted: by symbol (V,
+    /// The input's share of the gates before their non-linearities, biases counted: by token (V,
     /// gates), or one row.
     table: Vec<f32>,
     /// W_ih, where the input is vectors.
@@ -40,7 +40,7 @@ struct Weights {
 /// there is any.
 ///
 /// # Panics
-/// Where an array has another length than its description says, or a symbol is not below I.
+/// Where an array has another length than its description says, or a token is not below I.
 pub fn forward(workers: Workers, layer: &Layer, steps: &Steps, out: Outputs, kept: Option<Kept>) {
     forward_in(&groups(layer, steps), workers, layer, steps, out, kept);
 }
@@ -128,8 +128,8 @@ impl Weights {
             recurrent_bias = layout.spread(&of_n);
         }
         let mut table = layout.spread(&both);
-        if let Input::Symbols(_) = layer.input {
-            table = symbol_table(workers, layer, &table);
+        if let Input::Tokens(_) = layer.input {
+            table = token_table(workers, layer, &table);
         }
         Self {
             table,
@@ -140,20 +140,20 @@ impl Weights {
     }
 }
 
-/// What each symbol adds to the gates (V, gates): its column of W_ih, and the biases.
-fn symbol_table(workers: Workers, layer: &Layer, bias: &[f32]) -> Vec<f32> {
-    let (layout, symbols) = (layer.layout(), layer.inputs);
-    let mut table = bias.repeat(symbols);
-    let parts = table.chunks_mut(SYMBOLS_A_JOB * layout.len());
-    let workers = workers.for_work(symbols * layout.len() * A_COPY);
+/// What each token adds to the gates (V, gates): its column of W_ih, and the biases.
+fn token_table(workers: Workers, layer: &Layer, bias: &[f32]) -> Vec<f32> {
+    let (layout, tokens) = (layer.layout(), layer.inputs);
+    let mut table = bias.repeat(tokens);
+    let parts = table.chunks_mut(TOKENS_A_JOB * layout.len());
+    let workers = workers.for_work(tokens * layout.len() * A_COPY);
     workers.each(parts, |job, part| {
-        let first = job * SYMBOLS_A_JOB;
+        let first = job * TOKENS_A_JOB;
         let count = part.len() / layout.len();
         for panel in 0..layout.panels() {
             for (lane, row) in layout.rows(panel).enumerate() {
-                let weights = &layer.weight_ih[row * symbols + first..][..count];
-                for (symbol, weight) in weights.iter().enumerate() {
-                    part[symbol * layout.len() + panel * PANEL + lane] += weight;
+                let weights = &layer.weight_ih[row * tokens + first..][..count];
+                for (token, weight) in weights.iter().enumerate() {
+                    part[token * layout.len() + panel * PANEL + lane] += weight;
                 }
             }
         }
@@ -374,10 +374,10 @@ fn begin(
     let length = layer.layout().len();
     let rows = gates.chunks_exact_mut(columns.len());
     match layer.input {
-        Input::Symbols(symbols) => {
-            for (row, &symbol) in rows.zip(&symbols[places]) {
-                let of_symbol = &weights.table[symbol as usize * length..][..length];
-                row.copy_from_slice(&of_symbol[columns.clone()]);
+        Input::Tokens(tokens) => {
+            for (row, &token) in rows.zip(&tokens[places]) {
+                let of_token = &weights.table[token as usize * length..][..length];
+                row.copy_from_slice(&of_token[columns.clone()]);
             }
         }
         Input::Vectors(_) => {

@@ -189,8 +189,8 @@ impl Steps {
 /// What a layer reads at every place.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
-    /// Symbols (N), one-hot: a column of the weight each.
-    Symbols(&'a [i64]),
+    /// Tokens (N), one-hot: a column of the weight each.
+    Tokens(&'a [i64]),
     /// Vectors (N, I).
     Vectors(&'a [f32]),
 }

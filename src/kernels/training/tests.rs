@@ -63,7 +63,7 @@ struct Case {
     hidden: usize,
     inputs: usize,
     lengths: Vec<usize>,
-    symbols: Option<Vec<i64>>,
+    tokens: Option<Vec<i64>>,
     arrays: Arrays,
     d_outputs: Vec<f32>,
     d_h: Vec<f32>,
@@ -71,7 +71,7 @@ struct Case {
 }
 
 impl Case {
-    fn new(cell: Cell, hidden: usize, lengths: &[usize], symbols: bool, constant: bool) -> Self {
+    fn new(cell: Cell, hidden: usize, lengths: &[usize], tokens: bool, constant: bool) -> Self {
         let mut numbers = Numbers::new(hidden as u32 + 17);
         let inputs = 5;
         let (batch, places) = (lengths.len(), lengths.iter().sum::<usize>());
@@ -85,14 +85,14 @@ impl Case {
             hidden,
             inputs,
             lengths: lengths.to_vec(),
-            symbols: symbols.then(|| {
+            tokens: tokens.then(|| {
                 x[..places]
                     .iter()
                     .map(|x| (x.abs() * 4.99) as i64)
                     .collect()
             }),
             arrays: [
-                if symbols { Vec::new() } else { x },
+                if tokens { Vec::new() } else { x },
                 vector(usize::from(constant) * batch * rows, 0.5),
                 vector(rows * inputs, 1.0),
                 vector(rows * hidden, scale),
@@ -127,8 +127,8 @@ impl Case {
             cell: self.cell,
             hidden: self.hidden,
             inputs: self.inputs,
-            input: match &self.symbols {
-                Some(symbols) => Input::Symbols(symbols),
+            input: match &self.tokens {
+                Some(tokens) => Input::Tokens(tokens),
                 None => Input::Vectors(input),
             },
             constant: (!constant.is_empty()).then_some(constant),
@@ -222,8 +222,8 @@ impl Case {
         for t in 0..steps.len() {
             for row in 0..steps.count(t) {
                 let place = steps.starts[t] + row;
-                let input = |k: usize| match &self.symbols {
-                    Some(symbols) => f64::from(u8::from(symbols[place] == k as i64)),
+                let input = |k: usize| match &self.tokens {
+                    Some(tokens) => f64::from(u8::from(tokens[place] == k as i64)),
                     None => arrays[0][place * self.inputs + k],
                 };
                 let of_input: Vec<f64> = (0..gates * n)
@@ -339,10 +339,10 @@ fn bits((results, gradients): ([Vec<f32>; 3], Arrays)) -> Vec<u32> {
 /// These are worth more than one thread.
 fn large_cases(hidden: usize) -> impl Iterator<Item = Case> {
     let lengths: Vec<usize> = (10..40).rev().collect();
-    let case = move |cell, symbols| Case::new(cell, hidden, &lengths, symbols, !symbols);
+    let case = move |cell, tokens| Case::new(cell, hidden, &lengths, tokens, !tokens);
     [Cell::Lstm, Cell::Gru, Cell::Rnn]
         .into_iter()
-        .flat_map(move |cell| [true, false].map(|symbols| case(cell, symbols)))
+        .flat_map(move |cell| [true, false].map(|tokens| case(cell, tokens)))
 }
 
 #[test]
@@ -388,8 +388,8 @@ fn one_text_and_layers_too_large_for_a_core_change_no_bit() {
         (Cell::Gru, &[3, 1]),
         (Cell::Rnn, &[4, 3, 2]),
     ] {
-        for symbols in [true, false] {
-            let case = Case::new(cell, 417, lengths, symbols, true);
+        for tokens in [true, false] {
+            let case = Case::new(cell, 417, lengths, tokens, true);
             assert!(groups(&case.layer(), &case.steps()).len() > 1);
             let whole = groups_of(&case.layer(), usize::MAX);
             let want = bits(case.run_in(&whole, on(&Alone)));

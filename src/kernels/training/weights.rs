@@ -68,8 +68,8 @@ impl<'a> Deltas<'a> {
 /// What the weights were multiplied with.
 #[derive(Clone, Copy)]
 pub(super) enum Factor<'a> {
-    /// A symbol a place: its column of the weight alone.
-    Symbols(&'a [i64]),
+    /// A token a place: its column of the weight alone.
+    Tokens(&'a [i64]),
     /// (N, columns).
     Rows(&'a [f32]),
     /// The same by place.
@@ -94,7 +94,7 @@ struct Source<'a> {
     factor: Factor<'a>,
     columns: usize,
     recurrent: bool,
-    /// The factor turned: (columns, K) for every K = [`PLACES_AT_ONCE`] places; empty for symbols.
+    /// The factor turned: (columns, K) for every K = [`PLACES_AT_ONCE`] places; empty for tokens.
     turned: Vec<f32>,
 }
 
@@ -159,7 +159,7 @@ fn by_panel(matrix: &mut [f32], layout: Layout, columns: usize) -> Vec<&mut [f32
 
 /// A factor turned, [`PLACES_AT_ONCE`] at a time.
 fn turned(workers: Workers, factor: Factor, places: usize, columns: usize) -> Vec<f32> {
-    if matches!(factor, Factor::Symbols(_)) {
+    if matches!(factor, Factor::Tokens(_)) {
         return Vec::new();
     }
     let mut turned = vec![0.0; places * columns];
@@ -169,7 +169,7 @@ fn turned(workers: Workers, factor: Factor, places: usize, columns: usize) -> Ve
         let first = part * PLACES_AT_ONCE;
         let places = first..first + out.len() / columns;
         let rows: Vec<&[f32]> = match factor {
-            Factor::Symbols(_) => Vec::new(),
+            Factor::Tokens(_) => Vec::new(),
             Factor::Rows(rows) => rows[places.start * columns..places.end * columns]
                 .chunks_exact(columns)
                 .collect(),
@@ -209,8 +209,8 @@ impl Job<'_> {
             for ((source, sums), bias) in sources.iter().zip(&mut sums).zip(&mut biases) {
                 let stacked = if source.recurrent { &recurrent } else { &plain };
                 kernels.accumulate(stacked.panels(), &ones[..places.len()], bias);
-                if let Factor::Symbols(symbols) = source.factor {
-                    self.add_symbols(kernels, deltas, places.clone(), symbols, sums);
+                if let Factor::Tokens(tokens) = source.factor {
+                    self.add_tokens(kernels, deltas, places.clone(), tokens, sums);
                 } else {
                     let columns = source.columns;
                     let x = &source.turned[places.start * columns..places.end * columns];
@@ -251,13 +251,13 @@ impl Job<'_> {
         }
     }
 
-    /// Adds each place's gradients to its symbol's.
-    fn add_symbols(
+    /// Adds each place's gradients to its token's.
+    fn add_tokens(
         &self,
         kernels: Kernels,
         deltas: &Deltas,
         places: Range<usize>,
-        symbols: &[i64],
+        tokens: &[i64],
         sums: &mut [f32],
     ) {
         let gates = deltas.layout.gates;
@@ -267,9 +267,9 @@ impl Job<'_> {
             let pairs = rows
                 .values
                 .chunks_exact(rows.width)
-                .zip(&symbols[rows.first..]);
-            for (row, &symbol) in pairs {
-                let sums = &mut sums[symbol as usize * width..][..width];
+                .zip(&tokens[rows.first..]);
+            for (row, &token) in pairs {
+                let sums = &mut sums[token as usize * width..][..width];
                 kernels.add(&row[own..own + width], sums);
             }
         }

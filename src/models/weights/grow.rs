@@ -1,11 +1,11 @@
-//! The weights of a trained network for a vocabulary that holds other symbols too.
+//! The weights of a trained network for a vocabulary that holds other tokens too.
 
 use super::{Array, Weights, expected_shapes};
 use crate::config::{ModelKind, NetworkConfig};
 
-/// Where the symbols stand in a weight.
+/// Where the tokens stand in a weight.
 #[derive(Clone, Copy, PartialEq)]
-enum Symbols {
+enum Tokens {
     /// A row each, of those that are read.
     Rows,
     /// A column each, of those that are read.
@@ -16,21 +16,21 @@ enum Symbols {
     Biases,
 }
 
-fn symbols_of(name: &str, network: &NetworkConfig) -> Option<Symbols> {
+fn tokens_of(name: &str, network: &NetworkConfig) -> Option<Tokens> {
     let one_hot = network.model == ModelKind::CharRnn && network.embedding == 0;
     match name {
-        "rnn.weight_ih_l0" if one_hot => Some(Symbols::Columns),
-        "head.weight" | "decoder.head.weight" => Some(Symbols::Predicted),
-        "head.bias" | "decoder.head.bias" => Some(Symbols::Biases),
-        _ if name.ends_with("embedding.weight") => Some(Symbols::Rows),
+        "rnn.weight_ih_l0" if one_hot => Some(Tokens::Columns),
+        "head.weight" | "decoder.head.weight" => Some(Tokens::Predicted),
+        "head.bias" | "decoder.head.bias" => Some(Tokens::Biases),
+        _ if name.ends_with("embedding.weight") => Some(Tokens::Rows),
         _ => None,
     }
 }
 
-/// The `weights` of the network `old` for the network `new`, which differs in its symbols alone;
-/// `places` has for each of the new symbols its number in the old network, if it is there.
+/// The `weights` of the network `old` for the network `new`, which differs in its tokens alone;
+/// `places` has for each of the new tokens its number in the old network, if it is there.
 ///
-/// A symbol that is not there is read as the mean of those that are, and predicted as their mean with
+/// A token that is not there is read as the mean of those that are, and predicted as their mean with
 /// the lowest of their biases. So it is improbable at first, and what the network thinks of the
 /// others, relative to each other, stays as it was. Weights that are in eight bits become f32.
 pub fn grow(
@@ -48,16 +48,16 @@ pub fn grow(
         .into_iter()
         .filter_map(|(name, shape)| {
             let values = weights.get(&name)?.data();
-            let values = match symbols_of(&name, new) {
+            let values = match tokens_of(&name, new) {
                 None => values.into_owned(),
-                Some(Symbols::Rows) => rows(&values, old.inputs, &read),
-                Some(Symbols::Predicted) => rows(&values, old.outputs, &predicted),
-                Some(Symbols::Biases) => {
+                Some(Tokens::Rows) => rows(&values, old.inputs, &read),
+                Some(Tokens::Predicted) => rows(&values, old.outputs, &predicted),
+                Some(Tokens::Biases) => {
                     let lowest = values.iter().copied().fold(f32::INFINITY, f32::min);
                     let bias = |place: &Option<usize>| place.map_or(lowest, |place| values[place]);
                     predicted.iter().map(bias).collect()
                 }
-                Some(Symbols::Columns) => values
+                Some(Tokens::Columns) => values
                     .chunks_exact(old.inputs)
                     .flat_map(|row| {
                         let mean = mean(row.iter().copied(), old.inputs);
@@ -96,20 +96,20 @@ mod tests {
     use crate::models::char_rnn::CharRnn;
     use crate::testing;
 
-    /// The new symbols 0, 1, 2 … are the old 2, none, 0, 1, 3.
+    /// The new tokens 0, 1, 2 … are the old 2, none, 0, 1, 3.
     const PLACES: [Option<usize>; 5] = [Some(2), None, Some(0), Some(1), Some(3)];
 
     fn logits(network: &NetworkConfig, weights: &Weights, text: &[u32]) -> Vec<f32> {
         let model = CharRnn::new(network, weights).expect("a model");
         let mut state = model.state(1);
-        for &symbol in text {
-            model.step(&mut state, &[symbol]);
+        for &token in text {
+            model.step(&mut state, &[token]);
         }
         state.logits(0).to_vec()
     }
 
     #[test]
-    fn old_symbols_are_predicted_as_before_and_new_ones_hardly() {
+    fn old_tokens_are_predicted_as_before_and_new_ones_hardly() {
         for embedding in [0, 3] {
             let old = NetworkConfig {
                 embedding,
@@ -125,9 +125,9 @@ mod tests {
             super::super::check(&new, &grown).expect("complete");
             let before = logits(&old, &weights, &[0, 1, 3, 2]);
             let after = logits(&new, &grown, &[2, 3, 4, 0]);
-            for (symbol, place) in PLACES.iter().enumerate() {
+            for (token, place) in PLACES.iter().enumerate() {
                 if let Some(place) = place {
-                    assert_eq!(after[symbol].to_bits(), before[*place].to_bits());
+                    assert_eq!(after[token].to_bits(), before[*place].to_bits());
                 }
             }
             let bias = weights["head.bias"].data();
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_symbol_is_read_as_the_mean_of_the_others() {
+    fn a_new_token_is_read_as_the_mean_of_the_others() {
         let old = testing::char_lstm(Cell::Gru, 8, 1, 4);
         let new = NetworkConfig {
             inputs: 5,

@@ -11,8 +11,8 @@ use thiserror::Error;
 pub use self::add_z::add_z;
 pub use self::grow::grow;
 
-use crate::kernels::quantize_row;
 use crate::config::{ModelKind, NetworkConfig};
+use crate::kernels::quantize_row;
 
 /// The highest number of a matrix in eight bits.
 const HIGHEST_INT8: f32 = 127.0;
@@ -327,7 +327,7 @@ fn check_config(config: &NetworkConfig, arrays: usize) -> Result<(), WeightError
         format!("z cannot enter as {} where nothing but both is", config.z)
     } else if config.outputs > config.inputs {
         format!(
-            "it predicts {} symbols, but reads only {}",
+            "it predicts {} tokens, but reads only {}",
             config.outputs, config.inputs
         )
     } else if config.article && (!vae || config.bidirectional) {

@@ -1,8 +1,8 @@
 use super::*;
 use crate::config::{Cell, ZPlacement};
 use crate::models::char_rnn::CharRnn;
-use crate::testing::{char_lstm, weights, word_vae};
 use crate::models::word_vae::WordVae;
+use crate::testing::{char_lstm, weights, word_vae};
 
 /// What a char-lstm of two layers says to its weights after a change.
 fn refused(change: impl FnOnce(&mut NetworkConfig, &mut Weights<'static>)) -> WeightError {
@@ -188,8 +188,8 @@ fn z_at_one_place_is_z_at_both_with_nothing_at_the_other() {
     let logits = |config: &NetworkConfig, weights: &Weights| {
         let vae = WordVae::new(config, weights).expect("a network");
         let mut state = vae.decoder(&[0.7, -1.2, 0.4]);
-        let read = |symbol| {
-            vae.step(&mut state, &[symbol]);
+        let read = |token| {
+            vae.step(&mut state, &[token]);
             state.logits(0).to_vec()
         };
         [1, 5, 2].into_iter().flat_map(read).collect::<Vec<f32>>()

@@ -41,9 +41,9 @@ pub struct ModelHeader {
     pub textgen: String,
     /// The architecture.
     pub network: NetworkConfig,
-    /// How text becomes symbols.
+    /// How text becomes tokens.
     pub text: TextConfig,
-    /// The symbols.
+    /// The tokens.
     pub vocabulary: Vocabulary,
     /// The corpus' short name.
     pub corpus_name: String,
@@ -74,7 +74,7 @@ impl ModelHeader {
         }
         if network.inputs != self.vocabulary.len() || network.outputs != self.vocabulary.outputs() {
             return Err(format!(
-                "the network reads {} and predicts {} symbols, the vocabulary has {} and {}",
+                "the network reads {} and predicts {} tokens, the vocabulary has {} and {}",
                 network.inputs,
                 network.outputs,
                 self.vocabulary.len(),

@@ -1,14 +1,14 @@
 use super::*;
 use crate::config::{Cell, Unit};
 use crate::models::char_rnn::CharRnn;
-use crate::testing::{char_lstm, weights};
 use crate::models::weights::quantize;
-use crate::text::Symbol;
+use crate::testing::{char_lstm, weights};
+use crate::text::Token;
 
-/// A char-lstm of `hidden` units that reads 65 symbols, and its weights.
+/// A char-lstm of `hidden` units that reads 65 tokens, and its weights.
 fn model(hidden: usize) -> (ModelHeader, Weights<'static>) {
     let network = char_lstm(Cell::Lstm, hidden, 1, 65);
-    let letters = (0..65).map(|i| Symbol::Text(char::from(48 + i).to_string()));
+    let letters = (0..65).map(|i| Token::Text(char::from(48 + i).to_string()));
     let vocabulary = Vocabulary::new(Unit::Char, letters.collect(), 0, false);
     let weights = weights(&network);
     let header = ModelHeader {
@@ -101,7 +101,7 @@ fn a_model_in_eight_bits_takes_about_a_quarter_of_the_room_and_says_the_same() {
     let logits = |weights: &Weights| {
         let network = CharRnn::new(&header.network, weights).expect("a network");
         let mut state = network.state(1);
-        network.feed(&mut state, &[1, 64, 7, 0, 20]);
+        network.prefill(&mut state, &[1, 64, 7, 0, 20]);
         let bits = state.logits(0).iter().map(|logit| logit.to_bits());
         bits.collect::<Vec<_>>()
     };

@@ -7,7 +7,7 @@ use super::counts::{Counter, blocks};
 use super::normal::{Changes, Normalizer};
 use super::pipeline::{Made, for_each_chunk};
 use super::unicode::{count_words, strip_punctuation, visible};
-use super::vocab::{Symbol, Vocabulary};
+use super::vocab::{Token, Vocabulary};
 use super::{Corpus, TextError};
 use crate::config::{TextConfig, Unit, WordSplit};
 
@@ -16,7 +16,7 @@ pub fn normalize(text: &str, config: &TextConfig) -> String {
     Normalizer::new(config).apply(text).into_owned()
 }
 
-/// What one pass over a corpus tells about it. Characters, lines, words and symbols are those of
+/// What one pass over a corpus tells about it. Characters, lines, words and tokens are those of
 /// the normalised text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Survey {
@@ -30,24 +30,24 @@ pub struct Survey {
     pub lines: u64,
     /// Words: runs of anything but white space.
     pub words: u64,
-    /// Symbols of the unit.
-    pub symbols: u64,
-    /// Every symbol with its count, most frequent first, ties by code point.
-    pub counts: Vec<(Symbol, u64)>,
+    /// Tokens of the unit.
+    pub tokens: u64,
+    /// Every token with its count, most frequent first, ties by code point.
+    pub counts: Vec<(Token, u64)>,
     /// What normalisation changed.
     pub changes: Changes,
 }
 
 impl Survey {
-    /// An error where there is nothing to learn: a single distinct symbol.
+    /// An error where there is nothing to learn: a single distinct token.
     pub fn check_trainable(&self) -> Result<(), TextError> {
         match &self.counts[..] {
             [] => Err(TextError::Empty {
                 name: self.name.clone(),
             }),
-            [(symbol, _)] => Err(TextError::SingleSymbol {
+            [(token, _)] => Err(TextError::SingleToken {
                 name: self.name.clone(),
-                symbol: symbol.visible(),
+                token: token.visible(),
             }),
             _ => Ok(()),
         }
@@ -55,7 +55,7 @@ impl Survey {
 
     /// Order-0 entropy, in bits per character.
     pub fn entropy_bits_per_char(&self) -> f64 {
-        let total = self.symbols as f64;
+        let total = self.tokens as f64;
         let bits = |n: u64| n as f64 * (total / n as f64).log2();
         self.counts.iter().map(|&(_, n)| bits(n)).sum::<f64>() / (self.chars as f64).max(1.0)
     }
@@ -153,7 +153,7 @@ fn survey_in_chunks(
         chars,
         lines: lines + u64::from(in_line),
         words,
-        symbols: counts.iter().map(|&(_, n)| n).sum(),
+        tokens: counts.iter().map(|&(_, n)| n).sum(),
         counts,
         changes: Normalizer::sum_changes(normalizers),
     })
@@ -185,9 +185,9 @@ fn tokens_in_chunks(
         |(), text| {
             let mut ids = Vec::with_capacity(text.len());
             let mut unknown = None;
-            encoder.for_each(text, |id, symbol| match id.or(vocab.unk()) {
+            encoder.for_each(text, |id, token| match id.or(vocab.unk()) {
                 Some(id) => ids.push(id),
-                None if unknown.is_none() => unknown = Some((ids.len(), symbol.to_symbol())),
+                None if unknown.is_none() => unknown = Some((ids.len(), token.to_token())),
                 None => {}
             });
             (ids, unknown)
@@ -196,8 +196,8 @@ fn tokens_in_chunks(
              result: (ids, unknown),
              ..
          }| {
-            if let Some((at, symbol)) = unknown {
-                return Err(vocab.unknown(&symbol, (tokens.len() + at) as u64 + 1));
+            if let Some((at, token)) = unknown {
+                return Err(vocab.unknown(&token, (tokens.len() + at) as u64 + 1));
             }
             tokens.extend_from_slice(&ids);
             Ok(())
@@ -258,8 +258,8 @@ pub struct WordList {
 }
 
 impl WordList {
-    /// How often every symbol stands in the listed words, most frequent first.
-    pub fn counts(&self, unit: Unit) -> Vec<(Symbol, u64)> {
+    /// How often every token stands in the listed words, most frequent first.
+    pub fn counts(&self, unit: Unit) -> Vec<(Token, u64)> {
         let mut counter = Counter::new(unit);
         self.words.iter().for_each(|word| counter.count(word));
         Counter::sum([counter])
@@ -373,7 +373,7 @@ impl Lister {
     }
 }
 
-impl Symbol {
+impl Token {
     /// As it can be shown in a table or a message.
     pub fn visible(&self) -> String {
         match self {

@@ -54,13 +54,13 @@ fn reference_form(text: &str, config: &TextConfig) -> String {
     }
 }
 
-fn reference_symbols(text: &str, unit: Unit) -> Vec<Symbol> {
+fn reference_tokens(text: &str, unit: Unit) -> Vec<Token> {
     match unit {
-        Unit::Byte => text.bytes().map(Symbol::Byte).collect(),
-        Unit::Char => text.chars().map(|c| Symbol::Text(c.into())).collect(),
+        Unit::Byte => text.bytes().map(Token::Byte).collect(),
+        Unit::Char => text.chars().map(|c| Token::Text(c.into())).collect(),
         Unit::Grapheme => text
             .graphemes(true)
-            .map(|g| Symbol::Text(g.into()))
+            .map(|g| Token::Text(g.into()))
             .collect(),
     }
 }
@@ -73,25 +73,25 @@ fn check(texts: &[String], config: &TextConfig, chunk: usize) -> Result<(), Test
         .iter()
         .map(|text| reference_form(text.strip_prefix('\u{FEFF}').unwrap_or(text), config))
         .collect();
-    let symbols: Vec<Symbol> = forms
+    let tokens: Vec<Token> = forms
         .iter()
-        .flat_map(|t| reference_symbols(t, config.unit))
+        .flat_map(|t| reference_tokens(t, config.unit))
         .collect();
-    let mut counts = BTreeMap::<Symbol, u64>::new();
-    for symbol in &symbols {
-        *counts.entry(symbol.clone()).or_default() += 1;
+    let mut counts = BTreeMap::<Token, u64>::new();
+    for token in &tokens {
+        *counts.entry(token.clone()).or_default() += 1;
     }
     let mut counts: Vec<_> = counts.into_iter().collect();
     rank(&mut counts);
     let survey = match survey_in_chunks(&corpus, config, chunk, |_| {}) {
         Err(TextError::Empty { .. }) => {
-            prop_assert!(symbols.is_empty());
+            prop_assert!(tokens.is_empty());
             return Ok(());
         }
         other => other.map_err(|e| TestCaseError::fail(e.to_string()))?,
     };
     prop_assert_eq!(&survey.counts, &counts);
-    prop_assert_eq!(survey.symbols, symbols.len() as u64);
+    prop_assert_eq!(survey.tokens, tokens.len() as u64);
     prop_assert_eq!(
         survey.bytes,
         texts.iter().map(|t| t.len() as u64).sum::<u64>()
@@ -102,14 +102,8 @@ fn check(texts: &[String], config: &TextConfig, chunk: usize) -> Result<(), Test
     prop_assert_eq!(survey.lines, sum(&|t| t.split_inclusive('\n').count()));
     let vocab = Vocabulary::from_counts(config.unit, &counts, 2, 5);
     let ids = tokens_in_chunks(&corpus, config, &vocab, chunk).unwrap();
-    let id = |s: &Symbol| {
-        vocab
-            .symbols()
-            .iter()
-            .position(|v| v == s)
-            .map(|i| i as u32)
-    };
-    let expected: Vec<u32> = symbols
+    let id = |s: &Token| vocab.tokens().iter().position(|v| v == s).map(|i| i as u32);
+    let expected: Vec<u32> = tokens
         .iter()
         .filter_map(|s| id(s).or(vocab.unk()))
         .collect();
@@ -175,14 +169,14 @@ fn a_file_in_utf16_is_recognised_in_the_hint() {
 }
 
 #[test]
-fn a_corpus_without_text_or_with_one_symbol_is_an_error() {
+fn a_corpus_without_text_or_with_one_token_is_an_error() {
     let (empty, _files) = corpus(&[b"\xEF\xBB\xBF"]);
     let error = survey(&empty, &TextConfig::default()).unwrap_err();
     assert!(matches!(error, TextError::Empty { .. }), "{error}");
     let (single, _files) = corpus(&[b"aaaa"]);
     let survey = survey(&single, &TextConfig::default()).unwrap();
     let error = survey.check_trainable().unwrap_err();
-    assert!(matches!(error, TextError::SingleSymbol { .. }), "{error}");
+    assert!(matches!(error, TextError::SingleToken { .. }), "{error}");
 }
 
 #[test]
@@ -196,9 +190,9 @@ fn a_missing_file_is_named() {
 }
 
 #[test]
-fn unknown_symbols_without_unk_are_an_error_with_their_place() {
+fn unknown_tokens_without_unk_are_an_error_with_their_place() {
     let (corpus, _files) = corpus(&[b"ab", b"axb"]);
-    let counts = [(Symbol::Text("a".into()), 2), (Symbol::Text("b".into()), 1)];
+    let counts = [(Token::Text("a".into()), 2), (Token::Text("b".into()), 1)];
     let vocab = Vocabulary::from_counts(Unit::Char, &counts, 1, 400);
     let error = tokens(&corpus, &TextConfig::default(), &vocab).unwrap_err();
     assert!(error.to_string().contains("character 4"), "{error}");
@@ -215,7 +209,7 @@ fn words_are_stripped_and_listed_once() {
     assert_eq!(list.words, ["the", "end"]);
     assert_eq!(list.times, [3, 2]);
     assert_eq!((list.duplicates, list.empty), (3, 1));
-    assert_eq!(list.counts(Unit::Char)[0], (Symbol::Text("e".into()), 2));
+    assert_eq!(list.counts(Unit::Char)[0], (Token::Text("e".into()), 2));
     config.words = WordSplit::Lines;
     assert_eq!(words(&corpus, &config).unwrap().words.len(), 1);
 }

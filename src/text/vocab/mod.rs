@@ -1,7 +1,7 @@
-//! The vocabulary: which symbols there are, and which number each has.
+//! The vocabulary: which tokens there are, and which number each has.
 //!
-//! Ids are ranks: the most frequent symbol is 0, ties go by code point, so the same text always
-//! gives the same vocabulary. Special symbols come after all others, in one of three layouts:
+//! Ids are ranks: the most frequent token is 0, ties go by code point, so the same text always
+//! gives the same vocabulary. Special tokens come after all others, in one of three layouts:
 //!
 //! - none (char-lstm, nothing cut);
 //! - `<unk>` (char-lstm, something cut);
@@ -19,14 +19,14 @@ use crate::config::Unit;
 
 /// The `format` written in files, and the newest that is read.
 const FORMAT: u64 = 1;
-/// More symbols than any text has.
-const MOST_SYMBOLS: usize = 1 << 21;
-/// Longest cluster that can be a symbol, in bytes; longer ones are cut.
-const LONGEST_SYMBOL_BYTES: usize = 256;
+/// More tokens than any text has.
+const MOST_TOKENS: usize = 1 << 21;
+/// Longest cluster that can be a token, in bytes; longer ones are cut.
+const LONGEST_TOKEN_BYTES: usize = 256;
 
-/// One symbol.
+/// One token.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Symbol {
+pub enum Token {
     /// A character or a grapheme cluster.
     Text(String),
     /// A byte.
@@ -40,29 +40,29 @@ pub enum Symbol {
 }
 
 /// Puts counts in the order of ids: most frequent first, ties by code point (or byte).
-pub fn rank(counts: &mut [(Symbol, u64)]) {
+pub fn rank(counts: &mut [(Token, u64)]) {
     counts.sort_by(|(a, n), (b, m)| m.cmp(n).then_with(|| a.cmp(b)));
 }
 
-/// Which symbols there are. In JSON: `{"format":1,"unit":"char","symbols":["e"," "],"unk":2,
-/// "bos":null,"eos":null,"cut":3}`, with the special ids after those of `symbols`, and bytes as numbers.
+/// Which tokens there are. In JSON: `{"format":1,"unit":"char","symbols":["e"," "],"unk":2,
+/// "bos":null,"eos":null,"cut":3}`, with the special ids after those of `tokens`, and bytes as numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "Stored", try_from = "Stored")]
 pub struct Vocabulary {
     unit: Unit,
-    symbols: Vec<Symbol>,
-    /// Symbols that are not special.
+    tokens: Vec<Token>,
+    /// Tokens that are not special.
     letters: usize,
     words: bool,
     cut: u64,
 }
 
 impl Vocabulary {
-    /// The vocabulary of a char-lstm: the symbols seen at least `min_freq` times, at most
+    /// The vocabulary of a char-lstm: the tokens seen at least `min_freq` times, at most
     /// `max_vocab` of them, and `<unk>` only where that cut something.
     pub fn from_counts(
         unit: Unit,
-        counts: &[(Symbol, u64)],
+        counts: &[(Token, u64)],
         min_freq: u64,
         max_vocab: usize,
     ) -> Self {
@@ -71,107 +71,102 @@ impl Vocabulary {
     }
 
     /// The vocabulary of a word-vae, with `<eos>`, `<unk>` and `<bos>`.
-    pub fn for_words(
-        unit: Unit,
-        counts: &[(Symbol, u64)],
-        min_freq: u64,
-        max_vocab: usize,
-    ) -> Self {
+    pub fn for_words(unit: Unit, counts: &[(Token, u64)], min_freq: u64, max_vocab: usize) -> Self {
         let (letters, cut) = keep(counts, min_freq, max_vocab);
         Self::lay_out(unit, letters, cut, true)
     }
 
     /// This vocabulary with what else was seen after its own letters: those at least `min_freq` times, as
-    /// many as fit into `max_vocab`. `<unk>` stays where it is one of the symbols.
+    /// many as fit into `max_vocab`. `<unk>` stays where it is one of the tokens.
     #[must_use]
-    pub fn extended(&self, counts: &[(Symbol, u64)], min_freq: u64, max_vocab: usize) -> Self {
-        let known: HashSet<&Symbol> = self.symbols[..self.letters].iter().collect();
-        let new: Vec<(Symbol, u64)> = counts
+    pub fn extended(&self, counts: &[(Token, u64)], min_freq: u64, max_vocab: usize) -> Self {
+        let known: HashSet<&Token> = self.tokens[..self.letters].iter().collect();
+        let new: Vec<(Token, u64)> = counts
             .iter()
-            .filter(|(symbol, _)| !known.contains(symbol))
+            .filter(|(token, _)| !known.contains(token))
             .cloned()
             .collect();
         let room = max_vocab.saturating_sub(self.letters);
         let (added, cut) = keep(&new, min_freq, room);
-        let letters = self.symbols[..self.letters].iter().cloned().chain(added);
+        let letters = self.tokens[..self.letters].iter().cloned().chain(added);
         Self::lay_out(self.unit, letters.collect(), cut.max(self.cut), self.words)
     }
 
-    /// For each symbol of this vocabulary its id in `older`, if it is there.
+    /// For each token of this vocabulary its id in `older`, if it is there.
     pub fn places_in(&self, older: &Self) -> Vec<Option<usize>> {
-        let ids: HashMap<&Symbol, usize> = older.symbols.iter().zip(0..).collect();
-        let place = |symbol| ids.get(symbol).copied();
-        self.symbols.iter().map(place).collect()
+        let ids: HashMap<&Token, usize> = older.tokens.iter().zip(0..).collect();
+        let place = |token| ids.get(token).copied();
+        self.tokens.iter().map(place).collect()
     }
 
     /// A vocabulary of given letters in the order of their ids, as a stored or imported model has
-    /// it; `cut` is how many symbols it leaves out. Checks that it can be right.
-    pub fn new(unit: Unit, letters: Vec<Symbol>, cut: u64, words: bool) -> Result<Self, TextError> {
+    /// it; `cut` is how many tokens it leaves out. Checks that it can be right.
+    pub fn new(unit: Unit, letters: Vec<Token>, cut: u64, words: bool) -> Result<Self, TextError> {
         let invalid = |what: String| Err(TextError::Vocabulary { what });
-        if letters.len() > MOST_SYMBOLS {
-            return invalid(format!("{} symbols are too many", letters.len()));
+        if letters.len() > MOST_TOKENS {
+            return invalid(format!("{} tokens are too many", letters.len()));
         }
         let mut seen = HashSet::with_capacity(letters.len());
-        for (id, symbol) in letters.iter().enumerate() {
-            if !is_one(symbol, unit) {
+        for (id, token) in letters.iter().enumerate() {
+            if !is_one(token, unit) {
                 return invalid(format!(
-                    "symbol {id} ({}) is not one {unit}",
-                    symbol.visible()
+                    "token {id} ({}) is not one {unit}",
+                    token.visible()
                 ));
             }
-            if !seen.insert(symbol) {
-                return invalid(format!("symbol {id} ({}) stands twice", symbol.visible()));
+            if !seen.insert(token) {
+                return invalid(format!("token {id} ({}) stands twice", token.visible()));
             }
         }
         Ok(Self::lay_out(unit, letters, cut, words))
     }
 
-    fn lay_out(unit: Unit, mut symbols: Vec<Symbol>, cut: u64, words: bool) -> Self {
-        let letters = symbols.len();
+    fn lay_out(unit: Unit, mut tokens: Vec<Token>, cut: u64, words: bool) -> Self {
+        let letters = tokens.len();
         if words {
-            symbols.extend([Symbol::Eos, Symbol::Unk, Symbol::Bos]);
+            tokens.extend([Token::Eos, Token::Unk, Token::Bos]);
         } else if cut > 0 {
-            symbols.push(Symbol::Unk);
+            tokens.push(Token::Unk);
         }
         Self {
             unit,
-            symbols,
+            tokens,
             letters,
             words,
             cut,
         }
     }
 
-    /// What one symbol is.
+    /// What one token is.
     pub fn unit(&self) -> Unit {
         self.unit
     }
 
-    /// Symbols that can be read, the special ones included.
+    /// Tokens that can be read, the special ones included.
     pub fn len(&self) -> usize {
-        self.symbols.len()
+        self.tokens.len()
     }
 
-    /// Whether there is no symbol at all.
+    /// Whether there is no token at all.
     pub fn is_empty(&self) -> bool {
-        self.symbols.is_empty()
+        self.tokens.is_empty()
     }
 
-    /// Symbols that can be predicted; always the first ones.
+    /// Tokens that can be predicted; always the first ones.
     pub fn outputs(&self) -> usize {
         match (self.words, self.cut) {
             (true, 0) => self.letters + 1,
             (true, _) => self.letters + 2,
-            (false, _) => self.symbols.len(),
+            (false, _) => self.tokens.len(),
         }
     }
 
-    /// Symbols that are not special; always the first ones.
+    /// Tokens that are not special; always the first ones.
     pub fn letters(&self) -> usize {
         self.letters
     }
 
-    /// How many symbols of the text were left out.
+    /// How many tokens of the text were left out.
     pub fn cut(&self) -> u64 {
         self.cut
     }
@@ -192,53 +187,53 @@ impl Vocabulary {
         self.words.then_some(self.letters as u32 + 2)
     }
 
-    /// The symbol of an id.
-    pub fn symbol(&self, id: u32) -> Option<&Symbol> {
-        self.symbols.get(id as usize)
+    /// The token of an id.
+    pub fn token(&self, id: u32) -> Option<&Token> {
+        self.tokens.get(id as usize)
     }
 
-    /// Every symbol, in the order of ids.
-    pub fn symbols(&self) -> &[Symbol] {
-        &self.symbols
+    /// Every token, in the order of ids.
+    pub fn tokens(&self) -> &[Token] {
+        &self.tokens
     }
 
     /// Ids below [`Vocabulary::outputs`] that must not be written: `<unk>`.
-    pub fn forbidden(&self) -> Vec<u32> {
+    pub fn suppressed(&self) -> Vec<u32> {
         let outputs = self.outputs() as u32;
         self.unk().into_iter().filter(|&id| id < outputs).collect()
     }
 
     /// Look-up tables for encoding; worth keeping for many texts.
     pub(crate) fn encoder(&self) -> Encoder<'_> {
-        Encoder::new(self.unit, &self.symbols[..self.letters])
+        Encoder::new(self.unit, &self.tokens[..self.letters])
     }
 }
 
-/// The most frequent symbols within the limits, and how many others there are.
-fn keep(counts: &[(Symbol, u64)], min_freq: u64, max_vocab: usize) -> (Vec<Symbol>, u64) {
+/// The most frequent tokens within the limits, and how many others there are.
+fn keep(counts: &[(Token, u64)], min_freq: u64, max_vocab: usize) -> (Vec<Token>, u64) {
     let mut ranked = counts.to_vec();
     rank(&mut ranked);
-    let fits = |symbol: &Symbol| match symbol {
-        Symbol::Text(text) => text.len() <= LONGEST_SYMBOL_BYTES,
+    let fits = |token: &Token| match token {
+        Token::Text(text) => text.len() <= LONGEST_TOKEN_BYTES,
         _ => true,
     };
-    let kept: Vec<Symbol> = ranked
+    let kept: Vec<Token> = ranked
         .into_iter()
-        .filter(|(symbol, n)| *n >= min_freq && fits(symbol))
-        .map(|(symbol, _)| symbol)
-        .take(max_vocab.min(MOST_SYMBOLS))
+        .filter(|(token, n)| *n >= min_freq && fits(token))
+        .map(|(token, _)| token)
+        .take(max_vocab.min(MOST_TOKENS))
         .collect();
     let cut = counts.len() - kept.len();
     (kept, cut as u64)
 }
 
-fn is_one(symbol: &Symbol, unit: Unit) -> bool {
-    match (symbol, unit) {
-        (Symbol::Byte(_), Unit::Byte) => true,
-        (Symbol::Text(text), Unit::Char) => text.chars().count() == 1,
-        (Symbol::Text(text), Unit::Grapheme) => {
+fn is_one(token: &Token, unit: Unit) -> bool {
+    match (token, unit) {
+        (Token::Byte(_), Unit::Byte) => true,
+        (Token::Text(text), Unit::Char) => text.chars().count() == 1,
+        (Token::Text(text), Unit::Grapheme) => {
             let mut clusters = 0;
-            if text.len() <= LONGEST_SYMBOL_BYTES {
+            if text.len() <= LONGEST_TOKEN_BYTES {
                 for_each_grapheme(text, |_| clusters += 1);
             }
             clusters == 1
@@ -252,7 +247,9 @@ fn is_one(symbol: &Symbol, unit: Unit) -> bool {
 struct Stored {
     format: u64,
     unit: Unit,
-    symbols: Vec<StoredSymbol>,
+    // The name that files have had since format 1.
+    #[serde(rename = "symbols")]
+    tokens: Vec<StoredToken>,
     unk: Option<u32>,
     bos: Option<u32>,
     eos: Option<u32>,
@@ -261,7 +258,7 @@ struct Stored {
 
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
-enum StoredSymbol {
+enum StoredToken {
     Byte(u8),
     Text(String),
 }
@@ -269,15 +266,15 @@ enum StoredSymbol {
 impl From<Vocabulary> for Stored {
     fn from(vocab: Vocabulary) -> Self {
         let (unk, bos, eos) = (vocab.unk(), vocab.bos(), vocab.eos());
-        let stored = |symbol| match symbol {
-            Symbol::Text(text) => Some(StoredSymbol::Text(text)),
-            Symbol::Byte(byte) => Some(StoredSymbol::Byte(byte)),
-            Symbol::Unk | Symbol::Bos | Symbol::Eos => None,
+        let stored = |token| match token {
+            Token::Text(text) => Some(StoredToken::Text(text)),
+            Token::Byte(byte) => Some(StoredToken::Byte(byte)),
+            Token::Unk | Token::Bos | Token::Eos => None,
         };
         Self {
             format: FORMAT,
             unit: vocab.unit,
-            symbols: vocab.symbols.into_iter().filter_map(stored).collect(),
+            tokens: vocab.tokens.into_iter().filter_map(stored).collect(),
             unk,
             bos,
             eos,
@@ -297,18 +294,18 @@ impl TryFrom<Stored> for Vocabulary {
                 newest: FORMAT,
             });
         }
-        let letter = |symbol| match symbol {
-            StoredSymbol::Text(text) => Symbol::Text(text),
-            StoredSymbol::Byte(byte) => Symbol::Byte(byte),
+        let letter = |token| match token {
+            StoredToken::Text(text) => Token::Text(text),
+            StoredToken::Byte(byte) => Token::Byte(byte),
         };
-        let letters = stored.symbols.into_iter().map(letter).collect();
+        let letters = stored.tokens.into_iter().map(letter).collect();
         let words = stored.bos.is_some() || stored.eos.is_some();
         let vocab = Self::new(stored.unit, letters, stored.cut, words)?;
         let special = (vocab.unk(), vocab.bos(), vocab.eos());
         if special != (stored.unk, stored.bos, stored.eos) {
             return Err(TextError::Vocabulary {
                 what: format!(
-                    "unk, bos and eos are {:?}, {:?} and {:?}; {} symbols of which {} were cut ask for {:?}, {:?} and {:?}",
+                    "unk, bos and eos are {:?}, {:?} and {:?}; {} tokens of which {} were cut ask for {:?}, {:?} and {:?}",
                     stored.unk,
                     stored.bos,
                     stored.eos,

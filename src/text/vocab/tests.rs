@@ -3,7 +3,7 @@ use crate::config::{NormalForm, OnUnknown, TextConfig};
 use crate::text::{Utf8Stream, normalize};
 use proptest::prelude::*;
 
-fn counts_of(text: &str, unit: Unit) -> Vec<(Symbol, u64)> {
+fn counts_of(text: &str, unit: Unit) -> Vec<(Token, u64)> {
     let mut counter = super::super::counts::Counter::new(unit);
     counter.count(text);
     super::super::counts::Counter::sum([counter])
@@ -14,9 +14,9 @@ fn of(text: &str, unit: Unit) -> Vocabulary {
 }
 
 #[test]
-fn symbols_are_ranked_by_frequency_then_code_point() {
+fn tokens_are_ranked_by_frequency_then_code_point() {
     let vocab = of("ébbaacé", Unit::Char);
-    let order: String = vocab.symbols().iter().map(Symbol::visible).collect();
+    let order: String = vocab.tokens().iter().map(Token::visible).collect();
     assert_eq!(order, "abéc");
     assert_eq!((vocab.unk(), vocab.outputs()), (None, 4));
 }
@@ -25,13 +25,13 @@ fn symbols_are_ranked_by_frequency_then_code_point() {
 fn unk_is_there_only_where_something_was_cut() {
     let vocab = Vocabulary::from_counts(Unit::Char, &counts_of("aaabbc", Unit::Char), 2, 400);
     assert_eq!((vocab.len(), vocab.unk(), vocab.cut()), (3, Some(2), 1));
-    assert_eq!(vocab.forbidden(), [2]);
+    assert_eq!(vocab.suppressed(), [2]);
     let vocab = Vocabulary::from_counts(Unit::Char, &counts_of("aaabbc", Unit::Char), 1, 1);
     assert_eq!((vocab.len(), vocab.cut()), (2, 2));
 }
 
 #[test]
-fn words_have_three_special_symbols_of_which_bos_is_never_predicted() {
+fn words_have_three_special_tokens_of_which_bos_is_never_predicted() {
     let counts = counts_of("aaabbc", Unit::Char);
     let whole = Vocabulary::for_words(Unit::Char, &counts, 1, 400);
     assert_eq!((whole.len(), whole.outputs()), (6, 4));
@@ -39,9 +39,12 @@ fn words_have_three_special_symbols_of_which_bos_is_never_predicted() {
         (whole.eos(), whole.unk(), whole.bos()),
         (Some(3), Some(4), Some(5))
     );
-    assert!(whole.forbidden().is_empty());
+    assert!(whole.suppressed().is_empty());
     let cut = Vocabulary::for_words(Unit::Char, &counts, 2, 400);
-    assert_eq!((cut.len(), cut.outputs(), cut.forbidden()), (5, 4, vec![3]));
+    assert_eq!(
+        (cut.len(), cut.outputs(), cut.suppressed()),
+        (5, 4, vec![3])
+    );
 }
 
 #[test]
@@ -116,7 +119,7 @@ fn an_unknown_character_is_named_with_the_nearest_known_one() {
 }
 
 #[test]
-fn the_nearest_symbol_is_the_same_letter_where_there_is_one() {
+fn the_nearest_token_is_the_same_letter_where_there_is_one() {
     let vocab = of("abz 1.", Unit::Char);
     let nearest = |text: &str| vocab.decode(&vocab.encode(text, OnUnknown::Nearest).unwrap());
     assert_eq!(nearest("AÁẑŽ"), "aazz");

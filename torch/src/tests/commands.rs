@@ -9,9 +9,9 @@ use textgen::config::{
 
 use textgen::evaluate::importance::importance;
 use textgen::evaluate::{Running, Word, WordReading};
-use textgen::generate::{LONGEST_WORD, Prior, WordForm};
-use textgen::latent::{Path, Plane, Speller, analogy, around, nearest, path};
 use textgen::generate::sampling::Sampler;
+use textgen::generate::{LONGEST_WORD, Prior, WordForm};
+use textgen::latent::{Path, Plane, WordDecoder, analogy, around, nearest, path};
 
 use crate::parameters::{Parameters, to_plain, weights};
 use crate::testing::assert_close;
@@ -72,7 +72,8 @@ impl Both {
                 .g_add_scalar_(3.0);
         });
         let plain = parameters.to_plain();
-        let native = textgen::models::word_vae::WordVae::new(&network, &weights(&plain)).expect("fits");
+        let native =
+            textgen::models::word_vae::WordVae::new(&network, &weights(&plain)).expect("fits");
         let torch = WordVae {
             network,
             parameters,
@@ -84,12 +85,12 @@ impl Both {
         Self { torch, native }
     }
 
-    fn speller(&self) -> Speller<'_> {
-        Speller {
+    fn decoder(&self) -> WordDecoder<'_> {
+        WordDecoder {
             vae: &self.native,
             bos: MARKS.bos,
             eos: MARKS.eos,
-            forbidden: &FORBIDDEN,
+            suppressed: &FORBIDDEN,
             form: WordForm::default(),
         }
     }
@@ -110,31 +111,31 @@ impl Both {
             let logits = self.torch.decode(&batch, &z.unsqueeze(0), false);
             let last = logits.select(0, -1);
             let _ = last.get(i64::from(MARKS.unk)).fill_(f64::NEG_INFINITY);
-            let symbol = last.argmax(0, false).int64_value(&[]) as u32;
-            if symbol == MARKS.eos {
+            let token = last.argmax(0, false).int64_value(&[]) as u32;
+            if token == MARKS.eos {
                 break;
             }
-            letters.push(symbol);
+            letters.push(token);
         }
         letters
     }
 
     /// ln p(word | z) for every row of z (K, Z), by libtorch; `<unk>` is never written.
-    fn log_prob(&self, word: &[u32], z: &Tensor, forbidden: bool) -> Tensor {
+    fn log_prob(&self, word: &[u32], z: &Tensor, suppressed: bool) -> Tensor {
         let draws = z.size()[0] as usize;
         let batch = WordBatch::new(&vec![word; draws], MARKS, Device::Cpu);
         let logits = self.torch.decode(&batch, z, false);
-        if forbidden {
+        if suppressed {
             let _ = logits
                 .select(1, i64::from(MARKS.unk))
                 .fill_(f64::NEG_INFINITY);
         }
         let log_probs = logits.log_softmax(1, Kind::Double);
-        let of_symbols = log_probs.gather(1, &batch.targets.unsqueeze(1), false);
+        let of_tokens = log_probs.gather(1, &batch.targets.unsqueeze(1), false);
         Tensor::zeros([draws as i64], (Kind::Double, Device::Cpu)).index_add(
             0,
             &batch.inputs.rows,
-            &of_symbols.squeeze_dim(1),
+            &of_tokens.squeeze_dim(1),
         )
     }
 
@@ -143,7 +144,7 @@ impl Both {
         assert_close(&places.concat(), &flat(wanted), 1e-4, what);
         let sampling = SamplingConfig::new(0);
         let words = self
-            .speller()
+            .decoder()
             .words(places, Decoding::Greedy, &sampling, QUIETLY);
         for (row, word) in (0..).zip(words) {
             assert_eq!(word.letters, self.greedy(&wanted.get(row)), "{what} {row}");
@@ -306,7 +307,7 @@ fn words_drawn_have_the_probabilities_that_libtorch_gives_them() {
             let place = tensor(&z).unsqueeze(0);
             for (word, what) in [
                 (prior.word(sampler()), "generate"),
-                (both.speller().beam(&z, 4), "beam"),
+                (both.decoder().beam(&z, 4), "beam"),
             ] {
                 if word.letters.len() == LONGEST_WORD {
                     continue;

@@ -3,7 +3,6 @@
 use tch::{Kind, Tensor};
 use textgen::config::{Cell, Precision, ZPlacement};
 
-
 use crate::char_rnn::CharRnn;
 use crate::parameters::{Parameters, Plain, from_plain, to_plain, weights};
 use crate::testing::{Golden, assert_close, device, tolerance};
@@ -20,10 +19,10 @@ fn a_char_lstm_computes_pytorchs_logits_and_loss_for_every_cell_and_depth() {
     for golden in files {
         let what = format!("{:?}", golden.network);
         let model = CharRnn::new(golden.network.clone(), golden.parameters());
-        let input = Tensor::from_slice(&golden.symbols["input"])
+        let input = Tensor::from_slice(&golden.tokens["input"])
             .unsqueeze(1)
             .to_device(device());
-        let target = Tensor::from_slice(&golden.symbols["target"])
+        let target = Tensor::from_slice(&golden.tokens["target"])
             .unsqueeze(1)
             .to_device(device());
         let state = model.shape().zero_state(1, device());
@@ -76,8 +75,8 @@ fn a_word_vae_computes_pytorchs_posteriors_and_losses_for_every_cell_and_depth()
 }
 
 fn golden_words(golden: &Golden) -> Vec<Vec<u32>> {
-    let lengths = &golden.symbols["lengths"];
-    let padded = &golden.symbols["words"];
+    let lengths = &golden.tokens["lengths"];
+    let padded = &golden.tokens["words"];
     let width = padded.len() / lengths.len();
     let rows = padded.chunks(width).zip(lengths);
     rows.map(|(row, &length)| {
@@ -90,7 +89,7 @@ fn golden_words(golden: &Golden) -> Vec<Vec<u32>> {
 }
 
 fn vae(golden: &Golden) -> WordVae {
-    let mark = |name: &str| golden.symbols[name][0] as u32;
+    let mark = |name: &str| golden.tokens[name][0] as u32;
     WordVae {
         network: golden.network.clone(),
         parameters: golden.parameters(),
@@ -124,19 +123,19 @@ fn the_native_engine_gives_libtorchs_logits_on_a_char_lstm() {
                 ..Golden::all("char-lstm-lstm-1-onehot").remove(0).network
             };
             let model = CharRnn::new(network.clone(), random_parameters(&network));
-            let symbols: Vec<u32> = (0..50).map(|i| i * 7 % 41).collect();
+            let tokens: Vec<u32> = (0..50).map(|i| i * 7 % 41).collect();
             let plain = model.parameters.to_plain();
             let native =
                 textgen::models::char_rnn::CharRnn::new(&network, &weights(&plain)).expect("fits");
             let mut state = native.state(1);
-            let have: Vec<f32> = symbols
+            let have: Vec<f32> = tokens
                 .iter()
-                .flat_map(|&symbol| {
-                    native.step(&mut state, &[symbol]);
+                .flat_map(|&token| {
+                    native.step(&mut state, &[token]);
                     state.logits(0).to_vec()
                 })
                 .collect();
-            let wide: Vec<i64> = symbols.iter().map(|&symbol| i64::from(symbol)).collect();
+            let wide: Vec<i64> = tokens.iter().map(|&token| i64::from(token)).collect();
             let input = Tensor::from_slice(&wide).unsqueeze(1).to_device(device());
             let (want, _) = model.forward(&input, &model.shape().zero_state(1, device()), false);
             assert_close(
@@ -186,7 +185,8 @@ fn the_native_engine_gives_libtorchs_logits_wherever_z_enters_and_without_z() {
 /// The same posteriors of words, and the same logits along them.
 fn native_is_libtorch(vae: &WordVae, words: &[Vec<u32>]) {
     let plain: std::collections::BTreeMap<String, Plain> = vae.parameters.to_plain();
-    let native = textgen::models::word_vae::WordVae::new(&vae.network, &weights(&plain)).expect("fits");
+    let native =
+        textgen::models::word_vae::WordVae::new(&vae.network, &weights(&plain)).expect("fits");
     for word in words {
         let batch = WordBatch::new(&[word], vae.marks, device());
         let (mean, log_var) = vae.encode(&batch, false);
@@ -202,8 +202,8 @@ fn native_is_libtorch(vae: &WordVae, words: &[Vec<u32>]) {
         let mut state = native.decoder(&posterior.mean);
         let inputs = std::iter::once(vae.marks.bos).chain(word.iter().copied());
         let have: Vec<f32> = inputs
-            .flat_map(|symbol| {
-                native.step(&mut state, &[symbol]);
+            .flat_map(|token| {
+                native.step(&mut state, &[token]);
                 state.logits(0).to_vec()
             })
             .collect();
@@ -215,10 +215,8 @@ fn native_is_libtorch(vae: &WordVae, words: &[Vec<u32>]) {
 fn a_later_letter_changes_no_earlier_logit() {
     let golden = Golden::all("char-lstm-gru-2-onehot").remove(0);
     let model = CharRnn::new(golden.network.clone(), golden.parameters());
-    let logits = |symbols: [i64; 4]| {
-        let input = Tensor::from_slice(&symbols)
-            .unsqueeze(1)
-            .to_device(device());
+    let logits = |tokens: [i64; 4]| {
+        let input = Tensor::from_slice(&tokens).unsqueeze(1).to_device(device());
         flat(
             &model
                 .forward(&input, &model.shape().zero_state(1, device()), false)
@@ -256,7 +254,7 @@ fn two_hundred_steps_of_training_lose_what_they_lose_in_pytorch() {
         let model = CharRnn::new(network, golden.parameters());
         let mut optimizer = crate::optimizer::Optimizer::new(&config, &model.parameters);
         let (steps, batch) = (8, 5);
-        let streams = Tensor::from_slice(&golden.symbols["streams"])
+        let streams = Tensor::from_slice(&golden.tokens["streams"])
             .reshape([-1, batch])
             .to_device(device());
         let mut state = model.shape().zero_state(batch, device());

@@ -100,7 +100,7 @@ fn company_and_order_in_the_batch_change_no_words_loss() {
 fn free_bits_and_the_weight_of_the_divergence_enter_as_written() {
     let tensor = |data: &[f32], rows: i64| Tensor::from_slice(data).reshape([rows, -1]);
     let terms = WordTerms {
-        symbol_nll: Tensor::from_slice(&[1.0f32, 2.0, 3.0]),
+        token_nll: Tensor::from_slice(&[1.0f32, 2.0, 3.0]),
         rate: tensor(&[0.1, 1.0, 0.3, 3.0], 2),
         mean: tensor(&[0.0; 4], 2),
     };

@@ -14,7 +14,7 @@ use crate::testing::assert_close;
 const HIDDEN: [i64; 5] = [1, 7, 33, 100, 129];
 /// Sequences under way at each step: of one length, of one sequence, of different lengths.
 const COUNTS: [&[i64]; 4] = [&[5, 5, 5], &[1, 1, 1, 1], &[64, 64], &[9, 9, 7, 3, 3, 1]];
-const SYMBOLS: i64 = 11;
+const TOKENS: i64 = 11;
 
 fn uniform(size: &[i64], scale: f64) -> Tensor {
     let numbers = Tensor::rand(size, (Kind::Float, Device::Cpu)) * (2.0 * scale) - scale;
@@ -25,7 +25,7 @@ fn uniform(size: &[i64], scale: f64) -> Tensor {
 struct Case {
     shape: Shape,
     counts: &'static [i64],
-    symbols: Tensor,
+    tokens: Tensor,
     vectors: Option<Tensor>,
     embedding: Option<Tensor>,
     beside: Option<Tensor>,
@@ -46,7 +46,7 @@ impl Case {
     fn new(cell: Cell, hidden: i64, layers: i64, counts: &'static [i64], reads: Reads) -> Self {
         tch::manual_seed(hidden);
         let places = counts.iter().sum();
-        let inputs = if reads == Reads::OneHot { SYMBOLS } else { 8 };
+        let inputs = if reads == Reads::OneHot { TOKENS } else { 8 };
         let gates = cell.gates() as i64 * hidden;
         let scale = 1.0 / (hidden as f64).sqrt();
         let weights = (0..layers).flat_map(|layer| {
@@ -68,9 +68,9 @@ impl Case {
                 precision: Precision::F32,
             },
             counts,
-            symbols: Tensor::randint(SYMBOLS, [places], (Kind::Int64, Device::Cpu)),
+            tokens: Tensor::randint(TOKENS, [places], (Kind::Int64, Device::Cpu)),
             vectors: leaf(Reads::Vectors, &[places, inputs]),
-            embedding: leaf(Reads::EmbeddingAndVector, &[SYMBOLS, 5]),
+            embedding: leaf(Reads::EmbeddingAndVector, &[TOKENS, 5]),
             beside: leaf(Reads::EmbeddingAndVector, &[counts[0], 3]),
             state: (0..states)
                 .map(|_| uniform(&[layers, counts[0], hidden], 0.9))
@@ -84,8 +84,8 @@ impl Case {
     fn run(&self, native: bool) -> Vec<Vec<f32>> {
         let input = match &self.vectors {
             Some(vectors) => Input::Vectors(vectors),
-            None => Input::Symbols {
-                symbols: &self.symbols,
+            None => Input::Tokens {
+                tokens: &self.tokens,
                 embedding: self.embedding.as_ref(),
                 beside: self.beside.as_ref(),
             },
@@ -190,7 +190,7 @@ fn an_identity_matrix_as_the_embedding_is_one_hot() {
         let case = Case::new(Cell::Gru, 7, 1, counts, Reads::OneHot);
         let run = |embedding: Option<&Tensor>| {
             let steps = Steps::new(counts.to_vec());
-            let input = Input::symbols(&case.symbols, embedding);
+            let input = Input::tokens(&case.tokens, embedding);
             let (outputs, _) = case.shape.run_libtorch(
                 input,
                 &steps,
@@ -201,7 +201,7 @@ fn an_identity_matrix_as_the_embedding_is_one_hot() {
             );
             to_plain(&outputs)
         };
-        let identity = Tensor::eye(SYMBOLS, (Kind::Float, Device::Cpu));
+        let identity = Tensor::eye(TOKENS, (Kind::Float, Device::Cpu));
         assert_eq!(run(Some(&identity)), run(None), "{counts:?}");
     }
 }
@@ -210,7 +210,7 @@ fn an_identity_matrix_as_the_embedding_is_one_hot() {
 fn a_frozen_network_and_an_unused_output_are_no_trouble() {
     let _alone = crate::testing::alone();
     let case = Case::new(Cell::Lstm, 7, 1, COUNTS[0], Reads::OneHot);
-    let input = Input::symbols(&case.symbols, None);
+    let input = Input::tokens(&case.tokens, None);
     let run = || {
         let steps = Steps::new(case.counts.to_vec());
         let (outputs, ends) = case.shape.run_native(

@@ -8,7 +8,7 @@ use crate::dropout::{Dropout, take_away};
 use crate::parameters::Parameters;
 use crate::testing::{alone, device, text_config, tolerance};
 
-const SYMBOLS: i64 = 7;
+const TOKENS: i64 = 7;
 
 fn model(cell: Cell, layers: usize, embedding: usize) -> CharRnn {
     let network = NetworkConfig {
@@ -16,24 +16,24 @@ fn model(cell: Cell, layers: usize, embedding: usize) -> CharRnn {
         layers,
         embedding,
         hidden: 9,
-        ..text_config().network(SYMBOLS as usize, SYMBOLS as usize)
+        ..text_config().network(TOKENS as usize, TOKENS as usize)
     };
     let parameters = Parameters::init(&network, 3, device(), true);
     CharRnn::new(network, parameters)
 }
 
-/// Symbols and targets (T, B).
+/// Tokens and targets (T, B).
 fn batch() -> (Tensor, Tensor) {
     tch::manual_seed(4);
-    let draw = || Tensor::randint(SYMBOLS, [6, 5], (Kind::Int64, device()));
+    let draw = || Tensor::randint(TOKENS, [6, 5], (Kind::Int64, device()));
     (draw(), draw())
 }
 
 fn loss(model: &CharRnn, train: bool) -> f64 {
-    let (symbols, targets) = batch();
+    let (tokens, targets) = batch();
     let state = model.shape().zero_state(5, device());
     tch::manual_seed(8);
-    let (loss, _) = model.loss(&symbols, &targets, &state, false, train);
+    let (loss, _) = model.loss(&tokens, &targets, &state, false, train);
     loss.double_value(&[])
 }
 
@@ -70,22 +70,22 @@ fn dropped_recurrent_weights_are_weights_of_zero() {
     }
 }
 
-/// One symbol is made a vector of zeros by hand, and drawn nowhere else.
+/// One token is made a vector of zeros by hand, and drawn nowhere else.
 #[test]
-fn symbols_taken_away_are_read_as_nothing() {
+fn tokens_taken_away_are_read_as_nothing() {
     let _alone = alone();
     let share = 0.3;
     for embedding in [0, 4] {
         let mut dropping = model(Cell::Lstm, 1, embedding);
         dropping.input_dropout = share;
         let have = loss(&dropping, true);
-        let (symbols, targets) = batch();
+        let (tokens, targets) = batch();
         tch::manual_seed(8);
-        let left = take_away(&symbols.reshape([-1]), share, SYMBOLS);
-        // The same network with one symbol more, whose column of the input weights is zero.
+        let left = take_away(&tokens.reshape([-1]), share, TOKENS);
+        // The same network with one token more, whose column of the input weights is zero.
         let plain = model(Cell::Lstm, 1, embedding);
         let vectors = match embedding {
-            0 => Tensor::eye(SYMBOLS, (Kind::Float, device())),
+            0 => Tensor::eye(TOKENS, (Kind::Float, device())),
             _ => plain.parameters.get("embedding.weight").detach(),
         };
         let inputs = Tensor::cat(
@@ -108,7 +108,7 @@ fn symbols_taken_away_are_read_as_nothing() {
             Some(plain.parameters.get("head.bias")),
         );
         let want = logits
-            .reshape([-1, SYMBOLS])
+            .reshape([-1, TOKENS])
             .cross_entropy_for_logits(&targets.reshape([-1]))
             .double_value(&[]);
         assert!(
@@ -127,7 +127,7 @@ fn units_taken_away_above_the_top_layer_stay_away() {
         variational: true,
     };
     let have = loss(&dropping, true);
-    let (symbols, targets) = batch();
+    let (tokens, targets) = batch();
     let state = dropping.shape().zero_state(5, device());
     // The layer's own outputs, masked by hand.
     let mut whole = model(Cell::Lstm, 1, 0);
@@ -142,7 +142,7 @@ fn units_taken_away_above_the_top_layer_stay_away() {
                 let head = &mut whole.parameters.tensors_mut()[index.expect("named")];
                 head.copy_(&(&weight * kept.select(1, text)));
             });
-            let (nats, _) = whole.nats(&symbols, &targets, &state);
+            let (nats, _) = whole.nats(&tokens, &targets, &state);
             nats.reshape([6, 5])
                 .select(1, text)
                 .sum(Kind::Double)
@@ -166,9 +166,9 @@ fn tied_weights_learn_from_both_of_their_uses() {
     assert_eq!(plain["head.weight"], plain["embedding.weight"]);
     apart.parameters.load(&plain, "").expect("complete");
     let gradient = |model: &CharRnn, name: &str| {
-        let (symbols, targets) = batch();
+        let (tokens, targets) = batch();
         let state = model.shape().zero_state(5, device());
-        let (loss, _) = model.loss(&symbols, &targets, &state, false, true);
+        let (loss, _) = model.loss(&tokens, &targets, &state, false, true);
         loss.backward();
         model.parameters.get(name).grad().copy()
     };

@@ -68,14 +68,14 @@ impl ArticleTask {
 
     /// Mean and std (Z) of a word, as letters.
     fn encode(&self, letters: &[u32]) -> (Tensor, Tensor) {
-        let symbols: Vec<i64> = letters.iter().map(|&letter| i64::from(letter)).collect();
-        let symbols = Tensor::from_slice(&symbols).to_device(self.device);
+        let tokens: Vec<i64> = letters.iter().map(|&letter| i64::from(letter)).collect();
+        let tokens = Tensor::from_slice(&tokens).to_device(self.device);
         let embedding = self.parameters.get("encoder.embedding.weight");
         let weights = self
             .parameters
             .recurrent("encoder.rnn", self.network.layers);
         let (outputs, _) = self.shape().run(
-            Input::symbols(&symbols, Some(embedding)),
+            Input::tokens(&tokens, Some(embedding)),
             &Steps::even(letters.len() as i64, 1),
             &self.shape().zero_state(1, self.device),
             &weights,
@@ -203,7 +203,7 @@ impl Task for ArticleTask {
                 .sum(Kind::Double);
             sums.rate += rate.sum(Kind::Double) * targets.len() as f64;
             sums.add_means(&mean.unsqueeze(0));
-            sums.symbols += targets.len();
+            sums.tokens += targets.len();
             sums.words += 1;
         }
         Ok(Some(Evaluation::Word(sums.loss())))

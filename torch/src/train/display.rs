@@ -30,7 +30,7 @@ pub struct Line<'a> {
     pub loss: f64,
     /// The newest validation loss.
     pub valid: Option<&'a Evaluation>,
-    /// Symbols a second.
+    /// Tokens a second.
     pub rate: f64,
     /// Seconds left.
     pub left: Option<f64>,

@@ -251,7 +251,7 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// Takes one step without evaluating, saving or showing, for measuring. Returns its symbols and
+    /// Takes one step without evaluating, saving or showing, for measuring. Returns its tokens and
     /// seconds. On CUDA these are means over several steps, since looking at the clock waits for the
     /// device.
     pub fn measure(&mut self) -> Result<(u64, f64)> {
@@ -266,8 +266,8 @@ impl<'a> Trainer<'a> {
         }
         self.look();
         let seconds = started.elapsed().as_secs_f64();
-        let symbols = self.progress.chars - before;
-        Ok((symbols / steps, seconds / steps as f64))
+        let tokens = self.progress.chars - before;
+        Ok((tokens / steps, seconds / steps as f64))
     }
 
     /// One optimizer step; false where it led back to an earlier state instead.
@@ -280,7 +280,7 @@ impl<'a> Trainer<'a> {
             self.progress.lr_scale,
         );
         self.seed_libtorch();
-        let (loss, symbols) = self.task.next_loss(&mut self.progress, fraction);
+        let (loss, tokens) = self.task.next_loss(&mut self.progress, fraction);
         if !self.accept(&loss) {
             self.roll_back()?;
             return Ok(false);
@@ -292,7 +292,7 @@ impl<'a> Trainer<'a> {
         if let Some(average) = &mut self.average {
             average.step(self.task.parameters(), self.progress.step);
         }
-        self.progress.chars += symbols;
+        self.progress.chars += tokens;
         Ok(true)
     }
 

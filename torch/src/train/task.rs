@@ -33,7 +33,7 @@ pub trait Task {
     fn steps_per_epoch(&self) -> f64;
     /// Bytes that one step's activations take, about.
     fn activation_bytes(&self) -> u64;
-    /// The training loss of the next step, and the symbols it covers. Moves `progress` past them.
+    /// The training loss of the next step, and the tokens it covers. Moves `progress` past them.
     /// `fraction` (0 to 1) of the training is done. Noise comes from (seed, step) alone.
     fn next_loss(&mut self, progress: &mut Progress, fraction: f64) -> (Tensor, u64);
     /// The loss on a held-out part; none where it is empty.

@@ -1,7 +1,7 @@
 //! A char-lstm and its text.
 //!
 //! The training part is cut into B contiguous streams that lie on the device as one tensor; a step
-//! reads the next T symbols of each, with the state of the step before carried over and detached.
+//! reads the next T tokens of each, with the state of the step before carried over and detached.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -20,15 +20,15 @@ use crate::dropout::Dropout;
 use crate::parameters::{Parameters, Plain, copy_into, to_plain, weights};
 use crate::shim::upload;
 
-/// Symbols of a sample that is shown while training.
+/// Tokens of a sample that is shown while training.
 const SAMPLE_LENGTH: usize = 200;
 /// In an evaluation with the state carried, a long part is read as up to so many streams at once,
 const MOST_STREAMS: usize = 32;
-/// each of at least so many symbols,
+/// each of at least so many tokens,
 const LEAST_STREAM: usize = 1024;
-/// after reading so many symbols before its own, so that its state is warm.
+/// after reading so many tokens before its own, so that its state is warm.
 const BURN_IN: usize = 256;
-/// Symbols that an evaluation reads in one call.
+/// Tokens that an evaluation reads in one call.
 const EVALUATION_SEQ: usize = 256;
 /// Logits that an evaluation holds at once.
 const EVALUATION_LOGITS: usize = 1 << 23;
@@ -36,7 +36,7 @@ const EVALUATION_LOGITS: usize = 1 << 23;
 /// How an evaluation reads a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
-    /// One symbol after the other, the state carried from the first to the last.
+    /// One token after the other, the state carried from the first to the last.
     Exact,
     /// Several streams at once, each warmed up on what stands before it.
     Parallel,
@@ -48,12 +48,12 @@ pub struct TextTask {
     model: CharRnn,
     vocabulary: Vocabulary,
     split: Split,
-    /// All of the text (N), in as few bytes a symbol as it takes; what is held out is read from it.
+    /// All of the text (N), in as few bytes a token as it takes; what is held out is read from it.
     text: Tensor,
     /// The training part (L + 1, B), time first, so that a batch is a view of it.
     streams: Tensor,
     length: usize,
-    /// What samples begin after: the first symbol of the text.
+    /// What samples begin after: the first token of the text.
     first: u32,
     state: Vec<Tensor>,
     device: Device,
@@ -91,17 +91,17 @@ impl TextTask {
         } else {
             Kind::Int
         };
-        // (B, L + 1): a stream's last target is the next one's first symbol.
+        // (B, L + 1): a stream's last target is the next one's first token.
         let starts = (0..config.batch).map(|stream| stream * length);
         let rows: Vec<Tensor> = starts
-            .map(|at| symbols_tensor(&train[at..=at + length], kind))
+            .map(|at| tokens_tensor(&train[at..=at + length], kind))
             .collect();
         let streams = Tensor::stack(&rows, 1).contiguous().to_device(device);
         let state = model.shape().zero_state(config.batch as i64, device);
         Ok(Self {
             config: config.clone(),
             model,
-            text: symbols_tensor(&data.tokens, kind).to_device(device),
+            text: tokens_tensor(&data.tokens, kind).to_device(device),
             vocabulary: data.vocabulary,
             first: data.tokens[0],
             split,
@@ -112,7 +112,7 @@ impl TextTask {
         })
     }
 
-    /// Total loss of a part in nats, and the symbols predicted.
+    /// Total loss of a part in nats, and the tokens predicted.
     pub fn evaluate_as(&self, part: Part, reading: Reading) -> (f64, u64) {
         let ranges = match part {
             Part::Valid => &self.split.valid,
@@ -132,11 +132,11 @@ impl TextTask {
         for group in sections.chunks(at_once) {
             nats += self.read(group);
         }
-        let symbols = sections.iter().map(|section| section.length as u64).sum();
-        (nats.double_value(&[]), symbols)
+        let tokens = sections.iter().map(|section| section.length as u64).sum();
+        (nats.double_value(&[]), tokens)
     }
 
-    /// The stretches of a held-out range that are read side by side.
+    /// The segments of a held-out range that are read side by side.
     fn sections(&self, range: Range<usize>, reading: Reading) -> Vec<Section> {
         let predicted = range.len().saturating_sub(1);
         let (size, burn_in) = match (self.config.split, reading) {
@@ -184,14 +184,14 @@ impl TextTask {
             let at = at as i64;
             let integers = (Kind::Int64, self.device);
             let places = Tensor::arange_start(at, at + steps, integers).unsqueeze(1);
-            // A section that has ended reads its last symbol again, which does not count.
+            // A section that has ended reads its last token again, which does not count.
             let counted = places.ge_tensor(&own).logical_and(&places.lt_tensor(&ends));
             let tokens = (places.minimum(&(&ends - 1)) + &starts).reshape([-1]);
-            let symbols = |places: &Tensor| {
-                let symbols = self.text.index_select(0, places).to_kind(Kind::Int64);
-                symbols.reshape([steps, batch])
+            let tokens = |places: &Tensor| {
+                let tokens = self.text.index_select(0, places).to_kind(Kind::Int64);
+                tokens.reshape([steps, batch])
             };
-            let (inputs, targets) = (symbols(&tokens), symbols(&(&tokens + 1)));
+            let (inputs, targets) = (tokens(&tokens), tokens(&(&tokens + 1)));
             let (losses, next) = self.model.nats(&inputs, &targets, &state);
             state = next;
             nats += (losses * counted.reshape([-1])).sum(Kind::Double);
@@ -200,7 +200,7 @@ impl TextTask {
     }
 }
 
-/// `length` symbols are predicted, after `burn_in` symbols from `start` have warmed the state.
+/// `length` tokens are predicted, after `burn_in` tokens from `start` have warmed the state.
 struct Section {
     start: usize,
     burn_in: usize,
@@ -213,13 +213,13 @@ impl Section {
     }
 }
 
-/// Symbols as bytes, where `kind` is that, else as 32-bit integers.
-fn symbols_tensor(symbols: &[u32], kind: Kind) -> Tensor {
+/// Tokens as bytes, where `kind` is that, else as 32-bit integers.
+fn tokens_tensor(tokens: &[u32], kind: Kind) -> Tensor {
     if kind == Kind::Uint8 {
-        let bytes: Vec<u8> = symbols.iter().map(|&symbol| symbol as u8).collect();
+        let bytes: Vec<u8> = tokens.iter().map(|&token| token as u8).collect();
         Tensor::from_slice(&bytes)
     } else {
-        let numbers: Vec<i32> = symbols.iter().map(|&symbol| symbol as i32).collect();
+        let numbers: Vec<i32> = tokens.iter().map(|&token| token as i32).collect();
         Tensor::from_slice(&numbers)
     }
 }
@@ -286,8 +286,8 @@ impl Task for TextTask {
     }
 
     fn evaluate(&self, part: Part) -> Result<Option<Evaluation>> {
-        let (nats, symbols) = self.evaluate_as(part, Reading::Parallel);
-        Ok((symbols > 0).then(|| Evaluation::Char(CharLoss::from_nats(nats / symbols as f64))))
+        let (nats, tokens) = self.evaluate_as(part, Reading::Parallel);
+        Ok((tokens > 0).then(|| Evaluation::Char(CharLoss::from_nats(nats / tokens as f64))))
     }
 
     fn carried(&self) -> BTreeMap<String, Plain> {
@@ -322,20 +322,20 @@ impl Task for TextTask {
         let network = self.model.network.clone();
         let config = sample_config(self.config.seed);
         let vocabulary = self.vocabulary.clone();
-        let mut symbol = self.first;
+        let mut token = self.first;
         Box::new(move || {
             let model = textgen::models::char_rnn::CharRnn::new(&network, &weights(&plain))?;
-            let forbidden = vocabulary.forbidden();
-            let mut sampler = textgen::generate::sampling::Sampler::new(&config, &forbidden, seed);
+            let suppressed = vocabulary.suppressed();
+            let mut sampler = textgen::generate::sampling::Sampler::new(&config, &suppressed, seed);
             let mut state = model.state(1);
-            let symbols: Vec<u32> = (0..SAMPLE_LENGTH)
+            let tokens: Vec<u32> = (0..SAMPLE_LENGTH)
                 .map(|_| {
-                    model.step(&mut state, &[symbol]);
-                    symbol = sampler.draw(state.logits(0)).symbol;
-                    symbol
+                    model.step(&mut state, &[token]);
+                    token = sampler.draw(state.logits(0)).token;
+                    token
                 })
                 .collect();
-            Ok(vocabulary.decode(&symbols))
+            Ok(vocabulary.decode(&tokens))
         })
     }
 
@@ -345,7 +345,7 @@ impl Task for TextTask {
         } else {
             self.config.seq.to_string()
         };
-        format!("{} streams of {seq} symbols a step", self.config.batch)
+        format!("{} streams of {seq} tokens a step", self.config.batch)
     }
 }
 
@@ -355,15 +355,15 @@ mod tests {
     use crate::testing::{device, text_config, text_data};
 
     #[test]
-    fn parallel_reading_agrees_with_one_symbol_after_the_other() {
+    fn parallel_reading_agrees_with_one_token_after_the_other() {
         let config = TrainConfig {
             valid: 0.5,
             ..text_config()
         };
         let task = TextTask::new(&config, text_data(20_000), device()).expect("task");
-        let (exact, symbols) = task.evaluate_as(Part::Valid, Reading::Exact);
+        let (exact, tokens) = task.evaluate_as(Part::Valid, Reading::Exact);
         let (parallel, same) = task.evaluate_as(Part::Valid, Reading::Parallel);
-        assert_eq!((symbols, same), (9_999, 9_999));
+        assert_eq!((tokens, same), (9_999, 9_999));
         assert!(
             (exact - parallel).abs() / exact < 1e-5,
             "{exact} {parallel}"
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn every_symbol_but_a_ranges_first_is_predicted_once() {
+    fn every_token_but_a_ranges_first_is_predicted_once() {
         for split in [
             SplitKind::Contiguous,
             SplitKind::Window(64),

@@ -89,12 +89,12 @@ impl WordTask {
     }
 
     /// Puts words of about the same length into the same batch, so that little is filled up: within
-    /// stretches of some batches words are sorted by length, then whole batches change places. The
+    /// segments of some batches words are sorted by length, then whole batches change places. The
     /// last batch, which may be smaller, stays last.
     fn group_by_length(&self, order: &mut [usize], rng: &mut ChaCha8Rng) {
         let size = self.config.batch;
-        for stretch in order.chunks_mut(size * GROUPED_BATCHES) {
-            stretch.sort_by_key(|&word| self.data.letters[word].len());
+        for segment in order.chunks_mut(size * GROUPED_BATCHES) {
+            segment.sort_by_key(|&word| self.data.letters[word].len());
         }
         for i in (1..order.len() / size).rev() {
             let j = rng.random_range(0..=i);
@@ -116,9 +116,9 @@ impl WordTask {
     fn hide_letters(&self, batch: &mut WordBatch, step: u64) {
         let mut rng = random(self.config.seed, Use::Batch, step);
         let bos = i64::from(self.model.marks.bos);
-        for symbol in batch.inputs.symbols_mut() {
-            if rng.random_bool(self.config.char_dropout) && *symbol != bos {
-                *symbol = i64::from(self.model.marks.unk);
+        for token in batch.inputs.tokens_mut() {
+            if rng.random_bool(self.config.char_dropout) && *token != bos {
+                *token = i64::from(self.model.marks.unk);
             }
         }
     }
@@ -186,7 +186,7 @@ impl Task for WordTask {
             progress.cursor = 0;
             progress.epoch += 1;
         }
-        (loss, batch.symbols() as u64)
+        (loss, batch.tokens() as u64)
     }
 
     fn evaluate(&self, part: Part) -> Result<Option<Evaluation>> {
@@ -204,10 +204,10 @@ impl Task for WordTask {
             let terms = self
                 .model
                 .terms(&batch, &self.evaluation_noise(group), false);
-            sums.distortion += terms.symbol_nll.sum(Kind::Double);
+            sums.distortion += terms.token_nll.sum(Kind::Double);
             sums.rate += terms.rate.sum(Kind::Double);
             sums.add_means(&terms.mean);
-            sums.symbols += batch.symbols();
+            sums.tokens += batch.tokens();
             sums.words += batch.len();
         }
         Ok(Some(Evaluation::Word(sums.loss())))
@@ -236,7 +236,7 @@ impl Task for WordTask {
         let Marks { bos, eos, .. } = self.model.marks;
         Box::new(move || {
             let vae = textgen::models::word_vae::WordVae::new(&network, &weights(&plain))?;
-            let forbidden = vocabulary.forbidden();
+            let suppressed = vocabulary.suppressed();
             let prior = textgen::generate::Prior {
                 vae: &vae,
                 z_temperature: 1.0,
@@ -246,7 +246,8 @@ impl Task for WordTask {
             let words: Vec<String> = (0..SAMPLE_WORDS)
                 .map(|i| {
                     let index = seed * SAMPLE_WORDS + i;
-                    let sampler = textgen::generate::sampling::Sampler::new(&config, &forbidden, index);
+                    let sampler =
+                        textgen::generate::sampling::Sampler::new(&config, &suppressed, index);
                     vocabulary.decode(&prior.word(sampler).letters)
                 })
                 .collect();
@@ -265,8 +266,8 @@ pub struct Sums {
     pub distortion: Tensor,
     /// Nats of divergence, f64.
     pub rate: Tensor,
-    /// Symbols, ends of words counted.
-    pub symbols: usize,
+    /// Tokens, ends of words counted.
+    pub tokens: usize,
     /// Words.
     pub words: usize,
     mean: Tensor,
@@ -280,7 +281,7 @@ impl Sums {
         Self {
             distortion: zeros(&[]),
             rate: zeros(&[]),
-            symbols: 0,
+            tokens: 0,
             words: 0,
             mean: zeros(&[latent]),
             square: zeros(&[latent]),
@@ -313,7 +314,7 @@ impl Sums {
             distortion_nats_per_word: distortion / words,
             rate_nats_per_word: rate / words,
             neg_elbo_nats_per_word: neg_elbo / words,
-            neg_elbo_nats_per_char: neg_elbo / self.symbols as f64,
+            neg_elbo_nats_per_char: neg_elbo / self.tokens as f64,
             active_units: active,
         }
     }

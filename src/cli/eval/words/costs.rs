@@ -4,8 +4,8 @@ use std::f64::consts::LN_2;
 
 use serde::Serialize;
 use textgen::evaluate::importance::importance;
-use textgen::evaluate::{EvaluateError, Mean, Running, Word, WordCost, WordReading, words};
 use textgen::evaluate::ngram::NGrams;
+use textgen::evaluate::{EvaluateError, Mean, Running, Word, WordCost, WordReading, words};
 use textgen::models::word_vae::WordVae;
 use textgen::run::WordData;
 
@@ -17,7 +17,7 @@ pub const HIGHEST_ORDER: usize = 7;
 /// The order where there are no validation words to choose one by.
 const USUAL_ORDER: usize = 5;
 
-/// A row. Means over words; those per character are over symbols, ends of words counted.
+/// A row. Means over words; those per character are over tokens, ends of words counted.
 #[derive(Serialize)]
 pub struct Costs {
     pub weights: &'static str,
@@ -50,12 +50,12 @@ pub struct Cost {
 }
 
 impl Cost {
-    fn new(nats: &[f64], symbols: u64) -> Self {
+    fn new(nats: &[f64], tokens: u64) -> Self {
         let Mean {
             mean,
             standard_error,
         } = Mean::of(nats);
-        let nats_per_char = mean * nats.len() as f64 / symbols as f64;
+        let nats_per_char = mean * nats.len() as f64 / tokens as f64;
         Self {
             nats_per_word: mean,
             standard_error,
@@ -95,14 +95,14 @@ impl WordCosts {
         bound.map_or(&self.neg_elbo, |(_, nats)| nats)
     }
 
-    pub fn row(&self, weights: &'static str, symbols: u64) -> Costs {
+    pub fn row(&self, weights: &'static str, tokens: u64) -> Costs {
         let mean = |nats: fn(&WordCost) -> f64| {
             self.elbo.iter().map(nats).sum::<f64>() / self.elbo.len() as f64
         };
-        let neg_elbo = Cost::new(&self.neg_elbo, symbols);
+        let neg_elbo = Cost::new(&self.neg_elbo, tokens);
         let bound = |(k, nats): &(usize, Vec<f64>)| Bound {
             k: *k,
-            cost: Cost::new(nats, symbols),
+            cost: Cost::new(nats, tokens),
         };
         Costs {
             weights,
@@ -178,12 +178,12 @@ pub struct Baseline {
 
 impl Baseline {
     /// By what every word costs it and the model.
-    pub fn new(name: String, nats: &[f64], model: &[f64], symbols: u64) -> Self {
+    pub fn new(name: String, nats: &[f64], model: &[f64], tokens: u64) -> Self {
         let gains: Vec<f64> = nats.iter().zip(model).map(|(a, b)| a - b).collect();
         let gain = Mean::of(&gains);
         Self {
             name,
-            cost: Cost::new(nats, symbols),
+            cost: Cost::new(nats, tokens),
             model_gains_nats_per_word: gain.mean,
             gain_standard_error: gain.standard_error,
         }
@@ -239,13 +239,13 @@ pub fn ngram(models: &NGrams, data: &WordData, corpus: &[Word], eos: u32) -> NGr
 
 impl NGramCosts {
     /// The row, beside what every word costs the model.
-    pub fn row(&self, model: &[f64], symbols: u64) -> NGramBaseline {
+    pub fn row(&self, model: &[f64], tokens: u64) -> NGramBaseline {
         let name = format!("{}-gram", self.order);
         let orders = &self.nats[LOWEST_ORDER - 1..];
         NGramBaseline {
             order: self.order,
             chosen_by_validation: self.chosen,
-            row: Baseline::new(name, &self.nats[self.order - 1], model, symbols),
+            row: Baseline::new(name, &self.nats[self.order - 1], model, tokens),
             orders_nats_per_word: orders.iter().map(|nats| Mean::of(nats).mean).collect(),
         }
     }

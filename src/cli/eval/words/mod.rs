@@ -8,10 +8,10 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use textgen::config::ModelKind;
 use textgen::evaluate::latent::{LatentReport, latent};
+use textgen::evaluate::ngram::NGrams;
 use textgen::evaluate::reconstruction::{Reconstruction, reconstruction};
 use textgen::evaluate::samples::{Existing, Inventor, SampleReport, compare, draw_words};
 use textgen::evaluate::{Running, Word, WordReading};
-use textgen::evaluate::ngram::NGrams;
 use textgen::models::word_vae::WordVae;
 use textgen::run::{CorpusData, RunDir, WordData};
 
@@ -35,8 +35,8 @@ struct Report<'a> {
     /// Of the z and the words that were drawn.
     seed: u64,
     words: u64,
-    /// Symbols predicted, ends of words counted.
-    symbols: u64,
+    /// Tokens predicted, ends of words counted.
+    tokens: u64,
     results: Vec<Costs>,
     /// What eight bits cost, where both were measured.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -200,14 +200,14 @@ impl<'a> Measured<'a> {
 
     fn report(&self) -> Result<Report<'_>> {
         let job = self.job;
-        let symbols: u64 = self.corpus.iter().map(Word::symbols).sum();
+        let tokens: u64 = self.corpus.iter().map(Word::tokens).sum();
         let has_z = self.models[0].latent() > 0;
         // For every model D, and the draws of the bounds; the twin; z's own figures take three.
         let draws = if has_z { self.draws.last() } else { None };
         let passes = self.models.len() * (1 + draws.copied().unwrap_or(1))
             + usize::from(self.twin.is_some())
             + if has_z { 3 } else { 0 };
-        let (all, twin, latent) = job.measure(symbols * passes as u64, |running| {
+        let (all, twin, latent) = job.measure(tokens * passes as u64, |running| {
             let models: Vec<&WordVae> = self.models.iter().collect();
             let all = costs::of_models(&models, &self.corpus, &self.draws, self.reading, running)?;
             let twin = match &self.twin {
@@ -225,7 +225,7 @@ impl<'a> Measured<'a> {
         let mut results = Vec::new();
         for (name, costs) in job.names().zip(&all) {
             job.finite(costs.tightest().iter().sum())?;
-            results.push(costs.row(name, symbols));
+            results.push(costs.row(name, tokens));
         }
         let int8_costs_bits_per_char = match &results[..] {
             [whole, eight] => Some(eight.neg_elbo_bits_per_char - whole.neg_elbo_bits_per_char),
@@ -238,8 +238,8 @@ impl<'a> Measured<'a> {
                 .twin
                 .as_ref()
                 .zip(twin)
-                .map(|(twin, nats)| Baseline::new(twin.name.clone(), &nats, model, symbols)),
-            ngram: ngram.row(model, symbols),
+                .map(|(twin, nats)| Baseline::new(twin.name.clone(), &nats, model, tokens)),
+            ngram: ngram.row(model, tokens),
         };
         let drawn_with = job.args.words.drawn_with();
         // What the model knows by heart shows in draws from its own distribution only.
@@ -251,7 +251,7 @@ impl<'a> Measured<'a> {
             about: job.about(),
             seed: self.reading.seed,
             words: self.corpus.len() as u64,
-            symbols,
+            tokens,
             results,
             int8_costs_bits_per_char,
             baselines,
@@ -263,16 +263,13 @@ impl<'a> Measured<'a> {
     }
 
     /// What the z of the model carries.
-    fn latent(
-        &self,
-        running: Running,
-    ) -> Result<Option<Latent>, textgen::evaluate::EvaluateError> {
+    fn latent(&self, running: Running) -> Result<Option<Latent>, textgen::evaluate::EvaluateError> {
         let (vae, corpus) = (&self.models[0], &self.corpus);
         let Some(found) = latent(vae, corpus, self.reading, running)? else {
             return Ok(None);
         };
-        let forbidden = self.data.vocabulary.forbidden();
-        let back = reconstruction(vae, corpus, &forbidden, self.reading, running)?;
+        let suppressed = self.data.vocabulary.suppressed();
+        let back = reconstruction(vae, corpus, &suppressed, self.reading, running)?;
         Ok(Some(Latent::new(found, back)))
     }
 
@@ -296,7 +293,7 @@ impl<'a> Measured<'a> {
             training: data.train.iter().map(letters).collect(),
             held_out: data.valid.iter().chain(&data.test).map(letters).collect(),
         };
-        let forbidden = data.vocabulary.forbidden();
+        let suppressed = data.vocabulary.suppressed();
         let drawing = self.job.args.words.drawing(self.reading.seed);
         let progress = Progress::of_words((count * inventors.len()) as u64, "drawn");
         let running = Running {
@@ -306,8 +303,14 @@ impl<'a> Measured<'a> {
         let samples = inventors
             .into_iter()
             .map(|(name, inventor)| {
-                let drawn =
-                    draw_words(inventor, count, &drawing, &forbidden, self.reading, running);
+                let drawn = draw_words(
+                    inventor,
+                    count,
+                    &drawing,
+                    &suppressed,
+                    self.reading,
+                    running,
+                );
                 Samples::new(name, compare(&drawn, &existing))
             })
             .collect();

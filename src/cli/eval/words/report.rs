@@ -15,7 +15,7 @@ pub fn text(report: &Report) -> String {
     let About { corpus, part } = About::of(report);
     let mut text = format!(
         "{corpus}, {part}: {} words, {} characters with their ends; nats a word\n\n",
-        report.words, report.symbols
+        report.words, report.tokens
     );
     text.push_str(&costs(report).text());
     if let [whole, eight] = &report.results[..] {

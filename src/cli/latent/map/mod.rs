@@ -11,8 +11,8 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use textgen::config::SamplingConfig;
-use textgen::latent::Plane;
 use textgen::generate::sampling::Sampler;
+use textgen::latent::Plane;
 use textgen::run::{CorpusData, Runs, atomic};
 
 use self::groups::Groups;

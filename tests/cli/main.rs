@@ -21,55 +21,29 @@
 //!
 //! `textgen-torch` must stand beside `textgen`, where `make build` puts it; `make test` sees to that.
 
-#[path = "cli/bad_input.rs"]
 mod bad_input;
-#[path = "cli/chat.rs"]
 mod chat;
-#[path = "cli/common.rs"]
 mod common;
-#[path = "cli/compress.rs"]
 mod compress;
-#[path = "cli/eval.rs"]
 mod eval;
-#[path = "cli/eval_text.rs"]
 mod eval_text;
-#[path = "cli/export.rs"]
 mod export;
-#[path = "cli/generate.rs"]
 mod generate;
-#[path = "cli/golden.rs"]
 mod golden;
-#[path = "cli/installation.rs"]
 mod installation;
-#[path = "cli/interrupted.rs"]
 mod interrupted;
-#[path = "cli/latent.rs"]
 mod latent;
-#[path = "cli/latent_refusals.rs"]
 mod latent_refusals;
-#[path = "cli/made_runs.rs"]
 mod made_runs;
-#[path = "cli/model_files.rs"]
 mod model_files;
-#[path = "cli/novelty.rs"]
 mod novelty;
-#[path = "cli/quality.rs"]
 mod quality;
-#[path = "cli/run_folders.rs"]
 mod run_folders;
-#[path = "cli/safetensors_file.rs"]
 mod safetensors_file;
-#[path = "cli/score.rs"]
 mod score;
-#[path = "cli/score_text.rs"]
 mod score_text;
-#[path = "cli/steering.rs"]
 mod steering;
-#[path = "cli/sweep.rs"]
 mod sweep;
-#[path = "cli/tour.rs"]
 mod tour;
-#[path = "cli/train.rs"]
 mod train;
-#[path = "cli/vocab.rs"]
 mod vocab;

@@ -3,31 +3,31 @@
 use super::in_groups;
 use crate::config::{Decoding, SamplingConfig};
 use crate::evaluate::Running;
-use crate::generate::{Beginning, Numbered, Word, WordForm, WordWriter, lockstep};
 use crate::generate::sampling::Sampler;
+use crate::generate::{Beginning, Numbered, Word, WordForm, WordWriter, lockstep};
 use crate::models::word_vae::{DecoderState, WordVae};
 
 /// Spells the words of places.
 #[derive(Clone, Copy, Debug)]
-pub struct Speller<'a> {
+pub struct WordDecoder<'a> {
     /// The network.
     pub vae: &'a WordVae,
-    /// The symbol that the decoder reads first.
+    /// The token that the decoder reads first.
     pub bos: u32,
-    /// The symbol that ends a word.
+    /// The token that ends a word.
     pub eos: u32,
-    /// Symbols that are never written.
-    pub forbidden: &'a [u32],
+    /// Tokens that are never written.
+    pub suppressed: &'a [u32],
     /// What every word is like.
     pub form: WordForm<'a>,
 }
 
-impl<'a> Speller<'a> {
+impl<'a> WordDecoder<'a> {
     /// The word of z (Z) that `sampler` draws letter by letter.
     pub fn begin(&self, z: &[f32], sampler: Sampler) -> Beginning<WordWriter<'a>, DecoderState> {
         Beginning {
             state: self.vae.decoder(z),
-            symbol: self.bos,
+            token: self.bos,
             writer: WordWriter::new(sampler, self.eos, self.form),
         }
     }
@@ -68,7 +68,7 @@ impl<'a> Speller<'a> {
         let mut indices = group;
         let next = || {
             let index = indices.next()?;
-            let sampler = Sampler::new(sampling, self.forbidden, index as u64);
+            let sampler = Sampler::new(sampling, self.suppressed, index as u64);
             Some(self.begin(&places[index], sampler).numbered(index))
         };
         lockstep(self.vae, rows, next, |Numbered { index, writer }| {
