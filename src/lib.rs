@@ -6,12 +6,16 @@
 //! [`latent`] and [`compress`] are what a trained model is good for. Training lives in the program
 //! `textgen-torch`. [`config`] holds every setting.
 
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
 pub mod compress;
 pub mod config;
 pub mod evaluate;
 pub mod generate;
 pub mod kernels;
 pub mod latent;
+pub mod model;
 pub mod models;
 pub mod run;
 #[cfg(test)]

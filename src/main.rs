@@ -1,9 +1,7 @@
-//! The command line of textgen.
-
-mod cli;
+//! The program `textgen`: everything it does is in [`textgen::cli`].
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cli::main()
+    textgen::cli::main()
 }

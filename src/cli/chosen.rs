@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::run::{ModelFile, RunDir, RunError, Runs};
 use anyhow::Result;
 use clap::Args;
-use textgen::run::{ModelFile, RunDir, RunError, Runs};
 
 use crate::cli::error::CliError;
 use crate::cli::output::note;

@@ -2,11 +2,11 @@
 
 use std::io::Write;
 
+use crate::kernels::simd;
+use crate::run::Runs;
 use anyhow::Result;
 use clap::Args;
 use serde_json::{Value, json};
-use textgen::kernels::simd;
-use textgen::run::Runs;
 
 use super::output::stdout;
 use super::trainer;

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::cli::output::note;
+use crate::config::ConfigError;
+use crate::run::RunError;
+use crate::text::TextError;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use textgen::config::ConfigError;
-use textgen::run::RunError;
-use textgen::text::TextError;
 
 /// A failure of the command line itself.
 #[derive(Debug, thiserror::Error)]

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::models::weights::{check, quantize};
+use crate::run::{ModelFile, Runs};
 use anyhow::{Context, Result};
 use clap::Args;
-use textgen::models::weights::{check, quantize};
-use textgen::run::{ModelFile, Runs};
 
 use super::chosen::{ChosenRun, open_file};
 use super::error::CliError;

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use crate::config::{ModelKind, NetworkConfig, Settings, TrainConfig};
+use crate::models::weights::{add_z, grow};
+use crate::run::{CorpusData, ModelFile, ModelHeader, Runs, Start, model_format};
+use crate::text::Vocabulary;
 use anyhow::Result;
-use textgen::config::{ModelKind, NetworkConfig, Settings, TrainConfig};
-use textgen::models::weights::{add_z, grow};
-use textgen::run::{CorpusData, ModelFile, ModelHeader, Runs, Start, model_format};
-use textgen::text::Vocabulary;
 
 use super::error::CliError;
 use crate::cli::output::note;
@@ -108,7 +108,7 @@ impl From {
         let added: Vec<String> = vocabulary.tokens()
             [old.vocabulary.letters()..vocabulary.letters()]
             .iter()
-            .map(textgen::text::Token::visible)
+            .map(crate::text::Token::visible)
             .collect();
         note!(
             "from: {}, {} tokens known{}",

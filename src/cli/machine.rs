@@ -1,7 +1,7 @@
 //! What a command may use of the machine.
 
+use crate::kernels::simd;
 use anyhow::Result;
-use textgen::kernels::simd;
 
 use super::error::CliError;
 

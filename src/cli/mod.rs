@@ -31,8 +31,8 @@ mod vocab;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::run::Runs;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use textgen::run::Runs;
 
 /// Trains generators of text at the level of characters, and generates.
 #[derive(Parser)]

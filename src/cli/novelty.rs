@@ -4,15 +4,15 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::ops::Range;
 
+use crate::config::{SamplingConfig, TextConfig, TrainConfig};
+use crate::evaluate::novelty::{Copied, Segment};
+use crate::generate::sampling::Sampler;
+use crate::models::char_rnn::CharRnn;
+use crate::run::{CorpusData, ModelFile, Runs, TextData};
+use crate::text::{Corpus, Split, split_text, visible, whole};
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
-use textgen::config::{SamplingConfig, TextConfig, TrainConfig};
-use textgen::evaluate::novelty::{Copied, Segment};
-use textgen::generate::sampling::Sampler;
-use textgen::models::char_rnn::CharRnn;
-use textgen::run::{CorpusData, ModelFile, Runs, TextData};
-use textgen::text::{Corpus, Split, split_text, visible, whole};
 
 use super::error::CliError;
 use super::machine::{check_simd, threads};

@@ -3,10 +3,10 @@
 use std::io::{BufWriter, Error, ErrorKind, StdoutLock, Write};
 use std::path::Path;
 
+use crate::text::{OpenText, Token};
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
-use textgen::text::{OpenText, Token};
 
 /// Tokens that a model does not know and that a message shows.
 const UNKNOWN_SHOWN: usize = 8;

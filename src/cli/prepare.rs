@@ -1,10 +1,10 @@
 //! From settings and a corpus to all that a run is made of.
 
+use crate::config::{Budget, Fit, ModelKind, Recipe, Settings, TimeBudget, TrainConfig};
+use crate::models::speed::training_gigaflops;
+use crate::run::{CorpusData, Runs, TextData, WordData};
+use crate::text::{self, Corpus, LastVocab, Streams, Vocabulary, split_words};
 use anyhow::Result;
-use textgen::config::{Budget, Fit, ModelKind, Recipe, Settings, TimeBudget, TrainConfig};
-use textgen::models::speed::training_gigaflops;
-use textgen::run::{CorpusData, Runs, TextData, WordData};
-use textgen::text::{self, Corpus, LastVocab, Streams, Vocabulary, split_words};
 
 use super::error::CliError;
 use super::machine::threads;

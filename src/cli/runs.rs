@@ -2,9 +2,9 @@
 
 use std::io::Write;
 
+use crate::run::{RunSummary, Runs};
 use anyhow::Result;
 use clap::Args;
-use textgen::run::{RunSummary, Runs};
 
 use super::output::{Table, age, stdout};
 use crate::cli::output::note;

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
-use clap::Args;
-use textgen::config::{
+use crate::config::{
     Budget, Cell, ConfigError, Goal, KlSchedule, LossOver, ModelKind, Newlines, NormalForm,
     OptimizerKind, Precision, Recipe, Schedule, Settings, TrainConfig, Unit, WordSplit, ZPlacement,
 };
-use textgen::run::{CorpusData, RunDir, Runs};
+use crate::run::{CorpusData, RunDir, Runs};
+use anyhow::Result;
+use clap::Args;
 
 use super::choice::choice;
 use super::error::CliError;

@@ -2,8 +2,8 @@
 
 use std::cell::RefCell;
 
-use textgen::config::OnUnknown;
-use textgen::text::{TextError, Token, Vocabulary};
+use crate::config::OnUnknown;
+use crate::text::{TextError, Token, Vocabulary};
 
 use crate::cli::output::note;
 

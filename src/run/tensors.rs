@@ -93,6 +93,7 @@ pub(crate) fn write(
 }
 
 /// A safetensors file in memory, its JSON document read.
+#[derive(Debug)]
 pub(crate) struct TensorFile {
     map: Mmap,
 }

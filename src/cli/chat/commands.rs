@@ -162,7 +162,7 @@ impl Setting {
 
 #[cfg(test)]
 mod tests {
-    use textgen::config::{RepetitionConfig, SamplingConfig};
+    use crate::config::{RepetitionConfig, SamplingConfig};
 
     use super::*;
 

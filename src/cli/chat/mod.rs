@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use crate::config::{ModelKind, OnUnknown, Quantize, RepetitionConfig, SamplingConfig};
+use crate::generate::Writer;
+use crate::run::Runs;
 use anyhow::{Context, Result};
 use clap::Args;
-use textgen::config::{ModelKind, OnUnknown, Quantize, RepetitionConfig, SamplingConfig};
-use textgen::generate::Writer;
-use textgen::run::Runs;
 
 use self::commands::Command;
 use super::choice::choice;
@@ -237,7 +237,7 @@ impl Session {
         let mut paced = Paced::new();
         let interrupt = &self.interrupt;
         let state = self.now.state.clone();
-        let work = |reader: &mut textgen::models::team::Reader| -> Result<_> {
+        let work = |reader: &mut crate::models::team::Reader| -> Result<_> {
             let mut tokens = Vec::new();
             interrupt.begin();
             loop {

@@ -7,11 +7,11 @@ pub mod unpack;
 use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
+use crate::compress::{Codec, CompressError};
+use crate::config::ModelKind;
+use crate::run::{ModelFile, Runs, atomic};
 use anyhow::{Context, Result};
 use clap::Args;
-use textgen::compress::{Codec, CompressError};
-use textgen::config::ModelKind;
-use textgen::run::{ModelFile, Runs, atomic};
 
 use super::chosen::ChosenModel;
 use super::error::CliError;

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use crate::compress::Compressed;
+use crate::evaluate::Running;
+use crate::run::Runs;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
-use textgen::compress::Compressed;
-use textgen::evaluate::Running;
-use textgen::run::Runs;
 
 use super::peers::{self, Peer};
 use super::{ENDING, Flags, Target, codec, open, read, report};

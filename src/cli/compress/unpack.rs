@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use crate::compress::{Container, decompress};
+use crate::evaluate::Running;
+use crate::run::Runs;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
-use textgen::compress::{Container, decompress};
-use textgen::evaluate::Running;
-use textgen::run::Runs;
 
 use super::{ENDING, Flags, Target, codec, open, read, refusal, report};
 use crate::cli::error::CliError;

@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
+use crate::config::TrainConfig;
+use crate::evaluate::ngram::{HIGHEST_ORDER, NGrams};
+use crate::evaluate::{Running, ngram_nats};
+use crate::run::TextData;
+use crate::text::{segments, split_text};
 use serde::Serialize;
-use textgen::config::TrainConfig;
-use textgen::evaluate::ngram::{HIGHEST_ORDER, NGrams};
-use textgen::evaluate::{Running, ngram_nats};
-use textgen::run::TextData;
-use textgen::text::{segments, split_text};
 
 use super::text::{Costs, Measured};
 use crate::cli::progress::Progress;

@@ -1,8 +1,8 @@
 //! What a text costs a model that learns from it as it reads.
 
+use crate::evaluate::dynamic::{Dynamic, Learner};
 use anyhow::{Context, Result};
 use serde::Serialize;
-use textgen::evaluate::dynamic::{Dynamic, Learner};
 
 use super::Job;
 use super::text::{Costs, Measured};

@@ -1,10 +1,10 @@
 //! The flags of `eval` that belong to one kind of model.
 
+use crate::config::ModelKind;
+use crate::evaluate::samples::Drawing;
+use crate::text::SplitKind;
 use anyhow::Result;
 use clap::Args;
-use textgen::config::ModelKind;
-use textgen::evaluate::samples::Drawing;
-use textgen::text::SplitKind;
 
 use super::{EvalArgs, Part};
 use crate::cli::error::CliError;

@@ -9,13 +9,13 @@ mod words;
 
 use std::io::Write;
 
+use crate::config::ModelKind;
+use crate::evaluate::{EvaluateError, Running};
+use crate::models::weights::{Weights, quantize};
+use crate::run::{CorpusData, ModelFile, RunDir, Runs};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use textgen::config::ModelKind;
-use textgen::evaluate::{EvaluateError, Running};
-use textgen::models::weights::{Weights, quantize};
-use textgen::run::{CorpusData, ModelFile, RunDir, Runs};
 
 use super::chosen::{ChosenWithCorpus, Opened};
 use super::error::CliError;

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
+use crate::config::{ModelKind, Settings, TrainConfig};
+use crate::run::TextData;
+use crate::text::{SplitKind, split_text};
 use anyhow::Result;
-use textgen::config::{ModelKind, Settings, TrainConfig};
-use textgen::run::TextData;
-use textgen::text::{SplitKind, split_text};
 
 use super::{Job, Part};
 

@@ -5,14 +5,14 @@ use std::f64::consts::LN_2;
 use std::fmt::Write as _;
 use std::ops::Range;
 
+use crate::config::{TextConfig, TrainConfig};
+use crate::evaluate::novelty::Copied;
+use crate::evaluate::texts;
+use crate::models::char_rnn::CharRnn;
+use crate::run::TextData;
+use crate::text::{Corpus, SplitKind, Vocabulary, segments, split_text, whole};
 use anyhow::Result;
 use serde::Serialize;
-use textgen::config::{TextConfig, TrainConfig};
-use textgen::evaluate::novelty::Copied;
-use textgen::evaluate::texts;
-use textgen::models::char_rnn::CharRnn;
-use textgen::run::TextData;
-use textgen::text::{Corpus, SplitKind, Vocabulary, segments, split_text, whole};
 
 use super::baselines::{Baselines, baselines, predicted};
 use super::dynamic::{DynamicCosts, dynamic};

@@ -2,11 +2,11 @@
 
 use std::io::Write;
 
+use crate::config::{Decoding, OnUnknown, SamplingConfig};
+use crate::generate::beam::Found;
+use crate::generate::fill::{Holes, PARTICLES};
+use crate::generate::sampling::Sampler;
 use anyhow::Result;
-use textgen::config::{Decoding, OnUnknown, SamplingConfig};
-use textgen::generate::beam::Found;
-use textgen::generate::fill::{Holes, PARTICLES};
-use textgen::generate::sampling::Sampler;
 
 use super::reading::{Read, TextModel};
 use super::{GenerateArgs, Sample, check_beam, note_seed, threads};

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::config::{RepetitionConfig, SamplingConfig};
 use clap::Args;
-use textgen::config::{RepetitionConfig, SamplingConfig};
 
 /// How tokens are drawn.
 #[derive(Args)]

@@ -10,13 +10,13 @@ pub mod writing;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::config::{Decoding, ModelKind, OnUnknown, Quantize, SamplingConfig};
+use crate::generate::constraint::{Constraint, ConstraintError};
+use crate::models::weights::{Weights, quantize};
+use crate::run::{ModelFile, ModelHeader, RunError, Runs};
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
-use textgen::config::{Decoding, ModelKind, OnUnknown, Quantize, SamplingConfig};
-use textgen::generate::constraint::{Constraint, ConstraintError};
-use textgen::models::weights::{Weights, quantize};
-use textgen::run::{ModelFile, ModelHeader, RunError, Runs};
 
 pub use self::flags::{DrawFlags, LimitFlags, LoopFlags};
 use self::flags::{Length, TextFlags, WordFlags};

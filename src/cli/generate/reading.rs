@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::config::{OnUnknown, Quantize, RepetitionConfig};
+use crate::models::char_rnn::{CharRnn, State};
+use crate::run::{ModelFile, ModelHeader, PromptState};
+use crate::text::normalize;
 use anyhow::{Context, Result};
-use textgen::config::{OnUnknown, Quantize, RepetitionConfig};
-use textgen::models::char_rnn::{CharRnn, State};
-use textgen::run::{ModelFile, ModelHeader, PromptState};
-use textgen::text::normalize;
 
 use super::{bytes_of_tokens, weights};
 use crate::cli::error::CliError;

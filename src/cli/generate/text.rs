@@ -6,13 +6,13 @@ use std::io::{Read as _, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 
+use crate::config::{Decoding, OnUnknown, RepetitionConfig, SamplingConfig};
+use crate::generate::beam::{Beam, TextGoal, TextTrail};
+use crate::generate::repetition::Repetition;
+use crate::generate::{Beginning, Writer, lockstep};
+use crate::models::char_rnn::CharRnn;
+use crate::run::ModelFile;
 use anyhow::{Context, Result};
-use textgen::config::{Decoding, OnUnknown, RepetitionConfig, SamplingConfig};
-use textgen::generate::beam::{Beam, TextGoal, TextTrail};
-use textgen::generate::repetition::Repetition;
-use textgen::generate::{Beginning, Writer, lockstep};
-use textgen::models::char_rnn::CharRnn;
-use textgen::run::ModelFile;
 
 use super::reading::{Read, TextModel};
 use super::shown::{Paced, Shown};

@@ -6,16 +6,16 @@ use std::io::Write;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc;
 
+use crate::config::{Decoding, OnUnknown, SamplingConfig};
+use crate::generate::constraint::Constraint;
+use crate::generate::sampling::Sampler;
+use crate::generate::{LONGEST_WORD, Numbered, Prior, Word, WordForm, lockstep};
+use crate::latent::WordDecoder;
+use crate::models::article::Article;
+use crate::models::word_vae::WordVae;
+use crate::run::{ModelFile, ModelHeader};
+use crate::text::normalize;
 use anyhow::{Context, Result};
-use textgen::config::{Decoding, OnUnknown, SamplingConfig};
-use textgen::generate::constraint::Constraint;
-use textgen::generate::sampling::Sampler;
-use textgen::generate::{LONGEST_WORD, Numbered, Prior, Word, WordForm, lockstep};
-use textgen::latent::WordDecoder;
-use textgen::models::article::Article;
-use textgen::models::word_vae::WordVae;
-use textgen::run::{ModelFile, ModelHeader};
-use textgen::text::normalize;
 
 use super::{
     GenerateArgs, Length, Sample, bytes_of_tokens, constraint, decoding, note_seed, refuse, rows,

@@ -1,12 +1,12 @@
 //! A text as it is written, token by token: the same whatever is written beside it.
 
+use crate::config::SamplingConfig;
+use crate::generate::Writer;
+use crate::generate::constraint::{Constraint, Place};
+use crate::generate::repetition::Repetition;
+use crate::generate::sampling::{Chance, Draw, Sampler};
+use crate::text::{Utf8Stream, Vocabulary};
 use serde::Serialize;
-use textgen::config::SamplingConfig;
-use textgen::generate::Writer;
-use textgen::generate::constraint::{Constraint, Place};
-use textgen::generate::repetition::Repetition;
-use textgen::generate::sampling::{Chance, Draw, Sampler};
-use textgen::text::{Utf8Stream, Vocabulary};
 
 /// How texts are written; what all samples share.
 pub struct Writing<'a> {
@@ -176,7 +176,7 @@ impl<'a> Text<'a> {
         let vocabulary = self.writing.vocabulary;
         let visible = |chance: &Chance| {
             let token = vocabulary.token(chance.token);
-            token.map_or_else(String::new, textgen::text::Token::visible)
+            token.map_or_else(String::new, crate::text::Token::visible)
         };
         let choice = |chance: &Chance| format!("{} {:.3}", visible(chance), chance.own);
         let choices: Vec<String> = top.iter().map(choice).collect();

@@ -1,10 +1,10 @@
 //! `textgen analogy`: A is to B as C is to what?
 
+use crate::latent::analogy;
+use crate::run::Runs;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
-use textgen::latent::analogy;
-use textgen::run::Runs;
 
 use super::WalkFlags;
 

@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
+use crate::run::Runs;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
-use textgen::run::Runs;
 
 use super::{GivenWords, ModelFlags, WordModel};
 use crate::cli::output::stdout;

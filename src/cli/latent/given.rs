@@ -3,9 +3,9 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::text::{TextError, normalize};
 use anyhow::{Context, Result};
 use clap::Args;
-use textgen::text::{TextError, normalize};
 
 use super::WordModel;
 use crate::cli::error::CliError;

@@ -1,10 +1,10 @@
 //! `textgen interpolate`: the words between two words.
 
+use crate::latent::{Path, path};
+use crate::run::Runs;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
-use textgen::latent::{Path, path};
-use textgen::run::Runs;
 
 use super::WalkFlags;
 use crate::cli::error::CliError;

@@ -9,14 +9,14 @@ pub mod neighbours;
 pub mod reconstruct;
 pub mod vary;
 
+use crate::config::{Decoding, ModelKind, OnUnknown, SamplingConfig};
+use crate::evaluate::Running;
+use crate::generate::{Word, WordForm};
+use crate::latent::{self, WordDecoder};
+use crate::models::word_vae::{Posterior, WordVae};
+use crate::run::{ModelFile, ModelHeader, RunDir, Runs};
 use anyhow::{Context, Result};
 use clap::Args;
-use textgen::config::{Decoding, ModelKind, OnUnknown, SamplingConfig};
-use textgen::evaluate::Running;
-use textgen::generate::{Word, WordForm};
-use textgen::latent::{self, WordDecoder};
-use textgen::models::word_vae::{Posterior, WordVae};
-use textgen::run::{ModelFile, ModelHeader, RunDir, Runs};
 
 use super::choice::choice;
 use super::chosen::ChosenModel;

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
+use crate::latent::nearest;
+use crate::run::Runs;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
-use textgen::latent::nearest;
-use textgen::run::Runs;
 
 use super::{ModelFlags, WordModel};
 use crate::cli::error::CliError;

@@ -1,9 +1,9 @@
 //! `textgen reconstruct`: what the model reads back of a word.
 
+use crate::run::Runs;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
-use textgen::run::Runs;
 
 use super::{GivenWords, WalkFlags};
 use crate::cli::output::note;

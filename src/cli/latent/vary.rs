@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
+use crate::generate::sampling::Sampler;
+use crate::latent::around;
+use crate::run::Runs;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
-use textgen::generate::sampling::Sampler;
-use textgen::latent::around;
-use textgen::run::Runs;
 
 use super::WalkFlags;
 use crate::cli::error::CliError;

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 use std::io::{BufWriter, IsTerminal, Write};
 
+use crate::text::visible;
 use anyhow::Result;
 use clap::ValueEnum;
-use textgen::text::visible;
 
 use super::scored::Scored;
 use crate::cli::output::note;

@@ -6,10 +6,10 @@ mod scored;
 mod text;
 mod words;
 
+use crate::config::ModelKind;
+use crate::run::Runs;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use textgen::config::ModelKind;
-use textgen::run::Runs;
 
 use super::chosen::ChosenModels;
 use super::error::CliError;
@@ -86,7 +86,7 @@ pub fn run(args: &ScoreArgs, runs: &Runs) -> Result<()> {
     check_simd()?;
     let models = args.models.open(runs)?;
     let is_text =
-        |(file, _): &(textgen::run::ModelFile, _)| file.header.network.model == ModelKind::CharRnn;
+        |(file, _): &(crate::run::ModelFile, _)| file.header.network.model == ModelKind::CharRnn;
     match &models[..] {
         models if models.iter().all(is_text) => text::score(args, models),
         [(file, run)] => {

@@ -3,10 +3,10 @@
 use std::f64::consts::LN_2;
 use std::io::Write as _;
 
+use crate::evaluate::posterior;
+use crate::text::visible;
 use anyhow::Result;
 use serde::Serialize;
-use textgen::evaluate::posterior;
-use textgen::text::visible;
 
 use super::scored::{Per, Row, Scored};
 use super::{Order, ScoreArgs};

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
+use crate::text::{OpenText, Vocabulary};
 use clap::ValueEnum;
-use textgen::text::{OpenText, Vocabulary};
 
 /// What has a row of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -185,8 +185,8 @@ impl Reading<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use textgen::config::Unit;
-    use textgen::text::Token;
+    use crate::config::Unit;
+    use crate::text::Token;
 
     fn vocabulary(letters: &str) -> Vocabulary {
         let letters = letters.chars().map(|c| Token::Text(c.to_string()));

@@ -1,12 +1,12 @@
 //! What every character of a text costs one char-lstm, or several side by side.
 
+use crate::config::TextConfig;
+use crate::evaluate::{Running, surprisals};
+use crate::models::char_rnn::CharRnn;
+use crate::run::{ModelFile, RunDir};
+use crate::text::{Corpus, whole};
 use anyhow::{Context, Result};
 use clap::Args;
-use textgen::config::TextConfig;
-use textgen::evaluate::{Running, surprisals};
-use textgen::models::char_rnn::CharRnn;
-use textgen::run::{ModelFile, RunDir};
-use textgen::text::{Corpus, whole};
 
 use super::ScoreArgs;
 use super::color::{self, When};

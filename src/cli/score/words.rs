@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 use std::io::Write;
 
+use crate::config::{OnUnknown, TextConfig, WordSplit};
+use crate::evaluate::importance::importance;
+use crate::evaluate::{Running, Word, WordReading};
+use crate::models::word_vae::WordVae;
+use crate::run::{CorpusData, ModelFile, RunDir};
+use crate::text::{Corpus, Vocabulary, normalize, words};
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
-use textgen::config::{OnUnknown, TextConfig, WordSplit};
-use textgen::evaluate::importance::importance;
-use textgen::evaluate::{Running, Word, WordReading};
-use textgen::models::word_vae::WordVae;
-use textgen::run::{CorpusData, ModelFile, RunDir};
-use textgen::text::{Corpus, Vocabulary, normalize, words};
 
 use super::{Order, ScoreArgs};
 use crate::cli::choice::choice;

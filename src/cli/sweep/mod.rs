@@ -4,9 +4,9 @@ mod axis;
 mod curve;
 mod rate;
 
+use crate::run::Runs;
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use textgen::run::Runs;
 
 /// Flags of `sweep`.
 #[derive(Args)]

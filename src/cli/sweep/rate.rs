@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::config::{Goal, ModelKind, Recipe, Settings, TrainConfig};
+use crate::run::{CorpusData, Evaluation, Metrics, RunDir, Runs, WordLoss, atomic};
 use anyhow::Result;
 use clap::{Arg, Args};
 use serde::Serialize;
-use textgen::config::{Goal, ModelKind, Recipe, Settings, TrainConfig};
-use textgen::run::{CorpusData, Evaluation, Metrics, RunDir, Runs, WordLoss, atomic};
 
 use super::curve::{Curve, Point};
 use crate::cli::error::CliError;

@@ -7,11 +7,11 @@ mod words;
 use std::io::Write as _;
 use std::path::Path;
 
-use clap::Args;
-use textgen::config::{
+use crate::config::{
     DEFAULT_BATCH, DEFAULT_SEQ, DEFAULT_VALID, Newlines, NormalForm, TextConfig, Unit, WordSplit,
 };
-use textgen::text::{Corpus, LastVocab, Survey, TextError, Vocabulary, survey_with_progress};
+use crate::text::{Corpus, LastVocab, Survey, TextError, Vocabulary, survey_with_progress};
+use clap::Args;
 
 use report::Report;
 use words::Words;

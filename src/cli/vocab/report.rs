@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use serde_json::{Value, json};
-use textgen::config::{Newlines, NormalForm, TextConfig};
-use textgen::text::{
+use crate::config::{Newlines, NormalForm, TextConfig};
+use crate::text::{
     Corpus, Survey, Token, Vocabulary, category_name, char_name, code_point, visible,
 };
+use serde_json::{Value, json};
 
 use super::words::Words;
 

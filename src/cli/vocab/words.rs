@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
+use crate::config::{TextConfig, WordSplit};
+use crate::text::{Corpus, TextError, WordList, visible, words_with_progress};
 use serde_json::{Value, json};
-use textgen::config::{TextConfig, WordSplit};
-use textgen::text::{Corpus, TextError, WordList, visible, words_with_progress};
 
 use super::report::grouped;
 use crate::cli::output::note;

@@ -105,6 +105,7 @@ struct Format {
 }
 
 /// An open model file.
+#[derive(Debug)]
 pub struct ModelFile {
     path: PathBuf,
     file: TensorFile,

@@ -2,12 +2,12 @@
 
 use std::f64::consts::LN_2;
 
+use crate::evaluate::importance::importance;
+use crate::evaluate::ngram::NGrams;
+use crate::evaluate::{EvaluateError, Mean, Running, Word, WordCost, WordReading, words};
+use crate::models::word_vae::WordVae;
+use crate::run::WordData;
 use serde::Serialize;
-use textgen::evaluate::importance::importance;
-use textgen::evaluate::ngram::NGrams;
-use textgen::evaluate::{EvaluateError, Mean, Running, Word, WordCost, WordReading, words};
-use textgen::models::word_vae::WordVae;
-use textgen::run::WordData;
 
 use super::ended;
 

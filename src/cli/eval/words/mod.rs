@@ -4,16 +4,16 @@ mod costs;
 mod report;
 mod verdict;
 
+use crate::config::ModelKind;
+use crate::evaluate::latent::{LatentReport, latent};
+use crate::evaluate::ngram::NGrams;
+use crate::evaluate::reconstruction::{Reconstruction, reconstruction};
+use crate::evaluate::samples::{Existing, Inventor, SampleReport, compare, draw_words};
+use crate::evaluate::{Running, Word, WordReading};
+use crate::models::word_vae::WordVae;
+use crate::run::{CorpusData, RunDir, WordData};
 use anyhow::{Context, Result};
 use serde::Serialize;
-use textgen::config::ModelKind;
-use textgen::evaluate::latent::{LatentReport, latent};
-use textgen::evaluate::ngram::NGrams;
-use textgen::evaluate::reconstruction::{Reconstruction, reconstruction};
-use textgen::evaluate::samples::{Existing, Inventor, SampleReport, compare, draw_words};
-use textgen::evaluate::{Running, Word, WordReading};
-use textgen::models::word_vae::WordVae;
-use textgen::run::{CorpusData, RunDir, WordData};
 
 use super::{About, Job, Part};
 use crate::cli::error::CliError;
@@ -263,7 +263,7 @@ impl<'a> Measured<'a> {
     }
 
     /// What the z of the model carries.
-    fn latent(&self, running: Running) -> Result<Option<Latent>, textgen::evaluate::EvaluateError> {
+    fn latent(&self, running: Running) -> Result<Option<Latent>, crate::evaluate::EvaluateError> {
         let (vae, corpus) = (&self.models[0], &self.corpus);
         let Some(found) = latent(vae, corpus, self.reading, running)? else {
             return Ok(None);

@@ -7,13 +7,13 @@ mod svg;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use crate::config::SamplingConfig;
+use crate::generate::sampling::Sampler;
+use crate::latent::Plane;
+use crate::run::{CorpusData, Runs, atomic};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use textgen::config::SamplingConfig;
-use textgen::generate::sampling::Sampler;
-use textgen::latent::Plane;
-use textgen::run::{CorpusData, Runs, atomic};
 
 use self::groups::Groups;
 use self::svg::{Kind, Mark, Picture};
