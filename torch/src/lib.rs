@@ -13,7 +13,7 @@ macro_rules! note {
 }
 
 pub mod average;
-pub mod char_lstm;
+pub mod char_rnn;
 pub mod device;
 pub mod dropout;
 pub mod operators;

@@ -187,11 +187,11 @@ impl TextTask {
             // A section that has ended reads its last token again, which does not count.
             let counted = places.ge_tensor(&own).logical_and(&places.lt_tensor(&ends));
             let tokens = (places.minimum(&(&ends - 1)) + &starts).reshape([-1]);
-            let tokens = |places: &Tensor| {
+            let rows = |places: &Tensor| {
                 let tokens = self.text.index_select(0, places).to_kind(Kind::Int64);
                 tokens.reshape([steps, batch])
             };
-            let (inputs, targets) = (tokens(&tokens), tokens(&(&tokens + 1)));
+            let (inputs, targets) = (rows(&tokens), rows(&(&tokens + 1)));
             let (losses, next) = self.model.nats(&inputs, &targets, &state);
             state = next;
             nats += (losses * counted.reshape([-1])).sum(Kind::Double);
