@@ -3,13 +3,16 @@
 use thiserror::Error;
 
 use crate::config::ConfigError;
+use crate::evaluate::EvaluateError;
+use crate::generate::constraint::ConstraintError;
 use crate::models::weights::WeightError;
 use crate::run::RunError;
+use crate::text::TextError;
 
 /// Why a model cannot be opened, or cannot do what was asked of it.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages say what each is")]
 pub enum ModelError {
-    /// The file cannot be read or is not a model.
     #[error(transparent)]
     File(#[from] RunError),
     /// The weights do not make a network.
@@ -18,4 +21,61 @@ pub enum ModelError {
     /// An option is out of range.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A text or a word has a character that the model does not know.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    #[error(transparent)]
+    Evaluate(#[from] EvaluateError),
+    #[error("the model is a {found}, not a {wanted}")]
+    Kind {
+        found: &'static str,
+        wanted: &'static str,
+    },
+    /// An option that this model has no use for.
+    #[error("{option} does not apply to {model}")]
+    NotApplicable {
+        option: &'static str,
+        model: &'static str,
+    },
+    #[error("constraint {regex}: {source}")]
+    Constraint {
+        regex: String,
+        source: ConstraintError,
+    },
+    #[error(
+        "{length} tokens are too few for the constraint {regex}: the shortest text that matches has {shortest} tokens"
+    )]
+    ConstraintLength {
+        regex: String,
+        length: usize,
+        shortest: usize,
+    },
+    #[error("{word:?} is no word")]
+    NoWord { word: String },
+    #[error("it is {model}, so there is no latent space of words")]
+    NoLatentSpace { model: &'static str },
+    #[error("it is the article's network, whose words have no probability")]
+    NoProbability,
+    #[error("{what} is not a number: the training of this model went wrong")]
+    NotANumber { what: &'static str },
+    #[error("a latent vector of {found} numbers, but the model's have {expected}")]
+    LatentSize { found: usize, expected: usize },
+    #[error("only {found} such words in {tried} samples")]
+    TooFewWords {
+        found: usize,
+        tried: usize,
+        /// The lengths that the model usually writes, where they are what rules out most words.
+        usual_lengths: Option<UsualLengths>,
+    },
+}
+
+/// How long the words of a model are, in letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UsualLengths {
+    /// Nine of ten words have at least so many.
+    pub least: usize,
+    /// Nine of ten words have at most so many.
+    pub most: usize,
+    /// The longest word that was sampled.
+    pub longest: usize,
 }

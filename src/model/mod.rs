@@ -6,7 +6,7 @@ mod words;
 
 use std::path::Path;
 
-pub use self::error::ModelError;
+pub use self::error::{ModelError, UsualLengths};
 pub use self::text::TextModel;
 pub use self::words::WordModel;
 
