@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use textgen::config::{Cell, ModelKind, NetworkConfig, SamplingConfig, ZPlacement};
+use textgen::config::{Cell, ModelKind, NetworkConfig, Sampling, ZPlacement};
 use textgen::generate::sampling::Sampler;
 use textgen::kernels::Layout;
 use textgen::kernels::simd;
@@ -174,9 +174,9 @@ fn weights(config: &NetworkConfig, form: Quantize) -> Weights<'static> {
 }
 
 fn sampler(index: usize) -> Sampler {
-    let settings = SamplingConfig {
+    let settings = Sampling {
         temperature: 0.5,
-        ..SamplingConfig::new(1)
+        ..Sampling::new(1)
     };
     Sampler::new(&settings, &[], index as u64).without_log_prob()
 }

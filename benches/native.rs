@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use textgen::config::{Cell, ModelKind, NetworkConfig, SamplingConfig, ZPlacement};
+use textgen::config::{Cell, ModelKind, NetworkConfig, Sampling, ZPlacement};
 use textgen::generate::sampling::Sampler;
 use textgen::kernels::simd;
 use textgen::models::char_rnn::CharRnn;
@@ -67,9 +67,9 @@ fn step(criterion: &mut Criterion) {
 
 /// Tokens written a second at each shape: every one is drawn, then read.
 fn sample(criterion: &mut Criterion) {
-    let settings = SamplingConfig {
+    let settings = Sampling {
         temperature: 0.5,
-        ..SamplingConfig::new(1)
+        ..Sampling::new(1)
     };
     let mut group = criterion.benchmark_group(format!("sample {}", simd::level()));
     group.throughput(Throughput::Elements(1));
@@ -94,11 +94,11 @@ fn draw(criterion: &mut Criterion) {
     let logits: Vec<f32> = (0..96_u8)
         .map(|k| (f32::from(k) * 0.7).sin() * 4.0)
         .collect();
-    let plain = SamplingConfig {
+    let plain = Sampling {
         temperature: 0.8,
-        ..SamplingConfig::new(1)
+        ..Sampling::new(1)
     };
-    let limited = SamplingConfig {
+    let limited = Sampling {
         top_k: Some(40),
         top_p: Some(0.9),
         ..plain.clone()

@@ -21,3 +21,6 @@ pub mod run;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod text;
+
+pub use config::{OnUnknown, Quantize, Sampling};
+pub use model::{Model, ModelError, OpenOptions, TextModel, WordModel};

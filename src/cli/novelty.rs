@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::ops::Range;
 
-use crate::config::{SamplingConfig, TextConfig, TrainConfig};
+use crate::config::{Sampling, TextConfig, TrainConfig};
 use crate::evaluate::novelty::{Copied, Segment};
 use crate::generate::sampling::Sampler;
 use crate::models::char_rnn::CharRnn;
@@ -178,9 +178,9 @@ fn sample(args: &NoveltyArgs, file: &ModelFile) -> Result<(String, Vec<u32>)> {
         let text = whole(&corpus, &config, |_| ())?;
         return Ok((corpus.name, header.vocabulary.encode_open(&text).tokens));
     }
-    let sampling = SamplingConfig {
+    let sampling = Sampling {
         temperature: args.temperature.unwrap_or(1.0),
-        ..SamplingConfig::new(args.seed.unwrap_or(0))
+        ..Sampling::new(args.seed.unwrap_or(0))
     };
     sampling.validate()?;
     let length = args.length.unwrap_or(10_000);

@@ -23,7 +23,7 @@ pub use crate::text::SplitKind;
 pub use decoding::Decoding;
 pub use defaults::{DEFAULT_BATCH, DEFAULT_SEQ, DEFAULT_VALID};
 pub use fit::{Fit, TimeBudget};
-pub use sampling::{RepetitionConfig, SamplingConfig};
+pub use sampling::Sampling;
 pub use settings::Settings;
 pub use train::{Budget, Device, TrainConfig};
 

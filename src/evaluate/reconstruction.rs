@@ -2,7 +2,7 @@
 
 use super::words::check_words;
 use super::{EvaluateError, Mean, Running, Word, WordReading, in_groups};
-use crate::config::SamplingConfig;
+use crate::config::Sampling;
 use crate::generate::sampling::Sampler;
 use crate::generate::{Beginning, LONGEST_WORD, Writer, lockstep};
 use crate::models::word_vae::WordVae;
@@ -79,9 +79,9 @@ fn greedy(
     suppressed: &[u32],
     reading: WordReading,
 ) -> Vec<Vec<u32>> {
-    let config = SamplingConfig {
+    let config = Sampling {
         temperature: 0.0,
-        ..SamplingConfig::new(0)
+        ..Sampling::new(0)
     };
     let mut decoded = vec![Vec::new(); z.len()];
     let mut next = z.iter().enumerate();

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use super::{Running, WordReading, in_parallel};
-use crate::config::SamplingConfig;
+use crate::config::Sampling;
 use crate::evaluate::ngram::NGrams;
 use crate::generate::sampling::Sampler;
 use crate::generate::{LONGEST_WORD, Prior, lockstep};
@@ -45,7 +45,7 @@ pub struct SampleReport {
 #[derive(Clone, Debug)]
 pub struct Drawing {
     /// How each letter is; word i is drawn from the stream (seed, i).
-    pub sampling: SamplingConfig,
+    pub sampling: Sampling,
     /// A word that was drawn before is passed over.
     pub unique: bool,
 }
@@ -104,7 +104,7 @@ pub fn draw_words(
 fn draw_range(
     inventor: Inventor,
     range: Range<usize>,
-    sampling: &SamplingConfig,
+    sampling: &Sampling,
     suppressed: &[u32],
     reading: WordReading,
     threads: usize,

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use super::{EvaluateError, LogSoftmax, Running, check_predicted, in_groups};
-use crate::config::SamplingConfig;
+use crate::config::Sampling;
 use crate::generate::sampling::Sampler;
 use crate::kernels::Kernels;
 use crate::models::word_vae::{Posterior, WordVae};
@@ -87,7 +87,7 @@ pub(super) struct Noise(Sampler);
 impl Noise {
     /// Of a word, from its own stream.
     pub fn of(word: &Word, seed: u64) -> Self {
-        let config = SamplingConfig::new(seed);
+        let config = Sampling::new(seed);
         Self(Sampler::new(&config, &[], word.index))
     }
 

@@ -154,7 +154,7 @@ fn first_above(weights: &[f64], u: f64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::SamplingConfig;
+    use crate::config::Sampling;
     use crate::generate::beam::tests::{network, start};
     use crate::generate::sampling::log_prob;
 
@@ -234,9 +234,9 @@ mod tests {
             let want = enumerate(&holes, temperature);
             let total: f64 = want.iter().map(|text| text.log_prob.exp()).sum();
             let own = enumerate(&holes, 1.0);
-            let config = SamplingConfig {
+            let config = Sampling {
                 temperature,
-                ..SamplingConfig::new(5)
+                ..Sampling::new(5)
             };
             let draws = 4000;
             let mut counts = vec![0_u32; want.len()];
@@ -271,7 +271,7 @@ mod tests {
             suppressed: &FORBIDDEN,
         };
         let draw = |index| {
-            let config = SamplingConfig::new(9);
+            let config = Sampling::new(9);
             holes.sample(PARTICLES, Sampler::new(&config, &FORBIDDEN, index))
         };
         let all: Vec<Found> = (0..30).map(draw).collect();

@@ -304,11 +304,11 @@ impl Prior<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Cell, SamplingConfig};
+    use crate::config::{Cell, Sampling};
     use crate::models::weights::quantize;
     use crate::testing;
 
-    const CONFIG: SamplingConfig = SamplingConfig::new(3);
+    const CONFIG: Sampling = Sampling::new(3);
 
     /// Writes until `left` tokens are drawn.
     struct Text {

@@ -12,8 +12,6 @@
 //! n being the largest there is for c within the window. Every token beyond [`FREE`] divides c's
 //! odds by the penalty once more, where DRY multiplies the share to subtract.
 
-use crate::config::RepetitionConfig;
-
 /// Repeats up to so many tokens cost nothing: words repeat in any text.
 pub const FREE: usize = 8;
 
@@ -30,10 +28,10 @@ pub struct Repetition {
 
 impl Repetition {
     /// Nothing has been written.
-    pub fn new(config: &RepetitionConfig) -> Self {
+    pub fn new(penalty: f32, window: usize) -> Self {
         Self {
-            log_penalty: config.penalty.ln(),
-            window: config.window,
+            log_penalty: penalty.ln(),
+            window,
             recent: Vec::new(),
             matching: Vec::new(),
         }
@@ -86,7 +84,7 @@ mod tests {
     use crate::testing::Numbers;
 
     fn repetition(penalty: f32, window: usize, text: &[u32]) -> Repetition {
-        let mut repetition = Repetition::new(&RepetitionConfig { penalty, window });
+        let mut repetition = Repetition::new(penalty, window);
         for &token in text {
             repetition.read(token);
         }

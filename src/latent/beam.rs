@@ -66,7 +66,7 @@ impl WordDecoder<'_> {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{Cell, Decoding, NetworkConfig, SamplingConfig};
+    use crate::config::{Cell, Decoding, NetworkConfig, Sampling};
     use crate::evaluate::Running;
     use crate::generate::constraint::Constraint;
     use crate::generate::sampling::log_prob;
@@ -76,7 +76,7 @@ mod tests {
     use crate::models::word_vae::WordVae;
     use crate::testing::{self, Numbers};
 
-    const SAMPLING: SamplingConfig = SamplingConfig::new(5);
+    const SAMPLING: Sampling = Sampling::new(5);
     /// The tokens are letters 0 and 1, `<eos>`, `<unk>` and `<bos>`.
     const EOS: u32 = 2;
     const UNK: u32 = 3;

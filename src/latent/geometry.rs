@@ -126,7 +126,7 @@ fn norm(a: &[f32]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::SamplingConfig;
+    use crate::config::Sampling;
 
     const A: [f32; 3] = [0.3, -1.7, 0.1];
     const B: [f32; 3] = [2.0, 0.4, -0.9];
@@ -196,7 +196,7 @@ mod tests {
             mean: vec![1.0, -2.0, 0.5, 3.0],
             log_var: vec![0.0, -2.0, 1.0, -4.0],
         };
-        let config = SamplingConfig::new(1);
+        let config = Sampling::new(1);
         let mut middle = [0.0; 4];
         for index in 0..4000 {
             let z = around(&word, 1.5, &mut Sampler::new(&config, &[], index));

@@ -1,6 +1,6 @@
 //! Principal component analysis: the plane through a cloud of points that holds most of it.
 
-use crate::config::SamplingConfig;
+use crate::config::Sampling;
 use crate::generate::sampling::Sampler;
 
 /// Directions that are followed at the same time. More than two, so that the first two are found
@@ -116,7 +116,7 @@ fn principal(points: &[Vec<f64>], size: usize, whole: f64) -> ([Vec<f64>; 2], [f
 
 /// Directions to begin with, the same each time.
 fn begin(size: usize) -> Vec<Vec<f64>> {
-    let config = SamplingConfig::new(0);
+    let config = Sampling::new(0);
     let mut random = Sampler::new(&config, &[], 0);
     (0..BLOCK.min(size))
         .map(|_| (0..size).map(|_| f64::from(random.normal())).collect())

@@ -1,7 +1,7 @@
 //! From places to words.
 
 use super::in_groups;
-use crate::config::{Decoding, SamplingConfig};
+use crate::config::{Decoding, Sampling};
 use crate::evaluate::Running;
 use crate::generate::sampling::Sampler;
 use crate::generate::{Beginning, Numbered, Word, WordForm, WordWriter, lockstep};
@@ -41,10 +41,10 @@ impl<'a> WordDecoder<'a> {
         &self,
         places: &[Vec<f32>],
         decoding: Decoding,
-        sampling: &SamplingConfig,
+        sampling: &Sampling,
         running: Running,
     ) -> Vec<Word> {
-        let greedy = SamplingConfig {
+        let greedy = Sampling {
             temperature: 0.0,
             ..sampling.clone()
         };
@@ -60,7 +60,7 @@ impl<'a> WordDecoder<'a> {
         &self,
         places: &[Vec<f32>],
         group: std::ops::Range<usize>,
-        sampling: &SamplingConfig,
+        sampling: &Sampling,
     ) -> Vec<Word> {
         let first = group.start;
         let mut words = vec![Word::default(); group.len()];

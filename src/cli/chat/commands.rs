@@ -120,8 +120,8 @@ impl Setting {
             Self::TopK => limit(sampling.top_k),
             Self::TopP => limit(sampling.top_p),
             Self::MinP => limit(sampling.min_p),
-            Self::RepetitionPenalty => settings.repetition.penalty.to_string(),
-            Self::RepetitionWindow => settings.repetition.window.to_string(),
+            Self::RepetitionPenalty => sampling.repetition_penalty.to_string(),
+            Self::RepetitionWindow => sampling.repetition_window.to_string(),
             Self::Length => settings.length.to_string(),
             Self::Stop => settings.stop.replace('\n', "\\n"),
             Self::Seed => sampling.seed.to_string(),
@@ -136,8 +136,8 @@ impl Setting {
             Self::TopK => sampling.top_k = self.limit(value)?,
             Self::TopP => sampling.top_p = self.limit(value)?,
             Self::MinP => sampling.min_p = self.limit(value)?,
-            Self::RepetitionPenalty => settings.repetition.penalty = self.number(value)?,
-            Self::RepetitionWindow => settings.repetition.window = self.number(value)?,
+            Self::RepetitionPenalty => sampling.repetition_penalty = self.number(value)?,
+            Self::RepetitionWindow => sampling.repetition_window = self.number(value)?,
             Self::Length => settings.length = self.number(value)?,
             Self::Stop => settings.stop = value.replace("\\n", "\n"),
             Self::Seed => sampling.seed = self.number(value)?,
@@ -162,18 +162,14 @@ impl Setting {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{RepetitionConfig, SamplingConfig};
+    use crate::config::Sampling;
 
     use super::*;
 
     #[test]
     fn every_setting_is_read_as_it_is_shown() {
         let mut settings = Settings {
-            sampling: SamplingConfig::new(1),
-            repetition: RepetitionConfig {
-                penalty: 1.0,
-                window: 9,
-            },
+            sampling: Sampling::new(1),
             length: 5,
             stop: "\n".to_owned(),
         };

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::config::{ModelKind, OnUnknown, Quantize, RepetitionConfig, SamplingConfig};
+use crate::config::{ModelKind, OnUnknown, Quantize, Sampling};
 use crate::generate::Writer;
 use crate::run::Runs;
 use anyhow::{Context, Result};
@@ -79,8 +79,7 @@ pub struct ChatArgs {
 /// What commands can change.
 #[derive(Clone)]
 struct Settings {
-    sampling: SamplingConfig,
-    repetition: RepetitionConfig,
+    sampling: Sampling,
     length: usize,
     stop: String,
 }
@@ -89,7 +88,6 @@ impl Settings {
     /// Checks the ranges.
     fn validate(&self) -> Result<()> {
         self.sampling.validate()?;
-        self.repetition.validate()?;
         if self.length == 0 {
             let message = "--length 0: a reply has at least 1 token";
             return Err(CliError::misuse(message, "give a number of tokens").into());
@@ -121,9 +119,10 @@ struct Session {
 /// Talks until the input ends.
 pub fn run(args: &ChatArgs, runs: &Runs) -> Result<()> {
     let seed = args.draws.seed.unwrap_or_else(new_seed);
+    let mut sampling = args.draws.limits.config(seed);
+    args.loops.set(&mut sampling);
     let settings = Settings {
-        sampling: args.draws.limits.config(seed),
-        repetition: args.loops.config(),
+        sampling,
         length: args.length,
         stop: args.stop.clone().unwrap_or_else(|| "\n".to_owned()),
     };
@@ -220,7 +219,7 @@ impl Session {
     /// Writes a reply, and remembers it.
     fn reply(&mut self) -> Result<()> {
         let settings = &self.settings;
-        let penalised = settings.repetition.penalty > 1.0;
+        let penalised = settings.sampling.repetition_penalty > 1.0;
         let writing = Writing {
             vocabulary: &self.model.header.vocabulary,
             sampling: &settings.sampling,
@@ -231,7 +230,7 @@ impl Session {
             log_prob_wanted: false,
             chances: None,
             constraint: None,
-            repetition: penalised.then(|| repeated(&settings.repetition, &self.now)),
+            repetition: penalised.then(|| repeated(&settings.sampling, &self.now)),
         };
         let mut text = Text::new(&writing, self.replies);
         let mut paced = Paced::new();

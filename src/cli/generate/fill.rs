@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use crate::config::{Decoding, OnUnknown, SamplingConfig};
+use crate::config::{Decoding, OnUnknown, Sampling};
 use crate::generate::beam::Found;
 use crate::generate::fill::{Holes, PARTICLES};
 use crate::generate::sampling::Sampler;
@@ -25,7 +25,7 @@ pub fn fill(
     model: &TextModel,
     start: &Read,
     decoding: Decoding,
-    sampling: &SamplingConfig,
+    sampling: &Sampling,
 ) -> Result<()> {
     let places = places(args, pattern, model)?;
     let holes = Holes {
@@ -75,7 +75,7 @@ pub fn fill(
 /// Draws fillings on several threads and shows them in order.
 fn draw(
     holes: &Holes,
-    sampling: &SamplingConfig,
+    sampling: &Sampling,
     count: usize,
     threads: usize,
     mut show: impl FnMut(usize, &Found) -> Result<()>,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::config::{RepetitionConfig, SamplingConfig};
+use crate::config::Sampling;
 use clap::Args;
 
 /// How tokens are drawn.
@@ -42,13 +42,13 @@ pub struct LimitFlags {
 
 impl LimitFlags {
     /// As the library takes them; `seed` is the one given or chosen.
-    pub const fn config(&self, seed: u64) -> SamplingConfig {
-        SamplingConfig {
+    pub fn config(&self, seed: u64) -> Sampling {
+        Sampling {
             temperature: self.temperature,
             top_k: self.top_k,
             top_p: self.top_p,
             min_p: self.min_p,
-            seed,
+            ..Sampling::new(seed)
         }
     }
 }
@@ -66,11 +66,13 @@ pub struct LoopFlags {
 }
 
 impl LoopFlags {
-    /// As the library takes them.
-    pub fn config(&self) -> RepetitionConfig {
-        RepetitionConfig {
-            penalty: self.repetition_penalty.unwrap_or(1.0),
-            window: self.repetition_window.unwrap_or(RepetitionConfig::WINDOW),
+    /// Adds them to `sampling`.
+    pub fn set(&self, sampling: &mut Sampling) {
+        if let Some(penalty) = self.repetition_penalty {
+            sampling.repetition_penalty = penalty;
+        }
+        if let Some(window) = self.repetition_window {
+            sampling.repetition_window = window;
         }
     }
 }

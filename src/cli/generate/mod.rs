@@ -10,7 +10,7 @@ pub mod writing;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::config::{Decoding, ModelKind, OnUnknown, Quantize, SamplingConfig};
+use crate::config::{Decoding, ModelKind, OnUnknown, Quantize, Sampling};
 use crate::generate::constraint::{Constraint, ConstraintError};
 use crate::models::weights::{Weights, quantize};
 use crate::run::{ModelFile, ModelHeader, RunError, Runs};
@@ -133,7 +133,7 @@ pub fn run(args: &GenerateArgs, runs: &Runs) -> Result<()> {
 }
 
 /// Says which seed was chosen, where none was given.
-fn note_seed(args: &GenerateArgs, sampling: &SamplingConfig) {
+fn note_seed(args: &GenerateArgs, sampling: &Sampling) {
     if args.draws.seed.is_none() {
         note!("seed: {}", sampling.seed);
     }
@@ -143,10 +143,10 @@ fn note_seed(args: &GenerateArgs, sampling: &SamplingConfig) {
 /// belongs to drawing is refused where nothing is drawn, with `hint`.
 fn decoding(
     args: &GenerateArgs,
-    sampling: &SamplingConfig,
+    sampling: &Sampling,
     usual: Decoding,
     hint: &str,
-) -> Result<(Decoding, SamplingConfig)> {
+) -> Result<(Decoding, Sampling)> {
     let decoding = args.decode.unwrap_or(usual);
     if decoding == Decoding::Sample {
         return Ok((decoding, sampling.clone()));
@@ -161,7 +161,7 @@ fn decoding(
         let message = format!("--{flag} belongs to --decode sample, not {decoding}");
         return Err(CliError::misuse(message, hint).into());
     }
-    let greedy = SamplingConfig {
+    let greedy = Sampling {
         temperature: 0.0,
         ..sampling.clone()
     };

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::{OnUnknown, Quantize, RepetitionConfig};
+use crate::config::{OnUnknown, Quantize, Sampling};
 use crate::models::char_rnn::{CharRnn, State};
 use crate::run::{ModelFile, ModelHeader, PromptState};
 use crate::text::normalize;
@@ -152,7 +152,7 @@ impl Read {
     fn count(&mut self, tokens: &[u32]) {
         self.tokens += tokens.len() as u64;
         self.recent.extend(tokens);
-        let old = self.recent.len().saturating_sub(RepetitionConfig::WIDEST);
+        let old = self.recent.len().saturating_sub(Sampling::WIDEST_WINDOW);
         self.recent.drain(..old);
     }
 }

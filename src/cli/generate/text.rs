@@ -6,7 +6,7 @@ use std::io::{Read as _, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 
-use crate::config::{Decoding, OnUnknown, RepetitionConfig, SamplingConfig};
+use crate::config::{Decoding, OnUnknown, Sampling};
 use crate::generate::beam::{Beam, TextGoal, TextTrail};
 use crate::generate::repetition::Repetition;
 use crate::generate::{Beginning, Writer, lockstep};
@@ -38,7 +38,7 @@ struct Job<'a> {
 }
 
 /// Writes texts and shows them.
-pub fn texts(args: &GenerateArgs, file: ModelFile, sampling: &SamplingConfig) -> Result<()> {
+pub fn texts(args: &GenerateArgs, file: ModelFile, sampling: &Sampling) -> Result<()> {
     refuse(&args.words.given(), "char-lstm", "word-vae")?;
     let flags = &args.text;
     let length = length(args.length)?;
@@ -118,10 +118,11 @@ fn length(length: Option<Length>) -> Result<usize> {
 }
 
 /// What is held against loops; none where there is no penalty.
-fn repetition(args: &GenerateArgs) -> Result<Option<RepetitionConfig>> {
-    let config = args.text.loops.config();
+fn repetition(args: &GenerateArgs) -> Result<Option<Sampling>> {
+    let mut config = Sampling::new(0);
+    args.text.loops.set(&mut config);
     config.validate()?;
-    if config.penalty == 1.0 {
+    if config.repetition_penalty == 1.0 {
         return Ok(None);
     }
     if let Some(decoding @ Decoding::Beam(_)) = args.decode {
@@ -132,8 +133,8 @@ fn repetition(args: &GenerateArgs) -> Result<Option<RepetitionConfig>> {
 }
 
 /// The repeats of what has been read.
-pub fn repeated(config: &RepetitionConfig, start: &Read) -> Repetition {
-    let mut repetition = Repetition::new(config);
+pub fn repeated(config: &Sampling, start: &Read) -> Repetition {
+    let mut repetition = Repetition::new(config.repetition_penalty, config.repetition_window);
     for &token in &start.recent {
         repetition.read(token);
     }

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc;
 
-use crate::config::{Decoding, OnUnknown, SamplingConfig};
+use crate::config::{Decoding, OnUnknown, Sampling};
 use crate::generate::constraint::Constraint;
 use crate::generate::sampling::Sampler;
 use crate::generate::{LONGEST_WORD, Numbered, Prior, Word, WordForm, lockstep};
@@ -48,7 +48,7 @@ enum Inventor {
 /// What all words share.
 struct Job<'a> {
     inventor: Inventor,
-    sampling: &'a SamplingConfig,
+    sampling: &'a Sampling,
     decoding: Decoding,
     suppressed: Vec<u32>,
     /// What every word is like.
@@ -149,7 +149,7 @@ impl Job<'_> {
 }
 
 /// Draws words and shows them.
-pub fn words(args: &GenerateArgs, file: ModelFile, sampling: &SamplingConfig) -> Result<()> {
+pub fn words(args: &GenerateArgs, file: ModelFile, sampling: &Sampling) -> Result<()> {
     refuse(&args.text.given(), "word-vae", "char-lstm")?;
     let z_temperature = args.words.z_temperature.unwrap_or(1.0);
     if !(z_temperature.is_finite() && z_temperature >= 0.0) {

@@ -1,6 +1,6 @@
 //! A text as it is written, token by token: the same whatever is written beside it.
 
-use crate::config::SamplingConfig;
+use crate::config::Sampling;
 use crate::generate::Writer;
 use crate::generate::constraint::{Constraint, Place};
 use crate::generate::repetition::Repetition;
@@ -11,7 +11,7 @@ use serde::Serialize;
 /// How texts are written; what all samples share.
 pub struct Writing<'a> {
     pub vocabulary: &'a Vocabulary,
-    pub sampling: &'a SamplingConfig,
+    pub sampling: &'a Sampling,
     pub suppressed: &'a [u32],
     /// Tokens at the most.
     pub length: usize,

@@ -9,7 +9,7 @@ pub mod neighbours;
 pub mod reconstruct;
 pub mod vary;
 
-use crate::config::{Decoding, ModelKind, OnUnknown, SamplingConfig};
+use crate::config::{Decoding, ModelKind, OnUnknown, Sampling};
 use crate::evaluate::Running;
 use crate::generate::{Word, WordForm};
 use crate::latent::{self, WordDecoder};
@@ -59,7 +59,7 @@ pub struct DecodeFlags {
 impl DecodeFlags {
     /// How letters are drawn. A seed that was chosen is said if something is drawn, be it letters or
     /// something `else_drawn`.
-    fn sampling(&self, else_drawn: bool) -> Result<SamplingConfig> {
+    fn sampling(&self, else_drawn: bool) -> Result<Sampling> {
         let letters_drawn = self.decode == Decoding::Sample;
         if self.temperature.is_some() && !letters_drawn {
             let message = format!(
@@ -68,9 +68,9 @@ impl DecodeFlags {
             );
             return Err(CliError::misuse(message, "leave it out, or add --decode sample").into());
         }
-        let sampling = SamplingConfig {
+        let sampling = Sampling {
             temperature: self.temperature.unwrap_or(1.0),
-            ..SamplingConfig::new(self.seed.unwrap_or_else(new_seed))
+            ..Sampling::new(self.seed.unwrap_or_else(new_seed))
         };
         sampling.validate()?;
         if self.seed.is_none() && (letters_drawn || else_drawn) {
@@ -93,7 +93,7 @@ pub struct WalkFlags {
 
 impl WalkFlags {
     /// The model, and how letters are drawn; `else_drawn` as for [`DecodeFlags::sampling`].
-    fn open(&self, runs: &Runs, else_drawn: bool) -> Result<(WordModel, SamplingConfig)> {
+    fn open(&self, runs: &Runs, else_drawn: bool) -> Result<(WordModel, Sampling)> {
         let sampling = self.decode.sampling(else_drawn)?;
         Ok((WordModel::open(&self.model, runs)?, sampling))
     }
@@ -185,12 +185,7 @@ impl WordModel {
     }
 
     /// The words of places (each Z), in their order.
-    fn spell(
-        &self,
-        places: &[Vec<f32>],
-        decoding: Decoding,
-        sampling: &SamplingConfig,
-    ) -> Vec<Spelt> {
+    fn spell(&self, places: &[Vec<f32>], decoding: Decoding, sampling: &Sampling) -> Vec<Spelt> {
         let decoder = WordDecoder {
             vae: &self.vae,
             bos: self.bos,

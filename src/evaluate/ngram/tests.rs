@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::SamplingConfig;
+use crate::config::Sampling;
 use crate::testing::Numbers;
 
 /// Sequences of tokens below `tokens`, some of them empty.
@@ -132,7 +132,7 @@ fn draws_have_the_frequencies_of_the_model() {
     // 5 ends a sequence.
     let ended = corpus.iter().map(|s| s.iter().copied().chain([5]));
     let models = NGrams::new(3, 6, ended);
-    let config = SamplingConfig::new(4);
+    let config = Sampling::new(4);
     let draws = 40_000;
     for order in [1, 2, 3] {
         let mut counts = std::collections::HashMap::new();

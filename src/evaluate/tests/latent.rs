@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::config::{NetworkConfig, SamplingConfig};
+use crate::config::{NetworkConfig, Sampling};
 use crate::evaluate::importance::importance;
 use crate::evaluate::latent::{latent, posteriors};
 use crate::evaluate::ngram::NGrams;
@@ -337,7 +337,7 @@ fn drawn_words_are_those_that_the_prior_writes_one_by_one() {
         bos: 10,
         eos: 8,
     };
-    let config = SamplingConfig::new(3);
+    let config = Sampling::new(3);
     let mut want: Vec<Vec<u32>> = (0..100)
         .map(|index| prior.word(Sampler::new(&config, &[5], index)).letters)
         .collect();
@@ -367,7 +367,7 @@ fn drawn_words_are_those_that_the_prior_writes_one_by_one() {
 
 fn plain(seed: u64) -> Drawing {
     Drawing {
-        sampling: SamplingConfig::new(seed),
+        sampling: Sampling::new(seed),
         unique: false,
     }
 }
@@ -396,9 +396,9 @@ fn words_that_are_drawn_once_each_are_the_first_of_their_kind() {
     assert_eq!(sorted(draw(false, enough.expect("some"))), unique);
     // Where there are not so many words, all that there are, and an end.
     let certain = Drawing {
-        sampling: SamplingConfig {
+        sampling: Sampling {
             temperature: 0.0,
-            ..SamplingConfig::new(3)
+            ..Sampling::new(3)
         },
         unique: true,
     };

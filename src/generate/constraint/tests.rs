@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use regex_automata::nfa::thompson::pikevm::PikeVM;
 
 use super::*;
-use crate::config::SamplingConfig;
+use crate::config::Sampling;
 use crate::generate::sampling::Sampler;
 use crate::testing::Numbers;
 
@@ -57,9 +57,9 @@ fn spelt(text: &[u32]) -> String {
 
 /// A text of at most `length` tokens, drawn from logits that know nothing of the expression.
 fn draw(constraint: &Constraint, length: usize, temperature: f32, seed: u64) -> Vec<u32> {
-    let config = SamplingConfig {
+    let config = Sampling {
         temperature,
-        ..SamplingConfig::new(seed)
+        ..Sampling::new(seed)
     };
     let mut sampler = Sampler::new(&config, &[], 0);
     let mut numbers = Numbers::new(seed as u32);

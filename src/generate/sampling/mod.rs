@@ -13,7 +13,7 @@
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::config::SamplingConfig;
+use crate::config::Sampling;
 use crate::kernels::Kernels;
 
 /// One token drawn.
@@ -66,7 +66,7 @@ impl Sampler {
     /// Sample `sample_index` of the seed in `config`. The tokens `suppressed` are never drawn.
     ///
     /// `config` is taken as it is: a temperature that is not above 0 is arg-max, a top-k of 0 is 1.
-    pub fn new(config: &SamplingConfig, suppressed: &[u32], sample_index: u64) -> Self {
+    pub fn new(config: &Sampling, suppressed: &[u32], sample_index: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
         rng.set_stream(sample_index);
         Self {

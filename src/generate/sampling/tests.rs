@@ -2,12 +2,12 @@ use super::*;
 
 const LOGITS: [f32; 8] = [1.0, -0.5, 2.0, 0.0, 2.0, -3.0, 0.7, 1.9];
 
-fn config(temperature: f32, top_k: Option<usize>, top_p: Option<f32>) -> SamplingConfig {
-    SamplingConfig {
+fn config(temperature: f32, top_k: Option<usize>, top_p: Option<f32>) -> Sampling {
+    Sampling {
         temperature,
         top_k,
         top_p,
-        ..SamplingConfig::new(11)
+        ..Sampling::new(11)
     }
 }
 
@@ -26,7 +26,7 @@ fn expected(temperature: f64, kept: &[usize]) -> [f64; 8] {
 }
 
 /// Pearson's χ² of 100,000 draws, against the quantile that it passes once in 10,000 times.
-fn check_frequencies(config: &SamplingConfig, suppressed: &[u32], want: [f64; 8]) {
+fn check_frequencies(config: &Sampling, suppressed: &[u32], want: [f64; 8]) {
     /// By degrees of freedom, from 1: χ² at 1 − 1e-4.
     const QUANTILES: [f64; 7] = [15.14, 18.42, 21.11, 23.51, 25.74, 27.86, 29.88];
     let mut sampler = Sampler::new(config, suppressed, 3);
@@ -96,8 +96,8 @@ fn top_p_counts_what_top_k_leaves() {
     );
 }
 
-fn with_min_p(min_p: f32, config: &SamplingConfig) -> SamplingConfig {
-    SamplingConfig {
+fn with_min_p(min_p: f32, config: &Sampling) -> Sampling {
+    Sampling {
         min_p: Some(min_p),
         ..config.clone()
     }

@@ -3,9 +3,7 @@
 //! `map`, `generate` and beam search.
 
 use tch::{Device, Kind, Tensor};
-use textgen::config::{
-    Cell, Decoding, ModelKind, NetworkConfig, Precision, SamplingConfig, ZPlacement,
-};
+use textgen::config::{Cell, Decoding, ModelKind, NetworkConfig, Precision, Sampling, ZPlacement};
 
 use textgen::evaluate::importance::importance;
 use textgen::evaluate::{Running, Word, WordReading};
@@ -142,7 +140,7 @@ impl Both {
     /// The native engine spells `places` as libtorch spells `wanted` (N, Z), which lie where they do.
     fn spells_alike(&self, places: &[Vec<f32>], wanted: &Tensor, what: &str) {
         assert_close(&places.concat(), &flat(wanted), 1e-4, what);
-        let sampling = SamplingConfig::new(0);
+        let sampling = Sampling::new(0);
         let words = self
             .decoder()
             .words(places, Decoding::Greedy, &sampling, QUIETLY);
@@ -225,7 +223,7 @@ fn words_and_places_are_encoded_and_spelt_as_by_libtorch() {
         let found: Vec<f32> = found.iter().map(|(_, distance)| *distance as f32).collect();
         assert_close(&found, &flat(&want), 1e-4, "neighbours");
 
-        let config = SamplingConfig::new(3);
+        let config = Sampling::new(3);
         let sampler = || Sampler::new(&config, &[], 9);
         let varied = around(&posteriors[2], 1.5, &mut sampler());
         let mut noise = sampler();
@@ -249,7 +247,7 @@ fn words_cost_what_libtorch_says_over_many_draws() {
             .collect();
         let found = importance(&both.native, &given, &[DRAWS], READING, QUIETLY).expect("finite");
         for (row, word) in (0..).zip(&words) {
-            let config = SamplingConfig::new(READING.seed);
+            let config = Sampling::new(READING.seed);
             let mut sampler = Sampler::new(&config, &[], row as u64);
             let noise: Vec<f32> = (0..DRAWS * LATENT).map(|_| sampler.normal()).collect();
             let noise = tensor(&noise).view([DRAWS as i64, LATENT as i64]);
@@ -299,7 +297,7 @@ fn words_drawn_have_the_probabilities_that_libtorch_gives_them() {
             bos: MARKS.bos,
             eos: MARKS.eos,
         };
-        let config = SamplingConfig::new(8);
+        let config = Sampling::new(8);
         let mut ended = 0;
         for index in 0..20 {
             let sampler = || Sampler::new(&config, &FORBIDDEN, index);

@@ -6,7 +6,7 @@ use anyhow::Result;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use tch::Tensor;
-use textgen::config::SamplingConfig;
+use textgen::config::Sampling;
 use textgen::run::{Evaluation, Progress};
 
 use crate::parameters::{Parameters, Plain};
@@ -72,9 +72,9 @@ pub fn random(seed: u64, what: Use, at: u64) -> ChaCha8Rng {
 }
 
 /// How the samples shown while training are drawn.
-pub fn sample_config(seed: u64) -> SamplingConfig {
-    SamplingConfig {
+pub fn sample_config(seed: u64) -> Sampling {
+    Sampling {
         temperature: 0.8,
-        ..SamplingConfig::new(seed)
+        ..Sampling::new(seed)
     }
 }

@@ -7,7 +7,7 @@ mod svg;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::config::SamplingConfig;
+use crate::config::Sampling;
 use crate::generate::sampling::Sampler;
 use crate::latent::Plane;
 use crate::run::{CorpusData, Runs, atomic};
@@ -267,12 +267,7 @@ fn flatten(places: &[Vec<f32>]) -> (Vec<[f64; 2]>, [String; 2], String) {
 }
 
 /// What a plane shows beside the words given: words over a grid, and samples from the prior.
-fn over_the_plane(
-    model: &WordModel,
-    args: &MapArgs,
-    sampling: &SamplingConfig,
-    reach: f64,
-) -> Vec<Mark> {
+fn over_the_plane(model: &WordModel, args: &MapArgs, sampling: &Sampling, reach: f64) -> Vec<Mark> {
     let along = |index: usize, of: usize| reach * (2.0 * (index as f64 + 0.5) / of as f64 - 1.0);
     let [columns, rows] = GRID;
     let grid = (0..rows).flat_map(|row| {
