@@ -4,8 +4,10 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
+use crate::cli::hints;
 use crate::cli::output::note;
 use crate::config::ConfigError;
+use crate::model::ModelError;
 use crate::run::RunError;
 use crate::text::TextError;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -60,6 +62,10 @@ pub fn show(error: &anyhow::Error) -> bool {
     let hint = if let Some(cli) = error.downcast_ref::<CliError>() {
         misuse = cli.misuse;
         cli.hint.clone()
+    } else if let Some(model) = error.downcast_ref::<ModelError>() {
+        let (is_misuse, hint) = hints::of_model(model);
+        misuse = is_misuse;
+        hint
     } else if let Some(run) = error.downcast_ref::<RunError>() {
         run.hint()
     } else if let Some(text) = error.downcast_ref::<TextError>() {

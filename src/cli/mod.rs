@@ -13,6 +13,7 @@ mod eval;
 mod export;
 mod from;
 mod generate;
+mod hints;
 mod latent;
 mod machine;
 mod novelty;

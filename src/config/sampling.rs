@@ -70,6 +70,15 @@ impl Sampling {
         }
     }
 
+    /// The same, but always the most probable token.
+    #[must_use]
+    pub fn greedy(&self) -> Self {
+        Self {
+            temperature: 0.0,
+            ..self.clone()
+        }
+    }
+
     /// Checks the ranges.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let within = |valid: bool, flag, value: String, must| match valid {

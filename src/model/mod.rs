@@ -4,6 +4,7 @@ mod error;
 mod text;
 mod words;
 
+use std::num::NonZero;
 use std::path::Path;
 
 pub use self::error::{ModelError, UsualLengths};
@@ -11,11 +12,12 @@ pub use self::text::TextModel;
 pub use self::words::WordModel;
 
 use crate::config::{ModelKind, Quantize};
+use crate::generate::constraint::Constraint;
 use crate::models::weights::{Weights, quantize};
-use crate::run::{ModelFile, RunError};
+use crate::run::{ModelFile, ModelHeader, RunError};
 
 /// How a model is held in memory and how many threads it uses.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenOptions {
     /// The weights as trained, or in eight bits.
     pub quantize: Quantize,
@@ -29,6 +31,16 @@ impl Default for OpenOptions {
             quantize: Quantize::None,
             threads: 0,
         }
+    }
+}
+
+impl OpenOptions {
+    /// The number of threads to start.
+    pub(crate) fn threads(self) -> usize {
+        const MOST: usize = 256;
+        let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
+        let asked = Some(self.threads).filter(|&threads| threads > 0);
+        asked.unwrap_or_else(cores).min(MOST)
     }
 }
 
@@ -68,4 +80,40 @@ fn weights(file: &ModelFile, bits: Quantize) -> Result<Weights<'_>, RunError> {
         Quantize::None => weights,
         Quantize::Int8 => quantize(&weights),
     })
+}
+
+/// The expression over the tokens that a model can write, of which `never` are not written as text;
+/// for texts of up to `length` tokens.
+pub(crate) fn constraint(
+    regex: &str,
+    header: &ModelHeader,
+    never: &[u32],
+    length: usize,
+) -> Result<Constraint, ModelError> {
+    let constraint = Constraint::new(regex, &token_bytes(header, never)).map_err(|source| {
+        ModelError::Constraint {
+            regex: regex.to_owned(),
+            source,
+        }
+    })?;
+    match constraint.shortest() {
+        shortest if shortest > length => Err(ModelError::ConstraintLength {
+            regex: regex.to_owned(),
+            length,
+            shortest,
+        }),
+        _ => Ok(constraint),
+    }
+}
+
+/// The bytes of every token that can be predicted; empty for those that are `never` written as text.
+pub(crate) fn token_bytes(header: &ModelHeader, never: &[u32]) -> Vec<Vec<u8>> {
+    let bytes = |token: u32| {
+        let mut bytes = Vec::new();
+        if !never.contains(&token) {
+            header.vocabulary.push_bytes(token, &mut bytes);
+        }
+        bytes
+    };
+    (0..header.network.outputs as u32).map(bytes).collect()
 }

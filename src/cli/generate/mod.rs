@@ -11,9 +11,8 @@ pub mod writing;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::config::{Decoding, ModelKind, OnUnknown, Quantize, Sampling};
-use crate::generate::constraint::{Constraint, ConstraintError};
 use crate::models::weights::{Weights, quantize};
-use crate::run::{ModelFile, ModelHeader, RunError, Runs};
+use crate::run::{ModelFile, RunError, Runs};
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
@@ -176,42 +175,6 @@ fn check_beam(width: usize, count: usize) -> Result<()> {
     let message = format!("--count {count}: a beam of {width} has {width} best texts at the most");
     let hint = format!("widen it: --decode beam:{count}; or draw: --decode sample");
     Err(CliError::misuse(message, hint).into())
-}
-
-/// The expression over tokens of these bytes, for texts of up to `length` tokens.
-fn constraint(regex: &str, bytes: &[Vec<u8>], length: usize) -> Result<Constraint> {
-    let constraint = Constraint::new(regex, bytes).map_err(|error| {
-        let hint = match error {
-            ConstraintError::Syntax(_) => "the syntax is that of https://docs.rs/regex",
-            ConstraintError::WordBoundary => r"ASCII's will do: (?-u:\b)",
-            ConstraintError::TooLarge => "make its counts smaller, or use * and + instead",
-            ConstraintError::Impossible => {
-                "textgen vocab lists a corpus's characters; case counts, unless it begins with (?i)"
-            }
-        };
-        CliError::misuse(format!("--constrain {regex}: {error}"), hint)
-    })?;
-    let shortest = constraint.shortest();
-    if shortest > length {
-        let message = format!(
-            "--length {length} is too short for --constrain {regex}: the shortest text that matches \
-             has {shortest} tokens"
-        );
-        return Err(CliError::misuse(message, format!("give --length {shortest} or more")).into());
-    }
-    Ok(constraint)
-}
-
-/// The bytes of every token that can be predicted; none for one that is never written as text.
-fn bytes_of_tokens(header: &ModelHeader, never: &[u32]) -> Vec<Vec<u8>> {
-    let bytes = |token: u32| {
-        let mut bytes = Vec::new();
-        if !never.contains(&token) {
-            header.vocabulary.push_bytes(token, &mut bytes);
-        }
-        bytes
-    };
-    (0..header.network.outputs as u32).map(bytes).collect()
 }
 
 /// A seed short enough to be typed again.

@@ -8,9 +8,10 @@ use crate::run::{ModelFile, ModelHeader, PromptState};
 use crate::text::normalize;
 use anyhow::{Context, Result};
 
-use super::{bytes_of_tokens, weights};
+use super::weights;
 use crate::cli::error::CliError;
 use crate::cli::unknown::Replaced;
+use crate::model::token_bytes;
 
 /// A network that reads and writes texts.
 pub struct TextModel {
@@ -54,7 +55,7 @@ impl TextModel {
 
     /// The bytes of every token that can be predicted; none for one that is never written.
     pub fn bytes(&self) -> Vec<Vec<u8>> {
-        bytes_of_tokens(&self.header, &self.suppressed)
+        token_bytes(&self.header, &self.suppressed)
     }
 
     /// Text in the model's normal form.

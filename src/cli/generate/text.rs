@@ -10,6 +10,7 @@ use crate::config::{Decoding, OnUnknown, Sampling};
 use crate::generate::beam::{Beam, TextGoal, TextTrail};
 use crate::generate::repetition::Repetition;
 use crate::generate::{Beginning, Writer, lockstep};
+use crate::model::constraint;
 use crate::models::char_rnn::CharRnn;
 use crate::run::ModelFile;
 use anyhow::{Context, Result};
@@ -18,8 +19,7 @@ use super::reading::{Read, TextModel};
 use super::shown::{Paced, Shown};
 use super::writing::{Drawn, Text, Writing};
 use super::{
-    GenerateArgs, Length, check_beam, constraint, decoding, fill, note_seed, refuse, rows, take,
-    threads,
+    GenerateArgs, Length, check_beam, decoding, fill, note_seed, refuse, rows, take, threads,
 };
 use crate::cli::error::CliError;
 use crate::cli::progress::Progress;
@@ -61,7 +61,7 @@ pub fn texts(args: &GenerateArgs, file: ModelFile, sampling: &Sampling) -> Resul
         return fill::fill(args, pattern, &model, &start, decoding, &sampling);
     }
     let constraint = match &args.constrain {
-        Some(regex) => Some(constraint(regex, &model.bytes(), length)?),
+        Some(regex) => Some(constraint(regex, &model.header, &model.suppressed, length)?),
         None => None,
     };
     // The text is in the model's normal form, so what is looked for in it must be too.

@@ -11,6 +11,7 @@ use crate::generate::constraint::Constraint;
 use crate::generate::sampling::Sampler;
 use crate::generate::{LONGEST_WORD, Numbered, Prior, Word, WordForm, lockstep};
 use crate::latent::WordDecoder;
+use crate::model::constraint;
 use crate::models::article::Article;
 use crate::models::word_vae::WordVae;
 use crate::run::{ModelFile, ModelHeader};
@@ -18,8 +19,7 @@ use crate::text::normalize;
 use anyhow::{Context, Result};
 
 use super::{
-    GenerateArgs, Length, Sample, bytes_of_tokens, constraint, decoding, note_seed, refuse, rows,
-    take, threads, weights,
+    GenerateArgs, Length, Sample, decoding, note_seed, refuse, rows, take, threads, weights,
 };
 use crate::cli::error::CliError;
 use crate::cli::output::{note, stdout};
@@ -202,8 +202,7 @@ pub fn words(args: &GenerateArgs, file: ModelFile, sampling: &Sampling) -> Resul
     let constraint = match &args.constrain {
         Some(regex) => {
             let never = [&suppressed[..], header.vocabulary.eos().as_slice()].concat();
-            let bytes = bytes_of_tokens(&header, &never);
-            Some(constraint(regex, &bytes, most.min(LONGEST_WORD))?)
+            Some(constraint(regex, &header, &never, most.min(LONGEST_WORD))?)
         }
         None => None,
     };
