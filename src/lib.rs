@@ -17,6 +17,8 @@ pub mod kernels;
 pub mod latent;
 pub mod model;
 pub mod models;
+#[doc(hidden)]
+pub mod parallel;
 pub mod run;
 #[cfg(test)]
 pub(crate) mod testing;

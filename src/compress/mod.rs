@@ -24,11 +24,11 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::config::NetworkConfig;
-use crate::evaluate::{Running, in_parallel};
 use crate::generate::{Beginning, Numbered, Writer, lockstep};
 use crate::kernels::Kernels;
 use crate::models::char_rnn::CharRnn;
 use crate::models::weights::{Values, WeightError, Weights};
+use crate::parallel::{self, Running};
 use crate::text::{Token, Vocabulary};
 
 use block::{Alphabet, BlockDecoder, BlockEncoder};
@@ -211,7 +211,7 @@ impl<'v> Codec<'v> {
         let threads = threads.max(1);
         let jobs = threads * count.div_ceil(threads * MOST_ROWS);
         let rows = count.div_ceil(jobs.max(1)).max(1);
-        let written = in_parallel(count.div_ceil(rows), threads, |job| {
+        let written = parallel::map(count.div_ceil(rows), threads, |job| {
             let indices = job * rows..count.min((job + 1) * rows);
             if indices.len() == 1 {
                 return vec![alone(make(indices.start))];

@@ -5,8 +5,9 @@
 //! −ELBO, and it falls towards −ln p(x) as k grows. Every k is a beginning of the same draws.
 
 use super::words::{Noise, check_words, distortions, posterior_draw};
-use super::{EvaluateError, MOST_ROWS, Running, Word, WordReading, in_groups};
+use super::{EvaluateError, MOST_ROWS, Word, WordReading, in_groups};
 use crate::models::word_vae::{Posterior, WordVae};
+use crate::parallel::Running;
 
 /// −ln p̂ in nats of every word, for every k of `draws`: by word, then in the order of the k. Without
 /// z it is exact, and every k is the same.

@@ -6,8 +6,9 @@
 
 use super::importance::log_mean_exp;
 use super::words::{Noise, check_words, distortions, posterior_draw, rates};
-use super::{EvaluateError, Mean, Running, Word, WordReading, in_groups, in_parallel};
+use super::{EvaluateError, Mean, Word, WordReading, in_groups};
 use crate::models::word_vae::{Posterior, WordVae};
+use crate::parallel::{self, Running};
 
 /// A dimension is active where the variance of its mean over words is above this (Burda, Grosse &
 /// Salakhutdinov 2016, section 5).
@@ -132,7 +133,7 @@ fn active_units(posteriors: &[Posterior], latent: usize) -> usize {
 /// Both parts of R, from a draw of z for each word.
 fn information(posteriors: &[Posterior], z: &[Vec<f32>], threads: usize) -> Information {
     let all = Densities::new(posteriors);
-    let parts = in_parallel(z.len(), threads, |word| {
+    let parts = parallel::map(z.len(), threads, |word| {
         let own = all.log_densities(&z[word]);
         let marginal = log_mean_exp(&own);
         let prior: f64 = z[word]

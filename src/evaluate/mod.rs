@@ -30,11 +30,11 @@ pub use texts::{TextCost, ngram_nats, posterior, surprisals, texts};
 pub use words::{Word, WordCost, WordReading, words};
 
 use std::cmp::Reverse;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use thiserror::Error;
 
 use crate::kernels::Kernels;
+use crate::parallel;
 
 /// Segments, words or draws that are read side by side at the most: more gain nothing.
 const MOST_ROWS: usize = 64;
@@ -58,15 +58,6 @@ pub enum EvaluateError {
         /// How many tokens the model predicts.
         outputs: usize,
     },
-}
-
-/// How an evaluation is run.
-#[derive(Clone, Copy)]
-pub struct Running<'a> {
-    /// Threads; 0 counts as 1.
-    pub threads: usize,
-    /// Is told, from any thread, how many more tokens have been predicted.
-    pub progress: &'a (dyn Fn(u64) + Sync),
 }
 
 /// A mean over independent values, and how far it may be off.
@@ -156,7 +147,7 @@ fn in_groups<M: Sync, R: Clone + Default + Send>(
     let groups: Vec<&[usize]> = order.chunks(lengths.len().div_ceil(groups)).collect();
     // The models take turns: where there is one group only, they run side by side.
     let jobs = groups.len() * models.len();
-    let read = in_parallel(jobs, threads, |job| {
+    let read = parallel::map(jobs, threads, |job| {
         read(models[job % models.len()], groups[job / models.len()])
     });
     for (job, read) in read.into_iter().enumerate() {
@@ -166,38 +157,6 @@ fn in_groups<M: Sync, R: Clone + Default + Send>(
         }
     }
     results
-}
-
-/// What `work` makes of 0, 1, … `jobs`, in that order.
-pub(super) fn in_parallel<R: Send>(
-    jobs: usize,
-    threads: usize,
-    work: impl Fn(usize) -> R + Sync,
-) -> Vec<R> {
-    let threads = threads.min(jobs);
-    if threads <= 1 {
-        return (0..jobs).map(work).collect();
-    }
-    let next = AtomicUsize::new(0);
-    let worker = || {
-        let job = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&job| job < jobs);
-        std::iter::from_fn(job)
-            .map(|job| (job, work(job)))
-            .collect::<Vec<_>>()
-    };
-    let mut results = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
-        let mut results = Vec::with_capacity(jobs);
-        for thread in threads {
-            match thread.join() {
-                Ok(made) => results.extend(made),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        results
-    });
-    results.sort_by_key(|&(job, _)| job);
-    results.into_iter().map(|(_, result)| result).collect()
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! What comes back from the mean of a word's posterior: the most probable letter at every step.
 
 use super::words::check_words;
-use super::{EvaluateError, Mean, Running, Word, WordReading, in_groups};
+use super::{EvaluateError, Mean, Word, WordReading, in_groups};
 use crate::config::Sampling;
 use crate::generate::sampling::Sampler;
 use crate::generate::{Beginning, LONGEST_WORD, Writer, lockstep};
 use crate::models::word_vae::WordVae;
+use crate::parallel::Running;
 
 /// How well words come back.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -3,12 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use super::{Running, WordReading, in_parallel};
+use super::WordReading;
 use crate::config::Sampling;
 use crate::evaluate::ngram::NGrams;
 use crate::generate::sampling::Sampler;
 use crate::generate::{LONGEST_WORD, Prior, lockstep};
 use crate::models::word_vae::WordVae;
+use crate::parallel::{self, Running};
 
 /// Words that are drawn side by side.
 const ROWS: usize = 64;
@@ -111,7 +112,7 @@ fn draw_range(
 ) -> Vec<Vec<u32>> {
     let sampler =
         |index: usize| Sampler::new(sampling, suppressed, index as u64).without_log_prob();
-    let groups = in_parallel(range.len().div_ceil(ROWS), threads, |group| {
+    let groups = parallel::map(range.len().div_ceil(ROWS), threads, |group| {
         let first = range.start + group * ROWS;
         let indices = first..range.end.min(first + ROWS);
         match inventor {

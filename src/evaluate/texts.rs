@@ -3,11 +3,10 @@
 
 use std::ops::Range;
 
-use super::{
-    EvaluateError, LogSoftmax, Running, check_predicted, check_read, in_groups, in_parallel,
-};
+use super::{EvaluateError, LogSoftmax, check_predicted, check_read, in_groups};
 use crate::evaluate::ngram::NGrams;
 use crate::models::char_rnn::CharRnn;
+use crate::parallel::{self, Running};
 
 /// Tokens of a segment that are read between two reports of progress.
 const PIECE: usize = 1024;
@@ -75,7 +74,7 @@ pub fn surprisals(
         check_read(tokens, model.inputs())?;
         check_predicted(tokens.iter().skip(1), model.outputs())?;
     }
-    Ok(in_parallel(texts.len(), running.threads, |index| {
+    Ok(parallel::map(texts.len(), running.threads, |index| {
         let (model, tokens) = texts[index];
         let mut surprisals = Vec::with_capacity(tokens.len());
         read_alone(model, tokens, running.progress, |nats| {
@@ -116,7 +115,7 @@ pub fn ngram_nats(
             })
         })
         .collect();
-    let read = in_parallel(pieces.len(), running.threads, |index| {
+    let read = parallel::map(pieces.len(), running.threads, |index| {
         let (seen, piece) = &pieces[index];
         let mut context = models.anywhere();
         for &token in &tokens[*seen..piece.start] {

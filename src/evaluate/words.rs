@@ -2,11 +2,12 @@
 
 use std::cmp::Reverse;
 
-use super::{EvaluateError, LogSoftmax, Running, check_predicted, in_groups};
+use super::{EvaluateError, LogSoftmax, check_predicted, in_groups};
 use crate::config::Sampling;
 use crate::generate::sampling::Sampler;
 use crate::kernels::Kernels;
 use crate::models::word_vae::{Posterior, WordVae};
+use crate::parallel::Running;
 
 /// What a word costs a word-vae.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

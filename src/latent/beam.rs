@@ -67,13 +67,13 @@ impl WordDecoder<'_> {
 #[cfg(test)]
 mod tests {
     use crate::config::{Cell, Decoding, NetworkConfig, Sampling};
-    use crate::evaluate::Running;
     use crate::generate::constraint::Constraint;
     use crate::generate::sampling::log_prob;
     use crate::generate::{Word, WordForm};
     use crate::latent::WordDecoder;
     use crate::models::weights::Array;
     use crate::models::word_vae::WordVae;
+    use crate::parallel::Running;
     use crate::testing::{self, Numbers};
 
     const SAMPLING: Sampling = Sampling::new(5);

@@ -12,8 +12,8 @@ pub use geometry::{Path, analogy, around, distance, linear, nearest, path, spher
 pub use plane::Plane;
 pub use word_decoder::WordDecoder;
 
-use crate::evaluate::{Running, in_parallel};
 use crate::models::word_vae::{Posterior, WordVae};
+use crate::parallel::{self, Running};
 
 /// Words that a thread takes at a time.
 const GROUP: usize = 48;
@@ -38,7 +38,7 @@ fn in_groups<R: Send>(
     running: Running,
     work: impl Fn(std::ops::Range<usize>) -> Vec<R> + Sync,
 ) -> Vec<R> {
-    let groups = in_parallel(items.div_ceil(GROUP), running.threads, |group| {
+    let groups = parallel::map(items.div_ceil(GROUP), running.threads, |group| {
         let range = group * GROUP..items.min((group + 1) * GROUP);
         let size = range.len();
         let made = work(range);

@@ -2,10 +2,10 @@
 
 use super::in_groups;
 use crate::config::{Decoding, Sampling};
-use crate::evaluate::Running;
 use crate::generate::sampling::Sampler;
 use crate::generate::{Beginning, Numbered, Word, WordForm, WordWriter, lockstep};
 use crate::models::word_vae::{DecoderState, WordVae};
+use crate::parallel::Running;
 
 /// Spells the words of places.
 #[derive(Clone, Copy, Debug)]

@@ -2,9 +2,7 @@
 //! what they made in the order of the text. Memory does not grow with the corpus: channels are
 //! bounded, and chunks are.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
 use super::TextError;
@@ -13,6 +11,7 @@ use super::corpus::Corpus;
 use super::decode::Decoding;
 use super::normal::Normalizer;
 use crate::config::TextConfig;
+use crate::parallel;
 
 /// More threads than this wait for the one that reads.
 const MOST_WORKERS: usize = 8;
@@ -27,8 +26,6 @@ pub struct Made<R> {
     pub raw_bytes: u64,
 }
 
-type Outcome<R> = (u64, Result<Made<R>, TextError>);
-
 /// Runs `work` on the normalised text of every chunk and gives the results to `sink` in order.
 /// Every worker has a state of its own, made by `state`; they are returned with the normalizers.
 /// The error returned is the first one in the order of the text.
@@ -42,100 +39,50 @@ pub fn for_each_chunk<S: Send, R: Send>(
 ) -> Result<Vec<(S, Normalizer)>, TextError> {
     let decoding = Decoding::from_label(&config.encoding)?;
     let workers = std::thread::available_parallelism().map_or(1, |n| n.get().min(MOST_WORKERS));
-    let stop = AtomicBool::new(false);
-    let (chunks, queue) = sync_channel::<(u64, Chunk)>(2 * workers);
-    let (results, made) = sync_channel::<Outcome<R>>(2 * workers);
-    let queue = Mutex::new(queue);
-    let job = |results: SyncSender<Outcome<R>>| {
-        let mut state = state();
-        let mut normalizer = Normalizer::new(config);
-        while let Some((index, chunk)) = next(&queue) {
-            let result = chunk.text().map(|text| Made {
-                result: work(&mut state, &normalizer.apply(text)),
+    let (chunks, queue) = channel();
+    // Holds a () for every chunk that has been read and whose result is not consumed; the reader waits
+    // while it is full.
+    let (begin, end) = sync_channel(4 * workers);
+    let states = Mutex::new(Vec::with_capacity(workers));
+    let worker = |queue: &parallel::Queue<_, _>| {
+        let (mut state, mut normalizer) = (state(), Normalizer::new(config));
+        queue.work(|chunk: Result<Chunk, TextError>| {
+            let chunk = chunk?;
+            Ok(Made {
+                result: work(&mut state, &normalizer.apply(chunk.text()?)),
                 first: chunk.first,
                 raw_bytes: chunk.raw_bytes,
-            });
-            if results.send((index, result)).is_err() {
-                break;
-            }
-        }
-        (state, normalizer)
+            })
+        });
+        let mut states = states.lock().unwrap_or_else(PoisonError::into_inner);
+        states.push((state, normalizer));
     };
     std::thread::scope(|scope| {
-        let reader_results = results.clone();
-        let stopped = &stop;
-        // Both senders end with the thread, which tells the others that nothing more comes.
-        scope.spawn(move || {
-            read(
-                corpus,
-                decoding,
-                chunk_bytes,
-                stopped,
-                &chunks,
-                &reader_results,
-            );
-        });
-        let threads: Vec<_> = (0..workers)
-            .map(|_| {
-                let (results, job) = (results.clone(), &job);
-                scope.spawn(move || job(results))
-            })
-            .collect();
-        drop(results);
-        let outcome = deliver(&made, &mut sink);
-        // After an error the reader stops; what is under way is drained, so that nobody waits.
-        stop.store(true, Ordering::Relaxed);
-        made.iter().for_each(drop);
-        let states = threads.into_iter().map(|thread| {
-            thread
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        });
-        let states = states.collect();
-        outcome.map(|()| states)
-    })
+        scope.spawn(move || read(corpus, decoding, chunk_bytes, &begin, &chunks));
+        parallel::ordered(queue.into_iter(), workers, worker, move |results| {
+            for (_, result) in results {
+                sink(result?)?;
+                let _ = end.try_recv(); // after an error in reading there is none
+            }
+            Ok(())
+        })
+    })?;
+    Ok(states.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-fn next(queue: &Mutex<Receiver<(u64, Chunk)>>) -> Option<(u64, Chunk)> {
-    let queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
-    queue.recv().ok()
-}
-
-fn read<R>(
+/// Sends the chunks of a corpus, and the error that ends them early, until nobody wants more.
+fn read(
     corpus: &Corpus,
     decoding: Decoding,
     chunk_bytes: usize,
-    stop: &AtomicBool,
-    chunks: &SyncSender<(u64, Chunk)>,
-    results: &SyncSender<Outcome<R>>,
+    begin: &SyncSender<()>,
+    chunks: &Sender<Result<Chunk, TextError>>,
 ) {
-    let mut index = 0;
     for source in &corpus.sources {
-        let mut emit = |chunk| {
-            index += 1;
-            !stop.load(Ordering::Relaxed) && chunks.send((index - 1, chunk)).is_ok()
-        };
+        let mut emit = |chunk| begin.send(()).is_ok() && chunks.send(Ok(chunk)).is_ok();
         if let Err(error) = cut_source(source, decoding, chunk_bytes, &mut emit) {
-            // The caller may be gone already, with an error that comes earlier in the text.
-            let _ = results.send((index, Err(error)));
+            let _ = chunks.send(Err(error)); // the workers may be gone, with an earlier error
             return;
         }
     }
-}
-
-/// Hands the results on in order, up to the first error.
-fn deliver<R>(
-    made: &Receiver<Outcome<R>>,
-    sink: &mut impl FnMut(Made<R>) -> Result<(), TextError>,
-) -> Result<(), TextError> {
-    let mut early = BTreeMap::new();
-    let mut due = 0;
-    for (index, result) in made {
-        early.insert(index, result);
-        while let Some(result) = early.remove(&due) {
-            sink(result?)?;
-            due += 1;
-        }
-    }
-    Ok(())
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::compress::Compressed;
-use crate::evaluate::Running;
+use crate::parallel::Running;
 use crate::run::Runs;
 use anyhow::Result;
 use clap::Args;

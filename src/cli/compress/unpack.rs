@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::compress::{Container, decompress};
-use crate::evaluate::Running;
+use crate::parallel::Running;
 use crate::run::Runs;
 use anyhow::Result;
 use clap::Args;

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use crate::config::TrainConfig;
 use crate::evaluate::ngram::{HIGHEST_ORDER, NGrams};
-use crate::evaluate::{Running, ngram_nats};
+use crate::evaluate::ngram_nats;
+use crate::parallel::Running;
 use crate::run::TextData;
 use crate::text::{segments, split_text};
 use serde::Serialize;

@@ -10,8 +10,9 @@ mod words;
 use std::io::Write;
 
 use crate::config::ModelKind;
-use crate::evaluate::{EvaluateError, Running};
+use crate::evaluate::EvaluateError;
 use crate::models::weights::{Weights, quantize};
+use crate::parallel::Running;
 use crate::run::{CorpusData, ModelFile, RunDir, Runs};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};

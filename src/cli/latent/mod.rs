@@ -10,10 +10,10 @@ pub mod reconstruct;
 pub mod vary;
 
 use crate::config::{Decoding, ModelKind, OnUnknown, Sampling};
-use crate::evaluate::Running;
 use crate::generate::{Word, WordForm};
 use crate::latent::{self, WordDecoder};
 use crate::models::word_vae::{Posterior, WordVae};
+use crate::parallel::Running;
 use crate::run::{ModelFile, ModelHeader, RunDir, Runs};
 use anyhow::{Context, Result};
 use clap::Args;

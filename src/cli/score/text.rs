@@ -1,8 +1,9 @@
 //! What every character of a text costs one char-lstm, or several side by side.
 
 use crate::config::TextConfig;
-use crate::evaluate::{Running, surprisals};
+use crate::evaluate::surprisals;
 use crate::models::char_rnn::CharRnn;
+use crate::parallel::Running;
 use crate::run::{ModelFile, RunDir};
 use crate::text::{Corpus, whole};
 use anyhow::{Context, Result};

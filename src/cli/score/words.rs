@@ -5,8 +5,9 @@ use std::io::Write;
 
 use crate::config::{OnUnknown, TextConfig, WordSplit};
 use crate::evaluate::importance::importance;
-use crate::evaluate::{Running, Word, WordReading};
+use crate::evaluate::{Word, WordReading};
 use crate::models::word_vae::WordVae;
+use crate::parallel::Running;
 use crate::run::{CorpusData, ModelFile, RunDir};
 use crate::text::{Corpus, Vocabulary, normalize, words};
 use anyhow::{Context, Result};

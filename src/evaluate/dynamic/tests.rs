@@ -1,7 +1,8 @@
 use super::*;
-use crate::evaluate::{Running, texts};
+use crate::evaluate::texts;
 use crate::models::char_rnn::CharRnn;
 use crate::models::golden::Golden;
+use crate::parallel::Running;
 
 #[test]
 fn segments_cost_what_pytorch_says_while_the_model_learns() {

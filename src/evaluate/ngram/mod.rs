@@ -20,8 +20,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use crate::evaluate::in_parallel;
 use crate::generate::sampling::Sampler;
+use crate::parallel;
 
 /// Stands before every sequence; never predicted.
 const START: u32 = u32::MAX;
@@ -337,7 +337,7 @@ fn sorted(text: &[u32], order: usize, threads: usize, progress: &(dyn Fn(u64) + 
         group.push(place as u32);
     }
     let groups: Vec<Mutex<Vec<u32>>> = groups.into_values().map(Mutex::new).collect();
-    let sorted = in_parallel(groups.len(), threads, |index| {
+    let sorted = parallel::map(groups.len(), threads, |index| {
         let mut group = groups[index].lock().unwrap_or_else(PoisonError::into_inner);
         let mut places = std::mem::take(&mut *group);
         places.sort_unstable_by(|&a, &b| compare(text, order, a, b).0);

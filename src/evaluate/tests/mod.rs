@@ -1,4 +1,5 @@
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 
 use super::words::read_words;
 use super::*;
@@ -9,6 +10,7 @@ use crate::models::char_rnn::CharRnn;
 use crate::models::golden::Golden;
 use crate::models::weights::quantize;
 use crate::models::word_vae::WordVae;
+use crate::parallel::Running;
 use crate::testing::{Numbers, char_lstm, weights, word_vae};
 use crate::text::{SplitKind, segments, split_text};
 

@@ -6,10 +6,11 @@ use tch::{Device, Kind, Tensor};
 use textgen::config::{Cell, Decoding, ModelKind, NetworkConfig, Precision, Sampling, ZPlacement};
 
 use textgen::evaluate::importance::importance;
-use textgen::evaluate::{Running, Word, WordReading};
+use textgen::evaluate::{Word, WordReading};
 use textgen::generate::sampling::Sampler;
 use textgen::generate::{LONGEST_WORD, Prior, WordForm};
 use textgen::latent::{Path, Plane, WordDecoder, analogy, around, nearest, path};
+use textgen::parallel::Running;
 
 use crate::parameters::{Parameters, to_plain, weights};
 use crate::testing::assert_close;

@@ -4,8 +4,9 @@ use std::f64::consts::LN_2;
 
 use crate::evaluate::importance::importance;
 use crate::evaluate::ngram::NGrams;
-use crate::evaluate::{EvaluateError, Mean, Running, Word, WordCost, WordReading, words};
+use crate::evaluate::{EvaluateError, Mean, Word, WordCost, WordReading, words};
 use crate::models::word_vae::WordVae;
+use crate::parallel::Running;
 use crate::run::WordData;
 use serde::Serialize;
 

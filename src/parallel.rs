@@ -1,0 +1,321 @@
+//! Work on many items in parallel whose results are consumed in order.
+//!
+//! [`map`] is for items that are independent of each other. [`ordered`] is what it is made of, for
+//! everything else: its workers take items one after another from a [`Queue`], may have several of them
+//! in flight, and may send an item's result in pieces; the caller iterates over the [`Results`], which
+//! wait for the item that is due. A caller that stops early cancels what is left, and a panic of a
+//! worker cancels the others and is passed on.
+//!
+//! Scoped threads rather than a pool: a call has few and long jobs, its number of threads is a
+//! setting of the user, and most jobs borrow from the caller.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::iter::Enumerate;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, PoisonError};
+
+/// On how many threads something runs, and who is told how far it is.
+#[derive(Clone, Copy)]
+pub struct Running<'a> {
+    /// 0 counts as 1.
+    pub threads: usize,
+    /// Is told, from any thread, how many more tokens have been predicted.
+    pub progress: &'a (dyn Fn(u64) + Sync),
+}
+
+/// The results of `work` for 0, 1, … `count` − 1, in that order.
+///
+/// # Panics
+/// Where `work` does.
+pub fn map<R: Send>(count: usize, threads: usize, work: impl Fn(usize) -> R + Sync) -> Vec<R> {
+    if threads.min(count) <= 1 {
+        return (0..count).map(work).collect();
+    }
+    ordered(
+        0..count,
+        threads.min(count),
+        |queue| queue.work(&work),
+        |results| results.map(|(_, result)| result).collect(),
+    )
+}
+
+/// Runs `worker` on each of `threads` threads, and `consume` on this one. The workers take `items` from
+/// their queues; what they send, `consume` gets by item, in the order of the items.
+///
+/// # Panics
+/// Where a worker or `consume` does.
+pub fn ordered<I: Iterator + Send, T: Send, R>(
+    items: I,
+    threads: usize,
+    worker: impl Fn(&Queue<I, T>) + Sync,
+    consume: impl FnOnce(&mut Results<T>) -> R,
+) -> R {
+    let items = Mutex::new(items.enumerate());
+    let turn = Turn::default();
+    let (sender, receiver) = channel();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads.max(1))
+            .map(|_| {
+                let queue = Queue {
+                    items: &items,
+                    turn: &turn,
+                    sender: sender.clone(),
+                };
+                let worker = &worker;
+                scope.spawn(move || worker(&queue))
+            })
+            .collect();
+        drop(sender); // the results end with the last worker
+        let mut results = Results {
+            receiver,
+            waiting: BTreeMap::new(),
+            failed: false,
+            turn: &turn,
+        };
+        let consumed = consume(&mut results);
+        drop(results); // cancels what `consume` has not waited for
+        for thread in threads {
+            if let Err(panic) = thread.join() {
+                std::panic::resume_unwind(panic);
+            }
+        }
+        consumed
+    })
+}
+
+/// Whose turn it is, and whether anybody still waits for results.
+#[derive(Default)]
+struct Turn {
+    due: AtomicUsize,
+    cancelled: AtomicBool,
+}
+
+/// What workers send: a part of an item's result with the item's index, and whether it is the last one.
+/// None says that a worker has panicked.
+type Message<T> = Option<(usize, T, bool)>;
+
+/// Where a worker gets its items and leaves its results.
+pub struct Queue<'a, I: Iterator, T> {
+    items: &'a Mutex<Enumerate<I>>,
+    turn: &'a Turn,
+    sender: Sender<Message<T>>,
+}
+
+impl<I: Iterator, T> Queue<'_, I, T> {
+    /// The next item with its index; none after the last one, or once the work is cancelled.
+    pub fn next(&self) -> Option<(usize, I::Item)> {
+        if self.turn.cancelled.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
+        items.next()
+    }
+
+    /// Whether the consumer waits for this item.
+    pub fn is_due(&self, index: usize) -> bool {
+        index == self.turn.due.load(Ordering::Relaxed)
+    }
+
+    /// Sends a part of an item's result, which is not the last one. False if the work is cancelled.
+    pub fn send(&self, index: usize, part: T) -> bool {
+        self.sender.send(Some((index, part, false))).is_ok()
+    }
+
+    /// Sends the last part of an item's result, or all of it. False if the work is cancelled.
+    pub fn finish(&self, index: usize, part: T) -> bool {
+        self.sender.send(Some((index, part, true))).is_ok()
+    }
+
+    /// Finishes one item after another with what `work` makes of it.
+    pub fn work(&self, mut work: impl FnMut(I::Item) -> T) {
+        while let Some((index, item)) = self.next() {
+            if !self.finish(index, work(item)) {
+                break;
+            }
+        }
+    }
+}
+
+impl<I: Iterator, T> Drop for Queue<'_, I, T> {
+    /// The other workers need not go on after a panic, since nobody will see their results.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.turn.cancelled.store(true, Ordering::Relaxed);
+            let _ = self.sender.send(None); // the consumer may have stopped already
+        }
+    }
+}
+
+/// The parts that the workers send, each with the index of its item: those of the first item, then
+/// those of the second, and so on. They end early if a worker panics; dropping them cancels the work.
+pub struct Results<'a, T> {
+    receiver: Receiver<Message<T>>,
+    /// Parts of items that are not due yet, and whether they are the last ones.
+    waiting: BTreeMap<usize, VecDeque<(T, bool)>>,
+    failed: bool,
+    turn: &'a Turn,
+}
+
+impl<T> Results<'_, T> {
+    /// Whether [`next`](Iterator::next) would return without waiting for a worker.
+    pub fn is_ready(&mut self) -> bool {
+        while let Ok(message) = self.receiver.try_recv() {
+            self.put(message);
+        }
+        let due = self.waiting.get(&self.turn.due.load(Ordering::Relaxed));
+        self.failed || due.is_some_and(|parts| !parts.is_empty())
+    }
+
+    fn put(&mut self, message: Message<T>) {
+        match message {
+            Some((index, part, last)) => {
+                let parts = self.waiting.entry(index).or_default();
+                parts.push_back((part, last));
+            }
+            None => self.failed = true,
+        }
+    }
+}
+
+impl<T> Iterator for Results<'_, T> {
+    type Item = (usize, T);
+
+    fn next(&mut self) -> Option<(usize, T)> {
+        let due = self.turn.due.load(Ordering::Relaxed);
+        while !self.failed {
+            let waiting = self.waiting.get_mut(&due);
+            if let Some((part, last)) = waiting.and_then(VecDeque::pop_front) {
+                if last {
+                    self.waiting.remove(&due);
+                    self.turn.due.store(due + 1, Ordering::Relaxed);
+                }
+                return Some((due, part));
+            }
+            let message = self.receiver.recv().ok()?;
+            self.put(message);
+        }
+        None
+    }
+}
+
+impl<T> Drop for Results<'_, T> {
+    fn drop(&mut self) {
+        self.turn.cancelled.store(true, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Later items are done sooner.
+    fn dawdle(index: usize) {
+        std::thread::sleep(Duration::from_micros(100 * (20 - index.min(20)) as u64));
+    }
+
+    #[test]
+    fn results_come_in_order_on_any_number_of_threads() {
+        for threads in [0, 1, 2, 3, 16, 40] {
+            let squares = map(20, threads, |index| {
+                dawdle(index);
+                index * index
+            });
+            let expected: Vec<usize> = (0..20).map(|index| index * index).collect();
+            assert_eq!(squares, expected, "{threads} threads");
+        }
+        assert!(map(0, 4, |index| index).is_empty());
+    }
+
+    #[test]
+    fn a_worker_may_have_several_items_in_flight_and_send_them_in_pieces() {
+        let shout = |queue: &Queue<std::slice::Iter<&str>, String>| {
+            // Two items at a time, piece by piece in turn, as texts are written in lock-step.
+            while let Some((first, word)) = queue.next() {
+                let second = queue.next();
+                let words = second.into_iter().chain([(first, word)]);
+                for (index, word) in words.clone() {
+                    queue.send(index, format!("{word}-"));
+                }
+                for (index, word) in words {
+                    queue.finish(index, word.to_uppercase());
+                }
+            }
+        };
+        let words = ["a", "b", "c", "d", "e"];
+        for threads in 1..4 {
+            let said = ordered(words.iter(), threads, shout, |results| {
+                results
+                    .map(|(index, part)| format!("{index}{part}"))
+                    .collect::<Vec<_>>()
+            });
+            assert_eq!(said.concat(), "0a-0A1b-1B2c-2C3d-3D4e-4E");
+        }
+    }
+
+    #[test]
+    fn a_consumer_that_stops_cancels_endless_work() {
+        let taken = AtomicUsize::new(0);
+        let count = |queue: &Queue<_, usize>| {
+            queue.work(|item| {
+                taken.fetch_add(1, Ordering::Relaxed);
+                item
+            });
+        };
+        let outcome: Result<(), usize> = ordered(0.., 3, count, |results| {
+            for (index, item) in results {
+                assert_eq!(index, item);
+                if item == 5 {
+                    return Err(item);
+                }
+            }
+            Ok(())
+        });
+        assert_eq!(outcome, Err(5));
+        assert!(taken.load(Ordering::Relaxed) > 5);
+    }
+
+    #[test]
+    fn a_panic_of_a_worker_or_of_the_consumer_ends_the_others_and_is_passed_on() {
+        let message = |panic: Box<dyn std::any::Any + Send>| panic.downcast::<&str>().unwrap();
+        let fail = |index| if index == 3 { panic!("three") } else { index };
+        let panic =
+            catch_unwind(|| ordered(0.., 2, |queue| queue.work(fail), |results| results.count()));
+        assert_eq!(*message(panic.unwrap_err()), "three");
+        let panic = catch_unwind(AssertUnwindSafe(|| {
+            ordered(
+                0..,
+                2,
+                |queue| queue.work(|index| index),
+                |_| panic!("mine"),
+            )
+        }));
+        assert_eq!(*message(panic.unwrap_err()), "mine");
+    }
+
+    #[test]
+    fn a_consumer_can_ask_whether_it_would_wait_and_a_worker_whether_it_is_waited_for() {
+        let (go, wait) = channel::<()>();
+        let wait = Mutex::new(wait);
+        let worker = |queue: &Queue<_, bool>| {
+            let (first, ()) = queue.next().unwrap();
+            let (second, ()) = queue.next().unwrap();
+            queue.finish(second, queue.is_due(second));
+            wait.lock().unwrap().recv().unwrap();
+            queue.finish(first, queue.is_due(first));
+        };
+        let due = ordered([(); 2].into_iter(), 1, worker, |results| {
+            assert!(!results.is_ready());
+            go.send(()).unwrap();
+            let first = results.next();
+            while !results.is_ready() {
+                std::thread::yield_now();
+            }
+            [first, results.next(), results.next()]
+        });
+        assert_eq!(due, [Some((0, true)), Some((1, false)), None]);
+    }
+}
