@@ -12,7 +12,9 @@ pub fn of_model(error: &ModelError) -> (bool, Option<String>) {
         ModelError::Constraint { source, .. } => match source {
             ConstraintError::Syntax(_) => "--constrain takes the syntax of https://docs.rs/regex",
             ConstraintError::WordBoundary => r"use ASCII's instead: (?-u:\b)",
-            ConstraintError::TooLarge => "make the counts of --constrain smaller, or use * and + instead",
+            ConstraintError::TooLarge => {
+                "make the counts of --constrain smaller, or use * and + instead"
+            }
             ConstraintError::Impossible => {
                 "textgen vocab lists a corpus's characters; case counts, unless it begins with (?i)"
             }
