@@ -16,7 +16,7 @@
 //! - `latent`: the commands that walk in a word-vae's latent space;
 //! - `latent_refusals`: what these refuse;
 //! - `interrupted`: Ctrl-C, a killed trainer, and going on after both;
-//! - `golden`: a committed model must say the same for good;
+//! - `golden`: a committed model must say the same for good; `old_runs`: runs and files of older versions;
 //! - `tour`: the commands of the README; `quality`: those of docs/quality.md.
 //!
 //! `textgen-torch` must stand beside `textgen`, where `make build` puts it; `make test` sees to that.
@@ -37,6 +37,7 @@ mod latent_refusals;
 mod made_runs;
 mod model_files;
 mod novelty;
+mod old_runs;
 mod quality;
 mod run_folders;
 mod safetensors_file;
