@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use textgen::config::{Cell, ModelKind, NetworkConfig, Sampling, ZPlacement};
+use textgen::config::{Cell, LatentConfig, NetworkConfig, NetworkKind, Sampling, ZPlacement};
 use textgen::generate::sampling::Sampler;
 use textgen::kernels::Layout;
 use textgen::kernels::simd;
@@ -227,19 +227,7 @@ fn answer_sample(request: &Sample) -> Result<Value, Box<dyn Error>> {
         seconds,
     } = request;
     at_least_one(&[hidden, layers, batch, vocab, threads])?;
-    let config = NetworkConfig {
-        model: ModelKind::CharRnn,
-        cell,
-        hidden,
-        layers,
-        embedding: 0,
-        latent: 0,
-        z: ZPlacement::Both,
-        bidirectional: false,
-        article: false,
-        inputs: vocab,
-        outputs: vocab,
-    };
+    let config = NetworkConfig::char_rnn(cell, hidden, layers, vocab);
     let network = CharRnn::new(&config, &weights(&config, quantize))?;
     let rates = match batch {
         1 => one_stream(&network, threads, seconds),
@@ -263,17 +251,14 @@ fn answer_words(request: &Words) -> Result<Value, Box<dyn Error>> {
     } = request;
     at_least_one(&[hidden, batch, vocab])?;
     let config = NetworkConfig {
-        model: ModelKind::WordVae,
-        cell: Cell::Gru,
-        hidden,
-        layers: 1,
+        kind: NetworkKind::WordVae(LatentConfig {
+            latent: LATENT,
+            z: ZPlacement::Both,
+            bidirectional: true,
+        }),
         embedding: EMBEDDING,
-        latent: LATENT,
-        z: ZPlacement::Both,
-        bidirectional: true,
-        article: false,
         inputs: vocab + 1, // and <bos>
-        outputs: vocab,
+        ..NetworkConfig::char_rnn(Cell::Gru, hidden, 1, vocab)
     };
     let network = WordVae::new(&config, &weights(&config, quantize))?;
     let mut samplers: Vec<_> = (0..batch).map(sampler).collect();

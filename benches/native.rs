@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use textgen::config::{Cell, ModelKind, NetworkConfig, Sampling, ZPlacement};
+use textgen::config::{Cell, NetworkConfig, Sampling};
 use textgen::generate::sampling::Sampler;
 use textgen::kernels::simd;
 use textgen::models::char_rnn::CharRnn;
@@ -13,19 +13,7 @@ use textgen::models::weights::{Array, Weights, expected_shapes};
 
 /// A char-lstm as the fairy tales have it: 96 characters, one-hot.
 fn config(hidden: usize, layers: usize) -> NetworkConfig {
-    NetworkConfig {
-        model: ModelKind::CharRnn,
-        cell: Cell::Lstm,
-        hidden,
-        layers,
-        embedding: 0,
-        latent: 0,
-        z: ZPlacement::Both,
-        bidirectional: false,
-        article: false,
-        inputs: 96,
-        outputs: 96,
-    }
+    NetworkConfig::char_rnn(Cell::Lstm, hidden, layers, 96)
 }
 
 /// Weights between −0.1 and 0.1 from a linear congruential generator.

@@ -1,6 +1,6 @@
 //! What the engine's tests share: reproducible numbers and networks made of them.
 
-use crate::config::{Cell, ModelKind, NetworkConfig, ZPlacement};
+use crate::config::{Cell, LatentConfig, NetworkConfig, NetworkKind, ZPlacement};
 use crate::models::weights::{Array, Weights, expected_shapes};
 
 /// A linear congruential generator (Numerical Recipes): no two tests need to share more.
@@ -24,31 +24,33 @@ impl Numbers {
 
 /// A char-lstm, one-hot.
 pub fn char_lstm(cell: Cell, hidden: usize, layers: usize, tokens: usize) -> NetworkConfig {
-    NetworkConfig {
-        model: ModelKind::CharRnn,
-        cell,
-        hidden,
-        layers,
-        embedding: 0,
-        latent: 0,
-        z: ZPlacement::Both,
-        bidirectional: false,
-        article: false,
-        inputs: tokens,
-        outputs: tokens,
-    }
+    NetworkConfig::char_rnn(cell, hidden, layers, tokens)
 }
 
 /// A word-vae that reads both ways, with two tokens that it never predicts.
 pub fn word_vae(cell: Cell, hidden: usize, layers: usize) -> NetworkConfig {
     NetworkConfig {
-        model: ModelKind::WordVae,
+        kind: NetworkKind::WordVae(LatentConfig {
+            latent: 3,
+            z: ZPlacement::Both,
+            bidirectional: true,
+        }),
         embedding: 5,
-        latent: 3,
-        bidirectional: true,
         outputs: 9,
         ..char_lstm(cell, hidden, layers, 11)
     }
+}
+
+/// The same network with another latent vector.
+pub fn with_latent(
+    network: &NetworkConfig,
+    change: impl FnOnce(&mut LatentConfig),
+) -> NetworkConfig {
+    let mut network = network.clone();
+    if let NetworkKind::WordVae(latent) = &mut network.kind {
+        change(latent);
+    }
+    network
 }
 
 /// Weights for a network, between −0.5 and 0.5.

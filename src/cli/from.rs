@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::config::{ModelKind, NetworkConfig, Settings, TrainConfig};
+use crate::config::{NetworkConfig, NetworkKind, Settings, TrainConfig};
 use crate::models::weights::{add_z, grow};
 use crate::run::{CorpusData, ModelFile, ModelHeader, Runs, Start, model_format};
 use crate::text::Vocabulary;
@@ -25,7 +25,7 @@ impl From {
         } else {
             runs.open(named)?.model()?
         };
-        if model.header.network.article {
+        if model.header.network.is_article() {
             let message = format!("{named} is the article's network, which cannot be trained on");
             let hint = "textgen train --model word-vae begins with random weights";
             return Err(CliError::failed(message, hint).into());
@@ -38,13 +38,18 @@ impl From {
     pub fn settings(&self, given: Settings) -> Result<Settings> {
         let ModelHeader { network, text, .. } = &self.model.header;
         // A decoder without z may be given one, and then an encoder of any kind.
-        let decoder_alone = network.model == ModelKind::WordVae && network.latent == 0;
-        let adds_z = decoder_alone && given.latent.is_some_and(|latent| latent > 0);
-        let of_z = |settled: Settings| {
-            if adds_z { Settings::default() } else { settled }
+        let adds_z = given.latent.is_some_and(|latent| latent > 0);
+        let of_z = match network.kind {
+            NetworkKind::WordVae(own) if own.latent > 0 || !adds_z => Settings {
+                latent: Some(own.latent),
+                z: Some(own.z),
+                bidirectional: Some(own.bidirectional),
+                ..Settings::default()
+            },
+            _ => Settings::default(),
         };
         let settled = Settings {
-            model: Some(network.model),
+            model: Some(network.model()),
             cell: Some(network.cell),
             hidden: Some(network.hidden),
             layers: Some(network.layers),
@@ -53,17 +58,15 @@ impl From {
             normalize: Some(text.normalize),
             lowercase: Some(text.lowercase),
             from: Some(self.model.path().display().to_string()),
-            ..of_z(Settings {
-                latent: Some(network.latent),
-                z: Some(network.z),
-                bidirectional: Some(network.bidirectional),
-                ..Settings::default()
-            })
+            ..of_z
         };
         if given.clone().over(settled.clone()) != settled.clone().over(given.clone()) {
             let hint = format!(
                 "only --latent N for a word-vae without z changes a network; leave out --model, --cell, --hidden, --layers, --embedding, --latent, --z, --bidirectional, --unit, --normalize and --lowercase, or train a new model; this is a {} of {} {} × {}",
-                network.model, network.cell, network.hidden, network.layers
+                network.model(),
+                network.cell,
+                network.hidden,
+                network.layers
             );
             return Err(
                 CliError::misuse("--from settles the network and the text form", hint).into(),
@@ -126,10 +129,10 @@ impl From {
             ..old.network.clone()
         };
         let mut weights = grow(&self.model.weights()?, &old.network, &grown, &places);
-        if network.latent > old.network.latent {
+        if network.latent() > old.network.latent() {
             note!(
                 "z: {} dimensions for a decoder that had none",
-                network.latent
+                network.latent()
             );
             weights = add_z(&weights, &network, config.seed);
         }

@@ -15,6 +15,7 @@ mod checks;
 mod decoding;
 mod defaults;
 mod fit;
+mod network;
 mod sampling;
 mod settings;
 mod train;
@@ -23,6 +24,7 @@ pub use crate::text::SplitKind;
 pub use decoding::Decoding;
 pub use defaults::{DEFAULT_BATCH, DEFAULT_SEQ, DEFAULT_VALID};
 pub use fit::{Fit, TimeBudget};
+pub use network::{LatentConfig, NetworkConfig, NetworkKind};
 pub use sampling::Sampling;
 pub use settings::Settings;
 pub use train::{Budget, Device, TrainConfig};
@@ -351,34 +353,4 @@ impl Default for TextConfig {
             words: WordSplit::Text,
         }
     }
-}
-
-/// The architecture: with the vocabulary's sizes, all that is needed to lay out the weights.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct NetworkConfig {
-    /// Which generator.
-    pub model: ModelKind,
-    /// The recurrent cell.
-    pub cell: Cell,
-    /// Hidden size H.
-    pub hidden: usize,
-    /// Layers L.
-    pub layers: usize,
-    /// Embedding size E; 0 is one-hot (char-lstm only).
-    pub embedding: usize,
-    /// Latent size Z (word-vae; 0 for char-lstm).
-    pub latent: usize,
-    /// Where z enters the decoder (word-vae). Models that were written before there was a choice have
-    /// both, and so do files that say nothing.
-    #[serde(default, skip_serializing_if = "ZPlacement::is_default")]
-    pub z: ZPlacement,
-    /// Whether the encoder reads both ways (word-vae).
-    pub bidirectional: bool,
-    /// Whether it is the original article's network (word-vae, `--recipe article`).
-    pub article: bool,
-    /// Tokens that can be read, V: rows of the embedding.
-    pub inputs: usize,
-    /// Tokens that can be predicted: rows of the head. They come first in the vocabulary.
-    pub outputs: usize,
 }

@@ -7,8 +7,9 @@ use crate::text::SplitKind;
 
 use super::defaults::defaults;
 use super::{
-    CONFIG_FORMATS, Cell, ConfigError, Goal, KlSchedule, LossOver, ModelKind, NetworkConfig,
-    OptimizerKind, Precision, Recipe, Schedule, Settings, TextConfig, ZPlacement,
+    CONFIG_FORMATS, Cell, ConfigError, Goal, KlSchedule, LatentConfig, LossOver, ModelKind,
+    NetworkConfig, NetworkKind, OptimizerKind, Precision, Recipe, Schedule, Settings, TextConfig,
+    ZPlacement,
 };
 
 /// Steps that the default budget has at least, however small the corpus: char-lstm, word-vae.
@@ -411,16 +412,22 @@ impl TrainConfig {
 
     /// The architecture for a vocabulary of `inputs` tokens, of which `outputs` can be predicted.
     pub fn network(&self, inputs: usize, outputs: usize) -> NetworkConfig {
+        let latent = self.latent;
+        let kind = match self.model {
+            ModelKind::CharRnn => NetworkKind::CharRnn,
+            ModelKind::WordVae if self.recipe == Recipe::Article => NetworkKind::Article { latent },
+            ModelKind::WordVae => NetworkKind::WordVae(LatentConfig {
+                latent,
+                z: self.z,
+                bidirectional: self.bidirectional,
+            }),
+        };
         NetworkConfig {
-            model: self.model,
+            kind,
             cell: self.cell,
             hidden: self.hidden,
             layers: self.layers,
             embedding: self.embedding,
-            latent: self.latent,
-            z: self.z,
-            bidirectional: self.bidirectional,
-            article: self.recipe == Recipe::Article,
             inputs,
             outputs,
         }

@@ -66,7 +66,7 @@ impl Model {
 
     /// The model of a file that is open already.
     pub(crate) fn from_file(file: ModelFile, options: OpenOptions) -> Result<Self, ModelError> {
-        Ok(match file.header.network.model {
+        Ok(match file.header.network.model() {
             ModelKind::CharRnn => Self::Text(Box::new(TextModel::new(file, options)?)),
             ModelKind::WordVae => Self::Words(Box::new(WordModel::new(file, options)?)),
         })

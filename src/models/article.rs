@@ -24,7 +24,7 @@ pub struct Article {
 impl Article {
     /// From the weights that [`expected_shapes`](crate::models::weights::expected_shapes) lists.
     pub fn new(config: &NetworkConfig, weights: &Weights) -> Result<Self, WeightError> {
-        if !config.article {
+        if !config.is_article() {
             return Err(WeightError::Config(
                 "it is not the article's network".to_owned(),
             ));

@@ -1,6 +1,6 @@
 //! The character-level language model: tokens in, logits of the next token out.
 
-use crate::config::{ModelKind, NetworkConfig};
+use crate::config::{NetworkConfig, NetworkKind};
 use crate::kernels::{Kernels, Quantized};
 use crate::models::recurrent::{
     Columns, LayerState, Linear, Read, Stack, select_rows, swap_remove_row,
@@ -129,10 +129,10 @@ impl CharRnn {
         weights: &Weights,
         kernels: Kernels,
     ) -> Result<Self, WeightError> {
-        if config.model != ModelKind::CharRnn {
+        if config.kind != NetworkKind::CharRnn {
             return Err(WeightError::Config(format!(
                 "it is a {}, not a char-lstm",
-                config.model
+                config.model()
             )));
         }
         check(config, weights)?;

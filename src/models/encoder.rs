@@ -176,7 +176,7 @@ fn layers(
     kernels: Kernels,
 ) -> Result<Vec<Vec<Layer>>, WeightError> {
     let embedding = values(weights, "encoder.embedding.weight")?;
-    let suffixes: &[&str] = if config.bidirectional {
+    let suffixes: &[&str] = if config.is_bidirectional() {
         &["", "_reverse"]
     } else {
         &[""]

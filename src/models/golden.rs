@@ -4,7 +4,7 @@ use std::path::Path;
 
 use safetensors::SafeTensors;
 
-use crate::config::{Cell, NetworkConfig};
+use crate::config::{Cell, LatentConfig, NetworkConfig, NetworkKind, ZPlacement};
 use crate::generate::sampling::log_prob;
 use crate::kernels::Kernels;
 use crate::kernels::simd::Level;
@@ -303,8 +303,11 @@ fn a_decoder_without_z_computes_the_logits_of_pytorch() {
             |(name, array): (&String, &Array<'static>)| (format!("decoder.{name}"), array.clone());
         let weights: Weights = golden.weights.iter().map(named).collect();
         let config = NetworkConfig {
-            model: crate::config::ModelKind::WordVae,
-            bidirectional: true,
+            kind: NetworkKind::WordVae(LatentConfig {
+                latent: 0,
+                z: ZPlacement::Both,
+                bidirectional: true,
+            }),
             ..golden.config.clone()
         };
         let network = WordVae::new(&config, &weights).expect("a network");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::config::{Cell, ModelKind, NetworkConfig, ZPlacement};
+use crate::config::{Cell, NetworkConfig};
 use crate::models::char_rnn::CharRnn;
 use crate::models::weights::{Array, Weights, expected_shapes};
 
@@ -17,19 +17,7 @@ const OF_READING: f64 = 0.8;
 /// Floating-point operations a second, in units of 10⁹, that training a large network on `threads`
 /// threads comes to: each reads 32 texts with a GRU of 256 units for a moment, all at the same time.
 pub fn training_gigaflops(threads: usize) -> f64 {
-    let network = NetworkConfig {
-        model: ModelKind::CharRnn,
-        cell: Cell::Gru,
-        hidden: 256,
-        layers: 1,
-        embedding: 0,
-        latent: 0,
-        z: ZPlacement::Both,
-        bidirectional: false,
-        article: false,
-        inputs: 64,
-        outputs: 64,
-    };
+    let network = NetworkConfig::char_rnn(Cell::Gru, 256, 1, 64);
     let small = |(name, shape): (String, Vec<usize>)| {
         let count = shape.iter().product();
         (name, Array::f32(shape, vec![0.01; count]))

@@ -4,7 +4,7 @@
 //! With a latent size of 0 it is the same decoder without z, a plain language model of words: its
 //! posteriors are empty, and its decoder starts from zeros. What z is worth is measured against it.
 
-use crate::config::{ModelKind, NetworkConfig};
+use crate::config::{LatentConfig, NetworkConfig, NetworkKind};
 use crate::kernels::{Kernels, Quantized};
 use crate::models::encoder::Encoder;
 use crate::models::recurrent::{
@@ -114,31 +114,32 @@ impl WordVae {
         weights: &Weights,
         kernels: Kernels,
     ) -> Result<Self, WeightError> {
-        if config.model != ModelKind::WordVae || config.article {
-            let kind = if config.article {
+        let NetworkKind::WordVae(LatentConfig { latent, z, .. }) = config.kind else {
+            let kind = if config.is_article() {
                 "network of the article"
             } else {
-                config.model.name()
+                config.model().name()
             };
             return Err(WeightError::Config(format!(
                 "it is a {kind}, not a word-vae"
             )));
-        }
+        };
         check(config, weights)?;
         let embedding = values(weights, "decoder.embedding.weight")?;
         let columns = Columns::Embedding(&embedding, config.embedding);
         let (cell, layers) = (config.cell, config.layers);
-        let latent = || {
+        let of_z = || {
             Ok(Latent {
                 encoder: Encoder::new(config, weights, kernels)?,
-                init: (config.z.at_start())
+                init: z
+                    .at_start()
                     .then(|| Linear::new(weights, "decoder.init"))
                     .transpose()?,
-                beside: config.z.at_steps(),
+                beside: z.at_steps(),
             })
         };
         Ok(Self {
-            latent: (config.latent > 0).then(latent).transpose()?,
+            latent: (latent > 0).then(of_z).transpose()?,
             decoder: Stack::new(weights, "decoder.rnn", layers, cell, columns, kernels)?,
             head: Linear::new(weights, "decoder.head")?,
             hidden: config.hidden,

@@ -131,12 +131,12 @@ impl WordVae {
             layers: 1,
             ..self.shape()
         };
-        let directions: &[&str] = if self.network.bidirectional {
+        let directions: &[&str] = if self.network.is_bidirectional() {
             &["", "_reverse"]
         } else {
             &[""]
         };
-        let encoder_layers = if self.network.latent > 0 {
+        let encoder_layers = if self.network.latent() > 0 {
             self.network.layers
         } else {
             0
@@ -155,7 +155,7 @@ impl WordVae {
 
     /// μ and log σ² (B, Z) of every word; nothing, (B, 0), where there is no z.
     pub fn encode(&self, batch: &WordBatch, train: bool) -> (Tensor, Tensor) {
-        if self.network.latent == 0 {
+        if self.network.latent() == 0 {
             let none = || Tensor::zeros([batch.len() as i64, 0], (Kind::Float, self.device()));
             return (none(), none());
         }
@@ -187,7 +187,7 @@ impl WordVae {
                 Some(input) => read(Input::Vectors(input), layer, ""),
             };
             summary = vec![end];
-            if self.network.bidirectional {
+            if self.network.is_bidirectional() {
                 let turned = words.turn(input.as_ref().unwrap_or(&tokens));
                 let (backward, end) = match &input {
                     None => read(Input::tokens(&turned, Some(embedding)), layer, "_reverse"),
@@ -214,8 +214,8 @@ impl WordVae {
     /// The decoder's hidden outputs (places, H) for `z` (B, Z).
     fn decoder_outputs(&self, batch: &WordBatch, z: &Tensor, train: bool) -> Tensor {
         let words = &batch.inputs;
-        let placement = self.network.z;
-        let z = (self.network.latent > 0).then(|| words.ordered(z));
+        let placement = self.network.z();
+        let z = (self.network.latent() > 0).then(|| words.ordered(z));
         let state = match z.as_ref().filter(|_| placement.at_start()) {
             Some(z) => self.decoder_start(z),
             None => self.shape().zero_state(batch.len() as i64, self.device()),

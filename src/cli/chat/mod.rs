@@ -129,7 +129,7 @@ pub fn run(args: &ChatArgs, runs: &Runs) -> Result<()> {
     settings.validate()?;
     check_simd()?;
     let (file, _) = args.model.open(runs)?;
-    if file.header.network.model != ModelKind::CharRnn {
+    if file.header.network.model() != ModelKind::CharRnn {
         let message = format!(
             "{}: a word-vae writes words and can't go on from a text",
             file.path().display()

@@ -163,12 +163,12 @@ pub fn run(args: &EvalArgs, runs: &Runs) -> Result<()> {
     check_simd()?;
     let Opened { file, run, corpus } = args.model.open(runs)?;
     let run = run.as_ref();
-    let kind = file.header.network.model;
+    let kind = file.header.network.model();
     let name = run.map_or_else(
         || file.path().display().to_string(),
         |run| format!("run {}", run.name()),
     );
-    if file.header.network.article {
+    if file.header.network.is_article() {
         let message = format!(
             "{name} has the article's network, whose words have no probability that could be measured"
         );
@@ -245,7 +245,7 @@ impl Job<'_> {
             ),
             Part::Valid | Part::Test => (
                 format!("{} holds nothing out for --part {part}", self.name()),
-                match self.file.header.network.model {
+                match self.file.header.network.model() {
                     ModelKind::CharRnn => format!("say how much that is: --{part} 0.1"),
                     ModelKind::WordVae => {
                         format!("train with --{part} 0.1, or evaluate the other part")
@@ -260,7 +260,7 @@ impl Job<'_> {
         let header = &self.file.header;
         About {
             run: self.run,
-            model: header.network.model,
+            model: header.network.model(),
             step: header.step,
             corpus: &header.corpus_name,
             corpus_digest: &header.corpus_digest,

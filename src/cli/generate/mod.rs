@@ -125,7 +125,7 @@ pub fn run(args: &GenerateArgs, runs: &Runs) -> Result<()> {
     sampling.validate()?;
     check_simd()?;
     let (file, _) = args.model.open(runs)?;
-    match file.header.network.model {
+    match file.header.network.model() {
         ModelKind::CharRnn => text::texts(args, file, &sampling),
         ModelKind::WordVae => words::words(args, file, &sampling),
     }

@@ -160,7 +160,7 @@ pub fn words(args: &GenerateArgs, file: ModelFile, sampling: &Sampling) -> Resul
         )
         .into());
     }
-    if args.words.z_temperature.is_some() && file.header.network.latent == 0 {
+    if args.words.z_temperature.is_some() && file.header.network.latent() == 0 {
         let message =
             "--z-temperature belongs to a model with a z, and this one has none (latent 0)";
         let hint =
@@ -175,7 +175,7 @@ pub fn words(args: &GenerateArgs, file: ModelFile, sampling: &Sampling) -> Resul
     let beginning = beginning(args, &header)?;
     let place = || file.path().display().to_string();
     let weights = weights(&file, args.quantize)?;
-    let inventor = if header.network.article {
+    let inventor = if header.network.is_article() {
         let given = [
             ("z-temperature", args.words.z_temperature.is_some()),
             ("starts-with", args.words.starts_with.is_some()),
@@ -406,7 +406,7 @@ impl<'a> Wanted<'a> {
                 );
             }
         }
-        let wilder = match (self.args.decode, self.header.network.latent) {
+        let wilder = match (self.args.decode, self.header.network.latent()) {
             (None | Some(Decoding::Sample), 0) => "raise --temperature",
             (None | Some(Decoding::Sample), _) => "raise --temperature or --z-temperature",
             _ => "raise --z-temperature, draw letters with --decode sample",

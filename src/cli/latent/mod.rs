@@ -122,11 +122,11 @@ impl WordModel {
         let header = file.header.clone();
         let network = &header.network;
         let place = || file.path().display().to_string();
-        let without = if network.model != ModelKind::WordVae {
+        let without = if network.model() != ModelKind::WordVae {
             Some("a char-lstm")
-        } else if network.article {
+        } else if network.is_article() {
             Some("the article's network, whose decoder ignores the word encoded")
-        } else if network.latent == 0 {
+        } else if network.latent() == 0 {
             Some("a word model of latent size 0")
         } else {
             None

@@ -86,7 +86,7 @@ pub fn run(args: &ScoreArgs, runs: &Runs) -> Result<()> {
     check_simd()?;
     let models = args.models.open(runs)?;
     let is_text =
-        |(file, _): &(crate::run::ModelFile, _)| file.header.network.model == ModelKind::CharRnn;
+        |(file, _): &(crate::run::ModelFile, _)| file.header.network.model() == ModelKind::CharRnn;
     match &models[..] {
         models if models.iter().all(is_text) => text::score(args, models),
         [(file, run)] => {

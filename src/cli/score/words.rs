@@ -83,7 +83,7 @@ struct Score<'a> {
 /// Scores words.
 pub fn score(args: &ScoreArgs, file: &ModelFile, run: Option<&RunDir>) -> Result<()> {
     let network = &file.header.network;
-    if network.article {
+    if network.is_article() {
         let message = format!(
             "{}: it is the article's network, whose words have no probability",
             file.path().display()
@@ -100,7 +100,7 @@ pub fn score(args: &ScoreArgs, file: &ModelFile, run: Option<&RunDir>) -> Result
     let letters = letters_of(&words, args.words.on_unknown, &file.header.vocabulary)?;
     let reference = held_out(run, args.words.reference.unwrap_or(DEFAULT_REFERENCE))?;
     let tokens = |words: &[Vec<u32>]| words.iter().map(|word| word.len() as u64 + 1).sum::<u64>();
-    let draws = if network.latent > 0 {
+    let draws = if network.latent() > 0 {
         args.words.draws()
     } else {
         1

@@ -14,8 +14,8 @@ use crate::models::weights::{Array, Weights};
 
 /// A word-vae of the letters 0, 1 and 2 whose words end soon (3), with one latent dimension.
 fn small() -> (NetworkConfig, Weights<'static>) {
-    let mut config = word_vae(Cell::Gru, 4, 1);
-    (config.latent, config.inputs, config.outputs) = (1, 5, 4);
+    let mut config = with_latent(&word_vae(Cell::Gru, 4, 1), |latent| latent.latent = 1);
+    (config.inputs, config.outputs) = (5, 4);
     let mut weights = weights(&config);
     // z matters, and words are short.
     scale(&mut weights, "decoder.init.weight", 4.0);
@@ -266,8 +266,7 @@ fn the_gap_is_what_the_next_words_z_costs_more() {
 
 #[test]
 fn without_z_a_word_costs_its_letters_and_nothing_is_said_of_z() {
-    let mut config = word_vae(Cell::Gru, 7, 2);
-    config.latent = 0;
+    let config = with_latent(&word_vae(Cell::Gru, 7, 2), |latent| latent.latent = 0);
     let vae = WordVae::new(&config, &weights(&config)).expect("a network");
     let letters = some_words(40);
     let corpus = corpus(&letters);

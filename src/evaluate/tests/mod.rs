@@ -11,7 +11,7 @@ use crate::models::golden::Golden;
 use crate::models::weights::quantize;
 use crate::models::word_vae::WordVae;
 use crate::parallel::Running;
-use crate::testing::{Numbers, char_lstm, weights, word_vae};
+use crate::testing::{Numbers, char_lstm, weights, with_latent, word_vae};
 use crate::text::{SplitKind, segments, split_text};
 
 const QUIET: &(dyn Fn(u64) + Sync) = &|_| ();

@@ -1,7 +1,7 @@
 //! The weights of a trained network for a vocabulary that holds other tokens too.
 
 use super::{Array, Weights, expected_shapes};
-use crate::config::{ModelKind, NetworkConfig};
+use crate::config::{NetworkConfig, NetworkKind};
 
 /// Where the tokens stand in a weight.
 #[derive(Clone, Copy, PartialEq)]
@@ -17,7 +17,7 @@ enum Tokens {
 }
 
 fn tokens_of(name: &str, network: &NetworkConfig) -> Option<Tokens> {
-    let one_hot = network.model == ModelKind::CharRnn && network.embedding == 0;
+    let one_hot = network.kind == NetworkKind::CharRnn && network.embedding == 0;
     match name {
         "rnn.weight_ih_l0" if one_hot => Some(Tokens::Columns),
         "head.weight" | "decoder.head.weight" => Some(Tokens::Predicted),

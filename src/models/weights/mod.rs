@@ -11,7 +11,7 @@ use thiserror::Error;
 pub use self::add_z::add_z;
 pub use self::grow::grow;
 
-use crate::config::{ModelKind, NetworkConfig};
+use crate::config::{LatentConfig, NetworkConfig, NetworkKind};
 use crate::kernels::quantize_row;
 
 /// The highest number of a matrix in eight bits.
@@ -207,17 +207,16 @@ pub enum WeightError {
 /// and `article.mean`, `article.std` (Z) are those of the last word that it was trained on.
 pub fn expected_shapes(config: &NetworkConfig) -> Vec<(String, Vec<usize>)> {
     let &NetworkConfig {
+        kind,
         hidden,
         layers,
         embedding,
-        latent,
-        z,
         inputs,
         outputs,
         ..
     } = config;
     let mut table = Table::default();
-    if config.model == ModelKind::CharRnn {
+    if kind == NetworkKind::CharRnn {
         if embedding > 0 {
             table.add("embedding.weight", [inputs, embedding]);
         }
@@ -230,20 +229,19 @@ pub fn expected_shapes(config: &NetworkConfig) -> Vec<(String, Vec<usize>)> {
         table.linear("head", outputs, hidden);
         return table.0;
     }
-    let summary = if config.bidirectional {
+    let (latent, both) = (config.latent(), config.is_bidirectional());
+    let summary = if both {
         hidden.saturating_mul(2)
     } else {
         hidden
     };
     if latent > 0 {
         table.add("encoder.embedding.weight", [inputs, embedding]);
-        table.recurrent("encoder.rnn", config, embedding, config.bidirectional);
+        table.recurrent("encoder.rnn", config, embedding, both);
         table.linear("encoder.mean", latent, summary);
         table.linear("encoder.log_var", latent, summary);
     }
-    if config.article {
-        table.recurrent("decoder.rnn", config, latent, false);
-    } else {
+    if let NetworkKind::WordVae(LatentConfig { z, .. }) = kind {
         table.add("decoder.embedding.weight", [inputs, embedding]);
         if latent > 0 && z.at_start() {
             table.linear("decoder.init", layers.saturating_mul(hidden), latent);
@@ -251,9 +249,11 @@ pub fn expected_shapes(config: &NetworkConfig) -> Vec<(String, Vec<usize>)> {
         let beside = if z.at_steps() { latent } else { 0 };
         let reads = embedding.saturating_add(beside);
         table.recurrent("decoder.rnn", config, reads, false);
+    } else {
+        table.recurrent("decoder.rnn", config, latent, false);
     }
     table.linear("decoder.head", outputs, hidden);
-    if config.article {
+    if config.is_article() {
         table.add("article.mean", [latent]);
         table.add("article.std", [latent]);
     }
@@ -316,31 +316,15 @@ pub fn check(config: &NetworkConfig, weights: &Weights) -> Result<(), WeightErro
 
 /// The settings come from a file and may say anything.
 fn check_config(config: &NetworkConfig, arrays: usize) -> Result<(), WeightError> {
-    let vae = config.model == ModelKind::WordVae;
-    let wrong = if config.hidden == 0 || config.layers == 0 || config.outputs == 0 {
-        "hidden, layers and outputs must be at least 1".to_owned()
-    } else if vae && config.embedding == 0 {
-        "embedding must be at least 1 in a word-vae".to_owned()
-    } else if config.article && config.latent == 0 {
-        "latent must be at least 1 in the article's network".to_owned()
-    } else if (config.article || config.latent == 0) && !config.z.is_default() {
-        format!("z cannot enter as {} where nothing but both is", config.z)
-    } else if config.outputs > config.inputs {
-        format!(
-            "it predicts {} tokens, but reads only {}",
-            config.outputs, config.inputs
-        )
-    } else if config.article && (!vae || config.bidirectional) {
-        "the article's network is a word-vae that reads one way".to_owned()
-    } else if config.layers > arrays {
-        format!(
+    config.check().map_err(WeightError::Config)?;
+    if config.layers > arrays {
+        let what = format!(
             "{} layers cannot be made of {arrays} weights",
             config.layers
-        )
-    } else {
-        return Ok(());
-    };
-    Err(WeightError::Config(wrong))
+        );
+        return Err(WeightError::Config(what));
+    }
+    Ok(())
 }
 
 fn check_array(name: &str, want: &[usize], array: &Array) -> Result<(), WeightError> {

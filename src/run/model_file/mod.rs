@@ -27,7 +27,7 @@ pub const MODEL_FORMATS: std::ops::RangeInclusive<u32> = 1..=2;
 /// The `format` of a model: 2 where z enters its decoder at one place only, which older programs cannot
 /// build; else 1, which they can read.
 pub fn model_format(network: &NetworkConfig) -> u32 {
-    if network.z.is_default() { 1 } else { 2 }
+    if network.z().is_default() { 1 } else { 2 }
 }
 
 const TRAINING_WORDS: &str = "training.words";
@@ -63,15 +63,6 @@ impl ModelHeader {
     /// Checks what the types do not: that sizes agree and are such as training makes them.
     fn check(&self) -> Result<(), String> {
         let network = &self.network;
-        let sizes = [
-            network.hidden,
-            network.layers,
-            network.embedding,
-            network.latent,
-        ];
-        if sizes.iter().any(|&size| size > 1 << 16) || network.hidden == 0 || network.layers == 0 {
-            return Err("sizes out of range".to_owned());
-        }
         if network.inputs != self.vocabulary.len() || network.outputs != self.vocabulary.outputs() {
             return Err(format!(
                 "the network reads {} and predicts {} tokens, the vocabulary has {} and {}",
@@ -81,16 +72,7 @@ impl ModelHeader {
                 self.vocabulary.outputs()
             ));
         }
-        let word_vae = network.model == crate::config::ModelKind::WordVae;
-        if word_vae && network.embedding == 0 {
-            return Err("a word-vae needs an embedding size".to_owned());
-        }
-        if network.article && network.latent == 0 {
-            return Err("the article's network needs a latent size".to_owned());
-        }
-        if (network.article || network.latent == 0) && !network.z.is_default() {
-            return Err(format!("z cannot enter as {} in this network", network.z));
-        }
+        let word_vae = network.model() == crate::config::ModelKind::WordVae;
         if word_vae && (self.vocabulary.bos().is_none() || self.vocabulary.eos().is_none()) {
             return Err("a word-vae needs <bos> and <eos>".to_owned());
         }

@@ -182,12 +182,13 @@ fn a_tensor_that_the_network_has_no_use_for_is_refused() {
 
 #[test]
 fn a_file_says_where_z_enters_only_where_older_programs_could_not_know() {
-    let mut network = crate::testing::word_vae(Cell::Gru, 4, 1);
+    let network = crate::testing::word_vae(Cell::Gru, 4, 1);
     let text = serde_json::to_string(&network).expect("serialisable");
     assert!(!text.contains("\"z\""), "{text}");
     let read: NetworkConfig = serde_json::from_str(&text).expect("readable");
     assert_eq!((&read, model_format(&read)), (&network, 1));
-    network.z = crate::config::ZPlacement::Steps;
+    let steps = crate::config::ZPlacement::Steps;
+    let network = crate::testing::with_latent(&network, |latent| latent.z = steps);
     let text = serde_json::to_string(&network).expect("serialisable");
     let read: NetworkConfig = serde_json::from_str(&text).expect("readable");
     assert_eq!((&read, model_format(&read)), (&network, 2));

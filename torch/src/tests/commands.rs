@@ -3,7 +3,9 @@
 //! `map`, `generate` and beam search.
 
 use tch::{Device, Kind, Tensor};
-use textgen::config::{Cell, Decoding, ModelKind, NetworkConfig, Precision, Sampling, ZPlacement};
+use textgen::config::{
+    Cell, Decoding, LatentConfig, NetworkConfig, NetworkKind, Precision, Sampling, ZPlacement,
+};
 
 use textgen::evaluate::importance::importance;
 use textgen::evaluate::{Word, WordReading};
@@ -43,17 +45,14 @@ struct Both {
 impl Both {
     fn new(cell: Cell) -> Self {
         let network = NetworkConfig {
-            model: ModelKind::WordVae,
-            cell,
-            hidden: 20,
-            layers: 2,
+            kind: NetworkKind::WordVae(LatentConfig {
+                latent: LATENT,
+                z: ZPlacement::Both,
+                bidirectional: true,
+            }),
             embedding: 7,
-            latent: LATENT,
-            z: ZPlacement::Both,
-            bidirectional: true,
-            article: false,
             inputs: 15,
-            outputs: 14,
+            ..NetworkConfig::char_rnn(cell, 20, 2, 14)
         };
         let parameters = Parameters::init(&network, 11, Device::Cpu, false);
         tch::no_grad(|| {

@@ -158,7 +158,7 @@ fn the_native_engine_gives_libtorchs_posteriors_and_logits_on_a_word_vae() {
 #[test]
 fn the_native_engine_gives_libtorchs_logits_wherever_z_enters_and_without_z() {
     let golden = Golden::all("word-vae-gru-2-both").remove(0);
-    let latent = golden.network.latent;
+    let latent = golden.network.latent();
     for (z, latent) in [
         (ZPlacement::Both, latent),
         (ZPlacement::Start, latent),
@@ -167,8 +167,11 @@ fn the_native_engine_gives_libtorchs_logits_wherever_z_enters_and_without_z() {
     ] {
         for cell in [Cell::Lstm, Cell::Gru, Cell::Rnn] {
             let network = textgen::config::NetworkConfig {
-                z,
-                latent,
+                kind: textgen::config::NetworkKind::WordVae(textgen::config::LatentConfig {
+                    z,
+                    latent,
+                    bidirectional: true,
+                }),
                 cell,
                 ..golden.network.clone()
             };
@@ -227,7 +230,7 @@ fn a_later_letter_changes_no_earlier_logit() {
     assert_eq!(logits([1, 2, 3, 4]), logits([1, 2, 3, 9]));
     let golden = Golden::all("word-vae-gru-1-both").remove(0);
     let vae = vae(&golden);
-    let z = Tensor::ones([1, golden.network.latent as i64], (Kind::Float, device()));
+    let z = Tensor::ones([1, golden.network.latent() as i64], (Kind::Float, device()));
     let logits = |word: &[u32]| {
         flat(
             &vae.decode(&WordBatch::new(&[word], vae.marks, device()), &z, false)

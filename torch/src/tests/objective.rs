@@ -55,7 +55,7 @@ fn the_closed_form_divergence_is_the_monte_carlo_mean() {
         .zip(&log_var)
         .map(|(m, v)| 0.5 * (m * m + v.exp() - v - 1.0))
         .collect();
-    let noise = Tensor::zeros([8, vae.network.latent as i64], (Kind::Float, device()));
+    let noise = Tensor::zeros([8, vae.network.latent() as i64], (Kind::Float, device()));
     assert_close(
         &to_plain(&vae.terms(&batch, &noise, false).rate).1,
         &want,
@@ -80,7 +80,11 @@ fn company_and_order_in_the_batch_change_no_words_loss() {
     let mut rng = ChaCha8Rng::seed_from_u64(2);
     let mut noise: Vec<Vec<f32>> = words
         .iter()
-        .map(|_| (0..vae.network.latent).map(|_| normal(&mut rng)).collect())
+        .map(|_| {
+            (0..vae.network.latent())
+                .map(|_| normal(&mut rng))
+                .collect()
+        })
         .collect();
     let together = losses(&vae, &words, &noise);
     let alone: Vec<f32> = words

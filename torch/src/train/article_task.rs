@@ -39,7 +39,7 @@ impl ArticleTask {
     pub fn new(config: &TrainConfig, data: WordData, device: Device) -> Self {
         let network = config.network(data.vocabulary.len(), data.vocabulary.outputs());
         let parameters = Parameters::init(&network, config.seed, device, false);
-        let zeros = || Tensor::zeros([network.latent as i64], (Kind::Float, device));
+        let zeros = || Tensor::zeros([network.latent() as i64], (Kind::Float, device));
         Self {
             config: config.clone(),
             parameters,
@@ -142,7 +142,7 @@ impl Task for ArticleTask {
         let letters = targets.len() as i64;
         let (mean, std) = self.encode(&self.data.letters[word]);
         let noise = Tensor::randn(
-            [letters, self.network.latent as i64],
+            [letters, self.network.latent() as i64],
             (Kind::Float, self.device),
         );
         let predicted = self.decode(&mean, &std, &noise);
@@ -160,7 +160,7 @@ impl Task for ArticleTask {
             .sum(Kind::Float);
         let divergence: Tensor = (mean.square().sum(Kind::Float) + std.square().sum(Kind::Float)
             - std.sum(Kind::Float)
-            - self.network.latent as f64)
+            - self.network.latent() as f64)
             * 0.5;
         self.last = [mean.detach(), std.detach()];
         progress.cursor += 1;
@@ -180,7 +180,7 @@ impl Task for ArticleTask {
             return Ok(None);
         }
         let _no_grad = tch::no_grad_guard();
-        let latent = self.network.latent;
+        let latent = self.network.latent();
         let mut sums = Sums::new(latent as i64, self.device);
         // A word a call is slow; some hundred words are enough for a network that learns nothing.
         for &word in words.iter().take(500) {

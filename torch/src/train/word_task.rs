@@ -125,7 +125,7 @@ impl WordTask {
 
     /// ε of the evaluation, one draw a word, the same whatever else is in the batch.
     fn evaluation_noise(&self, words: &[usize]) -> Tensor {
-        let latent = self.model.network.latent;
+        let latent = self.model.network.latent();
         let mut noise = Vec::with_capacity(words.len() * latent);
         for &word in words {
             let mut rng = random(self.config.seed, Use::Evaluation, word as u64);
@@ -165,7 +165,7 @@ impl Task for WordTask {
         if self.config.char_dropout > 0.0 {
             self.hide_letters(&mut batch, progress.step);
         }
-        let size = [batch.len() as i64, self.model.network.latent as i64];
+        let size = [batch.len() as i64, self.model.network.latent() as i64];
         let noise = Tensor::randn(size, (Kind::Float, self.device));
         let terms = self.model.terms(&batch, &noise, true);
         let weight = match &self.controller {
@@ -198,7 +198,7 @@ impl Task for WordTask {
             return Ok(None);
         }
         let _no_grad = tch::no_grad_guard();
-        let mut sums = Sums::new(self.model.network.latent as i64, self.device);
+        let mut sums = Sums::new(self.model.network.latent() as i64, self.device);
         for group in words.chunks(EVALUATION_BATCH) {
             let batch = self.batch(group);
             let terms = self

@@ -369,7 +369,7 @@ fn twin_in(run: &RunDir, data: &WordData) -> Result<Option<WordVae>> {
     }
     let file = run.model()?;
     let network = &file.header.network;
-    if network.latent > 0 || network.model != ModelKind::WordVae {
+    if network.latent() > 0 || network.model() != ModelKind::WordVae {
         note!("passed over {name}: it is no word-vae of --latent 0");
         return Ok(None);
     }
