@@ -18,15 +18,16 @@ mod fit;
 mod network;
 mod sampling;
 mod settings;
+mod split;
 mod train;
 
-pub use crate::text::SplitKind;
 pub use decoding::Decoding;
 pub use defaults::{DEFAULT_BATCH, DEFAULT_SEQ, DEFAULT_VALID};
 pub use fit::{Fit, TimeBudget};
 pub use network::{LatentConfig, NetworkConfig, NetworkKind};
 pub use sampling::Sampling;
 pub use settings::Settings;
+pub use split::SplitKind;
 pub use train::{Budget, Device, TrainConfig};
 
 /// The smallest and the largest `format` of `config.toml` that this version reads; it writes the largest.

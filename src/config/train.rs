@@ -3,13 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::text::SplitKind;
-
 use super::defaults::defaults;
 use super::{
     CONFIG_FORMATS, Cell, ConfigError, Goal, KlSchedule, LatentConfig, LossOver, ModelKind,
-    NetworkConfig, NetworkKind, OptimizerKind, Precision, Recipe, Schedule, Settings, TextConfig,
-    ZPlacement,
+    NetworkConfig, NetworkKind, OptimizerKind, Precision, Recipe, Schedule, Settings, SplitKind,
+    TextConfig, ZPlacement,
 };
 
 /// Steps that the default budget has at least, however small the corpus: char-lstm, word-vae.
@@ -179,14 +177,6 @@ fn budget(given: &Settings, fallback: &Settings) -> Result<Budget, ConfigError> 
     }
 }
 
-fn parse_split(text: &str) -> Result<SplitKind, ConfigError> {
-    text.parse().map_err(|_| ConfigError::Choice {
-        flag: "split",
-        value: text.to_owned(),
-        valid: "contiguous, window:N, interleaved".to_owned(),
-    })
-}
-
 /// A field that the defaults always fill.
 macro_rules! filled {
     ($settings:ident.$field:ident) => {
@@ -266,7 +256,7 @@ impl TrainConfig {
             ema: filled!(all.ema),
             valid: filled!(all.valid),
             test: filled!(all.test),
-            split: parse_split(&filled!(all.split))?,
+            split: filled!(all.split).parse()?,
             patience: filled!(all.patience),
             eval_every: filled!(all.eval_every),
             sample_every: filled!(all.sample_every),

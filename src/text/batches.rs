@@ -1,78 +1,17 @@
 //! Which part of a text is for training, and the order in which training sees it.
 
-use std::fmt;
 use std::ops::Range;
-use std::str::FromStr;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use serde::{Deserialize, Serialize};
 
 use super::TextError;
+use crate::config::SplitKind;
 
 /// Streams of the interleaved split, as in char-rnn.
 const INTERLEAVED_STREAMS: usize = 50;
 /// Keeps `0.7 × 10` from becoming 6.
 const ROUNDING: f64 = 1e-9;
-
-/// How a text is split. `contiguous`, `window:N` or `interleaved`, on the command line and in files.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub enum SplitKind {
-    /// Training first, then validation, then test; evaluation carries the state through.
-    #[default]
-    Contiguous,
-    /// The same parts; evaluation cuts them into windows of N tokens with a zero state each.
-    Window(usize),
-    /// The last share of each of 50 equal streams.
-    Interleaved,
-}
-
-impl FromStr for SplitKind {
-    type Err = TextError;
-
-    fn from_str(text: &str) -> Result<Self, TextError> {
-        let window = || {
-            text.strip_prefix("window:")?
-                .parse()
-                .ok()
-                .filter(|&n| n > 0)
-        };
-        match text {
-            "contiguous" => Ok(Self::Contiguous),
-            "interleaved" => Ok(Self::Interleaved),
-            _ => window()
-                .map(Self::Window)
-                .ok_or_else(|| TextError::UnknownSplit {
-                    value: text.to_owned(),
-                }),
-        }
-    }
-}
-
-impl fmt::Display for SplitKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Contiguous => f.pad("contiguous"),
-            Self::Window(n) => f.pad(&format!("window:{n}")),
-            Self::Interleaved => f.pad("interleaved"),
-        }
-    }
-}
-
-impl From<SplitKind> for String {
-    fn from(kind: SplitKind) -> Self {
-        kind.to_string()
-    }
-}
-
-impl TryFrom<String> for SplitKind {
-    type Error = TextError;
-
-    fn try_from(text: String) -> Result<Self, TextError> {
-        text.parse()
-    }
-}
 
 /// The parts of a text, as ranges of tokens in order; none of them is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -294,16 +233,6 @@ mod tests {
         assert_eq!(error.hint().unwrap(), "--batch 7 or --seq 31 would fit");
         assert!(Streams::new(7 * 128 + 1, 7, 128).is_ok());
         assert!(Streams::new(32 * 31 + 1, 32, 31).is_ok());
-    }
-
-    #[test]
-    fn split_kinds_read_as_they_are_written() {
-        for text in ["contiguous", "window:256", "interleaved"] {
-            assert_eq!(text.parse::<SplitKind>().unwrap().to_string(), text);
-        }
-        for text in ["window", "window:0", "window:x", "Contiguous"] {
-            assert!(text.parse::<SplitKind>().is_err(), "{text}");
-        }
     }
 
     proptest! {

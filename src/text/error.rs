@@ -111,12 +111,6 @@ pub enum TextError {
         /// Tokens a step.
         seq: usize,
     },
-    /// A split that is none of the valid ones.
-    #[error("--split {value}: not one of contiguous, window:N (N at least 1), interleaved")]
-    UnknownSplit {
-        /// As it was given.
-        value: String,
-    },
     /// A vocabulary that cannot be right.
     #[error("invalid vocabulary: {what}")]
     Vocabulary {

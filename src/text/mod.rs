@@ -22,7 +22,7 @@ mod unicode;
 mod vocab;
 
 pub use article::{article_letters, article_vocabulary, article_words};
-pub use batches::{Split, SplitKind, Streams, segments, split_text, split_words};
+pub use batches::{Split, Streams, segments, split_text, split_words};
 pub use corpus::{BUNDLED_NAME, Corpus, Source};
 pub(crate) use encode::{Encoder, Piece};
 pub use encode::{OpenText, Utf8Stream};
@@ -34,4 +34,4 @@ pub use tokens::{
     words_with_progress,
 };
 pub use unicode::{category_name, char_name, code_point, visible};
-pub use vocab::{Token, Vocabulary, rank};
+pub use vocab::{SpecialTokens, Token, Vocabulary, rank};

@@ -5,6 +5,7 @@
 
 use tch::{Device, Kind, Tensor};
 use textgen::config::{Cell, NetworkConfig, Precision};
+use textgen::text::SpecialTokens;
 
 use crate::dropout::Dropout;
 use crate::operators;
@@ -15,17 +16,6 @@ use crate::sequences::{Sequences, place_by_place};
 /// Bounds on log σ², wide enough to be met only by a run that diverges.
 pub const LOG_VAR_BOUND: f64 = 10.0;
 
-/// The tokens of a word vocabulary that are no letters.
-#[derive(Clone, Copy, Debug)]
-pub struct Marks {
-    /// Begins a word; read by the decoder, never predicted.
-    pub bos: u32,
-    /// Ends a word.
-    pub eos: u32,
-    /// Stands for a letter that is hidden or unknown.
-    pub unk: u32,
-}
-
 /// A word-vae on a device.
 pub struct WordVae {
     /// The architecture.
@@ -33,7 +23,7 @@ pub struct WordVae {
     /// The weights.
     pub parameters: Parameters,
     /// `<bos>`, `<eos>` and `<unk>`.
-    pub marks: Marks,
+    pub special: SpecialTokens,
     /// Share of outputs between the encoder's layers dropped while training.
     pub dropout: f64,
     /// Share of the outputs of every layer of the decoder dropped while training.
@@ -64,7 +54,7 @@ pub struct WordTerms {
 
 impl WordBatch {
     /// Lays out words given as letters.
-    pub fn new(words: &[&[u32]], marks: Marks, device: Device) -> Self {
+    pub fn new(words: &[&[u32]], special: SpecialTokens, device: Device) -> Self {
         let around = |before: Option<u32>, after: Option<u32>| -> Vec<Vec<u32>> {
             words
                 .iter()
@@ -79,8 +69,8 @@ impl WordBatch {
         };
         Self {
             letters: Sequences::new(words, device),
-            inputs: Sequences::new(&around(Some(marks.bos), None), device),
-            targets: place_by_place(&around(None, Some(marks.eos)), device),
+            inputs: Sequences::new(&around(Some(special.bos), None), device),
+            targets: place_by_place(&around(None, Some(special.eos)), device),
         }
     }
 

@@ -1,8 +1,8 @@
 //! The flags of `eval` that belong to one kind of model.
 
 use crate::config::ModelKind;
+use crate::config::SplitKind;
 use crate::evaluate::samples::Drawing;
-use crate::text::SplitKind;
 use anyhow::Result;
 use clap::Args;
 

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use crate::config::{ModelKind, Settings, TrainConfig};
+use crate::config::{ModelKind, Settings, SplitKind, TrainConfig};
 use crate::run::TextData;
-use crate::text::{SplitKind, split_text};
+use crate::text::split_text;
 use anyhow::Result;
 
 use super::{Job, Part};

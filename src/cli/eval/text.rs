@@ -5,12 +5,12 @@ use std::f64::consts::LN_2;
 use std::fmt::Write as _;
 use std::ops::Range;
 
-use crate::config::{TextConfig, TrainConfig};
+use crate::config::{SplitKind, TextConfig, TrainConfig};
 use crate::evaluate::novelty::Copied;
 use crate::evaluate::texts;
 use crate::models::char_rnn::CharRnn;
 use crate::run::TextData;
-use crate::text::{Corpus, SplitKind, Vocabulary, segments, split_text, whole};
+use crate::text::{Corpus, Vocabulary, segments, split_text, whole};
 use anyhow::Result;
 use serde::Serialize;
 

@@ -15,7 +15,7 @@ use crate::model::constraint;
 use crate::models::article::Article;
 use crate::models::word_vae::WordVae;
 use crate::run::{ModelFile, ModelHeader};
-use crate::text::normalize;
+use crate::text::{SpecialTokens, normalize};
 use anyhow::{Context, Result};
 
 use super::{
@@ -186,13 +186,7 @@ pub fn words(args: &GenerateArgs, file: ModelFile, sampling: &Sampling) -> Resul
         refuse(&given, "network of the article", "word-vae")?;
         Inventor::Article(Article::new(&header.network, &weights).with_context(place)?)
     } else {
-        let (Some(bos), Some(eos)) = (header.vocabulary.bos(), header.vocabulary.eos()) else {
-            return Err(CliError::failed(
-                "the vocabulary has no <bos> and <eos>",
-                "train the model again",
-            )
-            .into());
-        };
+        let SpecialTokens { bos, eos, .. } = header.vocabulary.special_tokens()?;
         let vae = Box::new(WordVae::new(&header.network, &weights).with_context(place)?);
         Inventor::Vae { vae, bos, eos }
     };

@@ -136,10 +136,7 @@ impl WordModel {
             let hint = "choose a word-vae with --run or --model-file; textgen runs lists the runs";
             return Err(CliError::misuse(message, hint).into());
         }
-        let (Some(bos), Some(eos)) = (header.vocabulary.bos(), header.vocabulary.eos()) else {
-            let message = format!("{}: its vocabulary has no <bos> and <eos>", place());
-            return Err(CliError::failed(message, "train the model again").into());
-        };
+        let crate::text::SpecialTokens { bos, eos, .. } = header.vocabulary.special_tokens()?;
         let vae = WordVae::new(network, &file.weights()?).with_context(place)?;
         Ok(Self {
             vae,

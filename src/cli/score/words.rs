@@ -9,7 +9,7 @@ use crate::evaluate::{Word, WordReading};
 use crate::models::word_vae::WordVae;
 use crate::parallel::Running;
 use crate::run::{CorpusData, ModelFile, RunDir};
-use crate::text::{Corpus, Vocabulary, normalize, words};
+use crate::text::{Corpus, SpecialTokens, Vocabulary, normalize, words};
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
@@ -232,10 +232,7 @@ struct Scorer {
 impl Scorer {
     fn new(args: &ScoreArgs, file: &ModelFile) -> Result<Self> {
         let vocabulary = &file.header.vocabulary;
-        let (Some(bos), Some(eos)) = (vocabulary.bos(), vocabulary.eos()) else {
-            let message = "the vocabulary has no <bos> and <eos>";
-            return Err(CliError::failed(message, "train the model again").into());
-        };
+        let SpecialTokens { bos, eos, .. } = vocabulary.special_tokens()?;
         Ok(Self {
             vae: WordVae::new(&file.header.network, &file.weights()?)
                 .with_context(|| file.path().display().to_string())?,

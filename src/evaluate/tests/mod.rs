@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use super::words::read_words;
 use super::*;
 use crate::config::Cell;
+use crate::config::SplitKind;
 use crate::evaluate::ngram::NGrams;
 use crate::generate::sampling::log_prob;
 use crate::models::char_rnn::CharRnn;
@@ -12,7 +13,7 @@ use crate::models::weights::quantize;
 use crate::models::word_vae::WordVae;
 use crate::parallel::Running;
 use crate::testing::{Numbers, char_lstm, weights, with_latent, word_vae};
-use crate::text::{SplitKind, segments, split_text};
+use crate::text::{segments, split_text};
 
 const QUIET: &(dyn Fn(u64) + Sync) = &|_| ();
 

@@ -73,8 +73,9 @@ impl ModelHeader {
             ));
         }
         let word_vae = network.model() == crate::config::ModelKind::WordVae;
-        if word_vae && (self.vocabulary.bos().is_none() || self.vocabulary.eos().is_none()) {
-            return Err("a word-vae needs <bos> and <eos>".to_owned());
+        if word_vae {
+            let special = self.vocabulary.special_tokens();
+            special.map_err(|error| error.to_string())?;
         }
         Ok(())
     }

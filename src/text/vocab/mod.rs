@@ -39,6 +39,17 @@ pub enum Token {
     Eos,
 }
 
+/// The ids of the tokens of a word vocabulary that are no letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpecialTokens {
+    /// `<bos>` begins a word; the decoder reads it and never predicts it.
+    pub bos: u32,
+    /// `<eos>` ends a word.
+    pub eos: u32,
+    /// `<unk>` stands for a letter that is hidden or unknown.
+    pub unk: u32,
+}
+
 /// Puts counts in the order of ids: most frequent first, ties by code point (or byte).
 pub fn rank(counts: &mut [(Token, u64)]) {
     counts.sort_by(|(a, n), (b, m)| m.cmp(n).then_with(|| a.cmp(b)));
@@ -169,6 +180,16 @@ impl Vocabulary {
     /// How many tokens of the text were left out.
     pub fn cut(&self) -> u64 {
         self.cut
+    }
+
+    /// The special tokens, which a vocabulary of words has.
+    pub fn special_tokens(&self) -> Result<SpecialTokens, TextError> {
+        match (self.bos(), self.eos(), self.unk()) {
+            (Some(bos), Some(eos), Some(unk)) => Ok(SpecialTokens { bos, eos, unk }),
+            _ => Err(TextError::Vocabulary {
+                what: "a word-vae needs <bos> and <eos>".to_owned(),
+            }),
+        }
     }
 
     /// The id of `<unk>`.

@@ -16,23 +16,24 @@ use textgen::parallel::Running;
 
 use crate::parameters::{Parameters, to_plain, weights};
 use crate::testing::assert_close;
-use crate::word_vae::{Marks, WordBatch, WordVae};
+use crate::word_vae::{WordBatch, WordVae};
+use textgen::text::SpecialTokens;
 
 const LATENT: usize = 6;
 const LETTERS: u32 = 12;
-const MARKS: Marks = Marks {
+const SPECIAL: SpecialTokens = SpecialTokens {
     bos: 14,
     eos: 12,
     unk: 13,
 };
-const FORBIDDEN: [u32; 1] = [MARKS.unk];
+const FORBIDDEN: [u32; 1] = [SPECIAL.unk];
 const QUIETLY: Running = Running {
     threads: 2,
     progress: &|_| (),
 };
 const READING: WordReading = WordReading {
-    bos: MARKS.bos,
-    eos: MARKS.eos,
+    bos: SPECIAL.bos,
+    eos: SPECIAL.eos,
     seed: 5,
 };
 
@@ -66,7 +67,7 @@ impl Both {
             // Words end after a few letters.
             let _ = parameters
                 .get("decoder.head.bias")
-                .get(i64::from(MARKS.eos))
+                .get(i64::from(SPECIAL.eos))
                 .g_add_scalar_(3.0);
         });
         let plain = parameters.to_plain();
@@ -75,7 +76,7 @@ impl Both {
         let torch = WordVae {
             network,
             parameters,
-            marks: MARKS,
+            special: SPECIAL,
             dropout: 0.0,
             decoder_dropout: 0.0,
             precision: Precision::F32,
@@ -86,8 +87,8 @@ impl Both {
     fn decoder(&self) -> WordDecoder<'_> {
         WordDecoder {
             vae: &self.native,
-            bos: MARKS.bos,
-            eos: MARKS.eos,
+            bos: SPECIAL.bos,
+            eos: SPECIAL.eos,
             suppressed: &FORBIDDEN,
             form: WordForm::default(),
         }
@@ -96,7 +97,7 @@ impl Both {
     /// μ (N, Z) and σ (N, Z) by libtorch.
     fn posteriors(&self, words: &[Vec<u32>]) -> (Tensor, Tensor) {
         let words: Vec<&[u32]> = words.iter().map(Vec::as_slice).collect();
-        let batch = WordBatch::new(&words, MARKS, Device::Cpu);
+        let batch = WordBatch::new(&words, SPECIAL, Device::Cpu);
         let (mean, log_var) = self.torch.encode(&batch, false);
         (mean, (log_var * 0.5).exp())
     }
@@ -105,12 +106,12 @@ impl Both {
     fn greedy(&self, z: &Tensor) -> Vec<u32> {
         let mut letters: Vec<u32> = Vec::new();
         while letters.len() < LONGEST_WORD {
-            let batch = WordBatch::new(&[&letters], MARKS, Device::Cpu);
+            let batch = WordBatch::new(&[&letters], SPECIAL, Device::Cpu);
             let logits = self.torch.decode(&batch, &z.unsqueeze(0), false);
             let last = logits.select(0, -1);
-            let _ = last.get(i64::from(MARKS.unk)).fill_(f64::NEG_INFINITY);
+            let _ = last.get(i64::from(SPECIAL.unk)).fill_(f64::NEG_INFINITY);
             let token = last.argmax(0, false).int64_value(&[]) as u32;
-            if token == MARKS.eos {
+            if token == SPECIAL.eos {
                 break;
             }
             letters.push(token);
@@ -121,11 +122,11 @@ impl Both {
     /// ln p(word | z) for every row of z (K, Z), by libtorch; `<unk>` is never written.
     fn log_prob(&self, word: &[u32], z: &Tensor, suppressed: bool) -> Tensor {
         let draws = z.size()[0] as usize;
-        let batch = WordBatch::new(&vec![word; draws], MARKS, Device::Cpu);
+        let batch = WordBatch::new(&vec![word; draws], SPECIAL, Device::Cpu);
         let logits = self.torch.decode(&batch, z, false);
         if suppressed {
             let _ = logits
-                .select(1, i64::from(MARKS.unk))
+                .select(1, i64::from(SPECIAL.unk))
                 .fill_(f64::NEG_INFINITY);
         }
         let log_probs = logits.log_softmax(1, Kind::Double);
@@ -294,8 +295,8 @@ fn words_drawn_have_the_probabilities_that_libtorch_gives_them() {
         let prior = Prior {
             vae: &both.native,
             z_temperature: 1.0,
-            bos: MARKS.bos,
-            eos: MARKS.eos,
+            bos: SPECIAL.bos,
+            eos: SPECIAL.eos,
         };
         let config = Sampling::new(8);
         let mut ended = 0;

@@ -6,7 +6,8 @@ use textgen::config::{Cell, Precision, ZPlacement};
 use crate::char_rnn::CharRnn;
 use crate::parameters::{Parameters, Plain, from_plain, to_plain, weights};
 use crate::testing::{Golden, assert_close, device, tolerance};
-use crate::word_vae::{Marks, WordBatch, WordVae};
+use crate::word_vae::{WordBatch, WordVae};
+use textgen::text::SpecialTokens;
 
 fn flat(tensor: &Tensor) -> Vec<f32> {
     to_plain(tensor).1
@@ -52,7 +53,7 @@ fn a_word_vae_computes_pytorchs_posteriors_and_losses_for_every_cell_and_depth()
         let words = golden_words(&golden);
         let vae = vae(&golden);
         let letters: Vec<&[u32]> = words.iter().map(Vec::as_slice).collect();
-        let batch = WordBatch::new(&letters, vae.marks, device());
+        let batch = WordBatch::new(&letters, vae.special, device());
         let number = |name: &str| from_plain(&golden.numbers[name], device());
         let terms = vae.terms(&batch, &number("eps"), false);
         assert_close(
@@ -93,7 +94,7 @@ fn vae(golden: &Golden) -> WordVae {
     WordVae {
         network: golden.network.clone(),
         parameters: golden.parameters(),
-        marks: Marks {
+        special: SpecialTokens {
             bos: mark("bos"),
             eos: mark("eos"),
             unk: mark("eos"),
@@ -191,7 +192,7 @@ fn native_is_libtorch(vae: &WordVae, words: &[Vec<u32>]) {
     let native =
         textgen::models::word_vae::WordVae::new(&vae.network, &weights(&plain)).expect("fits");
     for word in words {
-        let batch = WordBatch::new(&[word], vae.marks, device());
+        let batch = WordBatch::new(&[word], vae.special, device());
         let (mean, log_var) = vae.encode(&batch, false);
         let posterior = native.encode(word);
         assert_close(&posterior.mean, &flat(&mean), tolerance(1e-4), "mean");
@@ -203,7 +204,7 @@ fn native_is_libtorch(vae: &WordVae, words: &[Vec<u32>]) {
         );
         let want = flat(&vae.decode(&batch, &mean, false));
         let mut state = native.decoder(&posterior.mean);
-        let inputs = std::iter::once(vae.marks.bos).chain(word.iter().copied());
+        let inputs = std::iter::once(vae.special.bos).chain(word.iter().copied());
         let have: Vec<f32> = inputs
             .flat_map(|token| {
                 native.step(&mut state, &[token]);
@@ -233,7 +234,7 @@ fn a_later_letter_changes_no_earlier_logit() {
     let z = Tensor::ones([1, golden.network.latent() as i64], (Kind::Float, device()));
     let logits = |word: &[u32]| {
         flat(
-            &vae.decode(&WordBatch::new(&[word], vae.marks, device()), &z, false)
+            &vae.decode(&WordBatch::new(&[word], vae.special, device()), &z, false)
                 .narrow(0, 0, 3),
         )
     };

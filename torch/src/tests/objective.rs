@@ -15,7 +15,7 @@ fn model() -> WordVae {
     let network = config.network(data.vocabulary.len(), data.vocabulary.outputs());
     WordVae {
         parameters: Parameters::init(&network, 3, device(), true),
-        marks: crate::train::marks(&data).expect("marks"),
+        special: data.vocabulary.special_tokens().expect("words"),
         network,
         dropout: 0.0,
         decoder_dropout: 0.0,
@@ -47,7 +47,7 @@ fn the_closed_form_divergence_is_the_monte_carlo_mean() {
     let vae = model();
     let words: Vec<Vec<u32>> = word_data().letters[..8].to_vec();
     let letters: Vec<&[u32]> = words.iter().map(Vec::as_slice).collect();
-    let batch = WordBatch::new(&letters, vae.marks, device());
+    let batch = WordBatch::new(&letters, vae.special, device());
     let (mean, log_var) = vae.encode(&batch, false);
     let (mean, log_var) = (to_plain(&mean).1, to_plain(&log_var).1);
     let want: Vec<f32> = mean
@@ -65,7 +65,7 @@ fn the_closed_form_divergence_is_the_monte_carlo_mean() {
 }
 
 fn losses(vae: &WordVae, words: &[&[u32]], noise: &[Vec<f32>]) -> Vec<f32> {
-    let batch = WordBatch::new(words, vae.marks, device());
+    let batch = WordBatch::new(words, vae.special, device());
     let noise = Tensor::from_slice(&noise.concat())
         .reshape([words.len() as i64, -1])
         .to_device(device());

@@ -28,7 +28,7 @@ use textgen::run::{CorpusData, Evaluation, METRICS_FORMAT, Metrics, ModelFile, P
 pub use display::{Display, Line, duration, grouped};
 pub use task::{Part, Task, Use, random};
 pub use text_task::{Reading, TextTask};
-pub use word_task::{WordTask, marks};
+pub use word_task::WordTask;
 
 use crate::average::Average;
 use crate::device::set_precision;

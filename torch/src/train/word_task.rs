@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -10,13 +10,14 @@ use tch::{Device, Kind, Tensor};
 use textgen::config::TrainConfig;
 
 use textgen::run::{Evaluation, Progress, WordData, WordLoss};
+use textgen::text::SpecialTokens;
 
 use super::task::{Part, SampleJob, Task, Use, random, sample_config};
 use crate::parameters::{Parameters, Plain, normal, weights};
 use crate::rate::RateController;
 use crate::schedule::beta;
 use crate::shim::upload;
-use crate::word_vae::{Marks, WordBatch, WordVae};
+use crate::word_vae::{WordBatch, WordVae};
 
 /// Words shown in a sample while training.
 const SAMPLE_WORDS: u64 = 10;
@@ -39,16 +40,6 @@ pub struct WordTask {
     controller: Option<RateController>,
 }
 
-/// The marks of a word vocabulary.
-pub fn marks(data: &WordData) -> Result<Marks> {
-    let vocabulary = &data.vocabulary;
-    Ok(Marks {
-        bos: vocabulary.bos().context("the vocabulary has no <bos>")?,
-        eos: vocabulary.eos().context("the vocabulary has no <eos>")?,
-        unk: vocabulary.unk().context("the vocabulary has no <unk>")?,
-    })
-}
-
 impl WordTask {
     /// With initial weights from the configuration's seed.
     pub fn new(config: &TrainConfig, data: WordData, device: Device) -> Result<Self> {
@@ -57,7 +48,7 @@ impl WordTask {
         let model = WordVae {
             network,
             parameters,
-            marks: marks(&data)?,
+            special: data.vocabulary.special_tokens()?,
             dropout: config.dropout,
             decoder_dropout: config.decoder_dropout,
             precision: config.precision,
@@ -109,16 +100,16 @@ impl WordTask {
             .iter()
             .map(|&i| self.data.letters[i].as_slice())
             .collect();
-        WordBatch::new(&letters, self.model.marks, self.device)
+        WordBatch::new(&letters, self.model.special, self.device)
     }
 
     /// Hides a share of the letters that the decoder reads (Bowman et al. 2016).
     fn hide_letters(&self, batch: &mut WordBatch, step: u64) {
         let mut rng = random(self.config.seed, Use::Batch, step);
-        let bos = i64::from(self.model.marks.bos);
+        let bos = i64::from(self.model.special.bos);
         for token in batch.inputs.tokens_mut() {
             if rng.random_bool(self.config.char_dropout) && *token != bos {
-                *token = i64::from(self.model.marks.unk);
+                *token = i64::from(self.model.special.unk);
             }
         }
     }
@@ -233,7 +224,7 @@ impl Task for WordTask {
         let network = self.model.network.clone();
         let config = sample_config(self.config.seed);
         let vocabulary = self.data.vocabulary.clone();
-        let Marks { bos, eos, .. } = self.model.marks;
+        let SpecialTokens { bos, eos, .. } = self.model.special;
         Box::new(move || {
             let vae = textgen::models::word_vae::WordVae::new(&network, &weights(&plain))?;
             let suppressed = vocabulary.suppressed();

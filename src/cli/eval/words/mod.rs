@@ -17,7 +17,6 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::{About, Job, Part};
-use crate::cli::error::CliError;
 use crate::cli::output::note;
 use crate::cli::progress::Progress;
 use costs::{Baseline, Costs, NGramBaseline};
@@ -169,10 +168,7 @@ impl<'a> Measured<'a> {
         if corpus.is_empty() {
             return Err(job.nothing_held_out());
         }
-        let (Some(bos), Some(eos)) = (data.vocabulary.bos(), data.vocabulary.eos()) else {
-            let message = "the vocabulary has no <bos> and <eos>";
-            return Err(CliError::failed(message, "train the model again").into());
-        };
+        let crate::text::SpecialTokens { bos, eos, .. } = data.vocabulary.special_tokens()?;
         let asked = job.args.words.iw.as_deref().unwrap_or(&DEFAULT_IW);
         let mut draws: Vec<usize> = asked.iter().map(|&k| k as usize).collect();
         draws.retain(|&k| k > 0);
