@@ -14,6 +14,7 @@ pub mod config;
 pub mod evaluate;
 pub mod generate;
 pub mod kernels;
+#[doc(hidden)]
 pub mod latent;
 pub mod model;
 pub mod models;

@@ -22,6 +22,26 @@ pub fn of_model(error: &ModelError) -> (bool, Option<String>) {
         ModelError::ConstraintLength { shortest, .. } => {
             return (true, Some(format!("give --length {shortest} or more")));
         }
+        ModelError::Kind { wanted, .. } => {
+            return (
+                true,
+                Some(format!(
+                    "choose a {wanted} with --run; textgen runs lists the runs"
+                )),
+            );
+        }
+        ModelError::NotApplicable {
+            option: "z-temperature",
+            ..
+        } => "leave it out, or choose another model with --run; --temperature is for letters",
+        ModelError::NotApplicable { .. } => "leave it out, or choose another model with --run",
+        ModelError::LongPrefix { .. } => "give fewer letters to --starts-with, or more to --length",
+        ModelError::NoLatentSpace { .. } | ModelError::NoProbability => {
+            "choose a word-vae with --run; textgen runs lists the runs"
+        }
+        ModelError::NotANumber { .. } => {
+            return (false, Some("train again, with a lower --lr".to_owned()));
+        }
         _ => return (false, None),
     };
     (true, Some(hint.to_owned()))

@@ -26,13 +26,19 @@ impl Replaced {
         how: OnUnknown,
     ) -> Result<Vec<u32>, TextError> {
         vocabulary.encode_telling(text, how, |token, id| {
-            let mut pairs = self.pairs.borrow_mut();
-            let from = token.visible();
-            if pairs.iter().all(|(known, _)| *known != from) {
-                let to = vocabulary.token(id).map(Token::visible);
-                pairs.push((from, to.unwrap_or_default()));
-            }
+            let to = vocabulary.token(id).map(Token::visible);
+            self.add([(token.visible(), to.unwrap_or_default())]);
         })
+    }
+
+    /// Remembers what became what.
+    pub fn add(&self, replaced: impl IntoIterator<Item = (String, String)>) {
+        let mut pairs = self.pairs.borrow_mut();
+        for (from, to) in replaced {
+            if pairs.iter().all(|(known, _)| *known != from) {
+                pairs.push((from, to));
+            }
+        }
     }
 
     /// Says on stderr what was replaced since the last time.

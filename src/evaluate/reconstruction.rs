@@ -106,7 +106,7 @@ fn greedy(
 }
 
 /// Levenshtein's distance.
-fn edit_distance(a: &[u32], b: &[u32]) -> usize {
+pub(crate) fn edit_distance(a: &[u32], b: &[u32]) -> usize {
     // Distances of the beginnings of `b` from the beginning of `a` so far.
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, a) in a.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Beam search: the most probable word of a place, or nearly.
+//! Beam search: the most probable word of a latent vector, or nearly.
 
 use super::WordDecoder;
 use crate::generate::beam::{Beam, Goal};
@@ -35,7 +35,7 @@ impl Goal for WordGoal<'_> {
 
 impl WordDecoder<'_> {
     /// The most probable word of z (Z) that is found by following the `width` most probable
-    /// beginnings at a time. Width 1 is the greedy word; a width that leaves out no beginning gives
+    /// prefixes at a time. Width 1 is the greedy word; a width that leaves out no prefix gives
     /// the most probable of all.
     ///
     /// # Panics
@@ -119,7 +119,7 @@ mod tests {
         }
     }
 
-    fn places(count: usize) -> Vec<Vec<f32>> {
+    fn vectors(count: usize) -> Vec<Vec<f32>> {
         let mut numbers = Numbers::new(11);
         (0..count).map(|_| numbers.vector(3, 2.0)).collect()
     }
@@ -163,7 +163,7 @@ mod tests {
     fn a_beam_that_leaves_nothing_out_finds_the_most_probable_word() {
         let vae = vae();
         let (mut compared, mut missed) = (0, 0);
-        for z in places(40) {
+        for z in vectors(40) {
             for beginning in [&[][..], &[1, 0]] {
                 let decoder = decoder(&vae, beginning);
                 let (want, longer) = enumerate(&vae, &z, beginning);
@@ -218,11 +218,11 @@ mod tests {
             },
             ..decoder(&vae, &[])
         };
-        let places = places(60);
+        let vectors = vectors(60);
         for decoding in [Decoding::Sample, Decoding::Greedy, Decoding::Beam(64)] {
-            let words = decoder.words(&places, decoding, &SAMPLING, running(1));
+            let words = decoder.words(&vectors, decoding, &SAMPLING, running(1));
             let mut found = std::collections::BTreeSet::new();
-            for (word, z) in words.iter().zip(&places) {
+            for (word, z) in words.iter().zip(&vectors) {
                 assert!(matching.contains(&&word.letters[..]), "{word:?}");
                 assert!((word.log_prob - log_prob(z, &word.letters)).abs() < 1e-4);
                 if decoding == Decoding::Beam(64) {
@@ -239,10 +239,11 @@ mod tests {
     #[test]
     fn a_beam_of_one_is_the_greedy_word() {
         let vae = vae();
-        let places = places(60);
+        let vectors = vectors(60);
         for beginning in [&[][..], &[0, 0, 1]] {
-            let words =
-                |decoding| decoder(&vae, beginning).words(&places, decoding, &SAMPLING, running(1));
+            let words = |decoding| {
+                decoder(&vae, beginning).words(&vectors, decoding, &SAMPLING, running(1))
+            };
             let (greedy, beam) = (words(Decoding::Greedy), words(Decoding::Beam(1)));
             for (greedy, beam) in greedy.iter().zip(&beam) {
                 assert_eq!(greedy.letters, beam.letters);
@@ -255,9 +256,9 @@ mod tests {
     #[test]
     fn a_wider_beam_finds_nothing_worse_here_and_threads_change_nothing() {
         let vae = vae();
-        let places = places(100);
+        let vectors = vectors(100);
         let words = |decoding, threads| {
-            decoder(&vae, &[]).words(&places, decoding, &SAMPLING, running(threads))
+            decoder(&vae, &[]).words(&vectors, decoding, &SAMPLING, running(threads))
         };
         let sum = |words: &[Word]| words.iter().map(|word| word.log_prob).sum::<f64>();
         let sums: Vec<f64> = [1, 2, 8, 64]

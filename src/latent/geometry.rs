@@ -1,14 +1,15 @@
-//! Lines, arcs, sums and distances of places.
+//! Lines, arcs, sums and distances of latent vectors.
 
 use crate::generate::sampling::Sampler;
 use crate::models::word_vae::Posterior;
 
-/// How a path goes from one place to another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Path {
-    /// Along an arc: [`spherical`].
+/// How latent vectors between two are found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Interpolation {
+    /// Along an arc, which between two words does not pass nearer to zero than words are.
+    #[default]
     Spherical,
-    /// Straight: [`linear`].
+    /// Along a straight line.
     Linear,
 }
 
@@ -16,40 +17,39 @@ pub enum Path {
 ///
 /// # Panics
 /// Where the lengths differ.
-pub fn linear(a: &[f32], b: &[f32], t: f64) -> Vec<f32> {
+fn linear(a: &[f32], b: &[f32], t: f64) -> Vec<f32> {
     weighted(a, 1.0 - t, b, t)
 }
 
 /// The arc sin((1 − t)Ω)/sin Ω · a + sin(tΩ)/sin Ω · b, where Ω is the angle between `a` and `b`
 /// (Shoemake 1985; for latent spaces White 2016). Where the prior is Gaussian, a straight line
-/// passes nearer to zero than words stand, and an arc does not. Exactly `a` at t = 0 and exactly `b`
+/// passes nearer to zero than words are, and an arc does not. Exactly `a` at t = 0 and exactly `b`
 /// at t = 1. Where there is no arc, because one of them is zero or both lie on one line through
 /// zero, the path is [`linear`].
 ///
 /// # Panics
 /// Where the lengths differ.
-pub fn spherical(a: &[f32], b: &[f32], t: f64) -> Vec<f32> {
+fn spherical(a: &[f32], b: &[f32], t: f64) -> Vec<f32> {
     let norms = norm(a) * norm(b);
     let cosine = dot(a, b) / norms;
     if norms == 0.0 || !cosine.is_finite() || cosine.abs() > 1.0 - 1e-9 || t == 0.0 || t == 1.0 {
         return linear(a, b, t);
     }
     let angle = cosine.acos();
-    let weight = |share: f64| (share * angle).sin() / angle.sin();
+    let weight = |part: f64| (part * angle).sin() / angle.sin();
     weighted(a, weight(1.0 - t), b, weight(t))
 }
 
-/// `steps` places from `a` to `b`, both included, each with its t in 0…1; with one step only `a`.
-pub fn path(a: &[f32], b: &[f32], steps: usize, path: Path) -> Vec<(f64, Vec<f32>)> {
-    let place = |step: usize| {
-        let t = step as f64 / (steps - 1).max(1) as f64;
-        let z = match path {
-            Path::Spherical => spherical(a, b, t),
-            Path::Linear => linear(a, b, t),
-        };
-        (t, z)
+/// `steps` vectors from `a` to `b`, both included, each with its t in 0…1; with one step only `a`.
+pub fn interpolate(a: &[f32], b: &[f32], steps: usize, how: Interpolation) -> Vec<(f64, Vec<f32>)> {
+    let between = match how {
+        Interpolation::Spherical => spherical,
+        Interpolation::Linear => linear,
     };
-    (0..steps).map(place).collect()
+    let t = |step: usize| step as f64 / (steps - 1).max(1) as f64;
+    (0..steps)
+        .map(|step| (t(step), between(a, b, t(step))))
+        .collect()
 }
 
 /// c + b − a: what is to `c` as `b` is to `a` (Mikolov et al. 2013).
@@ -64,23 +64,24 @@ pub fn analogy(a: &[f32], b: &[f32], c: &[f32]) -> Vec<f32> {
 ///
 /// # Panics
 /// Where the lengths differ.
-pub fn distance(a: &[f32], b: &[f32]) -> f64 {
-    assert_eq!(a.len(), b.len(), "places of one space");
-    let square = |(&a, &b): (&f32, &f32)| (f64::from(a) - f64::from(b)).powi(2);
-    a.iter().zip(b).map(square).sum::<f64>().sqrt()
+fn distance(a: &[f32], b: &[f32]) -> f64 {
+    pairs(a, b)
+        .map(|(a, b)| (a - b).powi(2))
+        .sum::<f64>()
+        .sqrt()
 }
 
-/// The `k` of `places` that are nearest to `from`, by their index, with their distances: nearest
+/// The `k` of `vectors` that are nearest to `from`, by their index, with their distances: nearest
 /// first, of those as near the first. All of them where there are fewer.
 ///
 /// # Panics
 /// Where the lengths differ.
 pub fn nearest<'a>(
     from: &[f32],
-    places: impl IntoIterator<Item = &'a [f32]>,
+    vectors: impl IntoIterator<Item = &'a [f32]>,
     k: usize,
 ) -> Vec<(usize, f64)> {
-    let distances = places.into_iter().map(|place| distance(from, place));
+    let distances = vectors.into_iter().map(|vector| distance(from, vector));
     let mut all: Vec<(usize, f64)> = distances.enumerate().collect();
     let order = |a: &(usize, f64), b: &(usize, f64)| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0));
     if k < all.len() {
@@ -91,11 +92,11 @@ pub fn nearest<'a>(
     all
 }
 
-/// A place around a word: μ + radius · √Z · σ ⊙ u with u uniform on the unit sphere. The posterior's
+/// A latent vector around a word's: μ + radius · √Z · σ ⊙ u with u uniform on the unit sphere. The posterior's
 /// own noise σ ⊙ ε has ‖ε‖ ≈ √Z, so radius 1 is as far as the encoder itself is unsure.
 pub fn around(word: &Posterior, radius: f64, sampler: &mut Sampler) -> Vec<f32> {
     let direction: Vec<f32> = word.mean.iter().map(|_| sampler.normal()).collect();
-    // The norm of a normal draw is zero with probability zero.
+    // The norm of a normal sample is zero with probability zero.
     let length = norm(&direction).max(f64::MIN_POSITIVE);
     let scale = radius * (direction.len() as f64).sqrt() / length;
     let coordinates = word.mean.iter().zip(&word.log_var).zip(&direction);
@@ -108,15 +109,20 @@ pub fn around(word: &Posterior, radius: f64, sampler: &mut Sampler) -> Vec<f32> 
 }
 
 fn weighted(a: &[f32], weight_a: f64, b: &[f32], weight_b: f64) -> Vec<f32> {
-    assert_eq!(a.len(), b.len(), "places of one space");
-    let sum = |(&a, &b): (&f32, &f32)| weight_a * f64::from(a) + weight_b * f64::from(b);
-    a.iter().zip(b).map(|pair| sum(pair) as f32).collect()
+    pairs(a, b)
+        .map(|(a, b)| (weight_a * a + weight_b * b) as f32)
+        .collect()
+}
+
+/// The entries of two vectors of one space.
+fn pairs<'a>(a: &'a [f32], b: &'a [f32]) -> impl Iterator<Item = (f64, f64)> + 'a {
+    assert_eq!(a.len(), b.len(), "vectors of one space");
+    let pair = |(&a, &b): (&f32, &f32)| (f64::from(a), f64::from(b));
+    a.iter().zip(b).map(pair)
 }
 
 fn dot(a: &[f32], b: &[f32]) -> f64 {
-    assert_eq!(a.len(), b.len(), "places of one space");
-    let product = |(&a, &b): (&f32, &f32)| f64::from(a) * f64::from(b);
-    a.iter().zip(b).map(product).sum()
+    pairs(a, b).map(|(a, b)| a * b).sum()
 }
 
 fn norm(a: &[f32]) -> f64 {
@@ -132,16 +138,19 @@ mod tests {
     const B: [f32; 3] = [2.0, 0.4, -0.9];
 
     #[test]
-    fn a_path_begins_and_ends_exactly_at_its_ends() {
-        for kind in [Path::Spherical, Path::Linear] {
+    fn an_interpolation_begins_and_ends_exactly_at_its_ends() {
+        for kind in [Interpolation::Spherical, Interpolation::Linear] {
             for steps in [2, 3, 8] {
-                let path = path(&A, &B, steps, kind);
+                let path = interpolate(&A, &B, steps, kind);
                 assert_eq!(path.len(), steps);
                 assert_eq!(path[0], (0.0, A.to_vec()));
                 assert_eq!(path[steps - 1], (1.0, B.to_vec()));
             }
         }
-        assert_eq!(path(&A, &B, 1, Path::Linear), [(0.0, A.to_vec())]);
+        assert_eq!(
+            interpolate(&A, &B, 1, Interpolation::Linear),
+            [(0.0, A.to_vec())]
+        );
     }
 
     #[test]
@@ -155,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn where_there_is_no_arc_the_path_is_straight() {
+    fn where_there_is_no_arc_the_line_is_straight() {
         let zero = [0.0; 3];
         let twice = A.map(|x| 2.0 * x);
         let opposite = A.map(|x| -x);
@@ -172,18 +181,18 @@ mod tests {
 
     #[test]
     fn the_nearest_are_those_that_sorting_everything_gives() {
-        let places: Vec<[f32; 2]> = (0..40)
+        let vectors: Vec<[f32; 2]> = (0..40)
             .map(|i| [(i * 7 % 11) as f32, (i * 5 % 13) as f32])
             .collect();
         let from = [4.2, 6.1];
-        let mut want: Vec<(usize, f64)> = places
+        let mut want: Vec<(usize, f64)> = vectors
             .iter()
-            .map(|place| distance(&from, place))
+            .map(|vector| distance(&from, vector))
             .enumerate()
             .collect();
         want.sort_by(|a, b| a.1.total_cmp(&b.1)); // stable: of equals the first
         for k in [0, 1, 7, 40, 1000] {
-            let found = nearest(&from, places.iter().map(<[f32; 2]>::as_slice), k);
+            let found = nearest(&from, vectors.iter().map(<[f32; 2]>::as_slice), k);
             assert_eq!(found, want[..k.min(40)]);
         }
         let same: [&[f32]; 3] = [&[1.0], &[0.0], &[1.0]];
@@ -191,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_around_a_word_is_as_far_as_asked_in_units_of_its_noise() {
+    fn a_vector_around_a_word_is_as_far_as_asked_in_units_of_its_noise() {
         let word = Posterior {
             mean: vec![1.0, -2.0, 0.5, 3.0],
             log_var: vec![0.0, -2.0, 1.0, -4.0],

@@ -1,14 +1,12 @@
-//! Walking in the latent space of a word-vae: paths between words, words around words, the plane
-//! that shows most of them, and words from places.
-//!
-//! A place is z (Z). A word stands at the mean μ of its posterior.
+//! The latent space of a word-vae: interpolations, analogies, neighbours and variations of latent
+//! vectors (Z), the plane that shows most of them, and the words that they decode to.
 
 mod beam;
 mod geometry;
 mod plane;
 mod word_decoder;
 
-pub use geometry::{Path, analogy, around, distance, linear, nearest, path, spherical};
+pub use geometry::{Interpolation, analogy, around, interpolate, nearest};
 pub use plane::Plane;
 pub use word_decoder::WordDecoder;
 
@@ -23,13 +21,8 @@ const GROUP: usize = 48;
 ///
 /// # Panics
 /// Where a letter is not below the network's `inputs`.
-pub fn encode(vae: &WordVae, words: &[Vec<u32>], running: Running) -> Vec<Posterior> {
-    in_groups(words.len(), running, |group| {
-        words[group]
-            .iter()
-            .map(|letters| vae.encode(letters))
-            .collect()
-    })
+pub fn encode(vae: &WordVae, words: &[&[u32]], running: Running) -> Vec<Posterior> {
+    in_groups(words.len(), running, |group| vae.encode_all(&words[group]))
 }
 
 /// What `work` makes of 0 to `items`, a group at a time, on several threads.

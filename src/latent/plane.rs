@@ -16,13 +16,13 @@ const EXACT: f64 = 1e-9;
 /// The plane of the two directions in which points vary most.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plane {
-    /// Where the points' mean is (Z).
+    /// Of the points (Z).
     mean: Vec<f64>,
     /// Unit vectors (Z) at right angles, that of more variance first. The entry farthest from zero
     /// is positive, so that the same points always give the same picture.
     axes: [Vec<f64>; 2],
-    /// The shares of the points' whole variance that the axes hold, each in 0…1.
-    pub shares: [f64; 2],
+    /// The parts of the points' variance that the axes explain, each in 0…1.
+    pub explained: [f64; 2],
 }
 
 impl Plane {
@@ -46,13 +46,10 @@ impl Plane {
             .collect();
         let whole: f64 = centred.iter().flatten().map(|x| x * x).sum::<f64>() / points.len() as f64;
         let (axes, variances) = principal(&centred, size, whole);
-        let share = |variance: f64| {
-            if whole > 0.0 { variance / whole } else { 0.0 }
-        };
         Self {
             mean,
             axes,
-            shares: variances.map(share),
+            explained: variances.map(|variance| variance / whole.max(f64::MIN_POSITIVE)),
         }
     }
 
@@ -271,7 +268,7 @@ mod tests {
             .collect();
         let points: Vec<&[f32]> = points.iter().map(Vec::as_slice).collect();
         let plane = Plane::of(&points);
-        assert!(near(plane.shares[0], 0.9) && near(plane.shares[1], 0.1));
+        assert!(near(plane.explained[0], 0.9) && near(plane.explained[1], 0.1));
         let [x, y] = plane.project(&[10.0 + 2.4, 20.0 + 1.8]);
         assert!(near(x, 3.0) && near(y, 0.0), "{x} {y}");
         let [x, y] = plane.project(&[10.0 - 0.6, 20.0 + 0.8]);
@@ -307,7 +304,7 @@ mod tests {
         let (values, vectors) = eigen(matrix);
         let whole: f64 = values.iter().sum();
         for axis in 0..2 {
-            assert!(near(plane.shares[axis], values[axis] / whole));
+            assert!(near(plane.explained[axis], values[axis] / whole));
             let cosine = dot(&plane.axes[axis], &vectors[axis]).abs();
             assert!(near(cosine, 1.0), "{cosine}");
         }
@@ -335,12 +332,12 @@ mod tests {
     fn points_on_a_line_or_in_one_place_have_no_second_axis() {
         let points: [&[f32]; 3] = [&[0.0, 0.0, 1.0], &[1.0, 2.0, 1.0], &[2.0, 4.0, 1.0]];
         let plane = Plane::of(&points);
-        assert!(near(plane.shares[0], 1.0) && plane.shares[1] == 0.0);
+        assert!(near(plane.explained[0], 1.0) && plane.explained[1] == 0.0);
         assert!(near(plane.project(points[2])[0], 5.0_f64.sqrt()));
         let same = Plane::of(&[&[1.0, 2.0][..]; 4]);
-        assert_eq!(same.shares, [0.0, 0.0]);
+        assert_eq!(same.explained, [0.0, 0.0]);
         assert_eq!(same.project(&[7.0, 7.0]), [0.0, 0.0]);
         let single = Plane::of(&[&[1.0_f32][..], &[3.0][..]]);
-        assert!(near(single.shares[0], 1.0) && near(single.project(&[3.0])[0], 1.0));
+        assert!(near(single.explained[0], 1.0) && near(single.project(&[3.0])[0], 1.0));
     }
 }

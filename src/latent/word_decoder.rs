@@ -1,4 +1,4 @@
-//! From places to words.
+//! From latent vectors to words.
 
 use super::in_groups;
 use crate::config::{Decoding, Sampling};
@@ -7,10 +7,9 @@ use crate::generate::{Beginning, Numbered, Word, WordForm, WordWriter, lockstep}
 use crate::models::word_vae::{DecoderState, WordVae};
 use crate::parallel::Running;
 
-/// Spells the words of places.
+/// Decodes latent vectors.
 #[derive(Clone, Copy, Debug)]
 pub struct WordDecoder<'a> {
-    /// The network.
     pub vae: &'a WordVae,
     /// The token that the decoder reads first.
     pub bos: u32,
@@ -23,7 +22,7 @@ pub struct WordDecoder<'a> {
 }
 
 impl<'a> WordDecoder<'a> {
-    /// The word of z (Z) that `sampler` draws letter by letter.
+    /// The word of z (Z) whose letters `sampler` chooses.
     pub fn begin(&self, z: &[f32], sampler: Sampler) -> Beginning<WordWriter<'a>, DecoderState> {
         Beginning {
             state: self.vae.decoder(z),
@@ -32,14 +31,14 @@ impl<'a> WordDecoder<'a> {
         }
     }
 
-    /// The words of places (each Z), in the order given. Sampled letters of word i are drawn from
+    /// The words of latent vectors (each Z), in the order given. Letters of word i are sampled from
     /// the stream (seed, i). `running.progress` is told of words.
     ///
     /// # Panics
-    /// Where a place is not of length Z.
+    /// Where a vector is not of length Z.
     pub fn words(
         &self,
-        places: &[Vec<f32>],
+        vectors: &[Vec<f32>],
         decoding: Decoding,
         sampling: &Sampling,
         running: Running,
@@ -48,17 +47,17 @@ impl<'a> WordDecoder<'a> {
             temperature: 0.0,
             ..sampling.clone()
         };
-        in_groups(places.len(), running, |group| match decoding {
-            Decoding::Greedy => self.draw(places, group, &greedy),
-            Decoding::Sample => self.draw(places, group, sampling),
-            Decoding::Beam(width) => group.map(|i| self.beam(&places[i], width)).collect(),
+        in_groups(vectors.len(), running, |group| match decoding {
+            Decoding::Greedy => self.side_by_side(vectors, group, &greedy),
+            Decoding::Sample => self.side_by_side(vectors, group, sampling),
+            Decoding::Beam(width) => group.map(|i| self.beam(&vectors[i], width)).collect(),
         })
     }
 
-    /// Draws the words of a group of places, letter by letter, side by side.
-    fn draw(
+    /// The words of a group of vectors, letter by letter.
+    fn side_by_side(
         &self,
-        places: &[Vec<f32>],
+        vectors: &[Vec<f32>],
         group: std::ops::Range<usize>,
         sampling: &Sampling,
     ) -> Vec<Word> {
@@ -69,7 +68,7 @@ impl<'a> WordDecoder<'a> {
         let next = || {
             let index = indices.next()?;
             let sampler = Sampler::new(sampling, self.suppressed, index as u64);
-            Some(self.begin(&places[index], sampler).numbered(index))
+            Some(self.begin(&vectors[index], sampler).numbered(index))
         };
         lockstep(self.vae, rows, next, |Numbered { index, writer }| {
             words[index - first] = writer.word;

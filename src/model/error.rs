@@ -32,7 +32,7 @@ pub enum ModelError {
         wanted: &'static str,
     },
     /// An option that this model has no use for.
-    #[error("{option} does not apply to {model}")]
+    #[error("--{option} does not apply to {model}")]
     NotApplicable {
         option: &'static str,
         model: &'static str,
@@ -50,6 +50,8 @@ pub enum ModelError {
         length: usize,
         shortest: usize,
     },
+    #[error("the prefix has {length} letters, but a word may begin with {most} at the most")]
+    LongPrefix { length: usize, most: usize },
     #[error("{word:?} is no word")]
     NoWord { word: String },
     #[error("it is {model}, so there is no latent space of words")]
@@ -57,7 +59,7 @@ pub enum ModelError {
     #[error("it is the article's network, whose words have no probability")]
     NoProbability,
     #[error("{what} is not a number: the training of this model went wrong")]
-    NotANumber { what: &'static str },
+    NotANumber { what: String },
     #[error("a latent vector of {found} numbers, but the model's have {expected}")]
     LatentSize { found: usize, expected: usize },
     #[error("only {found} such words in {tried} samples")]

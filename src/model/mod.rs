@@ -9,7 +9,13 @@ use std::path::Path;
 
 pub use self::error::{ModelError, UsualLengths};
 pub use self::text::TextModel;
-pub use self::words::WordModel;
+#[cfg(feature = "cli")]
+pub(crate) use self::words::{Activity, Watcher};
+pub use self::words::{
+    DecodeOptions, GeneratedWord, ScoreOptions, Word, WordEvent, WordMap, WordModel, WordOptions,
+};
+pub use crate::latent::Interpolation;
+pub use crate::models::word_vae::Posterior;
 
 use crate::config::{ModelKind, Quantize};
 use crate::generate::constraint::Constraint;
@@ -68,7 +74,7 @@ impl Model {
     pub(crate) fn from_file(file: ModelFile, options: OpenOptions) -> Result<Self, ModelError> {
         Ok(match file.header.network.model() {
             ModelKind::CharRnn => Self::Text(Box::new(TextModel::new(file, options)?)),
-            ModelKind::WordVae => Self::Words(Box::new(WordModel::new(file, options)?)),
+            ModelKind::WordVae => Self::Words(Box::new(WordModel::new(&file, options)?)),
         })
     }
 }

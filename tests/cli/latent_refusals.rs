@@ -135,7 +135,7 @@ fn words_that_cannot_be_read_are_refused() {
 fn flags_out_of_range_are_misuse() {
     let home = home();
     for (arguments, part) in [
-        ("neighbours ab -k 0", "-k 0"),
+        ("neighbours ab -k 0", "--count 0"),
         ("vary ab --radius -1", "--radius -1"),
         ("vary ab --radius NaN", "--radius NaN"),
         ("vary ab --count 0", "--count 0"),

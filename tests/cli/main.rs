@@ -30,6 +30,7 @@ mod eval_text;
 mod export;
 mod generate;
 mod golden;
+mod golden_words;
 mod installation;
 mod interrupted;
 mod latent;

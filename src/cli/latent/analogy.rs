@@ -1,18 +1,18 @@
 //! `textgen analogy`: A is to B as C is to what?
 
-use crate::latent::analogy;
 use crate::run::Runs;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-use super::WalkFlags;
+use super::AnswerFlags;
 
 /// Flags of `analogy`.
 #[derive(Args)]
 #[command(after_help = "\
-A is to B as C is to the word at C + B - A, where a word stands for the mean of its posterior.
-What a word-vae knows of words is their letters, so expect letters to go along, not meanings.
+A is to B as C is to the word at C + B - A, where a word's latent vector is the mean of its
+posterior. What a word-vae knows of words is their letters, so expect letters to follow, not
+meanings.
 
 Examples:
   textgen analogy walk walked jump
@@ -28,45 +28,39 @@ pub struct AnalogyArgs {
     #[arg(value_name = "C")]
     c: String,
     #[command(flatten)]
-    walk: WalkFlags,
+    answer: AnswerFlags,
 }
 
 /// The JSON object.
 #[derive(Serialize)]
-struct Answer<'a> {
-    a: &'a str,
-    b: &'a str,
-    c: &'a str,
-    word: &'a str,
+struct Answer {
+    a: String,
+    b: String,
+    c: String,
+    word: String,
     log_prob_nats: f64,
 }
 
 /// Answers.
 pub fn run(args: &AnalogyArgs, runs: &Runs) -> Result<()> {
-    let (model, sampling) = args.walk.open(runs, false)?;
-    let given = [
-        model.given(&args.a)?,
-        model.given(&args.b)?,
-        model.given(&args.c)?,
+    let (space, options) = args.answer.open(runs, |_| false)?;
+    let [a, b, c] = [
+        space.word(&args.a)?,
+        space.word(&args.b)?,
+        space.word(&args.c)?,
     ];
-    let places = model.places(&given)?;
-    let z = analogy(&places[0], &places[1], &places[2]);
-    let [a, b, c] = &given;
-    for word in model.spell(&[z], args.walk.decode.decode, &sampling) {
-        let answer = Answer {
-            a: &a.text,
-            b: &b.text,
-            c: &c.text,
-            word: &word.text,
-            log_prob_nats: word.log_prob_nats,
-        };
-        args.walk
-            .format
-            .print(&["a", "b", "c", "word"], &[answer], |answer| {
-                [answer.a, answer.b, answer.c, answer.word]
-                    .map(str::to_owned)
-                    .to_vec()
-            })?;
-    }
-    Ok(())
+    let found = space.model().analogy([&a, &b, &c], &options)?;
+    let answer = Answer {
+        a: a.text,
+        b: b.text,
+        c: c.text,
+        word: found.text,
+        log_prob_nats: found.log_prob,
+    };
+    let cells =
+        |answer: &Answer| [&answer.a, &answer.b, &answer.c, &answer.word].map(String::clone);
+    let format = &args.answer.format;
+    format.print(&["a", "b", "c", "word"], &[answer], |answer| {
+        cells(answer).to_vec()
+    })
 }

@@ -1,21 +1,21 @@
-//! `textgen encode`: where words stand in the latent space.
+//! `textgen encode`: the latent vectors of words.
 
-use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{BufWriter, Write as _};
 
 use crate::run::Runs;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-use super::{GivenWords, ModelFlags, WordModel};
+use super::{GivenWords, ModelFlags};
 use crate::cli::output::stdout;
 
 /// Flags of `encode`.
 #[derive(Args)]
 #[command(after_help = "\
-A word-vae's encoder turns a word into a Gaussian over z: its means are where the word stands,
-its deviations how sure the encoder is. A line a word: the word, the Z means, the Z deviations.
+A word-vae's encoder turns a word into a Gaussian over z: its means are the word's latent vector,
+its deviations say how sure the encoder is. Each line has a word, the Z means, and the Z
+deviations.
 
 Examples:
   textgen encode anna hannah
@@ -41,18 +41,17 @@ struct Code<'a> {
 
 /// Encodes the words given.
 pub fn run(args: &EncodeArgs, runs: &Runs) -> Result<()> {
-    let model = WordModel::open(&args.model, runs)?;
-    let words = args.words.read(&model)?;
-    let posteriors = model.posteriors(&words)?;
-    let mut out = std::io::BufWriter::new(stdout());
+    let space = args.model.open(runs)?;
+    let words = args.words.read(&space)?;
+    let posteriors = space.model().encode(&words)?;
+    let mut out = BufWriter::new(stdout());
     if !args.json {
-        let mut header = "word".to_owned();
-        for name in ["mean", "deviation"] {
-            for dimension in 1..=model.latent() {
-                let _ = write!(header, "\t{name}_{dimension}");
-            }
-        }
-        writeln!(out, "{header}")?;
+        let columns = |name| (1..=space.model.latent_size()).map(move |d| format!("\t{name}_{d}"));
+        let columns: String = ["mean", "deviation"]
+            .into_iter()
+            .flat_map(columns)
+            .collect();
+        writeln!(out, "word{columns}")?;
     }
     for (word, posterior) in words.iter().zip(posteriors) {
         let code = Code {

@@ -3,15 +3,12 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::text::{TextError, normalize};
+use crate::model::{ModelError, Word};
 use anyhow::{Context, Result};
 use clap::Args;
 
-use super::WordModel;
+use super::Space;
 use crate::cli::error::CliError;
-
-/// What to do with a word of which nothing is known.
-const NOTHING_KNOWN: &str = "none of its letters is known; --on-unknown nearest takes similar ones";
 
 /// Words.
 #[derive(Args)]
@@ -24,75 +21,63 @@ pub struct GivenWords {
     file: Option<PathBuf>,
 }
 
-/// A word in the model's normal form.
-#[derive(Clone, Debug)]
-pub struct Given {
-    /// As text.
-    pub text: String,
-    /// As tokens, without `<bos>` and `<eos>`.
-    pub letters: Vec<u32>,
-}
-
 impl GivenWords {
-    /// Reads them for a model.
-    pub fn read(&self, model: &WordModel) -> Result<Vec<Given>> {
+    pub fn read(&self, space: &Space) -> Result<Vec<Word>> {
         let mut words = Vec::new();
         for word in &self.words {
             if word == "-" {
-                words.extend(model.words_in("WORDS", Path::new("-"))?);
+                words.extend(space.words_in("WORDS", Path::new("-"))?);
             } else {
-                words.push(model.given(word)?);
+                words.push(space.word(word)?);
             }
         }
         if let Some(file) = &self.file {
-            words.extend(model.words_in("--file", file)?);
+            words.extend(space.words_in("--file", file)?);
         }
         Ok(words)
     }
 }
 
-impl WordModel {
+impl Space {
     /// A word given as an argument.
-    pub fn given(&self, word: &str) -> Result<Given> {
-        let given = self.read(word).with_context(|| format!("{word:?}"))?;
-        Ok(given.ok_or_else(|| {
-            let hint = match word.trim() {
-                "" => "give at least one letter",
-                _ => NOTHING_KNOWN,
-            };
-            CliError::misuse(format!("{word:?} is no word"), hint)
-        })?)
+    pub fn word(&self, word: &str) -> Result<Word> {
+        self.read(&format!("{word:?}"), word, CliError::misuse)
     }
 
     /// A word of a file, which stands at this place.
-    pub fn given_at(&self, place: &str, word: &str) -> Result<Given> {
-        let given = self.read(word);
-        let given = given.with_context(|| format!("{place}: {word:?}"))?;
-        Ok(given.ok_or_else(|| {
-            CliError::failed(format!("{place}: {word:?} is no word"), NOTHING_KNOWN)
-        })?)
+    pub fn word_at(&self, place: &str, word: &str) -> Result<Word> {
+        self.read(&format!("{place}: {word:?}"), word, CliError::failed)
     }
 
-    /// A word in the model's normal form; none where nothing is left of it.
-    fn read(&self, word: &str) -> Result<Option<Given>, TextError> {
-        let vocabulary = &self.header.vocabulary;
-        let text = normalize(word, &self.header.text);
-        let letters = self
-            .replaced
-            .encode(vocabulary, text.trim(), self.on_unknown)?;
-        let text = vocabulary.decode(&letters);
-        Ok((!letters.is_empty()).then_some(Given { text, letters }))
+    fn read(
+        &self,
+        name: &str,
+        word: &str,
+        none: fn(String, &'static str) -> CliError,
+    ) -> Result<Word> {
+        match self.model.word(word, self.on_unknown) {
+            Ok(mut word) => {
+                self.replaced.add(std::mem::take(&mut word.replaced));
+                Ok(word)
+            }
+            Err(ModelError::NoWord { .. }) => {
+                let hint = match word.trim() {
+                    "" => "give at least one letter",
+                    _ => "none of its letters is known; --on-unknown nearest takes similar ones",
+                };
+                Err(none(format!("{name} is no word"), hint).into())
+            }
+            Err(error) => Err(error).with_context(|| name.to_owned()),
+        }
     }
 
     /// The words of the file that a flag names, one a line, or of standard input (`-`). Blank lines
     /// are passed over.
-    pub fn words_in(&self, flag: &str, path: &Path) -> Result<Vec<Given>> {
+    pub fn words_in(&self, flag: &str, path: &Path) -> Result<Vec<Word>> {
         let wanted = "a file with one word a line, or - for standard input";
-        let mut words = Vec::new();
-        for (number, line) in lines(flag, path, wanted)? {
-            let place = format!("{}: line {number}", name(path));
-            words.push(self.given_at(&place, &line)?);
-        }
+        let lines = lines(flag, path, wanted)?;
+        let words = lines.iter().map(|(place, line)| self.word_at(place, line));
+        let words = words.collect::<Result<Vec<_>>>()?;
         if words.is_empty() {
             let message = format!("{}: holds no word", name(path));
             return Err(CliError::failed(message, "write one word a line").into());
@@ -109,9 +94,9 @@ fn name(path: &Path) -> String {
     }
 }
 
-/// The lines of the file that a flag names, or of standard input (`-`), that are not blank, with their
-/// numbers from 1. `wanted` says what file the flag takes.
-pub fn lines(flag: &str, path: &Path, wanted: &str) -> Result<Vec<(usize, String)>> {
+/// The lines of the file that a flag names, or of standard input (`-`), that are not blank, each with
+/// where it stands. `wanted` says what file the flag takes.
+pub fn lines(flag: &str, path: &Path, wanted: &str) -> Result<Vec<(String, String)>> {
     let bytes = if path == Path::new("-") {
         let mut bytes = Vec::new();
         let read = std::io::stdin().read_to_end(&mut bytes);
@@ -124,7 +109,10 @@ pub fn lines(flag: &str, path: &Path, wanted: &str) -> Result<Vec<(usize, String
         let message = format!("{}: not UTF-8 at byte offset {at}", name(path));
         CliError::failed(message, "convert it first, with iconv for example")
     })?;
-    let text = text.strip_prefix('\u{FEFF}').unwrap_or(&text);
-    let lines = text.lines().zip(1..).map(|(line, n)| (n, line.to_owned()));
-    Ok(lines.filter(|(_, line)| !line.trim().is_empty()).collect())
+    let lines = text.strip_prefix('\u{FEFF}').unwrap_or(&text).lines();
+    let place = |number: usize| format!("{}: line {number}", name(path));
+    let placed = (1..).zip(lines).filter(|(_, line)| !line.trim().is_empty());
+    Ok(placed
+        .map(|(number, line)| (place(number), line.to_owned()))
+        .collect())
 }

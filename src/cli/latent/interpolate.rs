@@ -1,27 +1,23 @@
 //! `textgen interpolate`: the words between two words.
 
-use crate::latent::{Path, path};
+use crate::model::Interpolation;
 use crate::run::Runs;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-use super::WalkFlags;
-use crate::cli::error::CliError;
+use super::AnswerFlags;
 use crate::cli::output::note;
-
-/// Steps at the most.
-const MOST_STEPS: usize = 100_000;
 
 /// Flags of `interpolate`.
 #[derive(Args)]
 #[command(after_help = "\
-The way goes from where A stands to where B stands, both included, along an arc: between two
-words a straight line comes nearer to zero than words stand. A word that several steps in a row
+Latent vectors are taken from that of A to that of B, both included, along an arc: between two
+words a straight line comes nearer to zero than words are. A word that several steps in a row
 give is shown once, with how often; --tsv and --json show every step.
 
-The first and the last word are what the model reads back of A and B; where that is another
-word, it is said on stderr.
+The first and the last word are what the model decodes from A and B; if that is another word, it
+is said on stderr.
 
 Examples:
   textgen interpolate anna robert
@@ -33,14 +29,14 @@ pub struct InterpolateArgs {
     /// The word to end at
     #[arg(value_name = "B")]
     to: String,
-    /// Places on the way, both ends included
+    /// Latent vectors, those of both words included
     #[arg(long, value_name = "N", default_value_t = 8)]
     steps: usize,
-    /// Go straight
+    /// Take them from a straight line
     #[arg(long)]
     linear: bool,
     #[command(flatten)]
-    walk: WalkFlags,
+    answer: AnswerFlags,
 }
 
 /// A line of `--json`.
@@ -54,43 +50,38 @@ struct Step {
     times: usize,
 }
 
-/// Shows the way.
+/// Shows the words in between.
 pub fn run(args: &InterpolateArgs, runs: &Runs) -> Result<()> {
-    if !(2..=MOST_STEPS).contains(&args.steps) {
-        let message = format!("--steps {}: must be 2 to {MOST_STEPS}", args.steps);
-        return Err(CliError::misuse(message, "both ends are steps").into());
-    }
-    let (model, sampling) = args.walk.open(runs, false)?;
-    let given = [model.given(&args.from)?, model.given(&args.to)?];
-    let kind = if args.linear {
-        Path::Linear
-    } else {
-        Path::Spherical
+    let (space, options) = args.answer.open(runs, |_| false)?;
+    let format = &args.answer.format;
+    let ends = [space.word(&args.from)?, space.word(&args.to)?];
+    let how = match args.linear {
+        true => Interpolation::Linear,
+        false => Interpolation::Spherical,
     };
-    let ends = model.places(&given)?;
-    let way = path(&ends[0], &ends[1], args.steps, kind);
-    let (ts, places): (Vec<f64>, Vec<Vec<f32>>) = way.into_iter().unzip();
-    let spelt = model.spell(&places, args.walk.decode.decode, &sampling);
+    let found = space
+        .model()
+        .interpolate(ends.each_ref(), args.steps, how, &options)?;
     let mut steps: Vec<Step> = Vec::new();
-    for (t, word) in ts.into_iter().zip(spelt) {
+    for (t, word) in found {
         match steps.last_mut() {
-            Some(last) if args.walk.format.is_table() && last.word == word.text => last.times += 1,
+            Some(last) if format.is_table() && last.word == word.text => last.times += 1,
             _ => steps.push(Step {
                 t,
                 word: word.text,
-                log_prob_nats: word.log_prob_nats,
+                log_prob_nats: word.log_prob,
                 times: 1,
             }),
         }
     }
-    args.walk.format.print(&["t", "word"], &steps, |step| {
+    format.print(&["t", "word"], &steps, |step| {
         let folded = match step.times {
             1 => String::new(),
             times => format!("  ×{times}"),
         };
         vec![format!("{:.3}", step.t), format!("{}{folded}", step.word)]
     })?;
-    for (given, end) in given.iter().zip([steps.first(), steps.last()]) {
+    for (given, end) in ends.iter().zip([steps.first(), steps.last()]) {
         if let Some(end) = end.filter(|end| end.word != given.text) {
             note!("the model reads {} back as {}", given.text, end.word);
         }

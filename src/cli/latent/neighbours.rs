@@ -1,14 +1,14 @@
-//! `textgen neighbours`: the words that stand nearest to a word.
+//! `textgen neighbours`: the words nearest to a word.
 
 use std::path::PathBuf;
 
-use crate::latent::nearest;
+use crate::model::Word;
 use crate::run::Runs;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-use super::{ModelFlags, WordModel};
+use super::ModelFlags;
 use crate::cli::error::CliError;
 use crate::cli::output::{Format, note};
 
@@ -45,36 +45,28 @@ struct Neighbour {
 
 /// Finds the neighbours.
 pub fn run(args: &NeighboursArgs, runs: &Runs) -> Result<()> {
-    if args.k == 0 {
-        let message = "-k 0: must be at least 1";
-        return Err(CliError::misuse(message, "leave it out to see 10").into());
-    }
-    let model = WordModel::open(&args.model, runs)?;
-    let word = model.given(&args.word)?;
-    let mut words = match &args.among {
-        Some(file) => model.words_in("--among", file)?,
-        None => model.training_words()?,
+    let space = args.model.open(runs)?;
+    let word = space.word(&args.word)?;
+    let words = match &args.among {
+        Some(file) => space.words_in("--among", file)?,
+        None => space.model.training_words(),
     };
-    words.retain(|other| other.text != word.text);
-    if words.is_empty() {
-        let message = format!("there is no word beside {}", word.text);
+    let found = space.model().neighbours(&word, &words, args.k)?;
+    if found.is_empty() {
+        let message = format!("there is no word but {}", word.text);
         let hint = "--among FILE gives words to choose from";
         return Err(CliError::failed(message, hint).into());
     }
-    let here = model.places(std::slice::from_ref(&word))?;
-    let places = model.places(&words)?;
-    let found: Vec<Neighbour> = nearest(&here[0], places.iter().map(Vec::as_slice), args.k)
-        .into_iter()
-        .map(|(index, distance)| Neighbour {
-            distance,
-            word: words[index].text.clone(),
-        })
-        .collect();
-    args.format.print(&["distance", "word"], &found, |line| {
+    let line = |(distance, word): (f64, &Word)| Neighbour {
+        distance,
+        word: word.text.clone(),
+    };
+    let lines: Vec<Neighbour> = found.into_iter().map(line).collect();
+    args.format.print(&["distance", "word"], &lines, |line| {
         vec![format!("{:.4}", line.distance), line.word.clone()]
     })?;
-    if found.len() < args.k {
-        note!("these are all the words there are: {}", found.len());
+    if lines.len() < args.k {
+        note!("these are all the words there are: {}", lines.len());
     }
     Ok(())
 }

@@ -1,18 +1,19 @@
 //! `textgen reconstruct`: what the model reads back of a word.
 
+use crate::evaluate::reconstruction::edit_distance;
 use crate::run::Runs;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-use super::{GivenWords, WalkFlags};
+use super::{AnswerFlags, GivenWords};
 use crate::cli::output::note;
 
 /// Flags of `reconstruct`.
 #[derive(Args)]
 #[command(after_help = "\
-Every word goes to the mean of its posterior and back. EDITS counts the letters to insert, drop
-or change that lead from the word to what came back; 0 is exact. The share that came back
+Every word is encoded, and decoded from the mean of its posterior. EDITS counts the letters to
+insert, drop or change that lead from the word to what came back; 0 is exact. How many came back
 exactly is said on stderr.
 
 Examples:
@@ -22,7 +23,7 @@ pub struct ReconstructArgs {
     #[command(flatten)]
     words: GivenWords,
     #[command(flatten)]
-    walk: WalkFlags,
+    answer: AnswerFlags,
 }
 
 /// A line of `--json`.
@@ -37,75 +38,39 @@ struct Line {
 
 /// Encodes and decodes the words given.
 pub fn run(args: &ReconstructArgs, runs: &Runs) -> Result<()> {
-    let (model, sampling) = args.walk.open(runs, false)?;
-    let words = args.words.read(&model)?;
-    let spelt = model.spell(&model.places(&words)?, args.walk.decode.decode, &sampling);
+    let (space, options) = args.answer.open(runs, |_| false)?;
+    let format = &args.answer.format;
+    let words = args.words.read(&space)?;
+    let decoded = space.model().reconstruct(&words, &options)?;
     let lines: Vec<Line> = words
         .into_iter()
-        .zip(spelt)
+        .zip(decoded)
         .map(|(word, back)| {
-            let edits = edits(&word.letters, &back.letters);
+            let edits = edit_distance(&word.tokens, &back.tokens);
             Line {
                 word: word.text,
                 reconstruction: back.text,
                 edits,
                 exact: edits == 0,
-                log_prob_nats: back.log_prob_nats,
+                log_prob_nats: back.log_prob,
             }
         })
         .collect();
-    let header = ["word", "reconstruction", "edits"];
-    args.walk.format.print(&header, &lines, |line| {
+    format.print(&["word", "reconstruction", "edits"], &lines, |line| {
         let edits = match line.edits {
-            0 if args.walk.format.is_table() => "exact".to_owned(),
+            0 if format.is_table() => "exact".to_owned(),
             edits => edits.to_string(),
         };
         vec![line.word.clone(), line.reconstruction.clone(), edits]
     })?;
     let exact = lines.iter().filter(|line| line.exact).count();
     let edits: usize = lines.iter().map(|line| line.edits).sum();
-    let share = |n: usize| n as f64 / lines.len() as f64;
+    let per_word = |n: usize| n as f64 / lines.len() as f64;
     note!(
-        "{exact} of {} exact ({:.1} %), {:.2} edits a word",
+        "{exact} of {} exact ({:.1} %), {:.2} edits per word",
         lines.len(),
-        100.0 * share(exact),
-        share(edits)
+        100.0 * per_word(exact),
+        per_word(edits)
     );
     Ok(())
-}
-
-/// The fewest insertions, deletions and substitutions that lead from one word to another
-/// (Levenshtein 1966; the row by row form of Wagner & Fischer 1974).
-fn edits(from: &[u32], to: &[u32]) -> usize {
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (i, a) in from.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in to.iter().enumerate() {
-            let substituted = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[to.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn edits_are_those_of_the_textbook() {
-        let letters = |word: &str| word.chars().map(u32::from).collect::<Vec<_>>();
-        for (from, to, want) in [
-            ("kitten", "sitting", 3),
-            ("sunday", "saturday", 3),
-            ("", "abc", 3),
-            ("abc", "", 3),
-            ("ab", "ba", 2),
-            ("same", "same", 0),
-        ] {
-            assert_eq!(edits(&letters(from), &letters(to)), want, "{from} {to}");
-        }
-    }
 }

@@ -11,7 +11,7 @@ use textgen::evaluate::importance::importance;
 use textgen::evaluate::{Word, WordReading};
 use textgen::generate::sampling::Sampler;
 use textgen::generate::{LONGEST_WORD, Prior, WordForm};
-use textgen::latent::{Path, Plane, WordDecoder, analogy, around, nearest, path};
+use textgen::latent::{Interpolation, Plane, WordDecoder, analogy, around, interpolate, nearest};
 use textgen::parallel::Running;
 
 use crate::parameters::{Parameters, to_plain, weights};
@@ -138,13 +138,13 @@ impl Both {
         )
     }
 
-    /// The native engine spells `places` as libtorch spells `wanted` (N, Z), which lie where they do.
-    fn spells_alike(&self, places: &[Vec<f32>], wanted: &Tensor, what: &str) {
-        assert_close(&places.concat(), &flat(wanted), 1e-4, what);
+    /// The native engine decodes `vectors` as libtorch decodes `wanted` (N, Z).
+    fn decodes_alike(&self, vectors: &[Vec<f32>], wanted: &Tensor, what: &str) {
+        assert_close(&vectors.concat(), &flat(wanted), 1e-4, what);
         let sampling = Sampling::new(0);
         let words = self
             .decoder()
-            .words(places, Decoding::Greedy, &sampling, QUIETLY);
+            .words(vectors, Decoding::Greedy, &sampling, QUIETLY);
         for (row, word) in (0..).zip(words) {
             assert_eq!(word.letters, self.greedy(&wanted.get(row)), "{what} {row}");
         }
@@ -155,8 +155,8 @@ fn flat(tensor: &Tensor) -> Vec<f32> {
     to_plain(tensor).1
 }
 
-fn tensor(place: &[f32]) -> Tensor {
-    Tensor::from_slice(place)
+fn tensor(vector: &[f32]) -> Tensor {
+    Tensor::from_slice(vector)
 }
 
 /// Words of 2 to 6 letters.
@@ -174,18 +174,19 @@ fn every_cell(check: impl Fn(&Both)) {
 }
 
 #[test]
-fn words_and_places_are_encoded_and_spelt_as_by_libtorch() {
+fn words_are_encoded_and_latent_vectors_decoded_as_by_libtorch() {
     every_cell(|both| {
         let words = words(12);
         let (mean, deviation) = both.posteriors(&words);
-        let posteriors = textgen::latent::encode(&both.native, &words, QUIETLY);
+        let letters: Vec<&[u32]> = words.iter().map(Vec::as_slice).collect();
+        let posteriors = textgen::latent::encode(&both.native, &letters, QUIETLY);
         let means: Vec<Vec<f32>> = posteriors.iter().map(|word| word.mean.clone()).collect();
         let log_vars: Vec<f32> = posteriors
             .iter()
             .flat_map(|word| word.log_var.clone())
             .collect();
         assert_close(&log_vars, &flat(&(deviation.log() * 2.0)), 1e-4, "encode");
-        both.spells_alike(&means, &mean, "reconstruct");
+        both.decodes_alike(&means, &mean, "reconstruct");
 
         let (a, b, c) = (&means[1], &means[4], &means[7]);
         let [ta, tb, tc] = [1, 4, 7].map(|word| mean.get(word));
@@ -202,16 +203,24 @@ fn words_and_places_are_encoded_and_spelt_as_by_libtorch() {
                 0,
             )
         };
-        let places = |kind| {
-            path(a, b, 8, kind)
+        let vectors = |how| {
+            interpolate(a, b, 8, how)
                 .into_iter()
                 .map(|(_, z)| z)
                 .collect::<Vec<_>>()
         };
-        both.spells_alike(&places(Path::Spherical), &along(&arc), "interpolate");
-        both.spells_alike(&places(Path::Linear), &along(&line), "interpolate --linear");
+        both.decodes_alike(
+            &vectors(Interpolation::Spherical),
+            &along(&arc),
+            "interpolate",
+        );
+        both.decodes_alike(
+            &vectors(Interpolation::Linear),
+            &along(&line),
+            "interpolate --linear",
+        );
         let wanted = (&tc + &tb - &ta).unsqueeze(0);
-        both.spells_alike(&[analogy(a, b, c)], &wanted, "analogy");
+        both.decodes_alike(&[analogy(a, b, c)], &wanted, "analogy");
 
         let distances = (&mean - &ta)
             .square()
@@ -231,7 +240,7 @@ fn words_and_places_are_encoded_and_spelt_as_by_libtorch() {
         let noise: Vec<f32> = (0..LATENT).map(|_| noise.normal()).collect();
         let unit = tensor(&noise) / tensor(&noise).norm();
         let wanted = mean.get(2) + unit * deviation.get(2) * (1.5 * (LATENT as f64).sqrt());
-        both.spells_alike(&[varied], &wanted.unsqueeze(0), "vary");
+        both.decodes_alike(&[varied], &wanted.unsqueeze(0), "vary");
     });
 }
 
@@ -268,23 +277,23 @@ fn words_cost_what_libtorch_says_over_many_draws() {
 fn the_map_shows_the_plane_that_libtorch_finds() {
     let both = Both::new(Cell::Gru);
     let (mean, _) = both.posteriors(&words(60));
-    let places: Vec<Vec<f32>> = (0..60).map(|row| flat(&mean.get(row))).collect();
-    let places: Vec<&[f32]> = places.iter().map(Vec::as_slice).collect();
-    let plane = Plane::of(&places);
+    let vectors: Vec<Vec<f32>> = (0..60).map(|row| flat(&mean.get(row))).collect();
+    let vectors: Vec<&[f32]> = vectors.iter().map(Vec::as_slice).collect();
+    let plane = Plane::of(&vectors);
     let centred = &mean - mean.mean_dim([0_i64].as_slice(), true, Kind::Float);
     let (_, lengths, axes) = centred.svd(true, true);
-    let shares = lengths.square() / lengths.square().sum(Kind::Float);
+    let explained = lengths.square() / lengths.square().sum(Kind::Float);
     assert_close(
-        &plane.shares.map(|share| share as f32),
-        &flat(&shares.narrow(0, 0, 2)),
+        &plane.explained.map(|part| part as f32),
+        &flat(&explained.narrow(0, 0, 2)),
         1e-4,
-        "shares",
+        "explained",
     );
     // An axis may point either way.
     let wanted = centred.matmul(&axes.narrow(1, 0, 2)).abs();
-    let found: Vec<f32> = places
+    let found: Vec<f32> = vectors
         .iter()
-        .flat_map(|place| plane.project(place).map(|x| x.abs() as f32))
+        .flat_map(|vector| plane.project(vector).map(|x| x.abs() as f32))
         .collect();
     assert_close(&found, &flat(&wanted), 1e-3, "map");
 }
@@ -303,7 +312,7 @@ fn words_drawn_have_the_probabilities_that_libtorch_gives_them() {
         for index in 0..20 {
             let sampler = || Sampler::new(&config, &FORBIDDEN, index);
             let z = prior.place(&mut sampler());
-            let place = tensor(&z).unsqueeze(0);
+            let z_tensor = tensor(&z).unsqueeze(0);
             for (word, what) in [
                 (prior.word(sampler()), "generate"),
                 (both.decoder().beam(&z, 4), "beam"),
@@ -313,7 +322,7 @@ fn words_drawn_have_the_probabilities_that_libtorch_gives_them() {
                 }
                 ended += 1;
                 let want = both
-                    .log_prob(&word.letters, &place, true)
+                    .log_prob(&word.letters, &z_tensor, true)
                     .double_value(&[0]);
                 assert!(
                     (word.log_prob - want).abs() < 1e-3,

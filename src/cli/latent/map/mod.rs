@@ -7,10 +7,8 @@ mod svg;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::config::Sampling;
-use crate::generate::sampling::Sampler;
-use crate::latent::Plane;
-use crate::run::{CorpusData, Runs, atomic};
+use crate::model::{DecodeOptions, GeneratedWord, Word, WordModel};
+use crate::run::{CorpusData, RunDir, Runs, atomic};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -18,7 +16,7 @@ use serde::Serialize;
 use self::groups::Groups;
 use self::svg::{Kind, Mark, Picture};
 use super::given::lines;
-use super::{Given, WalkFlags, WordModel};
+use super::{AnswerFlags, Space};
 use crate::cli::error::CliError;
 use crate::cli::output::{note, stdout};
 
@@ -26,9 +24,9 @@ use crate::cli::output::{note, stdout};
 const MOST_WORDS: usize = 100_000;
 /// The picture's name unless told otherwise.
 const PICTURE: &str = "map.svg";
-/// Words across and down that are spelt over a plane.
+/// Words across and down that are decoded over a plane.
 const GRID: [usize; 2] = [11, 23];
-/// Places drawn from the prior on a plane.
+/// Latent vectors sampled from the prior on a plane.
 const PRIOR_SAMPLES: usize = 60;
 /// The prior's deviations that a plane shows at least and at most.
 const PLANE: [f64; 2] = [2.0, 4.0];
@@ -36,13 +34,13 @@ const PLANE: [f64; 2] = [2.0, 4.0];
 /// Flags of `map`.
 #[derive(Args)]
 #[command(after_help = "\
-Words stand at the means of their posteriors, seen along the two directions in which they vary
-most (principal components); the picture says how much of the whole these hold. Every word is a
-dot, and its letters stand beside it where there is room. Colours go by the number of letters, by
-the first letter, or by what a file says of the words.
+Words are at the means of their posteriors, seen along the two directions in which these vary
+most (principal components); the picture says how much of the variance these explain. Every word is
+a dot, with its letters beside it if there is room for them. Colours go by the number of letters,
+by the first letter, or by what a file says of the words.
 
-Of a model trained with --latent 2 the plane itself is shown: the words' places in colour, in
-grey the words that the model spells over a grid, and crosses where the prior was drawn from.
+Of a model trained with --latent 2 the plane itself is shown: the words given in colour, in grey
+the words that the model decodes over a grid, and crosses at samples from the prior.
 
 Examples:
   textgen map
@@ -68,7 +66,7 @@ pub struct MapArgs {
     #[arg(long, short, value_name = "FILE.svg")]
     out: Option<PathBuf>,
     #[command(flatten)]
-    walk: WalkFlags,
+    answer: AnswerFlags,
 }
 
 /// What colours say.
@@ -84,7 +82,7 @@ enum Color {
 
 /// A word to be shown.
 struct Entry {
-    word: Given,
+    word: Word,
     label: String,
 }
 
@@ -95,21 +93,20 @@ pub fn run(args: &MapArgs, runs: &Runs) -> Result<()> {
         let message = format!("--count {}: must be 1 to {MOST_WORDS}", args.count);
         return Err(CliError::misuse(message, "leave it out to see 400").into());
     }
-    if args.out.as_deref() == Some(Path::new("-")) && !args.walk.format.is_table() {
+    if args.out.as_deref() == Some(Path::new("-")) && !args.answer.format.is_table() {
         let message = "--out - and --tsv or --json would both write to standard output";
         return Err(CliError::misuse(message, "give the picture a file: --out map.svg").into());
     }
-    let model = WordModel::open(&args.walk.model, runs)?;
-    let sampling = args.walk.decode.sampling(model.latent() == 2)?;
-    let (entries, source) = entries(args, &model)?;
+    let is_plane = |model: &WordModel| model.latent_size() == 2;
+    let (space, options) = args.answer.open(runs, is_plane)?;
+    let (entries, source) = entries(args, &space)?;
     let entries = evenly(entries, args.count);
     let groups = groups(&entries, color);
-    let words: Vec<Given> = entries.iter().map(|entry| entry.word.clone()).collect();
-    let places = model.places(&words)?;
-    let (points, mut axes, share) = flatten(&places);
+    let model = space.model();
+    let map = model.map(entries.iter().map(|entry| &entry.word))?;
     let mut marks: Vec<Mark> = entries
         .into_iter()
-        .zip(points)
+        .zip(map.points)
         .zip(&groups.of)
         .map(|((entry, at), &group)| Mark {
             kind: Kind::Word(group),
@@ -119,25 +116,31 @@ pub fn run(args: &MapArgs, runs: &Runs) -> Result<()> {
         })
         .collect();
     let count = marks.len();
-    let mut limit = None;
-    if model.latent() == 2 {
+    let (mut axes, mut limit) = (["z 1".to_owned(), "z 2".to_owned()], None);
+    let mut explained = "the plane itself".to_owned();
+    if let Some(parts) = map.explained {
+        let percent = parts.map(|part| 100.0 * part);
+        axes = [0, 1].map(|axis| format!("component {}: {:.1} %", axis + 1, percent[axis]));
+        explained = format!(
+            "two components explain {:.1} % of the variance of their latent vectors",
+            percent[0] + percent[1]
+        );
+    } else {
         let farthest = marks.iter().flat_map(|mark| mark.at).map(f64::abs);
         let reach = farthest.fold(0.0, f64::max).clamp(PLANE[0], PLANE[1]) * 1.05;
         limit = Some(reach);
-        for axis in &mut axes {
-            *axis = format!("{axis}, from -{reach:.1} to {reach:.1}");
-        }
-        marks.extend(over_the_plane(&model, args, &sampling, reach));
+        axes = axes.map(|axis| format!("{axis}, from -{reach:.1} to {reach:.1}"));
+        marks.extend(over_the_plane(model, &options, reach)?);
     }
     let picture = Picture {
-        title: format!("{count} {source} of {}", model.header.corpus_name),
+        title: format!("{count} {source} of {}", model.header().corpus_name),
         axes,
         marks: &marks,
         groups: &groups.all,
         limit,
     };
     write(args, &picture)?;
-    note!("{count} {source}; {share}");
+    note!("{count} {source}; {explained}");
     Ok(())
 }
 
@@ -155,15 +158,15 @@ fn color(args: &MapArgs) -> Result<Color> {
 }
 
 /// The words that may be shown, and what they are.
-fn entries(args: &MapArgs, model: &WordModel) -> Result<(Vec<Entry>, &'static str)> {
+fn entries(args: &MapArgs, space: &Space) -> Result<(Vec<Entry>, &'static str)> {
     if let Some(path) = &args.labels {
-        return Ok((labelled(path, model)?, "labelled words"));
+        return Ok((labelled(path, space)?, "labelled words"));
     }
     let (words, what) = if let Some(path) = &args.file {
-        (model.words_in("--file", path)?, "words")
+        (space.words_in("--file", path)?, "words")
     } else {
-        match held_out(model)? {
-            words if words.is_empty() => (model.training_words()?, "training words"),
+        match held_out(space)? {
+            words if words.is_empty() => (space.model.training_words(), "training words"),
             words => (words, "held-out words"),
         }
     };
@@ -171,50 +174,44 @@ fn entries(args: &MapArgs, model: &WordModel) -> Result<(Vec<Entry>, &'static st
         let message = "the model file carries no words";
         return Err(CliError::failed(message, "--file FILE gives words to show").into());
     }
-    let label = String::new();
     let entry = |word| Entry {
         word,
-        label: label.clone(),
+        label: String::new(),
     };
     Ok((words.into_iter().map(entry).collect(), what))
 }
 
-fn labelled(path: &Path, model: &WordModel) -> Result<Vec<Entry>> {
-    let mut entries = Vec::new();
+fn labelled(path: &Path, space: &Space) -> Result<Vec<Entry>> {
+    let hint = "write a word, a tab and a label a line";
     let wanted = "a file with a word, a tab and a label a line";
-    for (number, line) in lines("--labels", path, wanted)? {
-        let place = format!("{}: line {number}", path.display());
+    let entry = |(place, line): (String, String)| -> Result<Entry> {
         let Some((word, label)) = line.split_once('\t') else {
             let message = format!("{place}: no tab between word and label");
-            return Err(CliError::failed(message, "write a word, a tab and a label a line").into());
+            return Err(CliError::failed(message, hint).into());
         };
-        let word = model.given_at(&place, word)?;
-        let label = label.trim().to_owned();
-        entries.push(Entry { word, label });
-    }
+        Ok(Entry {
+            word: space.word_at(&place, word)?,
+            label: label.trim().to_owned(),
+        })
+    };
+    let lines = lines("--labels", path, wanted)?;
+    let entries = lines.into_iter().map(entry).collect::<Result<Vec<_>>>()?;
     if entries.is_empty() {
         let message = format!("{}: holds no word", path.display());
-        let hint = "write a word, a tab and a label a line";
         return Err(CliError::failed(message, hint).into());
     }
     Ok(entries)
 }
 
 /// The held-out words of the model's run; none where the run is not known or holds nothing out.
-fn held_out(model: &WordModel) -> Result<Vec<Given>> {
-    let Some(run) = &model.run else {
-        return Ok(Vec::new());
-    };
-    let CorpusData::Words(data) = run.corpus()? else {
+fn held_out(space: &Space) -> Result<Vec<Word>> {
+    let corpus = space.run.as_ref().map(RunDir::corpus).transpose()?;
+    let Some(CorpusData::Words(data)) = corpus else {
         return Ok(Vec::new());
     };
     let indices = data.valid.iter().chain(&data.test);
-    let texts: Vec<String> = indices.map(|&index| data.words[index].clone()).collect();
-    let letters = model.header.vocabulary.encode_words(&texts);
-    let words = texts.into_iter().zip(letters);
-    Ok(words
-        .map(|(text, letters)| Given { text, letters })
-        .collect())
+    let words = indices.map(|&index| data.words[index].as_str());
+    Ok(space.model.known_words(words))
 }
 
 /// At most `count` of them, evenly spaced.
@@ -230,86 +227,55 @@ fn evenly(entries: Vec<Entry>, count: usize) -> Vec<Entry> {
 }
 
 fn groups(entries: &[Entry], color: Color) -> Groups {
+    let names = |name: fn(&Entry) -> String| -> Vec<String> { entries.iter().map(name).collect() };
     match color {
         Color::Length => {
-            let lengths: Vec<usize> = entries.iter().map(|e| e.word.letters.len()).collect();
+            let lengths: Vec<usize> = entries.iter().map(|e| e.word.tokens.len()).collect();
             Groups::of_lengths(&lengths)
         }
-        Color::First => {
-            let first = |e: &Entry| e.word.text.chars().take(1).collect::<String>();
-            let names: Vec<String> = entries.iter().map(first).collect();
-            Groups::of_names(&names)
-        }
-        Color::Label => {
-            let names: Vec<String> = entries.iter().map(|e| e.label.clone()).collect();
-            Groups::of_names(&names)
-        }
+        Color::First => Groups::of_names(&names(|e| e.word.text.chars().take(1).collect())),
+        Color::Label => Groups::of_names(&names(|e| e.label.clone())),
     }
-}
-
-/// Places in two dimensions, the names of these, and a line about them.
-fn flatten(places: &[Vec<f32>]) -> (Vec<[f64; 2]>, [String; 2], String) {
-    let slices: Vec<&[f32]> = places.iter().map(Vec::as_slice).collect();
-    if slices[0].len() == 2 {
-        let points = slices.iter().map(|z| [f64::from(z[0]), f64::from(z[1])]);
-        let axes = ["z 1".to_owned(), "z 2".to_owned()];
-        return (points.collect(), axes, "the plane itself".to_owned());
-    }
-    let plane = Plane::of(&slices);
-    let percent = plane.shares.map(|share| 100.0 * share);
-    let name = |axis: usize| format!("component {}: {:.1} %", axis + 1, percent[axis]);
-    let held = format!(
-        "two components hold {:.1} % of the variance of their places",
-        percent[0] + percent[1]
-    );
-    let points = slices.iter().map(|place| plane.project(place)).collect();
-    (points, [name(0), name(1)], held)
 }
 
 /// What a plane shows beside the words given: words over a grid, and samples from the prior.
-fn over_the_plane(model: &WordModel, args: &MapArgs, sampling: &Sampling, reach: f64) -> Vec<Mark> {
-    let along = |index: usize, of: usize| reach * (2.0 * (index as f64 + 0.5) / of as f64 - 1.0);
+fn over_the_plane(model: &WordModel, options: &DecodeOptions, reach: f64) -> Result<Vec<Mark>> {
+    let along =
+        |index: usize, of: usize| (reach * (2.0 * (index as f64 + 0.5) / of as f64 - 1.0)) as f32;
     let [columns, rows] = GRID;
-    let grid = (0..rows).flat_map(|row| {
-        (0..columns).map(move |column| (Kind::Grid, [along(column, columns), along(row, rows)]))
-    });
-    // Letters are drawn from the streams 0, 1, …: places from those at the other end.
-    let samples = (0..PRIOR_SAMPLES).map(|index| {
-        let mut sampler = Sampler::new(sampling, &[], u64::MAX - index as u64);
-        let at = [sampler.normal(), sampler.normal()].map(f64::from);
-        (Kind::Sample, at)
-    });
-    let marks: Vec<(Kind, [f64; 2])> = grid.chain(samples).collect();
-    let places: Vec<Vec<f32>> = marks
-        .iter()
-        .map(|(_, at)| at.iter().map(|&x| x as f32).collect())
+    let grid = (0..columns * rows)
+        .map(|cell| vec![along(cell % columns, columns), along(cell / columns, rows)]);
+    let vectors: Vec<Vec<f32>> = grid
+        .chain(model.sample_prior(PRIOR_SAMPLES, options))
         .collect();
-    let spelt = model.spell(&places, args.walk.decode.decode, sampling);
-    let marked = marks.into_iter().zip(spelt);
-    marked
-        .map(|((kind, at), spelt)| Mark {
-            kind,
-            word: spelt.text,
-            label: String::new(),
-            at,
-        })
-        .collect()
+    let mark = |(index, (z, word)): (usize, (&Vec<f32>, GeneratedWord))| Mark {
+        kind: if index < columns * rows {
+            Kind::Grid
+        } else {
+            Kind::Sample
+        },
+        word: word.text,
+        label: String::new(),
+        at: [0, 1].map(|axis| f64::from(z[axis])),
+    };
+    let marks = vectors.iter().zip(model.decode(&vectors, options)?);
+    Ok(marks.enumerate().map(mark).collect())
 }
 
 /// A line of the table.
 #[derive(Serialize)]
-struct Row<'a> {
+struct Row {
     kind: &'static str,
-    word: &'a str,
+    word: String,
     x: f64,
     y: f64,
-    label: &'a str,
-    color: &'a str,
+    label: String,
+    color: String,
 }
 
 /// Writes the picture and the table that were asked for.
 fn write(args: &MapArgs, picture: &Picture) -> Result<()> {
-    let format = &args.walk.format;
+    let format = &args.answer.format;
     let default = (args.out.is_none() && format.is_table()).then(|| PathBuf::from(PICTURE));
     match args.out.as_ref().or(default.as_ref()) {
         Some(path) if path == Path::new("-") => {
@@ -326,38 +292,27 @@ fn write(args: &MapArgs, picture: &Picture) -> Result<()> {
     if format.is_table() {
         return Ok(());
     }
-    let rows: Vec<Row> = picture
-        .marks
-        .iter()
-        .map(|mark| row(mark, picture))
-        .collect();
+    let row = |mark: &'_ Mark| {
+        let (kind, color) = match mark.kind {
+            Kind::Word(group) => ("word", picture.groups[group].name.clone()),
+            Kind::Grid => ("grid", String::new()),
+            Kind::Sample => ("sample", String::new()),
+        };
+        let [x, y] = mark.at;
+        Row {
+            kind,
+            word: mark.word.clone(),
+            x,
+            y,
+            label: mark.label.clone(),
+            color,
+        }
+    };
+    let rows: Vec<Row> = picture.marks.iter().map(row).collect();
     let header = ["kind", "word", "x", "y", "label", "color"];
     format.print(&header, &rows, |row| {
         let [x, y] = [row.x, row.y].map(|x| format!("{x:.5}"));
-        vec![
-            row.kind.to_owned(),
-            row.word.to_owned(),
-            x,
-            y,
-            row.label.to_owned(),
-            row.color.to_owned(),
-        ]
+        let [kind, word] = [row.kind, &row.word].map(str::to_owned);
+        vec![kind, word, x, y, row.label.clone(), row.color.clone()]
     })
-}
-
-fn row<'a>(mark: &'a Mark, picture: &'a Picture) -> Row<'a> {
-    let (kind, color) = match mark.kind {
-        Kind::Word(group) => ("word", picture.groups[group].name.as_str()),
-        Kind::Grid => ("grid", ""),
-        Kind::Sample => ("sample", ""),
-    };
-    let [x, y] = mark.at;
-    Row {
-        kind,
-        word: &mark.word,
-        x,
-        y,
-        label: &mark.label,
-        color,
-    }
 }

@@ -1,0 +1,413 @@
+//! Words from the prior that meet conditions.
+
+use std::collections::HashSet;
+use std::ops::RangeInclusive;
+
+use super::{GeneratedWord, Word, WordModel, WordNetwork};
+use crate::config::{ConfigError, Decoding, Sampling};
+use crate::generate::constraint::Constraint;
+use crate::generate::sampling::Sampler;
+use crate::generate::{self, LONGEST_WORD, Numbered, Prior, WordForm, lockstep};
+use crate::latent::WordDecoder;
+use crate::model::{ModelError, UsualLengths, constraint};
+use crate::models::word_vae::WordVae;
+use crate::parallel::{self, Queue};
+use crate::text::{SpecialTokens, normalize};
+
+/// Words sampled for every word wanted before conditions are given up as too rare.
+const MOST_TRIES: usize = 200;
+/// At least so many where a length or an expression is wanted, whose words may be rare.
+const MOST_TRIES_OF_A_KIND: usize = 100_000;
+/// Words sampled at least before letters are restricted to those with which a word can still match.
+const TRIES_WITHOUT_STEERING: usize = 10_000;
+/// Words that a thread writes in lock-step at the most: more would gain little.
+const MOST_ROWS: usize = 48;
+
+/// How words are generated, and which ones.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WordOptions {
+    /// How letters are chosen given z.
+    pub decoding: Decoding,
+    /// How letters are sampled; the seed is also that of z. `constrain` is an expression that words
+    /// match, `on_unknown` is for `starts_with`.
+    pub sampling: Sampling,
+    /// Multiplies the prior's deviation; none where the prior is to be left as it is.
+    pub z_temperature: Option<f32>,
+    /// What every word begins with.
+    pub starts_with: String,
+    /// How many letters words have.
+    pub length: RangeInclusive<usize>,
+    /// No word twice.
+    pub unique: bool,
+    /// No word that the model was trained on.
+    pub novel: bool,
+}
+
+impl WordOptions {
+    /// Any words, sampled as the model's own distribution has them.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            decoding: Decoding::Sample,
+            sampling: Sampling::new(seed),
+            z_temperature: None,
+            starts_with: String::new(),
+            length: 1..=LONGEST_WORD,
+            unique: false,
+            novel: false,
+        }
+    }
+
+    /// Whether not all lengths will do.
+    fn has_length(&self) -> bool {
+        self.length != (1..=LONGEST_WORD)
+    }
+}
+
+/// What happens while words are generated.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the variants say what the fields are")]
+pub enum WordEvent {
+    /// A word that meets the conditions, and the number of the sample that it is.
+    Word(usize, GeneratedWord),
+    /// So many words were sampled, of `most` before it is given up.
+    Tried { tried: usize, most: usize },
+    /// Too few of the words sampled match the expression. From here on, letters are restricted to
+    /// those with which a word can still match.
+    Steering { matched: usize, tried: usize },
+}
+
+impl WordModel {
+    /// `count` words. Of a seed they are always the same.
+    pub fn generate(
+        &self,
+        options: &WordOptions,
+        count: usize,
+    ) -> Result<Vec<GeneratedWord>, ModelError> {
+        let mut words = Vec::with_capacity(count.min(1 << 16));
+        self.generate_each(options, count, |event| {
+            if let WordEvent::Word(_, word) = event {
+                words.push(word);
+            }
+            Ok::<(), ModelError>(())
+        })?;
+        Ok(words)
+    }
+
+    /// [`WordModel::generate`], which hands over each word as soon as it and those before it are found,
+    /// and says how far it is. An error of `each` ends it.
+    ///
+    /// An expression changes no word: those that match are picked from the words that the model writes.
+    /// Only if too few of them match, or nothing is sampled, letters are restricted.
+    pub fn generate_each<E: From<ModelError>>(
+        &self,
+        options: &WordOptions,
+        count: usize,
+        each: impl FnMut(WordEvent) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.check(options)?;
+        let prefix = self.prefix(options)?.tokens;
+        let constraint = self.constraint(options)?;
+        let mut search = Search {
+            model: self,
+            options,
+            z_temperature: options.z_temperature.unwrap_or(1.0),
+            sampling: match options.decoding {
+                Decoding::Sample => options.sampling.clone(),
+                _ => options.sampling.greedy(),
+            },
+            training: match options.novel {
+                true => self.training_words.lines().collect(),
+                false => HashSet::new(),
+            },
+            constraint: constraint.as_ref(),
+            count,
+            each,
+            seen: HashSet::new(),
+            found: 0,
+            tried: 0,
+            lengths: [0; LONGEST_WORD + 1],
+        };
+        search.run(WordForm {
+            beginning: &prefix,
+            ..WordForm::default()
+        })
+    }
+
+    /// Refuses options that are out of range or not for this network.
+    fn check(&self, options: &WordOptions) -> Result<(), ModelError> {
+        options.sampling.validate()?;
+        let range = |flag, value, must| ConfigError::Range { flag, value, must };
+        if let Some(t) = options
+            .z_temperature
+            .filter(|t| !(t.is_finite() && *t >= 0.0))
+        {
+            let must = "must be a number of at least 0 (1 is the prior itself, less is nearer to typical words)";
+            return Err(range("z-temperature", t.to_string(), must).into());
+        }
+        let (least, most) = (*options.length.start(), *options.length.end());
+        if most == 0 || least > LONGEST_WORD || least > most {
+            let must = "words have 1 to 64 letters";
+            return Err(range("length", format!("{least}-{most}"), must).into());
+        }
+        let is_article = matches!(self.network, WordNetwork::Article(_));
+        let model = match is_article {
+            true => "the article's network",
+            false => "a model without a latent variable (latent 0)",
+        };
+        let foreign = [
+            (
+                "z-temperature",
+                options.z_temperature.is_some() && (is_article || self.latent_size() == 0),
+            ),
+            ("starts-with", is_article && !options.starts_with.is_empty()),
+            ("decode", is_article && options.decoding != Decoding::Sample),
+            (
+                "constrain",
+                is_article && options.sampling.constrain.is_some(),
+            ),
+        ];
+        match foreign.into_iter().find(|&(_, given)| given) {
+            Some((option, _)) => Err(ModelError::NotApplicable { option, model }),
+            None => Ok(()),
+        }
+    }
+
+    /// What every word begins with, as the model reads it.
+    pub(crate) fn prefix(&self, options: &WordOptions) -> Result<Word, ModelError> {
+        let text = normalize(&options.starts_with, &self.header.text);
+        let prefix = self.tokenize(&text, options.sampling.on_unknown)?;
+        let length = prefix.tokens.len();
+        let most = (*options.length.end()).min(LONGEST_WORD - 1);
+        match length {
+            _ if length <= most => Ok(prefix),
+            _ => Err(ModelError::LongPrefix { length, most }),
+        }
+    }
+
+    fn constraint(&self, options: &WordOptions) -> Result<Option<Constraint>, ModelError> {
+        let Some(regex) = &options.sampling.constrain else {
+            return Ok(None);
+        };
+        let never = [&self.suppressed[..], &[self.special.eos]].concat();
+        let most = (*options.length.end()).min(LONGEST_WORD);
+        constraint(regex, &self.header, &never, most).map(Some)
+    }
+}
+
+/// Words that are looked for.
+struct Search<'a, F> {
+    model: &'a WordModel,
+    options: &'a WordOptions,
+    z_temperature: f32,
+    sampling: Sampling,
+    /// The training words, where they are left out.
+    training: HashSet<&'a str>,
+    constraint: Option<&'a Constraint>,
+    count: usize,
+    each: F,
+    seen: HashSet<String>,
+    found: usize,
+    tried: usize,
+    /// How many words of each length were sampled.
+    lengths: [usize; LONGEST_WORD + 1],
+}
+
+impl<'a, F> Search<'a, F> {
+    /// Looks until enough words are found. With a constraint words are first sampled without it, and
+    /// those that match are what the model writes of that kind. Only if it hardly writes any are its
+    /// letters steered.
+    fn run<E: From<ModelError>>(&mut self, form: WordForm<'a>) -> Result<(), E>
+    where
+        F: FnMut(WordEvent) -> Result<(), E>,
+    {
+        let (count, mut form) = (self.count, form);
+        let mut most = count.saturating_mul(MOST_TRIES);
+        if self.options.has_length() && count > 0 {
+            most = most.max(MOST_TRIES_OF_A_KIND);
+        }
+        if let Some(constraint) = self.constraint {
+            if self.options.decoding == Decoding::Sample {
+                let least = count.min(1) * TRIES_WITHOUT_STEERING;
+                self.try_up_to(most.clamp(least, MOST_TRIES_OF_A_KIND), form)?;
+                if self.found < count {
+                    let (matched, tried) = (self.found, self.tried);
+                    (self.each)(WordEvent::Steering { matched, tried })?;
+                }
+                most = self.tried + most.min(MOST_TRIES_OF_A_KIND);
+            }
+            form.constraint = Some(constraint);
+            form.longest_match = self.longest_match(constraint);
+            self.lengths = [0; LONGEST_WORD + 1];
+        }
+        self.try_up_to(most, form)?;
+        if self.found == count {
+            return Ok(());
+        }
+        let (low, high) = (*self.options.length.start(), *self.options.length.end());
+        let fitting: usize = self.lengths.iter().take(high + 1).skip(low).sum();
+        let rare = self.options.has_length() && fitting < count;
+        let error = ModelError::TooFewWords {
+            found: self.found,
+            tried: self.tried,
+            usual_lengths: rare.then(|| usual(&self.lengths)),
+        };
+        Err(error.into())
+    }
+
+    /// A word that may not end before it matches should not go on for ever: where no length is asked
+    /// for, it may be as long as the longest training word.
+    fn longest_match(&self, constraint: &Constraint) -> usize {
+        let lengths = self
+            .model
+            .training_words
+            .lines()
+            .map(|word| word.chars().count());
+        let usual = lengths.max().filter(|_| !self.options.has_length());
+        let longest = usual.unwrap_or(*self.options.length.end());
+        longest.clamp(constraint.shortest(), LONGEST_WORD)
+    }
+
+    /// Looks until enough words are found or `most` were sampled.
+    fn try_up_to<E>(&mut self, most: usize, form: WordForm) -> Result<(), E>
+    where
+        F: FnMut(WordEvent) -> Result<(), E>,
+    {
+        let block = self.count.clamp(64, 4096);
+        while self.found < self.count && self.tried < most {
+            let tried = self.tried;
+            (self.each)(WordEvent::Tried { tried, most })?;
+            let (indices, threads) = (tried..tried + block, self.model.threads.min(block));
+            let (model, sampling) = (self.model, self.sampling.clone());
+            let writer = Writing {
+                model,
+                sampling: &sampling,
+                decoding: self.options.decoding,
+                z_temperature: self.z_temperature,
+                form,
+                rows: block.div_ceil(threads).min(MOST_ROWS),
+            };
+            parallel::ordered(
+                indices,
+                threads,
+                |queue| writer.write(queue),
+                |words| words.try_for_each(|(index, word)| self.take(tried + index, word)),
+            )?;
+            self.tried += block;
+        }
+        Ok(())
+    }
+
+    /// Hands over a word that meets the conditions.
+    fn take<E>(&mut self, index: usize, word: generate::Word) -> Result<(), E>
+    where
+        F: FnMut(WordEvent) -> Result<(), E>,
+    {
+        let length = word.letters.len();
+        self.lengths[length.min(LONGEST_WORD)] += 1;
+        let matches = |constraint: &Constraint| constraint.matches(&word.letters);
+        let fits = self.found < self.count
+            && length > 0
+            && self.options.length.contains(&length)
+            && self.constraint.is_none_or(matches);
+        let word = self.model.generated(word);
+        if !fits
+            || word.text.is_empty()
+            || self.training.contains(word.text.as_str())
+            || (self.options.unique && !self.seen.insert(word.text.clone()))
+        {
+            return Ok(());
+        }
+        self.found += 1;
+        (self.each)(WordEvent::Word(index, word))
+    }
+}
+
+/// What all words of a block share.
+struct Writing<'a> {
+    model: &'a WordModel,
+    sampling: &'a Sampling,
+    decoding: Decoding,
+    z_temperature: f32,
+    form: WordForm<'a>,
+    rows: usize,
+}
+
+impl Writing<'_> {
+    fn sampler(&self, index: usize) -> Sampler {
+        Sampler::new(self.sampling, &self.model.suppressed, index as u64)
+    }
+
+    /// Writes the words that the queue names.
+    fn write(&self, queue: &Queue<impl Iterator<Item = usize>, generate::Word>) {
+        match &self.model.network {
+            WordNetwork::Vae(vae) => self.decode(vae, queue),
+            WordNetwork::Article(article) => queue.work(|index| generate::Word {
+                letters: article.generate(&mut self.sampler(index)),
+                log_prob: f64::NAN, // its words have none
+            }),
+        }
+    }
+
+    fn decode(&self, vae: &WordVae, queue: &Queue<impl Iterator<Item = usize>, generate::Word>) {
+        let SpecialTokens { bos, eos, .. } = self.model.special;
+        let prior = Prior {
+            vae,
+            z_temperature: self.z_temperature,
+            bos,
+            eos,
+        };
+        let decoder = WordDecoder {
+            vae,
+            bos,
+            eos,
+            suppressed: &self.model.suppressed,
+            form: self.form,
+        };
+        if let Decoding::Beam(width) = self.decoding {
+            return queue.work(|index| {
+                let z = prior.place(&mut self.sampler(index));
+                decoder.beam(&z, width)
+            });
+        }
+        let next = || {
+            let (due, index) = queue.next()?;
+            let mut sampler = self.sampler(index);
+            let z = prior.place(&mut sampler);
+            Some(decoder.begin(&z, sampler).numbered(due))
+        };
+        lockstep(vae, self.rows, next, |Numbered { index, writer }| {
+            queue.finish(index, writer.word);
+        });
+    }
+}
+
+/// The middle nine tenths of the lengths of words, from how many there are of each, and the longest.
+fn usual(lengths: &[usize]) -> UsualLengths {
+    let all: usize = lengths.iter().sum();
+    let reached = |part: f64| {
+        let mut sum = 0;
+        let reaches = |&count: &usize| {
+            sum += count;
+            sum as f64 >= part * all as f64
+        };
+        lengths.iter().position(reaches).unwrap_or(0)
+    };
+    UsualLengths {
+        least: reached(0.05),
+        most: reached(0.95),
+        longest: lengths.iter().rposition(|&count| count > 0).unwrap_or(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_middle_nine_tenths_of_lengths_are_the_usual_ones() {
+        let mut lengths = [0; LONGEST_WORD + 1];
+        (lengths[1], lengths[3], lengths[4], lengths[9]) = (4, 50, 43, 3);
+        let usual = usual(&lengths);
+        assert_eq!((usual.least, usual.most, usual.longest), (3, 4, 9));
+    }
+}

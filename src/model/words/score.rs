@@ -1,0 +1,92 @@
+//! What words cost.
+
+use super::{Activity, Word, WordModel, WordNetwork};
+use crate::config::ConfigError;
+use crate::evaluate::importance::importance;
+use crate::evaluate::{self, WordReading};
+use crate::model::ModelError;
+use crate::models::word_vae::WordVae;
+
+/// How closely words are scored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScoreOptions {
+    /// Samples of z for each word: the more, the closer the bound.
+    pub samples: usize,
+    /// Seed of z. A word's score does not depend on the words beside it.
+    pub seed: u64,
+}
+
+impl Default for ScoreOptions {
+    fn default() -> Self {
+        Self {
+            samples: 100,
+            seed: 0,
+        }
+    }
+}
+
+impl WordModel {
+    /// The network; an error where its words have no probability.
+    fn scoring(&self) -> Result<&WordVae, ModelError> {
+        match &self.network {
+            WordNetwork::Vae(vae) => Ok(vae),
+            WordNetwork::Article(_) => Err(ModelError::NoProbability),
+        }
+    }
+
+    /// An error where the model's words have no probability.
+    pub(crate) fn check_probability(&self) -> Result<(), ModelError> {
+        self.scoring().map(|_| ())
+    }
+
+    /// −log p(word) in nats by importance sampling, with the end of the word; exact where there is no
+    /// latent variable. Infinite for a word that has no letter, or one that is never predicted.
+    pub fn score<'w>(
+        &self,
+        words: impl IntoIterator<Item = &'w Word>,
+        options: ScoreOptions,
+    ) -> Result<Vec<f64>, ModelError> {
+        let vae = self.scoring()?;
+        if options.samples == 0 {
+            let (flag, must) = ("iw", "must be at least 1");
+            let value = "0".to_owned();
+            return Err(ConfigError::Range { flag, value, must }.into());
+        }
+        let words: Vec<&[u32]> = words.into_iter().map(|word| &word.tokens[..]).collect();
+        let predicted = |&letter: &u32| (letter as usize) < vae.outputs();
+        let possible = |word: &[u32]| !word.is_empty() && word.iter().all(predicted);
+        let (indices, scored): (Vec<usize>, Vec<evaluate::Word>) = words
+            .iter()
+            .enumerate()
+            .filter(|(_, word)| possible(word))
+            .map(|(at, letters)| {
+                let index = digest(letters);
+                (at, evaluate::Word { index, letters })
+            })
+            .unzip();
+        let reading = WordReading {
+            bos: self.special.bos,
+            eos: self.special.eos,
+            seed: options.seed,
+        };
+        let passes = if vae.latent() > 0 { options.samples } else { 1 };
+        let tokens: u64 = scored.iter().map(evaluate::Word::tokens).sum();
+        let costs = self.watched(Activity::Score, tokens * passes as u64, |running| {
+            importance(vae, &scored, &[options.samples], reading, running)
+        })?;
+        let mut nats = vec![f64::INFINITY; words.len()];
+        for (index, cost) in indices.into_iter().zip(costs) {
+            nats[index] = cost[0];
+        }
+        Ok(nats)
+    }
+}
+
+/// A number for a word's letters, which its noise is drawn by (FNV-1a), so that its score depends on
+/// no other word.
+fn digest(letters: &[u32]) -> u64 {
+    let bytes = letters.iter().flat_map(|letter| letter.to_le_bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
