@@ -67,7 +67,7 @@ pub fn show(error: &anyhow::Error) -> bool {
         misuse = is_misuse;
         hint
     } else if let Some(run) = error.downcast_ref::<RunError>() {
-        run.hint()
+        hints::of_run(run)
     } else if let Some(text) = error.downcast_ref::<TextError>() {
         misuse = matches!(text, TextError::UnknownEncoding { .. });
         text.hint()

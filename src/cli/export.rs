@@ -7,7 +7,7 @@ use crate::run::{ModelFile, Runs};
 use anyhow::{Context, Result};
 use clap::Args;
 
-use super::chosen::{ChosenRun, open_file};
+use super::chosen::{self, ChosenModel};
 use super::error::CliError;
 use super::output::{check_output, size};
 use crate::cli::output::note;
@@ -24,13 +24,13 @@ size, and faster. What that costs is what `textgen eval --quantize int8` measure
 Examples:
   textgen export --output tales.safetensors
   textgen export my-run --quantize int8 --output small.safetensors
-  textgen generate --model-file small.safetensors")]
+  textgen generate --run small.safetensors")]
 pub struct ExportArgs {
+    /// The model: a run's name or folder, or a model file [default: the newest run]
+    #[arg(value_name = "RUN|FILE", conflicts_with = "named")]
+    model: Option<String>,
     #[command(flatten)]
-    run: ChosenRun,
-    /// A model file instead of a run's
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["run", "named"])]
-    model_file: Option<PathBuf>,
+    chosen: ChosenModel,
     /// The file to write
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
@@ -44,10 +44,8 @@ pub struct ExportArgs {
 
 /// Writes the file.
 pub fn run(args: &ExportArgs, runs: &Runs) -> Result<()> {
-    let file = match &args.model_file {
-        Some(path) => open_file(path)?,
-        None => args.run.open(runs)?.model()?,
-    };
+    let named = args.model.as_ref().or(args.chosen.named.as_ref());
+    let (file, _) = chosen::open(named.map(String::as_str), runs, None)?;
     let sources = [(file.path(), "is the model that is exported")];
     check_output(&args.output, args.force, &sources)?;
     let (int8, was_int8) = (args.quantize.is_some(), file.is_int8()?);

@@ -1,7 +1,5 @@
 //! `train --from`: a training that begins with a trained model.
 
-use std::path::Path;
-
 use crate::config::{NetworkConfig, NetworkKind, Settings, TrainConfig};
 use crate::models::weights::{add_z, grow};
 use crate::run::{CorpusData, ModelFile, ModelHeader, Runs, Start, model_format};
@@ -17,14 +15,9 @@ pub struct From {
 }
 
 impl From {
-    /// Opens a model file, or the model of a run.
+    /// Opens the model of a run, or a model file.
     pub fn open(named: &str, runs: &Runs) -> Result<Self> {
-        let path = Path::new(named);
-        let model = if path.is_file() {
-            ModelFile::open(path)?
-        } else {
-            runs.open(named)?.model()?
-        };
+        let (model, _) = runs.resolve(named)?.open()?;
         if model.header.network.is_article() {
             let message = format!("{named} is the article's network, which cannot be trained on");
             let hint = "textgen train --model word-vae begins with random weights";

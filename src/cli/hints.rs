@@ -1,12 +1,15 @@
 //! What a user can do about an error of the library: the flag that helps.
 
+use std::io;
+
 use crate::generate::constraint::ConstraintError;
 use crate::model::ModelError;
+use crate::run::{RunDir, RunError, Runs};
 
 /// Whether the command line is wrong, and the hint.
 pub fn of_model(error: &ModelError) -> (bool, Option<String>) {
     let hint = match error {
-        ModelError::File(error) => return (false, error.hint()),
+        ModelError::File(error) => return (false, of_run(error)),
         ModelError::Text(error) => return (false, error.hint()),
         ModelError::Config(_) => return (true, None),
         ModelError::Constraint { source, .. } => match source {
@@ -45,4 +48,66 @@ pub fn of_model(error: &ModelError) -> (bool, Option<String>) {
         _ => return (false, None),
     };
     (true, Some(hint.to_owned()))
+}
+
+/// The hint for what is wrong with a run or a model file.
+pub fn of_run(error: &RunError) -> Option<String> {
+    Some(match error {
+        RunError::NoRuns { dir } => {
+            let train = Runs::new(dir).command(&["train", "--model", "char-lstm"]);
+            format!("train one first: {train}")
+        }
+        RunError::NoSuchRun { name, dir } => {
+            let runs = Runs::new(dir);
+            match nearest(name, &runs) {
+                Some(run) => format!("did you mean {run}?"),
+                None => format!("list the runs: {}", runs.command(&["runs"])),
+            }
+        }
+        RunError::Exists { name, dir } => {
+            let resume = Runs::new(dir).command(&["train", "--resume", name]);
+            format!("give another --name, or resume it: {resume}")
+        }
+        RunError::Locked { .. } => "wait for it, or stop that process".to_owned(),
+        RunError::Incomplete { missing, name, dir } if *missing == "model.safetensors" => {
+            let resume = Runs::new(dir).command(&["train", "--resume", name]);
+            format!("let it train up to its first evaluation: {resume}")
+        }
+        RunError::Incomplete { .. } => "delete its folder and train again".to_owned(),
+        RunError::NotARun { .. } => "--from starts a new run with a model file".to_owned(),
+        RunError::NotAModel { .. } => "give a model.safetensors that textgen wrote".to_owned(),
+        RunError::Damaged { .. } => {
+            "copy the file again, or train again; nothing else was touched".to_owned()
+        }
+        RunError::Format { found, newest, .. } if found > newest => {
+            "use the textgen that wrote it, or a newer one".to_owned()
+        }
+        RunError::Write { source, .. } if is_full(source) => {
+            "free some space; what was saved before is whole".to_owned()
+        }
+        RunError::Write { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            "make its folder first, or give another path".to_owned()
+        }
+        RunError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            "give a run's name or folder, or a model file; textgen runs lists the runs".to_owned()
+        }
+        _ => return None,
+    })
+}
+
+/// The run whose name is most like `name`, if it is like it at all.
+fn nearest(name: &str, runs: &Runs) -> Option<String> {
+    let likeness = |run: &RunDir| strsim::jaro(name, run.name());
+    let runs = runs.list().ok()?;
+    let best = runs
+        .iter()
+        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    let alike = best.filter(|run| likeness(run) > 0.7)?;
+    Some(alike.name().to_owned())
+}
+
+/// Whether a write failed for lack of space: on the disk, in a quota, under a limit.
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }

@@ -13,6 +13,7 @@ mod eval;
 mod export;
 mod from;
 mod generate;
+mod given;
 mod hints;
 mod latent;
 mod machine;
@@ -29,11 +30,13 @@ mod trainer;
 mod unknown;
 mod vocab;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::run::Runs;
-use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use given::Given;
 
 /// Trains generators of text at the level of characters, and generates.
 #[derive(Parser)]
@@ -51,8 +54,8 @@ struct Cli {
     #[arg(
         long,
         global = true,
-        env = "TEXTGEN_RUNS",
-        default_value = "runs",
+        env = Runs::DIR_VARIABLE,
+        default_value = Runs::DEFAULT_DIR,
         value_name = "DIR"
     )]
     runs_dir: PathBuf,
@@ -105,11 +108,21 @@ enum Command {
     Doctor(doctor::DoctorArgs),
 }
 
-/// Parses the command line.
-fn parse() -> Result<Cli, clap::Error> {
+/// The command line as clap matched it, and the command that it was matched against.
+fn matches<S: Into<OsString> + Clone>(
+    line: impl IntoIterator<Item = S>,
+) -> Result<(clap::Command, ArgMatches), clap::Error> {
     let mut command = with_negative_numbers(Cli::command());
-    let mut matches = command.try_get_matches_from_mut(std::env::args_os())?;
-    Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+    let matches = command.try_get_matches_from_mut(line)?;
+    Ok((command, matches))
+}
+
+/// Parses the command line.
+fn parse() -> Result<(Cli, Given), clap::Error> {
+    let (mut command, mut matches) = matches(std::env::args_os())?;
+    let given = Given::of_subcommand(&command, &matches);
+    let cli = Cli::from_arg_matches_mut(&mut matches);
+    Ok((cli.map_err(|error| error.format(&mut command))?, given))
 }
 
 /// Takes a number below zero for a value and not for a flag, so that what is refused is the value.
@@ -125,8 +138,8 @@ fn with_negative_numbers(command: clap::Command) -> clap::Command {
 
 /// Parses the command line, runs the command, and says what went wrong.
 pub fn main() -> ExitCode {
-    let cli = match parse() {
-        Ok(cli) => cli,
+    let (cli, given) = match parse() {
+        Ok(parsed) => parsed,
         Err(error) => return error::misuse(&error),
     };
     let runs = Runs::new(&cli.runs_dir);
@@ -134,7 +147,7 @@ pub fn main() -> ExitCode {
         Command::Vocab(args) => vocab::run(args, runs.dir()),
         Command::Train(args) => train::run(args, &runs),
         Command::Sweep(args) => sweep::run(args, &runs),
-        Command::Generate(args) => generate::run(args, &runs),
+        Command::Generate(args) => generate::run(args, &runs, &given),
         Command::Chat(args) => chat::run(args, &runs),
         Command::Encode(args) => latent::encode::run(args, &runs),
         Command::Reconstruct(args) => latent::reconstruct::run(args, &runs),
@@ -143,11 +156,11 @@ pub fn main() -> ExitCode {
         Command::Neighbours(args) => latent::neighbours::run(args, &runs),
         Command::Vary(args) => latent::vary::run(args, &runs),
         Command::Map(args) => latent::map::run(args, &runs),
-        Command::Eval(args) => eval::run(args, &runs),
-        Command::Score(args) => score::run(args, &runs),
+        Command::Eval(args) => eval::run(args, &runs, &given),
+        Command::Score(args) => score::run(args, &runs, &given),
         Command::Compress(args) => compress::pack::run(args, &runs),
         Command::Decompress(args) => compress::unpack::run(args, &runs),
-        Command::Novelty(args) => novelty::run(args, &runs),
+        Command::Novelty(args) => novelty::run(args, &runs, &given),
         Command::Export(args) => export::run(args, &runs),
         Command::Runs(args) => runs::run(args, &runs),
         Command::Doctor(args) => doctor::run(args, &runs),

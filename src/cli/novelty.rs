@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::ops::Range;
 
-use crate::config::{Sampling, TextConfig, TrainConfig};
+use crate::config::{ModelKind, Sampling, TextConfig, TrainConfig};
 use crate::evaluate::novelty::{Copied, Segment};
 use crate::generate::sampling::Sampler;
 use crate::models::char_rnn::CharRnn;
@@ -14,9 +14,11 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
 
+use super::chosen::ChosenWithText;
 use super::error::CliError;
+use super::given::Given;
 use super::machine::{check_simd, threads};
-use super::output::{Table, note};
+use super::output::Table;
 use super::progress::Progress;
 
 /// Characters of the longest segment that a table shows.
@@ -45,29 +47,20 @@ Examples:
   textgen generate --length 20000 | textgen novelty my-run -
   textgen novelty my-run essay.txt --ngrams 10,30,100 --json")]
 pub struct NoveltyArgs {
-    /// The run [default: the newest]
-    #[arg(value_name = "RUN")]
-    run: Option<String>,
-    /// A text to measure instead of a new sample: a file, or `-` for standard input
-    #[arg(value_name = "FILE")]
-    file: Option<String>,
+    #[command(flatten)]
+    model: ChosenWithText,
     /// The n of the n-grams
     #[arg(long, value_name = "N,N", value_delimiter = ',', default_values_t = [5, 10, 20, 40],
         value_parser = clap::value_parser!(u32).range(1..))]
     ngrams: Vec<u32>,
     /// Characters to generate [default: 10000]
-    #[arg(long, value_name = "N", conflicts_with = "file", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     length: Option<u32>,
     /// Temperature of what is generated [default: 1]
-    #[arg(
-        long,
-        value_name = "T",
-        conflicts_with = "file",
-        allow_negative_numbers = true
-    )]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
     temperature: Option<f32>,
     /// Seed of what is generated [default: 0]
-    #[arg(long, conflicts_with = "file")]
+    #[arg(long)]
     seed: Option<u64>,
     /// Threads that generate; 0 is all cores
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -120,16 +113,21 @@ struct Longest {
 }
 
 /// Measures a sample of the run chosen.
-pub fn run(args: &NoveltyArgs, runs: &Runs) -> Result<()> {
+pub fn run(args: &NoveltyArgs, runs: &Runs, given: &Given) -> Result<()> {
     check_simd()?;
-    let run = if let Some(name) = &args.run {
-        runs.open(name)?
-    } else {
-        let run = runs.newest()?;
-        note!("run: {}", run.name());
-        run
+    let ((file, run), text) = args.model.open_for(runs, Some(ModelKind::CharRnn))?;
+    if let Some(flag) = given
+        .first(&["length", "temperature", "seed"])
+        .filter(|_| text.is_some())
+    {
+        let message = format!("--{flag} belongs to a sample of the model, not to a text given");
+        return Err(CliError::misuse(message, "leave it out, or the text").into());
+    }
+    let Some(run) = run else {
+        let message = format!("{} is a model file without its run", file.path().display());
+        let hint = "name a run: what was copied is looked for in its training text";
+        return Err(CliError::failed(message, hint).into());
     };
-    let file = run.model()?;
     let CorpusData::Text(data) = run.corpus()? else {
         let message = format!("run {} is a word-vae, which writes no texts", run.name());
         let hint = "textgen eval says how many of its words are training words";
@@ -144,7 +142,7 @@ pub fn run(args: &NoveltyArgs, runs: &Runs) -> Result<()> {
             CliError::failed(message, "copy both again from the run they came from").into(),
         );
     }
-    let (name, sample) = sample(args, &file)?;
+    let (name, sample) = sample(args, &file, text)?;
     let training = Training::new(&run.config()?, &data);
     let held_out = training.held_out(sample.len());
     let progress = Progress::of_ngrams(2 * training.tokens() as u64);
@@ -166,10 +164,10 @@ pub fn run(args: &NoveltyArgs, runs: &Runs) -> Result<()> {
 }
 
 /// The text to measure, in the model's tokens and others that stand nowhere in the training text.
-fn sample(args: &NoveltyArgs, file: &ModelFile) -> Result<(String, Vec<u32>)> {
+fn sample(args: &NoveltyArgs, file: &ModelFile, text: Option<&str>) -> Result<(String, Vec<u32>)> {
     let header = &file.header;
-    if let Some(name) = &args.file {
-        let corpus = Corpus::resolve(std::slice::from_ref(name))?;
+    if let Some(name) = text {
+        let corpus = Corpus::resolve(&[name.to_owned()])?;
         // It was generated, or written here: its encoding is not that of the corpus.
         let config = TextConfig {
             encoding: TextConfig::default().encoding,

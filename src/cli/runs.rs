@@ -37,8 +37,9 @@ pub fn run(args: &RunsArgs, runs: &Runs) -> Result<()> {
     }
     if summaries.is_empty() {
         note!(
-            "no runs in {} yet; textgen train --model char-lstm makes one",
-            runs.dir().display()
+            "no runs in {} yet; train one: {}",
+            runs.dir().display(),
+            runs.command(&["train", "--model", "char-lstm"])
         );
         return Ok(());
     }

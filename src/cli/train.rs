@@ -75,7 +75,7 @@ pub struct TrainArgs {
     #[arg(long)]
     pub name: Option<String>,
     /// Go on with a run where it stopped; a larger budget may be given
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["corpus", "model", "name", "config", "recipe"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["corpus", "model", "name", "config", "recipe"])]
     pub resume: Option<String>,
     /// Begin with a trained model: a run, or a model file. It settles the network and the text form;
     /// characters that it does not know get places of their own, and --latent N gives a z to a
@@ -475,7 +475,8 @@ fn create_twin(
 fn resume(args: &TrainArgs, runs: &Runs, name: &str) -> Result<()> {
     let trainer = trainer::find()?;
     trainer::check(&trainer)?;
-    let run = runs.open(name)?;
+    let run = runs.resolve_run(name)?;
+    let (runs, name) = (&run.runs(), run.name());
     let lock = run.lock()?;
     let settings = args.settings();
     let config = run.config()?;
@@ -501,8 +502,9 @@ fn resume(args: &TrainArgs, runs: &Runs, name: &str) -> Result<()> {
         if runs.open(&name).is_ok() {
             let message = format!("run {} has its twin already: {name}", run.name());
             let hint = format!(
-                "textgen eval {} sets them side by side; textgen train --resume {name} goes on with one that was stopped",
-                run.name()
+                "{} compares them; {} resumes one that was stopped",
+                run.command(&["eval"]),
+                runs.command(&["train", "--resume", &name])
             );
             return Err(CliError::failed(message, hint).into());
         }

@@ -35,6 +35,25 @@ pub struct RunDir {
     name: String,
 }
 
+/// What the user names as a model: see [`Runs::resolve`].
+#[derive(Clone, Debug)]
+pub enum Resolved {
+    /// A run, whose model it is.
+    Run(RunDir),
+    /// A model file that belongs to no run.
+    File(PathBuf),
+}
+
+impl Resolved {
+    /// Opens the model; the run comes along if it is one's.
+    pub fn open(self) -> Result<(ModelFile, Option<RunDir>), RunError> {
+        Ok(match self {
+            Self::Run(run) => (run.model()?, Some(run)),
+            Self::File(path) => (ModelFile::open(&path)?, None),
+        })
+    }
+}
+
 /// A trained model for a training to begin with.
 pub struct Start {
     /// What it says of itself, with the tokens of the new corpus.
@@ -68,6 +87,11 @@ pub struct RunSummary {
 }
 
 impl Runs {
+    /// Where the runs are if nothing else is said.
+    pub const DEFAULT_DIR: &str = "runs";
+    /// The environment variable that says otherwise.
+    pub const DIR_VARIABLE: &str = "TEXTGEN_RUNS";
+
     /// The runs in `dir`, which need not exist.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self { dir: dir.into() }
@@ -76,6 +100,17 @@ impl Runs {
     /// Where the runs are.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// `textgen` with these arguments on these runs, as a line to paste into a shell.
+    pub fn command(&self, arguments: &[&str]) -> String {
+        let is_default = self.dir == Path::new(Self::DEFAULT_DIR)
+            && std::env::var_os(Self::DIR_VARIABLE).is_none();
+        let dir = self.dir.display().to_string();
+        let named = ["--runs-dir", &dir];
+        let named = if is_default { &[][..] } else { &named };
+        let words = ["textgen"].iter().chain(arguments).chain(named);
+        words.map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
     }
 
     /// Refuses names that are no plain folder names.
@@ -217,6 +252,39 @@ impl Runs {
         })
     }
 
+    /// The run of this name or in this folder, or the model file at this path. A run's own model file
+    /// stands for the run.
+    pub fn resolve(&self, named: &str) -> Result<Resolved, RunError> {
+        let by_name = self.open(named);
+        let path = Path::new(named);
+        let missing = match by_name {
+            Ok(run) => return Ok(Resolved::Run(run)),
+            Err(error @ RunError::NoSuchRun { .. }) => error,
+            Err(error) => return Err(error),
+        };
+        let is_path = Self::check_name(named).is_err() || named.ends_with(".safetensors");
+        if path.is_dir() {
+            return match RunDir::open(path) {
+                Err(_) if !is_path => Err(missing),
+                opened => opened.map(Resolved::Run),
+            };
+        }
+        if !path.exists() && !is_path {
+            return Err(missing);
+        }
+        let folder = path.parent().filter(|_| path.ends_with(MODEL));
+        let run = folder.and_then(|folder| RunDir::open(&or_here(folder)).ok());
+        Ok(run.map_or_else(|| Resolved::File(path.to_owned()), Resolved::Run))
+    }
+
+    /// As [`Runs::resolve`], for what needs more of a run than its model.
+    pub fn resolve_run(&self, named: &str) -> Result<RunDir, RunError> {
+        match self.resolve(named)? {
+            Resolved::Run(run) => Ok(run),
+            Resolved::File(path) => Err(RunError::NotARun { path }),
+        }
+    }
+
     /// The run of that name.
     pub fn open(&self, name: &str) -> Result<RunDir, RunError> {
         let path = self.dir.join(name);
@@ -255,12 +323,8 @@ impl Runs {
         format!("{sweep}{RATE}{rate}")
     }
 
-    /// The run whose model was written last, twins left out.
-    pub fn newest(&self) -> Result<RunDir, RunError> {
-        self.newest_of(|_| true)
-    }
-
-    /// The same among the runs that are wanted; among all of them where none is.
+    /// The run, of those wanted, whose model was written last; of all runs if none is wanted. Twins
+    /// are left out.
     pub fn newest_of(&self, wanted: impl Fn(&RunDir) -> bool) -> Result<RunDir, RunError> {
         let runs = self.list()?;
         let mut with_model: Vec<&RunDir> = runs
@@ -272,11 +336,30 @@ impl Runs {
         let found = found.or(with_model.first());
         match (found, runs.first()) {
             (Some(&run), _) => Ok(run.clone()),
-            (None, Some(run)) => Err(run.half_written(MODEL)),
+            (None, Some(run)) => Err(run.incomplete(MODEL)),
             (None, None) => Err(RunError::NoRuns {
                 dir: self.dir.clone(),
             }),
         }
+    }
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// A folder, whose path is empty if it is the current one.
+fn or_here(folder: &Path) -> PathBuf {
+    if folder.as_os_str().is_empty() {
+        PathBuf::from(".")
+    } else {
+        folder.to_owned()
     }
 }
 
@@ -289,25 +372,37 @@ fn modified(path: &Path) -> Option<SystemTime> {
 impl RunDir {
     /// The run in the folder `path`.
     pub fn open(path: &Path) -> Result<Self, RunError> {
-        let name = path
-            .file_name()
-            .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        let run = Self {
-            path: path.to_owned(),
-            name,
+        // `.` and `..` have no name of their own.
+        let path = match path.file_name() {
+            Some(_) => path.to_owned(),
+            None => path.canonicalize().map_err(RunError::io(path))?,
         };
+        let name = path.file_name().unwrap_or_default();
+        let name = name.to_string_lossy().into_owned();
+        let run = Self { path, name };
         if run.config_path().is_file() {
             Ok(run)
         } else {
-            Err(run.half_written(CONFIG))
+            Err(run.incomplete(CONFIG))
         }
     }
 
-    fn half_written(&self, missing: &'static str) -> RunError {
-        RunError::HalfWritten {
+    fn incomplete(&self, missing: &'static str) -> RunError {
+        RunError::Incomplete {
             name: self.name.clone(),
             missing,
+            dir: self.runs().dir,
         }
+    }
+
+    /// The folder that this run is in.
+    pub fn runs(&self) -> Runs {
+        Runs::new(or_here(self.path.parent().unwrap_or(&self.path)))
+    }
+
+    /// As [`Runs::command`], with the run's name as the last argument.
+    pub fn command(&self, arguments: &[&str]) -> String {
+        self.runs().command(&[arguments, &[&self.name]].concat())
     }
 
     /// The run's name.
@@ -399,7 +494,7 @@ impl RunDir {
         if path.is_file() {
             CorpusData::read(&path)
         } else {
-            Err(self.half_written(CORPUS))
+            Err(self.incomplete(CORPUS))
         }
     }
 
@@ -409,7 +504,7 @@ impl RunDir {
         if path.is_file() {
             ModelFile::open(&path)
         } else {
-            Err(self.half_written(MODEL))
+            Err(self.incomplete(MODEL))
         }
     }
 
@@ -531,4 +626,58 @@ impl RunDir {
 /// A run taken for writing.
 pub struct Lock {
     _file: File,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder of runs with one run, `tales`, which has settings and an empty model.
+    fn runs() -> (tempfile::TempDir, Runs) {
+        let folder = tempfile::tempdir().expect("folder");
+        let run = folder.path().join("tales");
+        std::fs::create_dir(&run).expect("made");
+        for file in [CONFIG, MODEL] {
+            std::fs::write(run.join(file), "").expect("written");
+        }
+        let runs = Runs::new(folder.path());
+        (folder, runs)
+    }
+
+    #[test]
+    fn a_run_is_named_by_its_name_its_folder_or_its_model_file() {
+        let (folder, runs) = runs();
+        let run = folder.path().join("tales");
+        let paths = [run.clone(), run.join(MODEL)];
+        let paths = paths.iter().map(|path| path.to_str().expect("UTF-8"));
+        for named in paths.chain(["tales"]) {
+            assert_eq!(runs.resolve_run(named).expect("a run").name(), "tales");
+        }
+    }
+
+    #[test]
+    fn a_model_file_without_its_run_is_no_run() {
+        let (folder, runs) = runs();
+        let file = folder.path().join("other.safetensors");
+        std::fs::write(&file, "").expect("written");
+        let named = file.to_str().expect("UTF-8");
+        assert!(matches!(runs.resolve(named), Ok(Resolved::File(path)) if path == file));
+        let refused = runs.resolve_run(named);
+        assert!(matches!(refused, Err(RunError::NotARun { .. })));
+        let missing = runs.resolve("tale");
+        assert!(matches!(missing, Err(RunError::NoSuchRun { .. })));
+    }
+
+    #[test]
+    fn a_command_names_the_folder_of_the_runs_and_can_be_pasted() {
+        let runs = Runs::new("my runs");
+        let command = runs.command(&["train", "--resume", "names"]);
+        assert_eq!(command, "textgen train --resume names --runs-dir 'my runs'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        let run = RunDir {
+            path: "a/b".into(),
+            name: "b".to_owned(),
+        };
+        assert_eq!(run.command(&["eval"]), "textgen eval b --runs-dir a");
+    }
 }

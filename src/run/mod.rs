@@ -23,7 +23,7 @@ mod state;
 mod tensors;
 
 pub use data::{CorpusData, TextData, WordData};
-pub use dir::{Lock, RunDir, RunSummary, Runs, Start};
+pub use dir::{Lock, Resolved, RunDir, RunSummary, Runs, Start};
 pub use error::RunError;
 pub use metrics::{CharLoss, Evaluation, METRICS_FORMAT, Metrics, WordLoss};
 pub use model_file::{MODEL_FORMATS, ModelFile, ModelHeader, model_format};

@@ -6,7 +6,7 @@
 //! - `made_runs`: runs that no training made, for tests of what only reads them;
 //! - `bad_input`: corpora, flags and prompts that are wrong;
 //! - `model_files`: model files that are damaged, foreign or newer;
-//! - `run_folders`: runs that are locked, half written, cannot be written, or meet a full disk;
+//! - `run_folders`: runs that are locked, incomplete, cannot be written, or meet a full disk;
 //! - `installation`: what the programs are linked with, and what happens where a part is missing;
 //! - `vocab`, `train`, `generate`, `eval`, `score`, `novelty`, `export`: each command as it should work;
 //! - `compress`: files made small and got back, and what is refused;

@@ -1,4 +1,4 @@
-//! Runs that are locked, half written, damaged or cannot be written: refused in one line, and what
+//! Runs that are locked, incomplete, damaged or cannot be written: refused in one line, and what
 //! was saved before is still there.
 
 use std::fs;
@@ -59,24 +59,24 @@ fn a_run_that_another_process_writes_is_refused_with_its_number() {
     assert_eq!(runs[0]["status"], "finished");
 }
 
-// ---------------------------------------------------------------- half written
+// ---------------------------------------------------------------- incomplete
 
 #[test]
-fn a_run_without_settings_is_half_written() {
+fn a_run_without_settings_is_incomplete() {
     let home = Home::with_run(texts());
     fs::remove_file(home.path("runs/texts/config.toml")).expect("removed");
-    resuming_is_refused(&home).names(&["texts", "half written", "config.toml"]);
+    resuming_is_refused(&home).names(&["texts", "incomplete", "config.toml"]);
     home.textgen("generate --run texts")
         .refused(1)
-        .names(&["half written", "config.toml"]);
+        .names(&["incomplete", "config.toml"]);
     home.textgen("runs").succeeded();
 }
 
 #[test]
-fn a_run_without_its_corpus_is_half_written_but_still_generates() {
+fn a_run_without_its_corpus_is_incomplete_but_still_generates() {
     let home = Home::with_run(texts());
     fs::remove_file(home.path("runs/texts/corpus.safetensors")).expect("removed");
-    resuming_is_refused(&home).names(&["texts", "half written", "corpus.safetensors"]);
+    resuming_is_refused(&home).names(&["texts", "incomplete", "corpus.safetensors"]);
     home.textgen("generate --run texts --length 10").succeeded();
 }
 
@@ -98,7 +98,7 @@ fn a_run_without_a_model_says_how_to_get_one() {
     for command in ["generate --run texts", "generate"] {
         home.textgen(command)
             .refused(1)
-            .names(&["texts", "half written", "model.safetensors"])
+            .names(&["texts", "incomplete", "model.safetensors"])
             .advises("train --resume texts");
     }
 }

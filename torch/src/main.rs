@@ -148,7 +148,7 @@ fn train(folders: &[&str]) -> Result<()> {
         if result? == Ending::Stopped {
             for later in &folders[index + 1..] {
                 let later = RunDir::open(Path::new(later))?;
-                note!("then:     textgen train --resume {}", later.name());
+                note!("then:     {}", later.command(&["train", "--resume"]));
             }
             break;
         }
@@ -173,13 +173,12 @@ fn train_locked(run: &RunDir) -> Result<Ending> {
     }
     trainer.announce(threads)?;
     let ending = trainer.train(&STOP)?;
-    let name = run.name();
     if ending == Ending::Stopped {
         note!(
             "stopped at step {}; everything is saved",
             trainer.progress().step
         );
-        note!("go on:    textgen train --resume {name}");
+        note!("resume:   {}", run.command(&["train", "--resume"]));
         return Ok(ending);
     }
     summary(run, &trainer, ending)?;
@@ -234,7 +233,10 @@ fn summary(run: &RunDir, trainer: &Trainer, ending: Ending) -> Result<()> {
         ModelKind::WordVae => "--count 20",
     };
     note!("model: {}", run.model_path().display());
-    note!("generate: textgen generate --run {} {generate}", run.name());
+    note!(
+        "generate: {} {generate}",
+        run.command(&["generate", "--run"])
+    );
     Ok(())
 }
 

@@ -128,7 +128,7 @@ pub fn run(args: &ChatArgs, runs: &Runs) -> Result<()> {
     };
     settings.validate()?;
     check_simd()?;
-    let (file, _) = args.model.open(runs)?;
+    let (file, _) = args.model.open_for(runs, Some(ModelKind::CharRnn))?;
     if file.header.network.model() != ModelKind::CharRnn {
         let message = format!(
             "{}: a word-vae writes words and can't go on from a text",

@@ -115,7 +115,7 @@ fn read(input: &Path) -> Result<Vec<u8>> {
 
 /// The model chosen, which must be a char-lstm.
 fn open(flags: &Flags, runs: &Runs) -> Result<ModelFile> {
-    let (file, _) = flags.model.open(runs)?;
+    let (file, _) = flags.model.open_for(runs, Some(ModelKind::CharRnn))?;
     if file.header.network.model() != ModelKind::CharRnn {
         let message = format!(
             "{}: it is a word-vae, and files are compressed with a char-lstm",

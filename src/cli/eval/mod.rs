@@ -18,8 +18,9 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::chosen::{ChosenWithCorpus, Opened};
+use super::chosen::ChosenWithText;
 use super::error::CliError;
+use super::given::Given;
 use super::machine::{check_simd, threads};
 use super::output::stdout;
 use super::progress::Progress;
@@ -92,7 +93,7 @@ Examples:
   textgen eval names --iw 0 --min-p 0.15 --unique")]
 pub struct EvalArgs {
     #[command(flatten)]
-    model: ChosenWithCorpus,
+    model: ChosenWithText,
     /// The part of the text [default: valid of the run's own corpus, all of another]
     #[arg(long, value_enum)]
     part: Option<Part>,
@@ -159,9 +160,9 @@ struct About<'a> {
 }
 
 /// Evaluates the model chosen.
-pub fn run(args: &EvalArgs, runs: &Runs) -> Result<()> {
+pub fn run(args: &EvalArgs, runs: &Runs, given: &Given) -> Result<()> {
     check_simd()?;
-    let Opened { file, run, corpus } = args.model.open(runs)?;
+    let ((file, run), corpus) = args.model.open_for(runs, given.kind())?;
     let run = run.as_ref();
     let kind = file.header.network.model();
     let name = run.map_or_else(

@@ -23,6 +23,7 @@ use self::writing::Step;
 use super::choice::choice;
 use super::chosen::ChosenModel;
 use super::error::CliError;
+use super::given::Given;
 use super::machine::{check_simd, threads};
 use crate::cli::output::note;
 
@@ -117,14 +118,15 @@ struct Sample<'a> {
 }
 
 /// Generates with the model chosen.
-pub fn run(args: &GenerateArgs, runs: &Runs) -> Result<()> {
+pub fn run(args: &GenerateArgs, runs: &Runs, given: &Given) -> Result<()> {
     let sampling = args
         .draws
         .limits
         .config(args.draws.seed.unwrap_or_else(new_seed));
     sampling.validate()?;
     check_simd()?;
-    let (file, _) = args.model.open(runs)?;
+    let (file, _) = args.model.open_for(runs, given.kind())?;
+    given.check_kind(file.header.network.model())?;
     match file.header.network.model() {
         ModelKind::CharRnn => text::texts(args, file, &sampling),
         ModelKind::WordVae => words::words(args, file, &sampling),

@@ -11,8 +11,9 @@ use crate::run::Runs;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use super::chosen::ChosenModels;
+use super::chosen;
 use super::error::CliError;
+use super::given::Given;
 use super::machine::check_simd;
 use super::output::Format;
 
@@ -56,8 +57,15 @@ pub struct ScoreArgs {
     /// A file, or `-` for standard input: a text for a char-lstm, words for a word-vae
     #[arg(value_name = "FILE", required_unless_present = "word")]
     file: Option<String>,
-    #[command(flatten)]
-    models: ChosenModels,
+    /// The model: a run's name or folder, or a model file [default: the newest run]; several are
+    /// compared
+    #[arg(
+        long = "run",
+        short = 'm',
+        visible_alias = "model-file",
+        value_name = "RUN|FILE"
+    )]
+    models: Vec<String>,
     /// The order of the rows
     #[arg(long, value_enum, default_value_t = Order::None)]
     sort: Order,
@@ -82,9 +90,15 @@ enum Order {
 }
 
 /// Scores what the models chosen can read.
-pub fn run(args: &ScoreArgs, runs: &Runs) -> Result<()> {
+pub fn run(args: &ScoreArgs, runs: &Runs, given: &Given) -> Result<()> {
     check_simd()?;
-    let models = args.models.open(runs)?;
+    let models = match &args.models[..] {
+        [] => vec![chosen::open(None, runs, given.kind())?],
+        names => names
+            .iter()
+            .map(|name| chosen::open(Some(name), runs, None))
+            .collect::<Result<_>>()?,
+    };
     let is_text =
         |(file, _): &(crate::run::ModelFile, _)| file.header.network.model() == ModelKind::CharRnn;
     match &models[..] {

@@ -155,8 +155,8 @@ pub fn evaluate(job: &Job, run: &RunDir, data: &WordData) -> Result<()> {
     let report = measured.report()?;
     if report.baselines.twin.is_none() && report.latent.is_some() {
         note!(
-            "no twin to compare with; to train one: textgen train --baseline twin --resume {}",
-            run.name()
+            "no twin to compare with; to train one: {}",
+            run.command(&["train", "--baseline", "twin", "--resume"])
         );
     }
     job.print(&report, &report::text(&report))
