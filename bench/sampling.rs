@@ -24,6 +24,7 @@ use textgen::config::{Cell, LatentConfig, NetworkConfig, NetworkKind, Sampling, 
 use textgen::generate::sampling::Sampler;
 use textgen::kernels::Layout;
 use textgen::kernels::simd;
+use textgen::models::Network;
 use textgen::models::char_rnn::CharRnn;
 use textgen::models::weights::{Array, Weights, expected_shapes, quantize};
 use textgen::models::word_vae::WordVae;
@@ -268,7 +269,7 @@ fn answer_words(request: &Words) -> Result<Value, Box<dyn Error>> {
             .iter_mut()
             .flat_map(|sampler| std::array::from_fn::<_, LATENT, _>(|_| sampler.normal()))
             .collect();
-        let mut state = network.decoder(&z);
+        let mut state = network.decoder(1, &z);
         let mut tokens = vec![vocab as u32; batch];
         for _ in 0..LETTERS {
             network.step(&mut state, &tokens);

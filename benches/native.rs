@@ -8,6 +8,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use textgen::config::{Cell, NetworkConfig, Sampling};
 use textgen::generate::sampling::Sampler;
 use textgen::kernels::simd;
+use textgen::models::Network;
 use textgen::models::char_rnn::CharRnn;
 use textgen::models::weights::{Array, Weights, expected_shapes};
 

@@ -7,6 +7,7 @@ use std::ops::Range;
 use crate::config::{ModelKind, Sampling, TextConfig, TrainConfig};
 use crate::evaluate::novelty::{Copied, Segment};
 use crate::generate::sampling::Sampler;
+use crate::models::Network;
 use crate::models::char_rnn::CharRnn;
 use crate::run::{CorpusData, ModelFile, Runs, TextData};
 use crate::text::{Corpus, Split, split_text, visible, whole};

@@ -105,7 +105,7 @@ impl<'a> Walk<'a> {
         Self {
             alphabet,
             escapes: Escapes::new(),
-            shares: Shares::new(model.kernels, alphabet.vocabulary.unk()),
+            shares: Shares::new(model.predictor.kernels, alphabet.vocabulary.unk()),
             progress,
             unreported: 0,
         }

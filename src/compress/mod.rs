@@ -26,6 +26,7 @@ use thiserror::Error;
 use crate::config::NetworkConfig;
 use crate::generate::{Beginning, Numbered, Writer, lockstep};
 use crate::kernels::Kernels;
+use crate::models::Network;
 use crate::models::char_rnn::CharRnn;
 use crate::models::weights::{Values, WeightError, Weights};
 use crate::parallel::{self, Running};
@@ -345,7 +346,7 @@ fn model_digest(config: &NetworkConfig, weights: &Weights, vocabulary: &Vocabula
 /// Of what a model computes on this machine after some tokens: logits and shares.
 fn arithmetic(model: &CharRnn) -> [u8; 4] {
     let mut hasher = Sha256::new();
-    let mut shares = Shares::new(model.kernels, None);
+    let mut shares = Shares::new(model.predictor.kernels, None);
     let inputs = model.inputs().max(1) as u32;
     let tokens: Vec<u32> = (0..SHOWN_TOKENS)
         .map(|index| index * index % inputs)

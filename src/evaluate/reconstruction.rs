@@ -95,7 +95,7 @@ fn greedy(
                 sampler: Sampler::new(&config, suppressed, 0).without_log_prob(),
                 eos: reading.eos,
             },
-            state: vae.decoder_of(1, z),
+            state: vae.decoder(1, z),
             token: reading.bos,
         })
     };

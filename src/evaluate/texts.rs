@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::{EvaluateError, LogSoftmax, check_predicted, check_read, in_groups};
 use crate::evaluate::ngram::NGrams;
+use crate::models::Network;
 use crate::models::char_rnn::CharRnn;
 use crate::parallel::{self, Running};
 

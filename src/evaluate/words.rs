@@ -6,6 +6,7 @@ use super::{EvaluateError, LogSoftmax, check_predicted, in_groups};
 use crate::config::Sampling;
 use crate::generate::sampling::Sampler;
 use crate::kernels::Kernels;
+use crate::models::Network;
 use crate::models::word_vae::{Posterior, WordVae};
 use crate::parallel::Running;
 
@@ -161,7 +162,7 @@ pub(super) fn distortions(
     order.sort_by_key(|&word| Reverse(words[word].len()));
     let latent = vae.latent();
     let rows = order.iter().map(|&word| &z[word * latent..][..latent]);
-    let mut state = vae.decoder_of(words.len(), &rows.collect::<Vec<_>>().concat());
+    let mut state = vae.decoder(words.len(), &rows.collect::<Vec<_>>().concat());
     let mut softmax = LogSoftmax::default();
     let mut tokens = Vec::with_capacity(words.len());
     let mut live = &order[..];

@@ -11,7 +11,8 @@
 
 use crate::generate::beam::{Beam, Found, Goal};
 use crate::generate::sampling::Sampler;
-use crate::models::char_rnn::{CharRnn, State};
+use crate::models::char_rnn::CharRnn;
+use crate::models::{Network, RowState};
 
 /// Fillings that are drawn side by side for each that is wanted.
 pub const PARTICLES: usize = 256;
@@ -22,7 +23,7 @@ pub struct Holes<'a> {
     /// The network.
     pub model: &'a CharRnn,
     /// What it remembers of the text before: one row.
-    pub start: &'a State,
+    pub start: &'a RowState,
     /// The tokens given; none is a hole of one token.
     pub places: &'a [Option<u32>],
     /// Tokens that no hole is filled with.

@@ -8,59 +8,11 @@ pub mod sampling;
 
 use crate::generate::constraint::{Constraint, Place};
 use crate::generate::sampling::{Draw, Sampler};
-use crate::models::char_rnn::{self, CharRnn};
-use crate::models::word_vae::{DecoderState, WordVae};
+use crate::models::word_vae::WordVae;
+use crate::models::{Network, RowState};
 
 /// Words are cut at so many letters, so that a decoder that never ends one cannot hang a program.
 pub const LONGEST_WORD: usize = 64;
-
-/// A network that writes N texts side by side.
-pub trait Network {
-    /// What it remembers of them: N rows.
-    type State;
-    /// A state of `rows` rows.
-    fn rows(&self, rows: usize) -> Self::State;
-    /// Row `row` becomes the only row of `from`.
-    fn set_row(state: &mut Self::State, row: usize, from: &Self::State);
-    /// Removes row `row`, whose place the last one takes.
-    fn swap_remove_row(state: &mut Self::State, row: usize);
-    /// A state whose row i is a copy of row `rows[i]`.
-    fn select(state: &Self::State, rows: &[usize]) -> Self::State;
-    /// Reads one token of each row: tokens (N).
-    fn step(&self, state: &mut Self::State, tokens: &[u32]);
-    /// The logits of a row after the token read.
-    fn logits(state: &Self::State, row: usize) -> &[f32];
-}
-
-/// Implements [`Network`] by the methods of the same names.
-macro_rules! network {
-    ($network:ty, $state:ty, $rows:ident) => {
-        impl Network for $network {
-            type State = $state;
-            fn rows(&self, rows: usize) -> $state {
-                self.$rows(rows)
-            }
-            fn set_row(state: &mut $state, row: usize, from: &$state) {
-                state.set_row(row, from);
-            }
-            fn swap_remove_row(state: &mut $state, row: usize) {
-                state.swap_remove_row(row);
-            }
-            fn select(state: &$state, rows: &[usize]) -> $state {
-                state.select(rows)
-            }
-            fn step(&self, state: &mut $state, tokens: &[u32]) {
-                self.step(state, tokens);
-            }
-            fn logits(state: &$state, row: usize) -> &[f32] {
-                state.logits(row)
-            }
-        }
-    };
-}
-
-network!(CharRnn, char_rnn::State, state);
-network!(WordVae, DecoderState, decoder_rows);
 
 /// Writes one text.
 pub trait Writer {
@@ -70,18 +22,18 @@ pub trait Writer {
 
 /// A text that begins.
 #[derive(Debug)]
-pub struct Beginning<W, S> {
+pub struct Beginning<W> {
     /// Who writes it.
     pub writer: W,
     /// What the network remembers so far: one row.
-    pub state: S,
+    pub state: RowState,
     /// What it reads next.
     pub token: u32,
 }
 
-impl<W, S> Beginning<W, S> {
+impl<W> Beginning<W> {
     /// The same with a number.
-    pub fn numbered(self, index: usize) -> Beginning<Numbered<W>, S> {
+    pub fn numbered(self, index: usize) -> Beginning<Numbered<W>> {
         let Self {
             writer,
             state,
@@ -116,14 +68,14 @@ impl<W: Writer> Writer for Numbered<W> {
 pub fn lockstep<N: Network, W: Writer>(
     network: &N,
     rows: usize,
-    mut next: impl FnMut() -> Option<Beginning<W, N::State>>,
+    mut next: impl FnMut() -> Option<Beginning<W>>,
     mut done: impl FnMut(W),
 ) {
     let beginnings: Vec<_> = std::iter::from_fn(&mut next).take(rows).collect();
-    let mut state = network.rows(beginnings.len());
+    let mut state = network.state(beginnings.len());
     let (mut writers, mut tokens) = (Vec::new(), Vec::new());
     for (row, beginning) in beginnings.into_iter().enumerate() {
-        N::set_row(&mut state, row, &beginning.state);
+        state.set_row(row, &beginning.state);
         writers.push(beginning.writer);
         tokens.push(beginning.token);
     }
@@ -131,14 +83,14 @@ pub fn lockstep<N: Network, W: Writer>(
         network.step(&mut state, &tokens);
         // From the last row on, so that one that moves has had its turn.
         for row in (0..writers.len()).rev() {
-            if let Some(token) = writers[row].write(N::logits(&state, row)) {
+            if let Some(token) = writers[row].write(state.logits(row)) {
                 tokens[row] = token;
             } else if let Some(beginning) = next() {
-                N::set_row(&mut state, row, &beginning.state);
+                state.set_row(row, &beginning.state);
                 tokens[row] = beginning.token;
                 done(std::mem::replace(&mut writers[row], beginning.writer));
             } else {
-                N::swap_remove_row(&mut state, row);
+                state.swap_remove_row(row);
                 tokens.swap_remove(row);
                 done(writers.swap_remove(row));
             }
@@ -271,10 +223,10 @@ impl Writer for WordWriter<'_> {
 
 impl Prior<'_> {
     /// A word that `sampler` draws, z first.
-    pub fn begin(&self, mut sampler: Sampler) -> Beginning<WordWriter<'static>, DecoderState> {
+    pub fn begin(&self, mut sampler: Sampler) -> Beginning<WordWriter<'static>> {
         let z = self.place(&mut sampler);
         Beginning {
-            state: self.vae.decoder(&z),
+            state: self.vae.decoder(1, &z),
             token: self.bos,
             writer: WordWriter::new(sampler, self.eos, WordForm::default()),
         }
@@ -305,6 +257,7 @@ impl Prior<'_> {
 mod tests {
     use super::*;
     use crate::config::{Cell, Sampling};
+    use crate::models::char_rnn::CharRnn;
     use crate::models::weights::quantize;
     use crate::testing;
 

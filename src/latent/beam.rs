@@ -4,6 +4,7 @@ use super::WordDecoder;
 use crate::generate::beam::{Beam, Goal};
 use crate::generate::constraint::Place;
 use crate::generate::{LONGEST_WORD, Word, WordForm};
+use crate::models::Network;
 
 /// Words of a form. They are compared by log p(word | z) with their end and no allowance for length.
 struct WordGoal<'a> {
@@ -41,7 +42,7 @@ impl WordDecoder<'_> {
     /// # Panics
     /// Where z is not of length Z.
     pub fn beam(&self, z: &[f32], width: usize) -> Word {
-        let mut state = self.vae.decoder(z);
+        let mut state = self.vae.decoder(1, z);
         self.vae.step(&mut state, &[self.bos]);
         let goal = WordGoal {
             eos: self.eos,
@@ -71,6 +72,7 @@ mod tests {
     use crate::generate::sampling::log_prob;
     use crate::generate::{Word, WordForm};
     use crate::latent::WordDecoder;
+    use crate::models::Network;
     use crate::models::weights::Array;
     use crate::models::word_vae::WordVae;
     use crate::parallel::Running;
@@ -132,7 +134,7 @@ mod tests {
             log_prob: f64::NEG_INFINITY,
         };
         let mut longer = f64::NEG_INFINITY;
-        let mut open = vec![(vae.decoder(z), BOS, Word::default())];
+        let mut open = vec![(vae.decoder(1, z), BOS, Word::default())];
         while let Some((mut state, token, word)) = open.pop() {
             if word.letters.len() == LONGEST {
                 longer = longer.max(word.log_prob);
@@ -198,7 +200,7 @@ mod tests {
             &[1, 1, 1, 0],
         ];
         let log_prob = |z: &[f32], word: &[u32]| {
-            let (mut state, mut sum) = (vae.decoder(z), 0.0);
+            let (mut state, mut sum) = (vae.decoder(1, z), 0.0);
             for (read, next) in [&[BOS], word]
                 .concat()
                 .into_iter()

@@ -4,8 +4,9 @@
 
 use crate::config::NetworkConfig;
 use crate::generate::sampling::Sampler;
-use crate::kernels::{Kernels, Quantized};
-use crate::models::recurrent::{Columns, Linear, Read, Stack};
+use crate::kernels::Kernels;
+use crate::models::predictor::Predictor;
+use crate::models::recurrent::{Columns, Read};
 use crate::models::weights::{WeightError, Weights, check, values};
 
 /// The article's words are cut at so many letters.
@@ -14,11 +15,11 @@ pub const LONGEST: usize = 5;
 /// The article's decoder with its weights.
 #[derive(Clone, Debug)]
 pub struct Article {
-    decoder: Stack,
-    head: Linear,
+    decoder: Predictor,
+    /// (Z).
     mean: Vec<f32>,
+    /// (Z).
     std: Vec<f32>,
-    kernels: Kernels,
 }
 
 impl Article {
@@ -30,21 +31,12 @@ impl Article {
             ));
         }
         check(config, weights)?;
-        let kernels = Kernels::new();
-        let (layers, columns) = (config.layers, Columns::Vector);
+        let layers = (config.cell, config.layers);
+        let (columns, kernels) = (Columns::Vector, Kernels::new());
         Ok(Self {
-            decoder: Stack::new(
-                weights,
-                "decoder.rnn",
-                layers,
-                config.cell,
-                columns,
-                kernels,
-            )?,
-            head: Linear::new(weights, "decoder.head")?,
+            decoder: Predictor::new(weights, "decoder.", layers, columns, false, kernels)?,
             mean: values(weights, "article.mean")?.into_owned(),
             std: values(weights, "article.std")?.into_owned(),
-            kernels,
         })
     }
 
@@ -57,8 +49,6 @@ impl Article {
     /// [`Article::generate`] with noise from anywhere: `noise` gives one ε at a time, Z a letter.
     pub fn generate_with(&self, mut noise: impl FnMut() -> f32) -> Vec<u32> {
         let mut state = self.decoder.state(1);
-        let mut room = Quantized::default();
-        let mut logits = vec![0.0; self.head.width()];
         let mut letters = Vec::with_capacity(LONGEST);
         while letters.len() < LONGEST {
             let z: Vec<f32> = self
@@ -67,13 +57,9 @@ impl Article {
                 .zip(&self.std)
                 .map(|(mean, std)| mean + std * noise())
                 .collect();
-            let hidden = self
-                .decoder
-                .step(self.kernels, Read::Vectors(&z), &mut state);
-            self.head
-                .apply(self.kernels, hidden, &mut room, &mut logits);
-            let letter = crate::generate::sampling::argmax(&logits[..self.head.rows()]);
-            if letter as usize + 1 == self.head.rows() {
+            self.decoder.step_on(&mut state, Read::Vectors(&z));
+            let letter = crate::generate::sampling::argmax(state.logits(0));
+            if letter as usize + 1 == state.logits(0).len() {
                 break;
             }
             letters.push(letter);

@@ -4,9 +4,21 @@ use std::cmp::Reverse;
 
 use crate::config::NetworkConfig;
 use crate::kernels::Kernels;
-use crate::models::recurrent::{Columns, Layer, Linear, Place, Read};
+use crate::models::linear::Linear;
+use crate::models::recurrent::{Columns, Layer, Read};
 use crate::models::weights::{WeightError, Weights, values};
-use crate::models::word_vae::{LOG_VAR_LIMIT, Posterior};
+
+/// The logarithm of the posterior's variance is clamped to ± this.
+pub const LOG_VAR_LIMIT: f32 = 10.0;
+
+/// The Gaussian over z, with a diagonal covariance, that the encoder finds for a word.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Posterior {
+    /// Means (Z).
+    pub mean: Vec<f32>,
+    /// Natural logarithms of the variances (Z), within ± [`LOG_VAR_LIMIT`].
+    pub log_var: Vec<f32>,
+}
 
 /// Recurrent layers, and what makes a posterior of their last states.
 #[derive(Clone, Debug)]
@@ -135,7 +147,7 @@ impl Pass<'_> {
                 live = others;
                 state.swap_remove_row(live.len());
             }
-            let place = |word: &[u32]| {
+            let position = |word: &[u32]| {
                 if self.backward {
                     word.len() - 1 - step
                 } else {
@@ -145,12 +157,12 @@ impl Pass<'_> {
             let rows = || live.iter().zip(self.starts);
             let read = if self.below.is_empty() {
                 tokens.clear();
-                tokens.extend(live.iter().map(|word| word[place(word)]));
+                tokens.extend(live.iter().map(|word| word[position(word)]));
                 Read::Tokens(&tokens)
             } else {
                 vectors.clear();
                 for (word, start) in rows() {
-                    let row = (start + place(word)) * self.width;
+                    let row = (start + position(word)) * self.width;
                     vectors.extend_from_slice(&self.below[row..][..self.width]);
                 }
                 Read::Vectors(&vectors)
@@ -159,7 +171,7 @@ impl Pass<'_> {
             for (row, ((word, start), hidden)) in
                 rows().zip(state.hidden.chunks_exact(units)).enumerate()
             {
-                let to = (start + place(word)) * self.width + offset;
+                let to = (start + position(word)) * self.width + offset;
                 above[to..][..units].copy_from_slice(hidden);
                 if step + 1 == word.len() {
                     summaries[row * self.width + offset..][..units].copy_from_slice(hidden);
@@ -181,24 +193,19 @@ fn layers(
     } else {
         &[""]
     };
-    let direction = |layer, suffix| {
+    let direction = |layer: usize, suffix: &str| {
         let columns = match layer {
             0 => Columns::Embedding(&embedding, config.embedding),
             _ => Columns::Vector,
         };
-        let place = Place {
-            name: "encoder.rnn",
-            layer,
-            suffix,
-        };
-        Layer::new(weights, place, config.cell, columns, kernels)
+        let name = ("encoder.rnn", &*format!("l{layer}{suffix}"));
+        Layer::new(weights, name, config.cell, columns, kernels)
     };
-    (0..config.layers)
-        .map(|layer| {
-            suffixes
-                .iter()
-                .map(|suffix| direction(layer, suffix))
-                .collect()
-        })
-        .collect()
+    let layer = |layer| {
+        suffixes
+            .iter()
+            .map(|suffix| direction(layer, suffix))
+            .collect()
+    };
+    (0..config.layers).map(layer).collect()
 }

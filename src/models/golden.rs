@@ -8,6 +8,7 @@ use crate::config::{Cell, LatentConfig, NetworkConfig, NetworkKind, ZPlacement};
 use crate::generate::sampling::log_prob;
 use crate::kernels::Kernels;
 use crate::kernels::simd::Level;
+use crate::models::Network;
 use crate::models::article::Article;
 use crate::models::char_rnn::CharRnn;
 use crate::models::weights::{Array, Values, Weights};
@@ -173,7 +174,7 @@ fn check_word(golden: &Golden, network: &WordVae, row: usize, letters: &[u32]) {
         .collect();
     assert_close(&z, golden.row("z", row, latent), &golden.config);
 
-    let mut state = network.decoder(golden.row("z", row, latent));
+    let mut state = network.decoder(1, golden.row("z", row, latent));
     let (bos, eos) = (golden.special("bos"), golden.special("eos"));
     let given = [&[bos], letters].concat();
     let targets = [letters, &[eos]].concat();
@@ -224,7 +225,7 @@ fn every_level_computes_the_same_bits() {
             let mut state = network.state(1);
             network.prefill(&mut state, &[3, 1, 4, 1, 5, 9, 2, 6]);
             let words = WordVae::with_kernels(&vae, &vae_weights, kernels).expect("a network");
-            let mut decoder = words.decoder(&words.encode(&[1, 2, 3]).mean);
+            let mut decoder = words.decoder(1, &words.encode(&[1, 2, 3]).mean);
             words.step(&mut decoder, &[9]);
             let logits = [state.logits(0), decoder.logits(0)].concat();
             logits.into_iter().map(f32::to_bits).collect::<Vec<_>>()
@@ -315,8 +316,8 @@ fn a_decoder_without_z_computes_the_logits_of_pytorch() {
         assert!(network.encode(&[1]).mean.is_empty());
         let input = golden.tokens("input");
         // Three rows, of which two end early.
-        let mut state = network.decoder_rows(3);
-        state.set_row(1, &network.decoder(&[]));
+        let mut state = network.state(3);
+        state.set_row(1, &network.decoder(1, &[]));
         for (step, &token) in input.iter().enumerate() {
             let tokens = vec![token; state.rows()];
             network.step(&mut state, &tokens);

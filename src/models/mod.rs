@@ -2,7 +2,7 @@
 //!
 //! A network is built from a [`NetworkConfig`](crate::config::NetworkConfig) and [`weights::Weights`]
 //! under PyTorch's names. It is immutable from then on and may be shared between threads; what changes
-//! as it reads is a separate state ([`char_rnn::State`], [`word_vae::DecoderState`]), allocated once,
+//! as it reads is a separate [`RowState`], allocated once,
 //! so that a step allocates nothing and takes no lock. A state has one row for each of the texts that
 //! are read side by side; [`team`] reads one text on several threads.
 //!
@@ -15,8 +15,12 @@ pub mod char_rnn;
 mod encoder;
 #[cfg(test)]
 pub(crate) mod golden;
+mod linear;
+mod predictor;
 mod recurrent;
 pub mod speed;
 pub mod team;
 pub mod weights;
 pub mod word_vae;
+
+pub use predictor::{Network, RowState, Snapshot};

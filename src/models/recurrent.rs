@@ -1,201 +1,63 @@
-//! Recurrent layers, one token of each text at a time: what both models are made of.
+//! One recurrent layer, which reads one token or vector of each text at a time.
 //!
 //! N texts that are read side by side are N rows of one state. Rows know nothing of each other, so
 //! that a text is the same whatever is read beside it.
 //!
-//! What a layer's gates start from is a table. The first layer of a network that reads tokens has
-//! a row a token: bias and the input weights times its embedding (or times a one-hot, which picks
-//! a column). Other layers have one row, their bias, and a product with what is below comes on top.
-//! Gates stand in the [`Layout`] of the recurrent weights: blocks of 32 units, so that a thread can
+//! Gate pre-activations start from a lookup table. The first layer of a network that reads tokens has
+//! one row per token: the bias plus the input weights times the token's embedding (or times a one-hot,
+//! which picks a column). Other layers have one row, their bias, and add a product with their input.
+//! Gates follow the [`Layout`] of the recurrent weights, in blocks of 32 units, so that a thread can
 //! compute some blocks of a layer and leave the others to its neighbours.
 
 use std::ops::Range;
 
 use crate::config::Cell;
-use crate::kernels::{Kernels, Layout, PANEL, Packed, PackedInt8, Quantized};
-use crate::models::weights::{Array, Values, WeightError, Weights, array, values};
+use crate::kernels::{Kernels, Layout, PANEL, Packed, Quantized};
+use crate::models::linear::Matrix;
+use crate::models::weights::{Array, WeightError, Weights, array};
 
-/// A matrix ready for products.
-#[derive(Clone, Debug)]
-pub(crate) enum Matrix {
-    F32(Packed),
-    Int8(PackedInt8),
-}
-
-impl Matrix {
-    /// `columns` of an array (rows, width) whose rows are `gates` gates.
-    pub fn new(array: &Array, columns: Range<usize>, gates: usize) -> Self {
-        let width = array.shape[1];
-        match &array.values {
-            Values::F32(values) => Self::F32(Packed::new(values, width, columns, gates)),
-            Values::Int8 { numbers, scales } => {
-                Self::Int8(PackedInt8::new(numbers, scales, width, columns, gates))
-            }
-        }
-    }
-
-    pub const fn layout(&self) -> Layout {
-        match self {
-            Self::F32(packed) => packed.layout(),
-            Self::Int8(packed) => packed.layout(),
-        }
-    }
-
-    pub const fn columns(&self) -> usize {
-        match self {
-            Self::F32(packed) => packed.columns(),
-            Self::Int8(packed) => packed.columns(),
-        }
-    }
-
-    /// Bytes that a product reads.
-    pub fn bytes(&self) -> usize {
-        match self {
-            Self::F32(packed) => packed.bytes(),
-            Self::Int8(packed) => packed.bytes(),
-        }
-    }
-
-    /// `out += weight · x` for every row of x (N, columns), by some of the panels only: out
-    /// (N, panels · 32). `room` holds x in eight bits where that is needed.
-    pub fn accumulate(
-        &self,
-        kernels: Kernels,
-        panels: Range<usize>,
-        x: &[f32],
-        room: &mut Quantized,
-        out: &mut [f32],
-    ) {
-        match self {
-            Self::F32(packed) => kernels.accumulate(packed.panels(panels), x, out),
-            Self::Int8(packed) if packed.columns() > 0 => {
-                kernels.quantize(x, packed.columns(), room);
-                kernels.accumulate_int8(packed.panels(panels), room, out);
-            }
-            Self::Int8(_) => (),
-        }
-    }
-}
-
-/// A dense layer: `weight` (rows, columns) and `bias` (rows).
-#[derive(Clone, Debug)]
-pub(crate) struct Linear {
-    weight: Matrix,
-    /// In the weight's layout.
-    bias: Vec<f32>,
-}
-
-impl Linear {
-    /// From `{name}.weight` and `{name}.bias`.
-    pub fn new(weights: &Weights, name: &str) -> Result<Self, WeightError> {
-        let bias = values(weights, &format!("{name}.bias"))?;
-        let weight = array(weights, &format!("{name}.weight"))?;
-        let weight = Matrix::new(weight, 0..weight.shape[1], 1);
-        Ok(Self {
-            bias: weight.layout().spread(&bias),
-            weight,
-        })
-    }
-
-    /// Outputs.
-    pub const fn rows(&self) -> usize {
-        self.weight.layout().units
-    }
-
-    /// Outputs with what fills the last panel up: the length of a row of [`Linear::apply`].
-    pub const fn width(&self) -> usize {
-        self.weight.layout().len()
-    }
-
-    /// Bytes of the weight.
-    pub fn weight_bytes(&self) -> usize {
-        self.weight.bytes()
-    }
-
-    /// Panels of outputs.
-    pub const fn panels(&self) -> usize {
-        self.weight.layout().panels()
-    }
-
-    /// `out = weight · x + bias` for every row of x (N, columns): out (N, [`Linear::width`]).
-    pub fn apply(&self, kernels: Kernels, x: &[f32], room: &mut Quantized, out: &mut [f32]) {
-        self.apply_panels(kernels, 0..self.panels(), x, room, out);
-    }
-
-    /// The same for some panels only: out (N, panels · 32).
-    pub fn apply_panels(
-        &self,
-        kernels: Kernels,
-        panels: Range<usize>,
-        x: &[f32],
-        room: &mut Quantized,
-        out: &mut [f32],
-    ) {
-        if panels.is_empty() {
-            return;
-        }
-        let bias = &self.bias[panels.start * PANEL..panels.end * PANEL];
-        for out in out.chunks_exact_mut(bias.len()) {
-            out.copy_from_slice(bias);
-        }
-        self.weight.accumulate(kernels, panels, x, room, out);
-    }
-
-    /// [`Linear::apply`] without what fills the last panel up: (N, rows).
-    pub fn plain(&self, kernels: Kernels, x: &[f32]) -> Vec<f32> {
-        let rows = x.len() / self.weight.columns().max(1);
-        let mut out = vec![0.0; rows * self.width()];
-        self.apply(kernels, x, &mut Quantized::default(), &mut out);
-        let rows = out.chunks_exact(self.width());
-        rows.flat_map(|row| &row[..self.rows()]).copied().collect()
-    }
-}
-
-/// What a layer, or some blocks of it, carries from token to token, and room for its gates.
+/// What a layer, or some blocks of it, carries from token to token, with scratch for its gates.
 #[derive(Clone, Debug)]
 pub(crate) struct LayerState {
-    /// N; 1 where not all blocks are computed here.
+    /// N; 1 if this state is a part of a layer's.
     rows: usize,
     /// The blocks of 32 units that are computed here.
     blocks: Range<usize>,
     /// The units of these blocks.
     pub units: Range<usize>,
-    /// (N, H), also where not all blocks are computed here.
+    /// (N, H), also in a part.
     pub hidden: Vec<f32>,
     /// (N, blocks · 32) in an LSTM, else empty.
     pub cell: Vec<f32>,
-    /// (N, blocks, G, 32).
+    /// Scratch (N, blocks, G, 32).
     gates: Vec<f32>,
-    /// The recurrent share of the gates, as these, in a GRU, which needs it apart; else empty.
+    /// Scratch of the same size in a GRU, which needs the recurrent product by itself; else empty.
     recurrent: Vec<f32>,
-    room: Quantized,
+    scratch: Quantized,
 }
 
 impl LayerState {
-    /// The place in the whole layer of the cells that are computed here.
+    /// The range of this state's cells within those of the whole layer.
     pub fn cells(&self) -> Range<usize> {
         let first = self.blocks.start * PANEL;
         first..first + self.cell.len()
     }
 
-    /// Row `row` becomes the only row of `from`.
-    pub fn set_row(&mut self, row: usize, from: &Self) {
-        let set = |into: &mut [f32], from: &[f32]| {
-            into[row * from.len()..][..from.len()].copy_from_slice(from);
-        };
-        set(&mut self.hidden, &from.hidden);
-        set(&mut self.cell, &from.cell);
+    /// The range of the only row's cells without padding; empty unless the layer is an LSTM.
+    pub fn unpadded_cells(&self) -> Range<usize> {
+        0..self.hidden.len().min(self.cell.len())
     }
 
-    /// Removes row `row`, whose place the last one takes.
+    /// Copies the only row of `from` to row `row`.
+    pub fn set_row(&mut self, row: usize, from: &Self) {
+        set_row(&mut self.hidden, row, &from.hidden);
+        set_row(&mut self.cell, row, &from.cell);
+    }
+
+    /// Removes row `row`; the last row takes its position.
     pub fn swap_remove_row(&mut self, row: usize) {
         let rows = self.rows;
-        for array in [
-            &mut self.hidden,
-            &mut self.cell,
-            &mut self.gates,
-            &mut self.recurrent,
-        ] {
+        for array in self.arrays() {
             swap_remove_row(array, row, rows);
         }
         self.rows -= 1;
@@ -203,18 +65,27 @@ impl LayerState {
 
     /// A state whose row i is a copy of row `rows[i]`.
     pub fn select(&self, rows: &[usize]) -> Self {
-        let select = |array: &[f32]| select_rows(array, rows, self.rows);
-        Self {
-            rows: rows.len(),
-            blocks: self.blocks.clone(),
-            units: self.units.clone(),
-            hidden: select(&self.hidden),
-            cell: select(&self.cell),
-            gates: select(&self.gates),
-            recurrent: select(&self.recurrent),
-            room: self.room.clone(),
+        let mut selected = self.clone();
+        for array in selected.arrays() {
+            *array = select_rows(array, rows, self.rows);
         }
+        selected.rows = rows.len();
+        selected
     }
+
+    const fn arrays(&mut self) -> [&mut Vec<f32>; 4] {
+        [
+            &mut self.hidden,
+            &mut self.cell,
+            &mut self.gates,
+            &mut self.recurrent,
+        ]
+    }
+}
+
+/// Copies `from`, one row, to row `row` of an array.
+pub(crate) fn set_row(array: &mut [f32], row: usize, from: &[f32]) {
+    array[row * from.len()..][..from.len()].copy_from_slice(from);
 }
 
 /// Rows `chosen` of an array of `rows` rows.
@@ -224,7 +95,7 @@ pub(crate) fn select_rows(array: &[f32], chosen: &[usize], rows: usize) -> Vec<f
     chosen.iter().flat_map(row).copied().collect()
 }
 
-/// Removes row `row` of an array of `rows` rows; the last row takes its place.
+/// Removes row `row` of an array of `rows` rows; the last row takes its position.
 pub(crate) fn swap_remove_row(array: &mut Vec<f32>, row: usize, rows: usize) {
     let width = array.len() / rows;
     let last = (rows - 1) * width;
@@ -232,50 +103,25 @@ pub(crate) fn swap_remove_row(array: &mut Vec<f32>, row: usize, rows: usize) {
     array.truncate(last);
 }
 
-/// What a layer reads: one for each row.
+/// What a layer reads: one input per row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Read<'a> {
     /// Tokens (N): rows of the table.
     Tokens(&'a [u32]),
-    /// Tokens (N), and a share of the gates (N, blocks, G, 32) that was computed before.
+    /// Tokens (N), and gate pre-activations (N, blocks, G, 32) from an input that never changes.
     TokensAnd(&'a [u32], &'a [f32]),
     /// Vectors (N, columns of the input weights).
     Vectors(&'a [f32]),
 }
 
-/// Where a layer's weights stand, and what the columns of its input weights mean.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Place<'a> {
-    /// For instance `decoder.rnn`.
-    pub name: &'a str,
-    pub layer: usize,
-    /// `_reverse` or nothing.
-    pub suffix: &'a str,
-}
-
-impl Place<'_> {
-    fn array<'w, 'a>(
-        &self,
-        weights: &'w Weights<'a>,
-        part: &str,
-    ) -> Result<&'w Array<'a>, WeightError> {
-        let Self {
-            name,
-            layer,
-            suffix,
-        } = self;
-        array(weights, &format!("{name}.{part}_l{layer}{suffix}"))
-    }
-}
-
 /// How the first columns of a layer's input weights are read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Columns<'a> {
-    /// As a vector.
+    /// All columns read a vector.
     Vector,
-    /// As a token: there are as many columns as tokens.
+    /// Each column is a token's.
     OneHot,
-    /// As a token's embedding (V, E) of the given E; further columns are a vector.
+    /// The first E columns read a token's embedding (V, E), the others a vector.
     Embedding(&'a [f32], usize),
 }
 
@@ -295,21 +141,23 @@ pub(crate) struct Layer {
 }
 
 impl Layer {
-    /// From weights that [`check`](crate::models::weights::check) has passed.
+    /// From weights that [`check`](crate::models::weights::check) has passed: those named
+    /// `{name}.*_{suffix}`, for instance `decoder.rnn` and `l0_reverse`.
     pub fn new(
         weights: &Weights,
-        place: Place,
+        (name, suffix): (&str, &str),
         cell: Cell,
         columns: Columns,
         kernels: Kernels,
     ) -> Result<Self, WeightError> {
         let gates = cell.gates();
-        let input = place.array(weights, "weight_ih")?;
-        let recurrent = place.array(weights, "weight_hh")?;
+        let part = |part: &str| array(weights, &format!("{name}.{part}_{suffix}"));
+        let input = part("weight_ih")?;
+        let recurrent = part("weight_hh")?;
         let recurrent = Matrix::new(recurrent, 0..recurrent.shape[1], gates);
         let layout = recurrent.layout();
-        let recurrent_bias = place.array(weights, "bias_hh")?.data();
-        let mut bias = place.array(weights, "bias_ih")?.data().into_owned();
+        let recurrent_bias = part("bias_hh")?.data();
+        let mut bias = part("bias_ih")?.data().into_owned();
         let separate = cell == Cell::Gru;
         if !separate {
             kernels.add(&recurrent_bias, &mut bias);
@@ -342,57 +190,53 @@ impl Layer {
         self.layout().blocks()
     }
 
-    /// Bytes of the weights that a step reads, the table aside.
+    /// Bytes of the weights that a step reads, without the table.
     pub fn weight_bytes(&self) -> usize {
         self.input.bytes() + self.recurrent.bytes()
     }
 
     /// `rows` zero states.
     pub fn state(&self, rows: usize) -> LayerState {
-        self.partial_state(rows, 0..self.layout().blocks())
+        self.partial_state(rows, 0..self.blocks())
     }
 
     /// Zero states of some blocks.
     fn partial_state(&self, rows: usize, blocks: Range<usize>) -> LayerState {
-        let width = blocks.len() * PANEL;
-        let gates = vec![0.0; rows * width * self.cell.gates()];
-        let lstm = self.cell == Cell::Lstm;
+        let width = rows * blocks.len() * PANEL;
+        let zeros = |cells: bool, width: usize| vec![0.0; if cells { width } else { 0 }];
         LayerState {
             rows,
             units: blocks.start * PANEL..self.units().min(blocks.end * PANEL),
             blocks,
             hidden: vec![0.0; rows * self.units()],
-            cell: vec![0.0; if lstm { rows * width } else { 0 }],
-            recurrent: if self.cell == Cell::Gru {
-                gates.clone()
-            } else {
-                Vec::new()
-            },
-            gates,
-            room: Quantized::default(),
+            cell: zeros(self.cell == Cell::Lstm, width),
+            gates: zeros(true, width * self.cell.gates()),
+            recurrent: zeros(self.cell == Cell::Gru, width * self.cell.gates()),
+            scratch: Quantized::default(),
         }
     }
 
     /// The part of a state of one row that `blocks` compute.
     pub fn part(&self, state: &LayerState, blocks: Range<usize>) -> LayerState {
-        let mut part = self.partial_state(1, blocks.clone());
+        let mut part = self.partial_state(1, blocks);
         part.hidden.copy_from_slice(&state.hidden);
         if self.cell == Cell::Lstm {
-            let cells = blocks.start * PANEL..blocks.end * PANEL;
+            let cells = part.cells();
             part.cell.copy_from_slice(&state.cell[cells]);
         }
         part
     }
 
-    /// The share of the gates (N, blocks, G, 32) that comes from vectors and no bias.
-    pub fn share(&self, kernels: Kernels, x: &[f32]) -> Vec<f32> {
-        let rows = x.len() / self.input.columns().max(1);
-        let mut share = vec![0.0; rows * self.layout().len()];
-        let panels = 0..self.layout().panels();
-        let mut room = Quantized::default();
-        self.input
-            .accumulate(kernels, panels, x, &mut room, &mut share);
-        share
+    /// Gate pre-activations (N, blocks, G, 32) of vectors, without bias; zeros if `x` is empty.
+    pub fn input_product(&self, kernels: Kernels, x: &[f32], rows: usize) -> Vec<f32> {
+        let mut gates = vec![0.0; rows * self.layout().len()];
+        if !x.is_empty() {
+            let panels = 0..self.layout().panels();
+            let mut scratch = Quantized::default();
+            self.input
+                .accumulate(kernels, panels, x, &mut scratch, &mut gates);
+        }
+        gates
     }
 
     /// The panels of some blocks.
@@ -401,13 +245,13 @@ impl Layer {
         blocks.start * gates..blocks.end * gates
     }
 
-    /// Fills `gates` (N, blocks, G, 32) with what comes from the input.
+    /// Fills `gates` (N, blocks, G, 32) with the bias and the product with the input.
     fn begin(
         &self,
         kernels: Kernels,
         blocks: &Range<usize>,
         read: Read,
-        room: &mut Quantized,
+        scratch: &mut Quantized,
         gates: &mut [f32],
     ) {
         let panels = self.panels(blocks);
@@ -427,12 +271,12 @@ impl Layer {
         }
         match read {
             Read::Tokens(_) => (),
-            Read::TokensAnd(_, share) => kernels.add(share, gates),
-            Read::Vectors(x) => self.input.accumulate(kernels, panels, x, room, gates),
+            Read::TokensAnd(_, constant) => kernels.add(constant, gates),
+            Read::Vectors(x) => self.input.accumulate(kernels, panels, x, scratch, gates),
         }
     }
 
-    /// Adds the recurrent share to the gates and updates the state.
+    /// Adds the recurrent product to the gates and updates the state.
     fn finish(&self, kernels: Kernels, state: &mut LayerState) {
         let panels = self.panels(&state.blocks);
         let units = state.units.len();
@@ -440,7 +284,7 @@ impl Layer {
             hidden,
             gates,
             recurrent,
-            room,
+            scratch,
             ..
         } = state;
         if self.cell == Cell::Gru {
@@ -449,10 +293,10 @@ impl Layer {
                 recurrent.copy_from_slice(bias);
             }
             self.recurrent
-                .accumulate(kernels, panels, hidden, room, recurrent);
+                .accumulate(kernels, panels, hidden, scratch, recurrent);
         } else {
             self.recurrent
-                .accumulate(kernels, panels, hidden, room, gates);
+                .accumulate(kernels, panels, hidden, scratch, gates);
         }
         let own = match state.rows {
             1 => &mut hidden[state.units.clone()],
@@ -465,37 +309,38 @@ impl Layer {
         }
     }
 
-    /// Reads one input a row. Panics where a token has no row or a vector another length.
+    /// Reads one input per row. Panics if a token has no row or a vector has another length.
     pub fn step(&self, kernels: Kernels, read: Read, state: &mut LayerState) {
         let LayerState {
             blocks,
             gates,
-            room,
+            scratch,
             ..
         } = state;
         if gates.is_empty() {
             return;
         }
-        self.begin(kernels, blocks, read, room, gates);
+        self.begin(kernels, blocks, read, scratch, gates);
         self.finish(kernels, state);
     }
 
-    /// Reads a sequence (T) into a state of one row; the hidden states (T, H) go to `out`. The input
+    /// Reads a sequence of T inputs into a state of one row; the hidden states are (T, H). The input
     /// products are one product.
-    fn sequence(&self, kernels: Kernels, read: Read, state: &mut LayerState, out: &mut [f32]) {
-        let width = self.layout().len();
-        let units = self.units();
+    pub fn sequence(&self, kernels: Kernels, read: Read, state: &mut LayerState) -> Vec<f32> {
         let steps = match read {
             Read::Tokens(tokens) | Read::TokensAnd(tokens, _) => tokens.len(),
             Read::Vectors(x) => x.len() / self.input.columns().max(1),
         };
+        let width = self.layout().len();
         let mut gates = vec![0.0; steps * width];
-        self.begin(kernels, &state.blocks, read, &mut state.room, &mut gates);
-        for step in 0..steps {
-            state.gates.copy_from_slice(&gates[step * width..][..width]);
+        self.begin(kernels, &state.blocks, read, &mut state.scratch, &mut gates);
+        let mut hidden = Vec::with_capacity(steps * self.units());
+        for gates in gates.chunks_exact(width) {
+            state.gates.copy_from_slice(gates);
             self.finish(kernels, state);
-            out[step * units..][..units].copy_from_slice(&state.hidden);
+            hidden.extend_from_slice(&state.hidden);
         }
+        hidden
     }
 }
 
@@ -530,96 +375,5 @@ fn start_table(
             kernels.accumulate(packed.all(), embedding, &mut table);
             (table, size..width)
         }
-    }
-}
-
-/// Layers one above the other, read in one direction.
-#[derive(Clone, Debug)]
-pub(crate) struct Stack(Vec<Layer>);
-
-impl Stack {
-    /// `layers` layers under `name`, of which the first reads `columns`.
-    pub fn new(
-        weights: &Weights,
-        name: &str,
-        layers: usize,
-        cell: Cell,
-        columns: Columns,
-        kernels: Kernels,
-    ) -> Result<Self, WeightError> {
-        let layer = |layer| {
-            let columns = if layer == 0 { columns } else { Columns::Vector };
-            Layer::new(
-                weights,
-                Place {
-                    name,
-                    layer,
-                    suffix: "",
-                },
-                cell,
-                columns,
-                kernels,
-            )
-        };
-        (0..layers).map(layer).collect::<Result<_, _>>().map(Self)
-    }
-
-    /// The layers, the lowest first.
-    pub fn layers(&self) -> &[Layer] {
-        &self.0
-    }
-
-    /// Blocks of 32 units in a layer: the parts that it can be cut into.
-    pub fn blocks(&self) -> usize {
-        self.0.first().map_or(0, Layer::blocks)
-    }
-
-    /// Zero states, one a layer, of `rows` rows.
-    pub fn state(&self, rows: usize) -> Vec<LayerState> {
-        self.0.iter().map(|layer| layer.state(rows)).collect()
-    }
-
-    /// [`Layer::share`] of the first layer.
-    pub fn share(&self, kernels: Kernels, x: &[f32]) -> Vec<f32> {
-        self.0
-            .first()
-            .map_or_else(Vec::new, |layer| layer.share(kernels, x))
-    }
-
-    /// Reads one input a row and returns the top layer's hidden states (N, H).
-    pub fn step<'s>(
-        &self,
-        kernels: Kernels,
-        read: Read,
-        states: &'s mut [LayerState],
-    ) -> &'s [f32] {
-        let mut below: Option<&[f32]> = None;
-        for (layer, state) in self.0.iter().zip(states) {
-            layer.step(kernels, below.map_or(read, Read::Vectors), state);
-            below = Some(&state.hidden);
-        }
-        below.unwrap_or_default()
-    }
-
-    /// Reads a sequence (T) into states of one row and returns the top layer's hidden states
-    /// (T, H): the bits of as many steps, at the speed of one product for each layer's input.
-    pub fn sequence(
-        &self,
-        kernels: Kernels,
-        tokens: &[u32],
-        states: &mut [LayerState],
-    ) -> Vec<f32> {
-        let mut below: Vec<f32> = Vec::new();
-        for (index, (layer, state)) in self.0.iter().zip(states).enumerate() {
-            let units = layer.units();
-            let mut above = vec![0.0; tokens.len() * units];
-            let read = match index {
-                0 => Read::Tokens(tokens),
-                _ => Read::Vectors(&below),
-            };
-            layer.sequence(kernels, read, state, &mut above);
-            below = above;
-        }
-        below
     }
 }

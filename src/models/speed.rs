@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::config::{Cell, NetworkConfig};
+use crate::models::Network;
 use crate::models::char_rnn::CharRnn;
 use crate::models::weights::{Array, Weights, expected_shapes};
 

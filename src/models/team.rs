@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 
 use crate::kernels::barrier::{Barrier, Presence};
 use crate::kernels::{PANEL, Quantized};
-use crate::models::char_rnn::{CharRnn, State};
-use crate::models::recurrent::{LayerState, Read};
+use crate::models::char_rnn::CharRnn;
+use crate::models::predictor::{Network, RowState};
+use crate::models::recurrent::{Layer, LayerState, Read};
 
 /// Below so many bytes of weights a token takes so little that meeting costs more than it gains.
 const LEAST_BYTES: usize = 128 << 10;
@@ -38,7 +39,7 @@ const GATHER: u32 = u32::MAX - 2;
 pub struct Reader<'a> {
     model: &'a CharRnn,
     /// Whole where this thread reads alone; of a team's leader only the logits count.
-    state: State,
+    state: RowState,
     team: Option<Leader<'a>>,
 }
 
@@ -94,7 +95,7 @@ impl Reader<'_> {
     }
 
     /// What the network remembers of the text by now.
-    pub fn state(&mut self) -> &State {
+    pub fn state(&mut self) -> &RowState {
         if let Some(leader) = &mut self.team
             && leader.together
         {
@@ -128,7 +129,7 @@ impl Reader<'_> {
 
 impl Leader<'_> {
     /// The time of one way is up: the other one's turn, or the faster one's.
-    fn turn(&mut self, state: &mut State) {
+    fn turn(&mut self, state: &mut RowState) {
         self.pace = match self.pace {
             Pace::Alone { since, .. } => {
                 let alone = since.elapsed();
@@ -159,7 +160,7 @@ impl Leader<'_> {
     }
 
     /// The state goes to the members.
-    fn scatter(&mut self, state: &State) {
+    fn scatter(&mut self, state: &RowState) {
         for (shared, layer) in self.shared.layers.iter().zip(&state.layers) {
             store(&layer.hidden, &shared.hidden);
             store(&layer.cell, &shared.cell);
@@ -171,7 +172,7 @@ impl Leader<'_> {
     }
 
     /// The members' parts become the state.
-    fn gather(&mut self, state: &mut State) {
+    fn gather(&mut self, state: &mut RowState) {
         self.shared.announce(GATHER);
         self.member.hand_over(self.shared);
         self.shared.barrier.wait();
@@ -186,11 +187,9 @@ impl Leader<'_> {
 impl CharRnn {
     /// Bytes of weights that reading one token reads, the row of its input aside.
     pub fn weight_bytes(&self) -> usize {
-        let layers = self.stack.layers().iter();
-        let bytes: usize = layers
-            .map(crate::models::recurrent::Layer::weight_bytes)
-            .sum();
-        bytes + self.head.weight_bytes()
+        let layers = self.predictor.layers.iter();
+        let bytes: usize = layers.map(Layer::weight_bytes).sum();
+        bytes + self.predictor.head.weight_bytes()
     }
 
     /// Goes on from `state`, which has one row, with at most `threads` threads: fewer where the
@@ -198,7 +197,7 @@ impl CharRnn {
     /// with `work`.
     pub fn read_on_threads<R>(
         &self,
-        state: State,
+        state: RowState,
         threads: usize,
         work: impl FnOnce(&mut Reader) -> R,
     ) -> R {
@@ -212,13 +211,13 @@ impl CharRnn {
 
     fn read_at_pace<R>(
         &self,
-        state: State,
+        state: RowState,
         threads: usize,
         pace: Pace,
         work: impl FnOnce(&mut Reader) -> R,
     ) -> R {
         assert_eq!(state.rows(), 1, "one text");
-        let threads = threads.min(self.stack.blocks()).max(1);
+        let threads = threads.min(self.predictor.blocks()).max(1);
         let mut reader = Reader {
             model: self,
             state,
@@ -285,7 +284,7 @@ struct SharedLayer {
 impl Shared {
     fn new(model: &CharRnn, threads: usize) -> Self {
         let room = |len: usize| (0..len).map(|_| AtomicU32::new(0)).collect::<Vec<_>>();
-        let layers = model.stack.layers().iter();
+        let layers = model.predictor.layers.iter();
         let layers = layers.map(|layer| SharedLayer {
             hidden: room(layer.units()),
             cell: room(layer.blocks() * PANEL),
@@ -294,7 +293,7 @@ impl Shared {
             barrier: Barrier::new(threads as u32),
             token: AtomicU32::new(END),
             layers: layers.collect(),
-            logits: room(model.head.width()),
+            logits: room(model.predictor.head.width()),
         }
     }
 
@@ -331,10 +330,10 @@ struct Member {
 }
 
 impl Member {
-    fn new(model: &CharRnn, state: &State, index: usize, threads: usize) -> Self {
+    fn new(model: &CharRnn, state: &RowState, index: usize, threads: usize) -> Self {
         let share = |all: usize| all * index / threads..all * (index + 1) / threads;
-        let layers = model.stack.layers().iter().zip(&state.layers);
-        let panels = share(model.head.panels());
+        let layers = model.predictor.layers.iter().zip(&state.layers);
+        let panels = share(model.predictor.head.panels());
         Self {
             layers: layers
                 .map(|(layer, state)| layer.part(state, share(layer.blocks())))
@@ -384,7 +383,7 @@ impl Member {
     }
 
     fn step(&mut self, model: &CharRnn, shared: &Shared, token: u32) {
-        for (index, layer) in model.stack.layers().iter().enumerate() {
+        for (index, layer) in model.predictor.layers.iter().enumerate() {
             let (below, rest) = self.layers.split_at_mut(index);
             let state = &mut rest[0];
             let tokens = [token];
@@ -392,7 +391,7 @@ impl Member {
                 None => Read::Tokens(&tokens),
                 Some(below) => Read::Vectors(&below.hidden),
             };
-            layer.step(model.kernels, read, state);
+            layer.step(model.predictor.kernels, read, state);
             let units = state.units.clone();
             let hidden = &shared.layers[index].hidden;
             store(&state.hidden[units.clone()], &hidden[units]);
@@ -408,9 +407,13 @@ impl Member {
             room,
             ..
         } = self;
-        model
-            .head
-            .apply_panels(model.kernels, panels.clone(), &top.hidden, room, logits);
+        model.predictor.head.apply_panels(
+            model.predictor.kernels,
+            panels.clone(),
+            &top.hidden,
+            room,
+            logits,
+        );
         let place = panels.start * PANEL..panels.end * PANEL;
         store(logits, &shared.logits[place]);
         shared.barrier.wait();
@@ -469,9 +472,9 @@ mod tests {
                         reader.state();
                         reader.step(3);
                         reader.step(4);
-                        reader.state().memory()
+                        reader.state().snapshot()
                     });
-                    assert!(state == want.memory(), "{cell} on {threads} threads");
+                    assert!(state == want.snapshot(), "{cell} on {threads} threads");
                 }
             }
         }

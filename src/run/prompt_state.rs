@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::RunError;
 use super::tensors::{self, Refusal, StoredTensor, TensorFile};
-use crate::models::char_rnn::Memory;
+use crate::models::Snapshot;
 
 /// The `format` numbers of a prompt's state that this version reads; it writes the last.
 pub const PROMPT_STATE_FORMATS: std::ops::RangeInclusive<u32> = 1..=1;
@@ -34,7 +34,7 @@ pub struct PromptState {
     /// The last of them.
     pub recent: Vec<u32>,
     /// What the network remembers.
-    pub memory: Memory,
+    pub snapshot: Snapshot,
 }
 
 #[derive(Deserialize)]
@@ -58,20 +58,20 @@ struct Header {
 impl PromptState {
     /// Writes the state, atomically.
     pub fn write(&self, path: &Path) -> Result<(), RunError> {
-        let memory = &self.memory;
+        let snapshot = &self.snapshot;
         let header = Header {
             kind: KIND.into(),
             format: *PROMPT_STATE_FORMATS.end(),
             model: self.model.clone(),
             digest: self.digest.clone(),
             tokens: self.tokens,
-            layers: memory.hidden.len(),
+            layers: snapshot.hidden.len(),
         };
         let mut stored = BTreeMap::from([
-            ("logits".to_owned(), vector(&memory.logits)),
+            ("logits".to_owned(), vector(&snapshot.logits)),
             ("recent".to_owned(), StoredTensor::u32(&self.recent)),
         ]);
-        for (layer, (hidden, cell)) in memory.hidden.iter().zip(&memory.cell).enumerate() {
+        for (layer, (hidden, cell)) in snapshot.hidden.iter().zip(&snapshot.cell).enumerate() {
             stored.insert(format!("hidden.{layer}"), vector(hidden));
             if !cell.is_empty() {
                 stored.insert(format!("cell.{layer}"), vector(cell));
@@ -104,16 +104,16 @@ impl PromptState {
         }
         let header: Header = serde_json::from_str(&json).map_err(damaged)?;
         let vector = |name: &str| f32_vector(path, &tensors, name);
-        let mut memory = Memory {
+        let mut snapshot = Snapshot {
             hidden: Vec::new(),
             cell: Vec::new(),
             logits: vector("logits")?,
         };
         for layer in 0..header.layers {
-            memory.hidden.push(vector(&format!("hidden.{layer}"))?);
+            snapshot.hidden.push(vector(&format!("hidden.{layer}"))?);
             let cell = format!("cell.{layer}");
             let stored = tensors.names().contains(&cell.as_str());
-            memory
+            snapshot
                 .cell
                 .push(if stored { vector(&cell)? } else { Vec::new() });
         }
@@ -122,7 +122,7 @@ impl PromptState {
             digest: header.digest,
             tokens: header.tokens,
             recent: tensors::u32_vector(path, &tensors, "recent")?,
-            memory,
+            snapshot,
         })
     }
 }
@@ -155,7 +155,7 @@ mod tests {
             digest: "sha256:00".to_owned(),
             tokens: 12,
             recent: vec![3, 1, 2],
-            memory: Memory {
+            snapshot: Snapshot {
                 hidden: vec![vec![0.5, -1.0], vec![0.25, 1e-30]],
                 cell: vec![vec![2.0, 3.0], vec![-0.0, 1.0]],
                 logits: vec![1.0, 2.0, -7.5],
@@ -168,7 +168,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("a.state");
         let mut gru = state();
-        gru.memory.cell = vec![Vec::new(), Vec::new()];
+        gru.snapshot.cell = vec![Vec::new(), Vec::new()];
         gru.recent = Vec::new();
         for state in [state(), gru] {
             state.write(&path).expect("written");

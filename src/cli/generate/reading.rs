@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::{OnUnknown, Quantize, Sampling};
-use crate::models::char_rnn::{CharRnn, State};
+use crate::models::char_rnn::CharRnn;
+use crate::models::{Network, RowState};
 use crate::run::{ModelFile, ModelHeader, PromptState};
 use crate::text::normalize;
 use anyhow::{Context, Result};
@@ -27,7 +28,7 @@ pub struct TextModel {
 #[derive(Clone)]
 pub struct Read {
     /// What the network remembers of it.
-    pub state: State,
+    pub state: RowState,
     /// Tokens.
     pub tokens: u64,
     /// The last of them.
@@ -95,7 +96,7 @@ impl TextModel {
     pub fn load(&self, path: &Path) -> Result<Read> {
         let saved = PromptState::read(path)?;
         let state = match &self.digest {
-            Some(digest) if *digest == saved.digest => self.network.recall(&saved.memory),
+            Some(digest) if *digest == saved.digest => self.network.restore(&saved.snapshot),
             _ => None,
         };
         let Some(state) = state else {
@@ -131,7 +132,7 @@ impl TextModel {
             digest: self.digest.clone().unwrap_or_default(),
             tokens: read.tokens,
             recent: read.recent.clone(),
-            memory: read.state.memory(),
+            snapshot: read.state.snapshot(),
         };
         Ok(saved.write(path)?)
     }
@@ -145,7 +146,7 @@ impl Read {
     }
 
     /// So much more has been read, after which the network remembers `state`.
-    pub fn went_on(&mut self, state: State, tokens: &[u32]) {
+    pub fn went_on(&mut self, state: RowState, tokens: &[u32]) {
         self.state = state;
         self.count(tokens);
     }

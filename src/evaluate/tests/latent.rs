@@ -10,6 +10,7 @@ use crate::evaluate::ngram::NGrams;
 use crate::evaluate::reconstruction::reconstruction;
 use crate::evaluate::samples::{Drawing, Existing, Inventor, compare, draw_words};
 use crate::evaluate::words::{Noise, distortions, posterior_draw};
+use crate::models::Network;
 use crate::models::weights::{Array, Weights};
 
 /// A word-vae of the letters 0, 1 and 2 whose words end soon (3), with one latent dimension.
@@ -289,7 +290,7 @@ fn greedy_reconstruction_takes_the_most_probable_letter_at_every_step() {
     let found = reconstruction(&vae, &corpus, &suppressed, reading(0), on_threads(2));
     let found = found.expect("figures");
     let exact = letters.iter().filter(|word| {
-        let mut state = vae.decoder(&vae.encode(word).mean);
+        let mut state = vae.decoder(1, &vae.encode(word).mean);
         let mut token = 10;
         let mut back = Vec::new();
         while back.len() < 64 {

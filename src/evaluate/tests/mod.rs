@@ -7,6 +7,7 @@ use crate::config::Cell;
 use crate::config::SplitKind;
 use crate::evaluate::ngram::NGrams;
 use crate::generate::sampling::log_prob;
+use crate::models::Network;
 use crate::models::char_rnn::CharRnn;
 use crate::models::golden::Golden;
 use crate::models::weights::quantize;

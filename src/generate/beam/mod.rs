@@ -5,8 +5,8 @@
 //! nothing else, so that what a goal excludes makes what it allows no more probable. A width that
 //! leaves out no beginning finds the most probable text of all; width 1 is the greedy one.
 
-use crate::generate::Network;
 use crate::generate::constraint::{Constraint, Place};
+use crate::models::{Network, RowState};
 
 /// Which texts are looked for.
 pub trait Goal {
@@ -69,7 +69,7 @@ impl Beam<'_> {
     pub fn search<N: Network, G: Goal>(
         self,
         network: &N,
-        mut state: N::State,
+        mut state: RowState,
         goal: &G,
         start: G::Trail,
         mut read: impl FnMut(usize),
@@ -86,7 +86,7 @@ impl Beam<'_> {
         for length in 1..=goal.longest() {
             let mut candidates = Vec::new();
             for (row, live) in live.iter().enumerate() {
-                self.extend(goal, row, live, N::logits(&state, row), &mut candidates);
+                self.extend(goal, row, live, state.logits(row), &mut candidates);
             }
             keep(&mut candidates, self.width);
             let (mut rows, mut tokens, mut next) = (Vec::new(), Vec::new(), Vec::new());
@@ -117,7 +117,7 @@ impl Beam<'_> {
                 break;
             }
             live = next;
-            state = N::select(&state, &rows);
+            state = state.select(&rows);
             network.step(&mut state, &tokens);
             read(length);
         }

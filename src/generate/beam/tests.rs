@@ -1,8 +1,9 @@
 use super::*;
 use crate::config::Cell;
 use crate::generate::sampling::{argmax, log_prob};
-use crate::models::char_rnn::{CharRnn, State};
+use crate::models::char_rnn::CharRnn;
 use crate::models::weights::Array;
+use crate::models::{Network, RowState};
 use crate::testing;
 
 /// The last of the 4 tokens is suppressed.
@@ -26,7 +27,7 @@ pub fn network(seed: usize) -> CharRnn {
     CharRnn::new(&config, &larger.collect()).expect("a network")
 }
 
-pub fn start(model: &CharRnn) -> State {
+pub fn start(model: &CharRnn) -> RowState {
     let mut state = model.state(1);
     model.prefill(&mut state, &[1, 0]);
     state

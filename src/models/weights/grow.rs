@@ -93,6 +93,7 @@ fn rows(values: &[f32], count: usize, places: &[Option<usize>]) -> Vec<f32> {
 mod tests {
     use super::*;
     use crate::config::Cell;
+    use crate::models::Network;
     use crate::models::char_rnn::CharRnn;
     use crate::testing;
 

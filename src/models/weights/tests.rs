@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::{Cell, ZPlacement};
+use crate::models::Network;
 use crate::models::char_rnn::CharRnn;
 use crate::models::word_vae::WordVae;
 use crate::testing::{char_lstm, weights, with_latent, word_vae};
@@ -185,7 +186,7 @@ fn z_at_one_place_is_z_at_both_with_nothing_at_the_other() {
     let first = "decoder.rnn.weight_ih_l0";
     let logits = |config: &NetworkConfig, weights: &Weights| {
         let vae = WordVae::new(config, weights).expect("a network");
-        let mut state = vae.decoder(&[0.7, -1.2, 0.4]);
+        let mut state = vae.decoder(1, &[0.7, -1.2, 0.4]);
         let read = |token| {
             vae.step(&mut state, &[token]);
             state.logits(0).to_vec()
@@ -245,7 +246,7 @@ fn a_decoder_that_gains_a_z_writes_as_before() {
         check(&new, &with_z).expect("complete");
         let logits = |config: &NetworkConfig, weights: &Weights, z: &[f32]| {
             let model = WordVae::new(config, weights).expect("a model");
-            let mut state = model.decoder(z);
+            let mut state = model.decoder(1, z);
             model.step(&mut state, &[1]);
             state.logits(0).to_vec()
         };

@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::{Cell, Unit};
+use crate::models::Network;
 use crate::models::char_rnn::CharRnn;
 use crate::models::weights::quantize;
 use crate::testing::{char_lstm, weights};

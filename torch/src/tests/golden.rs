@@ -2,6 +2,7 @@
 
 use tch::{Kind, Tensor};
 use textgen::config::{Cell, Precision, ZPlacement};
+use textgen::models::Network;
 
 use crate::char_rnn::CharRnn;
 use crate::parameters::{Parameters, Plain, from_plain, to_plain, weights};
@@ -203,7 +204,7 @@ fn native_is_libtorch(vae: &WordVae, words: &[Vec<u32>]) {
             "log_var",
         );
         let want = flat(&vae.decode(&batch, &mean, false));
-        let mut state = native.decoder(&posterior.mean);
+        let mut state = native.decoder(1, &posterior.mean);
         let inputs = std::iter::once(vae.special.bos).chain(word.iter().copied());
         let have: Vec<f32> = inputs
             .flat_map(|token| {

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use rand::RngExt;
 use tch::{Device, Kind, Tensor};
 use textgen::config::{LossOver, SplitKind, TrainConfig};
+use textgen::models::Network;
 
 use textgen::run::{CharLoss, Evaluation, Progress, TextData};
 use textgen::text::{Split, Streams, Vocabulary, split_text};
