@@ -9,7 +9,8 @@ use clap::Args;
 
 use super::chosen::{self, ChosenModel};
 use super::error::CliError;
-use super::output::{check_output, size};
+use super::output::size;
+use super::target::{Force, Format, check_output};
 use crate::cli::output::note;
 
 /// Flags of `export`.
@@ -37,9 +38,8 @@ pub struct ExportArgs {
     /// Store the matrices in eight bits
     #[arg(long, value_name = "TYPE", value_parser = ["int8"])]
     quantize: Option<String>,
-    /// Replace a file that is there
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    force: Force,
 }
 
 /// Writes the file.
@@ -47,7 +47,7 @@ pub fn run(args: &ExportArgs, runs: &Runs) -> Result<()> {
     let named = args.model.as_ref().or(args.chosen.named.as_ref());
     let (file, _) = chosen::open(named.map(String::as_str), runs, None)?;
     let sources = [(file.path(), "is the model that is exported")];
-    check_output(&args.output, args.force, &sources)?;
+    check_output(&args.output, Format::Model, args.force, &sources)?;
     let (int8, was_int8) = (args.quantize.is_some(), file.is_int8()?);
     if was_int8 && !int8 {
         let message = format!(

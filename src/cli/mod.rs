@@ -25,6 +25,7 @@ mod runs;
 mod score;
 mod svg;
 mod sweep;
+mod target;
 mod train;
 mod trainer;
 mod unknown;

@@ -1,7 +1,6 @@
 //! Tables, ages, and lines on stderr.
 
 use std::io::{BufWriter, Error, ErrorKind, StdoutLock, Write};
-use std::path::Path;
 
 use crate::text::{OpenText, Token};
 use anyhow::Result;
@@ -10,8 +9,6 @@ use serde::Serialize;
 
 /// Tokens that a model does not know and that a message shows.
 const UNKNOWN_SHOWN: usize = 8;
-
-use super::error::CliError;
 
 /// A line on stderr. Nobody may be listening, which is no reason to fail.
 macro_rules! note {
@@ -144,33 +141,6 @@ impl Format {
 pub fn tab_separated(cells: &[String]) -> String {
     let plain = |cell: &String| cell.replace(['\t', '\n', '\r'], " ");
     cells.iter().map(plain).collect::<Vec<_>>().join("\t")
-}
-
-/// Refuses to write over what is there but by force, and in any case over what is read: paths, each
-/// with what is said of it.
-pub fn check_output(output: &Path, force: bool, sources: &[(&Path, &str)]) -> Result<()> {
-    let Ok(found) = std::fs::metadata(output) else {
-        return Ok(());
-    };
-    let source = sources.iter().find(|(path, _)| same_file(output, path));
-    let (what, hint) = if found.is_dir() {
-        ("is a folder", "give the name of a file in it")
-    } else if let Some((_, what)) = source {
-        (*what, "give another --output")
-    } else if force {
-        return Ok(());
-    } else {
-        ("exists already", "--force replaces it")
-    };
-    let message = format!("{}: {what}", output.display());
-    Err(CliError::failed(message, hint).into())
-}
-
-fn same_file(one: &Path, other: &Path) -> bool {
-    match (one.canonicalize(), other.canonicalize()) {
-        (Ok(one), Ok(other)) => one == other,
-        _ => false,
-    }
 }
 
 /// Says which tokens of a text a model does not know, where there are any; without a stop.

@@ -12,13 +12,23 @@ pub const COLORS: [&str; 8] = [
 /// The colour of all that has none of its own.
 pub const GREY: &str = "#7d7d7d";
 
+/// What every picture starts with, up to its size.
+const START: &str = r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 "#;
+/// What stands between its size and its title.
+const AFTER_SIZE: &str = "font-family=\"Helvetica, Arial, sans-serif\">\n<title>";
+
+/// Whether a file that begins with these bytes is a picture from here.
+pub fn is_ours(head: &[u8]) -> bool {
+    let head = String::from_utf8_lossy(head);
+    head.starts_with(START) && head.contains(AFTER_SIZE)
+}
+
 /// The beginning of a picture of this width and height, with its title `margin` from the left. The
 /// picture ends with `</svg>`.
 pub fn opened([width, height]: [f64; 2], margin: f64, title: &str) -> String {
     let title = escaped(title);
     format!(
-        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0} {height:.0}" width="{width:.0}" height="{height:.0}" font-family="Helvetica, Arial, sans-serif">
-<title>{title}</title>
+        r#"{START}{width:.0} {height:.0}" width="{width:.0}" height="{height:.0}" {AFTER_SIZE}{title}</title>
 <text x="{margin}" y="24" font-size="15" fill="{GREY}">{title}</text>
 "#
     )

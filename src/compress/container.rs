@@ -27,7 +27,7 @@ use super::CompressError;
 use crate::text::visible;
 
 /// What a file begins with.
-const MAGIC: [u8; 4] = [0x93, b't', b'x', b'g'];
+pub(crate) const MAGIC: [u8; 4] = [0x93, b't', b'x', b'g'];
 /// The `format` written, and the only one that is read.
 pub const FORMAT: u8 = 1;
 /// Longest name of a corpus, in bytes.

@@ -36,6 +36,8 @@ use block::{Alphabet, BlockDecoder, BlockEncoder};
 use container::{Block, digest, place};
 use shares::Shares;
 
+#[cfg(feature = "cli")]
+pub(crate) use container::MAGIC;
 pub use container::{Container, FORMAT, Identity};
 
 /// Bytes of a block where nothing else is asked for. Beginning anew costs 40 to 300 bits, which is

@@ -10,37 +10,48 @@ use super::RunError;
 pub const TEMPORARY_PREFIX: &str = ".textgen-";
 
 /// Replaces `path` by `parts`, one after the other: written to a temporary sibling, synced, renamed.
+/// A device or a pipe is written to as it is.
 ///
 /// On any failure, a full disk included, the old file stands untouched and the sibling is removed.
 pub fn write(path: &Path, parts: &[&[u8]]) -> Result<(), RunError> {
+    let is_stream = std::fs::metadata(path).is_ok_and(|data| !data.is_file() && !data.is_dir());
+    let written = if is_stream {
+        let stream = OpenOptions::new().write(true).open(path);
+        stream.and_then(|mut stream| write_all(&mut stream, parts))
+    } else {
+        replace(path, parts)
+    };
+    written.map_err(RunError::write(path))
+}
+
+fn replace(path: &Path, parts: &[&[u8]]) -> std::io::Result<()> {
     let folder = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    let attempt = || -> std::io::Result<()> {
-        // Opened here, since tempfile's own error would name the temporary file, which nobody asked for.
-        let open = |path: &Path| {
-            let mut options = OpenOptions::new();
-            options.write(true).create_new(true);
-            #[cfg(unix)]
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o644);
-            options.open(path)
-        };
-        let mut temporary = tempfile::Builder::new()
-            .prefix(TEMPORARY_PREFIX)
-            .make_in(folder, open)?;
-        for part in parts {
-            temporary.as_file_mut().write_all(part)?;
-        }
-        temporary.as_file().sync_all()?;
-        temporary.persist(path).map_err(|error| error.error)?;
-        // The rename itself is durable once the folder is synced; not every file system can.
-        if let Ok(folder) = File::open(folder) {
-            let _ = folder.sync_all();
-        }
-        Ok(())
+    // Opened here, since tempfile's own error would name the temporary file, which nobody asked for.
+    let open = |path: &Path| {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o644);
+        options.open(path)
     };
-    attempt().map_err(RunError::write(path))
+    let mut temporary = tempfile::Builder::new()
+        .prefix(TEMPORARY_PREFIX)
+        .make_in(folder, open)?;
+    write_all(temporary.as_file_mut(), parts)?;
+    temporary.as_file().sync_all()?;
+    temporary.persist(path).map_err(|error| error.error)?;
+    // The rename itself is durable once the folder is synced; not every file system can.
+    if let Ok(folder) = File::open(folder) {
+        let _ = folder.sync_all();
+    }
+    Ok(())
+}
+
+fn write_all(file: &mut File, parts: &[&[u8]]) -> std::io::Result<()> {
+    parts.iter().try_for_each(|part| file.write_all(part))
 }
 
 /// Removes the temporary files that a killed writer left in `folder`.

@@ -4,32 +4,30 @@ pub mod pack;
 mod peers;
 pub mod unpack;
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::compress::{Codec, CompressError};
 use crate::config::ModelKind;
-use crate::run::{ModelFile, Runs, atomic};
+use crate::run::{ModelFile, Runs};
 use anyhow::{Context, Result};
 use clap::Args;
 
 use super::chosen::ChosenModel;
 use super::error::CliError;
-use super::output::{check_output, note};
+use super::output::note;
+use super::target::{Force, Format, STREAM, Target};
 
 /// What a compressed file's name ends in.
 const ENDING: &str = ".textgen";
-/// In place of a file: standard input or output.
-const STREAM: &str = "-";
 
 /// Flags of both commands.
 #[derive(Args)]
 struct Flags {
     #[command(flatten)]
     model: ChosenModel,
-    /// Replace a file that is there
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    force: Force,
     /// Threads; 0 is all cores. The same bytes on any number of them
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
@@ -38,64 +36,26 @@ struct Flags {
     json: bool,
 }
 
-/// Where the outcome goes.
-enum Target {
-    File(PathBuf),
-    Stdout,
-}
-
-impl Target {
-    /// `named`, else a file or standard output as the input was; `derive` makes the file's name.
-    fn choose(
-        flags: &Flags,
-        input: &Path,
-        named: Option<&Path>,
-        derive: impl FnOnce() -> Result<PathBuf>,
-    ) -> Result<Self> {
-        let stream = |path: &Path| path.as_os_str() == STREAM;
-        let path = match named {
-            Some(path) if stream(path) => None,
-            Some(path) => Some(path.to_owned()),
-            None if stream(input) => None,
-            None => Some(derive()?),
-        };
-        match path {
-            Some(path) => {
-                check_output(&path, flags.force, &[(input, "is the file that is read")])?;
-                Ok(Self::File(path))
-            }
-            None if flags.json => {
-                let message = "--json prints on standard output, where the file itself goes";
-                Err(CliError::misuse(message, "name a file with --output").into())
-            }
-            None => Ok(Self::Stdout),
-        }
+/// `named`, else a file or standard output as the input was; `derive` makes the file's name.
+fn target(
+    flags: &Flags,
+    input: &Path,
+    named: Option<&Path>,
+    format: Format,
+    derive: impl FnOnce() -> Result<PathBuf>,
+) -> Result<Target> {
+    let path = match named {
+        Some(path) => path.to_owned(),
+        None if input.as_os_str() == STREAM => STREAM.into(),
+        None => derive()?,
+    };
+    let sources = [(input, "is the file that is read")];
+    let target = Target::new(&path, format, flags.force, &sources)?;
+    if target == Target::Stdout && flags.json {
+        let message = "--json prints on standard output, where the file itself goes";
+        return Err(CliError::misuse(message, "name a file with --output").into());
     }
-
-    /// As it is shown.
-    fn name(&self) -> String {
-        match self {
-            Self::File(path) => path.display().to_string(),
-            Self::Stdout => "standard output".to_owned(),
-        }
-    }
-
-    fn write(&self, bytes: &[u8]) -> Result<()> {
-        match self {
-            Self::File(path) => atomic::write(path, &[bytes])?,
-            Self::Stdout => {
-                let mut out = crate::cli::output::stdout();
-                out.write_all(bytes)?;
-                out.flush()?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether somebody would see the bytes.
-    fn is_terminal(&self) -> bool {
-        matches!(self, Self::Stdout) && std::io::stdout().is_terminal()
-    }
+    Ok(target)
 }
 
 /// All of a file or of standard input.

@@ -11,7 +11,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::peers::{self, Peer};
-use super::{ENDING, Flags, Target, codec, open, read, report};
+use super::{ENDING, Flags, Format, Target, codec, open, read, report, target};
 use crate::cli::error::CliError;
 use crate::cli::machine::{check_simd, threads};
 use crate::cli::output::note;
@@ -77,11 +77,17 @@ struct Report {
 pub fn run(args: &CompressArgs, runs: &Runs) -> Result<()> {
     check_simd()?;
     let flags = &args.flags;
-    let target = Target::choose(flags, &args.file, args.output.as_deref(), || {
-        let mut name = args.file.clone().into_os_string();
-        name.push(ENDING);
-        Ok(name.into())
-    })?;
+    let target = target(
+        flags,
+        &args.file,
+        args.output.as_deref(),
+        Format::Compressed,
+        || {
+            let mut name = args.file.clone().into_os_string();
+            name.push(ENDING);
+            Ok(name.into())
+        },
+    )?;
     if target.is_terminal() {
         let message = "compressed bytes would go to the terminal";
         return Err(CliError::misuse(message, "name a file with --output").into());

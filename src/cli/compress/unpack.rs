@@ -10,7 +10,7 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-use super::{ENDING, Flags, Target, codec, open, read, refusal, report};
+use super::{ENDING, Flags, Format, codec, open, read, refusal, report, target};
 use crate::cli::error::CliError;
 use crate::cli::machine::{check_simd, threads};
 use crate::cli::progress::Progress;
@@ -49,9 +49,13 @@ struct Report {
 pub fn run(args: &DecompressArgs, runs: &Runs) -> Result<()> {
     check_simd()?;
     let flags = &args.flags;
-    let target = Target::choose(flags, &args.file, args.output.as_deref(), || {
-        without_ending(&args.file)
-    })?;
+    let target = target(
+        flags,
+        &args.file,
+        args.output.as_deref(),
+        Format::Unknown,
+        || without_ending(&args.file),
+    )?;
     let refuse = |error| refusal(&args.file, &error);
     let compressed = read(&args.file)?;
     let container = Container::read(&compressed).map_err(refuse)?;

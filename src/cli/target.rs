@@ -1,0 +1,213 @@
+//! Where a command writes: a file, which must not cost the user another one, or standard output.
+
+use std::fs::File;
+use std::io::{IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::Args;
+
+use super::error::CliError;
+use super::output::stdout;
+use super::svg;
+use crate::compress::MAGIC;
+use crate::run::{ModelFile, PromptState, atomic};
+
+/// A path that stands for standard input or output.
+pub const STREAM: &str = "-";
+
+/// The flag of every command that writes a file.
+#[derive(Args, Clone, Copy)]
+pub struct Force {
+    /// Replace a file of any kind
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// What a command writes. A file of the same format, told by its content, may be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "`generate`, `map` and `sweep` will use them")]
+pub enum Format {
+    Model,
+    PromptState,
+    Compressed,
+    Svg,
+    /// Bytes of the user's own: no file is replaced.
+    Unknown,
+}
+
+impl Format {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Model => "a model file",
+            Self::PromptState => "a prompt state",
+            Self::Compressed => "a compressed file",
+            Self::Svg => "a picture that textgen drew",
+            Self::Unknown => "a known file",
+        }
+    }
+
+    /// Whether the file has this format.
+    fn is_of(self, path: &Path) -> bool {
+        let begins = |is: fn(&[u8]) -> bool| {
+            let mut head = Vec::new();
+            let read = File::open(path).and_then(|file| file.take(1024).read_to_end(&mut head));
+            read.is_ok() && is(&head)
+        };
+        match self {
+            Self::Model => ModelFile::open(path).is_ok(),
+            Self::PromptState => PromptState::read(path).is_ok(),
+            Self::Compressed => begins(|head| head.starts_with(&MAGIC)),
+            Self::Svg => begins(svg::is_ours),
+            Self::Unknown => false,
+        }
+    }
+}
+
+/// Where a command writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    File(PathBuf),
+    Stdout,
+}
+
+impl Target {
+    /// Checks `path` with [`check_output`]; `-` is standard output.
+    pub fn new(
+        path: &Path,
+        format: Format,
+        force: Force,
+        sources: &[(&Path, &str)],
+    ) -> Result<Self> {
+        if path.as_os_str() == STREAM {
+            return Ok(Self::Stdout);
+        }
+        check_output(path, format, force, sources)?;
+        Ok(Self::File(path.to_owned()))
+    }
+
+    /// As messages show it.
+    pub fn name(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Stdout => "standard output".to_owned(),
+        }
+    }
+
+    /// Writes all of it.
+    pub fn write(&self, bytes: &[u8]) -> Result<()> {
+        match self {
+            Self::File(path) => atomic::write(path, &[bytes])?,
+            Self::Stdout => {
+                let mut out = stdout();
+                out.write_all(bytes)?;
+                out.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the bytes would appear on a terminal.
+    pub fn is_terminal(&self) -> bool {
+        *self == Self::Stdout && std::io::stdout().is_terminal()
+    }
+}
+
+/// Refuses a path whose file would be lost: one of another format, unless `--force` is given, and in
+/// any case a folder or one of the `sources`, the files that the command reads, each with what the
+/// message says of it. Devices and pipes are written to.
+pub fn check_output(
+    path: &Path,
+    format: Format,
+    force: Force,
+    sources: &[(&Path, &str)],
+) -> Result<()> {
+    let Ok(found) = std::fs::metadata(path) else {
+        return Ok(());
+    };
+    let source = sources.iter().find(|(source, _)| same_file(path, source));
+    let (what, hint) = if found.is_dir() {
+        ("is a folder".to_owned(), "give the name of a file in it")
+    } else if let Some((_, what)) = source {
+        ((*what).to_owned(), "give another --output")
+    } else if force.force || !found.is_file() || format.is_of(path) {
+        return Ok(());
+    } else if format == Format::Unknown {
+        ("exists already".to_owned(), "--force replaces it")
+    } else {
+        let what = format!("exists already and is not {}", format.name());
+        (what, "--force replaces it")
+    };
+    let message = format!("{}: {what}", path.display());
+    Err(CliError::failed(message, hint).into())
+}
+
+fn same_file(one: &Path, other: &Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NO: Force = Force { force: false };
+    const YES: Force = Force { force: true };
+
+    #[test]
+    fn a_file_is_replaced_if_it_has_the_same_format_or_by_force() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("file");
+        let formats = [
+            Format::Model,
+            Format::PromptState,
+            Format::Compressed,
+            Format::Svg,
+            Format::Unknown,
+        ];
+        for format in formats {
+            check_output(&path, format, NO, &[]).expect("there is none yet");
+        }
+        let compressed = [&MAGIC[..], b"rest"].concat();
+        let picture = svg::opened([1.0, 1.0], 0.0, "title").into_bytes();
+        let cases = [
+            (compressed, Some(Format::Compressed)),
+            (picture, Some(Format::Svg)),
+            (b"<svg xmlns='mine'/>".to_vec(), None),
+            (b"a novel".to_vec(), None),
+            (Vec::new(), None),
+        ];
+        for (content, own) in cases {
+            std::fs::write(&path, &content).expect("written");
+            for format in formats {
+                check_output(&path, format, YES, &[]).expect("by force");
+                let may = check_output(&path, format, NO, &[]).is_ok();
+                assert_eq!(may, own == Some(format), "{format:?} over {content:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_source_or_a_folder_is_not_replaced_even_by_force() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("file");
+        std::fs::write(&path, MAGIC).expect("written");
+        let sources = [(&path as &Path, "is the file that is read")];
+        let error = check_output(&path, Format::Compressed, YES, &sources).expect_err("a source");
+        assert!(error.to_string().ends_with("is the file that is read"));
+        check_output(folder.path(), Format::Model, YES, &[]).expect_err("a folder");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_device_is_written_to_and_stays_one() {
+        use std::os::unix::fs::FileTypeExt as _;
+        let device = Path::new("/dev/null");
+        let target = Target::new(device, Format::Svg, NO, &[]).expect("a device");
+        target.write(b"gone").expect("written");
+        let kind = std::fs::metadata(device).expect("there").file_type();
+        assert!(kind.is_char_device());
+    }
+}
