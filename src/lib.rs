@@ -13,6 +13,8 @@ pub mod compress;
 pub mod config;
 pub mod evaluate;
 pub mod generate;
+#[doc(hidden)]
+pub mod hints;
 pub mod kernels;
 #[doc(hidden)]
 pub mod latent;

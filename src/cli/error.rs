@@ -4,9 +4,9 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::cli::hints;
 use crate::cli::output::note;
 use crate::config::ConfigError;
+use crate::hints;
 use crate::model::ModelError;
 use crate::run::RunError;
 use crate::text::TextError;

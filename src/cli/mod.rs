@@ -14,7 +14,6 @@ mod export;
 mod from;
 mod generate;
 mod given;
-mod hints;
 mod latent;
 mod machine;
 mod novelty;

@@ -98,7 +98,7 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     note!("error: {error:#}");
     if let Some(hint) = error
         .downcast_ref::<textgen::run::RunError>()
-        .and_then(textgen::run::RunError::hint)
+        .and_then(textgen::hints::of_run)
     {
         note!("hint: {hint}");
     } else if let Some(hint) = error

@@ -1,4 +1,5 @@
-//! What a user can do about an error of the library: the flag that helps.
+//! What a user can do about an error of the library: the flag that helps. `textgen` and `textgen-torch`
+//! print it below the error.
 
 use std::io;
 
