@@ -43,6 +43,16 @@ pub fn of_model(error: &ModelError) -> (bool, Option<String>) {
         ModelError::NoLatentSpace { .. } | ModelError::NoProbability => {
             "choose a word-vae with --run; textgen runs lists the runs"
         }
+        ModelError::BeamWidth { count, .. } => {
+            let hint = format!("widen it: --decode beam:{count}; or sample: --decode sample");
+            return (true, Some(hint));
+        }
+        ModelError::NoBlank { .. } => "write _ for each character to fill in",
+        ModelError::NothingSampled => "for the best filling: --decode beam:16",
+        ModelError::OtherPromptState { .. } => {
+            let hint = "choose the model it was saved with, or save it again with --save-state";
+            return (false, Some(hint.to_owned()));
+        }
         ModelError::NotANumber { .. } => {
             return (false, Some("train again, with a lower --lr".to_owned()));
         }

@@ -1,8 +1,9 @@
 //! The model that a command works on: a run's name, a run's folder or a model file; else the newest run.
 
 use crate::config::{ModelKind, TrainConfig};
+use crate::model::{OpenOptions, TextModel};
 use crate::run::{ModelFile, Resolved, RunDir, RunError, Runs};
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args;
 
 use crate::cli::error::CliError;
@@ -28,6 +29,11 @@ impl ChosenModel {
     /// Opens the model named, or that of the newest run of this kind (of any kind if there is none).
     pub fn open_for(&self, runs: &Runs, kind: Option<ModelKind>) -> Result<Opened> {
         open(self.named.as_deref(), runs, kind)
+    }
+
+    /// Opens the model named, or that of the newest char-lstm.
+    pub fn open_text(&self, runs: &Runs, options: OpenOptions) -> Result<TextModel> {
+        text_model(self.open_for(runs, Some(ModelKind::CharRnn))?.0, options)
     }
 
     /// As [`ChosenModel::open_for`] a kind, for models that have a latent space.
@@ -67,6 +73,12 @@ impl ChosenWithText {
         let opened = open(named.map(String::as_str), runs, kind)?;
         Ok((opened, text.as_deref()))
     }
+}
+
+/// The char-lstm in a file.
+pub fn text_model(file: ModelFile, options: OpenOptions) -> Result<TextModel> {
+    let path = file.path().display().to_string();
+    TextModel::from_file(file, options).context(path)
 }
 
 /// Opens the model named, or that of the newest run of this kind (of any kind if there is none) and

@@ -4,11 +4,9 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::ops::Range;
 
-use crate::config::{ModelKind, Sampling, TextConfig, TrainConfig};
+use crate::config::{ModelKind, OnUnknown, Sampling, TextConfig, TrainConfig};
 use crate::evaluate::novelty::{Copied, Segment};
-use crate::generate::sampling::Sampler;
-use crate::models::Network;
-use crate::models::char_rnn::CharRnn;
+use crate::model::{OpenOptions, TextModel};
 use crate::run::{CorpusData, ModelFile, Runs, TextData};
 use crate::text::{Corpus, Split, split_text, visible, whole};
 use anyhow::{Context, Result};
@@ -18,7 +16,7 @@ use serde::Serialize;
 use super::chosen::ChosenWithText;
 use super::error::CliError;
 use super::given::Given;
-use super::machine::{check_simd, threads};
+use super::machine::check_simd;
 use super::output::Table;
 use super::progress::Progress;
 
@@ -143,13 +141,14 @@ pub fn run(args: &NoveltyArgs, runs: &Runs, given: &Given) -> Result<()> {
             CliError::failed(message, "copy both again from the run they came from").into(),
         );
     }
-    let (name, sample) = sample(args, &file, text)?;
+    let header = file.header.clone();
+    let (name, sample) = sample(args, file, text)?;
     let training = Training::new(&run.config()?, &data);
     let held_out = training.held_out(sample.len());
     let progress = Progress::of_ngrams(2 * training.tokens() as u64);
     let report = Report {
         run: run.name(),
-        corpus: &file.header.corpus_name,
+        corpus: &header.corpus_name,
         training_tokens: training.tokens(),
         sample: training.novelty(args, &name, &[&sample], &progress),
         held_out: held_out.map(|(name, texts)| training.novelty(args, name, &texts, &progress)),
@@ -165,7 +164,7 @@ pub fn run(args: &NoveltyArgs, runs: &Runs, given: &Given) -> Result<()> {
 }
 
 /// The text to measure, in the model's tokens and others that stand nowhere in the training text.
-fn sample(args: &NoveltyArgs, file: &ModelFile, text: Option<&str>) -> Result<(String, Vec<u32>)> {
+fn sample(args: &NoveltyArgs, file: ModelFile, text: Option<&str>) -> Result<(String, Vec<u32>)> {
     let header = &file.header;
     if let Some(name) = text {
         let corpus = Corpus::resolve(&[name.to_owned()])?;
@@ -179,28 +178,26 @@ fn sample(args: &NoveltyArgs, file: &ModelFile, text: Option<&str>) -> Result<(S
     }
     let sampling = Sampling {
         temperature: args.temperature.unwrap_or(1.0),
+        log_prob: false,
         ..Sampling::new(args.seed.unwrap_or(0))
     };
-    sampling.validate()?;
     let length = args.length.unwrap_or(10_000);
-    let model = CharRnn::new(&header.network, &file.weights()?)
-        .with_context(|| file.path().display().to_string())?;
-    let suppressed = header.vocabulary.suppressed();
-    let mut sampler = Sampler::new(&sampling, &suppressed, 0).without_log_prob();
-    let mut state = model.state(1);
-    model.prefill(&mut state, &[header.vocabulary.beginning()]);
+    let options = OpenOptions {
+        threads: args.threads,
+        ..OpenOptions::default()
+    };
+    let path = file.path().display().to_string();
+    let mut start = TextModel::from_file(file, options)
+        .context(path)?
+        .snapshot("", OnUnknown::Error)?;
+    let plan = start.plan(&sampling, length as usize)?;
     let progress = Progress::of_tokens(u64::from(length));
-    let sample = model.read_on_threads(state, threads(args.threads), |reader| {
-        let mut draw = || {
-            let token = sampler.draw(reader.logits()).token;
-            reader.step(token);
-            progress.add(1);
-            token
-        };
-        (0..length).map(|_| draw()).collect()
-    });
+    let sample = start.write(&plan, 0, |_| {
+        progress.add(1);
+        anyhow::Ok(true)
+    })?;
     progress.end();
-    Ok(("sample".to_owned(), sample))
+    Ok(("sample".to_owned(), sample.tokens))
 }
 
 /// A run's corpus, of which parts were trained on.

@@ -2,9 +2,6 @@
 
 use std::cell::RefCell;
 
-use crate::config::OnUnknown;
-use crate::text::{TextError, Token, Vocabulary};
-
 use crate::cli::output::note;
 
 /// Replacements named at the most.
@@ -18,19 +15,6 @@ pub struct Replaced {
 }
 
 impl Replaced {
-    /// The ids of a text in the model's normal form.
-    pub fn encode(
-        &self,
-        vocabulary: &Vocabulary,
-        text: &str,
-        how: OnUnknown,
-    ) -> Result<Vec<u32>, TextError> {
-        vocabulary.encode_telling(text, how, |token, id| {
-            let to = vocabulary.token(id).map(Token::visible);
-            self.add([(token.visible(), to.unwrap_or_default())]);
-        })
-    }
-
     /// Remembers what became what.
     pub fn add(&self, replaced: impl IntoIterator<Item = (String, String)>) {
         let mut pairs = self.pairs.borrow_mut();

@@ -25,10 +25,9 @@ use thiserror::Error;
 
 use crate::config::NetworkConfig;
 use crate::generate::{Beginning, Numbered, Writer, lockstep};
-use crate::kernels::Kernels;
 use crate::models::Network;
 use crate::models::char_rnn::CharRnn;
-use crate::models::weights::{Values, WeightError, Weights};
+use crate::models::weights::{Values, Weights};
 use crate::parallel::{self, Running};
 use crate::text::{Token, Vocabulary};
 
@@ -105,35 +104,24 @@ pub struct Codec<'v> {
 }
 
 impl<'v> Codec<'v> {
-    /// Of a char-lstm, with the short name of its corpus.
+    /// Of a char-lstm and the weights that it was made of, with the short name of its corpus.
     pub fn new(
+        model: CharRnn,
         config: &NetworkConfig,
         weights: &Weights,
         vocabulary: &'v Vocabulary,
         name: &str,
-    ) -> Result<Self, WeightError> {
-        Self::with_kernels(config, weights, vocabulary, name, Kernels::new())
-    }
-
-    /// The same with kernels of the caller's choice.
-    pub fn with_kernels(
-        config: &NetworkConfig,
-        weights: &Weights,
-        vocabulary: &'v Vocabulary,
-        name: &str,
-        kernels: Kernels,
-    ) -> Result<Self, WeightError> {
-        let model = CharRnn::with_kernels(config, weights, kernels)?;
+    ) -> Self {
         let identity = Identity {
             digest: model_digest(config, weights, vocabulary),
             arithmetic: arithmetic(&model),
             name: Identity::short_name(name),
         };
-        Ok(Self {
+        Self {
             model,
             alphabet: Alphabet::new(vocabulary),
             identity,
-        })
+        }
     }
 
     /// Which model it is.

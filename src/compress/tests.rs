@@ -8,6 +8,7 @@ use super::container::seal;
 use super::*;
 use crate::config::{Cell, Unit};
 use crate::evaluate::texts;
+use crate::kernels::Kernels;
 use crate::kernels::simd::Level;
 use crate::models::weights::quantize;
 use crate::testing::{self, Numbers};
@@ -47,7 +48,8 @@ impl Made {
 
     fn codec_at(&self, kernels: Kernels) -> Codec<'_> {
         let (config, weights) = (&self.config, &self.weights);
-        Codec::with_kernels(config, weights, &self.vocabulary, "made", kernels).expect("a codec")
+        let model = CharRnn::with_kernels(config, weights, kernels).expect("a network");
+        Codec::new(model, config, weights, &self.vocabulary, "made")
     }
 }
 

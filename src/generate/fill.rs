@@ -1,12 +1,12 @@
-//! Texts with holes: some tokens are given, the others are the model's.
+//! Texts with blanks: some tokens are given, the others are the model's.
 //!
-//! What stands behind a hole must count too, or `q_t` would be filled as `q_` is. The best filling is
-//! that of the highest joint probability of holes and given tokens, found by beam search: every
-//! beginning pays for the given tokens it runs into. A drawn filling comes from a particle filter
+//! What stands behind a blank must count too, or `q_t` would be filled as `q_` is. The best filling is
+//! that of the highest joint probability of blanks and given tokens, found by beam search: every
+//! prefix pays for the given tokens it runs into. A drawn filling comes from a particle filter
 //! (sequential importance resampling, Gordon, Salmond & Smith 1993): many fillings are drawn side by
 //! side, a given token weighs each by its probability after that filling, and when few are left that
 //! carry the weight all are drawn anew from among themselves. The last draw is one of them by weight.
-//! With more and more particles its distribution approaches the model's own of the holes, given all
+//! With more and more particles its distribution approaches the model's own of the blanks, given all
 //! that stands around them.
 
 use crate::generate::beam::{Beam, Found, Goal};
@@ -17,16 +17,16 @@ use crate::models::{Network, RowState};
 /// Fillings that are drawn side by side for each that is wanted.
 pub const PARTICLES: usize = 256;
 
-/// A text with holes, which follows another.
+/// A text with blanks, which follows another.
 #[derive(Clone, Copy, Debug)]
-pub struct Holes<'a> {
+pub struct Blanks<'a> {
     /// The network.
     pub model: &'a CharRnn,
     /// What it remembers of the text before: one row.
     pub start: &'a RowState,
-    /// The tokens given; none is a hole of one token.
-    pub places: &'a [Option<u32>],
-    /// Tokens that no hole is filled with.
+    /// The tokens given; none is a blank of one token.
+    pub tokens: &'a [Option<u32>],
+    /// Tokens that no blank is filled with.
     pub suppressed: &'a [u32],
 }
 
@@ -58,7 +58,7 @@ struct Particle {
     log_weight: f64,
 }
 
-impl Holes<'_> {
+impl Blanks<'_> {
     /// The best `wanted` fillings that a beam of `width` finds, the best first.
     pub fn best(&self, width: usize, wanted: usize) -> Vec<Found> {
         let beam = Beam {
@@ -67,15 +67,15 @@ impl Holes<'_> {
             suppressed: self.suppressed,
         };
         let state = self.start.clone();
-        beam.search(self.model, state, &self.places, (), |_| ())
+        beam.search(self.model, state, &self.tokens, (), |_| ())
     }
 
     /// A filling that `sampler` draws by way of so many `particles`. Its temperature holds for given
-    /// tokens and holes, its other limits for what holes are filled with.
+    /// tokens and blanks, its other limits for what blanks are filled with.
     pub fn sample(&self, particles: usize, mut sampler: Sampler) -> Found {
         let mut all = vec![Particle::default(); particles];
         let mut state = self.start.select(&vec![0; particles]);
-        for (at, place) in self.places.iter().enumerate() {
+        for (at, place) in self.tokens.iter().enumerate() {
             let mut tokens = Vec::with_capacity(particles);
             for (row, particle) in all.iter_mut().enumerate() {
                 let logits = state.logits(row);
@@ -90,7 +90,7 @@ impl Holes<'_> {
                 particle.text.log_prob += f64::from(draw.log_prob);
                 tokens.push(draw.token);
             }
-            if at + 1 < self.places.len() {
+            if at + 1 < self.tokens.len() {
                 self.model.step(&mut state, &tokens);
                 if place.is_some() && effective(&weights(&all)) < particles as f64 / 2.0 {
                     let rows = resample(&weights(&all), sampler.uniform());
@@ -164,11 +164,11 @@ mod tests {
     const PLACES: [Option<u32>; 6] = [None, Some(2), None, None, Some(0), Some(1)];
 
     /// Every filling with its log_prob at a temperature.
-    fn enumerate(holes: &Holes, temperature: f32) -> Vec<Found> {
+    fn enumerate(blanks: &Blanks, temperature: f32) -> Vec<Found> {
         let mut all = Vec::new();
-        let mut open = vec![(holes.start.clone(), Found::default())];
+        let mut open = vec![(blanks.start.clone(), Found::default())];
         while let Some((state, text)) = open.pop() {
-            let Some(place) = holes.places.get(text.tokens.len()) else {
+            let Some(place) = blanks.tokens.get(text.tokens.len()) else {
                 all.push(text);
                 continue;
             };
@@ -182,7 +182,7 @@ mod tests {
                 text.tokens.push(token);
                 text.log_prob += log_prob(&logits, token);
                 let mut state = state.clone();
-                holes.model.step(&mut state, &[token]);
+                blanks.model.step(&mut state, &[token]);
                 open.push((state, text));
             }
         }
@@ -196,27 +196,27 @@ mod tests {
         for seed in 0..8 {
             let model = network(seed);
             let start = start(&model);
-            let holes = Holes {
+            let blanks = Blanks {
                 model: &model,
                 start: &start,
-                places: &PLACES,
+                tokens: &PLACES,
                 suppressed: &FORBIDDEN,
             };
-            let want = enumerate(&holes, 1.0);
+            let want = enumerate(&blanks, 1.0);
             assert_eq!(want.len(), 27);
-            let found = holes.best(27, 27);
+            let found = blanks.best(27, 27);
             assert_eq!(found.len(), 27);
             for (found, want) in found.iter().zip(&want) {
                 assert_eq!(found.tokens, want.tokens);
                 assert!((found.log_prob - want.log_prob).abs() < 1e-9);
             }
             // Had only what stands before a hole counted, the first would often be another.
-            let first = |holes: &Holes| holes.best(27, 1)[0].tokens[0];
-            let alone = Holes {
-                places: &PLACES[..1],
-                ..holes
+            let first = |blanks: &Blanks| blanks.best(27, 1)[0].tokens[0];
+            let alone = Blanks {
+                tokens: &PLACES[..1],
+                ..blanks
             };
-            behind += usize::from(first(&holes) != first(&alone));
+            behind += usize::from(first(&blanks) != first(&alone));
         }
         assert!(behind > 0, "what follows a hole never counts here");
     }
@@ -226,15 +226,15 @@ mod tests {
         for (seed, temperature) in [(0, 1.0), (1, 1.0), (2, 0.6)] {
             let model = network(seed);
             let start = start(&model);
-            let holes = Holes {
+            let blanks = Blanks {
                 model: &model,
                 start: &start,
-                places: &PLACES,
+                tokens: &PLACES,
                 suppressed: &FORBIDDEN,
             };
-            let want = enumerate(&holes, temperature);
+            let want = enumerate(&blanks, temperature);
             let total: f64 = want.iter().map(|text| text.log_prob.exp()).sum();
-            let own = enumerate(&holes, 1.0);
+            let own = enumerate(&blanks, 1.0);
             let config = Sampling {
                 temperature,
                 ..Sampling::new(5)
@@ -242,7 +242,7 @@ mod tests {
             let draws = 4000;
             let mut counts = vec![0_u32; want.len()];
             for index in 0..draws {
-                let drawn = holes.sample(64, Sampler::new(&config, &FORBIDDEN, index));
+                let drawn = blanks.sample(64, Sampler::new(&config, &FORBIDDEN, index));
                 let same = |text: &Found| text.tokens == drawn.tokens;
                 counts[want.iter().position(same).expect("a filling")] += 1;
                 let own = own.iter().find(|text| same(text)).expect("a filling");
@@ -265,15 +265,15 @@ mod tests {
     fn one_seed_and_index_give_the_same_filling() {
         let model = network(3);
         let start = start(&model);
-        let holes = Holes {
+        let blanks = Blanks {
             model: &model,
             start: &start,
-            places: &PLACES,
+            tokens: &PLACES,
             suppressed: &FORBIDDEN,
         };
         let draw = |index| {
             let config = Sampling::new(9);
-            holes.sample(PARTICLES, Sampler::new(&config, &FORBIDDEN, index))
+            blanks.sample(PARTICLES, Sampler::new(&config, &FORBIDDEN, index))
         };
         let all: Vec<Found> = (0..30).map(draw).collect();
         assert_eq!(all, (0..30).map(draw).collect::<Vec<_>>());

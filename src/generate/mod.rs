@@ -98,6 +98,14 @@ pub fn lockstep<N: Network, W: Writer>(
     }
 }
 
+/// Texts or words that a thread writes in lock-step at the most: more would gain little, and begin later.
+const MOST_ROWS: usize = 48;
+
+/// Rows for each of `threads` threads that share `count` texts or words.
+pub(crate) fn rows(count: usize, threads: usize) -> usize {
+    count.div_ceil(threads.max(1)).clamp(1, MOST_ROWS)
+}
+
 /// A word as drawn.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Word {

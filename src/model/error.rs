@@ -1,7 +1,10 @@
 //! What can go wrong when a model is opened or used.
 
+use std::path::PathBuf;
+
 use thiserror::Error;
 
+use crate::compress::CompressError;
 use crate::config::ConfigError;
 use crate::evaluate::EvaluateError;
 use crate::generate::constraint::ConstraintError;
@@ -37,7 +40,7 @@ pub enum ModelError {
         option: &'static str,
         model: &'static str,
     },
-    #[error("constraint {regex}: {source}")]
+    #[error("constraint {regex}")]
     Constraint {
         regex: String,
         source: ConstraintError,
@@ -52,6 +55,22 @@ pub enum ModelError {
     },
     #[error("the prefix has {length} letters, but a word may begin with {most} at the most")]
     LongPrefix { length: usize, most: usize },
+    #[error("a beam of {width} has {width} best texts at the most, not {count}")]
+    BeamWidth { width: usize, count: usize },
+    #[error("{text}: it has no blank")]
+    NoBlank { text: String },
+    #[error("at temperature 0 nothing is sampled")]
+    NothingSampled,
+    #[error("{path}: the state of another model, {model}, or of other weights than {this} now")]
+    OtherPromptState {
+        path: PathBuf,
+        model: String,
+        this: PathBuf,
+    },
+    #[error("the snapshot is another model's")]
+    OtherSnapshot,
+    #[error(transparent)]
+    Compress(#[from] CompressError),
     #[error("{word:?} is no word")]
     NoWord { word: String },
     #[error("it is {model}, so there is no latent space of words")]

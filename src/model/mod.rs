@@ -8,7 +8,8 @@ use std::num::NonZero;
 use std::path::Path;
 
 pub use self::error::{ModelError, UsualLengths};
-pub use self::text::TextModel;
+pub(crate) use self::text::{Event, Piece};
+pub use self::text::{Prompt, Sample, Snapshot, Step, Stream, TextModel, TokenProbability};
 #[cfg(feature = "cli")]
 pub(crate) use self::words::{Activity, Watcher};
 pub use self::words::{
@@ -54,7 +55,7 @@ impl OpenOptions {
 #[derive(Debug)]
 pub enum Model {
     /// A character language model: texts.
-    Text(Box<TextModel>),
+    Text(TextModel),
     /// A variational autoencoder of words, or the original article's network.
     Words(Box<WordModel>),
 }
@@ -73,7 +74,7 @@ impl Model {
     /// The model of a file that is open already.
     pub(crate) fn from_file(file: ModelFile, options: OpenOptions) -> Result<Self, ModelError> {
         Ok(match file.header.network.model() {
-            ModelKind::CharRnn => Self::Text(Box::new(TextModel::new(file, options)?)),
+            ModelKind::CharRnn => Self::Text(TextModel::from_file(file, options)?),
             ModelKind::WordVae => Self::Words(Box::new(WordModel::new(&file, options)?)),
         })
     }

@@ -128,7 +128,7 @@ fn a_model_of_words_does_not_chat() {
     home.textgen("chat --run words")
         .refused(2)
         .names(&["word-vae"])
-        .advises("textgen generate");
+        .advises("char-lstm");
     for wrong in ["--length 0", "--temperature -1", "--repetition-penalty 0.9"] {
         chat_in(&home, wrong, "").refused(2);
     }

@@ -248,7 +248,7 @@ fn another_model_is_refused_by_name() {
     word_run(&home, "");
     for command in ["compress file -o x", "decompress file.textgen -o x"] {
         home.textgen(&format!("{command} --run words"))
-            .refused(1)
+            .refused(2)
             .names(&["word-vae"])
             .advises("char-lstm");
     }

@@ -128,7 +128,7 @@ fn a_beam_finds_texts_as_probable_as_the_greedy_one_best_first() {
         (&["--min-p", "0.5"], "--min-p"),
         (&["--repetition-penalty", "2"], "--repetition-penalty"),
         (&["--show-probs"], "--show-probs"),
-        (&["--count", "6"], "--count 6"),
+        (&["--count", "6"], "5 best texts"),
     ] {
         let ran = generate(&[&["--decode", "beam:5"], wrong].concat());
         ran.refused(2).names(&[named]);
@@ -243,8 +243,10 @@ fn holes_are_filled_and_what_is_given_stays() {
 
 #[test]
 fn a_fill_that_cannot_be_is_refused() {
-    generate(&["--fill", "bees"]).refused(2).names(&["no hole"]);
-    // An escaped hole is an underscore, which the model does not know.
+    generate(&["--fill", "bees"])
+        .refused(2)
+        .names(&["no blank"]);
+    // An escaped blank is an underscore, which the model does not know.
     generate(&["--fill", r"b\_s"]).refused(1).names(&["'_'"]);
     generate(&["--fill", "b_ß"]).refused(1).names(&["ß"]);
     generate(&["--fill", "b_s", "--length", "3"])
@@ -255,7 +257,7 @@ fn a_fill_that_cannot_be_is_refused() {
         .names(&["--temperature"]);
     generate(&["--fill", "b_s", "--count", "17"])
         .refused(2)
-        .names(&["--count 17"]);
+        .names(&["not 17"]);
     let none = [
         "--fill",
         "b_s",
@@ -266,7 +268,7 @@ fn a_fill_that_cannot_be_is_refused() {
         "--seed",
         "1",
     ];
-    generate(&none).refused(2).names(&["--temperature 0"]);
+    generate(&none).refused(2).names(&["temperature 0"]);
 }
 
 #[test]
@@ -338,7 +340,7 @@ fn the_table_of_draws_tells_of_every_token() {
     let table = generate(&arguments).succeeded().stdout;
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines.len(), 13, "{table}");
-    assert!(lines[0].starts_with("DRAWN"), "{table}");
+    assert!(lines[0].starts_with("TOKEN"), "{table}");
     // Five are shown unless told otherwise, and the text is what it is without.
     let usual = samples(&[
         "--show-probs",

@@ -123,7 +123,11 @@ impl Setting {
             Self::RepetitionPenalty => sampling.repetition_penalty.to_string(),
             Self::RepetitionWindow => sampling.repetition_window.to_string(),
             Self::Length => settings.length.to_string(),
-            Self::Stop => settings.stop.replace('\n', "\\n"),
+            Self::Stop => sampling
+                .stop
+                .as_deref()
+                .unwrap_or_default()
+                .replace('\n', "\\n"),
             Self::Seed => sampling.seed.to_string(),
         }
     }
@@ -139,7 +143,7 @@ impl Setting {
             Self::RepetitionPenalty => sampling.repetition_penalty = self.number(value)?,
             Self::RepetitionWindow => sampling.repetition_window = self.number(value)?,
             Self::Length => settings.length = self.number(value)?,
-            Self::Stop => settings.stop = value.replace("\\n", "\n"),
+            Self::Stop => sampling.stop = Some(value.replace("\\n", "\n")),
             Self::Seed => sampling.seed = self.number(value)?,
         }
         Ok(())
@@ -171,7 +175,6 @@ mod tests {
         let mut settings = Settings {
             sampling: Sampling::new(1),
             length: 5,
-            stop: "\n".to_owned(),
         };
         for (setting, value) in SETTINGS
             .into_iter()

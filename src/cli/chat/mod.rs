@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::config::{ModelKind, OnUnknown, Quantize, Sampling};
-use crate::generate::Writer;
+use crate::config::{OnUnknown, Quantize, Sampling};
+use crate::model::{OpenOptions, Piece, Snapshot};
 use crate::run::Runs;
 use anyhow::{Context, Result};
 use clap::Args;
@@ -17,12 +17,10 @@ use self::commands::Command;
 use super::choice::choice;
 use super::chosen::ChosenModel;
 use super::error::{CliError, show};
-use super::generate::reading::{Read, TextModel};
 use super::generate::shown::Paced;
-use super::generate::text::repeated;
-use super::generate::writing::{Text, Writing};
-use super::generate::{DrawFlags, LoopFlags, new_seed};
-use super::machine::{check_simd, threads};
+use super::generate::text::note_replaced;
+use super::generate::{LoopFlags, SamplingFlags, new_seed};
+use super::machine::check_simd;
 use crate::cli::output::note;
 
 /// Turns that `/undo` can take back.
@@ -71,7 +69,7 @@ pub struct ChatArgs {
     #[arg(long, value_parser = choice::<OnUnknown>(OnUnknown::NAMES), default_value = "error")]
     on_unknown: OnUnknown,
     #[command(flatten)]
-    draws: DrawFlags,
+    sampling: SamplingFlags,
     #[command(flatten)]
     loops: LoopFlags,
 }
@@ -81,7 +79,6 @@ pub struct ChatArgs {
 struct Settings {
     sampling: Sampling,
     length: usize,
-    stop: String,
 }
 
 impl Settings {
@@ -92,7 +89,7 @@ impl Settings {
             let message = "--length 0: a reply has at least 1 token";
             return Err(CliError::misuse(message, "give a number of tokens").into());
         }
-        if self.stop.is_empty() {
+        if self.sampling.stop.as_ref().is_none_or(String::is_empty) {
             let message = "--stop: it is empty";
             return Err(CliError::misuse(message, "leave it out for the end of a line").into());
         }
@@ -102,15 +99,12 @@ impl Settings {
 
 /// A conversation.
 struct Session {
-    model: TextModel,
     settings: Settings,
-    on_unknown: OnUnknown,
-    threads: usize,
     /// What it began with.
-    first: Read,
-    now: Read,
+    first: Snapshot,
+    now: Snapshot,
     /// What it was before each of the last turns.
-    past: Vec<Read>,
+    past: Vec<Snapshot>,
     /// Replies so far: the number of the next one.
     replies: usize,
     interrupt: Interrupt,
@@ -118,41 +112,35 @@ struct Session {
 
 /// Talks until the input ends.
 pub fn run(args: &ChatArgs, runs: &Runs) -> Result<()> {
-    let seed = args.draws.seed.unwrap_or_else(new_seed);
-    let mut sampling = args.draws.limits.config(seed);
+    let seed = args.sampling.seed.unwrap_or_else(new_seed);
+    let mut sampling = args.sampling.limits.config(seed);
     args.loops.set(&mut sampling);
+    sampling.stop = Some(args.stop.clone().unwrap_or_else(|| "\n".to_owned()));
+    sampling.include_stop = true;
+    sampling.on_unknown = args.on_unknown;
+    sampling.log_prob = false;
     let settings = Settings {
         sampling,
         length: args.length,
-        stop: args.stop.clone().unwrap_or_else(|| "\n".to_owned()),
     };
     settings.validate()?;
     check_simd()?;
-    let (file, _) = args.model.open_for(runs, Some(ModelKind::CharRnn))?;
-    if file.header.network.model() != ModelKind::CharRnn {
-        let message = format!(
-            "{}: a word-vae writes words and can't go on from a text",
-            file.path().display()
-        );
-        let hint = "choose a char-lstm with --run or --model-file; for words: textgen generate";
-        return Err(CliError::misuse(message, hint).into());
-    }
-    let model = TextModel::open(&file, args.quantize, true)?;
-    drop(file); // the model has its own copy of the weights
-    let first = match &args.state {
-        Some(path) => model.load(path)?,
-        None => model.beginning()?,
+    let options = OpenOptions {
+        quantize: args.quantize,
+        threads: args.threads,
     };
-    if args.draws.seed.is_none() {
+    let model = args.model.open_text(runs, options)?;
+    let first = match &args.state {
+        Some(path) => model.restore(path)?,
+        None => model.snapshot("", OnUnknown::Error)?,
+    };
+    if args.sampling.seed.is_none() {
         note!("seed: {seed}");
     }
     Session {
         now: first.clone(),
         first,
-        model,
         settings,
-        on_unknown: args.on_unknown,
-        threads: threads(args.threads),
         past: Vec::new(),
         replies: 0,
         interrupt: Interrupt::install()?,
@@ -204,68 +192,33 @@ impl Session {
             Some(rest) => rest,
             None => line,
         };
-        let tokens = self
-            .model
-            .encode(&self.model.normal(typed), self.on_unknown)?;
-        self.past.push(self.now.clone());
+        let before = self.now.clone();
+        self.now.extend(typed, self.settings.sampling.on_unknown)?;
+        note_replaced(self.now.replaced());
+        self.past.push(before);
         if self.past.len() > MOST_UNDONE {
             self.past.remove(0);
         }
-        self.now.go_on(&self.model.network, &tokens);
         self.reply()?;
         Ok(true)
     }
 
-    /// Writes a reply, and remembers it.
+    /// Writes a reply, which is part of the text from then on.
     fn reply(&mut self) -> Result<()> {
-        let settings = &self.settings;
-        let penalised = settings.sampling.repetition_penalty > 1.0;
-        let writing = Writing {
-            vocabulary: &self.model.header.vocabulary,
-            sampling: &settings.sampling,
-            suppressed: &self.model.suppressed,
-            length: settings.length,
-            stop: Some(self.model.normal(&settings.stop)),
-            stop_shown: true,
-            log_prob_wanted: false,
-            chances: None,
-            constraint: None,
-            repetition: penalised.then(|| repeated(&settings.sampling, &self.now)),
-        };
-        let mut text = Text::new(&writing, self.replies);
+        let Settings { sampling, length } = &self.settings;
+        let plan = self.now.plan(sampling, *length)?;
         let mut paced = Paced::new();
         let interrupt = &self.interrupt;
-        let state = self.now.state.clone();
-        let work = |reader: &mut crate::models::team::Reader| -> Result<_> {
-            let mut tokens = Vec::new();
-            interrupt.begin();
-            loop {
-                let more = text.write(reader.logits());
-                // What was drawn last has been said, so it is read as well.
-                if let Some(token) = text.last.take() {
-                    reader.step(token);
-                    tokens.push(token);
-                }
-                let stopped = interrupt.asked();
-                if more.is_some() && stopped {
-                    text.end();
-                }
-                paced.piece(&text.ready)?;
-                text.ready.clear();
-                if more.is_none() || stopped {
-                    break;
-                }
-            }
-            interrupt.end();
-            Ok((reader.state().clone(), tokens))
-        };
-        let network = &self.model.network;
-        let (state, tokens) = network.read_on_threads(state, self.threads, work)?;
-        if !text.drawn.text.ends_with('\n') {
+        interrupt.begin();
+        let written = self.now.write(&plan, self.replies, |piece: Piece| {
+            paced.piece(&piece.text)?;
+            anyhow::Ok(!interrupt.asked())
+        });
+        interrupt.end();
+        if !written?.text.ends_with('\n') {
             writeln!(paced.out)?;
         }
         paced.out.flush()?;
-        self.now.went_on(state, &tokens);
         self.replies += 1;
         Ok(())
     }
@@ -289,10 +242,10 @@ impl Session {
                 }
             }
             Command::Save(path) => {
-                self.model.save(&self.now, path)?;
+                self.now.save(path)?;
                 note!(
-                    "{} tokens are remembered in {}",
-                    self.now.tokens,
+                    "the state after {} tokens is saved in {}",
+                    self.now.len(),
                     path.display()
                 );
             }

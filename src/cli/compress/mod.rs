@@ -7,10 +7,10 @@ pub mod unpack;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use crate::compress::{Codec, CompressError};
-use crate::config::ModelKind;
-use crate::run::{ModelFile, Runs};
-use anyhow::{Context, Result};
+use crate::compress::CompressError;
+use crate::model::{OpenOptions, TextModel};
+use crate::run::Runs;
+use anyhow::Result;
 use clap::Args;
 
 use super::chosen::ChosenModel;
@@ -73,31 +73,13 @@ fn read(input: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The model chosen, which must be a char-lstm.
-fn open(flags: &Flags, runs: &Runs) -> Result<ModelFile> {
-    let (file, _) = flags.model.open_for(runs, Some(ModelKind::CharRnn))?;
-    if file.header.network.model() != ModelKind::CharRnn {
-        let message = format!(
-            "{}: it is a word-vae, and files are compressed with a char-lstm",
-            file.path().display()
-        );
-        let hint = "choose a char-lstm with --run or --model-file";
-        return Err(CliError::failed(message, hint).into());
-    }
-    Ok(file)
-}
-
-/// What compresses with it.
-fn codec(file: &ModelFile) -> Result<Codec<'_>> {
-    let header = &file.header;
-    let weights = file.weights()?;
-    Codec::new(
-        &header.network,
-        &weights,
-        &header.vocabulary,
-        &header.corpus_name,
-    )
-    .with_context(|| file.path().display().to_string())
+/// The model chosen.
+fn open(flags: &Flags, runs: &Runs) -> Result<TextModel> {
+    let options = OpenOptions {
+        threads: flags.threads,
+        ..OpenOptions::default()
+    };
+    flags.model.open_text(runs, options)
 }
 
 /// What is wrong with a compressed file, and what to do.

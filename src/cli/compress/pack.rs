@@ -11,9 +11,9 @@ use clap::Args;
 use serde::Serialize;
 
 use super::peers::{self, Peer};
-use super::{ENDING, Flags, Format, Target, codec, open, read, report, target};
+use super::{ENDING, Flags, Format, Target, open, read, report, target};
 use crate::cli::error::CliError;
-use crate::cli::machine::{check_simd, threads};
+use crate::cli::machine::check_simd;
 use crate::cli::output::note;
 use crate::cli::progress::Progress;
 
@@ -97,12 +97,12 @@ pub fn run(args: &CompressArgs, runs: &Runs) -> Result<()> {
         return Err(CliError::misuse(message, "name a file with --output").into());
     }
     let original = read(&args.file)?;
-    let file = open(flags, runs)?;
-    let codec = codec(&file)?;
+    let model = open(flags, runs)?;
+    let codec = model.codec()?;
     let started = Instant::now();
     let progress = Progress::of_bytes(original.len() as u64, "compressed");
     let running = Running {
-        threads: threads(flags.threads),
+        threads: model.threads(),
         progress: &|more| progress.add(more),
     };
     let compressed = codec.compress(&original, args.blocks.map(|n| n as usize), running);
@@ -123,7 +123,7 @@ pub fn run(args: &CompressArgs, runs: &Runs) -> Result<()> {
         blocks: compressed.blocks,
         stored_blocks: compressed.stored_blocks,
         seconds,
-        corpus: file.header.corpus_name.clone(),
+        corpus: model.header().corpus_name.clone(),
         model_digest: codec.identity().digest(),
         compared: args.compare.then(|| peers::sizes(&original)),
     };

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::compress::{Container, decompress};
+use crate::model::TextModel;
 use crate::parallel::Running;
 use crate::run::Runs;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-use super::{ENDING, Flags, Format, codec, open, read, refusal, report, target};
+use super::{ENDING, Flags, Format, open, read, refusal, report, target};
 use crate::cli::error::CliError;
 use crate::cli::machine::{check_simd, threads};
 use crate::cli::progress::Progress;
@@ -59,11 +60,11 @@ pub fn run(args: &DecompressArgs, runs: &Runs) -> Result<()> {
     let refuse = |error| refusal(&args.file, &error);
     let compressed = read(&args.file)?;
     let container = Container::read(&compressed).map_err(refuse)?;
-    let file = match container.identity() {
+    let model = match container.identity() {
         Some(_) => Some(open(flags, runs)?),
         None => None,
     };
-    let codec = file.as_ref().map(codec).transpose()?;
+    let codec = model.as_ref().map(TextModel::codec).transpose()?;
     let started = Instant::now();
     let progress = Progress::of_bytes(container.original_bytes(), "decompressed");
     let running = Running {

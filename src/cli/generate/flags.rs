@@ -1,4 +1,4 @@
-//! The flags that say how tokens are drawn, and those of one kind of model.
+//! The flags that say how tokens are sampled, and those of one kind of model.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -6,21 +6,21 @@ use std::str::FromStr;
 use crate::config::Sampling;
 use clap::Args;
 
-/// How tokens are drawn.
+/// How tokens are sampled.
 #[derive(Args)]
-#[command(next_help_heading = "Drawing")]
-pub struct DrawFlags {
+#[command(next_help_heading = "Sampling")]
+pub struct SamplingFlags {
     #[command(flatten)]
     pub limits: LimitFlags,
-    /// Seed of the draws [default: a new one each time, said on stderr]
+    /// Seed of the samples [default: a new one each time, printed on stderr]
     #[arg(long)]
     pub seed: Option<u64>,
 }
 
-/// What a model's own distribution is changed by before tokens are drawn from it.
+/// How the model's own distribution is changed before tokens are sampled from it.
 #[derive(Args)]
 pub struct LimitFlags {
-    /// Divides the logits: below 1 safer, above 1 wilder, 0 always the most probable
+    /// Divides the logits: below 1 safer, above 1 more varied, 0 always the most probable token
     #[arg(
         long,
         value_name = "T",
@@ -28,14 +28,14 @@ pub struct LimitFlags {
         allow_negative_numbers = true
     )]
     pub temperature: f32,
-    /// Draw from the K most probable tokens only
+    /// Sample from the K most probable tokens only
     #[arg(long, value_name = "K")]
     pub top_k: Option<usize>,
-    /// Draw from the most probable tokens that together reach probability P
+    /// Sample from the most probable tokens that together reach probability P
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub top_p: Option<f32>,
-    /// Draw from tokens at least P times as probable as the most probable one: many where the model
-    /// hesitates, few where it is sure
+    /// Sample from tokens at least P times as probable as the most probable one: many if the model
+    /// hesitates, few if it is sure
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub min_p: Option<f32>,
 }
@@ -53,11 +53,11 @@ impl LimitFlags {
     }
 }
 
-/// What is held against loops.
+/// What is done against loops.
 #[derive(Args)]
 pub struct LoopFlags {
-    /// Against loops: going on with a repeat of over 8 tokens divides the odds of the next one by R
-    /// for each token beyond; 1.2 to 2 are useful [default: 1, none]
+    /// Against loops: continuing a repeat of over 8 tokens divides the odds of the next one by R for
+    /// each token beyond; 1.2 to 2 are useful [default: 1, none]
     #[arg(long, value_name = "R", allow_negative_numbers = true)]
     pub repetition_penalty: Option<f32>,
     /// Tokens back that repeats are looked for [default: 256]
@@ -68,12 +68,9 @@ pub struct LoopFlags {
 impl LoopFlags {
     /// Adds them to `sampling`.
     pub fn set(&self, sampling: &mut Sampling) {
-        if let Some(penalty) = self.repetition_penalty {
-            sampling.repetition_penalty = penalty;
-        }
-        if let Some(window) = self.repetition_window {
-            sampling.repetition_window = window;
-        }
+        let (penalty, window) = (self.repetition_penalty, self.repetition_window);
+        sampling.repetition_penalty = penalty.unwrap_or(sampling.repetition_penalty);
+        sampling.repetition_window = window.unwrap_or(sampling.repetition_window);
     }
 }
 
@@ -81,14 +78,14 @@ impl LoopFlags {
 #[derive(Args)]
 #[command(next_help_heading = "char-lstm")]
 pub struct TextFlags {
-    /// Text to go on from; `-` reads it from standard input
+    /// Text to continue; `-` reads it from standard input
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub prompt: Option<String>,
     /// End a sample before this text
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub stop: Option<String>,
-    /// Fill the holes of this text, one character for each `_` (`\_` is an underscore): the best
-    /// fillings by --decode beam:K [default: beam:16], or drawn ones by --decode sample
+    /// Fill the blanks of this text, one character for each `_` (`\_` is an underscore): the best
+    /// fillings by --decode beam:K [default: beam:16], or sampled ones by --decode sample
     #[arg(
         long,
         value_name = "TEXT",
@@ -98,7 +95,7 @@ pub struct TextFlags {
     pub fill: Option<String>,
     #[command(flatten)]
     pub loops: LoopFlags,
-    /// Show how each token was drawn: its probability and those of the K most probable ones
+    /// Show how each token was sampled: its probability and those of the K most probable ones
     #[arg(
         long,
         value_name = "K",
@@ -108,38 +105,19 @@ pub struct TextFlags {
         value_parser = clap::value_parser!(u32).range(1..=1000)
     )]
     pub show_probs: Option<u32>,
-    /// Keep what the model remembers of the prompt in this file; with --count 0 that is all
+    /// Save the model's state after the prompt in this file; with --count 0 that is all
     #[arg(long, value_name = "FILE")]
     pub save_state: Option<PathBuf>,
-    /// Go on from such a file, before --prompt
+    /// Continue from such a file, before --prompt
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
-}
-
-impl TextFlags {
-    /// Every flag of these by name, and whether it was given.
-    pub fn given(&self) -> [(&'static str, bool); 8] {
-        [
-            ("prompt", self.prompt.is_some()),
-            ("stop", self.stop.is_some()),
-            ("fill", self.fill.is_some()),
-            (
-                "repetition-penalty",
-                self.loops.repetition_penalty.is_some(),
-            ),
-            ("repetition-window", self.loops.repetition_window.is_some()),
-            ("show-probs", self.show_probs.is_some()),
-            ("save-state", self.save_state.is_some()),
-            ("state", self.state.is_some()),
-        ]
-    }
 }
 
 /// Flags for words.
 #[derive(Args)]
 #[command(next_help_heading = "word-vae")]
 pub struct WordFlags {
-    /// Widens (above 1) or narrows (below 1) the prior that words are drawn from [default: 1]
+    /// Widens (above 1) or narrows (below 1) the prior that words are sampled from [default: 1]
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
     pub z_temperature: Option<f32>,
     /// Letters that every word begins with
@@ -154,19 +132,6 @@ pub struct WordFlags {
     /// No word that the model was trained on
     #[arg(long)]
     pub novel: bool,
-}
-
-impl WordFlags {
-    /// Every flag of these by name, and whether it was given.
-    pub const fn given(&self) -> [(&'static str, bool); 5] {
-        [
-            ("z-temperature", self.z_temperature.is_some()),
-            ("starts-with", self.starts_with.is_some()),
-            ("scores", self.scores),
-            ("unique", self.unique),
-            ("novel", self.novel),
-        ]
-    }
 }
 
 /// `--length`: how many tokens or letters, the least and the most.

@@ -1,30 +1,24 @@
 //! `textgen generate`: text or words from a trained model, natively.
 
-mod fill;
 mod flags;
-pub mod reading;
 pub mod shown;
 pub mod text;
 mod words;
-pub mod writing;
-
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::config::{Decoding, ModelKind, OnUnknown, Quantize, Sampling};
-use crate::models::weights::{Weights, quantize};
-use crate::run::{ModelFile, RunError, Runs};
+use crate::model::{OpenOptions, Step};
+use crate::run::Runs;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-pub use self::flags::{DrawFlags, LimitFlags, LoopFlags};
 use self::flags::{Length, TextFlags, WordFlags};
-use self::writing::Step;
+pub use self::flags::{LimitFlags, LoopFlags, SamplingFlags};
 use super::choice::choice;
 use super::chosen::ChosenModel;
 use super::error::CliError;
 use super::given::Given;
-use super::machine::{check_simd, threads};
+use super::machine::check_simd;
 use crate::cli::output::note;
 
 /// Flags of `generate`.
@@ -95,11 +89,20 @@ pub struct GenerateArgs {
     )]
     constrain: Option<String>,
     #[command(flatten)]
-    draws: DrawFlags,
+    sampling: SamplingFlags,
     #[command(flatten)]
     text: TextFlags,
     #[command(flatten)]
     words: WordFlags,
+}
+
+impl GenerateArgs {
+    const fn open_options(&self) -> OpenOptions {
+        OpenOptions {
+            quantize: self.quantize,
+            threads: self.threads,
+        }
+    }
 }
 
 /// One line of `--json`.
@@ -120,104 +123,55 @@ struct Sample<'a> {
 /// Generates with the model chosen.
 pub fn run(args: &GenerateArgs, runs: &Runs, given: &Given) -> Result<()> {
     let sampling = args
-        .draws
+        .sampling
         .limits
-        .config(args.draws.seed.unwrap_or_else(new_seed));
+        .config(args.sampling.seed.unwrap_or_else(new_seed));
     sampling.validate()?;
     check_simd()?;
     let (file, _) = args.model.open_for(runs, given.kind())?;
-    given.check_kind(file.header.network.model())?;
-    match file.header.network.model() {
-        ModelKind::CharRnn => text::texts(args, file, &sampling),
-        ModelKind::WordVae => words::words(args, file, &sampling),
+    let kind = file.header.network.model();
+    given.check_kind(kind)?;
+    match kind {
+        ModelKind::WordVae => words::words(args, given, &file, sampling),
+        _ => text::texts(args, given, file, sampling),
     }
 }
 
 /// Says which seed was chosen, where none was given.
 fn note_seed(args: &GenerateArgs, sampling: &Sampling) {
-    if args.draws.seed.is_none() {
+    if args.sampling.seed.is_none() {
         note!("seed: {}", sampling.seed);
     }
 }
 
-/// How tokens are chosen, `usual` unless told otherwise; greedy is drawing at temperature 0. What
-/// belongs to drawing is refused where nothing is drawn, with `hint`.
+/// How tokens are chosen, `usual` unless told otherwise; greedy is sampling at temperature 0. Flags for
+/// sampling are refused if nothing is sampled, with `hint`.
 fn decoding(
     args: &GenerateArgs,
-    sampling: &Sampling,
+    given: &Given,
+    sampling: Sampling,
     usual: Decoding,
     hint: &str,
 ) -> Result<(Decoding, Sampling)> {
     let decoding = args.decode.unwrap_or(usual);
     if decoding == Decoding::Sample {
-        return Ok((decoding, sampling.clone()));
+        return Ok((decoding, sampling));
     }
-    let drawing = [
-        ("temperature", sampling.temperature != 1.0),
-        ("top-k", sampling.top_k.is_some()),
-        ("top-p", sampling.top_p.is_some()),
-        ("min-p", sampling.min_p.is_some()),
-    ];
-    if let Some((flag, _)) = drawing.iter().find(|(_, given)| *given) {
+    // A greedy text is written token by token, which a penalty and the table apply to.
+    let single = ["show-probs", "repetition-penalty"];
+    let single = single.iter().filter(|_| decoding != Decoding::Greedy);
+    let sampled = ["temperature", "top-k", "top-p", "min-p"]
+        .iter()
+        .chain(single);
+    if let Some(flag) = sampled.copied().find(|flag| given.flag(flag)) {
         let message = format!("--{flag} belongs to --decode sample, not {decoding}");
         return Err(CliError::misuse(message, hint).into());
     }
-    let greedy = Sampling {
-        temperature: 0.0,
-        ..sampling.clone()
-    };
-    Ok((decoding, greedy))
-}
-
-/// Refuses more texts than a beam of `width` has.
-fn check_beam(width: usize, count: usize) -> Result<()> {
-    if count <= width {
-        return Ok(());
-    }
-    let message = format!("--count {count}: a beam of {width} has {width} best texts at the most");
-    let hint = format!("widen it: --decode beam:{count}; or draw: --decode sample");
-    Err(CliError::misuse(message, hint).into())
+    Ok((decoding, sampling.greedy()))
 }
 
 /// A seed short enough to be typed again.
 pub fn new_seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(std::process::id()) % 1_000_000
-}
-
-fn refuse(given: &[(&str, bool)], model: &str, other: &str) -> Result<()> {
-    match given.iter().find(|(_, given)| *given) {
-        Some((flag, _)) => {
-            let message = format!("--{flag} belongs to {other}, but this model is a {model}");
-            Err(CliError::misuse(
-                message,
-                "leave it out, or choose another model with --run or --model-file",
-            )
-            .into())
-        }
-        None => Ok(()),
-    }
-}
-
-/// The weights in as many bits as asked.
-fn weights(file: &ModelFile, bits: Quantize) -> Result<Weights<'_>, RunError> {
-    let weights = file.weights()?;
-    Ok(match bits {
-        Quantize::None => weights,
-        Quantize::Int8 => quantize(&weights),
-    })
-}
-
-/// The next of `count` samples that nobody has begun.
-fn take(next: &AtomicUsize, count: usize) -> Option<usize> {
-    let index = next.fetch_add(1, Ordering::Relaxed);
-    (index < count).then_some(index)
-}
-
-/// Samples that a thread writes in lock-step: more would gain little, and begin later.
-const ROWS: usize = 48;
-
-/// Rows for each of `threads` threads that share `samples` samples.
-fn rows(samples: usize, threads: usize) -> usize {
-    samples.div_ceil(threads).clamp(1, ROWS)
 }

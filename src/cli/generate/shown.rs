@@ -1,4 +1,4 @@
-//! How texts are shown: as they are drawn, or as JSON once they have ended.
+//! How texts are shown: as they are written, or as JSON once they have ended.
 
 use std::io::{BufWriter, Write};
 use std::time::{Duration, Instant};
@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::Sample;
-use super::writing::{Drawn, TABLE_HEADER};
 use crate::cli::output::{Stdout, stdout};
+use crate::model::{self, Event, Piece, Step, TokenProbability};
 
 /// Text is shown at least so often: too fast for the eye, and seldom enough to cost nothing.
 const SHOWN_EVERY: Duration = Duration::from_millis(8);
+/// The header of the table of probabilities.
+const TABLE_HEADER: &str = "TOKEN    P      AS     MOST PROBABLE";
 
 /// stdout, for text that comes bit by bit.
 pub struct Paced {
@@ -46,25 +48,39 @@ impl Paced {
 pub struct Shown<'a> {
     pub prompt: Option<&'a str>,
     pub json: bool,
-    /// Whether pieces are lines of the table of draws.
+    /// Whether the table of probabilities is shown in place of texts.
     pub table: bool,
     pub count: usize,
-    /// None where nothing is drawn.
+    /// None if nothing is sampled.
     pub seed: Option<u64>,
     pub paced: Paced,
 }
 
 impl Shown<'_> {
-    /// Shows a piece of text, or of the table.
-    pub fn piece(&mut self, piece: &str) -> Result<()> {
-        if self.json {
-            return Ok(());
+    /// Shows what happens to a sample.
+    pub fn event(&mut self, index: usize, event: Event) -> Result<()> {
+        match event {
+            Event::Begin => self.begin(index),
+            Event::Piece(_) if self.json => Ok(()),
+            Event::Piece(Piece { steps, .. }) if self.table => steps
+                .iter()
+                .try_for_each(|step| self.paced.piece(&line(step))),
+            Event::Piece(piece) => self.paced.piece(&piece.text),
+            Event::Wait => Ok(self.paced.out.flush()?),
+            Event::End(sample) => self.end(index, &sample),
         }
-        self.paced.piece(piece)
     }
 
-    /// A sample begins.
-    pub fn begin(&mut self, index: usize) -> Result<()> {
+    /// Shows a sample that is complete.
+    pub fn whole(&mut self, index: usize, sample: &model::Sample) -> Result<()> {
+        self.begin(index)?;
+        if !self.json {
+            self.paced.piece(&sample.text)?;
+        }
+        self.end(index, sample)
+    }
+
+    fn begin(&mut self, index: usize) -> Result<()> {
         if self.json {
             return Ok(());
         }
@@ -77,26 +93,39 @@ impl Shown<'_> {
             writeln!(out, "{TABLE_HEADER}")?;
             return Ok(());
         }
-        self.piece(self.prompt.unwrap_or_default())
+        self.paced.piece(self.prompt.unwrap_or_default())
     }
 
     /// A sample has ended.
-    pub fn end(&mut self, index: usize, drawn: &Drawn) -> Result<()> {
+    pub fn end(&mut self, index: usize, sample: &model::Sample) -> Result<()> {
         let out = &mut self.paced.out;
         if self.json {
-            let sample = Sample {
+            let json = Sample {
                 index,
                 seed: self.seed,
                 prompt: self.prompt,
-                text: &drawn.text,
-                tokens: drawn.tokens,
-                log_prob_nats: drawn.log_prob.is_finite().then_some(drawn.log_prob),
-                probs: self.table.then_some(&drawn.steps),
+                text: &sample.text,
+                tokens: sample.tokens.len(),
+                log_prob_nats: sample.log_prob.is_finite().then_some(sample.log_prob),
+                probs: self.table.then_some(&sample.steps),
             };
-            writeln!(out, "{}", serde_json::to_string(&sample)?)?;
+            writeln!(out, "{}", serde_json::to_string(&json)?)?;
         } else if !self.table {
             writeln!(out)?;
         }
         Ok(out.flush()?)
     }
+}
+
+/// A line of the table of probabilities.
+fn line(Step { sampled, top }: &Step) -> String {
+    let choice = |token: &TokenProbability| format!("{} {:.3}", token.visible, token.p);
+    let choices: Vec<String> = top.iter().map(choice).collect();
+    format!(
+        "{:<8} {:.3}  {:.3}  {}\n",
+        sampled.visible,
+        sampled.p,
+        sampled.sampled_p,
+        choices.join("  ")
+    )
 }

@@ -9,8 +9,9 @@ use crate::model::{
 use crate::run::ModelFile;
 use anyhow::{Context, Result};
 
-use super::{GenerateArgs, Length, Sample, decoding, note_seed, refuse};
+use super::{GenerateArgs, Length, Sample, decoding, note_seed};
 use crate::cli::error::CliError;
+use crate::cli::given::Given;
 use crate::cli::output::{note, stdout};
 use crate::cli::progress::Progress;
 use crate::cli::unknown::Replaced;
@@ -19,10 +20,14 @@ use crate::cli::unknown::Replaced;
 const DEFAULT_WORDS: usize = 20;
 
 /// Generates words and shows them.
-pub fn words(args: &GenerateArgs, file: ModelFile, sampling: &Sampling) -> Result<()> {
-    refuse(&args.text.given(), "word-vae", "char-lstm")?;
+pub fn words(
+    args: &GenerateArgs,
+    given: &Given,
+    file: &ModelFile,
+    sampling: Sampling,
+) -> Result<()> {
     let hint = "leave it out; --z-temperature widens or narrows the prior";
-    let (decoding, sampling) = decoding(args, sampling, Decoding::Sample, hint)?;
+    let (decoding, sampling) = decoding(args, given, sampling, Decoding::Sample, hint)?;
     if args.on_unknown.is_some() && args.words.starts_with.is_none() {
         let message = "--on-unknown says what becomes of --starts-with, which is not given";
         return Err(CliError::misuse(message, "leave it out").into());
@@ -45,7 +50,7 @@ pub fn words(args: &GenerateArgs, file: ModelFile, sampling: &Sampling) -> Resul
         quantize: args.quantize,
         threads: args.threads,
     };
-    let model = WordModel::new(&file, open).with_context(|| file.path().display().to_string())?;
+    let model = WordModel::new(file, open).with_context(|| file.path().display().to_string())?;
     if args.words.scores && model.header().network.is_article() {
         let (option, model) = ("scores", "the article's network");
         return Err(ModelError::NotApplicable { option, model }.into());

@@ -7,7 +7,8 @@ mod text;
 mod words;
 
 use crate::config::ModelKind;
-use crate::run::Runs;
+use crate::model::{OpenOptions, TextModel};
+use crate::run::{ModelFile, RunDir, Runs};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
@@ -80,6 +81,9 @@ pub struct ScoreArgs {
     words: words::WordFlags,
 }
 
+/// A model of texts, and its run if it is one's.
+type Opened = (TextModel, Option<RunDir>);
+
 /// The order that rows are shown in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Order {
@@ -99,22 +103,27 @@ pub fn run(args: &ScoreArgs, runs: &Runs, given: &Given) -> Result<()> {
             .map(|name| chosen::open(Some(name), runs, None))
             .collect::<Result<_>>()?,
     };
-    let is_text =
-        |(file, _): &(crate::run::ModelFile, _)| file.header.network.model() == ModelKind::CharRnn;
+    let is_words = |(file, _): &(ModelFile, _)| file.header.network.model() == ModelKind::WordVae;
     match &models[..] {
-        models if models.iter().all(is_text) => text::score(args, models),
-        [(file, run)] => {
-            if let Some((flag, _)) = args.text.given().iter().find(|(_, given)| *given) {
-                let message = format!("--{flag} belongs to texts, but this model is a word-vae");
-                let hint = "leave it out, or choose a char-lstm with --run or --model-file";
-                return Err(CliError::misuse(message, hint).into());
-            }
+        [(file, run)] if is_words(&models[0]) => {
+            given.check_kind(ModelKind::WordVae)?;
             words::score(args, file, run.as_ref())
         }
-        _ => {
+        _ if models.iter().any(is_words) => {
             let message = "several models can be compared on a text only, by char-lstms only";
             let hint = "name one word-vae, or several char-lstms";
             Err(CliError::misuse(message, hint).into())
         }
+        [(file, _), ..] => {
+            given.check_kind(file.header.network.model())?;
+            let options = OpenOptions {
+                threads: args.threads,
+                ..OpenOptions::default()
+            };
+            let open = |(file, run)| anyhow::Ok((chosen::text_model(file, options)?, run));
+            let models: Vec<Opened> = models.into_iter().map(open).collect::<Result<_>>()?;
+            text::score(args, &models)
+        }
+        [] => Ok(()),
     }
 }

@@ -1,18 +1,16 @@
 //! What every character of a text costs one char-lstm, or several side by side.
 
 use crate::config::TextConfig;
-use crate::evaluate::surprisals;
-use crate::models::char_rnn::CharRnn;
+use crate::model::TextModel;
 use crate::parallel::Running;
-use crate::run::{ModelFile, RunDir};
 use crate::text::{Corpus, whole};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 
-use super::ScoreArgs;
 use super::color::{self, When};
 use super::report;
 use super::scored::{Per, Reading, Scored};
+use super::{Opened, ScoreArgs};
 use crate::cli::error::CliError;
 use crate::cli::machine::threads;
 use crate::cli::output::{note, unknown};
@@ -37,20 +35,8 @@ pub struct TextFlags {
     encoding: Option<String>,
 }
 
-impl TextFlags {
-    /// Flags by name, and whether they were given.
-    pub fn given(&self) -> [(&'static str, bool); 4] {
-        [
-            ("per", self.per.is_some()),
-            ("top", self.top.is_some()),
-            ("color", self.color.is_some()),
-            ("encoding", self.encoding.is_some()),
-        ]
-    }
-}
-
 /// Scores a text.
-pub fn score(args: &ScoreArgs, models: &[(ModelFile, Option<RunDir>)]) -> Result<()> {
+pub fn score(args: &ScoreArgs, models: &[Opened]) -> Result<()> {
     refuse(args, models)?;
     let Some(file) = &args.file else {
         let hint = "give a file, or `-` for standard input";
@@ -65,28 +51,23 @@ pub fn score(args: &ScoreArgs, models: &[(ModelFile, Option<RunDir>)]) -> Result
     report::print(args, &scored, file, &names)
 }
 
-fn name((file, run): &(ModelFile, Option<RunDir>)) -> String {
+fn name((model, run): &Opened) -> String {
     match run {
         Some(run) => run.name().to_owned(),
-        None => file.path().display().to_string(),
+        None => model.path().display().to_string(),
     }
 }
 
-fn refuse(args: &ScoreArgs, models: &[(ModelFile, Option<RunDir>)]) -> Result<()> {
-    if let Some((flag, _)) = args.words.given().iter().find(|(_, given)| *given) {
-        let message = format!("--{flag} belongs to words, but this model is a char-lstm");
-        let hint = "give it a FILE of text, or choose a word-vae with --run or --model-file";
-        return Err(CliError::misuse(message, hint).into());
-    }
+fn refuse(args: &ScoreArgs, models: &[Opened]) -> Result<()> {
     let [(first, _), others @ ..] = models else {
         return Ok(());
     };
     if args.text.color.is_some() && !others.is_empty() {
-        let hint = "name one model with --run or --model-file";
+        let hint = "name one model with --run";
         return Err(CliError::misuse("--color shows what one model thinks", hint).into());
     }
-    let reads = |file: &ModelFile| {
-        let text = &file.header.text;
+    let reads = |model: &TextModel| {
+        let text = &model.header().text;
         (text.unit, text.normalize, text.lowercase, text.newlines)
     };
     let different = others
@@ -105,9 +86,9 @@ fn refuse(args: &ScoreArgs, models: &[(ModelFile, Option<RunDir>)]) -> Result<()
 }
 
 /// The text in the models' normal form.
-fn read(args: &ScoreArgs, file: &str, models: &[(ModelFile, Option<RunDir>)]) -> Result<String> {
+fn read(args: &ScoreArgs, file: &str, models: &[Opened]) -> Result<String> {
     let corpus = Corpus::resolve(&[file.to_owned()])?;
-    let text = models.first().map(|(model, _)| model.header.text.clone());
+    let text = models.first().map(|(model, _)| model.header().text.clone());
     let text = text.unwrap_or_default();
     let config = TextConfig {
         encoding: args.text.encoding.clone().unwrap_or(text.encoding),
@@ -119,20 +100,14 @@ fn read(args: &ScoreArgs, file: &str, models: &[(ModelFile, Option<RunDir>)]) ->
     Ok(text?)
 }
 
-fn read_by_models(
-    args: &ScoreArgs,
-    text: String,
-    models: &[(ModelFile, Option<RunDir>)],
-) -> Result<Scored> {
-    let (mut networks, mut texts, mut readings) = (Vec::new(), Vec::new(), Vec::new());
-    for (file, _) in models {
-        let header = &file.header;
-        let network = CharRnn::new(&header.network, &file.weights()?);
-        networks.push(network.with_context(|| file.path().display().to_string())?);
-        let open = header.vocabulary.encode_open(&text);
-        texts.push(open.readable(header.vocabulary.unk()));
+fn read_by_models(args: &ScoreArgs, text: String, models: &[Opened]) -> Result<Scored> {
+    let (mut texts, mut readings) = (Vec::new(), Vec::new());
+    for (model, _) in models {
+        let vocabulary = &model.header().vocabulary;
+        let open = vocabulary.encode_open(&text);
+        texts.push(open.readable(vocabulary.unk()));
         readings.push(Reading {
-            vocabulary: &header.vocabulary,
+            vocabulary,
             open,
             surprisals: Vec::new(),
         });
@@ -143,25 +118,17 @@ fn read_by_models(
         threads: threads(args.threads),
         progress: &|more| progress.add(more),
     };
-    let both: Vec<(&CharRnn, &[u32])> = networks
-        .iter()
-        .zip(texts.iter().map(Vec::as_slice))
-        .collect();
-    let found = surprisals(&both, running);
+    let opened: Vec<&TextModel> = models.iter().map(|(model, _)| model).collect();
+    let surprisals = TextModel::surprisals(&opened, &texts, running);
     progress.end();
-    for ((reading, surprisals), (file, _)) in readings.iter_mut().zip(found?).zip(models) {
-        if surprisals.iter().any(|nats| !nats.is_finite()) {
-            let path = file.path().display();
-            let message = format!("{path}: a cost is no number: the training of it went wrong");
-            return Err(CliError::failed(message, "train again, with a lower --lr").into());
-        }
+    for (reading, surprisals) in readings.iter_mut().zip(surprisals?) {
         reading.surprisals = surprisals;
     }
     say_what_is_unknown(&readings, models);
     Ok(Scored::new(text, &readings))
 }
 
-fn say_what_is_unknown(readings: &[Reading], models: &[(ModelFile, Option<RunDir>)]) {
+fn say_what_is_unknown(readings: &[Reading], models: &[Opened]) {
     for (reading, model) in readings.iter().zip(models) {
         if let Some(unknown) = unknown(&reading.open) {
             let fate = match (readings.len(), reading.vocabulary.unk()) {

@@ -44,20 +44,6 @@ pub struct WordFlags {
     seed: Option<u64>,
 }
 
-impl WordFlags {
-    /// Flags by name, and whether they were given.
-    pub fn given(&self) -> [(&'static str, bool); 6] {
-        [
-            ("word", !self.word.is_empty()),
-            ("words", self.words.is_some()),
-            ("on-unknown", self.on_unknown.is_some()),
-            ("iw", self.iw.is_some()),
-            ("reference", self.reference.is_some()),
-            ("seed", self.seed.is_some()),
-        ]
-    }
-}
-
 /// One line of `--json`.
 #[derive(Serialize)]
 struct Score<'a> {

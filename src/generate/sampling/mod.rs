@@ -28,13 +28,13 @@ pub struct Draw {
 
 /// How probable a token was.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Chance {
+pub struct Probability {
     /// The token.
     pub token: u32,
     /// Its probability under the model's own distribution, as in [`Draw::log_prob`].
     pub own: f64,
     /// The probability that it was drawn with: after bias, temperature and limits.
-    pub drawn: f64,
+    pub sampled: f64,
 }
 
 /// Draws the tokens of one sample. Sample i of seed s has the ChaCha8 stream (s, i) to itself, so
@@ -166,9 +166,14 @@ impl Sampler {
         f64::from(self.scores[token as usize] / self.temperature) - total(&self.weights).ln()
     }
 
-    /// The chances of `draw`, which was the last draw and from these logits, and of the `count` tokens
+    /// The probabilities of `draw`, which was the last draw and from these logits, and of the `count` tokens
     /// that are the most probable by the model's own distribution, in this order.
-    pub fn chances(&self, logits: &[f32], draw: Draw, count: usize) -> (Chance, Vec<Chance>) {
+    pub fn probabilities(
+        &self,
+        logits: &[f32],
+        draw: Draw,
+        count: usize,
+    ) -> (Probability, Vec<Probability>) {
         let mut logits = logits.to_vec();
         for &token in &self.suppressed {
             if let Some(logit) = logits.get_mut(token as usize) {
@@ -176,10 +181,10 @@ impl Sampler {
             }
         }
         let total = total(&self.weights);
-        let chance = |token: u32| Chance {
+        let probability = |token: u32| Probability {
             token,
             own: log_prob(&logits, token).exp(),
-            drawn: if self.temperature > 0.0 {
+            sampled: if self.temperature > 0.0 {
                 self.weights
                     .get(token as usize)
                     .map_or(0.0, |&weight| f64::from(weight) / total)
@@ -192,7 +197,10 @@ impl Sampler {
         let logit = |token: &u32| logits[*token as usize];
         order.sort_by(|a, b| logit(b).total_cmp(&logit(a)).then(a.cmp(b)));
         order.truncate(count);
-        (chance(draw.token), order.into_iter().map(chance).collect())
+        (
+            probability(draw.token),
+            order.into_iter().map(probability).collect(),
+        )
     }
 
     /// A token that is given and not drawn, with its log_prob: −∞ where it is suppressed.

@@ -357,25 +357,35 @@ fn sums_and_maxima_of_lanes_are_those_of_the_whole() {
 }
 
 #[test]
-fn chances_are_the_models_own_and_those_of_the_draw() {
+fn probabilities_are_the_models_own_and_those_of_the_draw() {
     let own = expected(1.0, &[0, 1, 3, 4, 5, 6, 7]);
     let mut sampler = Sampler::new(&config(0.5, Some(3), None), &[2], 0);
     let bias = [0.0, 0.0, 0.0, 0.0, f32::NEG_INFINITY, 0.0, 0.0, 0.0];
     let drawn = expected(0.5, &[0, 6, 7]);
     let draw = sampler.draw_biased(&LOGITS, &bias);
-    let (one, all) = sampler.chances(&LOGITS, draw, 4);
+    let (one, all) = sampler.probabilities(&LOGITS, draw, 4);
     assert_eq!(one.token, draw.token);
-    let tokens: Vec<u32> = all.iter().map(|chance| chance.token).collect();
+    let tokens: Vec<u32> = all.iter().map(|probability| probability.token).collect();
     assert_eq!(tokens, [4, 7, 0, 6]);
-    for chance in all.iter().chain([&one]) {
-        let token = chance.token as usize;
-        assert!((chance.own - own[token]).abs() < 1e-6, "{chance:?}");
-        assert!((chance.drawn - drawn[token]).abs() < 1e-6, "{chance:?}");
+    for probability in all.iter().chain([&one]) {
+        let token = probability.token as usize;
+        assert!(
+            (probability.own - own[token]).abs() < 1e-6,
+            "{probability:?}"
+        );
+        assert!(
+            (probability.sampled - drawn[token]).abs() < 1e-6,
+            "{probability:?}"
+        );
     }
     // The most probable token is certain at temperature 0, and more than all are all.
     let mut greedy = Sampler::new(&config(0.0, None, None), &[2], 0);
     let draw = greedy.draw(&LOGITS);
-    let (one, all) = greedy.chances(&LOGITS, draw, 100);
-    assert_eq!((one.token, one.drawn, all.len()), (4, 1.0, 7));
-    assert!(all[1..].iter().all(|chance| chance.drawn == 0.0));
+    let (one, all) = greedy.probabilities(&LOGITS, draw, 100);
+    assert_eq!((one.token, one.sampled, all.len()), (4, 1.0, 7));
+    assert!(
+        all[1..]
+            .iter()
+            .all(|probability| probability.sampled == 0.0)
+    );
 }

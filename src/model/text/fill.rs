@@ -1,0 +1,151 @@
+//! Texts with blanks.
+
+use super::{ModelError, Prompt, Sample, Snapshot, TextModel};
+use crate::config::{Decoding, Sampling};
+use crate::generate::beam::Found;
+use crate::generate::fill::{Blanks, PARTICLES};
+use crate::generate::sampling::Sampler;
+use crate::parallel::ordered;
+
+/// Stands for one character.
+const BLANK: char = '_';
+
+/// The tokens of a text with blanks, which are none.
+pub(crate) struct Pattern {
+    tokens: Vec<Option<u32>>,
+    /// As [`Snapshot::replaced`].
+    pub replaced: Vec<(String, String)>,
+}
+
+impl TextModel {
+    /// `count` texts that fill the blanks of `pattern`: one character for each `_` (`\_` is an
+    /// underscore). The most probable ones by a beam of several prefixes, the best first, or sampled ones.
+    pub fn fill<'p>(
+        &self,
+        prompt: impl Into<Prompt<'p>>,
+        pattern: &str,
+        decoding: Decoding,
+        sampling: &Sampling,
+        count: usize,
+    ) -> Result<Vec<Sample>, ModelError> {
+        let start = self.start(prompt.into(), sampling.on_unknown)?;
+        let pattern = self.pattern(pattern, sampling)?;
+        let mut samples = Vec::new();
+        start.fill(&pattern, decoding, sampling, count, |sample| {
+            samples.push(sample);
+            Ok::<(), ModelError>(())
+        })?;
+        Ok(samples)
+    }
+
+    pub(crate) fn pattern(&self, text: &str, sampling: &Sampling) -> Result<Pattern, ModelError> {
+        let (mut tokens, mut replaced) = (Vec::new(), Vec::new());
+        for piece in pieces(text) {
+            match piece {
+                None => tokens.push(None),
+                Some(text) => {
+                    let known = self.tokenize(&text, sampling.on_unknown)?;
+                    tokens.extend(known.tokens.into_iter().map(Some));
+                    replaced.extend(known.replaced);
+                }
+            }
+        }
+        match tokens.contains(&None) {
+            true => Ok(Pattern { tokens, replaced }),
+            false => Err(ModelError::NoBlank {
+                text: text.to_owned(),
+            }),
+        }
+    }
+}
+
+impl Snapshot {
+    /// Fills blanks, and hands over each text as soon as it and those before it are there.
+    pub(crate) fn fill<E: From<ModelError>>(
+        &self,
+        pattern: &Pattern,
+        decoding: Decoding,
+        sampling: &Sampling,
+        count: usize,
+        mut each: impl FnMut(Sample) -> Result<(), E>,
+    ) -> Result<(), E> {
+        sampling.validate().map_err(ModelError::from)?;
+        let model = &self.model;
+        let blanks = Blanks {
+            model: &model.0.network,
+            start: &self.state,
+            tokens: &pattern.tokens,
+            suppressed: &model.0.suppressed,
+        };
+        let sample =
+            |found: Found| Sample::new(model.header().vocabulary.decode(&found.tokens), found);
+        let width = match decoding {
+            Decoding::Greedy => 1,
+            Decoding::Beam(width) => width,
+            Decoding::Sample if sampling.temperature == 0.0 => {
+                return Err(ModelError::NothingSampled.into());
+            }
+            Decoding::Sample => {
+                let fill = |index: usize| {
+                    let sampler = Sampler::new(sampling, blanks.suppressed, index as u64);
+                    sample(blanks.sample(PARTICLES, sampler))
+                };
+                let threads = model.threads().min(count);
+                return ordered(
+                    0..count,
+                    threads,
+                    |queue| queue.work(fill),
+                    |samples| samples.try_for_each(|(_, sample)| each(sample)),
+                );
+            }
+        };
+        ModelError::check_beam(width, count)?;
+        if count == 0 {
+            return Ok(());
+        }
+        blanks
+            .best(width, count)
+            .into_iter()
+            .map(sample)
+            .try_for_each(each)
+    }
+}
+
+/// The text between the blanks, and the blanks.
+fn pieces(pattern: &str) -> Vec<Option<String>> {
+    let mut pieces: Vec<Option<String>> = Vec::new();
+    let mut chars = pattern.chars().peekable();
+    while let Some(mut c) = chars.next() {
+        if c == BLANK {
+            pieces.push(None);
+            continue;
+        }
+        if c == '\\' {
+            c = chars
+                .next_if(|&next| next == BLANK || next == '\\')
+                .unwrap_or(c);
+        }
+        match pieces.last_mut() {
+            Some(Some(text)) => text.push(c),
+            _ => pieces.push(Some(c.to_string())),
+        }
+    }
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_is_cut_at_its_blanks_and_not_at_escaped_ones() {
+        let shown = |pattern| {
+            let show = |piece: Option<String>| piece.unwrap_or_else(|| "BLANK".to_owned());
+            pieces(pattern).into_iter().map(show).collect::<Vec<_>>()
+        };
+        assert_eq!(shown("q__k b"), ["q", "BLANK", "BLANK", "k b"]);
+        assert_eq!(shown(r"_a\_b\\_\n"), ["BLANK", r"a_b\", "BLANK", r"\n"]);
+        assert_eq!(shown(r"a\"), [r"a\"]);
+        assert!(shown("").is_empty());
+    }
+}

@@ -1,0 +1,497 @@
+//! A character language model: writes, continues, scores and compresses texts.
+
+mod fill;
+mod samples;
+mod writing;
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock, mpsc};
+
+pub(crate) use self::samples::Event;
+use self::writing::Text;
+pub(crate) use self::writing::{Piece, Plan};
+pub use self::writing::{Sample, Step, TokenProbability};
+use super::{ModelError, OpenOptions, token_bytes, weights};
+use crate::compress::{Codec, Container, decompress};
+use crate::config::{ModelKind, OnUnknown, Quantize, Sampling};
+use crate::evaluate::surprisals;
+use crate::generate::Writer as _;
+use crate::generate::beam::{Beam, TextGoal, TextTrail};
+use crate::generate::sampling::Sampler;
+use crate::models::char_rnn::CharRnn;
+use crate::models::{Network as _, RowState};
+use crate::parallel::Running;
+use crate::run::{ModelFile, ModelHeader, PromptState};
+use crate::text::Token;
+
+/// Pieces that a [`Stream`] writes before they are asked for.
+const AHEAD: usize = 64;
+
+/// A character language model with its vocabulary. A clone shares the weights.
+///
+/// ```
+/// # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden-run/model.safetensors");
+/// use textgen::{Sampling, TextModel};
+///
+/// let model = TextModel::open(path)?;
+/// let sampling = Sampling { temperature: 0.0, ..Sampling::new(1) };
+/// let sample = model.generate("A hen", &sampling, 26)?;
+/// assert_eq!(sample.text, " who lived beside the sea\n");
+///
+/// let next = model.next("A hen who lived beside the s")?;
+/// assert_eq!(next[0].text, "e");
+/// assert!(next[0].p > 0.9);
+///
+/// let nats: f64 = model.log_probs("A hen who lived beside the sea")?.iter().sum();
+/// assert!(nats > -3.0);
+/// # Ok::<(), textgen::ModelError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct TextModel(Arc<Inner>);
+
+struct Tokenized {
+    tokens: Vec<u32>,
+    replaced: Vec<(String, String)>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    network: CharRnn,
+    file: ModelFile,
+    suppressed: Vec<u32>,
+    options: OpenOptions,
+    digest: OnceLock<String>,
+}
+
+/// What a model knows of a text that it has read: everything that going on from there needs.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    model: TextModel,
+    state: RowState,
+    tokens: u64,
+    /// The last tokens, for the repetition penalty.
+    recent: Vec<u32>,
+    replaced: Vec<(String, String)>,
+}
+
+/// What stands before a text that a model writes. An empty text is the beginning of a line.
+#[derive(Clone, Copy, Debug)]
+pub enum Prompt<'a> {
+    /// Is read first.
+    Text(&'a str),
+    /// Has been read already.
+    Snapshot(&'a Snapshot),
+}
+
+impl<'a> From<&'a str> for Prompt<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl<'a> From<&'a Snapshot> for Prompt<'a> {
+    fn from(snapshot: &'a Snapshot) -> Self {
+        Self::Snapshot(snapshot)
+    }
+}
+
+impl TextModel {
+    /// Opens a `model.safetensors` with the default [`OpenOptions`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, ModelError> {
+        Self::open_with(path, OpenOptions::default())
+    }
+
+    /// Opens a `model.safetensors`.
+    pub fn open_with(path: impl AsRef<Path>, options: OpenOptions) -> Result<Self, ModelError> {
+        Self::from_file(ModelFile::open(path.as_ref())?, options)
+    }
+
+    /// The model of a file that is open already.
+    pub(crate) fn from_file(file: ModelFile, options: OpenOptions) -> Result<Self, ModelError> {
+        let network = &file.header.network;
+        if network.model() != ModelKind::CharRnn {
+            return Err(ModelError::Kind {
+                found: network.model().name(),
+                wanted: ModelKind::CharRnn.name(),
+            });
+        }
+        Ok(Self(Arc::new(Inner {
+            network: CharRnn::new(network, &weights(&file, options.quantize)?)?,
+            suppressed: file.header.vocabulary.suppressed(),
+            file,
+            options,
+            digest: OnceLock::new(),
+        })))
+    }
+
+    pub(crate) fn header(&self) -> &ModelHeader {
+        &self.0.file.header
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.file.path()
+    }
+
+    /// Identifies the weights in the files that depend on them.
+    fn digest(&self) -> &str {
+        self.0.digest.get_or_init(|| match self.0.options.quantize {
+            Quantize::None => self.0.file.digest(),
+            bits @ Quantize::Int8 => format!("{} {bits}", self.0.file.digest()),
+        })
+    }
+
+    /// Text in the model's normal form.
+    pub(crate) fn normal(&self, text: &str) -> String {
+        crate::text::normalize(text, &self.header().text)
+    }
+
+    /// The tokens of a text, and the characters that others stand in for.
+    fn tokenize(&self, text: &str, on_unknown: OnUnknown) -> Result<Tokenized, ModelError> {
+        let vocabulary = &self.header().vocabulary;
+        let mut replaced = Vec::new();
+        let text = self.normal(text);
+        let tokens = vocabulary.encode_telling(&text, on_unknown, |token, id| {
+            let nearest = vocabulary.token(id).map(Token::visible);
+            replaced.push((token.visible(), nearest.unwrap_or_default()));
+        })?;
+        Ok(Tokenized { tokens, replaced })
+    }
+
+    /// Reads a prompt once, to go on from it many times.
+    pub fn snapshot(&self, prompt: &str, on_unknown: OnUnknown) -> Result<Snapshot, ModelError> {
+        let mut snapshot = Snapshot {
+            model: self.clone(),
+            state: self.0.network.state(1),
+            tokens: 0,
+            recent: Vec::new(),
+            replaced: Vec::new(),
+        };
+        snapshot.extend(prompt, on_unknown)?;
+        if snapshot.is_empty() {
+            snapshot.read(&[self.header().vocabulary.beginning()]);
+        }
+        Ok(snapshot)
+    }
+
+    /// Reads a prompt's state that [`Snapshot::save`] wrote.
+    pub fn restore(&self, path: impl AsRef<Path>) -> Result<Snapshot, ModelError> {
+        let path = path.as_ref();
+        let saved = PromptState::read(path)?;
+        let network = &self.0.network;
+        let known = |&token: &u32| (token as usize) < network.inputs();
+        let state = if self.digest() == saved.digest && saved.recent.iter().all(known) {
+            network.restore(&saved.snapshot)
+        } else {
+            None
+        };
+        Ok(Snapshot {
+            model: self.clone(),
+            state: state.ok_or_else(|| ModelError::OtherPromptState {
+                path: path.to_owned(),
+                model: saved.model,
+                this: self.path().to_owned(),
+            })?,
+            tokens: saved.tokens,
+            recent: saved.recent,
+            replaced: Vec::new(),
+        })
+    }
+
+    fn start(&self, prompt: Prompt, on_unknown: OnUnknown) -> Result<Snapshot, ModelError> {
+        match prompt {
+            Prompt::Text(text) => self.snapshot(text, on_unknown),
+            Prompt::Snapshot(snapshot) if Arc::ptr_eq(&snapshot.model.0, &self.0) => {
+                Ok(snapshot.clone())
+            }
+            Prompt::Snapshot(_) => Err(ModelError::OtherSnapshot),
+        }
+    }
+
+    /// A text of up to `length` tokens, sampled on all threads.
+    pub fn generate<'p>(
+        &self,
+        prompt: impl Into<Prompt<'p>>,
+        sampling: &Sampling,
+        length: usize,
+    ) -> Result<Sample, ModelError> {
+        let mut start = self.start(prompt.into(), sampling.on_unknown)?;
+        let plan = start.plan(sampling, length)?;
+        start.write(&plan, 0, |_| Ok(true))
+    }
+
+    /// `count` texts, sampled side by side; the first is what [`TextModel::generate`] gives.
+    pub fn generate_many<'p>(
+        &self,
+        prompt: impl Into<Prompt<'p>>,
+        sampling: &Sampling,
+        length: usize,
+        count: usize,
+    ) -> Result<Vec<Sample>, ModelError> {
+        let start = self.start(prompt.into(), sampling.on_unknown)?;
+        let plan = start.plan(sampling, length)?;
+        let mut samples = Vec::new();
+        start.write_many(&plan, count, |_, event| {
+            if let Event::End(sample) = event {
+                samples.push(sample);
+            }
+            Ok::<(), ModelError>(())
+        })?;
+        Ok(samples)
+    }
+
+    /// The text of [`TextModel::generate`] in pieces, as it is written on other threads. Dropping the
+    /// iterator ends the text.
+    pub fn stream<'p>(
+        &self,
+        prompt: impl Into<Prompt<'p>>,
+        sampling: &Sampling,
+        length: usize,
+    ) -> Result<Stream, ModelError> {
+        let mut start = self.start(prompt.into(), sampling.on_unknown)?;
+        let plan = start.plan(sampling, length)?;
+        let (sender, pieces) = mpsc::sync_channel(AHEAD);
+        std::thread::spawn(move || {
+            let each = |piece: Piece| {
+                let sent = piece.text.is_empty() || sender.send(piece.text).is_ok();
+                Ok::<bool, ModelError>(sent)
+            };
+            start.write(&plan, 0, each).map(drop)
+        });
+        Ok(Stream(pieces))
+    }
+
+    /// The `count` most probable texts that a beam of `width` prefixes finds, the best first, compared by
+    /// their mean log-probability per token. Nothing is sampled: of `sampling`, only the stop text,
+    /// the constraint and what becomes of unknown characters apply.
+    pub fn beam<'p>(
+        &self,
+        prompt: impl Into<Prompt<'p>>,
+        sampling: &Sampling,
+        length: usize,
+        width: usize,
+        count: usize,
+    ) -> Result<Vec<Sample>, ModelError> {
+        let start = self.start(prompt.into(), sampling.on_unknown)?;
+        start.search(&start.plan(sampling, length)?, width, count, |_| ())
+    }
+
+    /// Every token that may follow, the most probable first.
+    pub fn next<'p>(
+        &self,
+        prompt: impl Into<Prompt<'p>>,
+    ) -> Result<Vec<TokenProbability>, ModelError> {
+        let start = self.start(prompt.into(), OnUnknown::Error)?;
+        let mut sampler = Sampler::new(&Sampling::new(0), &self.0.suppressed, 0);
+        let logits = start.state.logits(0);
+        let draw = sampler.draw(logits);
+        Ok(Step::new(
+            &self.header().vocabulary,
+            sampler.probabilities(logits, draw, usize::MAX),
+        )
+        .top)
+    }
+
+    /// ln p(token | all tokens before it), in nats, of every token of a text but the first.
+    pub fn log_probs(&self, text: &str) -> Result<Vec<f64>, ModelError> {
+        let tokens = self.tokenize(text, OnUnknown::Error)?.tokens;
+        let running = Running {
+            threads: self.threads(),
+            progress: &|_| (),
+        };
+        let [nats] = &mut Self::surprisals(&[self], &[tokens], running)?[..] else {
+            return Ok(Vec::new());
+        };
+        Ok(nats.iter().map(|nats| -nats).collect())
+    }
+
+    /// What every token but the first of each text costs its model, in nats.
+    pub(crate) fn surprisals(
+        models: &[&Self],
+        texts: &[Vec<u32>],
+        running: Running,
+    ) -> Result<Vec<Vec<f64>>, ModelError> {
+        let networks = models.iter().map(|model| &model.0.network);
+        let pairs: Vec<_> = networks.zip(texts.iter().map(Vec::as_slice)).collect();
+        let surprisals = surprisals(&pairs, running)?;
+        if surprisals.iter().flatten().all(|nats| nats.is_finite()) {
+            return Ok(surprisals);
+        }
+        let what = "the cost of a character".to_owned();
+        Err(ModelError::NotANumber { what })
+    }
+
+    /// Compresses any bytes, without loss, to what the model expects of them.
+    pub fn compress(&self, original: &[u8]) -> Result<Vec<u8>, ModelError> {
+        let running = Running {
+            threads: self.threads(),
+            progress: &|_| (),
+        };
+        Ok(self.codec()?.compress(original, None, running).bytes)
+    }
+
+    /// The original of what [`TextModel::compress`] made with the same model.
+    pub fn decompress(&self, compressed: &[u8]) -> Result<Vec<u8>, ModelError> {
+        let running = Running {
+            threads: self.threads(),
+            progress: &|_| (),
+        };
+        let container = Container::read(compressed)?;
+        Ok(decompress(&container, Some(&self.codec()?), running)?)
+    }
+
+    pub(crate) fn codec(&self) -> Result<Codec<'_>, ModelError> {
+        let header = self.header();
+        Ok(Codec::new(
+            self.0.network.clone(),
+            &header.network,
+            &weights(&self.0.file, self.0.options.quantize)?,
+            &header.vocabulary,
+            &header.corpus_name,
+        ))
+    }
+
+    pub(crate) fn threads(&self) -> usize {
+        self.0.options.threads()
+    }
+}
+
+impl Snapshot {
+    /// Tokens read.
+    pub fn len(&self) -> u64 {
+        self.tokens
+    }
+
+    /// Whether nothing has been read.
+    pub fn is_empty(&self) -> bool {
+        self.tokens == 0
+    }
+
+    /// Characters of its prompts that the model does not know, each with the one that was read in its
+    /// place ([`OnUnknown::Nearest`]).
+    pub fn replaced(&self) -> &[(String, String)] {
+        &self.replaced
+    }
+
+    /// Reads more text.
+    pub fn extend(&mut self, text: &str, on_unknown: OnUnknown) -> Result<(), ModelError> {
+        let Tokenized { tokens, replaced } = self.model.tokenize(text, on_unknown)?;
+        self.read(&tokens);
+        self.replaced.extend(replaced);
+        Ok(())
+    }
+
+    fn read(&mut self, tokens: &[u32]) {
+        self.model.0.network.prefill(&mut self.state, tokens);
+        self.count(tokens);
+    }
+
+    fn count(&mut self, tokens: &[u32]) {
+        self.tokens += tokens.len() as u64;
+        self.recent.extend(tokens);
+        let old = self.recent.len().saturating_sub(Sampling::WIDEST_WINDOW);
+        self.recent.drain(..old);
+    }
+
+    /// Writes a file for [`TextModel::restore`], atomically.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), ModelError> {
+        let saved = PromptState {
+            model: self.model.path().display().to_string(),
+            digest: self.model.digest().to_owned(),
+            tokens: self.tokens,
+            recent: self.recent.clone(),
+            snapshot: self.state.snapshot(),
+        };
+        Ok(saved.write(path.as_ref())?)
+    }
+
+    /// Writes a text on all threads, after which this is the snapshot behind it. `each` gets the pieces
+    /// as they become certain, and says whether to go on.
+    pub(crate) fn write<E>(
+        &mut self,
+        plan: &Plan,
+        index: usize,
+        mut each: impl FnMut(Piece) -> Result<bool, E>,
+    ) -> Result<Sample, E> {
+        let model = self.model.clone();
+        let mut text = Text::new(&model, plan, index);
+        let (network, threads) = (&model.0.network, model.threads());
+        let work = |reader: &mut crate::models::team::Reader| {
+            loop {
+                let next = text.write(reader.logits());
+                let more = each(std::mem::take(&mut text.ready))?;
+                // What was sampled last is part of the text, so it is read as well.
+                if let Some(token) = text.last.take() {
+                    reader.step(token);
+                }
+                if next.is_none() {
+                    break;
+                }
+                if !more {
+                    text.end();
+                    each(std::mem::take(&mut text.ready))?;
+                    break;
+                }
+            }
+            Ok(reader.state().clone())
+        };
+        self.state = network.read_on_threads(self.state.clone(), threads, work)?;
+        self.count(&text.sample.tokens);
+        Ok(text.sample)
+    }
+
+    /// The best texts that a beam finds; `progress` is told the length that it has reached.
+    pub(crate) fn search(
+        &self,
+        plan: &Plan,
+        width: usize,
+        count: usize,
+        progress: impl FnMut(usize),
+    ) -> Result<Vec<Sample>, ModelError> {
+        let model = &self.model;
+        for (option, given) in [
+            ("repetition-penalty", plan.repetition.is_some()),
+            ("probabilities", plan.sampling.probabilities > 0),
+        ] {
+            if given {
+                let model = "beam search, which samples nothing";
+                return Err(ModelError::NotApplicable { option, model });
+            }
+        }
+        ModelError::check_beam(width, count)?;
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let goal = TextGoal {
+            length: plan.length,
+            bytes: &token_bytes(model.header(), &model.0.suppressed),
+            stop: plan.stop.as_deref().map(str::as_bytes),
+            constraint: plan.constraint.as_ref(),
+        };
+        let beam = Beam {
+            width,
+            wanted: count,
+            suppressed: &model.0.suppressed,
+        };
+        let trail = TextTrail::default();
+        let found = beam.search(&model.0.network, self.state.clone(), &goal, trail, progress);
+        let samples = found.into_iter().map(|found| {
+            let mut text = model.header().vocabulary.decode(&found.tokens);
+            let stop = plan.stop.as_deref().and_then(|stop| text.find(stop));
+            text.truncate(stop.unwrap_or(text.len()));
+            Sample::new(text, found)
+        });
+        Ok(samples.collect())
+    }
+}
+
+/// A text as it is written: pieces of whole characters.
+#[derive(Debug)]
+pub struct Stream(mpsc::Receiver<String>);
+
+impl Iterator for Stream {
+    type Item = String;
+
+    fn next(&mut self) -> Option<String> {
+        self.0.recv().ok()
+    }
+}

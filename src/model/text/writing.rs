@@ -1,0 +1,302 @@
+//! A text as it is written, token by token: the same whatever is written beside it.
+
+use super::{ModelError, Snapshot, TextModel};
+use crate::config::Sampling;
+use crate::generate::Writer;
+use crate::generate::beam::Found;
+use crate::generate::constraint::{Constraint, Place};
+use crate::generate::repetition::Repetition;
+use crate::generate::sampling::{Draw, Probability, Sampler};
+use crate::text::{Token, Utf8Stream, Vocabulary};
+use serde::Serialize;
+
+/// [`Sampling`], checked and made ready for texts of one model that follow one snapshot.
+pub(crate) struct Plan {
+    pub(super) sampling: Sampling,
+    /// Tokens at the most.
+    pub(super) length: usize,
+    pub(super) stop: Option<String>,
+    pub(super) constraint: Option<Constraint>,
+    /// What the text before has repeated.
+    pub(super) repetition: Option<Repetition>,
+}
+
+impl Snapshot {
+    /// Checks `sampling`, and makes it ready for texts of up to `length` tokens that follow.
+    pub(crate) fn plan(&self, sampling: &Sampling, length: usize) -> Result<Plan, ModelError> {
+        sampling.validate()?;
+        let model = &self.model;
+        let suppressed = &model.0.suppressed;
+        let constraint =
+            |regex: &String| crate::model::constraint(regex, model.header(), suppressed, length);
+        // The text is in the model's normal form, so what is looked for in it must be too.
+        let stop = sampling.stop.as_deref().map(|stop| model.normal(stop));
+        let repetition = || {
+            let (penalty, window) = (sampling.repetition_penalty, sampling.repetition_window);
+            let mut repetition = Repetition::new(penalty, window);
+            self.recent.iter().for_each(|&token| repetition.read(token));
+            repetition
+        };
+        Ok(Plan {
+            sampling: sampling.clone(),
+            length,
+            stop: stop.filter(|stop| !stop.is_empty()),
+            constraint: sampling.constrain.as_ref().map(constraint).transpose()?,
+            repetition: (sampling.repetition_penalty != 1.0).then(repetition),
+        })
+    }
+}
+
+/// A text that a model wrote.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sample {
+    /// Without the prompt, and without the stop text unless it was to be included.
+    pub text: String,
+    /// Ids of the vocabulary, those of the stop text included.
+    pub tokens: Vec<u32>,
+    /// log p of the tokens in nats under the model's own distribution; NaN without
+    /// [`Sampling::log_prob`].
+    pub log_prob: f64,
+    /// How each token was sampled, with [`Sampling::probabilities`].
+    pub steps: Vec<Step>,
+}
+
+impl Sample {
+    pub(super) fn new(text: String, Found { tokens, log_prob }: Found) -> Self {
+        Self {
+            text,
+            tokens,
+            log_prob,
+            steps: Vec::new(),
+        }
+    }
+}
+
+/// How a token was sampled.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Step {
+    /// The token.
+    #[serde(flatten)]
+    pub sampled: TokenProbability,
+    /// The tokens that are the most probable by the model's own distribution.
+    pub top: Vec<TokenProbability>,
+}
+
+/// A token and how probable it was.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TokenProbability {
+    /// In the vocabulary.
+    pub id: u32,
+    /// As in a text; empty for what is none.
+    pub text: String,
+    /// The same with spaces and what else is unseen made visible.
+    #[serde(skip)]
+    pub visible: String,
+    /// By the model's own distribution.
+    pub p: f64,
+    /// When it was sampled: after penalty, constraint, temperature and limits.
+    #[serde(rename = "drawn_p")]
+    pub sampled_p: f64,
+}
+
+impl Step {
+    pub(super) fn new(
+        vocabulary: &Vocabulary,
+        (sampled, top): (Probability, Vec<Probability>),
+    ) -> Self {
+        let told = |probability: Probability| {
+            let id = probability.token;
+            TokenProbability {
+                id,
+                text: vocabulary.decode(&[id]),
+                visible: vocabulary
+                    .token(id)
+                    .map_or_else(String::new, Token::visible),
+                p: probability.own,
+                sampled_p: probability.sampled,
+            }
+        };
+        Self {
+            sampled: told(sampled),
+            top: top.into_iter().map(told).collect(),
+        }
+    }
+}
+
+/// What has become certain of a text.
+#[derive(Debug, Default)]
+pub(crate) struct Piece {
+    pub text: String,
+    /// How its tokens were sampled, if that was asked for.
+    pub steps: Vec<Step>,
+}
+
+/// What else than the model has a say in how a text is sampled.
+struct Steering<'a> {
+    constraint: Option<(&'a Constraint, Place)>,
+    repetition: Option<Repetition>,
+    /// (outputs).
+    bias: Vec<f32>,
+}
+
+impl Steering<'_> {
+    /// What is added to the logits if `left` tokens are left.
+    fn bias(&mut self, left: usize) -> &[f32] {
+        match self.constraint {
+            Some((constraint, place)) => constraint.bias(place, left, &mut self.bias),
+            None => self.bias.fill(0.0),
+        }
+        if let Some(repetition) = &self.repetition {
+            repetition.lower(&mut self.bias);
+        }
+        &self.bias
+    }
+
+    fn wrote(&mut self, token: u32) {
+        if let Some((constraint, place)) = &mut self.constraint {
+            *place = constraint.after(*place, token);
+        }
+        if let Some(repetition) = &mut self.repetition {
+            repetition.read(token);
+        }
+    }
+
+    fn is_over(&self, left: usize) -> bool {
+        let over = |(constraint, place): (&Constraint, Place)| constraint.is_over(place, left);
+        self.constraint.is_some_and(over)
+    }
+}
+
+/// A text on its way.
+pub(super) struct Text<'a> {
+    vocabulary: &'a Vocabulary,
+    plan: &'a Plan,
+    sampler: Sampler,
+    steering: Option<Steering<'a>>,
+    stream: Utf8Stream,
+    pub sample: Sample,
+    /// What has become certain since this was last taken.
+    pub ready: Piece,
+    /// The last token sampled.
+    pub last: Option<u32>,
+    /// Bytes of the text that have become certain.
+    certain: usize,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Text<'a> {
+    pub fn new(model: &'a TextModel, plan: &'a Plan, index: usize) -> Self {
+        let vocabulary = &model.header().vocabulary;
+        let sampling = &plan.sampling;
+        let sampler = Sampler::new(sampling, &model.0.suppressed, index as u64);
+        let steered = plan.constraint.is_some() || plan.repetition.is_some();
+        Self {
+            vocabulary,
+            plan,
+            sampler: if sampling.log_prob || sampling.probabilities > 0 {
+                sampler
+            } else {
+                sampler.without_log_prob()
+            },
+            steering: steered.then(|| Steering {
+                constraint: plan.constraint.as_ref().map(|c| (c, Place::default())),
+                repetition: plan.repetition.clone(),
+                bias: vec![0.0; vocabulary.outputs()],
+            }),
+            stream: Utf8Stream::default(),
+            sample: Sample::default(),
+            ready: Piece::default(),
+            last: None,
+            certain: 0,
+            bytes: Vec::new(),
+        }
+    }
+
+    /// Tokens that may still be written.
+    fn left(&self) -> usize {
+        self.plan.length - self.sample.tokens.len()
+    }
+
+    fn is_over(&self) -> bool {
+        let left = self.left();
+        let steering = self.steering.as_ref();
+        left == 0 || steering.is_some_and(|steering| steering.is_over(left))
+    }
+
+    fn draw(&mut self, logits: &[f32]) -> Draw {
+        let left = self.left();
+        let draw = match &mut self.steering {
+            None => self.sampler.draw(logits),
+            Some(steering) => {
+                let draw = self.sampler.draw_biased(logits, steering.bias(left));
+                steering.wrote(draw.token);
+                draw
+            }
+        };
+        let count = self.plan.sampling.probabilities;
+        if count > 0 {
+            let probabilities = self.sampler.probabilities(logits, draw, count);
+            let step = Step::new(self.vocabulary, probabilities);
+            self.ready.steps.push(step.clone());
+            self.sample.steps.push(step);
+        }
+        draw
+    }
+
+    /// The text up to `end` is certain.
+    fn release(&mut self, end: usize) {
+        self.ready
+            .text
+            .push_str(&self.sample.text[self.certain..end]);
+        self.certain = end;
+    }
+
+    /// The text ends here, if it has not.
+    pub fn end(&mut self) {
+        self.sample.text.push_str(&self.stream.finish());
+        self.release(self.sample.text.len());
+    }
+
+    /// Bytes at the end of what is uncertain that the stop text begins with.
+    fn held_back(&self) -> usize {
+        let Some(stop) = self.plan.stop.as_deref() else {
+            return 0;
+        };
+        let text = &self.sample.text[self.certain..];
+        let starts = stop.char_indices().map(|(at, c)| at + c.len_utf8());
+        starts
+            .filter(|&n| n < stop.len() && text.ends_with(&stop[..n]))
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+impl Writer for Text<'_> {
+    fn write(&mut self, logits: &[f32]) -> Option<u32> {
+        if self.is_over() {
+            return None;
+        }
+        let draw = self.draw(logits);
+        self.last = Some(draw.token);
+        self.sample.tokens.push(draw.token);
+        self.sample.log_prob += f64::from(draw.log_prob);
+        self.bytes.clear();
+        self.vocabulary.push_bytes(draw.token, &mut self.bytes);
+        self.sample.text.push_str(&self.stream.push(&self.bytes));
+        if let Some(stop) = self.plan.stop.as_deref()
+            && let Some(at) = self.sample.text[self.certain..].find(stop)
+        {
+            let included = usize::from(self.plan.sampling.include_stop) * stop.len();
+            self.sample.text.truncate(self.certain + at + included);
+            self.release(self.sample.text.len());
+            return None;
+        }
+        if self.is_over() {
+            self.end();
+            return None;
+        }
+        // What may be the beginning of the stop text is held back.
+        self.release(self.sample.text.len() - self.held_back());
+        Some(draw.token)
+    }
+}
