@@ -2,18 +2,23 @@
 //! the text code again, and resuming is exact even if those files have changed since.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
 use super::RunError;
-use super::tensors::{self, Refusal, StoredTensor, TensorFile};
+use super::tensors::{self, FileKind, StoredTensor, TensorFile};
 use crate::config::TrainConfig;
 use crate::text::{Vocabulary, split_text};
 
 const FORMAT: u32 = 1;
+const FILE: FileKind = FileKind {
+    what: "corpus",
+    kind: None,
+    formats: FORMAT..=FORMAT,
+    refuse: |path, reason| RunError::damaged(path, reason),
+};
 
 /// The corpus of a char-lstm.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,108 +91,72 @@ impl CorpusData {
             format: FORMAT,
             vocabulary: self.vocabulary().clone(),
         };
-        let mut stored = BTreeMap::new();
-        let indices = |list: &[usize]| -> Vec<u32> { list.iter().map(|&i| i as u32).collect() };
+        let size = self.vocabulary().len();
+        let write = |stored: &[(&str, StoredTensor)]| {
+            let named = stored.iter().map(|(name, tensor)| (*name, tensor));
+            tensors::write(path, &header, named)
+        };
         match self {
-            Self::Text(text) => {
-                stored.insert(
-                    "tokens".to_owned(),
-                    narrow(&text.tokens, text.vocabulary.len()),
-                );
-                tensors::write(path, &header, &stored)
-            }
+            Self::Text(text) => write(&[("tokens", narrow(&text.tokens, size))]),
             Self::Words(words) => {
                 let joined = words.words.join("\n");
-                let lengths: Vec<u32> =
-                    words.letters.iter().map(|word| word.len() as u32).collect();
-                let letters = words.letters.concat();
-                let (train, valid, test) = (
-                    indices(&words.train),
-                    indices(&words.valid),
-                    indices(&words.test),
-                );
-                stored.insert("words".to_owned(), StoredTensor::u8(joined.as_bytes()));
-                stored.insert(
-                    "letters".to_owned(),
-                    narrow(&letters, words.vocabulary.len()),
-                );
-                stored.insert("lengths".to_owned(), StoredTensor::u32(&lengths));
-                stored.insert("train".to_owned(), StoredTensor::u32(&train));
-                stored.insert("valid".to_owned(), StoredTensor::u32(&valid));
-                stored.insert("test".to_owned(), StoredTensor::u32(&test));
-                tensors::write(path, &header, &stored)
+                let lengths = words.letters.iter().map(|word| word.len() as u32);
+                let lengths: Vec<u32> = lengths.collect();
+                let parts = [&words.train, &words.valid, &words.test];
+                let [train, valid, test] =
+                    parts.map(|part| part.iter().map(|&i| i as u32).collect::<Vec<_>>());
+                write(&[
+                    ("words", StoredTensor::u8(joined.as_bytes())),
+                    ("letters", narrow(&words.letters.concat(), size)),
+                    ("lengths", StoredTensor::u32(&lengths)),
+                    ("train", StoredTensor::u32(&train)),
+                    ("valid", StoredTensor::u32(&valid)),
+                    ("test", StoredTensor::u32(&test)),
+                ])
             }
         }
     }
 
     pub(crate) fn read(path: &Path) -> Result<Self, RunError> {
-        let file = TensorFile::open(path)?;
-        let (tensors, json) = file.read().map_err(|refusal| match refusal {
-            Refusal::Foreign(reason) => RunError::damaged(path, reason),
-            Refusal::NoHeader => RunError::damaged(path, "no textgen header"),
-        })?;
-        let Header { format, vocabulary } =
-            serde_json::from_str(&json).map_err(|error| RunError::damaged(path, error))?;
-        if format != FORMAT {
-            return Err(RunError::Format {
-                path: path.to_owned(),
-                what: "corpus",
-                found: format,
-                oldest: FORMAT,
-                newest: FORMAT,
-            });
-        }
+        let file = TensorFile::open(path, &FILE)?;
+        let Header { vocabulary, .. } = file.header()?;
+        let tensors = file.tensors()?;
         let tokens = |name: &str| -> Result<Vec<u32>, RunError> {
-            let view = tensors
-                .tensor(name)
-                .map_err(|error| RunError::damaged(path, error))?;
+            let view = tensors.get(name)?;
             let read = widen(view.dtype(), view.data())
-                .ok_or_else(|| RunError::damaged(path, format!("{name}: not tokens")))?;
-            match read
-                .iter()
-                .find(|&&token| token as usize >= vocabulary.len())
-            {
-                Some(token) => Err(RunError::damaged(
-                    path,
-                    format!("{name}: token {token} is not in the vocabulary"),
-                )),
+                .ok_or_else(|| file.refuse(format_args!("{name}: not tokens")))?;
+            let unknown = |&&token: &&u32| token as usize >= vocabulary.len();
+            match read.iter().find(unknown) {
+                Some(token) => Err(file.refuse(format_args!(
+                    "{name}: token {token} is not in the vocabulary"
+                ))),
                 None => Ok(read),
             }
         };
-        if tensors.names().contains(&"tokens") {
+        if tensors.contains("tokens") {
             let tokens = tokens("tokens")?;
             return Ok(Self::Text(TextData { vocabulary, tokens }));
         }
         let all = tokens("letters")?;
-        let lengths = tensors::u32_vector(path, &tensors, "lengths")?;
         let mut rest = all.as_slice();
-        let mut letters = Vec::with_capacity(lengths.len());
-        for &length in &lengths {
+        let mut letters = Vec::new();
+        for length in tensors.u32("lengths")? {
             let (word, tail) = rest
                 .split_at_checked(length as usize)
-                .ok_or_else(|| RunError::damaged(path, "letters are missing"))?;
+                .ok_or_else(|| file.refuse("letters are missing"))?;
             letters.push(word.to_vec());
             rest = tail;
         }
-        let joined = tensors
-            .tensor("words")
-            .map_err(|error| RunError::damaged(path, error))?;
-        let joined =
-            std::str::from_utf8(joined.data()).map_err(|error| RunError::damaged(path, error))?;
+        let joined = tensors.get("words")?.data();
+        let joined = std::str::from_utf8(joined).map_err(|error| file.refuse(error))?;
         let words: Vec<String> = joined.split('\n').map(str::to_owned).collect();
         if words.len() != letters.len() {
-            return Err(RunError::damaged(
-                path,
-                "as many words as lengths were expected",
-            ));
+            return Err(file.refuse("as many words as lengths were expected"));
         }
         let part = |name: &str| -> Result<Vec<usize>, RunError> {
-            let list = tensors::u32_vector(path, &tensors, name)?;
+            let list = tensors.u32(name)?;
             if list.iter().any(|&i| i as usize >= words.len()) {
-                return Err(RunError::damaged(
-                    path,
-                    format!("{name}: a word that is not there"),
-                ));
+                return Err(file.refuse(format_args!("{name}: a word that is not there")));
             }
             Ok(list.into_iter().map(|i| i as usize).collect())
         };
@@ -205,19 +174,16 @@ impl CorpusData {
 
 /// The narrowest integers that hold tokens of a vocabulary of `size`.
 fn narrow(tokens: &[u32], size: usize) -> StoredTensor<'static> {
-    let (dtype, bytes) = if size <= 1 << 8 {
-        (Dtype::U8, tokens.iter().map(|&s| s as u8).collect())
-    } else if size <= 1 << 16 {
-        let halves = tokens.iter().flat_map(|&s| (s as u16).to_le_bytes());
-        (Dtype::U16, halves.collect())
-    } else {
-        (
-            Dtype::U32,
-            tokens
-                .iter()
-                .flat_map(|s| s.to_le_bytes())
-                .collect::<Vec<u8>>(),
-        )
+    fn all<const N: usize>(tokens: &[u32], bytes: impl Fn(u32) -> [u8; N]) -> Vec<u8> {
+        tokens.iter().flat_map(|&token| bytes(token)).collect()
+    }
+    let (dtype, bytes) = match size {
+        ..=0x100 => (Dtype::U8, all(tokens, |token| [token as u8])),
+        ..=0x1_0000 => (
+            Dtype::U16,
+            all(tokens, |token| (token as u16).to_le_bytes()),
+        ),
+        _ => (Dtype::U32, all(tokens, u32::to_le_bytes)),
     };
     StoredTensor {
         dtype,
@@ -227,24 +193,11 @@ fn narrow(tokens: &[u32], size: usize) -> StoredTensor<'static> {
 }
 
 fn widen(dtype: Dtype, bytes: &[u8]) -> Option<Vec<u32>> {
-    match dtype {
-        Dtype::U8 => Some(bytes.iter().map(|&b| u32::from(b)).collect()),
-        Dtype::U16 => Some(
-            bytes
-                .as_chunks::<2>()
-                .0
-                .iter()
-                .map(|&pair| u32::from(u16::from_le_bytes(pair)))
-                .collect(),
-        ),
-        Dtype::U32 => Some(
-            bytes
-                .as_chunks::<4>()
-                .0
-                .iter()
-                .map(|&four| u32::from_le_bytes(four))
-                .collect(),
-        ),
-        _ => None,
-    }
+    let pair = |&pair: &[u8; 2]| u32::from(u16::from_le_bytes(pair));
+    Some(match dtype {
+        Dtype::U8 => bytes.iter().map(|&byte| u32::from(byte)).collect(),
+        Dtype::U16 => bytes.as_chunks().0.iter().map(pair).collect(),
+        Dtype::U32 => bytemuck::pod_collect_to_vec(bytes),
+        _ => return None,
+    })
 }

@@ -9,17 +9,22 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
 use super::RunError;
-use super::tensors::{self, Refusal, StoredTensor, TensorFile};
+use super::tensors::{self, FileKind, StoredTensor, TensorFile};
 use crate::models::Snapshot;
 
 /// The `format` numbers of a prompt's state that this version reads; it writes the last.
 pub const PROMPT_STATE_FORMATS: std::ops::RangeInclusive<u32> = 1..=1;
 /// What such a file says it is.
 const KIND: &str = "prompt";
+const FILE: FileKind = FileKind {
+    what: "prompt state",
+    kind: Some(KIND),
+    formats: PROMPT_STATE_FORMATS,
+    refuse: |path, reason| RunError::damaged(path, reason),
+};
 
 /// A prompt that has been read.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,12 +40,6 @@ pub struct PromptState {
     pub recent: Vec<u32>,
     /// What the network remembers.
     pub snapshot: Snapshot,
-}
-
-#[derive(Deserialize)]
-struct Format {
-    kind: Option<String>,
-    format: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -68,13 +67,13 @@ impl PromptState {
             layers: snapshot.hidden.len(),
         };
         let mut stored = BTreeMap::from([
-            ("logits".to_owned(), vector(&snapshot.logits)),
+            ("logits".to_owned(), StoredTensor::f32(&snapshot.logits)),
             ("recent".to_owned(), StoredTensor::u32(&self.recent)),
         ]);
         for (layer, (hidden, cell)) in snapshot.hidden.iter().zip(&snapshot.cell).enumerate() {
-            stored.insert(format!("hidden.{layer}"), vector(hidden));
+            stored.insert(format!("hidden.{layer}"), StoredTensor::f32(hidden));
             if !cell.is_empty() {
-                stored.insert(format!("cell.{layer}"), vector(cell));
+                stored.insert(format!("cell.{layer}"), StoredTensor::f32(cell));
             }
         }
         tensors::write(path, &header, &stored)
@@ -82,67 +81,33 @@ impl PromptState {
 
     /// Reads the state.
     pub fn read(path: &Path) -> Result<Self, RunError> {
-        let file = TensorFile::open(path)?;
-        let other = || RunError::damaged(path, "not the state of a prompt");
-        let (tensors, json) = file.read().map_err(|refusal| match refusal {
-            Refusal::Foreign(reason) => RunError::damaged(path, reason),
-            Refusal::NoHeader => other(),
-        })?;
-        let damaged = |error: serde_json::Error| RunError::damaged(path, error);
-        let Format { kind, format } = serde_json::from_str(&json).map_err(damaged)?;
-        if kind.as_deref() != Some(KIND) {
-            return Err(other());
-        }
-        if !PROMPT_STATE_FORMATS.contains(&format) {
-            return Err(RunError::Format {
-                path: path.to_owned(),
-                what: "prompt state",
-                found: format,
-                oldest: *PROMPT_STATE_FORMATS.start(),
-                newest: *PROMPT_STATE_FORMATS.end(),
+        let file = TensorFile::open(path, &FILE)?;
+        let header: Header = file.header()?;
+        let tensors = file.tensors()?;
+        let (mut hidden, mut cell) = (Vec::new(), Vec::new());
+        for layer in 0..header.layers {
+            hidden.push(tensors.f32(&format!("hidden.{layer}"))?);
+            let name = format!("cell.{layer}");
+            let stored = tensors.contains(&name);
+            cell.push(if stored {
+                tensors.f32(&name)?
+            } else {
+                Vec::new()
             });
         }
-        let header: Header = serde_json::from_str(&json).map_err(damaged)?;
-        let vector = |name: &str| f32_vector(path, &tensors, name);
-        let mut snapshot = Snapshot {
-            hidden: Vec::new(),
-            cell: Vec::new(),
-            logits: vector("logits")?,
+        let snapshot = Snapshot {
+            hidden,
+            cell,
+            logits: tensors.f32("logits")?,
         };
-        for layer in 0..header.layers {
-            snapshot.hidden.push(vector(&format!("hidden.{layer}"))?);
-            let cell = format!("cell.{layer}");
-            let stored = tensors.names().contains(&cell.as_str());
-            snapshot
-                .cell
-                .push(if stored { vector(&cell)? } else { Vec::new() });
-        }
         Ok(Self {
             model: header.model,
             digest: header.digest,
             tokens: header.tokens,
-            recent: tensors::u32_vector(path, &tensors, "recent")?,
+            recent: tensors.u32("recent")?,
             snapshot,
         })
     }
-}
-
-fn vector(data: &[f32]) -> StoredTensor<'_> {
-    StoredTensor::f32(&[data.len()], data)
-}
-
-/// The elements of the f32 vector `name`.
-fn f32_vector(path: &Path, tensors: &SafeTensors, name: &str) -> Result<Vec<f32>, RunError> {
-    let view = tensors
-        .tensor(name)
-        .map_err(|error| RunError::damaged(path, error))?;
-    if view.dtype() != safetensors::Dtype::F32 || view.shape().len() != 1 {
-        return Err(RunError::damaged(
-            path,
-            format!("{name}: not an f32 vector"),
-        ));
-    }
-    tensors::f32_data(path, name, view.data()).map(Cow::into_owned)
 }
 
 #[cfg(test)]
@@ -192,11 +157,7 @@ mod tests {
         std::fs::write(&path, bytes).expect("written");
         assert!(refused().contains("prompt state format 9"), "{}", refused());
         let header = serde_json::json!({"format": 1});
-        tensors::write(&path, &header, &BTreeMap::new()).expect("written");
-        assert!(
-            refused().contains("not the state of a prompt"),
-            "{}",
-            refused()
-        );
+        tensors::write(&path, &header, &BTreeMap::<String, StoredTensor>::new()).expect("written");
+        assert!(refused().contains("not a prompt state"), "{}", refused());
     }
 }

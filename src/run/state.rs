@@ -1,17 +1,21 @@
 //! `state.safetensors`: all that resuming needs to go on as if there had been no interruption.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
 use super::RunError;
-use super::tensors::{self, Refusal, StoredTensor, TensorFile};
+use super::tensors::{self, FileKind, TensorFile};
+use crate::models::weights::Weights;
 
 /// The `format` numbers of `state.safetensors` that this version reads; it writes the last.
 pub const STATE_FORMATS: std::ops::RangeInclusive<u32> = 1..=1;
+const FILE: FileKind = FileKind {
+    what: "state",
+    kind: None,
+    formats: STATE_FORMATS,
+    refuse: |path, reason| RunError::damaged(path, reason),
+};
 
 /// Where a training stands, apart from its tensors.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -54,13 +58,8 @@ pub struct Progress {
 pub struct State {
     /// Where the training stands.
     pub progress: Progress,
-    /// Tensors by name: shape and elements.
-    pub tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
-}
-
-#[derive(Deserialize)]
-struct Format {
-    format: u32,
+    /// Weights, moments, averages and carried states.
+    pub tensors: Weights<'static>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -76,44 +75,19 @@ impl State {
             format: *STATE_FORMATS.end(),
             progress: self.progress.clone(),
         };
-        let stored = self
-            .tensors
-            .iter()
-            .map(|(name, (shape, data))| (name.clone(), StoredTensor::f32(shape, data)))
-            .collect();
-        tensors::write(path, &header, &stored)
+        tensors::write(path, &header, &tensors::stored(&self.tensors))
     }
 
     /// Reads the state.
     pub fn read(path: &Path) -> Result<Self, RunError> {
-        let file = TensorFile::open(path)?;
-        let (tensors, json) = file.read().map_err(|refusal| match refusal {
-            Refusal::Foreign(reason) => RunError::damaged(path, reason),
-            Refusal::NoHeader => RunError::damaged(path, "no textgen header"),
-        })?;
-        let damaged = |error: serde_json::Error| RunError::damaged(path, error);
-        let Format { format } = serde_json::from_str(&json).map_err(damaged)?;
-        if !STATE_FORMATS.contains(&format) {
-            return Err(RunError::Format {
-                path: path.to_owned(),
-                what: "state",
-                found: format,
-                oldest: *STATE_FORMATS.start(),
-                newest: *STATE_FORMATS.end(),
-            });
-        }
-        let Header { progress, .. } = serde_json::from_str(&json).map_err(damaged)?;
-        let mut read = BTreeMap::new();
-        for (name, view) in tensors.iter() {
-            if view.dtype() != Dtype::F32 {
-                return Err(RunError::damaged(path, format!("{name}: not f32")));
-            }
-            let data = tensors::f32_data(path, name, view.data()).map(Cow::into_owned)?;
-            read.insert(name.to_owned(), (view.shape().to_vec(), data));
-        }
+        let file = TensorFile::open(path, &FILE)?;
+        let Header { progress, .. } = file.header()?;
+        let arrays = file.tensors()?.arrays("")?.into_iter();
         Ok(Self {
             progress,
-            tensors: read,
+            tensors: arrays
+                .map(|(name, array)| (name, array.into_owned()))
+                .collect(),
         })
     }
 }

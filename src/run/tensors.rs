@@ -2,65 +2,53 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Display;
 use std::fs::File;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 
+use bytemuck::{NoUninit, Pod};
 use memmap2::Mmap;
+use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors, View};
-use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{RunError, atomic};
-
-/// Raw bytes of a tensor, little-endian.
-pub type Bytes<'a> = Cow<'a, [u8]>;
+use crate::models::weights::{Array, SCALE, Values, Weights, scale_name};
 
 /// A tensor on its way into a file.
 pub struct StoredTensor<'a> {
-    /// Element type.
-    pub dtype: Dtype,
-    /// Shape.
-    pub shape: Vec<usize>,
-    /// Row-major elements.
-    pub bytes: Bytes<'a>,
+    pub(crate) dtype: Dtype,
+    pub(crate) shape: Vec<usize>,
+    /// Row-major elements, little-endian.
+    pub(crate) bytes: Cow<'a, [u8]>,
 }
 
 impl<'a> StoredTensor<'a> {
-    /// An f32 tensor; `data` holds as many elements as `shape` says.
-    pub fn f32(shape: &[usize], data: &'a [f32]) -> Self {
+    fn new<T: NoUninit>(dtype: Dtype, shape: &[usize], data: &'a [T]) -> Self {
         Self {
-            dtype: Dtype::F32,
+            dtype,
             shape: shape.to_vec(),
             bytes: Cow::Borrowed(bytemuck::cast_slice(data)),
         }
     }
 
-    /// An i8 tensor; `data` holds as many elements as `shape` says.
-    pub fn i8(shape: &[usize], data: &'a [i8]) -> Self {
-        Self {
-            dtype: Dtype::I8,
-            shape: shape.to_vec(),
-            bytes: Cow::Borrowed(bytemuck::cast_slice(data)),
-        }
+    /// An f32 vector.
+    pub fn f32(data: &'a [f32]) -> Self {
+        Self::new(Dtype::F32, &[data.len()], data)
     }
 
     /// A vector of bytes.
     pub fn u8(data: &'a [u8]) -> Self {
-        Self {
-            dtype: Dtype::U8,
-            shape: vec![data.len()],
-            bytes: Cow::Borrowed(data),
-        }
+        Self::new(Dtype::U8, &[data.len()], data)
     }
 
     /// A vector of tokens or offsets.
     pub fn u32(data: &'a [u32]) -> Self {
-        Self {
-            dtype: Dtype::U32,
-            shape: vec![data.len()],
-            bytes: Cow::Borrowed(bytemuck::cast_slice(data)),
-        }
+        Self::new(Dtype::U32, &[data.len()], data)
     }
 }
 
@@ -79,36 +67,66 @@ impl View for &StoredTensor<'_> {
     }
 }
 
+/// Arrays as tensors: one in eight bits is an i8 tensor with its scales beside it.
+pub(crate) fn stored<'a>(arrays: &'a Weights) -> BTreeMap<String, StoredTensor<'a>> {
+    let mut stored = BTreeMap::new();
+    for (name, Array { shape, values }) in arrays {
+        let tensor = match values {
+            Values::F32(values) => StoredTensor::new(Dtype::F32, shape, values),
+            Values::Int8 { numbers, scales } => {
+                stored.insert(scale_name(name), StoredTensor::f32(scales));
+                StoredTensor::new(Dtype::I8, shape, numbers)
+            }
+        };
+        stored.insert(name.clone(), tensor);
+    }
+    stored
+}
+
 /// Writes `tensors` and `header` to `path`, atomically.
-pub(crate) fn write(
+pub(crate) fn write<'a>(
     path: &Path,
     header: &impl Serialize,
-    tensors: &BTreeMap<String, StoredTensor>,
+    tensors: impl IntoIterator<Item = (impl AsRef<str> + Ord + Display, &'a StoredTensor<'a>)>,
 ) -> Result<(), RunError> {
     let json = serde_json::to_string(header).map_err(|error| RunError::damaged(path, error))?;
     let metadata = HashMap::from([("textgen".to_owned(), json)]);
-    let bytes = safetensors::serialize(tensors.iter(), Some(metadata))
+    let bytes = safetensors::serialize(tensors, Some(metadata))
         .map_err(|error| RunError::damaged(path, error))?;
     atomic::write(path, &[&bytes])
 }
 
-/// A safetensors file in memory, its JSON document read.
+/// A kind of file: safetensors with a JSON document that has a `format` number.
 #[derive(Debug)]
-pub(crate) struct TensorFile {
-    map: Mmap,
+pub(crate) struct FileKind {
+    /// For messages, such as `prompt state`.
+    pub what: &'static str,
+    /// The document's `kind`, if files of this kind have one.
+    pub kind: Option<&'static str>,
+    /// The `format` numbers that this version reads.
+    pub formats: RangeInclusive<u32>,
+    /// The error for a file that is of another kind or damaged.
+    pub refuse: fn(&Path, String) -> RunError,
 }
 
-/// Why a file is no textgen file.
-pub(crate) enum Refusal {
-    /// It is no safetensors file, or is cut short.
-    Foreign(String),
-    /// It is a safetensors file without our JSON document.
-    NoHeader,
+/// What every JSON document has.
+#[derive(Deserialize)]
+struct Format {
+    kind: Option<String>,
+    format: u32,
+}
+
+/// A mapped file.
+#[derive(Debug)]
+pub(crate) struct TensorFile {
+    pub path: PathBuf,
+    kind: &'static FileKind,
+    map: Mmap,
 }
 
 impl TensorFile {
     /// Maps the file.
-    pub fn open(path: &Path) -> Result<Self, RunError> {
+    pub fn open(path: &Path, kind: &'static FileKind) -> Result<Self, RunError> {
         let file = File::open(path).map_err(RunError::io(path))?;
         if file.metadata().is_ok_and(|data| data.is_dir()) {
             return Err(RunError::io(path)(ErrorKind::IsADirectory.into()));
@@ -116,7 +134,11 @@ impl TensorFile {
         // SAFETY: textgen replaces its files by renaming and never writes to one in place; a file
         // that another program truncates meanwhile faults, as with any mapped file.
         let map = unsafe { Mmap::map(&file) }.map_err(RunError::io(path))?;
-        Ok(Self { map })
+        Ok(Self {
+            path: path.to_owned(),
+            kind,
+            map,
+        })
     }
 
     /// `sha256:…` of the whole file.
@@ -126,47 +148,131 @@ impl TensorFile {
         format!("sha256:{digest}")
     }
 
-    /// The tensors and the JSON document.
-    pub fn read(&self) -> Result<(SafeTensors<'_>, String), Refusal> {
-        let foreign = |error: safetensors::SafeTensorError| Refusal::Foreign(error.to_string());
+    /// The error for this file being damaged, or not of the kind it should be.
+    pub fn refuse(&self, reason: impl Display) -> RunError {
+        (self.kind.refuse)(&self.path, reason.to_string())
+    }
+
+    /// The JSON document, once its kind and format are known to be right.
+    pub fn header<H: DeserializeOwned>(&self) -> Result<H, RunError> {
+        let foreign =
+            |error| self.refuse(format_args!("{error} (cut short, or another kind of file)"));
         let (_, metadata) = SafeTensors::read_metadata(&self.map).map_err(foreign)?;
-        let json = metadata
-            .metadata()
-            .as_ref()
+        let json = metadata.metadata().as_ref();
+        let json = json
             .and_then(|map| map.get("textgen"))
-            .cloned()
-            .ok_or(Refusal::NoHeader)?;
-        let tensors = SafeTensors::deserialize(&self.map).map_err(foreign)?;
-        Ok((tensors, json))
+            .ok_or_else(|| self.refuse("a safetensors file without the textgen header"))?;
+        let header = |error: serde_json::Error| self.refuse(format_args!("its header: {error}"));
+        let Format { kind, format } = serde_json::from_str(json).map_err(header)?;
+        if kind.as_deref() != self.kind.kind {
+            return Err(self.refuse(format_args!("not a {}", self.kind.what)));
+        }
+        if !self.kind.formats.contains(&format) {
+            return Err(RunError::Format {
+                path: self.path.clone(),
+                what: self.kind.what,
+                found: format,
+                oldest: *self.kind.formats.start(),
+                newest: *self.kind.formats.end(),
+            });
+        }
+        serde_json::from_str(json).map_err(header)
+    }
+
+    /// The table of tensors.
+    pub fn tensors(&self) -> Result<Tensors<'_>, RunError> {
+        match SafeTensors::deserialize(&self.map) {
+            Ok(tensors) => Ok(Tensors {
+                file: self,
+                tensors,
+            }),
+            Err(error) => Err(self.refuse(error)),
+        }
     }
 }
 
-/// An f32 tensor's elements; copied only where the file does not align them.
-pub(crate) fn f32_data<'a>(
-    path: &Path,
-    name: &str,
-    bytes: &'a [u8],
-) -> Result<Cow<'a, [f32]>, RunError> {
-    if let Ok(data) = bytemuck::try_cast_slice(bytes) {
-        return Ok(Cow::Borrowed(data));
-    }
-    if !bytes.len().is_multiple_of(4) {
-        return Err(RunError::damaged(path, format!("{name}: odd length")));
-    }
-    Ok(Cow::Owned(bytemuck::pod_collect_to_vec(bytes)))
+/// The tensors of a file.
+pub(crate) struct Tensors<'a> {
+    file: &'a TensorFile,
+    tensors: SafeTensors<'a>,
 }
 
-/// The elements of the u32 vector `name`.
-pub(crate) fn u32_vector(
-    path: &Path,
-    tensors: &SafeTensors,
-    name: &str,
-) -> Result<Vec<u32>, RunError> {
-    let view = tensors
-        .tensor(name)
-        .map_err(|error| RunError::damaged(path, error))?;
-    if view.dtype() != Dtype::U32 || view.shape().len() != 1 {
-        return Err(RunError::damaged(path, format!("{name}: not a u32 vector")));
+impl<'a> Tensors<'a> {
+    /// Whether there is a tensor of that name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.tensors.tensor(name).is_ok()
     }
-    Ok(bytemuck::pod_collect_to_vec(view.data()))
+
+    /// A tensor, whose elements borrow from the file.
+    pub fn get(&self, name: &str) -> Result<TensorView<'a>, RunError> {
+        let missing = |_| self.file.refuse(format_args!("tensor {name} is missing"));
+        self.tensors.tensor(name).map_err(missing)
+    }
+
+    /// The elements of a tensor of that element type, without their shape; copied only if the file does
+    /// not align them.
+    fn elements<T: Pod>(
+        &self,
+        name: &str,
+        dtype: Dtype,
+    ) -> Result<(Vec<usize>, Cow<'a, [T]>), RunError> {
+        let view = self.get(name)?;
+        if view.dtype() != dtype {
+            let found = view.dtype();
+            let reason = format_args!("tensor {name} is {found:?}, not {dtype:?}");
+            return Err(self.file.refuse(reason));
+        }
+        let data = match bytemuck::try_cast_slice(view.data()) {
+            Ok(data) => Cow::Borrowed(data),
+            Err(_) => Cow::Owned(bytemuck::pod_collect_to_vec(view.data())),
+        };
+        Ok((view.shape().to_vec(), data))
+    }
+
+    fn vector<T: Pod>(&self, name: &str, dtype: Dtype) -> Result<Cow<'a, [T]>, RunError> {
+        match self.elements(name, dtype)? {
+            (shape, data) if shape.len() == 1 => Ok(data),
+            (shape, _) => {
+                let reason = format_args!("tensor {name} has shape {shape:?}, not one dimension");
+                Err(self.file.refuse(reason))
+            }
+        }
+    }
+
+    /// The elements of an f32 vector.
+    pub fn f32(&self, name: &str) -> Result<Vec<f32>, RunError> {
+        self.vector(name, Dtype::F32).map(Cow::into_owned)
+    }
+
+    /// The elements of a u32 vector.
+    pub fn u32(&self, name: &str) -> Result<Vec<u32>, RunError> {
+        self.vector(name, Dtype::U32).map(Cow::into_owned)
+    }
+
+    /// All tensors but `except` as arrays; an i8 tensor has its scales beside it.
+    pub fn arrays(&self, except: &str) -> Result<Weights<'a>, RunError> {
+        let is_int8 = |name: &str| {
+            let tensor = self.tensors.tensor(name);
+            tensor.is_ok_and(|view| view.dtype() == Dtype::I8)
+        };
+        let mut arrays = Weights::new();
+        for name in self.tensors.names() {
+            if name == except || name.strip_suffix(SCALE).is_some_and(is_int8) {
+                continue;
+            }
+            let array = if is_int8(name) {
+                let (shape, numbers) = self.elements(name, Dtype::I8)?;
+                let scales = self.vector(&scale_name(name), Dtype::F32)?;
+                Array {
+                    shape,
+                    values: Values::Int8 { numbers, scales },
+                }
+            } else {
+                let (shape, values) = self.elements(name, Dtype::F32)?;
+                Array::f32(shape, values)
+            };
+            arrays.insert(name.to_owned(), array);
+        }
+        Ok(arrays)
+    }
 }

@@ -1,12 +1,11 @@
 //! The average of the weights that a training passes through, with older ones counting less and less
 //! (EMA): it lies nearer to the middle of the valley that single steps jump about in.
 
-use std::collections::BTreeMap;
-
 use anyhow::Result;
 use tch::Tensor;
 
-use crate::parameters::{Parameters, Plain, copy_into_named, to_plain};
+use crate::parameters::{Parameters, copy_into_named, to_array};
+use textgen::models::weights::Weights;
 
 /// What the names of averaged weights begin with in a training state.
 const PREFIX: &str = "average.";
@@ -53,23 +52,23 @@ impl Average {
     }
 
     /// Copies by name, on the CPU, each name with `prefix` before it.
-    fn named(&self, names: &[String], prefix: &str) -> BTreeMap<String, Plain> {
+    fn named(&self, names: &[String], prefix: &str) -> Weights<'static> {
         let named = names.iter().map(|name| format!("{prefix}{name}"));
-        named.zip(self.tensors.iter().map(to_plain)).collect()
+        named.zip(self.tensors.iter().map(to_array)).collect()
     }
 
     /// The averaged weights by the names of `parameters`, on the CPU.
-    pub fn to_plain(&self, parameters: &Parameters) -> BTreeMap<String, Plain> {
+    pub fn to_weights(&self, parameters: &Parameters) -> Weights<'static> {
         parameters.untie(self.named(parameters.names(), ""))
     }
 
     /// Adds the average to a training state.
-    pub fn save(&self, parameters: &Parameters, into: &mut BTreeMap<String, Plain>) {
+    pub fn save(&self, parameters: &Parameters, into: &mut Weights<'static>) {
         into.append(&mut self.named(parameters.names(), PREFIX));
     }
 
     /// Takes the average from a training state.
-    pub fn load(&mut self, parameters: &Parameters, from: &BTreeMap<String, Plain>) -> Result<()> {
+    pub fn load(&mut self, parameters: &Parameters, from: &Weights) -> Result<()> {
         copy_into_named(from, PREFIX, parameters.names(), &mut self.tensors)
     }
 }

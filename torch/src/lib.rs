@@ -32,14 +32,11 @@ mod tests;
 pub mod train;
 pub mod word_vae;
 
-use std::collections::BTreeMap;
-
 use anyhow::Result;
 use tch::Device;
 use textgen::config::{Precision, TrainConfig};
 use textgen::run::{CharLoss, CorpusData, Evaluation, RunDir};
 
-use parameters::Plain;
 use train::{Part, Reading, Task, TextTask};
 
 /// The losses of a run's best model on its validation and test parts, as JSON. A char-lstm reads
@@ -51,16 +48,7 @@ pub fn evaluate_exactly(
 ) -> Result<serde_json::Value> {
     device::set_precision(Precision::F32, device)?;
     let model = run.model()?;
-    let best: BTreeMap<String, Plain> = model
-        .weights()?
-        .iter()
-        .map(|(name, array)| {
-            (
-                name.clone(),
-                (array.shape.clone(), array.data().into_owned()),
-            )
-        })
-        .collect();
+    let best = model.weights()?;
     let parts: [Option<Evaluation>; 2] = if let CorpusData::Text(text) = run.corpus()? {
         let mut task = TextTask::new(config, text, device)?;
         task.parameters_mut().load(&best, "")?;

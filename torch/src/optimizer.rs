@@ -1,15 +1,14 @@
 //! Adam, AMSGrad and AdamW with moments that are plain tensors, so that they can be saved.
 
-use std::collections::BTreeMap;
-
 use anyhow::Result;
 use tch::{Device, Kind, Tensor};
 use textgen::config::{OptimizerKind, TrainConfig};
 use textgen::kernels::AdamPiece;
 use textgen::kernels::training::{Adam, Parameter};
+use textgen::models::weights::Weights;
 
 use crate::operators::{numbers, numbers_mut, workers};
-use crate::parameters::{Parameters, Plain, copy_into_named, to_plain};
+use crate::parameters::{Parameters, copy_into_named, to_array};
 use crate::shim::{self, AdamConstants, AdamTensors};
 
 const BETA1: f64 = 0.9;
@@ -169,18 +168,18 @@ impl Optimizer {
     }
 
     /// The moments, by name.
-    pub fn save(&self, into: &mut BTreeMap<String, Plain>) {
+    pub fn save(&self, into: &mut Weights<'static>) {
         for group in &self.groups {
             for (kind, moments) in group.moments() {
                 for (name, moment) in group.names.iter().zip(moments) {
-                    into.insert(format!("optimizer.{kind}.{name}"), to_plain(moment));
+                    into.insert(format!("optimizer.{kind}.{name}"), to_array(moment));
                 }
             }
         }
     }
 
     /// Restores the moments as they were after `step` steps.
-    pub fn load(&mut self, from: &BTreeMap<String, Plain>, step: u64) -> Result<()> {
+    pub fn load(&mut self, from: &Weights, step: u64) -> Result<()> {
         self.taken = step;
         for group in &mut self.groups {
             for count in &mut group.steps {

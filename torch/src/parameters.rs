@@ -1,16 +1,11 @@
 //! Named parameters: created from the engine's table of shapes, moved to and from files.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context, Result, bail};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor};
 use textgen::config::{Cell, NetworkConfig};
 use textgen::models::weights::{Array, Weights, expected_shapes};
-
-/// Shape and elements of a tensor on its way to or from a file.
-pub type Plain = (Vec<usize>, Vec<f32>);
 
 /// The parameters of a model, in the order of [`expected_shapes`].
 pub struct Parameters {
@@ -58,7 +53,9 @@ impl Parameters {
             if open_forget_gate && network.cell == Cell::Lstm && name.contains("rnn.bias_ih") {
                 data[network.hidden..2 * network.hidden].fill(1.0);
             }
-            tensors.push(from_plain(&(shape.clone(), data), device).set_requires_grad(true));
+            tensors.push(
+                from_array(&Array::f32(shape.as_slice(), data), device).set_requires_grad(true),
+            );
             names.push(name.clone());
         }
         Self {
@@ -158,50 +155,39 @@ impl Parameters {
     }
 
     /// Copies of all, by name, on the CPU, as a model file holds them.
-    pub fn to_plain(&self) -> BTreeMap<String, Plain> {
-        let copies = self.tensors.iter().map(to_plain);
+    pub fn to_weights(&self) -> Weights<'static> {
+        let copies = self.tensors.iter().map(to_array);
         self.untie(self.names.iter().cloned().zip(copies).collect())
     }
 
     /// Adds what tied weights are besides to weights by name.
-    pub fn untie(&self, mut weights: BTreeMap<String, Plain>) -> BTreeMap<String, Plain> {
+    pub fn untie(&self, mut weights: Weights<'static>) -> Weights<'static> {
         let shared = weights.get(TIED.0).filter(|_| self.tied).cloned();
         weights.extend(shared.map(|weight| (TIED.1.to_owned(), weight)));
         weights
     }
 
     /// Overwrites all by what `source` holds under their names, each with `prefix` before it.
-    pub fn load(&mut self, source: &BTreeMap<String, Plain>, prefix: &str) -> Result<()> {
+    pub fn load(&mut self, source: &Weights, prefix: &str) -> Result<()> {
         copy_into_named(source, prefix, &self.names, &mut self.tensors)
     }
 }
 
 /// Overwrites each of `tensors` by what `source` holds under its name, with `prefix` before it.
 pub fn copy_into_named(
-    source: &BTreeMap<String, Plain>,
+    source: &Weights,
     prefix: &str,
     names: &[String],
     tensors: &mut [Tensor],
 ) -> Result<()> {
     for (name, tensor) in names.iter().zip(tensors) {
         let key = format!("{prefix}{name}");
-        let plain = source
+        let array = source
             .get(&key)
             .with_context(|| format!("{key} is missing"))?;
-        copy_into(plain, tensor).with_context(|| key.clone())?;
+        copy_into(array, tensor).with_context(|| key.clone())?;
     }
     Ok(())
-}
-
-/// The weights as the native engine takes them.
-pub fn weights(plain: &BTreeMap<String, Plain>) -> Weights<'_> {
-    plain
-        .iter()
-        .map(|(name, (shape, data))| {
-            let array = Array::f32(shape.clone(), data.as_slice());
-            (name.clone(), array)
-        })
-        .collect()
 }
 
 /// Inputs of the linear layer that `name` belongs to: the columns of its weight.
@@ -220,8 +206,8 @@ pub fn normal(rng: &mut ChaCha8Rng) -> f32 {
     (radius * (std::f64::consts::TAU * rng.random::<f64>()).cos()) as f32
 }
 
-/// A copy on the CPU.
-pub fn to_plain(tensor: &Tensor) -> Plain {
+/// The elements of a tensor, row-major, on the CPU.
+pub fn floats(tensor: &Tensor) -> Vec<f32> {
     let tensor = tensor
         .detach()
         .to_device(Device::Cpu)
@@ -229,21 +215,33 @@ pub fn to_plain(tensor: &Tensor) -> Plain {
         .contiguous();
     let mut data = vec![0.0; tensor.numel()];
     tensor.copy_data(&mut data, tensor.numel());
-    (tensor.size().iter().map(|&n| n as usize).collect(), data)
+    data
 }
 
-/// A tensor from plain numbers.
-pub fn from_plain((shape, data): &Plain, device: Device) -> Tensor {
-    let shape: Vec<i64> = shape.iter().map(|&n| n as i64).collect();
-    Tensor::from_slice(data).reshape(shape).to_device(device)
+/// A copy of a tensor on its way to a file or to the native engine.
+pub fn to_array(tensor: &Tensor) -> Array<'static> {
+    let shape: Vec<usize> = tensor.size().iter().map(|&n| n as usize).collect();
+    Array::f32(shape, floats(tensor))
+}
+
+/// A tensor of an array's shape and elements.
+pub fn from_array(array: &Array, device: Device) -> Tensor {
+    let shape: Vec<i64> = array.shape.iter().map(|&n| n as i64).collect();
+    Tensor::from_slice(&array.data())
+        .reshape(shape)
+        .to_device(device)
 }
 
 /// Overwrites `tensor`, which must have the same shape.
-pub fn copy_into(plain: &Plain, tensor: &mut Tensor) -> Result<()> {
-    let shape: Vec<i64> = plain.0.iter().map(|&n| n as i64).collect();
-    if tensor.size() != shape {
-        bail!("shape {shape:?} where {:?} was expected", tensor.size());
+pub fn copy_into(array: &Array, tensor: &mut Tensor) -> Result<()> {
+    let array = from_array(array, tensor.device());
+    if tensor.size() != array.size() {
+        bail!(
+            "shape {:?} where {:?} was expected",
+            array.size(),
+            tensor.size()
+        );
     }
-    tch::no_grad(|| tensor.copy_(&from_plain(plain, tensor.device())));
+    tch::no_grad(|| tensor.copy_(&array));
     Ok(())
 }

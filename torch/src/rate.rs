@@ -4,12 +4,11 @@
 //! follows the constraint by dual ascent on log β, so that nobody has to guess a β for a rate
 //! (Rezende & Viola 2018 do the same for a wanted distortion).
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context, Result};
 use tch::{Device, Kind, Tensor};
 
-use crate::parameters::{Plain, copy_into, to_plain};
+use crate::parameters::{copy_into, to_array};
+use textgen::models::weights::Weights;
 
 /// How far log β goes a step where R is off by R* or more.
 const STEP: f64 = 0.01;
@@ -50,18 +49,18 @@ impl RateController {
     }
 
     /// What the next step depends on.
-    pub fn carried(&self) -> BTreeMap<String, Plain> {
-        BTreeMap::from([(NAME.to_owned(), to_plain(&self.log_beta))])
+    pub fn carried(&self) -> Weights<'static> {
+        Weights::from([(NAME.to_owned(), to_array(&self.log_beta))])
     }
 
     /// Takes [`RateController::carried`] back.
-    pub fn set_carried(&mut self, from: &BTreeMap<String, Plain>) -> Result<()> {
-        let plain = from
+    pub fn set_carried(&mut self, from: &Weights) -> Result<()> {
+        let array = from
             .get(NAME)
             .with_context(|| format!("{NAME} is missing"))?;
         // A tensor of its own: the one held may be shared with a step under way.
         let mut log_beta = self.log_beta.copy();
-        copy_into(plain, &mut log_beta)?;
+        copy_into(array, &mut log_beta)?;
         self.log_beta = log_beta;
         Ok(())
     }
@@ -70,6 +69,7 @@ impl RateController {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::parameters::floats;
 
     #[test]
     fn the_multiplier_finds_the_rate() {
@@ -79,7 +79,7 @@ mod tests {
             let rate = controller.beta().pow_tensor_scalar(-1) * 2.0;
             controller.follow(&rate);
         }
-        let beta = to_plain(&controller.beta()).1[0];
+        let beta = floats(&controller.beta())[0];
         assert!((beta - 0.25).abs() < 1e-3, "{beta}");
     }
 
@@ -90,7 +90,7 @@ mod tests {
             for _ in 0..3_000 {
                 controller.follow(&Tensor::from_slice(&[rate]));
             }
-            let beta = f64::from(to_plain(&controller.beta()).1[0]);
+            let beta = f64::from(floats(&controller.beta())[0]);
             let want = if rate == 0.0 { LOWEST } else { HIGHEST };
             assert!((beta / want - 1.0).abs() < 1e-3, "{beta}");
         }

@@ -6,10 +6,9 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tch::Device;
 use textgen::config::{Budget, ModelKind, OnUnknown, Precision, Schedule, Settings, TrainConfig};
+use textgen::models::weights::{Array, Weights};
 use textgen::run::{CorpusData, RunDir, Runs, TextData, WordData};
 use textgen::text::{Corpus, Vocabulary, split_words, survey, tokens, words};
-
-use crate::parameters::Plain;
 
 /// Numbers that are summed in another order than on the CPU may differ by so much more.
 const CUDA_TOLERANCE: f32 = 10.0;
@@ -141,9 +140,9 @@ pub struct Golden {
     /// The architecture.
     pub network: textgen::config::NetworkConfig,
     /// Weights by name.
-    pub weights: BTreeMap<String, Plain>,
+    pub weights: Weights<'static>,
     /// Numbers by name, without `golden.`.
-    pub numbers: BTreeMap<String, Plain>,
+    pub numbers: Weights<'static>,
     /// Tokens by name, without `golden.`.
     pub tokens: BTreeMap<String, Vec<i64>>,
 }
@@ -168,8 +167,8 @@ impl Golden {
         let json = header.metadata().as_ref().expect("metadata")["config"].clone();
         let mut golden = Self {
             network: serde_json::from_str(&json).expect("a network"),
-            weights: BTreeMap::new(),
-            numbers: BTreeMap::new(),
+            weights: Weights::new(),
+            numbers: Weights::new(),
             tokens: BTreeMap::new(),
         };
         for (name, view) in safetensors::SafeTensors::deserialize(&bytes)
@@ -184,13 +183,11 @@ impl Golden {
                     .insert(short.expect("tokens are golden").to_owned(), values);
                 continue;
             }
-            let plain = (
-                view.shape().to_vec(),
-                bytemuck::pod_collect_to_vec(view.data()),
-            );
+            let values: Vec<f32> = bytemuck::pod_collect_to_vec(view.data());
+            let array = Array::f32(view.shape(), values);
             match short {
-                Some(short) => golden.numbers.insert(short.to_owned(), plain),
-                None => golden.weights.insert(name.to_owned(), plain),
+                Some(short) => golden.numbers.insert(short.to_owned(), array),
+                None => golden.weights.insert(name.to_owned(), array),
             };
         }
         golden

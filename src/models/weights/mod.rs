@@ -4,7 +4,7 @@ mod add_z;
 mod grow;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 
@@ -62,6 +62,19 @@ impl<'a> Array<'a> {
         }
     }
 
+    /// The array with values of its own.
+    pub fn into_owned(self) -> Array<'static> {
+        let Self { shape, values } = self;
+        let values = match values {
+            Values::F32(values) => Values::F32(values.into_owned().into()),
+            Values::Int8 { numbers, scales } => Values::Int8 {
+                numbers: numbers.into_owned().into(),
+                scales: scales.into_owned().into(),
+            },
+        };
+        Array { shape, values }
+    }
+
     /// A matrix in eight bits; anything else as it is.
     fn quantize(&self) -> Array<'static> {
         let data = self.data();
@@ -90,13 +103,7 @@ impl<'a> Array<'a> {
 pub fn quantize(weights: &Weights) -> Weights<'static> {
     let array = |array: &Array| match &array.values {
         Values::F32(_) => array.quantize(),
-        Values::Int8 { numbers, scales } => Array {
-            shape: array.shape.clone(),
-            values: Values::Int8 {
-                numbers: numbers.clone().into_owned().into(),
-                scales: scales.clone().into_owned().into(),
-            },
-        },
+        Values::Int8 { .. } => array.clone().into_owned(),
     };
     let arrays = weights.iter();
     arrays.map(|(name, a)| (name.clone(), array(a))).collect()
@@ -105,78 +112,42 @@ pub fn quantize(weights: &Weights) -> Weights<'static> {
 /// Arrays by their names.
 pub type Weights<'a> = BTreeMap<String, Array<'a>>;
 
-/// Why weights do not make a network.
+/// Why weights do not make a network. `index` counts values in row-major order.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the messages say what each is")]
 pub enum WeightError {
-    /// The settings describe no network that can be built.
     #[error("the network cannot be built: {0}")]
     Config(String),
-    /// An array is not there.
     #[error("weight {name} is missing")]
-    Missing {
-        /// Its name.
-        name: String,
-    },
-    /// An array is there that the network has no use for, so the settings are another network's.
+    Missing { name: String },
     #[error("weight {name} belongs to no part of this network")]
-    Unexpected {
-        /// Its name.
-        name: String,
-    },
-    /// An array has another shape.
+    Unexpected { name: String },
     #[error("weight {name} has shape {found:?}, but the network needs {want:?}")]
     Shape {
-        /// Its name.
         name: String,
-        /// The shape that the settings call for.
         want: Vec<usize>,
-        /// The shape found.
         found: Vec<usize>,
     },
-    /// An array's values are fewer or more than its shape says.
     #[error("weight {name} has shape {shape:?}, but {found} values")]
     Length {
-        /// Its name.
         name: String,
-        /// Its shape.
         shape: Vec<usize>,
-        /// Its values.
         found: usize,
     },
-    /// An array in eight bits that is no matrix.
     #[error("weight {name} of shape {shape:?} is in eight bits, which only a matrix can be")]
-    NoMatrix {
-        /// Its name.
-        name: String,
-        /// Its shape.
-        shape: Vec<usize>,
-    },
-    /// A matrix in eight bits has fewer or more scales than rows.
+    NoMatrix { name: String, shape: Vec<usize> },
     #[error("weight {name} has {rows} rows, but {found} scales")]
     Scales {
-        /// Its name.
         name: String,
-        /// Its rows.
         rows: usize,
-        /// Its scales.
         found: usize,
     },
-    /// A number of a matrix in eight bits is none of −127…127.
     #[error("weight {name} holds -128 at index {index}, but eight bits go from -127 to 127")]
-    OutOfRange {
-        /// Its name.
-        name: String,
-        /// Where, counted in row-major order.
-        index: usize,
-    },
-    /// A value, or what it is the scale of, is infinite or not a number.
+    OutOfRange { name: String, index: usize },
     #[error("weight {name} holds {value} at index {index}: the training of this model went wrong")]
     NotFinite {
-        /// Its name.
         name: String,
-        /// Where, counted in row-major order.
         index: usize,
-        /// The value, `NaN` or `inf`.
         value: String,
     },
 }
@@ -216,43 +187,35 @@ pub fn expected_shapes(config: &NetworkConfig) -> Vec<(String, Vec<usize>)> {
         ..
     } = config;
     let mut table = Table::default();
-    if kind == NetworkKind::CharRnn {
-        if embedding > 0 {
-            table.add("embedding.weight", [inputs, embedding]);
-        }
-        table.recurrent(
-            "rnn",
-            config,
-            if embedding > 0 { embedding } else { inputs },
-            false,
-        );
-        table.linear("head", outputs, hidden);
-        return table.0;
-    }
     let (latent, both) = (config.latent(), config.is_bidirectional());
-    let summary = if both {
-        hidden.saturating_mul(2)
-    } else {
-        hidden
-    };
-    if latent > 0 {
-        table.add("encoder.embedding.weight", [inputs, embedding]);
-        table.recurrent("encoder.rnn", config, embedding, both);
-        table.linear("encoder.mean", latent, summary);
-        table.linear("encoder.log_var", latent, summary);
-    }
-    if let NetworkKind::WordVae(LatentConfig { z, .. }) = kind {
-        table.add("decoder.embedding.weight", [inputs, embedding]);
-        if latent > 0 && z.at_start() {
-            table.linear("decoder.init", layers.saturating_mul(hidden), latent);
+    let (prefix, reads) = match kind {
+        NetworkKind::CharRnn if embedding == 0 => ("", inputs),
+        NetworkKind::CharRnn => {
+            table.add("embedding.weight", [inputs, embedding]);
+            ("", embedding)
         }
-        let beside = if z.at_steps() { latent } else { 0 };
-        let reads = embedding.saturating_add(beside);
-        table.recurrent("decoder.rnn", config, reads, false);
-    } else {
-        table.recurrent("decoder.rnn", config, latent, false);
-    }
-    table.linear("decoder.head", outputs, hidden);
+        NetworkKind::WordVae(_) | NetworkKind::Article { .. } => {
+            if latent > 0 {
+                let summary = hidden.saturating_mul(1 + usize::from(both));
+                table.add("encoder.embedding.weight", [inputs, embedding]);
+                table.recurrent("encoder.rnn", config, embedding, both);
+                table.linear("encoder.mean", latent, summary);
+                table.linear("encoder.log_var", latent, summary);
+            }
+            if let NetworkKind::WordVae(LatentConfig { z, .. }) = kind {
+                table.add("decoder.embedding.weight", [inputs, embedding]);
+                if latent > 0 && z.at_start() {
+                    table.linear("decoder.init", layers.saturating_mul(hidden), latent);
+                }
+                let z_inputs = if z.at_steps() { latent } else { 0 };
+                ("decoder.", embedding.saturating_add(z_inputs))
+            } else {
+                ("decoder.", latent)
+            }
+        }
+    };
+    table.recurrent(&format!("{prefix}rnn"), config, reads, false);
+    table.linear(&format!("{prefix}head"), outputs, hidden);
     if config.is_article() {
         table.add("article.mean", [latent]);
         table.add("article.std", [latent]);
@@ -282,85 +245,93 @@ impl Table {
             let below = hidden.saturating_mul(suffixes.len());
             let width = if layer == 0 { input } else { below };
             for suffix in suffixes {
-                self.add(
-                    &format!("{name}.weight_ih_l{layer}{suffix}"),
-                    [gates, width],
-                );
-                self.add(
-                    &format!("{name}.weight_hh_l{layer}{suffix}"),
-                    [gates, hidden],
-                );
-                self.add(&format!("{name}.bias_ih_l{layer}{suffix}"), [gates]);
-                self.add(&format!("{name}.bias_hh_l{layer}{suffix}"), [gates]);
+                let mut add = |part: &str, shape: &[usize]| {
+                    self.add(&format!("{name}.{part}_l{layer}{suffix}"), shape);
+                };
+                add("weight_ih", &[gates, width]);
+                add("weight_hh", &[gates, hidden]);
+                add("bias_ih", &[gates]);
+                add("bias_hh", &[gates]);
             }
         }
     }
 }
 
-/// Whether `weights` are exactly those that [`expected_shapes`] lists, and all finite.
+/// Checks that `weights` are exactly those that [`expected_shapes`] lists, and all finite.
 pub fn check(config: &NetworkConfig, weights: &Weights) -> Result<(), WeightError> {
-    check_config(config, weights.len())?;
-    let table = expected_shapes(config);
-    for (name, want) in &table {
-        let array = weights
-            .get(name)
-            .ok_or_else(|| WeightError::Missing { name: name.clone() })?;
-        check_array(name, want, array)?;
+    check_layout(config, weights)?;
+    weights
+        .iter()
+        .try_for_each(|(name, array)| check_values(name, array))
+}
+
+/// Checks the names, shapes and scales of weights, but not their values. Settings and weights come from
+/// a file and may say anything.
+pub(crate) fn check_layout(config: &NetworkConfig, weights: &Weights) -> Result<(), WeightError> {
+    config.check().map_err(WeightError::Config)?;
+    let (layers, arrays) = (config.layers, weights.len());
+    if layers > arrays {
+        let what = format!("{layers} layers cannot be made of {arrays} weights");
+        return Err(WeightError::Config(what));
     }
-    let known: std::collections::BTreeSet<_> = table.into_iter().map(|(name, _)| name).collect();
-    match weights.keys().find(|name| !known.contains(*name)) {
-        Some(name) => Err(WeightError::Unexpected { name: name.clone() }),
+    let mut unexpected: BTreeSet<_> = weights.keys().cloned().collect();
+    for (name, want) in expected_shapes(config) {
+        check_shape(&name, want, array(weights, &name)?)?;
+        unexpected.remove(&name);
+    }
+    match unexpected.pop_first() {
+        Some(name) => Err(WeightError::Unexpected { name }),
         None => Ok(()),
     }
 }
 
-/// The settings come from a file and may say anything.
-fn check_config(config: &NetworkConfig, arrays: usize) -> Result<(), WeightError> {
-    config.check().map_err(WeightError::Config)?;
-    if config.layers > arrays {
-        let what = format!(
-            "{} layers cannot be made of {arrays} weights",
-            config.layers
-        );
-        return Err(WeightError::Config(what));
-    }
-    Ok(())
-}
-
-fn check_array(name: &str, want: &[usize], array: &Array) -> Result<(), WeightError> {
-    if array.shape != want {
-        return Err(WeightError::Shape {
-            name: name.to_owned(),
-            want: want.to_vec(),
-            found: array.shape.clone(),
-        });
-    }
-    let length = |found| {
-        let size = want
-            .iter()
-            .try_fold(1_usize, |size, &n| size.checked_mul(n));
-        if size == Some(found) {
-            return Ok(());
-        }
-        Err(WeightError::Length {
-            name: name.to_owned(),
-            shape: want.to_vec(),
-            found,
-        })
+fn check_shape(name: &str, want: Vec<usize>, array: &Array) -> Result<(), WeightError> {
+    let name = name.to_owned();
+    let (found, rows) = match &array.values {
+        Values::F32(values) => (values.len(), None),
+        Values::Int8 { numbers, scales } => (numbers.len(), Some(scales.len())),
     };
+    if rows.is_some() && array.shape.len() != 2 {
+        let shape = array.shape.clone();
+        return Err(WeightError::NoMatrix { name, shape });
+    }
+    if array.shape != want {
+        let found = array.shape.clone();
+        return Err(WeightError::Shape { name, want, found });
+    }
+    let size = want
+        .iter()
+        .try_fold(1_usize, |size, &n| size.checked_mul(n));
+    if size != Some(found) {
+        let shape = want;
+        return Err(WeightError::Length { name, shape, found });
+    }
+    match rows {
+        Some(found) if found != want[0] => Err(WeightError::Scales {
+            name,
+            rows: want[0],
+            found,
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn check_values(name: &str, array: &Array) -> Result<(), WeightError> {
     match &array.values {
-        Values::F32(values) => {
-            length(values.len())?;
-            check_finite(name, values, 1.0)
-        }
+        Values::F32(values) => check_finite(name, values, 1.0),
         Values::Int8 { numbers, scales } => {
-            length(numbers.len())?;
-            check_int8(name, want, numbers, scales)
+            match numbers.iter().position(|&number| number == i8::MIN) {
+                Some(index) => Err(WeightError::OutOfRange {
+                    name: name.to_owned(),
+                    index,
+                }),
+                None => check_finite(&scale_name(name), scales, HIGHEST_INT8),
+            }
         }
     }
 }
 
-/// Whether every value is finite, also once it is multiplied by `most`.
+/// Checks that every value is finite, also once it is multiplied by `most`.
 fn check_finite(name: &str, values: &[f32], most: f32) -> Result<(), WeightError> {
     let infinite = |value: &f32| !(value * most).is_finite();
     match values.iter().position(infinite) {
@@ -373,37 +344,12 @@ fn check_finite(name: &str, values: &[f32], most: f32) -> Result<(), WeightError
     }
 }
 
-fn check_int8(
-    name: &str,
-    shape: &[usize],
-    numbers: &[i8],
-    scales: &[f32],
-) -> Result<(), WeightError> {
-    let &[rows, _] = shape else {
-        return Err(WeightError::NoMatrix {
-            name: name.to_owned(),
-            shape: shape.to_vec(),
-        });
-    };
-    if scales.len() != rows {
-        return Err(WeightError::Scales {
-            name: name.to_owned(),
-            rows,
-            found: scales.len(),
-        });
-    }
-    if let Some(index) = numbers.iter().position(|&number| number == i8::MIN) {
-        return Err(WeightError::OutOfRange {
-            name: name.to_owned(),
-            index,
-        });
-    }
-    check_finite(&scale_name(name), scales, HIGHEST_INT8)
-}
+/// What the name of an eight-bit matrix's scales ends with.
+pub(crate) const SCALE: &str = ".scale";
 
 /// The name of the scales of an eight-bit matrix.
 pub fn scale_name(matrix: &str) -> String {
-    format!("{matrix}.scale")
+    format!("{matrix}{SCALE}")
 }
 
 /// An array.

@@ -1,3 +1,7 @@
+use std::collections::BTreeMap;
+
+use safetensors::Dtype;
+
 use super::*;
 use crate::config::{Cell, Unit};
 use crate::models::Network;
@@ -40,16 +44,9 @@ fn refused(change: impl FnOnce(&mut BTreeMap<String, StoredTensor<'static>>)) ->
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("model.safetensors");
     let mut stored = BTreeMap::new();
-    for (name, array) in &weights {
-        let Values::Int8 { numbers, scales } = &array.values else {
-            let bytes = bytemuck::cast_slice(&array.data()).to_vec();
-            stored.insert(name.clone(), raw(Dtype::F32, &array.shape, bytes));
-            continue;
-        };
-        let bytes = bytemuck::cast_slice(numbers).to_vec();
-        stored.insert(name.clone(), raw(Dtype::I8, &array.shape, bytes));
-        let bytes = bytemuck::cast_slice(scales).to_vec();
-        stored.insert(scale_name(name), raw(Dtype::F32, &array.shape[..1], bytes));
+    for (name, tensor) in tensors::stored(&weights) {
+        let owned = raw(tensor.dtype, &tensor.shape, tensor.bytes.into_owned());
+        stored.insert(name, owned);
     }
     change(&mut stored);
     tensors::write(&path, &header, &stored).expect("written");
@@ -131,9 +128,11 @@ fn scales_that_are_missing_or_others_are_refused() {
         let bytes = vec![0; shape.iter().product::<usize>() * dtype.bitsize() / 8];
         let tensor = raw(dtype, &shape, bytes);
         let message = refused(|stored| drop(stored.insert(scale.to_owned(), tensor)));
-        let want = format!(
-            "tensor head.weight.scale is {dtype:?} of shape {shape:?}, not F32 of shape [65]"
-        );
+        let want = match (dtype, shape.len()) {
+            (Dtype::F32, 1) => "weight head.weight has 65 rows, but 64 scales".to_owned(),
+            (Dtype::F32, _) => format!("tensor {scale} has shape {shape:?}, not one dimension"),
+            _ => format!("tensor {scale} is {dtype:?}, not F32"),
+        };
         assert_eq!(message, want);
     }
 }
@@ -141,17 +140,22 @@ fn scales_that_are_missing_or_others_are_refused() {
 #[test]
 fn only_a_matrix_can_be_in_eight_bits() {
     let bias = raw(Dtype::I8, &[65], vec![1; 65]);
-    let message = refused(|stored| drop(stored.insert("head.bias".to_owned(), bias)));
-    assert_eq!(
-        message,
-        "tensor head.bias is I8, which only a matrix can be, not F32"
-    );
+    let scale = raw(Dtype::F32, &[1], vec![0; 4]);
+    let message = refused(|stored| {
+        stored.insert("head.bias".to_owned(), bias);
+        stored.insert("head.bias.scale".to_owned(), scale);
+    });
+    let want = "weight head.bias of shape [65] is in eight bits, which only a matrix can be";
+    assert_eq!(message, want);
     let wrong = raw(Dtype::U8, &[65, 8], vec![1; 65 * 8]);
     let message = refused(|stored| drop(stored.insert("head.weight".to_owned(), wrong)));
     assert_eq!(message, "tensor head.weight is U8, not F32");
     let wrong = raw(Dtype::I8, &[8, 65], vec![1; 65 * 8]);
     let message = refused(|stored| drop(stored.insert("head.weight".to_owned(), wrong)));
-    assert_eq!(message, "tensor head.weight has shape [8, 65], not [65, 8]");
+    assert_eq!(
+        message,
+        "weight head.weight has shape [8, 65], but the network needs [65, 8]"
+    );
 }
 
 #[test]
@@ -166,7 +170,7 @@ fn a_tensor_that_the_network_has_no_use_for_is_refused() {
         "extra",
         "head.weight.scale.scale",
     ] {
-        let want = format!("tensor {name} belongs to no part of this network");
+        let want = format!("weight {name} belongs to no part of this network");
         assert_eq!(stray(name), want);
     }
     assert_eq!(stray("training.words"), "accepted");
@@ -177,7 +181,7 @@ fn a_tensor_that_the_network_has_no_use_for_is_refused() {
     });
     assert_eq!(
         message,
-        "tensor head.weight.scale belongs to no part of this network"
+        "weight head.weight.scale belongs to no part of this network"
     );
 }
 

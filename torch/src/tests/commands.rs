@@ -14,7 +14,7 @@ use textgen::generate::{LONGEST_WORD, Prior, WordForm};
 use textgen::latent::{Interpolation, Plane, WordDecoder, analogy, around, interpolate, nearest};
 use textgen::parallel::Running;
 
-use crate::parameters::{Parameters, to_plain, weights};
+use crate::parameters::{Parameters, floats};
 use crate::testing::assert_close;
 use crate::word_vae::{WordBatch, WordVae};
 use textgen::text::SpecialTokens;
@@ -70,9 +70,8 @@ impl Both {
                 .get(i64::from(SPECIAL.eos))
                 .g_add_scalar_(3.0);
         });
-        let plain = parameters.to_plain();
-        let native =
-            textgen::models::word_vae::WordVae::new(&network, &weights(&plain)).expect("fits");
+        let weights = parameters.to_weights();
+        let native = textgen::models::word_vae::WordVae::new(&network, &weights).expect("fits");
         let torch = WordVae {
             network,
             parameters,
@@ -152,7 +151,7 @@ impl Both {
 }
 
 fn flat(tensor: &Tensor) -> Vec<f32> {
-    to_plain(tensor).1
+    floats(tensor)
 }
 
 fn tensor(vector: &[f32]) -> Tensor {

@@ -5,13 +5,13 @@ use textgen::config::{Cell, Precision, ZPlacement};
 use textgen::models::Network;
 
 use crate::char_rnn::CharRnn;
-use crate::parameters::{Parameters, Plain, from_plain, to_plain, weights};
+use crate::parameters::{Parameters, floats, from_array};
 use crate::testing::{Golden, assert_close, device, tolerance};
 use crate::word_vae::{WordBatch, WordVae};
 use textgen::text::SpecialTokens;
 
 fn flat(tensor: &Tensor) -> Vec<f32> {
-    to_plain(tensor).1
+    floats(tensor)
 }
 
 #[test]
@@ -31,14 +31,14 @@ fn a_char_lstm_computes_pytorchs_logits_and_loss_for_every_cell_and_depth() {
         let (logits, _) = model.forward(&input, &state, false);
         assert_close(
             &flat(&logits),
-            &golden.numbers["logits"].1,
+            &golden.numbers["logits"].data(),
             tolerance(1e-5),
             &what,
         );
         let (loss, _) = model.loss(&input, &target, &state, false, true);
         assert_close(
             &flat(&loss),
-            &golden.numbers["loss"].1,
+            &golden.numbers["loss"].data(),
             tolerance(1e-5),
             &what,
         );
@@ -55,7 +55,7 @@ fn a_word_vae_computes_pytorchs_posteriors_and_losses_for_every_cell_and_depth()
         let vae = vae(&golden);
         let letters: Vec<&[u32]> = words.iter().map(Vec::as_slice).collect();
         let batch = WordBatch::new(&letters, vae.special, device());
-        let number = |name: &str| from_plain(&golden.numbers[name], device());
+        let number = |name: &str| from_array(&golden.numbers[name], device());
         let terms = vae.terms(&batch, &number("eps"), false);
         assert_close(
             &flat(&terms.mean),
@@ -126,9 +126,8 @@ fn the_native_engine_gives_libtorchs_logits_on_a_char_lstm() {
             };
             let model = CharRnn::new(network.clone(), random_parameters(&network));
             let tokens: Vec<u32> = (0..50).map(|i| i * 7 % 41).collect();
-            let plain = model.parameters.to_plain();
-            let native =
-                textgen::models::char_rnn::CharRnn::new(&network, &weights(&plain)).expect("fits");
+            let weights = model.parameters.to_weights();
+            let native = textgen::models::char_rnn::CharRnn::new(&network, &weights).expect("fits");
             let mut state = native.state(1);
             let have: Vec<f32> = tokens
                 .iter()
@@ -189,9 +188,8 @@ fn the_native_engine_gives_libtorchs_logits_wherever_z_enters_and_without_z() {
 
 /// The same posteriors of words, and the same logits along them.
 fn native_is_libtorch(vae: &WordVae, words: &[Vec<u32>]) {
-    let plain: std::collections::BTreeMap<String, Plain> = vae.parameters.to_plain();
-    let native =
-        textgen::models::word_vae::WordVae::new(&vae.network, &weights(&plain)).expect("fits");
+    let weights = vae.parameters.to_weights();
+    let native = textgen::models::word_vae::WordVae::new(&vae.network, &weights).expect("fits");
     for word in words {
         let batch = WordBatch::new(&[word], vae.special, device());
         let (mean, log_var) = vae.encode(&batch, false);
@@ -263,7 +261,7 @@ fn two_hundred_steps_of_training_lose_what_they_lose_in_pytorch() {
             .reshape([-1, batch])
             .to_device(device());
         let mut state = model.shape().zero_state(batch, device());
-        let want = &golden.numbers["losses"].1;
+        let want = &golden.numbers["losses"].data();
         for (step, &want) in want.iter().enumerate() {
             let at = step as i64 * steps;
             let inputs = streams.narrow(0, at, steps);

@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use tch::{Kind, Tensor};
 use textgen::config::Precision;
 
-use crate::parameters::{Parameters, normal, to_plain};
+use crate::parameters::{Parameters, floats, normal};
 use crate::testing::{alone, assert_close, device, tolerance, word_config, word_data};
 use crate::train::{Part, Task, WordTask};
 use crate::word_vae::{WordBatch, WordTerms, WordVae};
@@ -49,7 +49,7 @@ fn the_closed_form_divergence_is_the_monte_carlo_mean() {
     let letters: Vec<&[u32]> = words.iter().map(Vec::as_slice).collect();
     let batch = WordBatch::new(&letters, vae.special, device());
     let (mean, log_var) = vae.encode(&batch, false);
-    let (mean, log_var) = (to_plain(&mean).1, to_plain(&log_var).1);
+    let (mean, log_var) = (floats(&mean), floats(&log_var));
     let want: Vec<f32> = mean
         .iter()
         .zip(&log_var)
@@ -57,7 +57,7 @@ fn the_closed_form_divergence_is_the_monte_carlo_mean() {
         .collect();
     let noise = Tensor::zeros([8, vae.network.latent() as i64], (Kind::Float, device()));
     assert_close(
-        &to_plain(&vae.terms(&batch, &noise, false).rate).1,
+        &floats(&vae.terms(&batch, &noise, false).rate),
         &want,
         tolerance(1e-6),
         "rate",
@@ -69,7 +69,7 @@ fn losses(vae: &WordVae, words: &[&[u32]], noise: &[Vec<f32>]) -> Vec<f32> {
     let noise = Tensor::from_slice(&noise.concat())
         .reshape([words.len() as i64, -1])
         .to_device(device());
-    to_plain(&vae.terms(&batch, &noise, false).distortion(&batch)).1
+    floats(&vae.terms(&batch, &noise, false).distortion(&batch))
 }
 
 #[test]

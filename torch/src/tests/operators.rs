@@ -5,7 +5,7 @@ use textgen::config::{Cell, Precision};
 
 use crate::dropout::Dropout;
 use crate::operators;
-use crate::parameters::to_plain;
+use crate::parameters::{floats, to_array};
 use crate::recurrent::{Input, Shape};
 use crate::steps::Steps;
 use crate::testing::assert_close;
@@ -128,7 +128,7 @@ impl Case {
         results
             .iter()
             .chain(&gradients)
-            .map(|x| to_plain(x).1)
+            .map(|x| floats(x))
             .collect()
     }
 
@@ -199,7 +199,7 @@ fn an_identity_matrix_as_the_embedding_is_one_hot() {
                 Dropout::default(),
                 true,
             );
-            to_plain(&outputs)
+            to_array(&outputs)
         };
         let identity = Tensor::eye(TOKENS, (Kind::Float, Device::Cpu));
         assert_eq!(run(Some(&identity)), run(None), "{counts:?}");
@@ -221,7 +221,7 @@ fn a_frozen_network_and_an_unused_output_are_no_trouble() {
             Dropout::default(),
             true,
         );
-        (to_plain(&outputs), ends)
+        (to_array(&outputs), ends)
     };
     let (kept, ends) = run();
     ends[1].sum(Kind::Float).backward();
@@ -254,7 +254,7 @@ fn a_prediction_costs_what_libtorch_says_and_so_do_its_gradients() {
             let loss = (&nats * weights).sum(Kind::Float);
             let gradients = Tensor::run_backward(&[loss], &leaves, false, false);
             let all = std::iter::once(&nats).chain(&gradients);
-            all.map(|x| to_plain(x).1).collect::<Vec<_>>()
+            all.map(|x| floats(x)).collect::<Vec<_>>()
         };
         let [x, weight, bias] = &leaves;
         let have = results(operators::predict(

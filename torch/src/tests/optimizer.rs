@@ -6,7 +6,7 @@ use tch::{Kind, Tensor};
 use textgen::config::{OptimizerKind, TrainConfig};
 
 use crate::optimizer::Optimizer;
-use crate::parameters::{Parameters, to_plain};
+use crate::parameters::{Parameters, floats};
 use crate::shim;
 use crate::testing::{assert_close, device, text_config, tolerance};
 
@@ -55,7 +55,7 @@ fn every_optimizer_follows_its_paper() {
         };
         let network = config.network(5, 5);
         let parameters = Parameters::init(&network, 1, device(), false);
-        let start: Vec<f32> = to_plain(parameters.get("head.weight")).1;
+        let start: Vec<f32> = floats(parameters.get("head.weight"));
         let mut optimizer = Optimizer::new(&config, &parameters);
         for &gradient in &gradients {
             optimizer.drop_gradients().expect("dropped");
@@ -72,7 +72,7 @@ fn every_optimizer_follows_its_paper() {
             .map(|&x| reference(kind, 0.1, 0.01, f64::from(x), &gradients) as f32)
             .collect();
         assert_close(
-            &to_plain(parameters.get("head.weight")).1,
+            &floats(parameters.get("head.weight")),
             &want,
             tolerance(1e-5),
             kind.name(),
@@ -102,14 +102,14 @@ fn saved_moments_continue_as_if_nothing_had_happened() {
     step(&whole, &mut optimizer, 1.0);
     let mut saved = BTreeMap::new();
     optimizer.save(&mut saved);
-    let weights = whole.to_plain();
+    let weights = whole.to_weights();
     step(&whole, &mut optimizer, 0.5);
     let mut resumed = Parameters::init(&network, 2, device(), false);
     resumed.load(&weights, "").expect("loaded");
     let mut optimizer = Optimizer::new(&config, &resumed);
     optimizer.load(&saved, 1).expect("loaded");
     step(&resumed, &mut optimizer, 0.5);
-    assert_eq!(whole.to_plain(), resumed.to_plain());
+    assert_eq!(whole.to_weights(), resumed.to_weights());
 }
 
 #[test]
@@ -122,14 +122,9 @@ fn gradients_are_scaled_down_to_the_limit_and_never_up() {
     };
     let clipped = gradients();
     shim::clip(&clipped, 1.0).expect("clipped");
-    assert_close(&to_plain(&clipped[0]).1, &[0.6], tolerance(1e-5), "scaled");
-    assert_close(
-        &to_plain(&clipped[1]).1,
-        &[0.0, 0.8],
-        tolerance(1e-5),
-        "scaled",
-    );
+    assert_close(&floats(&clipped[0]), &[0.6], tolerance(1e-5), "scaled");
+    assert_close(&floats(&clipped[1]), &[0.0, 0.8], tolerance(1e-5), "scaled");
     let small = gradients();
     shim::clip(&small, 100.0).expect("clipped");
-    assert_close(&to_plain(&small[1]).1, &[0.0, 4.0], 0.0, "left alone");
+    assert_close(&floats(&small[1]), &[0.0, 4.0], 0.0, "left alone");
 }

@@ -162,7 +162,7 @@ fn tied_weights_learn_from_both_of_their_uses() {
     let mut tied = model(Cell::Gru, 1, 9);
     tied.parameters = tied.parameters.tie();
     let mut apart = model(Cell::Gru, 1, 9);
-    let plain = tied.parameters.to_plain();
+    let plain = tied.parameters.to_weights();
     assert_eq!(plain["head.weight"], plain["embedding.weight"]);
     apart.parameters.load(&plain, "").expect("complete");
     let gradient = |model: &CharRnn, name: &str| {

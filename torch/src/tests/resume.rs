@@ -188,7 +188,7 @@ fn a_loss_that_is_never_finite_gives_up_after_three_returns() {
     let finite = state(&run)
         .tensors
         .values()
-        .all(|(_, data)| data.iter().all(|x| x.is_finite()));
+        .all(|array| array.data().iter().all(|x| x.is_finite()));
     assert!(finite, "the saved state is a good one");
 }
 

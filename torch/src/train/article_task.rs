@@ -7,19 +7,18 @@
 //! is subtracted, lacks log σ² and is counted at every letter. The *evaluation* is sound: with
 //! fresh noise at each of the T letters, −ELBO is D + T·R.
 
-use std::collections::BTreeMap;
-
 use anyhow::Result;
 use rand::RngExt;
 use tch::{Device, Kind, Tensor};
 use textgen::config::{Cell, Precision, TrainConfig};
+use textgen::models::weights::Weights;
 
 use textgen::run::{Evaluation, Progress, WordData};
 
 use super::task::{Part, SampleJob, Task, Use, random, sample_config};
 use super::word_task::Sums;
 use crate::dropout::Dropout;
-use crate::parameters::{Parameters, Plain, copy_into, normal, to_plain, weights};
+use crate::parameters::{Parameters, copy_into, normal, to_array};
 use crate::recurrent::{Input, Shape};
 use crate::steps::Steps;
 
@@ -209,33 +208,33 @@ impl Task for ArticleTask {
         Ok(Some(Evaluation::Word(sums.loss())))
     }
 
-    fn carried(&self) -> BTreeMap<String, Plain> {
+    fn carried(&self) -> Weights<'static> {
         self.extra_weights()
     }
 
-    fn set_carried(&mut self, from: &BTreeMap<String, Plain>) -> Result<()> {
+    fn set_carried(&mut self, from: &Weights) -> Result<()> {
         for (name, tensor) in ["article.mean", "article.std"].iter().zip(&mut self.last) {
-            if let Some(plain) = from.get(*name) {
-                copy_into(plain, tensor)?;
+            if let Some(array) = from.get(*name) {
+                copy_into(array, tensor)?;
             }
         }
         Ok(())
     }
 
-    fn extra_weights(&self) -> BTreeMap<String, Plain> {
+    fn extra_weights(&self) -> Weights<'static> {
         let [mean, std] = &self.last;
-        BTreeMap::from([
-            ("article.mean".to_owned(), to_plain(mean)),
-            ("article.std".to_owned(), to_plain(std)),
+        Weights::from([
+            ("article.mean".to_owned(), to_array(mean)),
+            ("article.std".to_owned(), to_array(std)),
         ])
     }
 
-    fn sample(&self, plain: BTreeMap<String, Plain>, seed: u64) -> SampleJob {
+    fn sample(&self, weights: Weights<'static>, seed: u64) -> SampleJob {
         let network = self.network.clone();
         let config = sample_config(self.config.seed);
         let vocabulary = self.data.vocabulary.clone();
         Box::new(move || {
-            let article = textgen::models::article::Article::new(&network, &weights(&plain))?;
+            let article = textgen::models::article::Article::new(&network, &weights)?;
             let mut sampler = textgen::generate::sampling::Sampler::new(&config, &[], seed);
             let words: Vec<String> = (0..10)
                 .map(|_| vocabulary.decode(&article.generate(&mut sampler)))

@@ -1,15 +1,14 @@
 //! What a training writes into its run, and reads back.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 
 use anyhow::{Result, bail};
+use textgen::models::weights::Weights;
 use textgen::run::{Evaluation, Metrics, ModelFile, ModelHeader, RunError, State, model_format};
 
 use super::Trainer;
-use crate::parameters::{Plain, weights};
 
 impl Trainer<'_> {
     /// Takes up the run's saved state, if it has one. Returns whether it has.
@@ -57,12 +56,12 @@ impl Trainer<'_> {
             return Ok(());
         }
         self.progress.seconds = self.seconds();
-        let mut tensors: BTreeMap<String, Plain> = self
+        let mut tensors: Weights<'static> = self
             .task
             .parameters()
-            .to_plain()
+            .to_weights()
             .into_iter()
-            .map(|(name, plain)| (format!("weights.{name}"), plain))
+            .map(|(name, array)| (format!("weights.{name}"), array))
             .collect();
         self.optimizer.save(&mut tensors);
         if let Some(average) = &self.average {
@@ -79,8 +78,7 @@ impl Trainer<'_> {
 
     /// Writes the model file, beside the training.
     pub(super) fn write_model(&mut self, valid: Option<Evaluation>) -> Result<()> {
-        let mut plain = self.kept_weights();
-        plain.extend(self.task.extra_weights());
+        let weights = self.kept_weights();
         let vocabulary = self.identity.vocabulary.clone();
         let network = self.config.network(vocabulary.len(), vocabulary.outputs());
         let header = ModelHeader {
@@ -99,7 +97,6 @@ impl Trainer<'_> {
         let words = self.identity.training_words.clone();
         let path = self.run.model_path();
         self.saver.submit(move || {
-            let weights = weights(&plain);
             Ok(ModelFile::write(
                 &path,
                 &header,
@@ -112,9 +109,9 @@ impl Trainer<'_> {
     /// Shows a sample, and keeps it, both beside the training: it is drawn on the CPU from a copy of
     /// the weights, and a device that trains need not wait for that.
     pub(super) fn show_sample(&mut self) -> Result<()> {
-        let mut plain = self.kept_weights();
-        plain.extend(self.task.extra_weights());
-        let draw = self.task.sample(plain, self.progress.evaluations);
+        let draw = self
+            .task
+            .sample(self.kept_weights(), self.progress.evaluations);
         let (display, path) = (self.display.clone(), self.run.samples_path());
         let step = self.progress.step;
         self.saver.submit(move || {

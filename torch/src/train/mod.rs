@@ -14,7 +14,6 @@ mod task;
 mod text_task;
 mod word_task;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -22,8 +21,8 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use tch::{Device, Tensor};
 use textgen::config::{Budget, Precision, Recipe, Schedule, TrainConfig};
-use textgen::models::weights::Array;
-use textgen::run::{CorpusData, Evaluation, METRICS_FORMAT, Metrics, ModelFile, Progress, RunDir};
+use textgen::models::weights::Weights;
+use textgen::run::{CorpusData, Evaluation, METRICS_FORMAT, Metrics, Progress, RunDir};
 
 pub use display::{Display, Line, duration, grouped};
 pub use task::{Part, Task, Use, random};
@@ -33,7 +32,7 @@ pub use word_task::WordTask;
 use crate::average::Average;
 use crate::device::set_precision;
 use crate::optimizer::Optimizer;
-use crate::parameters::Plain;
+
 use crate::schedule::learning_rate;
 use article_task::ArticleTask;
 use saver::Saver;
@@ -69,18 +68,6 @@ pub fn task(config: &TrainConfig, corpus: CorpusData, device: Device) -> Result<
         }
         CorpusData::Words(words) => Box::new(WordTask::new(config, words, device)?),
     })
-}
-
-/// The weights of a model file.
-fn plain_weights(model: &ModelFile) -> Result<BTreeMap<String, Plain>> {
-    let weights = model.weights()?;
-    let plain = |(name, array): (&String, &Array)| {
-        (
-            name.clone(),
-            (array.shape.clone(), array.data().into_owned()),
-        )
-    };
-    Ok(weights.iter().map(plain).collect())
 }
 
 /// What a model file says besides its weights, from the corpus.
@@ -137,7 +124,7 @@ impl<'a> Trainer<'a> {
         let identity = Identity::of(&corpus);
         let mut task = task(&config, corpus, device)?;
         if let Some(start) = run.start()? {
-            task.parameters_mut().load(&plain_weights(&start)?, "")?;
+            task.parameters_mut().load(&start.weights()?, "")?;
         }
         let optimizer = Optimizer::new(&config, task.parameters());
         let average = (config.ema > 0.0).then(|| Average::new(config.ema, task.parameters()));
@@ -430,13 +417,15 @@ impl<'a> Trainer<'a> {
         Ok(true)
     }
 
-    /// The weights that are evaluated and kept: the averaged ones, where there are such.
-    fn kept_weights(&self) -> BTreeMap<String, Plain> {
+    /// What a model file holds: the averaged weights if there are any, else the weights.
+    fn kept_weights(&self) -> Weights<'static> {
         let parameters = self.task.parameters();
-        match &self.average {
-            Some(average) => average.to_plain(parameters),
-            None => parameters.to_plain(),
-        }
+        let mut weights = match &self.average {
+            Some(average) => average.to_weights(parameters),
+            None => parameters.to_weights(),
+        };
+        weights.extend(self.task.extra_weights());
+        weights
     }
 
     /// The loss of the weights that are kept on a held-out part.
@@ -526,9 +515,9 @@ impl<'a> Trainer<'a> {
         }
         self.display.finish();
         self.saver.wait()?;
-        let newest: BTreeMap<String, Plain> = self.task.parameters().to_plain();
-        let best = plain_weights(&self.run.model()?)?;
-        self.task.parameters_mut().load(&best, "")?;
+        let newest = self.task.parameters().to_weights();
+        let best = self.run.model()?;
+        self.task.parameters_mut().load(&best.weights()?, "")?;
         let test = self.evaluate_part(Part::Test)?;
         self.task.parameters_mut().load(&newest, "")?;
         let mut lines = Metrics::read(&self.run.metrics_path())?;

@@ -1,15 +1,14 @@
 //! What the training loop needs of a model and its corpus.
 
-use std::collections::BTreeMap;
-
 use anyhow::Result;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use tch::Tensor;
 use textgen::config::Sampling;
+use textgen::models::weights::Weights;
 use textgen::run::{Evaluation, Progress};
 
-use crate::parameters::{Parameters, Plain};
+use crate::parameters::Parameters;
 
 /// A part of the corpus that is held out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,13 +38,13 @@ pub trait Task {
     /// The loss on a held-out part; none where it is empty.
     fn evaluate(&self, part: Part) -> Result<Option<Evaluation>>;
     /// Tensors besides the weights that the next step depends on.
-    fn carried(&self) -> BTreeMap<String, Plain>;
+    fn carried(&self) -> Weights<'static>;
     /// Takes [`Task::carried`] back.
-    fn set_carried(&mut self, from: &BTreeMap<String, Plain>) -> Result<()>;
+    fn set_carried(&mut self, from: &Weights) -> Result<()>;
     /// What else a model file holds.
-    fn extra_weights(&self) -> BTreeMap<String, Plain>;
+    fn extra_weights(&self) -> Weights<'static>;
     /// A job that lets the native engine generate a few lines from `weights`.
-    fn sample(&self, weights: BTreeMap<String, Plain>, seed: u64) -> SampleJob;
+    fn sample(&self, weights: Weights<'static>, seed: u64) -> SampleJob;
     /// What one step reads, for people.
     fn describe_step(&self) -> String;
 }

@@ -3,7 +3,6 @@
 //! The training part is cut into B contiguous streams that lie on the device as one tensor; a step
 //! reads the next T tokens of each, with the state of the step before carried over and detached.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use anyhow::{Context, Result};
@@ -11,6 +10,7 @@ use rand::RngExt;
 use tch::{Device, Kind, Tensor};
 use textgen::config::{LossOver, SplitKind, TrainConfig};
 use textgen::models::Network;
+use textgen::models::weights::Weights;
 
 use textgen::run::{CharLoss, Evaluation, Progress, TextData};
 use textgen::text::{Split, Streams, Vocabulary, split_text};
@@ -18,7 +18,7 @@ use textgen::text::{Split, Streams, Vocabulary, split_text};
 use super::task::{Part, SampleJob, Task, Use, random, sample_config};
 use crate::char_rnn::CharRnn;
 use crate::dropout::Dropout;
-use crate::parameters::{Parameters, Plain, copy_into, to_plain, weights};
+use crate::parameters::{Parameters, copy_into, to_array};
 use crate::shim::upload;
 
 /// Tokens of a sample that is shown while training.
@@ -291,15 +291,15 @@ impl Task for TextTask {
         Ok((tokens > 0).then(|| Evaluation::Char(CharLoss::from_nats(nats / tokens as f64))))
     }
 
-    fn carried(&self) -> BTreeMap<String, Plain> {
+    fn carried(&self) -> Weights<'static> {
         self.state
             .iter()
             .enumerate()
-            .map(|(i, tensor)| (format!("carried.{i}"), to_plain(tensor)))
+            .map(|(i, tensor)| (format!("carried.{i}"), to_array(tensor)))
             .collect()
     }
 
-    fn set_carried(&mut self, from: &BTreeMap<String, Plain>) -> Result<()> {
+    fn set_carried(&mut self, from: &Weights) -> Result<()> {
         let mut state = self
             .model
             .shape()
@@ -315,17 +315,17 @@ impl Task for TextTask {
         Ok(())
     }
 
-    fn extra_weights(&self) -> BTreeMap<String, Plain> {
-        BTreeMap::new()
+    fn extra_weights(&self) -> Weights<'static> {
+        Weights::new()
     }
 
-    fn sample(&self, plain: BTreeMap<String, Plain>, seed: u64) -> SampleJob {
+    fn sample(&self, weights: Weights<'static>, seed: u64) -> SampleJob {
         let network = self.model.network.clone();
         let config = sample_config(self.config.seed);
         let vocabulary = self.vocabulary.clone();
         let mut token = self.first;
         Box::new(move || {
-            let model = textgen::models::char_rnn::CharRnn::new(&network, &weights(&plain))?;
+            let model = textgen::models::char_rnn::CharRnn::new(&network, &weights)?;
             let suppressed = vocabulary.suppressed();
             let mut sampler = textgen::generate::sampling::Sampler::new(&config, &suppressed, seed);
             let mut state = model.state(1);

@@ -1,19 +1,18 @@
 //! A word-vae and its words.
 
-use std::collections::BTreeMap;
-
 use anyhow::Result;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor};
 use textgen::config::TrainConfig;
+use textgen::models::weights::Weights;
 
 use textgen::run::{Evaluation, Progress, WordData, WordLoss};
 use textgen::text::SpecialTokens;
 
 use super::task::{Part, SampleJob, Task, Use, random, sample_config};
-use crate::parameters::{Parameters, Plain, normal, weights};
+use crate::parameters::{Parameters, normal};
 use crate::rate::RateController;
 use crate::schedule::beta;
 use crate::shim::upload;
@@ -204,29 +203,29 @@ impl Task for WordTask {
         Ok(Some(Evaluation::Word(sums.loss())))
     }
 
-    fn carried(&self) -> BTreeMap<String, Plain> {
+    fn carried(&self) -> Weights<'static> {
         let controller = self.controller.as_ref();
         controller.map(RateController::carried).unwrap_or_default()
     }
 
-    fn set_carried(&mut self, from: &BTreeMap<String, Plain>) -> Result<()> {
+    fn set_carried(&mut self, from: &Weights) -> Result<()> {
         match &mut self.controller {
             Some(controller) => controller.set_carried(from),
             None => Ok(()),
         }
     }
 
-    fn extra_weights(&self) -> BTreeMap<String, Plain> {
-        BTreeMap::new()
+    fn extra_weights(&self) -> Weights<'static> {
+        Weights::new()
     }
 
-    fn sample(&self, plain: BTreeMap<String, Plain>, seed: u64) -> SampleJob {
+    fn sample(&self, weights: Weights<'static>, seed: u64) -> SampleJob {
         let network = self.model.network.clone();
         let config = sample_config(self.config.seed);
         let vocabulary = self.data.vocabulary.clone();
         let SpecialTokens { bos, eos, .. } = self.model.special;
         Box::new(move || {
-            let vae = textgen::models::word_vae::WordVae::new(&network, &weights(&plain))?;
+            let vae = textgen::models::word_vae::WordVae::new(&network, &weights)?;
             let suppressed = vocabulary.suppressed();
             let prior = textgen::generate::Prior {
                 vae: &vae,
