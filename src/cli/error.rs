@@ -8,7 +8,7 @@ use crate::cli::output::note;
 use crate::config::ConfigError;
 use crate::hints;
 use crate::model::ModelError;
-use crate::run::RunError;
+use crate::run::{ModelFile, RunError};
 use crate::text::TextError;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
@@ -44,6 +44,14 @@ impl CliError {
     pub fn unreadable(flag: &str, path: &Path, error: &io::Error, wanted: &str) -> Self {
         let message = format!("{flag} {}: {error}", path.display());
         Self::failed(message, format!("{flag} takes {wanted}"))
+    }
+}
+
+/// Says of which model an error is, where it does not itself name the file.
+pub fn of_model(file: &ModelFile) -> impl Fn(ModelError) -> anyhow::Error {
+    |error| match error {
+        ModelError::File(_) => error.into(),
+        _ => anyhow::Error::new(error).context(file.path().display().to_string()),
     }
 }
 

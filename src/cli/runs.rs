@@ -62,8 +62,8 @@ pub fn run(args: &RunsArgs, runs: &Runs) -> Result<()> {
             run.corpus,
             run.step.to_string(),
             loss,
-            match run.twin_of {
-                Some(of) => format!("{}, twin of {of}", run.status),
+            match run.baseline_of {
+                Some(of) => format!("{}, baseline of {of}", run.status),
                 None => run.status.to_owned(),
             },
             age(run.age_seconds),

@@ -55,7 +55,7 @@ Schedules of the KL weight (--kl-schedule), over the share --kl-warmup of the tr
 Examples:
   textgen train --model char-lstm
   textgen train --model char-lstm --minutes 10 my-text.txt
-  textgen train --model word-vae --words lines names.txt --name names --baseline twin
+  textgen train --model word-vae --words lines names.txt --name names --baseline no-latent
   textgen train --model word-vae --goal explore --name explorer
   textgen train --model word-vae --latent 2 --rate 5 --name plane
   textgen train --resume names --epochs 50
@@ -288,9 +288,9 @@ pub struct VaeFlags {
     /// The decoder's share of dropout [default: --dropout]
     #[arg(long, value_name = "SHARE")]
     decoder_dropout: Option<f64>,
-    /// Train a baseline too: twin is the same decoder without z, as run NAME-twin; `eval` sets the two
-    /// side by side. With --resume, the twin of a run that has finished
-    #[arg(long, value_parser = ["twin"], value_name = "KIND")]
+    /// Train a baseline too: no-latent is the same decoder without z, as run NAME-no-latent; `eval`
+    /// compares the two. With --resume, the baseline of a run that has finished
+    #[arg(long, value_parser = baseline_kinds(), value_name = "KIND")]
     pub baseline: Option<String>,
 }
 
@@ -435,7 +435,7 @@ pub fn run(args: &TrainArgs, runs: &Runs) -> Result<()> {
     let planned = Planned::new(&args.corpus, given.clone(), known, runs)?;
     say_what_wins(&args.settings(), &given);
     if args.vae.baseline.is_some() {
-        check_twin(&planned.config)?;
+        check_has_z(&planned.config)?;
     }
     let (config, data) = planned.read()?;
     let start = from.map(|from| from.start(&config, &data)).transpose()?;
@@ -447,28 +447,35 @@ pub fn run(args: &TrainArgs, runs: &Runs) -> Result<()> {
     if args.vae.baseline.is_none() {
         return trainer::hand_over(&trainer, &[run.path()]);
     }
-    let twin = create_twin(runs, &run, &config, &data)?;
-    note!("then its twin: {}", twin.path().display());
-    trainer::hand_over(&trainer, &[run.path(), twin.path()])
+    let baseline = create_baseline(runs, &run, &config, &data)?;
+    note!("then its no-latent baseline: {}", baseline.path().display());
+    trainer::hand_over(&trainer, &[run.path(), baseline.path()])
+}
+
+/// `no-latent`, which older versions called `twin`.
+pub fn baseline_kinds() -> clap::builder::PossibleValuesParser {
+    let kind = clap::builder::PossibleValue::new("no-latent").alias("twin");
+    clap::builder::PossibleValuesParser::new([kind])
 }
 
 /// Refuses a network that has no z to leave out.
-fn check_twin(config: &TrainConfig) -> Result<()> {
+fn check_has_z(config: &TrainConfig) -> Result<()> {
     if config.model == ModelKind::WordVae && config.latent > 0 && config.recipe == Recipe::Default {
         return Ok(());
     }
-    let hint = "textgen train --model word-vae --baseline twin";
-    Err(CliError::misuse("--baseline twin belongs to a word-vae with a z", hint).into())
+    let hint = "textgen train --model word-vae --baseline no-latent";
+    Err(CliError::misuse("--baseline no-latent belongs to a word-vae with a z", hint).into())
 }
 
 /// The run of the same decoder without z.
-fn create_twin(
+fn create_baseline(
     runs: &Runs,
     run: &RunDir,
     config: &TrainConfig,
     data: &CorpusData,
 ) -> Result<RunDir> {
-    Ok(runs.create(&run.twin_name(), &config.twin(), data, None)?)
+    let name = runs.baseline_name(run.name());
+    Ok(runs.create(&name, &config.twin(), data, None)?)
 }
 
 /// Goes on with a run, with a larger budget if one is given.
@@ -497,10 +504,13 @@ fn resume(args: &TrainArgs, runs: &Runs, name: &str) -> Result<()> {
     let changed = TrainConfig::resolve(&layered(allowed, config.to_settings()))?;
     let finished = has_finished(&run, &config)?;
     if args.vae.baseline.is_some() {
-        check_twin(&config)?;
-        let name = run.twin_name();
-        if runs.open(&name).is_ok() {
-            let message = format!("run {} has its twin already: {name}", run.name());
+        check_has_z(&config)?;
+        let mut names = run.baseline_names().into_iter();
+        if let Some(name) = names.find(|name| runs.open(name).is_ok()) {
+            let message = format!(
+                "run {} has a no-latent baseline already: {name}",
+                run.name()
+            );
             let hint = format!(
                 "{} compares them; {} resumes one that was stopped",
                 run.command(&["eval"]),
@@ -508,10 +518,10 @@ fn resume(args: &TrainArgs, runs: &Runs, name: &str) -> Result<()> {
             );
             return Err(CliError::failed(message, hint).into());
         }
-        let twin = create_twin(runs, &run, &config, &run.corpus()?)?;
-        note!("twin: {}", twin.path().display());
+        let baseline = create_baseline(runs, &run, &config, &run.corpus()?)?;
+        note!("no-latent baseline: {}", baseline.path().display());
         drop(lock);
-        let folders = [run.path(), twin.path()];
+        let folders = [run.path(), baseline.path()];
         return trainer::hand_over(&trainer, &folders[usize::from(finished)..]);
     }
     if finished && !is_more(changed.budget, config.budget) {

@@ -24,7 +24,7 @@ pub enum Inventor<'a> {
 }
 
 /// How drawn words compare with those that exist.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub struct SampleReport {
     /// Words drawn.
     pub words: usize,
@@ -44,7 +44,7 @@ pub struct SampleReport {
 
 /// How words are drawn.
 #[derive(Clone, Debug)]
-pub struct Drawing {
+pub struct WordSampling {
     /// How each letter is; word i is drawn from the stream (seed, i).
     pub sampling: Sampling,
     /// A word that was drawn before is passed over.
@@ -57,10 +57,10 @@ const COUNTED_OVER: usize = 1000;
 
 /// Draws `count` words, or fewer distinct ones where more cannot be found. The tokens `suppressed` are
 /// not written.
-pub fn draw_words(
+pub fn sample_words(
     inventor: Inventor,
     count: usize,
-    drawing: &Drawing,
+    sampling: &WordSampling,
     suppressed: &[u32],
     reading: WordReading,
     running: Running,
@@ -69,7 +69,7 @@ pub fn draw_words(
         draw_range(
             inventor,
             indices,
-            &drawing.sampling,
+            &sampling.sampling,
             suppressed,
             reading,
             running.threads,
@@ -86,7 +86,7 @@ pub fn draw_words(
         let before = words.len();
         let kept = found
             .into_iter()
-            .filter(|word| !drawing.unique || seen.insert(word.clone()));
+            .filter(|word| !sampling.unique || seen.insert(word.clone()));
         words.extend(kept);
         let new = words.len() - before;
         (running.progress)(new as u64);

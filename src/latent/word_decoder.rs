@@ -7,7 +7,6 @@ use crate::generate::{Beginning, Numbered, Word, WordForm, WordWriter, lockstep}
 use crate::models::word_vae::WordVae;
 use crate::parallel::Running;
 
-/// Decodes latent vectors.
 #[derive(Clone, Copy, Debug)]
 pub struct WordDecoder<'a> {
     pub vae: &'a WordVae,

@@ -19,6 +19,8 @@ pub use crate::latent::Interpolation;
 pub use crate::models::word_vae::Posterior;
 
 use crate::config::{ModelKind, Quantize};
+#[cfg(feature = "cli")]
+use crate::evaluate::dynamic::{Dynamic, Learner};
 use crate::generate::constraint::Constraint;
 use crate::models::weights::{Weights, quantize};
 use crate::run::{ModelFile, ModelHeader, RunError};
@@ -87,6 +89,16 @@ fn weights(file: &ModelFile, bits: Quantize) -> Result<Weights<'_>, RunError> {
         Quantize::None => weights,
         Quantize::Int8 => quantize(&weights),
     })
+}
+
+/// A model that learns as it reads, from a file.
+#[cfg(feature = "cli")]
+pub(crate) fn learner(file: &ModelFile, setting: Dynamic) -> Result<Learner, ModelError> {
+    Ok(Learner::new(
+        &file.header.network,
+        &file.weights()?,
+        setting,
+    )?)
 }
 
 /// The expression over the tokens that a model can write, of which `never` are not written as text;

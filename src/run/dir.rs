@@ -17,8 +17,8 @@ const MODEL: &str = "model.safetensors";
 const STATE: &str = "state.safetensors";
 /// What the training begins with, where that is a trained model.
 const START: &str = "start.safetensors";
-/// What the name of a run's twin ends with.
-const TWIN: &str = "-twin";
+/// What the name of a run's no-latent baseline ends with: now, and in older versions.
+const BASELINE: [&str; 2] = ["-no-latent", "-twin"];
 /// What stands between the name of a sweep over rates and the rate.
 const RATE: &str = "-rate-";
 
@@ -81,9 +81,9 @@ pub struct RunSummary {
     pub unit: &'static str,
     /// Seconds since the run was last written.
     pub age_seconds: u64,
-    /// The run that it is the twin of, or the runs of a sweep, as `NAME-rate-*`.
+    /// The run that it is the no-latent baseline of, or the runs of a sweep, as `NAME-rate-*`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub twin_of: Option<String>,
+    pub baseline_of: Option<String>,
 }
 
 impl Runs {
@@ -313,9 +313,12 @@ impl Runs {
         Ok(runs)
     }
 
-    /// The name of a twin: of a run, or of the runs of a sweep.
-    pub fn twin_name(name: &str) -> String {
-        format!("{name}{TWIN}")
+    /// The name of the no-latent baseline of a run, or of the runs of a sweep: the one that it has, if
+    /// there is one.
+    pub fn baseline_name(&self, of: &str) -> String {
+        let [new, old] = BASELINE.map(|end| format!("{of}{end}"));
+        let has = |name: &str| self.dir.join(name).is_dir();
+        if has(&old) && !has(&new) { old } else { new }
     }
 
     /// The name of the run of a sweep that holds this rate, in nats a word.
@@ -323,13 +326,13 @@ impl Runs {
         format!("{sweep}{RATE}{rate}")
     }
 
-    /// The run, of those wanted, whose model was written last; of all runs if none is wanted. Twins
-    /// are left out.
+    /// The run, of those wanted, whose model was written last; of all runs if none is wanted.
+    /// Baselines are left out.
     pub fn newest_of(&self, wanted: impl Fn(&RunDir) -> bool) -> Result<RunDir, RunError> {
         let runs = self.list()?;
         let mut with_model: Vec<&RunDir> = runs
             .iter()
-            .filter(|run| run.model_path().exists() && run.twin_of().is_none())
+            .filter(|run| run.model_path().exists() && run.baseline_of().is_none())
             .collect();
         with_model.sort_by_key(|run| std::cmp::Reverse(modified(&run.model_path())));
         let found = with_model.iter().find(|run| wanted(run));
@@ -410,25 +413,24 @@ impl RunDir {
         &self.name
     }
 
-    /// The name of the run's twin: the same decoder without z.
-    pub fn twin_name(&self) -> String {
-        Runs::twin_name(&self.name)
-    }
-
-    /// The names that its twin may have, the first that there is counting: its own, then the one that
-    /// all runs of a sweep over rates share.
-    pub fn twin_names(&self) -> Vec<String> {
+    /// The names that its no-latent baseline may have, of which the first run counts: its own, then that
+    /// of the sweep over rates that it is part of.
+    pub fn baseline_names(&self) -> Vec<String> {
         let is_rate = |rate: &&str| rate.parse::<f64>().is_ok();
         let sweep = self.name.rsplit_once(RATE);
         let sweep = sweep.filter(|(_, rate)| is_rate(rate));
-        let shared = sweep.map(|(sweep, _)| Runs::twin_name(sweep));
-        std::iter::once(self.twin_name()).chain(shared).collect()
+        let names = [Some(&self.name[..]), sweep.map(|(sweep, _)| sweep)];
+        let names = names.into_iter().flatten();
+        names
+            .flat_map(|name| BASELINE.map(|end| format!("{name}{end}")))
+            .collect()
     }
 
-    /// What it is the twin of, going by names: another run beside it, which then stands for both, or
-    /// the runs `NAME-rate-*` of a sweep.
-    pub fn twin_of(&self) -> Option<String> {
-        let of = self.name.strip_suffix(TWIN)?;
+    /// What it is the no-latent baseline of, going by names: another run beside it, which then stands
+    /// for both, or the runs `NAME-rate-*` of a sweep.
+    pub fn baseline_of(&self) -> Option<String> {
+        let ends = BASELINE.iter();
+        let of = ends.filter_map(|end| self.name.strip_suffix(end)).next()?;
         if self.path.with_file_name(of).is_dir() {
             return Some(of.to_owned());
         }
@@ -618,7 +620,7 @@ impl RunDir {
                 .written()
                 .and_then(|time| SystemTime::now().duration_since(time).ok())
                 .map_or(0, |age| age.as_secs()),
-            twin_of: self.twin_of().filter(|_| config.is_without_z()),
+            baseline_of: self.baseline_of().filter(|_| config.is_without_z()),
         })
     }
 }

@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::Value;
 
 use super::common::{Home, Ran, json, model_of, textgen, texts, vae_words};
-use super::made_runs::{exported, golden_run, made_words, twin_run, word_run};
+use super::made_runs::{baseline_run, exported, golden_run, made_words, word_run};
 use super::safetensors_file::Parts;
 
 /// The JSON object of `eval` with these arguments.
@@ -206,7 +206,7 @@ fn bounds_fall_with_k_and_stand_in_the_table() {
         "BITS/CHAR",
         "active",
         "KL(q(z)‖p(z))",
-        "edits a word",
+        "edits per word",
         "10000 WORDS OF",
         "HITS/NEW WORD",
         "z is ",
@@ -255,27 +255,27 @@ fn the_latents_figures_belong_together() {
 }
 
 #[test]
-fn the_twin_stands_beside_its_model_and_is_asked_for_where_it_is_missing() {
+fn the_no_latent_baseline_is_shown_and_asked_for_if_it_is_missing() {
     let home = Home::new();
     let run = word_run(&home, "");
     let ran = home
         .textgen("eval words --json --iw 0 --samples 100")
         .succeeded();
-    assert!(json(&ran.stdout)["baselines"]["twin"].is_null());
+    assert!(json(&ran.stdout)["baselines"]["no_latent"].is_null());
     assert!(
-        ran.stderr.contains("textgen train --baseline twin"),
+        ran.stderr.contains("textgen train --baseline no-latent"),
         "{}",
         ran.stderr
     );
     assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
 
-    let twin = twin_run(&home);
+    let baseline = baseline_run(&home);
     let ran = home
         .textgen("eval words --json --iw 0 --samples 100")
         .succeeded();
     assert_eq!(ran.stderr, "");
     let found = json(&ran.stdout);
-    let row = &found["baselines"]["twin"];
+    let row = &found["baselines"]["no_latent"];
     assert_eq!(row["name"], "words-twin");
     assert_eq!(found["samples"].as_array().map(Vec::len), Some(3));
     // By itself it costs the same, without z and without noise.
@@ -307,8 +307,8 @@ fn the_twin_stands_beside_its_model_and_is_asked_for_where_it_is_missing() {
         .stdout;
     assert_eq!(words.lines().count(), 5);
 
-    // A model with a latent variable is no twin, nor is one of other words.
-    fs::copy(run.model_path(), twin.model_path()).expect("copied");
+    // A model with a latent variable is no such baseline, nor is one of other words.
+    fs::copy(run.model_path(), baseline.model_path()).expect("copied");
     let ran = home
         .textgen("eval words --json --iw 0 --samples 0")
         .succeeded();
@@ -317,11 +317,11 @@ fn the_twin_stands_beside_its_model_and_is_asked_for_where_it_is_missing() {
         "{}",
         ran.stderr
     );
-    assert!(json(&ran.stdout)["baselines"]["twin"].is_null());
+    assert!(json(&ran.stdout)["baselines"]["no_latent"].is_null());
 }
 
 #[test]
-fn the_runs_of_a_sweep_share_its_twin() {
+fn the_runs_of_a_sweep_share_its_baseline() {
     let home = Home::new();
     made_words(&home, "s-rate-0.5", "latent = 4\nrate = 0.5");
     made_words(&home, "s-twin", "latent = 0");
@@ -330,12 +330,16 @@ fn the_runs_of_a_sweep_share_its_twin() {
         .succeeded();
     assert_eq!(ran.stderr, "");
     let found = json(&ran.stdout);
-    assert_eq!(found["baselines"]["twin"]["name"], "s-twin");
+    assert_eq!(found["baselines"]["no_latent"]["name"], "s-twin");
     assert_eq!(found["samples"][1]["name"], "s-twin");
-    // A twin of its own comes before.
+    // A baseline of its own comes before, and a new name before an old one.
+    made_words(&home, "s-no-latent", "latent = 0");
+    let found = report(&home, "s-rate-0.5 --iw 0 --samples 0");
+    assert_eq!(found["baselines"]["no_latent"]["name"], "s-no-latent");
+    fs::remove_dir_all(home.path("runs/s-no-latent")).expect("removed");
     made_words(&home, "s-rate-0.5-twin", "latent = 0");
     let found = report(&home, "s-rate-0.5 --iw 0 --samples 0");
-    assert_eq!(found["baselines"]["twin"]["name"], "s-rate-0.5-twin");
+    assert_eq!(found["baselines"]["no_latent"]["name"], "s-rate-0.5-twin");
     // What they are is said in the list of runs, but not of a run that only has such a name.
     made_words(&home, "words", "latent = 4");
     made_words(&home, "words-twin", "latent = 4");
@@ -345,14 +349,14 @@ fn the_runs_of_a_sweep_share_its_twin() {
         .as_array()
         .expect("runs")
         .iter()
-        .map(|run| ["name", "twin_of"].map(|key| run[key].as_str()))
+        .map(|run| ["name", "baseline_of"].map(|key| run[key].as_str()))
         .filter(|[_, of]| of.is_some())
         .collect();
     assert_eq!(twins.len(), 2, "{twins:?}");
     assert!(twins.contains(&[Some("s-twin"), Some("s-rate-*")]));
     assert!(twins.contains(&[Some("s-rate-0.5-twin"), Some("s-rate-0.5")]));
     let table = home.textgen("runs").succeeded().stdout;
-    assert!(table.contains("new, twin of s-rate-0.5 "), "{table}");
+    assert!(table.contains("new, baseline of s-rate-0.5 "), "{table}");
 }
 
 #[test]
@@ -405,7 +409,7 @@ fn a_part_that_does_not_exist_is_refused_with_the_way_to_get_one() {
     for run in ["golden", "words"] {
         home.textgen(&format!("eval {run} --part test"))
             .refused(1)
-            .names(&[run, "nothing", "test"])
+            .names(&[run, "no test split"])
             .advises("--test 0.1");
     }
     let home = Home::new();

@@ -9,7 +9,9 @@ use textgen::models::word_vae::WordVae;
 use textgen::run::ModelFile;
 
 use super::common::{Home, Ran, json, textgen};
-use super::made_runs::{exported, golden_run, made_words, twin_run, word_run, word_run_of_latent};
+use super::made_runs::{
+    baseline_run, exported, golden_run, made_words, word_run, word_run_of_latent,
+};
 
 /// Every command that takes words, with words.
 pub const COMMANDS: [&str; 7] = [
@@ -446,8 +448,8 @@ fn greedy_words_are_those_at_temperature_zero_and_a_wider_beam_finds_better_ones
 #[test]
 fn the_newest_run_with_a_latent_space_is_chosen() {
     let home = home();
-    twin_run(&home);
-    // The twin of a sweep stands for no run either.
+    baseline_run(&home);
+    // The baseline of a sweep stands for no run either.
     made_words(&home, "s-rate-2", "latent = 3\nrate = 2.0");
     made_words(&home, "s-twin", "latent = 0");
     golden_run(&home, "");

@@ -5,7 +5,7 @@ use textgen::run::ModelFile;
 
 use super::common::{Home, golden_model};
 use super::latent::{COMMANDS, home};
-use super::made_runs::{golden_run, twin_run, word_run};
+use super::made_runs::{baseline_run, golden_run, word_run};
 
 #[test]
 fn a_model_without_a_latent_space_is_refused_in_one_line() {
@@ -117,8 +117,8 @@ fn words_that_cannot_be_read_are_refused() {
     }
     home.textgen("encode ab --model-file missing.st")
         .refused(1)
-        .names(&["--model-file missing.st: No such file"])
-        .advises("--run");
+        .names(&["no run named missing.st"])
+        .advises("textgen runs");
     // A file that holds no word is none that the command line could mend.
     home.write("strange.txt", "ab\nxyz\n");
     home.textgen("encode --file strange.txt --on-unknown skip")
@@ -202,7 +202,7 @@ fn a_picture_that_cannot_be_written_is_named_as_it_was_given() {
 #[test]
 fn a_z_temperature_needs_a_z() {
     let home = Home::new();
-    twin_run(&home);
+    baseline_run(&home);
     home.textgen("generate --run words-twin --z-temperature 2")
         .refused(2)
         .names(&["--z-temperature", "latent 0"])

@@ -45,8 +45,8 @@ pub fn word_run_of_latent(home: &Home, latent: usize, more: &str) -> RunDir {
     made_words(home, "words", &format!("latent = {latent}\n{more}"))
 }
 
-/// The twin of [`word_run`]: the same without z.
-pub fn twin_run(home: &Home) -> RunDir {
+/// The no-latent baseline of [`word_run`], under the name that older versions gave it.
+pub fn baseline_run(home: &Home) -> RunDir {
     made_words(home, "words-twin", "latent = 0\n")
 }
 

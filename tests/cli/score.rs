@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::Value;
 
 use super::common::{Home, Ran, json, textgen};
-use super::made_runs::{golden_run, twin_run, word_run};
+use super::made_runs::{baseline_run, golden_run, word_run};
 
 /// The lines of `score --json` with these arguments.
 #[track_caller]
@@ -109,7 +109,7 @@ fn standard_input_and_a_model_file_will_do() {
 #[test]
 fn without_z_a_score_is_exact() {
     let home = Home::new();
-    twin_run(&home);
+    baseline_run(&home);
     let found = scores(&home, "--word abc --iw 1");
     assert_eq!(scores(&home, "--word abc --iw 50 --seed 3"), found);
 }

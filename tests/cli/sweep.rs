@@ -15,7 +15,7 @@ fn a_sweep_over_rates_trains_a_run_a_rate_and_draws_them() {
     let ran = home.textgen(&format!("{command} --json")).succeeded();
     let rows: Vec<_> = ran.stdout.lines().map(json).collect();
     let names: Vec<_> = rows.iter().map(|row| row["run"].clone()).collect();
-    assert_eq!(names, ["s-rate-0.5", "s-rate-4", "s-twin"]);
+    assert_eq!(names, ["s-rate-0.5", "s-rate-4", "s-no-latent"]);
     assert_eq!(rows[0]["wanted_rate_nats_per_word"], 0.5);
     assert!(rows[2]["wanted_rate_nats_per_word"].is_null());
     for row in &rows {
@@ -37,10 +37,10 @@ fn a_sweep_over_rates_trains_a_run_a_rate_and_draws_them() {
     home.textgen("generate --run s-rate-4 --count 2")
         .succeeded();
 
-    // The runs of all rates share the twin, and none of the two is taken for the newest.
+    // The runs of all rates share the baseline, and neither is taken for the newest.
     let report = home.textgen("eval s-rate-4 --json --iw 0 --samples 0");
     let report = json(&report.succeeded().stdout);
-    assert_eq!(report["baselines"]["twin"]["name"], "s-twin");
+    assert_eq!(report["baselines"]["no_latent"]["name"], "s-no-latent");
     let ran = home.textgen("encode ab").succeeded();
     assert_eq!(ran.stderr, "run: s-rate-4\n");
 

@@ -1,7 +1,5 @@
 //! What simpler models of the training text make of what the network was measured on.
 
-use std::ops::Range;
-
 use crate::config::TrainConfig;
 use crate::evaluate::ngram::{HIGHEST_ORDER, NGrams};
 use crate::evaluate::ngram_nats;
@@ -10,7 +8,7 @@ use crate::run::TextData;
 use crate::text::{segments, split_text};
 use serde::Serialize;
 
-use super::text::{Costs, Measured};
+use super::costs::{Costs, Measured, predicted};
 use crate::cli::progress::Progress;
 
 /// The order where there is no validation part to choose it on.
@@ -22,18 +20,16 @@ const LOWER_ORDER: usize = 8;
 /// Tokens of training text that are counted at the most: some 20 bytes each stay in memory.
 const MOST_TOKENS: usize = 50_000_000;
 
-/// Both models.
 #[derive(Serialize)]
 pub struct Baselines {
     /// How often each token occurs.
     pub unigram: Baseline,
-    /// The best order.
     pub ngram: Baseline,
-    /// Whether the best order is that of the validation part; else it is a customary one.
+    /// Whether the best order is that of the validation part; else it is the usual one.
     pub order_chosen_on_valid: bool,
 }
 
-/// An interpolated n-gram model beside the network.
+/// An interpolated n-gram model.
 #[derive(Serialize)]
 pub struct Baseline {
     pub order: usize,
@@ -52,8 +48,7 @@ pub fn baselines(
     threads: usize,
 ) -> Result<Baselines, String> {
     let Some((config, data)) = own else {
-        let why = "a model file does not hold the training text that they are made of";
-        return Err(why.to_owned());
+        return Err("a model file has no training text to count".to_owned());
     };
     let split = split_text(data.tokens.len(), config.split, config.valid, config.test);
     let tokens: usize = split.train.iter().map(ExactSizeIterator::len).sum();
@@ -76,19 +71,12 @@ pub fn baselines(
         .train
         .iter()
         .map(|range| data.tokens[range.clone()].iter().copied());
-    let models = NGrams::counted(
-        order,
-        data.vocabulary.outputs(),
-        training,
-        threads,
-        &|more| {
-            progress.add(more);
-        },
-    );
     let running = Running {
         threads,
         progress: &|more| progress.add(more),
     };
+    let outputs = data.vocabulary.outputs();
+    let models = NGrams::counted(order, outputs, training, threads, running.progress);
     let nats = ngram_nats(&models, measured.tokens, &measured.segments, running);
     let on_valid = if is_valid {
         nats.clone()
@@ -101,7 +89,7 @@ pub fn baselines(
         .filter(|_| !valid.is_empty())
         .map_or(DEFAULT_ORDER, |index| index + 1);
     let baseline = |order: usize| {
-        let costs = Costs::new(nats[order - 1], measured.predicted, measured.bytes);
+        let costs = measured.costs(nats[order - 1]);
         Baseline {
             order,
             network_gains_bits_per_char: costs.loss_bits_per_char - network.loss_bits_per_char,
@@ -113,9 +101,4 @@ pub fn baselines(
         ngram: baseline(best),
         order_chosen_on_valid: !valid.is_empty(),
     })
-}
-
-/// Tokens predicted in segments.
-pub fn predicted(segments: &[Range<usize>]) -> u64 {
-    segments.iter().map(|range| range.len() as u64 - 1).sum()
 }

@@ -1,18 +1,18 @@
 //! What a text costs a model that learns from it as it reads.
 
-use crate::evaluate::dynamic::{Dynamic, Learner};
-use anyhow::{Context, Result};
+use crate::evaluate::dynamic::Dynamic;
+use crate::model::learner;
+use anyhow::Result;
 use serde::Serialize;
 
-use super::Job;
-use super::text::{Costs, Measured};
-use crate::cli::error::CliError;
-use crate::cli::progress::Progress;
+use super::costs::{Costs, Measured};
+use super::job::Job;
+use crate::cli::error::{CliError, of_model};
 
 /// Tokens between two steps unless told otherwise, as in Krause et al.
 const DEFAULT_SEGMENT: u32 = 20;
 
-/// A row of its own: it is no figure of the model as it stands.
+/// A row of its own: it is not the figure of the model in the file.
 #[derive(Serialize)]
 pub struct DynamicCosts {
     pub learning_rate: f32,
@@ -22,7 +22,7 @@ pub struct DynamicCosts {
     pub costs: Costs,
 }
 
-/// Dynamic evaluation of the model as the file has it, where it is asked for.
+/// Dynamic evaluation of the model as the file has it, if it is asked for.
 pub fn dynamic(job: &Job, measured: &Measured) -> Result<Option<DynamicCosts>> {
     let flags = &job.args.text;
     let Some(learning_rate) = flags.dynamic else {
@@ -33,15 +33,11 @@ pub fn dynamic(job: &Job, measured: &Measured) -> Result<Option<DynamicCosts>> {
         lr: learning_rate,
         segment: segment as usize,
     };
-    let (_, weights) = &job.weights[0];
-    let mut learner = Learner::new(&job.file.header.network, weights, setting)
-        .with_context(|| job.file.path().display().to_string())?;
-    let progress = Progress::of_tokens(measured.predicted);
-    let cost = learner.read(measured.tokens, &measured.segments, |more| {
-        progress.add(more);
-    });
-    progress.end();
-    let costs = Costs::new(cost?.nats, measured.predicted, measured.bytes);
+    let mut learner = learner(job.file, setting).map_err(of_model(job.file))?;
+    let cost = job.measure(measured.predicted, |running| {
+        learner.read(measured.tokens, &measured.segments, running.progress)
+    })?;
+    let costs = measured.costs(cost.nats);
     if !costs.perplexity.is_finite() {
         let message =
             format!("--dynamic {learning_rate}: the steps are too long, and the model fell apart");

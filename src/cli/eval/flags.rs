@@ -1,14 +1,118 @@
-//! The flags of `eval` that belong to one kind of model.
+//! The flags of `eval`.
 
-use crate::config::ModelKind;
 use crate::config::SplitKind;
-use crate::evaluate::samples::Drawing;
-use anyhow::Result;
-use clap::Args;
+use crate::evaluate::samples::WordSampling;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
 
-use super::{EvalArgs, Part};
-use crate::cli::error::CliError;
+use crate::cli::chosen::ChosenWithText;
 use crate::cli::generate::LimitFlags;
+
+#[derive(Args)]
+#[command(after_help = "\
+The run's best model reads the held-out part of the run's own corpus, and the figure is the mean
+cost of what it has to predict: -ln p in nats, or -log2 p in bits. Lower is better; a model that
+knows only how many tokens there are costs ln(tokens) nats per character.
+
+A text is split as the run says: under `contiguous` the state is carried through the part, under
+`window:N` it is reset every N characters, under `interleaved` in each of 50 streams. The first
+character of each is read and not predicted. A figure means something only with its split and
+corpus. Bits per byte are of the text in the run's normal form, as UTF-8.
+
+--protocol reads the text by another split, to compare a model with figures stated elsewhere:
+nanoGPT's are `--protocol window:256` (its block size), char-rnn's `--protocol interleaved
+--valid 0.05`, those of papers on enwik8 `--protocol contiguous --valid 0.05 --test 0.05 --part
+test`. If part of such a text was trained on, a warning says how much, and the figure is no
+held-out one.
+
+A CORPUS is any other text, read whole unless --part says otherwise, through the model's own
+normal form, unit and vocabulary. Characters that the model does not know are counted and
+reported. One that was trained with <unk> predicts that in their place; any other can give them
+no probability, so they are left out: neither read nor predicted, and not in the mean.
+
+Two simpler models of the run's training text are shown for comparison: the frequencies of
+characters (unigram), and the n-gram model, of the orders up to 12, that is best on the validation
+part. Both are interpolated down to the uniform distribution (Witten & Bell 1991). The network is
+worth what it saves against them. A model file has no training text, so it is shown alone.
+
+--dynamic LR evaluates once more while the model keeps learning (Krause et al. 2018): it predicts
+20 characters, makes one step of gradient descent on their mean loss, and continues.
+What a text repeats of itself, names and manner, becomes cheaper: much so in a text unlike the
+one it was trained on, hardly in more of the same. Every character is predicted before the model
+learns from it, but the figure is not that of the model in the file, and is shown apart. The run
+is not changed.
+
+Words cost D + R = -ELBO nats: D for their letters and ends given z, R for z itself. One z is
+sampled for each word, so the figure changes a little with --seed. -ELBO is an upper bound; IW-k,
+the mean over k samples of z, is a closer one. Shown for comparison are the n-gram model of the
+training words whose order (2 to 7) is best on the validation words, and the no-latent baseline,
+the same decoder trained without z, if there is a run RUN-no-latent.
+
+Then words are sampled from the prior, and from the other models: how many are distinct, are
+training words, or are held-out words (those of validation and test). HELD-OUT HITS counts each
+held-out word once, HITS/NEW WORD every sample that is no training word. --temperature, --top-k,
+--top-p, --min-p and --unique sample all of them as `textgen generate` does with these flags.
+
+What z does is said in one word. It is collapsed if R is below 0.1 nats, no dimension is active,
+or another word's z costs less than 0.1 nats more than the word's own: --goal explore, --rate 4 or
+more --free-bits change that. It is memorising if half of the words sampled are training words, or
+if z names nearly every word (I_q at 95 % of its ceiling) and words still cost 2 nats more than
+without z: --goal density changes that. Else it is used.
+
+--quantize int8 measures the model also in eight bits: the difference is what the smaller and
+faster model costs. `textgen export --quantize int8` writes it.
+
+Examples:
+  textgen eval
+  textgen eval my-run --part test --json
+  textgen eval my-run another-text.txt
+  textgen eval model.safetensors fairy-tales.txt --protocol window:256 --part valid
+  textgen eval my-run another-text.txt --dynamic 0.03
+  textgen eval --quantize int8
+  textgen eval names --part test --iw 0 --samples 0
+  textgen eval names --iw 0 --min-p 0.15 --unique")]
+pub struct EvalArgs {
+    #[command(flatten)]
+    pub model: ChosenWithText,
+    /// The part of the text [default: valid of the run's own corpus, all of another]
+    #[arg(long, value_enum)]
+    pub part: Option<Part>,
+    /// Evaluate also with the matrices in eight bits, and say what that costs
+    #[arg(long, value_name = "TYPE", value_parser = ["int8"])]
+    pub quantize: Option<String>,
+    /// Threads; 0 is all cores
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub threads: usize,
+    /// Print a JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub text: TextFlags,
+    #[command(flatten)]
+    pub words: WordFlags,
+}
+
+/// A part of a corpus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// What models are chosen by.
+    Valid,
+    /// What no decision was made by.
+    Test,
+    /// All of it (char-lstm).
+    All,
+}
+
+impl Part {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::Test => "test",
+            Self::All => "all",
+        }
+    }
+}
 
 /// Flags that belong to texts.
 #[derive(Args)]
@@ -17,13 +121,13 @@ pub struct TextFlags {
     /// How the text is read: contiguous, window:N or interleaved [default: the run's split]
     #[arg(long, value_name = "SPLIT", value_parser = protocol)]
     pub protocol: Option<SplitKind>,
-    /// Share of the text that --part valid is [default: the run's]
-    #[arg(long, value_name = "SHARE", value_parser = share)]
+    /// Fraction of the text that --part valid is [default: the run's]
+    #[arg(long, value_name = "FRACTION", value_parser = fraction)]
     pub valid: Option<f64>,
-    /// Share of the text that --part test is [default: the run's]
-    #[arg(long, value_name = "SHARE", value_parser = share)]
+    /// Fraction of the text that --part test is [default: the run's]
+    #[arg(long, value_name = "FRACTION", value_parser = fraction)]
     pub test: Option<f64>,
-    /// The encoding of CORPUS [default: that of the text the model was trained on]
+    /// The encoding of TEXT [default: that of the text the model was trained on]
     #[arg(long, value_name = "LABEL")]
     pub encoding: Option<String>,
     /// Evaluate also while the model learns from what it has read, at this learning rate (0.03, say)
@@ -37,54 +141,41 @@ pub struct TextFlags {
     pub no_baselines: bool,
 }
 
-impl TextFlags {
-    fn given(&self) -> [(&'static str, bool); 6] {
-        [
-            ("protocol", self.protocol.is_some()),
-            ("valid", self.valid.is_some()),
-            ("test", self.test.is_some()),
-            ("encoding", self.encoding.is_some()),
-            ("dynamic", self.dynamic.is_some()),
-            ("no-baselines", self.no_baselines),
-        ]
-    }
-}
-
 /// Flags that belong to words.
 #[derive(Args)]
 #[command(next_help_heading = "word-vae")]
 pub struct WordFlags {
-    /// Seed of the z of words and of the words drawn [default: 0]
+    /// Seed of the z of words and of the words sampled [default: 0]
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Draws of z for the closer bounds of a word's cost; 0 is none [default: 100,500]
+    /// Samples of z for the closer bounds of a word's cost; 0 is none [default: 100,500]
     #[arg(long, value_name = "K,K", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub iw: Option<Vec<u32>>,
-    /// Words to draw and compare with those that exist; 0 is none [default: 10000]
+    /// Words to sample and compare with those that exist; 0 is none [default: 10000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
     pub samples: Option<u32>,
     #[command(flatten)]
     pub limits: LimitFlags,
-    /// Draw no word twice
+    /// Sample no word twice
     #[arg(long)]
     pub unique: bool,
 }
 
 impl WordFlags {
-    /// How words are drawn.
-    pub fn drawing(&self, seed: u64) -> Drawing {
-        Drawing {
-            sampling: self.limits.config(seed),
+    /// How words are sampled.
+    pub fn sampling(&self) -> WordSampling {
+        WordSampling {
+            sampling: self.limits.config(self.seed.unwrap_or(0)),
             unique: self.unique,
         }
     }
 
-    /// The flags that make the words drawn other than the model's own distribution has them.
-    pub fn drawn_with(&self) -> Vec<String> {
+    /// The flags that make the samples differ from the model's own distribution.
+    pub fn sampled_with(&self) -> Vec<String> {
         let limits = &self.limits;
-        let warm = (limits.temperature != 1.0).then_some(limits.temperature);
+        let temperature = Some(limits.temperature).filter(|&t| t != 1.0);
         [
-            warm.map(|t| format!("--temperature {t}")),
+            temperature.map(|t| format!("--temperature {t}")),
             limits.top_k.map(|k| format!("--top-k {k}")),
             limits.top_p.map(|p| format!("--top-p {p}")),
             limits.min_p.map(|p| format!("--min-p {p}")),
@@ -94,19 +185,6 @@ impl WordFlags {
         .flatten()
         .collect()
     }
-
-    fn given(&self) -> [(&'static str, bool); 8] {
-        [
-            ("temperature", self.limits.temperature != 1.0),
-            ("top-k", self.limits.top_k.is_some()),
-            ("top-p", self.limits.top_p.is_some()),
-            ("min-p", self.limits.min_p.is_some()),
-            ("unique", self.unique),
-            ("seed", self.seed.is_some()),
-            ("iw", self.iw.is_some()),
-            ("samples", self.samples.is_some()),
-        ]
-    }
 }
 
 fn protocol(text: &str) -> Result<SplitKind, String> {
@@ -115,36 +193,14 @@ fn protocol(text: &str) -> Result<SplitKind, String> {
 }
 
 fn learning_rate(text: &str) -> Result<f32, String> {
-    match text.parse() {
-        Ok(rate) if rate > 0.0 && rate < f32::INFINITY => Ok(rate),
-        _ => Err("must be a number above 0".to_owned()),
-    }
+    let rate = text
+        .parse()
+        .ok()
+        .filter(|&rate| rate > 0.0 && rate < f32::INFINITY);
+    rate.ok_or_else(|| "must be a number above 0".to_owned())
 }
 
-fn share(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
-        _ => Err("must be a share from 0 to 1".to_owned()),
-    }
-}
-
-/// Flags of one kind of model are none of the other's.
-pub fn refuse_foreign(args: &EvalArgs, kind: ModelKind, corpus: Option<&str>) -> Result<()> {
-    let (given, message): (_, fn(&str) -> String) = match kind {
-        ModelKind::CharRnn => (args.words.given().to_vec(), |flag| {
-            format!("--{flag} belongs to word-vae: nothing is drawn to evaluate a char-lstm")
-        }),
-        ModelKind::WordVae => (args.text.given().to_vec(), |flag| {
-            format!("--{flag} belongs to char-lstm: words are not split as texts are")
-        }),
-    };
-    if let Some((flag, _)) = given.iter().find(|(_, given)| *given) {
-        return Err(CliError::misuse(message(flag), "leave it out").into());
-    }
-    if kind == ModelKind::WordVae && (corpus.is_some() || args.part == Some(Part::All)) {
-        let message = "a word-vae is evaluated on the held-out words of its run only";
-        let hint = "textgen score says what other words cost it";
-        return Err(CliError::misuse(message, hint).into());
-    }
-    Ok(())
+fn fraction(text: &str) -> Result<f64, String> {
+    let fraction = text.parse().ok().filter(|part| (0.0..=1.0).contains(part));
+    fraction.ok_or_else(|| "must be a fraction from 0 to 1".to_owned())
 }

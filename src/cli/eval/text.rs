@@ -1,37 +1,35 @@
 //! What a text costs a char-lstm, and what it costs simpler models.
 
 use std::borrow::Cow;
-use std::f64::consts::LN_2;
 use std::fmt::Write as _;
 use std::ops::Range;
 
 use crate::config::{SplitKind, TextConfig, TrainConfig};
 use crate::evaluate::novelty::Copied;
 use crate::evaluate::texts;
-use crate::models::char_rnn::CharRnn;
+use crate::model::{TextModel, token_bytes};
 use crate::run::TextData;
-use crate::text::{Corpus, Vocabulary, segments, split_text, whole};
+use crate::text::{Corpus, segments, split_text, whole};
 use anyhow::Result;
 use serde::Serialize;
 
-use super::baselines::{Baselines, baselines, predicted};
+use super::baselines::{Baselines, baselines};
+use super::costs::{Costs, Measured, predicted};
 use super::dynamic::{DynamicCosts, dynamic};
-use super::shares::Shares;
-use super::{About, Job, Part};
+use super::flags::Part;
+use super::job::{About, Job, signed};
+use super::parts::Parts;
 use crate::cli::error::CliError;
 use crate::cli::output::{Table, note, unknown};
 use crate::cli::progress::Progress;
 
-/// The JSON object.
 #[derive(Serialize)]
 struct Report<'a> {
     #[serde(flatten)]
     about: About<'a>,
-    /// What was evaluated.
     text: &'a str,
     text_digest: Option<&'a str>,
     split: SplitKind,
-    /// Tokens predicted.
     tokens: u64,
     /// Their UTF-8; none where some of them are `<unk>`.
     bytes: Option<u64>,
@@ -56,46 +54,11 @@ struct Report<'a> {
     dynamic: Option<DynamicCosts>,
 }
 
-/// A row.
 #[derive(Serialize)]
 struct Figures {
     weights: &'static str,
     #[serde(flatten)]
     costs: Costs,
-}
-
-/// What the text costs a model.
-#[derive(Serialize)]
-pub struct Costs {
-    pub loss_nats_per_char: f64,
-    pub loss_bits_per_char: f64,
-    pub bits_per_byte: Option<f64>,
-    pub perplexity: f64,
-}
-
-impl Costs {
-    pub fn new(nats: f64, tokens: u64, bytes: Option<u64>) -> Self {
-        let per_char = nats / tokens as f64;
-        Self {
-            loss_nats_per_char: per_char,
-            loss_bits_per_char: per_char / LN_2,
-            bits_per_byte: bytes.map(|bytes| nats / LN_2 / bytes as f64),
-            perplexity: per_char.exp(),
-        }
-    }
-}
-
-/// What is measured.
-pub struct Measured<'a> {
-    pub tokens: &'a [u32],
-    /// Read from a zero state each; all tokens but the first are predicted.
-    pub segments: Vec<Range<usize>>,
-    /// Tokens predicted.
-    pub predicted: u64,
-    /// Their UTF-8; none where some of them are `<unk>`.
-    pub bytes: Option<u64>,
-    /// Whether it is of the text that the model was trained on.
-    pub is_own: bool,
 }
 
 /// A text as the model reads it.
@@ -111,48 +74,43 @@ struct Text<'a> {
 
 /// Characters that another text has in common with the training text for that to be no accident: names
 /// and phrases are shorter.
-const STRETCH: usize = 50;
+const NO_ACCIDENT: usize = 50;
 /// Characters of a text that are looked up in the training text at the most, which takes memory.
 const LOOKED_UP: usize = 200_000;
 
-/// Of the tokens that `segments` of another text predict, about how many stand in the training part.
+/// Of the tokens that `segments` of another text predict, about how many are in the training part, too.
 fn copied(tokens: &[u32], segments: &[Range<usize>], config: &TrainConfig, data: &TextData) -> u64 {
     let mut left = LOOKED_UP;
-    let mut texts: Vec<&[u32]> = Vec::new();
-    for segment in segments {
+    let taken = segments.iter().map(|segment| {
         let taken = left.min(segment.len());
-        texts.push(&tokens[segment.start..segment.start + taken]);
         left -= taken;
-    }
+        &tokens[segment.start..][..taken]
+    });
+    let texts: Vec<&[u32]> = taken.collect();
     let split = split_text(data.tokens.len(), config.split, config.valid, config.test);
-    let parts: Vec<&[u32]> = split
-        .train
-        .iter()
-        .map(|part| &data.tokens[part.clone()])
-        .collect();
-    let found = Copied::new(&texts, &parts, |_| ()).tokens(STRETCH);
+    let parts = split.train.iter().map(|part| &data.tokens[part.clone()]);
+    let parts: Vec<&[u32]> = parts.collect();
+    let found = Copied::new(&texts, &parts, |_| ()).tokens(NO_ACCIDENT);
     let looked_up: usize = texts.iter().map(|text| text.len()).sum();
-    let share = found as f64 / looked_up.max(1) as f64;
-    (share * predicted(segments) as f64).round() as u64
+    let rate = found as f64 / looked_up.max(1) as f64;
+    (rate * predicted(segments) as f64).round() as u64
 }
 
 /// Evaluates and prints. `own` is the run's settings and its corpus.
 pub fn evaluate(
-    mut job: Job,
+    job: &Job,
     corpus: Option<&str>,
     own: Option<(&TrainConfig, &TextData)>,
 ) -> Result<()> {
-    let mut text = Text::new(&job, corpus, own)?;
+    let mut text = Text::new(job, corpus, own)?;
     let default = if text.is_own { Part::Valid } else { Part::All };
-    job.part = job.args.part.unwrap_or(default);
-    let job = &job;
-    let trained = Shares::of_training(job, own)?;
-    let shares = trained.asked(job);
-    let part = shares.part(text.tokens.len(), job.part);
-    let segments = segments(&part, shares.split);
+    let part = job.args.part.unwrap_or(default);
+    let trained = Parts::of_training(job, own)?;
+    let parts = trained.asked(&job.args.text);
+    let segments = segments(&parts.part(text.tokens.len(), part), parts.split);
     let tokens = predicted(&segments);
     if tokens == 0 {
-        return Err(job.nothing_held_out());
+        return Err(job.no_split(part));
     }
     let trained_on = match own {
         _ if text.is_own => trained.trained_on(text.tokens.len(), &segments),
@@ -163,45 +121,53 @@ pub fn evaluate(
     for warning in &text.warnings {
         note!("warning: {warning}");
     }
-    let models = job.models(|weights| CharRnn::new(&job.file.header.network, weights))?;
-    let models: Vec<&CharRnn> = models.iter().collect();
+    let models = job.models(|file, options| TextModel::open_with(file.path(), options))?;
+    let networks: Vec<_> = models.iter().map(|(_, model)| model.network()).collect();
     let costs = job.measure(tokens * models.len() as u64, |running| {
-        texts(&models, &text.tokens, &segments, running)
+        texts(&networks, &text.tokens, &segments, running)
     })?;
-    let (bytes, unknown_tokens) = bytes_of(&job.file.header.vocabulary, &text.tokens, &segments);
+    let predicted = || {
+        segments
+            .iter()
+            .flat_map(|part| &text.tokens[part.start + 1..part.end])
+    };
+    let bytes_of = token_bytes(&job.file.header, &[]);
+    let bytes = predicted().map(|&token| bytes_of[token as usize].len() as u64);
+    // Nobody knows the bytes of an `<unk>`.
+    let unk = job.file.header.vocabulary.unk();
+    let unknown_tokens = predicted().filter(|&&token| Some(token) == unk).count() as u64;
+    let bytes = (unknown_tokens == 0).then(|| bytes.sum());
     let measured = Measured {
         tokens: &text.tokens,
         segments,
         predicted: tokens,
-        bytes: (unknown_tokens == 0).then_some(bytes),
+        bytes,
         is_own: text.is_own,
     };
     let mut results = Vec::new();
-    for (weights, cost) in job.names().zip(costs) {
-        job.finite(cost.nats)?;
-        let costs = Costs::new(cost.nats, tokens, measured.bytes);
+    for ((weights, _), cost) in models.iter().zip(costs) {
+        job.check_finite(cost.nats)?;
+        let costs = measured.costs(cost.nats);
         results.push(Figures { weights, costs });
     }
     let int8_costs_bits_per_char = match &results[..] {
         [whole, eight] => Some(eight.costs.loss_bits_per_char - whole.costs.loss_bits_per_char),
         _ => None,
     };
-    let (baselines, no_baselines) = if job.args.text.no_baselines {
-        (None, None)
-    } else {
-        match baselines(own, &measured, &results[0].costs, job.threads()) {
-            Ok(baselines) => (Some(baselines), None),
-            Err(why) => (None, Some(why)),
-        }
+    let baselines = (!job.args.text.no_baselines)
+        .then(|| baselines(own, &measured, &results[0].costs, job.threads()));
+    let (baselines, no_baselines) = match baselines.transpose() {
+        Ok(baselines) => (baselines, None),
+        Err(why) => (None, Some(why)),
     };
     if let Some(why) = &no_baselines {
-        note!("no n-gram models beside the network: {why}");
+        note!("no n-gram models for comparison: {why}");
     }
     let report = Report {
-        about: job.about(),
+        about: job.about(part),
         text: &text.name,
         text_digest: text.digest.as_deref(),
-        split: shares.split,
+        split: parts.split,
         tokens,
         bytes: measured.bytes,
         unknown_tokens,
@@ -235,9 +201,9 @@ impl<'a> Text<'a> {
         };
         let Some(corpus) = corpus else {
             let Some((_, data)) = own else {
-                let message = format!("{} holds no text to evaluate it on", job.name());
+                let message = format!("{} has no text to evaluate it on", job.name());
                 let hint = format!(
-                    "name one, as in textgen eval MODEL CORPUS; it was trained on {}",
+                    "name one, as in textgen eval MODEL TEXT; it was trained on {}",
                     header.corpus_name
                 );
                 return Err(CliError::misuse(message, hint).into());
@@ -260,9 +226,9 @@ impl<'a> Text<'a> {
         progress.end();
         let open = header.vocabulary.encode_open(&text?);
         let unk = header.vocabulary.unk();
-        let fate = match unk {
-            Some(_) => "read and predicted as <unk>",
-            None => "left out: neither read nor predicted",
+        let (fate, left_out) = match unk {
+            Some(_) => ("read and predicted as <unk>", 0),
+            None => ("left out: neither read nor predicted", open.unknown()),
         };
         let warnings = unknown(&open).map(|unknown| format!("{unknown} and are {fate}"));
         Ok(Self {
@@ -270,32 +236,27 @@ impl<'a> Text<'a> {
             name: corpus.name,
             digest,
             is_own,
-            left_out: if unk.is_some() {
-                0
-            } else {
-                open.unknown() as u64
-            },
+            left_out: left_out as u64,
             warnings: warnings.into_iter().collect(),
         })
     }
 
-    /// Warns where the figure is not, or may not be, of held-out text.
-    fn warn_of_training(&mut self, is_run: bool, trained_on: u64, tokens: u64, trained: &Shares) {
+    /// Warns if the figure is not, or may not be, of held-out text.
+    fn warn_of_training(&mut self, is_run: bool, trained_on: u64, tokens: u64, trained: &Parts) {
         if self.is_own && !is_run {
             self.warnings.push(format!(
-                "the model was trained on {}, and its file does not say which part was held out; as --split {} --valid {} is assumed",
+                "the model was trained on {}, and its file does not say which part was held out; --split {} --valid {} is assumed",
                 self.name, trained.split, trained.valid
             ));
         }
+        let percent = 100.0 * trained_on as f64 / tokens as f64;
         if trained_on > 0 && !self.is_own {
             self.warnings.push(format!(
-                "{:.1} % of the characters evaluated lie in segments of {STRETCH} or more that the model was trained on: this is no figure of unseen text",
-                100.0 * trained_on as f64 / tokens as f64
+                "{percent:.1} % of the characters evaluated are in segments of {NO_ACCIDENT} or more that the model was trained on: this is no figure of unseen text"
             ));
         } else if trained_on > 0 {
             self.warnings.push(format!(
-                "the model was trained on {:.1} % of the characters evaluated (trained with --split {}): this is no figure of held-out text",
-                100.0 * trained_on as f64 / tokens as f64,
+                "the model was trained on {percent:.1} % of the characters evaluated (with --split {}): this is no figure of held-out text",
                 trained.split
             ));
         }
@@ -304,17 +265,8 @@ impl<'a> Text<'a> {
 
 /// The report for a person.
 fn shown(report: &Report) -> String {
-    let mut table = Table::new(&[
-        "MODEL",
-        "CORPUS",
-        "PART",
-        "SPLIT",
-        "TOKENS",
-        "NATS/CHAR",
-        "BITS/CHAR",
-        "BITS/BYTE",
-        "PERPLEXITY",
-    ]);
+    let header = "MODEL CORPUS PART SPLIT TOKENS NATS/CHAR BITS/CHAR BITS/BYTE PERPLEXITY";
+    let mut table = Table::new(&header.split(' ').collect::<Vec<_>>());
     let mut row = |model: String, costs: &Costs| {
         let bits_per_byte = costs.bits_per_byte.map(|bits| format!("{bits:.4}"));
         table.row(vec![
@@ -339,50 +291,27 @@ fn shown(report: &Report) -> String {
     let mut shown = table.text();
     if let Some(Baselines { ngram, .. }) = &report.baselines {
         let gain = ngram.network_gains_bits_per_char;
-        let (saves, than) = if gain < 0.0 {
-            ("costs", "more than")
-        } else {
-            ("saves", "against")
+        let (saves, than) = match gain < 0.0 {
+            true => ("costs", "more than"),
+            false => ("saves", "against"),
         };
-        let (bits, order) = (gain.abs(), ngram.order);
-        let _ = writeln!(
-            shown,
-            "the network {saves} {bits:.4} bits/char {than} the {order}-gram"
-        );
+        let line = format!("the network {saves} {:.4} bits/char {than}", gain.abs());
+        let _ = writeln!(shown, "{line} the {}-gram", ngram.order);
     }
     if let Some(bits) = report.int8_costs_bits_per_char {
-        let _ = writeln!(shown, "int8 costs {}", Job::signed(bits, "bits/char"));
+        let _ = writeln!(shown, "int8 costs {}", signed(bits, "bits/char"));
     }
-    if let Some(DynamicCosts {
-        learning_rate,
-        segment,
-        costs,
-    }) = &report.dynamic
-    {
+    if let Some(dynamic) = &report.dynamic {
+        let costs = &dynamic.costs;
         let _ = writeln!(
             shown,
-            "dynamic, learning rate {learning_rate} every {segment} characters: {:.4} nats/char, {:.4} bits/char, perplexity {:.3}",
-            costs.loss_nats_per_char, costs.loss_bits_per_char, costs.perplexity
+            "dynamic, learning rate {} every {} characters: {:.4} nats/char, {:.4} bits/char, perplexity {:.3}",
+            dynamic.learning_rate,
+            dynamic.segment,
+            costs.loss_nats_per_char,
+            costs.loss_bits_per_char,
+            costs.perplexity
         );
     }
     shown
-}
-
-/// Bytes of the tokens predicted, and how many of them are `<unk>`, whose bytes nobody knows.
-fn bytes_of(vocabulary: &Vocabulary, tokens: &[u32], segments: &[Range<usize>]) -> (u64, u64) {
-    let mut sizes = Vec::with_capacity(vocabulary.len());
-    let mut room = Vec::new();
-    for token in 0..vocabulary.len() as u32 {
-        room.clear();
-        vocabulary.push_bytes(token, &mut room);
-        sizes.push(room.len() as u64);
-    }
-    let predicted = || {
-        segments
-            .iter()
-            .flat_map(|range| &tokens[range.start + 1..range.end])
-    };
-    let bytes = predicted().map(|&token| sizes[token as usize]).sum();
-    let unknown = predicted().filter(|&&token| Some(token) == vocabulary.unk());
-    (bytes, unknown.count() as u64)
 }

@@ -3,14 +3,12 @@
 use std::io::Write;
 
 use crate::config::{Decoding, OnUnknown, Sampling};
-use crate::model::{
-    GeneratedWord, ModelError, OpenOptions, UsualLengths, WordEvent, WordModel, WordOptions,
-};
+use crate::model::{GeneratedWord, ModelError, UsualLengths, WordEvent, WordModel, WordOptions};
 use crate::run::ModelFile;
 use anyhow::{Context, Result};
 
 use super::{GenerateArgs, Length, Sample, decoding, note_seed};
-use crate::cli::error::CliError;
+use crate::cli::error::{CliError, of_model};
 use crate::cli::given::Given;
 use crate::cli::output::{note, stdout};
 use crate::cli::progress::Progress;
@@ -19,7 +17,6 @@ use crate::cli::unknown::Replaced;
 /// Words unless told otherwise.
 const DEFAULT_WORDS: usize = 20;
 
-/// Generates words and shows them.
 pub fn words(
     args: &GenerateArgs,
     given: &Given,
@@ -46,11 +43,7 @@ pub fn words(
         unique: args.words.unique,
         novel: args.words.novel,
     };
-    let open = OpenOptions {
-        quantize: args.quantize,
-        threads: args.threads,
-    };
-    let model = WordModel::new(file, open).with_context(|| file.path().display().to_string())?;
+    let model = WordModel::new(file, args.open_options()).map_err(of_model(file))?;
     if args.words.scores && model.header().network.is_article() {
         let (option, model) = ("scores", "the article's network");
         return Err(ModelError::NotApplicable { option, model }.into());

@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use super::AnswerFlags;
 
-/// Flags of `analogy`.
 #[derive(Args)]
 #[command(after_help = "\
 A is to B as C is to the word at C + B - A, where a word's latent vector is the mean of its
@@ -31,7 +30,6 @@ pub struct AnalogyArgs {
     answer: AnswerFlags,
 }
 
-/// The JSON object.
 #[derive(Serialize)]
 struct Answer {
     a: String,
@@ -41,7 +39,6 @@ struct Answer {
     log_prob_nats: f64,
 }
 
-/// Answers.
 pub fn run(args: &AnalogyArgs, runs: &Runs) -> Result<()> {
     let (space, options) = args.answer.open(runs, |_| false)?;
     let [a, b, c] = [

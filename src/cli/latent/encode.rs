@@ -10,7 +10,6 @@ use serde::Serialize;
 use super::{GivenWords, ModelFlags};
 use crate::cli::output::stdout;
 
-/// Flags of `encode`.
 #[derive(Args)]
 #[command(after_help = "\
 A word-vae's encoder turns a word into a Gaussian over z: its means are the word's latent vector,
@@ -31,7 +30,6 @@ pub struct EncodeArgs {
     json: bool,
 }
 
-/// A line of `--json`.
 #[derive(Serialize)]
 struct Code<'a> {
     word: &'a str,
@@ -39,7 +37,6 @@ struct Code<'a> {
     deviation: Vec<f32>,
 }
 
-/// Encodes the words given.
 pub fn run(args: &EncodeArgs, runs: &Runs) -> Result<()> {
     let space = args.model.open(runs)?;
     let words = args.words.read(&space)?;

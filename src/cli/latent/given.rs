@@ -10,7 +10,6 @@ use clap::Args;
 use super::Space;
 use crate::cli::error::CliError;
 
-/// Words.
 #[derive(Args)]
 pub struct GivenWords {
     /// The words; `-` reads them from standard input, one a line

@@ -9,7 +9,6 @@ use serde::Serialize;
 use super::AnswerFlags;
 use crate::cli::output::note;
 
-/// Flags of `interpolate`.
 #[derive(Args)]
 #[command(after_help = "\
 Latent vectors are taken from that of A to that of B, both included, along an arc: between two
@@ -39,7 +38,6 @@ pub struct InterpolateArgs {
     answer: AnswerFlags,
 }
 
-/// A line of `--json`.
 #[derive(Serialize)]
 struct Step {
     t: f64,
@@ -50,7 +48,6 @@ struct Step {
     times: usize,
 }
 
-/// Shows the words in between.
 pub fn run(args: &InterpolateArgs, runs: &Runs) -> Result<()> {
     let (space, options) = args.answer.open(runs, |_| false)?;
     let format = &args.answer.format;

@@ -12,12 +12,12 @@ pub mod vary;
 use crate::config::{Decoding, OnUnknown, Sampling};
 use crate::model::{Activity, DecodeOptions, OpenOptions, WordModel};
 use crate::run::{RunDir, Runs};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 
 use super::choice::choice;
 use super::chosen::ChosenModel;
-use super::error::CliError;
+use super::error::{CliError, of_model};
 use super::generate::new_seed;
 use super::machine::check_simd;
 use super::progress::Progress;
@@ -47,9 +47,8 @@ impl ModelFlags {
             threads: self.threads,
             ..OpenOptions::default()
         };
-        let place = || file.path().display().to_string();
-        let mut model = WordModel::new(&file, options).with_context(place)?;
-        model.check_latent_space().with_context(place)?;
+        let mut model = WordModel::new(&file, options).map_err(of_model(&file))?;
+        model.check_latent_space().map_err(of_model(&file))?;
         model.set_watcher(Progress::watcher());
         Ok(Space {
             model,
@@ -151,7 +150,6 @@ impl Progress {
     }
 }
 
-/// Ends when dropped.
 struct Ended(Progress);
 
 impl Drop for Ended {

@@ -12,7 +12,6 @@ use super::ModelFlags;
 use crate::cli::error::CliError;
 use crate::cli::output::{Format, note};
 
-/// Flags of `neighbours`.
 #[derive(Args)]
 #[command(after_help = "\
 Distances are Euclidean, between the means of posteriors. The word itself is left out.
@@ -21,10 +20,10 @@ Examples:
   textgen neighbours anna
   textgen neighbours anna -k 20 --among words.txt --tsv")]
 pub struct NeighboursArgs {
-    /// The word
+    /// The word whose neighbours are wanted
     #[arg(value_name = "WORD")]
     word: String,
-    /// How many
+    /// How many neighbours to show
     #[arg(short, long = "count", value_name = "K", default_value_t = 10)]
     k: usize,
     /// Words to choose from, one a line; `-` reads standard input [default: the training words]
@@ -36,14 +35,12 @@ pub struct NeighboursArgs {
     format: Format,
 }
 
-/// A line of `--json`.
 #[derive(Serialize)]
 struct Neighbour {
     distance: f64,
     word: String,
 }
 
-/// Finds the neighbours.
 pub fn run(args: &NeighboursArgs, runs: &Runs) -> Result<()> {
     let space = args.model.open(runs)?;
     let word = space.word(&args.word)?;

@@ -9,7 +9,6 @@ use serde::Serialize;
 use super::{AnswerFlags, GivenWords};
 use crate::cli::output::note;
 
-/// Flags of `reconstruct`.
 #[derive(Args)]
 #[command(after_help = "\
 Every word is encoded, and decoded from the mean of its posterior. EDITS counts the letters to
@@ -26,7 +25,6 @@ pub struct ReconstructArgs {
     answer: AnswerFlags,
 }
 
-/// A line of `--json`.
 #[derive(Serialize)]
 struct Line {
     word: String,
@@ -36,7 +34,6 @@ struct Line {
     log_prob_nats: f64,
 }
 
-/// Encodes and decodes the words given.
 pub fn run(args: &ReconstructArgs, runs: &Runs) -> Result<()> {
     let (space, options) = args.answer.open(runs, |_| false)?;
     let format = &args.answer.format;

@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use super::AnswerFlags;
 
-/// Flags of `vary`.
 #[derive(Args)]
 #[command(after_help = "\
 Latent vectors are sampled at one distance from that of the word, in every direction, and decoded.
@@ -19,7 +18,7 @@ Examples:
   textgen vary anna
   textgen vary anna --radius 1.5 --count 100 --seed 7")]
 pub struct VaryArgs {
-    /// The word
+    /// The word that is varied
     #[arg(value_name = "WORD")]
     word: String,
     /// Distance from the word, in units of the posterior's deviations
@@ -32,14 +31,12 @@ pub struct VaryArgs {
     answer: AnswerFlags,
 }
 
-/// A line of `--json`.
 #[derive(Serialize)]
 struct Variation {
     times: usize,
     word: String,
 }
 
-/// Shows the words around.
 pub fn run(args: &VaryArgs, runs: &Runs) -> Result<()> {
     let (space, options) = args.answer.open(runs, |_| true)?;
     let word = space.word(&args.word)?;

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use crate::config::{OnUnknown, TextConfig, WordSplit};
-use crate::model::{OpenOptions, ScoreOptions, Word, WordModel};
+use crate::model::{ModelError, OpenOptions, ScoreOptions, Word, WordModel};
 use crate::run::{CorpusData, ModelFile, RunDir};
 use crate::text::{Corpus, normalize, words};
 use anyhow::{Context, Result};
@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{Order, ScoreArgs};
 use crate::cli::choice::choice;
-use crate::cli::error::CliError;
+use crate::cli::error::{CliError, of_model};
 use crate::cli::output::{note, stdout};
 use crate::cli::progress::Progress;
 use crate::cli::unknown::Replaced;
@@ -44,7 +44,6 @@ pub struct WordFlags {
     seed: Option<u64>,
 }
 
-/// One line of `--json`.
 #[derive(Serialize)]
 struct Score<'a> {
     word: &'a str,
@@ -55,15 +54,15 @@ struct Score<'a> {
     percentile: Option<f64>,
 }
 
-/// Scores words.
 pub fn score(args: &ScoreArgs, file: &ModelFile, run: Option<&RunDir>) -> Result<()> {
     let options = OpenOptions {
         threads: args.threads,
         ..OpenOptions::default()
     };
-    let place = || file.path().display().to_string();
-    let mut model = WordModel::new(file, options).with_context(place)?;
-    model.check_probability().with_context(place)?;
+    let mut model = WordModel::new(file, options).map_err(of_model(file))?;
+    if model.network().is_none() {
+        return Err(of_model(file)(ModelError::NoProbability));
+    }
     model.set_watcher(Progress::watcher());
     let texts = words_to_score(args, &file.header.text)?;
     if texts.iter().any(String::is_empty) {

@@ -28,8 +28,8 @@ pub struct Point {
 pub struct Curve {
     pub title: String,
     pub points: Vec<Point>,
-    /// What words cost the twin, nats a word.
-    pub twin: Option<f64>,
+    /// What words cost the no-latent baseline, in nats per word.
+    pub baseline: Option<f64>,
 }
 
 /// The two axes.
@@ -42,7 +42,7 @@ impl Scale {
     fn new(curve: &Curve) -> Self {
         let rates = curve.points.iter().map(|point| point.rate);
         let costs = curve.points.iter().map(|point| point.distortion);
-        let costs = costs.chain(curve.twin);
+        let costs = costs.chain(curve.baseline);
         let least = costs.clone().fold(f64::INFINITY, f64::min);
         let most = costs.fold(f64::NEG_INFINITY, f64::max);
         Self {
@@ -90,7 +90,7 @@ impl Curve {
         );
         Self::sums(&scale, &mut svg);
         Self::axes(&scale, &mut svg);
-        self.twin(&scale, &mut svg);
+        self.baseline(&scale, &mut svg);
         self.points(&scale, &mut svg);
         svg.push_str("</g>\n</svg>\n");
         svg
@@ -157,15 +157,15 @@ impl Curve {
     }
 
     /// What words cost without z.
-    fn twin(&self, scale: &Scale, svg: &mut String) {
-        let Some(cost) = self.twin else { return };
+    fn baseline(&self, scale: &Scale, svg: &mut String) {
+        let Some(cost) = self.baseline else { return };
         let ([_, y], color) = (scale.pixel(0.0, cost), COLORS[4]);
         // Below the line where there is no room above.
         let text = if y < 20.0 { y + 16.0 } else { y - 6.0 };
         let _ = writeln!(
             svg,
             r#"<path d="M0 {y:.1}h{}" stroke="{color}" stroke-dasharray="8 4"/>
-<text x="{}" y="{text:.1}" font-size="{FONT}" text-anchor="end" fill="{color}">the twin, without z: {cost:.2}</text>"#,
+<text x="{}" y="{text:.1}" font-size="{FONT}" text-anchor="end" fill="{color}">no-latent baseline: {cost:.2}</text>"#,
             PLOT[0],
             PLOT[0] - 8.0
         );
@@ -216,7 +216,7 @@ mod tests {
             points: [(1.0, 19.2), (2.0, 18.4), (4.0, 16.9), (8.0, 13.5)]
                 .map(point)
                 .to_vec(),
-            twin: Some(20.0),
+            baseline: Some(20.0),
         }
     }
 
@@ -252,24 +252,24 @@ mod tests {
     }
 
     #[test]
-    fn every_model_is_a_dot_with_its_rate_and_the_twin_a_line() {
+    fn every_model_is_a_dot_with_its_rate_and_the_baseline_a_line() {
         let svg = curve().svg();
         assert_eq!(svg.matches("<circle").count(), 4);
         assert!(svg.contains(">8</text>"), "{svg}");
-        assert!(svg.contains("the twin, without z: 20.00"), "{svg}");
+        assert!(svg.contains("no-latent baseline: 20.00"), "{svg}");
         assert!(svg.contains("names &amp; &lt;more&gt;"), "{svg}");
         let without = Curve {
-            twin: None,
+            baseline: None,
             ..curve()
         };
-        assert!(!without.svg().contains("the twin"));
+        assert!(!without.svg().contains("no-latent"));
     }
 
     #[test]
     fn a_curve_of_one_model_is_a_picture() {
         let mut one = curve();
         one.points.truncate(1);
-        one.twin = None;
+        one.baseline = None;
         let svg = one.svg();
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
     }

@@ -24,12 +24,12 @@ goes on, so that the same command with the same --name takes up a sweep that was
 
 The picture shows the distortion D, what a word costs once z is known, over the rate R, what z
 itself costs. Both are of the test words, or of the validation words where there is no test part.
-Where the curve runs along a grey line, a nat in z saves a nat in the letters. With --baseline twin
+Where the curve runs along a grey line, a nat in z saves a nat in the letters. With --baseline no-latent
 a dashed line shows what words cost the same decoder without z.
 
 Examples:
   textgen sweep rate --rates 1,2,4,8,16
-  textgen sweep rate names.txt --words lines --rates 2,8 --minutes 3 --name names --baseline twin
+  textgen sweep rate names.txt --words lines --rates 2,8 --minutes 3 --name names --baseline no-latent
   textgen sweep rate --name names --rates 2,4,8 --minutes 3 --words lines names.txt --tsv")]
 #[command(mut_args(as_in_a_sweep))]
 pub struct RateArgs {
@@ -74,12 +74,12 @@ const NOT_IN_A_SWEEP: [&str; 16] = [
 fn as_in_a_sweep(flag: Arg) -> Arg {
     match flag.get_id().as_str() {
         "name" => flag.help(
-            "Name of the sweep, whose runs are NAME-rate-R and NAME-twin \
+            "Name of the sweep, whose runs are NAME-rate-R and NAME-no-latent \
              [default: MODEL-CORPUS-NUMBER]",
         ),
         "baseline" => flag.help(
-            "Train a baseline too: twin is the same decoder without z, one for all rates, as run \
-             NAME-twin; the table, the picture and `eval` set it beside them",
+            "Train a baseline too: no-latent is the same decoder without z, one for all rates, as \
+             run NAME-no-latent; the table, the picture and `eval` compare it with them",
         ),
         "beta" => flag.help("KL weight to begin with; it is adjusted until z carries the rate"),
         "latent" => flag.help("Latent size"),
@@ -91,14 +91,14 @@ fn as_in_a_sweep(flag: Arg) -> Arg {
 /// A model of the sweep.
 struct Trial {
     run: RunDir,
-    /// The rate wanted; none of the twin.
+    /// The rate wanted; none of the no-latent baseline.
     wanted: Option<f64>,
 }
 
 /// What came of it.
 #[derive(Debug, Serialize)]
 struct Row {
-    /// Nats a word; null of the twin.
+    /// Nats per word; null of the no-latent baseline.
     wanted_rate_nats_per_word: Option<f64>,
     #[serde(flatten)]
     loss: WordLoss,
@@ -156,7 +156,7 @@ pub fn run(args: &RateArgs, runs: &Runs) -> Result<()> {
         });
     }
     if args.train.vae.baseline.is_some() {
-        let run = open_or_create(runs, &Runs::twin_name(&name), &config.twin(), &data)?;
+        let run = open_or_create(runs, &runs.baseline_name(&name), &config.twin(), &data)?;
         trials.push(Trial { run, wanted: None });
     }
     if !train(&trainer, &name, &trials)? {
@@ -172,7 +172,7 @@ fn rates(args: &RateArgs) -> Result<Vec<f64>> {
     let mut rates = args.rates.clone();
     if let Some(wrong) = rates.iter().find(|&&rate| !(rate > 0.0 && rate <= 1000.0)) {
         let message = format!("--rates {wrong}: must be above 0 and at most 1000 nats a word");
-        let hint = "--baseline twin trains the model without z";
+        let hint = "--baseline no-latent trains the model without z";
         return Err(CliError::misuse(message, hint).into());
     }
     rates.sort_by(f64::total_cmp);
@@ -341,7 +341,7 @@ fn draw(
             distortion: row.loss.distortion_nats_per_word,
         })
     };
-    let twin = rows
+    let baseline = rows
         .iter()
         .find(|row| row.wanted_rate_nats_per_word.is_none());
     let curve = Curve {
@@ -351,7 +351,7 @@ fn draw(
             words_of(rows)
         ),
         points: rows.iter().filter_map(point).collect(),
-        twin: twin.map(|row| row.loss.neg_elbo_nats_per_word),
+        baseline: baseline.map(|row| row.loss.neg_elbo_nats_per_word),
     };
     let default = || runs.dir().join(format!("{name}-sweep.svg"));
     let path = args.svg.clone().unwrap_or_else(default);

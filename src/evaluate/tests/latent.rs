@@ -8,7 +8,7 @@ use crate::evaluate::importance::importance;
 use crate::evaluate::latent::{latent, posteriors};
 use crate::evaluate::ngram::NGrams;
 use crate::evaluate::reconstruction::reconstruction;
-use crate::evaluate::samples::{Drawing, Existing, Inventor, compare, draw_words};
+use crate::evaluate::samples::{Existing, Inventor, WordSampling, compare, sample_words};
 use crate::evaluate::words::{Noise, distortions, posterior_draw};
 use crate::models::Network;
 use crate::models::weights::{Array, Weights};
@@ -320,7 +320,7 @@ fn drawn_words_are_those_that_the_prior_writes_one_by_one() {
 
     let vae = telling();
     let draw = |threads| {
-        draw_words(
+        sample_words(
             Inventor::Vae(&vae),
             100,
             &plain(3),
@@ -353,7 +353,7 @@ fn drawn_words_are_those_that_the_prior_writes_one_by_one() {
     );
     let inventor = Inventor::NGram(&models, 3);
     let draw = |threads| {
-        draw_words(
+        sample_words(
             inventor,
             100,
             &plain(3),
@@ -365,8 +365,8 @@ fn drawn_words_are_those_that_the_prior_writes_one_by_one() {
     assert_eq!(draw(2), draw(1));
 }
 
-fn plain(seed: u64) -> Drawing {
-    Drawing {
+fn plain(seed: u64) -> WordSampling {
+    WordSampling {
         sampling: Sampling::new(seed),
         unique: false,
     }
@@ -376,11 +376,11 @@ fn plain(seed: u64) -> Drawing {
 fn words_that_are_drawn_once_each_are_the_first_of_their_kind() {
     let vae = telling();
     let draw = |unique, count| {
-        let drawing = Drawing { unique, ..plain(3) };
-        draw_words(
+        let sampling = WordSampling { unique, ..plain(3) };
+        sample_words(
             Inventor::Vae(&vae),
             count,
-            &drawing,
+            &sampling,
             &[5],
             reading(3),
             on_threads(2),
@@ -395,7 +395,7 @@ fn words_that_are_drawn_once_each_are_the_first_of_their_kind() {
     let enough = (500..50_000).find(|&count| sorted(draw(false, count)).len() == 500);
     assert_eq!(sorted(draw(false, enough.expect("some"))), unique);
     // Where there are not so many words, all that there are, and an end.
-    let certain = Drawing {
+    let certain = WordSampling {
         sampling: Sampling {
             temperature: 0.0,
             ..Sampling::new(3)
@@ -403,7 +403,7 @@ fn words_that_are_drawn_once_each_are_the_first_of_their_kind() {
         unique: true,
     };
     let models = NGrams::new(2, 9, [vec![1, 2, 8]]);
-    let few = draw_words(
+    let few = sample_words(
         Inventor::NGram(&models, 2),
         5,
         &certain,

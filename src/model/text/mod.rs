@@ -128,6 +128,11 @@ impl TextModel {
         &self.0.file.header
     }
 
+    #[cfg(feature = "cli")]
+    pub(crate) fn network(&self) -> &CharRnn {
+        &self.0.network
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.0.file.path()
     }

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
 
-use super::{GeneratedWord, Word, WordModel, WordNetwork};
-use crate::config::{ConfigError, Decoding, Sampling};
+use super::{GeneratedWord, Word, WordModel, WordNetwork, within};
+use crate::config::{Decoding, Sampling};
 use crate::generate::constraint::Constraint;
 use crate::generate::sampling::Sampler;
 use crate::generate::{self, LONGEST_WORD, Numbered, Prior, WordForm, lockstep};
@@ -37,9 +37,9 @@ pub struct WordOptions {
     pub starts_with: String,
     /// How many letters words have.
     pub length: RangeInclusive<usize>,
-    /// No word twice.
+    /// Whether a word that was generated before is left out.
     pub unique: bool,
-    /// No word that the model was trained on.
+    /// Whether words that the model was trained on are left out.
     pub novel: bool,
 }
 
@@ -102,7 +102,7 @@ impl WordModel {
         &self,
         options: &WordOptions,
         count: usize,
-        each: impl FnMut(WordEvent) -> Result<(), E>,
+        mut each: impl FnMut(WordEvent) -> Result<(), E>,
     ) -> Result<(), E> {
         self.check(options)?;
         let prefix = self.prefix(options)?.tokens;
@@ -121,7 +121,7 @@ impl WordModel {
             },
             constraint: constraint.as_ref(),
             count,
-            each,
+            each: &mut each,
             seen: HashSet::new(),
             found: 0,
             tried: 0,
@@ -136,40 +136,28 @@ impl WordModel {
     /// Refuses options that are out of range or not for this network.
     fn check(&self, options: &WordOptions) -> Result<(), ModelError> {
         options.sampling.validate()?;
-        let range = |flag, value, must| ConfigError::Range { flag, value, must };
-        if let Some(t) = options
-            .z_temperature
-            .filter(|t| !(t.is_finite() && *t >= 0.0))
-        {
-            let must = "must be a number of at least 0 (1 is the prior itself, less is nearer to typical words)";
-            return Err(range("z-temperature", t.to_string(), must).into());
-        }
-        let (least, most) = (*options.length.start(), *options.length.end());
-        if most == 0 || least > LONGEST_WORD || least > most {
-            let must = "words have 1 to 64 letters";
-            return Err(range("length", format!("{least}-{most}"), must).into());
-        }
+        let t = options.z_temperature.unwrap_or(1.0);
+        let must = "must be a number of at least 0 (1 is the prior itself, less is nearer to typical words)";
+        within("z-temperature", t, t.is_finite() && t >= 0.0, must)?;
+        let (least, most) = options.length.clone().into_inner();
+        let valid = most > 0 && least <= LONGEST_WORD && least <= most;
+        let length = format!("{least}-{most}");
+        within("length", length, valid, "words have 1 to 64 letters")?;
         let is_article = matches!(self.network, WordNetwork::Article(_));
+        let has_z = !is_article && self.latent_size() > 0;
+        let option = match options {
+            _ if options.z_temperature.is_some() && !has_z => "z-temperature",
+            _ if !is_article => return Ok(()),
+            _ if !options.starts_with.is_empty() => "starts-with",
+            _ if options.decoding != Decoding::Sample => "decode",
+            _ if options.sampling.constrain.is_some() => "constrain",
+            _ => return Ok(()),
+        };
         let model = match is_article {
             true => "the article's network",
             false => "a model without a latent variable (latent 0)",
         };
-        let foreign = [
-            (
-                "z-temperature",
-                options.z_temperature.is_some() && (is_article || self.latent_size() == 0),
-            ),
-            ("starts-with", is_article && !options.starts_with.is_empty()),
-            ("decode", is_article && options.decoding != Decoding::Sample),
-            (
-                "constrain",
-                is_article && options.sampling.constrain.is_some(),
-            ),
-        ];
-        match foreign.into_iter().find(|&(_, given)| given) {
-            Some((option, _)) => Err(ModelError::NotApplicable { option, model }),
-            None => Ok(()),
-        }
+        Err(ModelError::NotApplicable { option, model })
     }
 
     /// What every word begins with, as the model reads it.
@@ -195,7 +183,7 @@ impl WordModel {
 }
 
 /// Words that are looked for.
-struct Search<'a, F> {
+struct Search<'a, E> {
     model: &'a WordModel,
     options: &'a WordOptions,
     z_temperature: f32,
@@ -204,7 +192,7 @@ struct Search<'a, F> {
     training: HashSet<&'a str>,
     constraint: Option<&'a Constraint>,
     count: usize,
-    each: F,
+    each: &'a mut dyn FnMut(WordEvent) -> Result<(), E>,
     seen: HashSet<String>,
     found: usize,
     tried: usize,
@@ -212,15 +200,12 @@ struct Search<'a, F> {
     lengths: [usize; LONGEST_WORD + 1],
 }
 
-impl<'a, F> Search<'a, F> {
+impl<'a, E: From<ModelError>> Search<'a, E> {
     /// Looks until enough words are found. With a constraint words are first sampled without it, and
     /// those that match are what the model writes of that kind. Only if it hardly writes any are its
     /// letters steered.
-    fn run<E: From<ModelError>>(&mut self, form: WordForm<'a>) -> Result<(), E>
-    where
-        F: FnMut(WordEvent) -> Result<(), E>,
-    {
-        let (count, mut form) = (self.count, form);
+    fn run(&mut self, mut form: WordForm<'a>) -> Result<(), E> {
+        let count = self.count;
         let mut most = count.saturating_mul(MOST_TRIES);
         if self.options.has_length() && count > 0 {
             most = most.max(MOST_TRIES_OF_A_KIND);
@@ -268,10 +253,7 @@ impl<'a, F> Search<'a, F> {
     }
 
     /// Looks until enough words are found or `most` were sampled.
-    fn try_up_to<E>(&mut self, most: usize, form: WordForm) -> Result<(), E>
-    where
-        F: FnMut(WordEvent) -> Result<(), E>,
-    {
+    fn try_up_to(&mut self, most: usize, form: WordForm) -> Result<(), E> {
         let block = self.count.clamp(64, 4096);
         while self.found < self.count && self.tried < most {
             let tried = self.tried;
@@ -298,10 +280,7 @@ impl<'a, F> Search<'a, F> {
     }
 
     /// Hands over a word that meets the conditions.
-    fn take<E>(&mut self, index: usize, word: generate::Word) -> Result<(), E>
-    where
-        F: FnMut(WordEvent) -> Result<(), E>,
-    {
+    fn take(&mut self, index: usize, word: generate::Word) -> Result<(), E> {
         let length = word.letters.len();
         self.lengths[length.min(LONGEST_WORD)] += 1;
         let matches = |constraint: &Constraint| constraint.matches(&word.letters);

@@ -5,8 +5,8 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use super::{Activity, GeneratedWord, Word, WordModel, WordNetwork};
-use crate::config::{ConfigError, Decoding, Sampling};
+use super::{Activity, GeneratedWord, Word, WordModel, WordNetwork, within};
+use crate::config::{Decoding, Sampling};
 use crate::generate::WordForm;
 use crate::generate::sampling::Sampler;
 use crate::latent::{self, Interpolation, Plane, WordDecoder};
@@ -40,7 +40,7 @@ impl Default for DecodeOptions {
 /// Words in two dimensions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WordMap {
-    /// By word.
+    /// One for each word, in their order.
     pub points: Vec<[f64; 2]>,
     /// The parts of the latent vectors' variance that the two principal components explain, each in
     /// 0…1; none where the latent space itself has two dimensions.
@@ -244,17 +244,4 @@ impl WordModel {
 /// Letters are sampled from the streams 0, 1, …: latent vectors from those at the other end.
 fn sampler(options: &DecodeOptions, index: u64) -> Sampler {
     Sampler::new(&options.sampling, &[], u64::MAX - index)
-}
-
-fn within(
-    flag: &'static str,
-    value: impl ToString,
-    valid: bool,
-    must: &'static str,
-) -> Result<(), ConfigError> {
-    let value = value.to_string();
-    match valid {
-        true => Ok(()),
-        false => Err(ConfigError::Range { flag, value, must }),
-    }
 }

@@ -12,7 +12,7 @@ pub use self::generate::{WordEvent, WordOptions};
 pub use self::latent::{DecodeOptions, WordMap};
 pub use self::score::ScoreOptions;
 use super::{ModelError, OpenOptions, weights};
-use crate::config::{ModelKind, OnUnknown};
+use crate::config::{ConfigError, ModelKind, OnUnknown};
 use crate::models::article::Article;
 use crate::models::word_vae::WordVae;
 use crate::parallel::Running;
@@ -43,7 +43,7 @@ pub struct WordModel {
     path: PathBuf,
     suppressed: Vec<u32>,
     special: SpecialTokens,
-    /// One a line.
+    /// With a line for each.
     training_words: String,
     threads: usize,
     watcher: Option<Watcher>,
@@ -57,11 +57,9 @@ enum WordNetwork {
 /// What a model is doing with many words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Activity {
-    /// Counted in words.
     Encode,
-    /// Counted in words.
     Decode,
-    /// Counted in tokens.
+    /// Counted in tokens, the others in words.
     Score,
 }
 
@@ -72,9 +70,9 @@ pub(crate) type Watcher = Box<dyn Fn(Activity, u64) -> Box<dyn Fn(u64) + Sync> +
 /// A word in a model's normal form.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Word {
-    /// As text.
+    /// In the model's normal form.
     pub text: String,
-    /// As tokens, without `<bos>` and `<eos>`.
+    /// One for each letter, without `<bos>` and `<eos>`.
     pub tokens: Vec<u32>,
     /// Letters that the model does not know, each with the one that was taken instead.
     pub replaced: Vec<(String, String)>,
@@ -83,9 +81,9 @@ pub struct Word {
 /// A word that a model wrote.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GeneratedWord {
-    /// As text.
+    /// In the model's normal form.
     pub text: String,
-    /// As tokens, without `<bos>` and `<eos>`.
+    /// One for each letter, without `<bos>` and `<eos>`.
     pub tokens: Vec<u32>,
     /// log p(word | z) in nats at temperature 1, with the end of the word; NaN for the article's
     /// network, whose words have none.
@@ -108,7 +106,12 @@ impl fmt::Debug for WordModel {
 impl WordModel {
     /// Opens a `model.safetensors` with the default [`OpenOptions`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, ModelError> {
-        Self::new(&ModelFile::open(path.as_ref())?, OpenOptions::default())
+        Self::open_with(path, OpenOptions::default())
+    }
+
+    /// Opens a `model.safetensors`.
+    pub fn open_with(path: impl AsRef<Path>, options: OpenOptions) -> Result<Self, ModelError> {
+        Self::new(&ModelFile::open(path.as_ref())?, options)
     }
 
     pub(crate) fn new(file: &ModelFile, options: OpenOptions) -> Result<Self, ModelError> {
@@ -209,5 +212,19 @@ impl WordModel {
             threads: self.threads,
             progress: watch.as_deref().unwrap_or(&|_| ()),
         })
+    }
+}
+
+/// Whether an option is in its range.
+fn within(
+    flag: &'static str,
+    value: impl ToString,
+    valid: bool,
+    must: &'static str,
+) -> Result<(), ConfigError> {
+    let value = value.to_string();
+    match valid {
+        true => Ok(()),
+        false => Err(ConfigError::Range { flag, value, must }),
     }
 }

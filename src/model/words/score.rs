@@ -1,7 +1,6 @@
 //! What words cost.
 
-use super::{Activity, Word, WordModel, WordNetwork};
-use crate::config::ConfigError;
+use super::{Activity, Word, WordModel, WordNetwork, within};
 use crate::evaluate::importance::importance;
 use crate::evaluate::{self, WordReading};
 use crate::model::ModelError;
@@ -26,17 +25,12 @@ impl Default for ScoreOptions {
 }
 
 impl WordModel {
-    /// The network; an error where its words have no probability.
-    fn scoring(&self) -> Result<&WordVae, ModelError> {
+    /// What words are costed by; none where they have no probability.
+    pub(crate) const fn network(&self) -> Option<&WordVae> {
         match &self.network {
-            WordNetwork::Vae(vae) => Ok(vae),
-            WordNetwork::Article(_) => Err(ModelError::NoProbability),
+            WordNetwork::Vae(vae) => Some(vae),
+            WordNetwork::Article(_) => None,
         }
-    }
-
-    /// An error where the model's words have no probability.
-    pub(crate) fn check_probability(&self) -> Result<(), ModelError> {
-        self.scoring().map(|_| ())
     }
 
     /// −log p(word) in nats by importance sampling, with the end of the word; exact where there is no
@@ -46,12 +40,13 @@ impl WordModel {
         words: impl IntoIterator<Item = &'w Word>,
         options: ScoreOptions,
     ) -> Result<Vec<f64>, ModelError> {
-        let vae = self.scoring()?;
-        if options.samples == 0 {
-            let (flag, must) = ("iw", "must be at least 1");
-            let value = "0".to_owned();
-            return Err(ConfigError::Range { flag, value, must }.into());
-        }
+        let vae = self.network().ok_or(ModelError::NoProbability)?;
+        within(
+            "iw",
+            options.samples,
+            options.samples > 0,
+            "must be at least 1",
+        )?;
         let words: Vec<&[u32]> = words.into_iter().map(|word| &word.tokens[..]).collect();
         let predicted = |&letter: &u32| (letter as usize) < vae.outputs();
         let possible = |word: &[u32]| !word.is_empty() && word.iter().all(predicted);

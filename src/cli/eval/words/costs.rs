@@ -1,20 +1,18 @@
-//! What words cost the model and what it stands beside, word by word and in the mean.
+//! What words cost the model and what it is compared with, word by word and in the mean.
 
 use std::f64::consts::LN_2;
 
 use crate::evaluate::importance::importance;
 use crate::evaluate::ngram::NGrams;
 use crate::evaluate::{EvaluateError, Mean, Word, WordCost, WordReading, words};
-use crate::models::word_vae::WordVae;
+use crate::model::WordModel;
 use crate::parallel::Running;
 use crate::run::WordData;
 use serde::Serialize;
 
-use super::ended;
-
 /// The orders of n-gram models that are tried.
 const LOWEST_ORDER: usize = 2;
-pub const HIGHEST_ORDER: usize = 7;
+const HIGHEST_ORDER: usize = 7;
 /// The order where there are no validation words to choose one by.
 const USUAL_ORDER: usize = 5;
 
@@ -30,12 +28,15 @@ pub struct Costs {
     pub neg_elbo_bits_per_char: f64,
     /// Closer bounds, the closest last.
     pub iw: Vec<Bound>,
+    /// The closest bound that was measured.
+    #[serde(skip)]
+    pub best: Cost,
 }
 
 /// A bound by importance sampling.
 #[derive(Serialize)]
 pub struct Bound {
-    /// Draws of z.
+    /// How many samples of z it takes.
     pub k: usize,
     #[serde(flatten)]
     pub cost: Cost,
@@ -66,21 +67,6 @@ impl Cost {
     }
 }
 
-impl Costs {
-    /// The closest bound that was measured.
-    pub fn tightest(&self) -> Cost {
-        match self.iw.last() {
-            Some(bound) => bound.cost,
-            None => Cost {
-                nats_per_word: self.neg_elbo_nats_per_word,
-                standard_error: self.neg_elbo_standard_error,
-                nats_per_char: self.neg_elbo_nats_per_char,
-                bits_per_char: self.neg_elbo_bits_per_char,
-            },
-        }
-    }
-}
-
 /// What every word costs one model.
 pub struct WordCosts {
     elbo: Vec<WordCost>,
@@ -105,7 +91,9 @@ impl WordCosts {
             k: *k,
             cost: Cost::new(nats, tokens),
         };
+        let best = Cost::new(self.tightest(), tokens);
         Costs {
+            best,
             weights,
             distortion_nats_per_word: mean(|cost| cost.distortion_nats),
             rate_nats_per_word: mean(|cost| cost.rate_nats),
@@ -118,59 +106,43 @@ impl WordCosts {
     }
 }
 
-/// What every word costs every model, with the bounds of so many draws.
+/// What every word costs every model, with the bounds of so many samples of z.
 pub fn of_models(
-    models: &[&WordVae],
+    models: &[&WordModel],
     corpus: &[Word],
-    draws: &[usize],
+    samples: &[usize],
     reading: WordReading,
     running: Running,
 ) -> Result<Vec<WordCosts>, EvaluateError> {
-    let elbos = words(models, corpus, reading, running)?;
-    models
-        .iter()
-        .zip(elbos)
-        .map(|(vae, elbo)| {
-            // Without z, −ELBO is exact.
-            let draws = if vae.latent() > 0 { draws } else { &[] };
-            let bounds = match draws {
-                [] => Vec::new(),
-                _ => importance(vae, corpus, draws, reading, running)?,
-            };
-            let column = |(column, &k): (usize, &usize)| {
-                (k, bounds.iter().map(|bounds| bounds[column]).collect())
-            };
-            Ok(WordCosts {
-                bounds: draws.iter().enumerate().map(column).collect(),
-                neg_elbo: elbo
-                    .iter()
-                    .map(|cost| cost.distortion_nats + cost.rate_nats)
-                    .collect(),
-                elbo,
-            })
+    let networks: Vec<_> = models.iter().filter_map(|model| model.network()).collect();
+    let elbos = words(&networks, corpus, reading, running)?;
+    let costs = networks.into_iter().zip(elbos).map(|(network, elbo)| {
+        // Without z, −ELBO is exact.
+        let samples = if network.latent() > 0 { samples } else { &[] };
+        let bounds = match samples {
+            [] => Vec::new(),
+            _ => importance(network, corpus, samples, reading, running)?,
+        };
+        let bound = |(at, &k): (usize, &usize)| (k, bounds.iter().map(|word| word[at]).collect());
+        Ok(WordCosts {
+            bounds: samples.iter().enumerate().map(bound).collect(),
+            neg_elbo: elbo
+                .iter()
+                .map(|cost| cost.distortion_nats + cost.rate_nats)
+                .collect(),
+            elbo,
         })
-        .collect()
+    });
+    costs.collect()
 }
 
-/// What every word costs a decoder without z: exactly.
-pub fn plain(
-    twin: &WordVae,
-    corpus: &[Word],
-    reading: WordReading,
-    running: Running,
-) -> Result<Vec<f64>, EvaluateError> {
-    let mut costs = words(&[twin], corpus, reading, running)?;
-    let costs = costs.pop().unwrap_or_default();
-    Ok(costs.iter().map(|cost| cost.distortion_nats).collect())
-}
-
-/// What words cost something that the model stands beside.
+/// What words cost a model that is shown for comparison.
 #[derive(Serialize)]
 pub struct Baseline {
     pub name: String,
     #[serde(flatten)]
     pub cost: Cost,
-    /// What the same words cost it more than the model's closest bound, in nats a word: above 0 the
+    /// What the same words cost it more than the model's closest bound, in nats per word: above 0 the
     /// model is better.
     pub model_gains_nats_per_word: f64,
     /// Of the difference, word by word.
@@ -199,54 +171,60 @@ pub struct NGramBaseline {
     pub chosen_by_validation: bool,
     #[serde(flatten)]
     pub row: Baseline,
-    /// What words cost by order, from 2 on, in nats a word.
+    /// What words cost by order, from 2 on, in nats per word.
     pub orders_nats_per_word: Vec<f64>,
 }
 
-/// What every word costs the n-gram models.
+/// What every word costs the n-gram models of the training words.
 pub struct NGramCosts {
+    pub models: NGrams,
+    /// The best on validation words, or the usual one.
     pub order: usize,
     chosen: bool,
     /// By order from 1 on, then by word.
     nats: Vec<Vec<f64>>,
 }
 
-/// What every word costs the n-gram models, of which the best on validation is chosen.
-pub fn ngram(models: &NGrams, data: &WordData, corpus: &[Word], eos: u32) -> NGramCosts {
-    let mut valid = vec![0.0; models.order()];
-    for &word in &data.valid {
-        let nats = models.nats(ended(&data.letters[word], eos));
-        valid
-            .iter_mut()
-            .zip(nats)
-            .for_each(|(sum, nats)| *sum += nats);
-    }
-    let best = (LOWEST_ORDER..=models.order())
-        .min_by(|&a, &b| valid[a - 1].total_cmp(&valid[b - 1]))
-        .filter(|_| !data.valid.is_empty());
-    let mut nats = vec![Vec::with_capacity(corpus.len()); models.order()];
-    for word in corpus {
-        let of_word = models.nats(ended(word.letters, eos));
-        nats.iter_mut()
-            .zip(of_word)
-            .for_each(|(all, nats)| all.push(nats));
-    }
-    NGramCosts {
-        order: best.unwrap_or(USUAL_ORDER),
-        chosen: best.is_some(),
-        nats,
-    }
-}
-
 impl NGramCosts {
-    /// The row, beside what every word costs the model.
+    pub fn new(data: &WordData, corpus: &[Word], eos: u32) -> Self {
+        let ended = |letters: &[u32]| [letters, &[eos]].concat();
+        let train = data.train.iter().map(|&word| ended(&data.letters[word]));
+        let models = NGrams::new(HIGHEST_ORDER, data.vocabulary.outputs(), train);
+        // By order, then by word.
+        let nats = |words: &mut dyn Iterator<Item = &[u32]>| {
+            let mut nats = vec![Vec::new(); models.order()];
+            for word in words {
+                let of_word = models.nats(ended(word));
+                nats.iter_mut()
+                    .zip(of_word)
+                    .for_each(|(all, nats)| all.push(nats));
+            }
+            nats
+        };
+        let valid = nats(&mut data.valid.iter().map(|&word| &data.letters[word][..]));
+        let valid: Vec<f64> = valid.iter().map(|nats| nats.iter().sum()).collect();
+        let best = (LOWEST_ORDER..=models.order())
+            .min_by(|&a, &b| valid[a - 1].total_cmp(&valid[b - 1]))
+            .filter(|_| !data.valid.is_empty());
+        Self {
+            nats: nats(&mut corpus.iter().map(|word| word.letters)),
+            order: best.unwrap_or(USUAL_ORDER),
+            chosen: best.is_some(),
+            models,
+        }
+    }
+
+    pub fn name(&self) -> String {
+        format!("{}-gram", self.order)
+    }
+
+    /// The row, compared with what every word costs the model.
     pub fn row(&self, model: &[f64], tokens: u64) -> NGramBaseline {
-        let name = format!("{}-gram", self.order);
         let orders = &self.nats[LOWEST_ORDER - 1..];
         NGramBaseline {
             order: self.order,
             chosen_by_validation: self.chosen,
-            row: Baseline::new(name, &self.nats[self.order - 1], model, tokens),
+            row: Baseline::new(self.name(), &self.nats[self.order - 1], model, tokens),
             orders_nats_per_word: orders.iter().map(|nats| Mean::of(nats).mean).collect(),
         }
     }

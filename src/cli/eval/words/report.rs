@@ -1,28 +1,54 @@
-//! The report as text.
+//! The report, as JSON and as text.
 
 use std::fmt::Write as _;
 
-use super::costs::{Baseline, Cost};
-use super::{Job, Latent, Report, Samples, name_of};
+use super::costs::{Baseline, Cost, Costs};
+use super::figures::{Baselines, Latent, Samples};
+use super::verdict::Verdict;
+use crate::cli::eval::job::{About, signed};
 use crate::cli::output::Table;
+use serde::Serialize;
 
 /// Dimensions in a line of bars, and the width of the longest bar.
 const COLUMNS: usize = 4;
 const BAR: usize = 10;
 
-/// All of it.
+#[derive(Serialize)]
+pub struct Report<'a> {
+    #[serde(flatten)]
+    pub about: About<'a>,
+    /// Of the z and the words that were sampled.
+    pub seed: u64,
+    pub words: u64,
+    /// Tokens predicted, ends of words counted.
+    pub tokens: u64,
+    pub results: Vec<Costs>,
+    /// What eight bits cost, where both were measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub int8_costs_bits_per_char: Option<f64>,
+    pub baselines: Baselines,
+    /// None where there is no z.
+    pub latent: Option<Latent>,
+    pub samples: Vec<Samples>,
+    /// The flags that they were sampled with; empty for the models' own distributions.
+    pub sampled_with: String,
+    /// None where there is no z.
+    pub verdict: Option<Verdict>,
+}
+
 pub fn text(report: &Report) -> String {
-    let About { corpus, part } = About::of(report);
     let mut text = format!(
-        "{corpus}, {part}: {} words, {} characters with their ends; nats a word\n\n",
-        report.words, report.tokens
+        "{}, {}: {} words, {} characters with their ends; nats per word\n\n",
+        report.about.corpus,
+        report.about.part.name(),
+        report.words,
+        report.tokens
     );
     text.push_str(&costs(report).text());
     if let [whole, eight] = &report.results[..] {
         let bits = eight.neg_elbo_bits_per_char - whole.neg_elbo_bits_per_char;
         let nats = eight.neg_elbo_nats_per_word - whole.neg_elbo_nats_per_word;
-        let [bits, nats] =
-            [(bits, "bits/char"), (nats, "nats/word")].map(|(cost, unit)| Job::signed(cost, unit));
+        let (bits, nats) = (signed(bits, "bits/char"), signed(nats, "nats/word"));
         let _ = writeln!(text, "int8 costs {bits}, {nats}");
     }
     if let Some(latent) = &report.latent {
@@ -32,8 +58,8 @@ pub fn text(report: &Report) -> String {
     if !report.samples.is_empty() {
         text.push('\n');
         text.push_str(&samples(&report.samples).text());
-        if !report.drawn_with.is_empty() {
-            let _ = writeln!(text, "drawn with {}", report.drawn_with);
+        if !report.sampled_with.is_empty() {
+            let _ = writeln!(text, "sampled with {}", report.sampled_with);
         }
     }
     if let Some(verdict) = &report.verdict {
@@ -43,26 +69,11 @@ pub fn text(report: &Report) -> String {
     text
 }
 
-/// What the heading says.
-struct About<'a> {
-    corpus: &'a str,
-    part: &'static str,
-}
-
-impl<'a> About<'a> {
-    fn of(report: &'a Report) -> Self {
-        Self {
-            corpus: report.about.corpus,
-            part: report.about.part.name(),
-        }
-    }
-}
-
 /// A row for each model and each baseline.
 fn costs(report: &Report) -> Table {
     let mut header: Vec<String> = ["MODEL", "D", "R", "-ELBO"].map(str::to_owned).into();
-    let draws = report.results.first().map_or(&[][..], |row| &row.iw);
-    header.extend(draws.iter().map(|bound| format!("IW-{}", bound.k)));
+    let bounds = report.results.first().map_or(&[][..], |row| &row.iw);
+    header.extend(bounds.iter().map(|bound| format!("IW-{}", bound.k)));
     header.extend(["BEST", "NATS/CHAR", "BITS/CHAR"].map(str::to_owned));
     let mut table = Table::new(&header.iter().map(String::as_str).collect::<Vec<_>>());
     let name = name_of(&report.about, report.latent.is_some());
@@ -76,20 +87,27 @@ fn costs(report: &Report) -> Table {
         ];
         let bounds = row.iw.iter();
         cells.extend(bounds.map(|bound| format!("{:.3}", bound.cost.nats_per_word)));
-        cells.extend(best(row.tightest()));
+        cells.extend(best(row.best));
         table.row(cells);
     }
-    let baselines = [
-        report.baselines.twin.as_ref(),
-        Some(&report.baselines.ngram.row),
-    ];
-    for Baseline { name, cost, .. } in baselines.into_iter().flatten() {
+    let baselines = &report.baselines;
+    let rows = baselines.no_latent.iter().chain([&baselines.ngram.row]);
+    for Baseline { name, cost, .. } in rows {
         let mut cells = vec![name.clone()];
-        cells.extend(std::iter::repeat_n("-".to_owned(), 3 + draws.len()));
+        cells.extend(std::iter::repeat_n("-".to_owned(), 3 + bounds.len()));
         cells.extend(best(*cost));
         table.row(cells);
     }
     table
+}
+
+/// What the model is called. A decoder without z goes by its run's name, as it does in the report on the
+/// model whose baseline it is.
+pub const fn name_of<'a>(about: &About<'a>, has_z: bool) -> &'a str {
+    match about.run {
+        Some(run) if !has_z => run,
+        _ => about.model.name(),
+    }
 }
 
 fn best(cost: Cost) -> [String; 3] {
@@ -100,7 +118,6 @@ fn best(cost: Cost) -> [String; 3] {
     ]
 }
 
-/// What z carries.
 fn carries(latent: &Latent) -> String {
     let dimensions = latent.rate_nats_per_dimension.len();
     let mut text = format!(
@@ -120,12 +137,12 @@ fn carries(latent: &Latent) -> String {
     );
     let _ = writeln!(
         text,
-        "another word's z costs {:.3} ±{:.3} nats a word more",
+        "another word's z costs {:.3} ±{:.3} nats per word more",
         latent.shuffle_gap_nats, latent.shuffle_gap_standard_error
     );
     let _ = writeln!(
         text,
-        "decoded from μ: {:.1} % of the words come back, {:.2} ±{:.2} edits a word, {:.2} a letter",
+        "decoded from μ: {:.1} % of the words come back, {:.2} ±{:.2} edits per word, {:.2} per letter",
         100.0 * latent.reconstruction_exact,
         latent.edit_distance,
         latent.edit_distance_standard_error,
@@ -159,38 +176,33 @@ fn bars(values: &[f64]) -> String {
     text
 }
 
-/// A share of [`BAR`] blocks, to the eighth of one.
-fn bar(share: f64) -> String {
-    let eighths = (share.clamp(0.0, 1.0) * (8 * BAR) as f64).round() as usize;
+/// A part of [`BAR`] blocks, to the eighth of one.
+fn bar(part: f64) -> String {
+    let eighths = (part.clamp(0.0, 1.0) * (8 * BAR) as f64).round() as usize;
     let parts = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
     "█".repeat(eighths / 8) + parts[eighths % 8]
 }
 
 fn samples(samples: &[Samples]) -> Table {
-    let words = samples.iter().map(|row| row.words).max().unwrap_or(0);
-    let mut table = Table::new(&[
-        &format!("{words} WORDS OF"),
-        "DISTINCT",
-        "IN TRAINING",
-        "HELD-OUT HITS",
-        "HITS/NEW WORD",
-        "LENGTH DISTANCE",
-    ]);
-    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
-    for row in samples {
+    let words = samples.iter().map(|row| row.found.words).max().unwrap_or(0);
+    let of = format!("{words} WORDS OF");
+    let measures = "DISTINCT,IN TRAINING,HELD-OUT HITS,HITS/NEW WORD,LENGTH DISTANCE";
+    let header: Vec<&str> = [&of[..]].into_iter().chain(measures.split(',')).collect();
+    let mut table = Table::new(&header);
+    let percent = |rate: f64| format!("{:.1} %", 100.0 * rate);
+    for Samples { name, found } in samples {
         // Where no word may come twice, a model may have fewer.
-        let fewer = if row.words == words {
-            String::new()
-        } else {
-            format!(", {}", row.words)
+        let fewer = match found.words {
+            all if all == words => String::new(),
+            fewer => format!(", {fewer}"),
         };
         table.row(vec![
-            format!("{}{fewer}", row.name),
-            percent(row.distinct),
-            percent(row.in_training),
-            row.held_out_hits.to_string(),
-            format!("{:.4}", row.hits_per_new_word),
-            format!("{:.3}", row.length_distance),
+            format!("{name}{fewer}"),
+            percent(found.distinct),
+            percent(found.in_training),
+            found.held_out_hits.to_string(),
+            format!("{:.4}", found.hits_per_new_word),
+            format!("{:.3}", found.length_distance),
         ]);
     }
     table

@@ -3,20 +3,19 @@
 use serde::Serialize;
 
 use super::costs::{Baseline, Costs};
-use super::{Baselines, Latent, Samples};
+use super::figures::{Baselines, Latent, Samples};
 
 /// Below this, in nats, R and the shuffle gap are nothing.
 const NOTHING_NATS: f64 = 0.1;
-/// The share of drawn words in the training list from which a model repeats it.
+/// The rate of training words among the words sampled from which a model repeats them.
 const REPEATING: f64 = 0.5;
-/// Words that must have been drawn to say so.
+/// Words that must have been sampled to say so.
 const ENOUGH: usize = 100;
-/// The share of its ceiling from which I_q says that z names nearly every word.
+/// The part of its ceiling from which I_q says that z names nearly every word.
 const NAMING: f64 = 0.95;
-/// Nats a word more than without z, from which naming words is no model of them.
+/// Nats per word more than without z, from which naming words is no model of them.
 const WORSE_NATS: f64 = 2.0;
 
-/// What z does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Use {
@@ -28,7 +27,6 @@ pub enum Use {
     Used,
 }
 
-/// The verdict.
 #[derive(Debug, Serialize)]
 pub struct Verdict {
     pub latent: Use,
@@ -37,19 +35,19 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// By the model's costs, what its z carries, the words it drew and what it stands beside.
+    /// By the model's costs, what its z carries, the words sampled from it and what it is compared with.
     pub fn new(
         costs: &Costs,
         latent: &Latent,
-        drawn: Option<&Samples>,
+        samples: Option<&Samples>,
         baselines: &Baselines,
     ) -> Self {
         collapsed(latent)
-            .or_else(|| memorising(costs, latent, drawn, baselines))
+            .or_else(|| memorising(costs, latent, samples, baselines))
             .unwrap_or_else(|| {
                 // Without IW-k the model's cost is known from above alone, and loosely.
                 let bound = if costs.iw.is_empty() { "at most " } else { "" };
-                used(latent, baselines.twin.as_ref(), bound)
+                used(latent, baselines.no_latent.as_ref(), bound)
             })
     }
 }
@@ -76,16 +74,16 @@ fn collapsed(latent: &Latent) -> Option<Verdict> {
 fn memorising(
     costs: &Costs,
     latent: &Latent,
-    drawn: Option<&Samples>,
+    samples: Option<&Samples>,
     baselines: &Baselines,
 ) -> Option<Verdict> {
-    let other = baselines.twin.as_ref().unwrap_or(&baselines.ngram.row);
+    let other = baselines.no_latent.as_ref().unwrap_or(&baselines.ngram.row);
     let worse = costs.neg_elbo_nats_per_word - other.cost.nats_per_word;
     let names = latent.information_nats >= NAMING * latent.information_ceiling_nats;
-    let why = match drawn {
-        Some(drawn) if drawn.words >= ENOUGH && drawn.in_training >= REPEATING => format!(
-            "{:.0} % of the words drawn are training words",
-            100.0 * drawn.in_training
+    let why = match samples.map(|samples| samples.found) {
+        Some(found) if found.words >= ENOUGH && found.in_training >= REPEATING => format!(
+            "{:.0} % of the words sampled are training words",
+            100.0 * found.in_training
         ),
         _ if names && worse > WORSE_NATS => format!(
             "z names nearly every word ({:.2} of at most {:.2} nats), and words cost {worse:.1} nats \
@@ -100,13 +98,13 @@ fn memorising(
     })
 }
 
-fn used(latent: &Latent, twin: Option<&Baseline>, bound: &str) -> Verdict {
+fn used(latent: &Latent, no_latent: Option<&Baseline>, bound: &str) -> Verdict {
     let carries = format!(
         "z tells {:.2} nats about a word, and another word's z costs {:.2} nats more",
         latent.information_nats, latent.shuffle_gap_nats
     );
-    let why = match twin {
-        Some(twin) => format!("{carries}; {}", help(twin, bound)),
+    let why = match no_latent {
+        Some(baseline) => format!("{carries}; {}", help(baseline, bound)),
         None => carries,
     };
     Verdict {
@@ -116,15 +114,18 @@ fn used(latent: &Latent, twin: Option<&Baseline>, bound: &str) -> Verdict {
 }
 
 /// Whether z helps to predict words.
-fn help(twin: &Baseline, bound: &str) -> String {
-    let (gain, error) = (twin.model_gains_nats_per_word, twin.gain_standard_error);
-    let difference = format!("{:.2} ±{error:.2} nats a word", gain.abs());
+fn help(baseline: &Baseline, bound: &str) -> String {
+    let (gain, error) = (
+        baseline.model_gains_nats_per_word,
+        baseline.gain_standard_error,
+    );
+    let difference = format!("{:.2} ±{error:.2} nats per word", gain.abs());
     if gain.abs() <= 2.0 * error {
         format!("to predict words it makes no difference ({difference})")
     } else if gain > 0.0 {
-        format!("it saves {difference} beside the twin without z")
+        format!("it saves {difference} against the no-latent baseline")
     } else {
-        format!("it costs {bound}{difference} beside the twin without z")
+        format!("it costs {bound}{difference} more than the no-latent baseline")
     }
 }
 
@@ -132,6 +133,7 @@ fn help(twin: &Baseline, bound: &str) -> String {
 mod tests {
     use super::super::costs::{Cost, NGramBaseline};
     use super::*;
+    use crate::evaluate::samples::SampleReport;
 
     const fn baseline(nats_per_word: f64, gain: f64) -> Baseline {
         Baseline {
@@ -157,6 +159,7 @@ mod tests {
             neg_elbo_nats_per_char: 2.1,
             neg_elbo_bits_per_char: 3.0,
             iw: Vec::new(),
+            best: baseline(15.0, 0.0).cost,
         };
         let mut latent = Latent {
             active_units: 4,
@@ -177,16 +180,15 @@ mod tests {
         };
         let mut samples = Samples {
             name: String::new(),
-            words: 1000,
-            distinct: 1.0,
-            in_training: 0.2,
-            held_out_hits: 1,
-            hits_per_new_word: 0.1,
-            length_distance: 0.1,
+            found: SampleReport {
+                words: 1000,
+                in_training: 0.2,
+                ..SampleReport::default()
+            },
         };
         change(&mut costs, &mut latent, &mut samples);
         let baselines = Baselines {
-            twin: Some(baseline(14.9, 0.3)),
+            no_latent: Some(baseline(14.9, 0.3)),
             ngram: NGramBaseline {
                 order: 5,
                 chosen_by_validation: true,
@@ -211,7 +213,7 @@ mod tests {
             assert!(found.why.contains("--goal explore"), "{}", found.why);
         }
         for found in [
-            verdict(|_, _, samples| samples.in_training = 0.6),
+            verdict(|_, _, samples| samples.found.in_training = 0.6),
             verdict(|costs, latent, _| {
                 (costs.neg_elbo_nats_per_word, latent.information_nats) = (17.0, 7.7);
             }),

@@ -4,11 +4,10 @@ mod groups;
 mod room;
 mod svg;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::model::{DecodeOptions, GeneratedWord, Word, WordModel};
-use crate::run::{CorpusData, RunDir, Runs, atomic};
+use crate::run::{CorpusData, RunDir, Runs};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -18,7 +17,8 @@ use self::svg::{Kind, Mark, Picture};
 use super::given::lines;
 use super::{AnswerFlags, Space};
 use crate::cli::error::CliError;
-use crate::cli::output::{note, stdout};
+use crate::cli::output::note;
+use crate::cli::target::{self, Force, Target};
 
 /// Words at the most: more would be a file that no viewer opens.
 const MOST_WORDS: usize = 100_000;
@@ -31,7 +31,6 @@ const PRIOR_SAMPLES: usize = 60;
 /// The prior's deviations that a plane shows at least and at most.
 const PLANE: [f64; 2] = [2.0, 4.0];
 
-/// Flags of `map`.
 #[derive(Args)]
 #[command(after_help = "\
 Words are at the means of their posteriors, seen along the two directions in which these vary
@@ -44,9 +43,9 @@ the words that the model decodes over a grid, and crosses at samples from the pr
 
 Examples:
   textgen map
-  textgen map --color first --count 1000 --out names.svg
+  textgen map --color first --count 1000 --output names.svg
   textgen map --tsv >names.tsv
-  textgen map --labels origins.tsv --out - | gzip >origins.svgz")]
+  textgen map --labels origins.tsv --output - | gzip >origins.svgz")]
 pub struct MapArgs {
     /// A file with one word a line; `-` reads standard input [default: held-out words of the run,
     /// or of a model file the words that it was trained on]
@@ -63,8 +62,10 @@ pub struct MapArgs {
     count: usize,
     /// The picture to write; `-` is standard output [default: map.svg, or none with --tsv or --json,
     /// which print what it shows]
-    #[arg(long, short, value_name = "FILE.svg")]
-    out: Option<PathBuf>,
+    #[arg(long, short, alias = "out", value_name = "FILE.svg")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    force: Force,
     #[command(flatten)]
     answer: AnswerFlags,
 }
@@ -74,9 +75,9 @@ pub struct MapArgs {
 enum Color {
     /// The number of letters.
     Length,
-    /// The first letter.
+    /// The letter that a word begins with.
     First,
-    /// The label.
+    /// The label that --labels gives.
     Label,
 }
 
@@ -86,17 +87,13 @@ struct Entry {
     label: String,
 }
 
-/// Draws the map.
 pub fn run(args: &MapArgs, runs: &Runs) -> Result<()> {
     let color = color(args)?;
     if !(1..=MOST_WORDS).contains(&args.count) {
         let message = format!("--count {}: must be 1 to {MOST_WORDS}", args.count);
         return Err(CliError::misuse(message, "leave it out to see 400").into());
     }
-    if args.out.as_deref() == Some(Path::new("-")) && !args.answer.format.is_table() {
-        let message = "--out - and --tsv or --json would both write to standard output";
-        return Err(CliError::misuse(message, "give the picture a file: --out map.svg").into());
-    }
+    let target = target(args)?;
     let is_plane = |model: &WordModel| model.latent_size() == 2;
     let (space, options) = args.answer.open(runs, is_plane)?;
     let (entries, source) = entries(args, &space)?;
@@ -139,7 +136,7 @@ pub fn run(args: &MapArgs, runs: &Runs) -> Result<()> {
         groups: &groups.all,
         limit,
     };
-    write(args, &picture)?;
+    write(args, target, &picture)?;
     note!("{count} {source}; {explained}");
     Ok(())
 }
@@ -238,7 +235,7 @@ fn groups(entries: &[Entry], color: Color) -> Groups {
     }
 }
 
-/// What a plane shows beside the words given: words over a grid, and samples from the prior.
+/// What a plane shows besides the words given: words over a grid, and samples from the prior.
 fn over_the_plane(model: &WordModel, options: &DecodeOptions, reach: f64) -> Result<Vec<Mark>> {
     let along =
         |index: usize, of: usize| (reach * (2.0 * (index as f64 + 0.5) / of as f64 - 1.0)) as f32;
@@ -262,7 +259,6 @@ fn over_the_plane(model: &WordModel, options: &DecodeOptions, reach: f64) -> Res
     Ok(marks.enumerate().map(mark).collect())
 }
 
-/// A line of the table.
 #[derive(Serialize)]
 struct Row {
     kind: &'static str,
@@ -273,22 +269,34 @@ struct Row {
     color: String,
 }
 
-/// Writes the picture and the table that were asked for.
-fn write(args: &MapArgs, picture: &Picture) -> Result<()> {
-    let format = &args.answer.format;
-    let default = (args.out.is_none() && format.is_table()).then(|| PathBuf::from(PICTURE));
-    match args.out.as_ref().or(default.as_ref()) {
-        Some(path) if path == Path::new("-") => {
-            let mut out = stdout();
-            out.write_all(picture.svg().as_bytes())?;
-            out.flush()?;
-        }
-        Some(path) => {
-            atomic::write(path, &[picture.svg().as_bytes()])?;
-            note!("{}: written", path.display());
-        }
-        None => {}
+/// Where the picture goes; nowhere if only its numbers are wanted.
+fn target(args: &MapArgs) -> Result<Option<Target>> {
+    let is_table = args.answer.format.is_table();
+    let default = is_table.then(|| PathBuf::from(PICTURE));
+    let Some(path) = args.output.clone().or(default) else {
+        return Ok(None);
+    };
+    let given = args.file.iter().chain(&args.labels);
+    let sources: Vec<_> = given
+        .map(|path| (path.as_path(), "has the words to show"))
+        .collect();
+    let target = Target::new(&path, target::Format::Svg, args.force, &sources)?;
+    if target == Target::Stdout && !is_table {
+        let message = "--output - and --tsv or --json would both write to standard output";
+        return Err(CliError::misuse(message, "give the picture a file: --output map.svg").into());
     }
+    Ok(Some(target))
+}
+
+/// Writes the picture and the table that were asked for.
+fn write(args: &MapArgs, target: Option<Target>, picture: &Picture) -> Result<()> {
+    if let Some(target) = target {
+        target.write(picture.svg().as_bytes())?;
+        if target != Target::Stdout {
+            note!("{}: written", target.name());
+        }
+    }
+    let format = &args.answer.format;
     if format.is_table() {
         return Ok(());
     }

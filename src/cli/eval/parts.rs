@@ -7,17 +7,18 @@ use crate::run::TextData;
 use crate::text::split_text;
 use anyhow::Result;
 
-use super::{Job, Part};
+use super::flags::{Part, TextFlags};
+use super::job::Job;
 
-/// How a text is, or was, split.
-pub struct Shares {
+/// How a text is, or was, split, and the fractions of its parts.
+pub struct Parts {
     pub split: SplitKind,
     pub valid: f64,
     test: f64,
 }
 
-impl Shares {
-    /// How the text was split for training; where only the model is there, as it would have been
+impl Parts {
+    /// How the text was split for training; where only the model is known, as it would have been
     /// with no further settings.
     pub fn of_training(job: &Job, own: Option<(&TrainConfig, &TextData)>) -> Result<Self> {
         let defaults;
@@ -39,8 +40,7 @@ impl Shares {
     }
 
     /// The same with what the flags say.
-    pub fn asked(&self, job: &Job) -> Self {
-        let flags = &job.args.text;
+    pub fn asked(&self, flags: &TextFlags) -> Self {
         Self {
             split: flags.protocol.unwrap_or(self.split),
             valid: flags.valid.unwrap_or(self.valid),
@@ -50,23 +50,24 @@ impl Shares {
 
     /// A part of a text of `len` tokens.
     pub fn part(&self, len: usize, part: Part) -> Vec<Range<usize>> {
+        let split = |valid, test| split_text(len, self.split, valid, test);
         match part {
-            Part::Valid => split_text(len, self.split, self.valid, self.test).valid,
-            Part::Test => split_text(len, self.split, self.valid, self.test).test,
-            Part::All => split_text(len, self.split, 0.0, 0.0).train,
+            Part::Valid => split(self.valid, self.test).valid,
+            Part::Test => split(self.valid, self.test).test,
+            Part::All => split(0.0, 0.0).train,
         }
     }
 
     /// Of the tokens that `segments` predict, those in the training part.
     pub fn trained_on(&self, len: usize, segments: &[Range<usize>]) -> u64 {
         let training = split_text(len, self.split, self.valid, self.test).train;
-        let shared = |segment: &Range<usize>| {
-            let shared = |range: &Range<usize>| {
+        let common = |segment: &Range<usize>| {
+            let common = |range: &Range<usize>| {
                 let first = range.start.max(segment.start + 1);
                 range.end.min(segment.end).saturating_sub(first) as u64
             };
-            training.iter().map(shared).sum::<u64>()
+            training.iter().map(common).sum::<u64>()
         };
-        segments.iter().map(shared).sum()
+        segments.iter().map(common).sum()
     }
 }

@@ -1,0 +1,43 @@
+//! What a text costs a model.
+
+use std::f64::consts::LN_2;
+use std::ops::Range;
+
+use serde::Serialize;
+
+/// Means over the tokens predicted.
+#[derive(Serialize)]
+pub struct Costs {
+    pub loss_nats_per_char: f64,
+    pub loss_bits_per_char: f64,
+    pub bits_per_byte: Option<f64>,
+    pub perplexity: f64,
+}
+
+pub struct Measured<'a> {
+    pub tokens: &'a [u32],
+    /// Read from a zero state each; all tokens but the first are predicted.
+    pub segments: Vec<Range<usize>>,
+    pub predicted: u64,
+    /// Their UTF-8; none where some of them are `<unk>`.
+    pub bytes: Option<u64>,
+    /// Whether it is of the text that the model was trained on.
+    pub is_own: bool,
+}
+
+impl Measured<'_> {
+    pub fn costs(&self, nats: f64) -> Costs {
+        let per_char = nats / self.predicted as f64;
+        Costs {
+            loss_nats_per_char: per_char,
+            loss_bits_per_char: per_char / LN_2,
+            bits_per_byte: self.bytes.map(|bytes| nats / LN_2 / bytes as f64),
+            perplexity: per_char.exp(),
+        }
+    }
+}
+
+/// Tokens predicted in segments.
+pub fn predicted(segments: &[Range<usize>]) -> u64 {
+    segments.iter().map(|range| range.len() as u64 - 1).sum()
+}

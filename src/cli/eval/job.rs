@@ -1,0 +1,156 @@
+//! The model that is evaluated, and how a report on it is printed.
+
+use std::io::Write;
+
+use crate::config::{ModelKind, Quantize};
+use crate::evaluate::EvaluateError;
+use crate::model::{ModelError, OpenOptions};
+use crate::parallel::Running;
+use crate::run::{ModelFile, RunDir};
+use anyhow::Result;
+use serde::Serialize;
+
+use super::flags::{EvalArgs, Part};
+use crate::cli::error::{CliError, of_model};
+use crate::cli::machine::threads;
+use crate::cli::output::stdout;
+use crate::cli::progress::Progress;
+
+/// A model and how it is evaluated.
+pub struct Job<'a> {
+    pub args: &'a EvalArgs,
+    pub file: &'a ModelFile,
+    /// Its run; none where there is only a model file.
+    pub run: Option<&'a RunDir>,
+}
+
+/// What is evaluated, in every kind of JSON object.
+#[derive(Serialize)]
+pub struct About<'a> {
+    pub run: Option<&'a str>,
+    pub model: ModelKind,
+    /// Optimizer steps of the model.
+    pub step: u64,
+    /// What the model was trained on.
+    pub corpus: &'a str,
+    pub corpus_digest: &'a str,
+    pub training_seed: u64,
+    pub part: Part,
+}
+
+impl<'a> Job<'a> {
+    /// What the model is called in messages.
+    pub fn name(&self) -> String {
+        match self.run {
+            Some(run) => format!("run {}", run.name()),
+            None => self.path(),
+        }
+    }
+
+    fn path(&self) -> String {
+        self.file.path().display().to_string()
+    }
+
+    pub fn about(&self, part: Part) -> About<'a> {
+        let header = &self.file.header;
+        About {
+            run: self.run.map(RunDir::name),
+            model: header.network.model(),
+            step: header.step,
+            corpus: &header.corpus_name,
+            corpus_digest: &header.corpus_digest,
+            training_seed: header.seed,
+            part,
+        }
+    }
+
+    /// The model as its file has it, then in eight bits if that was asked for, each with the name of
+    /// its row. What is in eight bits already is evaluated once.
+    pub fn models<M>(
+        &self,
+        open: impl Fn(&ModelFile, OpenOptions) -> Result<M, ModelError>,
+    ) -> Result<Vec<(&'static str, M)>> {
+        let is_int8 = self.file.is_int8()?;
+        let own = if is_int8 { "int8" } else { "f32" };
+        let mut rows = vec![(own, Quantize::None)];
+        if self.args.quantize.is_some() && !is_int8 {
+            rows.push(("int8", Quantize::Int8));
+        }
+        let model = |(name, quantize)| {
+            let threads = self.args.threads;
+            Ok((name, open(self.file, OpenOptions { quantize, threads })?))
+        };
+        let models = rows.into_iter().map(model).collect::<Result<_, _>>();
+        models.map_err(of_model(self.file))
+    }
+
+    pub fn threads(&self) -> usize {
+        threads(self.args.threads)
+    }
+
+    /// Evaluates `tokens` tokens in all, with progress if it takes long.
+    pub fn measure<C>(
+        &self,
+        tokens: u64,
+        evaluate: impl FnOnce(Running) -> Result<C, EvaluateError>,
+    ) -> Result<C> {
+        let progress = Progress::of_tokens(tokens);
+        let costs = evaluate(Running {
+            threads: self.threads(),
+            progress: &|more| progress.add(more),
+        });
+        progress.end();
+        costs.map_err(|error| self.not_its_corpus(&error.to_string()))
+    }
+
+    /// Model and corpus do not belong together.
+    pub fn not_its_corpus(&self, why: &str) -> anyhow::Error {
+        let message = format!(
+            "{}: corpus.safetensors is not what model.safetensors was trained on: {why}",
+            self.name()
+        );
+        CliError::failed(message, "copy both again from the run they came from").into()
+    }
+
+    /// The part has nothing that could be predicted.
+    pub fn no_split(&self, part: Part) -> anyhow::Error {
+        let (name, set) = (self.name(), part.name());
+        if part == Part::All {
+            let message = format!("the text has nothing that {name} could predict");
+            let hint = "a text of two characters that the model knows is the least";
+            return CliError::failed(message, hint).into();
+        }
+        let hint = match self.file.header.network.model() {
+            ModelKind::WordVae => format!("train with --{set} 0.1, or evaluate the other part"),
+            _ => format!("set its size: --{set} 0.1"),
+        };
+        CliError::failed(format!("{name} has no {set} split"), hint).into()
+    }
+
+    /// A cost that is a number.
+    pub fn check_finite(&self, nats: f64) -> Result<()> {
+        if nats.is_finite() {
+            return Ok(());
+        }
+        let what = format!("{}: the cost", self.path());
+        Err(ModelError::NotANumber { what }.into())
+    }
+
+    /// Prints a JSON object, or text.
+    pub fn print(&self, json: &impl Serialize, text: &str) -> Result<()> {
+        let mut out = stdout();
+        if self.args.json {
+            writeln!(out, "{}", serde_json::to_string_pretty(json)?)?;
+        } else {
+            out.write_all(text.as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+/// A difference in cost, for the line below a table.
+pub fn signed(cost: f64, unit: &str) -> String {
+    // Adding zero makes −0 a plain one.
+    let rounded = (cost * 1e4).round() / 1e4 + 0.0;
+    format!("{rounded:+.4} {unit}")
+}
