@@ -57,7 +57,7 @@ fn bench(c: &mut Criterion) {
             ..TextConfig::default()
         };
         group.bench_function(name, |b| {
-            b.iter(|| survey(&corpus, &config).expect("a survey"));
+            b.iter(|| survey(&corpus, &config, |_| ()).expect("a survey"));
         });
     }
     group.finish();

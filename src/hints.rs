@@ -6,12 +6,13 @@ use std::io;
 use crate::generate::constraint::ConstraintError;
 use crate::model::ModelError;
 use crate::run::{RunDir, RunError, Runs};
+use crate::text::TextError;
 
 /// Whether the command line is wrong, and the hint.
 pub fn of_model(error: &ModelError) -> (bool, Option<String>) {
     let hint = match error {
         ModelError::File(error) => return (false, of_run(error)),
-        ModelError::Text(error) => return (false, error.hint()),
+        ModelError::Text(error) => return (false, of_text(error)),
         ModelError::Config(_) => return (true, None),
         ModelError::Constraint { source, .. } => match source {
             ConstraintError::Syntax(_) => "--constrain takes the syntax of https://docs.rs/regex",
@@ -121,4 +122,72 @@ fn nearest(name: &str, runs: &Runs) -> Option<String> {
 fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+/// The hint for what is wrong with a corpus, a vocabulary or a prompt.
+pub fn of_text(error: &TextError) -> Option<String> {
+    let hint = match error {
+        TextError::Missing { bundled, .. } => {
+            return Some(format!(
+                "give a path, a file under corpora/, `-` for standard input, or a bundled corpus: {}",
+                bundled.join(", ")
+            ));
+        }
+        TextError::UnknownToken {
+            nearest: Some(near),
+            ..
+        } => {
+            return Some(format!(
+                "--on-unknown nearest replaces it by {near}, --on-unknown skip leaves it out"
+            ));
+        }
+        TextError::ShorterThanBatch {
+            have, batch, seq, ..
+        } => {
+            let usable = have.saturating_sub(1);
+            return Some(match (usable / batch.max(&1), usable / seq.max(&1)) {
+                (0, 0) => "the text is too short for any batch: use a longer one".to_owned(),
+                (0, batch) => format!("--batch {batch} would fit"),
+                (seq, 0) => format!("--seq {seq} would fit"),
+                (seq, batch) => format!("--batch {batch} or --seq {seq} would fit"),
+            });
+        }
+        TextError::NoText { .. } => "name the files themselves if they end in something else",
+        TextError::Stdin => "save the text to a file first, and name that file",
+        TextError::InvalidUtf8 { utf16: true, .. } => {
+            "the file starts with the byte order mark of UTF-16: --encoding utf-16"
+        }
+        TextError::InvalidUtf8 { .. } => {
+            "if the text is in an older encoding, name it: --encoding latin-1 (or windows-1252, …); \
+             --encoding lossy replaces every invalid byte by U+FFFD"
+        }
+        TextError::Malformed { .. } => {
+            "the text may be in another encoding; --encoding lossy reads it as UTF-8 and replaces \
+             every invalid byte by U+FFFD"
+        }
+        TextError::UnknownEncoding { .. } => {
+            "--encoding takes utf-8, lossy, latin-1, latin-2, iso-8859-15, windows-1250, windows-1251, \
+             windows-1252, koi8-r, macintosh, utf-16, shift_jis, euc-jp, gb18030, big5, euc-kr, …"
+        }
+        TextError::UnknownToken { .. } => "--on-unknown skip leaves it out",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::stream_length;
+
+    #[test]
+    fn a_text_shorter_than_a_batch_says_what_would_fit() {
+        let error = stream_length(1000, 32, 128).expect_err("too short");
+        assert_eq!(
+            of_text(&error).as_deref(),
+            Some("--batch 7 or --seq 31 would fit")
+        );
+        assert!(stream_length(7 * 128 + 1, 7, 128).is_ok());
+        assert!(stream_length(32 * 31 + 1, 32, 31).is_ok());
+    }
 }

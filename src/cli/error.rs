@@ -78,7 +78,7 @@ pub fn show(error: &anyhow::Error) -> bool {
         hints::of_run(run)
     } else if let Some(text) = error.downcast_ref::<TextError>() {
         misuse = matches!(text, TextError::UnknownEncoding { .. });
-        text.hint()
+        hints::of_text(text)
     } else {
         None
     };

@@ -2,8 +2,8 @@
 
 use crate::config::{Budget, Fit, ModelKind, Recipe, Settings, TimeBudget, TrainConfig};
 use crate::models::speed::training_gigaflops;
-use crate::run::{CorpusData, Runs, TextData, WordData};
-use crate::text::{self, Corpus, LastVocab, Streams, Vocabulary, split_words};
+use crate::run::{CorpusData, LastVocab, Runs, TextData, WordData};
+use crate::text::{self, Corpus, Vocabulary, split_words, stream_length};
 use anyhow::Result;
 
 use super::error::CliError;
@@ -55,7 +55,7 @@ impl Planned {
         }
         if let CorpusData::Text(text) = &data {
             // Refused here already, before a run is made.
-            Streams::new(text.training_size(&config), config.batch, config.seq)?;
+            stream_length(text.training_size(&config), config.batch, config.seq)?;
         }
         if !self.asked && config.recipe == Recipe::Default {
             config.fit_default_budget(data.training_size(&config));
@@ -162,7 +162,7 @@ fn prepare_text(
     known: Option<&Vocabulary>,
 ) -> Result<TextData> {
     let progress = Progress::new(corpus.size_bytes());
-    let survey = text::survey_with_progress(corpus, &config.text, |bytes| progress.show(bytes));
+    let survey = text::survey(corpus, &config.text, |bytes| progress.show(bytes));
     progress.end();
     let survey = survey?;
     survey.check_trainable()?;
@@ -189,7 +189,7 @@ fn prepare_words(
         (words, letters, text::article_vocabulary()?)
     } else {
         let progress = Progress::new(corpus.size_bytes());
-        let list = text::words_with_progress(corpus, &config.text, |bytes| progress.show(bytes));
+        let list = text::words(corpus, &config.text, |bytes| progress.show(bytes));
         progress.end();
         let list = list?;
         let counts = list.counts(config.text.unit);

@@ -1,29 +1,17 @@
 //! Words as the original word-VAE article read them (`--recipe article`), its fault included.
 
-use super::chunks::CHUNK_BYTES;
-use super::pipeline::{Made, for_each_chunk};
-use super::{Corpus, TextError, Token, Vocabulary};
+use super::{Corpus, TextError, Token, Vocabulary, whole};
 use crate::config::{TextConfig, Unit};
 
 /// The words of a corpus: ASCII punctuation deleted, split on white space, repetitions kept.
 pub fn article_words(corpus: &Corpus, config: &TextConfig) -> Result<Vec<String>, TextError> {
-    let mut text = String::new();
-    for_each_chunk(
-        corpus,
-        config,
-        CHUNK_BYTES,
-        || (),
-        |(), chunk| chunk.replace(|c: char| c.is_ascii_punctuation(), ""),
-        |Made { result, .. }| {
-            text.push_str(&result);
-            Ok(())
-        },
-    )?;
+    let text = whole(corpus, config, |_| ())?;
+    let text = text.replace(|c: char| c.is_ascii_punctuation(), "");
     Ok(text.split_whitespace().map(str::to_owned).collect())
 }
 
-/// The article's 62 letters, a–z, A–Z, 0–9, and the end of a word. The marks of a word vocabulary
-/// that come behind them are never used.
+/// The article's 62 letters, a–z, A–Z, 0–9, and the end of a word. The other special tokens, which
+/// come after them, are never used.
 pub fn article_vocabulary() -> Result<Vocabulary, TextError> {
     let letters = ('a'..='z').chain('A'..='Z').chain('0'..='9');
     let tokens = letters.map(|letter| Token::Text(letter.into())).collect();

@@ -16,15 +16,15 @@ const ROUNDING: f64 = 1e-9;
 /// The parts of a text, as ranges of tokens in order; none of them is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Split {
-    /// For training.
+    /// What the model learns from.
     pub train: Vec<Range<usize>>,
-    /// For validation: choosing the best model, stopping early.
+    /// What the best model is chosen by, and when to stop early.
     pub valid: Vec<Range<usize>>,
-    /// For the final figure.
+    /// What no decision was made by.
     pub test: Vec<Range<usize>>,
 }
 
-/// Splits a text of `len` tokens; `valid` and `test` are shares from 0 to 1.
+/// Splits a text of `len` tokens; `valid` and `test` are fractions from 0 to 1.
 pub fn split_text(len: usize, kind: SplitKind, valid: f64, test: f64) -> Split {
     let streams = match kind {
         SplitKind::Contiguous | SplitKind::Window(_) => 1,
@@ -35,7 +35,7 @@ pub fn split_text(len: usize, kind: SplitKind, valid: f64, test: f64) -> Split {
         // In u128, since a product of two lengths may pass 64 bits.
         let border = |i: usize| (len as u128 * i as u128 / streams as u128) as usize;
         let (start, end) = (border(stream), border(stream + 1));
-        let (train, valid, _) = shares(end - start, valid, test);
+        let (train, valid, _) = sizes(end - start, valid, test);
         let push = |part: &mut Vec<Range<usize>>, range: Range<usize>| {
             if !range.is_empty() {
                 part.push(range);
@@ -67,12 +67,12 @@ pub fn segments(part: &[Range<usize>], kind: SplitKind) -> Vec<Range<usize>> {
     part.iter().flat_map(cut).collect()
 }
 
-/// Sizes of the parts of `count` things: training ⌊count·(1 − valid − test)⌋, validation
+/// The number of things in each part of `count`: training ⌊count·(1 − valid − test)⌋, validation
 /// ⌊count·valid⌋, test the rest; without a test part the rest is validation, and without either
 /// everything is for training.
-fn shares(count: usize, valid: f64, test: f64) -> (usize, usize, usize) {
+fn sizes(count: usize, valid: f64, test: f64) -> (usize, usize, usize) {
     let (valid, test) = (valid.clamp(0.0, 1.0), test.clamp(0.0, 1.0));
-    let part = |share: f64| ((count as f64 * share + ROUNDING).floor() as usize).min(count);
+    let part = |fraction: f64| ((count as f64 * fraction + ROUNDING).floor() as usize).min(count);
     if valid + test <= 0.0 {
         return (count, 0, 0);
     }
@@ -86,8 +86,7 @@ fn shares(count: usize, valid: f64, test: f64) -> (usize, usize, usize) {
 }
 
 /// Splits `count` words after a Fisher–Yates shuffle by ChaCha8 seeded with `seed`: indices for
-/// training, validation and test. Sizes: training ⌊count·(1 − valid − test)⌋, validation
-/// ⌊count·valid⌋, test the rest; without a test part the rest is validation.
+/// training, validation and test, as many as [`sizes`] says.
 pub fn split_words(
     count: usize,
     valid: f64,
@@ -101,73 +100,26 @@ pub fn split_words(
         let j = (u128::from(rng.next_u64()) * (i as u128 + 1)) >> 64;
         order.swap(i, j as usize);
     }
-    let (train, valid, _) = shares(count, valid, test);
+    let (train, valid, _) = sizes(count, valid, test);
     let rest = order.split_off(train);
     let (valid, test) = rest.split_at(valid);
     (order, valid.to_vec(), test.to_vec())
 }
 
-/// A text of N tokens cut into B contiguous streams of L = ⌊(N − 1)/B⌋ inputs each. Stream b reads
-/// tokens b·L to b·L + L − 1, and its targets are one further.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Streams {
-    batch: usize,
-    length: usize,
-}
-
-impl Streams {
-    /// Cuts `have` tokens into `batch` streams of at least one step of `seq` tokens.
-    pub fn new(have: usize, batch: usize, seq: usize) -> Result<Self, TextError> {
-        let need = batch.saturating_mul(seq).saturating_add(1);
-        if batch == 0 || seq == 0 || have < need {
-            return Err(TextError::ShorterThanBatch {
-                have,
-                need,
-                batch,
-                seq,
-            });
-        }
-        let length = (have - 1) / batch;
-        Ok(Self { batch, length })
+/// The inputs of each stream, L = ⌊(N − 1)/B⌋, of a text of N tokens cut into B contiguous streams.
+/// Stream b reads tokens b·L to b·L + L − 1, and its targets are one further. Refuses a text that is
+/// shorter than one step of `seq` tokens.
+pub fn stream_length(have: usize, batch: usize, seq: usize) -> Result<usize, TextError> {
+    let need = batch.saturating_mul(seq).saturating_add(1);
+    if batch == 0 || seq == 0 || have < need {
+        return Err(TextError::ShorterThanBatch {
+            have,
+            need,
+            batch,
+            seq,
+        });
     }
-
-    /// Streams, B.
-    pub fn batch(&self) -> usize {
-        self.batch
-    }
-
-    /// Inputs of a stream, L.
-    pub fn length(&self) -> usize {
-        self.length
-    }
-
-    /// Where stream `b` starts in the text.
-    pub fn start(&self, b: usize) -> usize {
-        b * self.length
-    }
-
-    /// Steps that see every token once; the last may be shorter than `seq`.
-    pub fn steps_per_epoch(&self, seq: usize) -> usize {
-        self.length.div_ceil(seq.max(1))
-    }
-
-    /// The offset in every stream, and the length, of a step's chunk.
-    pub fn chunk(&self, step_in_epoch: usize, seq: usize) -> (usize, usize) {
-        let offset = step_in_epoch.saturating_mul(seq).min(self.length);
-        (offset, seq.min(self.length - offset))
-    }
-
-    /// A step's inputs and targets as ranges of the text, for stream `b`.
-    pub fn ranges(
-        &self,
-        b: usize,
-        step_in_epoch: usize,
-        seq: usize,
-    ) -> (Range<usize>, Range<usize>) {
-        let (offset, length) = self.chunk(step_in_epoch, seq);
-        let start = self.start(b) + offset;
-        (start..start + length, start + 1..start + length + 1)
-    }
+    Ok((have - 1) / batch)
 }
 
 #[cfg(test)]
@@ -177,7 +129,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn words_are_split_into_the_shares_of_the_article() {
+    fn words_are_split_into_the_fractions_of_the_article() {
         let (train, valid, test) = split_words(29_494, 0.1, 0.1, 1);
         assert_eq!(
             (train.len(), valid.len(), test.len()),
@@ -226,15 +178,6 @@ mod tests {
         assert!(segments(&[], SplitKind::Contiguous).is_empty());
     }
 
-    #[test]
-    fn a_text_shorter_than_a_batch_says_what_would_fit() {
-        let error = Streams::new(1000, 32, 128).unwrap_err();
-        assert!(error.to_string().contains("4097"), "{error}");
-        assert_eq!(error.hint().unwrap(), "--batch 7 or --seq 31 would fit");
-        assert!(Streams::new(7 * 128 + 1, 7, 128).is_ok());
-        assert!(Streams::new(32 * 31 + 1, 32, 31).is_ok());
-    }
-
     proptest! {
         #[test]
         fn every_split_covers_the_text_once(len in 0usize..5000, valid in 0.0..0.5f64, test in 0.0..0.5f64, interleaved: bool) {
@@ -254,22 +197,6 @@ mod tests {
             let found = segments(&part, SplitKind::Window(window));
             prop_assert_eq!(predicted(&found), predicted(&part));
             prop_assert!(found.iter().all(|range| (2..=window + 1).contains(&range.len())));
-        }
-
-        #[test]
-        fn an_epoch_reads_every_place_of_every_stream_once(have in 2usize..500, batch in 1usize..9, seq in 1usize..40) {
-            if let Ok(streams) = Streams::new(have, batch, seq) {
-                let mut inputs = Vec::new();
-                for b in 0..batch {
-                    for step in 0..streams.steps_per_epoch(seq) {
-                        let (input, target) = streams.ranges(b, step, seq);
-                        prop_assert!(!input.is_empty() && target.end <= have);
-                        inputs.extend(input);
-                    }
-                }
-                prop_assert!(inputs.into_iter().eq(0..batch * streams.length()));
-                prop_assert!(have - 1 - batch * streams.length() < batch);
-            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::unicode::{for_each_grapheme, for_each_non_ascii};
+use super::unicode::{count_bytes, for_each_grapheme, for_each_non_ascii};
 use super::vocab::{Token, rank};
 use crate::config::Unit;
 
@@ -74,7 +74,8 @@ impl Counter {
 
     /// Counts a piece that ends where a token ends.
     pub fn count(&mut self, text: &str) {
-        self.scalars += count_chars(text);
+        // Every character has one byte that does not continue it.
+        self.scalars += count_bytes(text, |b| b & 0xC0 != 0x80);
         match self.unit {
             Unit::Byte => self.count_bytes(text.as_bytes()),
             Unit::Char => {
@@ -151,21 +152,6 @@ impl Counter {
         rank(&mut counts);
         counts
     }
-}
-
-/// Characters of a text: bytes that do not continue one.
-fn count_chars(text: &str) -> u64 {
-    // Sums in bytes let the compiler count sixteen at once.
-    let in_block = |block: &[u8]| {
-        block
-            .iter()
-            .map(|&b| u8::from(b & 0xC0 != 0x80))
-            .sum::<u8>()
-    };
-    text.as_bytes()
-        .chunks(255)
-        .map(|b| u64::from(in_block(b)))
-        .sum()
 }
 
 /// The text in pieces of about [`BLOCK_BYTES`], cut between characters.

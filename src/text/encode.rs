@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::TextError;
 use super::nearest::nearest;
-use super::unicode::{describe, for_each_grapheme};
+use super::unicode::{describe, for_each_grapheme, in_quotes};
 use super::vocab::{Token, Vocabulary};
 use crate::config::{OnUnknown, Unit};
 
@@ -15,9 +15,7 @@ const NONE: u32 = u32::MAX;
 /// A token of a text that is being encoded.
 #[derive(Clone, Copy, Debug)]
 pub enum Piece<'t> {
-    /// A byte.
     Byte(u8),
-    /// A character.
     Char(char),
     /// A cluster of several characters.
     Cluster(&'t str),
@@ -98,6 +96,11 @@ fn single(text: &str) -> Option<char> {
 }
 
 impl Vocabulary {
+    /// Look-up tables for encoding; worth keeping for many texts.
+    pub(crate) fn encoder(&self) -> Encoder<'_> {
+        Encoder::new(self.unit(), &self.tokens()[..self.letters()])
+    }
+
     /// The ids of a text that is already in the model's normal form. Tokens that the vocabulary
     /// does not hold are treated as `on_unknown` says, whether or not there is an `<unk>`. What
     /// counts as nearest is described at `nearest`.
@@ -188,10 +191,7 @@ impl Vocabulary {
         TextError::UnknownToken {
             token: name,
             position,
-            nearest: near.map(|token| match token.visible() {
-                shown if shown.starts_with('\'') => shown,
-                shown => format!("'{shown}'"),
-            }),
+            nearest: near.map(|token| in_quotes(token.visible())),
         }
     }
 

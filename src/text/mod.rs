@@ -13,7 +13,6 @@ mod counts;
 mod decode;
 mod encode;
 mod error;
-mod last;
 mod nearest;
 mod normal;
 mod pipeline;
@@ -22,16 +21,12 @@ mod unicode;
 mod vocab;
 
 pub use article::{article_letters, article_vocabulary, article_words};
-pub use batches::{Split, Streams, segments, split_text, split_words};
+pub use batches::{Split, segments, split_text, split_words, stream_length};
 pub use corpus::{BUNDLED_NAME, Corpus, Source};
 pub(crate) use encode::{Encoder, Piece};
 pub use encode::{OpenText, Utf8Stream};
 pub use error::TextError;
-pub use last::LastVocab;
 pub use normal::{Change, Changes};
-pub use tokens::{
-    Survey, WordList, normalize, survey, survey_with_progress, tokens, whole, words,
-    words_with_progress,
-};
+pub use tokens::{Survey, WordList, normalize, survey, tokens, whole, words};
 pub use unicode::{category_name, char_name, code_point, visible};
 pub use vocab::{SpecialTokens, Token, Vocabulary, rank};

@@ -39,15 +39,20 @@ pub fn nearest(vocab: &Vocabulary, unknown: &Token) -> Option<u32> {
 }
 
 fn either_case(c: char) -> Vec<char> {
-    let lower = c.to_lowercase();
-    let upper = c.to_uppercase();
-    let single = |chars: &mut dyn ExactSizeIterator<Item = char>| {
-        (chars.len() == 1).then(|| chars.next()).flatten()
-    };
-    [Some(c), single(&mut { lower }), single(&mut { upper })]
-        .into_iter()
-        .flatten()
-        .collect()
+    let mut cases = vec![c];
+    cases.extend(
+        Some(c.to_lowercase())
+            .filter(|lower| lower.len() == 1)
+            .into_iter()
+            .flatten(),
+    );
+    cases.extend(
+        Some(c.to_uppercase())
+            .filter(|upper| upper.len() == 1)
+            .into_iter()
+            .flatten(),
+    );
+    cases
 }
 
 fn is_char(token: &Token, c: char) -> bool {

@@ -11,7 +11,7 @@ use unicode_normalization::char::canonical_combining_class;
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick, is_nfkc_quick};
 
 use super::counts::Tally;
-use super::unicode::for_each_non_ascii;
+use super::unicode::{count_bytes, for_each_non_ascii};
 use crate::config::{Newlines, NormalForm, TextConfig};
 
 /// Longest run that is remembered, in bytes, and how many runs are.
@@ -115,18 +115,7 @@ impl Normalizer {
 
     /// Lowers character by character, so without the final sigma of Greek: `Σ` is always `σ`.
     fn lower<'t>(&mut self, text: &'t str) -> Cow<'t, str> {
-        let capitals: u64 = text
-            .as_bytes()
-            .chunks(255)
-            .map(|block| {
-                u64::from(
-                    block
-                        .iter()
-                        .map(|b| u8::from(b.is_ascii_uppercase()))
-                        .sum::<u8>(),
-                )
-            })
-            .sum();
+        let capitals = count_bytes(text, |b| b.is_ascii_uppercase());
         self.changes.lowered += capitals;
         let text = if capitals == 0 {
             Cow::Borrowed(text)

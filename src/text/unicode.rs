@@ -1,7 +1,5 @@
 //! Small questions about characters: names, clusters, words, punctuation.
 
-use std::borrow::Cow;
-
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -199,6 +197,13 @@ fn count_words_at_ascii_space(text: &[u8], in_word: &mut bool) -> u64 {
     words
 }
 
+/// How many bytes are of a kind. Sums in bytes let the compiler count sixteen at once.
+pub fn count_bytes(text: &str, is_of: impl Fn(u8) -> bool) -> u64 {
+    let blocks = text.as_bytes().chunks(255);
+    let sum = |block: &[u8]| block.iter().map(|&b| u8::from(is_of(b))).sum::<u8>();
+    blocks.map(|block| u64::from(sum(block))).sum()
+}
+
 /// A word without the punctuation (general categories P*) at its ends.
 pub fn strip_punctuation(word: &str) -> &str {
     word.trim_matches(|c: char| {
@@ -219,16 +224,18 @@ pub fn without_marks(c: char) -> Option<char> {
 }
 
 /// `'ž' (U+017E LATIN SMALL LETTER Z WITH CARON)`; for a cluster, each of its characters.
-pub fn describe(symbol: &str) -> String {
-    let names: Vec<Cow<str>> = symbol
-        .chars()
-        .map(|c| format!("{} {}", code_point(c), char_name(c)).into())
-        .collect();
-    let shown = visible(symbol);
+pub fn describe(text: &str) -> String {
+    let name = |c| format!("{} {}", code_point(c), char_name(c));
+    let names: Vec<String> = text.chars().map(name).collect();
+    format!("{} ({})", in_quotes(visible(text)), names.join(", "))
+}
+
+/// A visible text in quotes, which a lone space has already.
+pub fn in_quotes(shown: String) -> String {
     if shown.starts_with('\'') {
-        format!("{shown} ({})", names.join(", "))
+        shown
     } else {
-        format!("'{shown}' ({})", names.join(", "))
+        format!("'{shown}'")
     }
 }
 

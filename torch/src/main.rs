@@ -101,10 +101,7 @@ fn fail(error: &anyhow::Error) -> ExitCode {
         .and_then(textgen::hints::of_run)
     {
         note!("hint: {hint}");
-    } else if let Some(hint) = error
-        .downcast_ref::<textgen::text::TextError>()
-        .and_then(textgen::text::TextError::hint)
-    {
+    } else if let Some(hint) = error.downcast_ref().and_then(textgen::hints::of_text) {
         note!("hint: {hint}");
     } else if let Some(device::DeviceError::Precision(_)) = error.downcast_ref() {
         note!("hint: --precision f32 trains on the CPU; textgen doctor says what was found");

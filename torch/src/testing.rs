@@ -67,7 +67,7 @@ pub fn text_config() -> TrainConfig {
 pub fn text_data(length: usize) -> TextData {
     let config = text_config().text;
     let corpus = Corpus::bundled();
-    let counts = survey(&corpus, &config).expect("counted").counts;
+    let counts = survey(&corpus, &config, |_| ()).expect("counted").counts;
     let vocabulary =
         Vocabulary::from_counts(config.unit, &counts, config.min_freq, config.max_vocab);
     let mut tokens = tokens(&corpus, &config, &vocabulary).expect("read");
@@ -95,7 +95,7 @@ pub fn word_config() -> TrainConfig {
 /// The first 200 words of the bundled tales.
 pub fn word_data() -> WordData {
     let config = word_config();
-    let mut list = words(&Corpus::bundled(), &config.text).expect("read");
+    let mut list = words(&Corpus::bundled(), &config.text, |_| ()).expect("read");
     list.words.truncate(200);
     let counts = list.counts(config.text.unit);
     let vocabulary = Vocabulary::for_words(config.text.unit, &counts, 1, 400);

@@ -158,7 +158,11 @@ fn words_to_score(args: &ScoreArgs, text: &TextConfig) -> Result<Vec<String>> {
             words: args.words.words.unwrap_or(text.words),
             ..text.clone()
         };
-        let found = words(&Corpus::resolve(std::slice::from_ref(file))?, &config)?;
+        let found = words(
+            &Corpus::resolve(std::slice::from_ref(file))?,
+            &config,
+            |_| (),
+        )?;
         if found.duplicates > 0 {
             note!("words: {} repetitions left out", found.duplicates);
         }

@@ -10,7 +10,8 @@ use std::path::Path;
 use crate::config::{
     DEFAULT_BATCH, DEFAULT_SEQ, DEFAULT_VALID, Newlines, NormalForm, TextConfig, Unit, WordSplit,
 };
-use crate::text::{Corpus, LastVocab, Survey, TextError, Vocabulary, survey_with_progress};
+use crate::run::LastVocab;
+use crate::text::{Corpus, Survey, TextError, Vocabulary, survey};
 use clap::Args;
 
 use report::Report;
@@ -19,6 +20,7 @@ use words::Words;
 use super::choice::choice;
 use super::progress::Progress;
 use crate::cli::output::{note, stdout};
+use crate::hints;
 
 /// The flags of `vocab`.
 #[derive(Args, Clone, Debug)]
@@ -92,7 +94,7 @@ pub fn run(args: &VocabArgs, runs: &Path) -> anyhow::Result<()> {
         note!("no corpus given: using the bundled {}", corpus.name);
     }
     let progress = Progress::new(corpus.size_bytes());
-    let survey = survey_with_progress(&corpus, &config, |bytes| progress.show(bytes));
+    let survey = survey(&corpus, &config, |bytes| progress.show(bytes));
     progress.end();
     let survey = survey?;
     let vocabulary = Vocabulary::from_counts(
@@ -135,7 +137,9 @@ fn warn(survey: &Survey) {
             batch: DEFAULT_BATCH,
             seq: DEFAULT_SEQ,
         };
-        let hint = error.hint().map(|h| format!(" ({h})")).unwrap_or_default();
+        let hint = hints::of_text(&error)
+            .map(|h| format!(" ({h})"))
+            .unwrap_or_default();
         note!("warning: too small to train with the defaults: {error}{hint}");
     }
 }

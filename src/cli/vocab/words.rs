@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::config::{TextConfig, WordSplit};
-use crate::text::{Corpus, TextError, WordList, visible, words_with_progress};
+use crate::text::{Corpus, TextError, WordList, visible, words};
 use serde_json::{Value, json};
 
 use super::report::grouped;
@@ -31,7 +31,7 @@ impl Words {
             return Ok(None);
         }
         let progress = Progress::new(corpus.size_bytes());
-        let list = words_with_progress(corpus, config, |bytes| progress.show(bytes));
+        let list = words(corpus, config, |bytes| progress.show(bytes));
         progress.end();
         Ok(Some(Self { list: list?, split }))
     }

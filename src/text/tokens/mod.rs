@@ -6,7 +6,7 @@ use super::chunks::CHUNK_BYTES;
 use super::counts::{Counter, blocks};
 use super::normal::{Changes, Normalizer};
 use super::pipeline::{Made, for_each_chunk};
-use super::unicode::{count_words, strip_punctuation, visible};
+use super::unicode::{count_words, strip_punctuation};
 use super::vocab::{Token, Vocabulary};
 use super::{Corpus, TextError};
 use crate::config::{TextConfig, Unit, WordSplit};
@@ -20,9 +20,9 @@ pub fn normalize(text: &str, config: &TextConfig) -> String {
 /// the normalised text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Survey {
-    /// The corpus's name.
+    /// The corpus's.
     pub name: String,
-    /// Raw bytes read.
+    /// Raw bytes read, before decoding.
     pub bytes: u64,
     /// Unicode scalar values.
     pub chars: u64,
@@ -42,9 +42,6 @@ impl Survey {
     /// An error where there is nothing to learn: a single distinct token.
     pub fn check_trainable(&self) -> Result<(), TextError> {
         match &self.counts[..] {
-            [] => Err(TextError::Empty {
-                name: self.name.clone(),
-            }),
             [(token, _)] => Err(TextError::SingleToken {
                 name: self.name.clone(),
                 token: token.visible(),
@@ -61,18 +58,47 @@ impl Survey {
     }
 }
 
-/// Surveys a corpus in one pass, in constant memory.
-pub fn survey(corpus: &Corpus, config: &TextConfig) -> Result<Survey, TextError> {
-    survey_with_progress(corpus, config, |_| {})
-}
-
-/// As [`survey`]; `progress` is told the raw bytes read so far.
-pub fn survey_with_progress(
+/// Surveys a corpus in one pass, in constant memory; `progress` is told the raw bytes read so far.
+pub fn survey(
     corpus: &Corpus,
     config: &TextConfig,
     progress: impl FnMut(u64),
 ) -> Result<Survey, TextError> {
     survey_in_chunks(corpus, config, CHUNK_BYTES, progress)
+}
+
+/// Gives `sink` what `work` makes of every chunk of normalised text, and whether the chunk is the first
+/// of its source; `progress` is told the raw bytes read so far.
+fn pass<R: Send>(
+    corpus: &Corpus,
+    config: &TextConfig,
+    chunk_bytes: usize,
+    mut progress: impl FnMut(u64),
+    work: impl Fn(&str) -> R + Sync,
+    mut sink: impl FnMut(R, bool) -> Result<(), TextError>,
+) -> Result<(), TextError> {
+    let mut bytes = 0;
+    let take = |made: Made<R>| {
+        bytes += made.raw_bytes;
+        progress(bytes);
+        sink(made.result, made.first)
+    };
+    for_each_chunk(
+        corpus,
+        config,
+        chunk_bytes,
+        || (),
+        |(), text| work(text),
+        take,
+    )?;
+    Ok(())
+}
+
+/// What was made of a corpus, or an error if that is nothing.
+fn unless_empty<R>(corpus: &Corpus, is_empty: bool, made: R) -> Result<R, TextError> {
+    let name = &corpus.name;
+    let empty = || TextError::Empty { name: name.clone() };
+    (!is_empty).then_some(made).ok_or_else(empty)
 }
 
 /// What the survey needs to know of a chunk, in order.
@@ -142,11 +168,7 @@ fn survey_in_chunks(
     let (counters, normalizers): (Vec<_>, Vec<_>) = states.into_iter().unzip();
     let chars = counters.iter().map(|c| c.scalars).sum();
     let counts = Counter::sum(counters);
-    if counts.is_empty() {
-        return Err(TextError::Empty {
-            name: corpus.name.clone(),
-        });
-    }
+    let counts = unless_empty(corpus, counts.is_empty(), counts)?;
     Ok(Survey {
         name: corpus.name.clone(),
         bytes,
@@ -176,26 +198,24 @@ fn tokens_in_chunks(
     chunk_bytes: usize,
 ) -> Result<Vec<u32>, TextError> {
     let encoder = vocab.encoder();
+    let encode = |text: &str| {
+        let mut ids = Vec::with_capacity(text.len());
+        let mut unknown = None;
+        encoder.for_each(text, |id, token| match id.or(vocab.unk()) {
+            Some(id) => ids.push(id),
+            None if unknown.is_none() => unknown = Some((ids.len(), token.to_token())),
+            None => {}
+        });
+        (ids, unknown)
+    };
     let mut tokens = Vec::new();
-    for_each_chunk(
+    pass(
         corpus,
         config,
         chunk_bytes,
-        || (),
-        |(), text| {
-            let mut ids = Vec::with_capacity(text.len());
-            let mut unknown = None;
-            encoder.for_each(text, |id, token| match id.or(vocab.unk()) {
-                Some(id) => ids.push(id),
-                None if unknown.is_none() => unknown = Some((ids.len(), token.to_token())),
-                None => {}
-            });
-            (ids, unknown)
-        },
-        |Made {
-             result: (ids, unknown),
-             ..
-         }| {
+        |_| (),
+        encode,
+        |(ids, unknown), _| {
             if let Some((at, token)) = unknown {
                 return Err(vocab.unknown(&token, (tokens.len() + at) as u64 + 1));
             }
@@ -203,12 +223,7 @@ fn tokens_in_chunks(
             Ok(())
         },
     )?;
-    if tokens.is_empty() {
-        return Err(TextError::Empty {
-            name: corpus.name.clone(),
-        });
-    }
-    Ok(tokens)
+    unless_empty(corpus, tokens.is_empty(), tokens)
 }
 
 /// A whole corpus in the form that `config` asks for, the sources one after the other; `progress` is
@@ -216,32 +231,21 @@ fn tokens_in_chunks(
 pub fn whole(
     corpus: &Corpus,
     config: &TextConfig,
-    mut progress: impl FnMut(u64),
+    progress: impl FnMut(u64),
 ) -> Result<String, TextError> {
-    let (mut whole, mut bytes) = (String::new(), 0);
-    for_each_chunk(
+    let mut whole = String::new();
+    pass(
         corpus,
         config,
         CHUNK_BYTES,
-        || (),
-        |(), text| text.to_owned(),
-        |Made {
-             result: text,
-             raw_bytes,
-             ..
-         }| {
-            bytes += raw_bytes;
-            progress(bytes);
+        progress,
+        str::to_owned,
+        |text, _| {
             whole.push_str(&text);
             Ok(())
         },
     )?;
-    if whole.is_empty() {
-        return Err(TextError::Empty {
-            name: corpus.name.clone(),
-        });
-    }
-    Ok(whole)
+    unless_empty(corpus, whole.is_empty(), whole)
 }
 
 /// The words of a corpus.
@@ -266,13 +270,9 @@ impl WordList {
     }
 }
 
-/// The words of a corpus: normalised, split as `config.words` says, every one once.
-pub fn words(corpus: &Corpus, config: &TextConfig) -> Result<WordList, TextError> {
-    words_with_progress(corpus, config, |_| {})
-}
-
-/// As [`words`]; `progress` is told the raw bytes read so far.
-pub fn words_with_progress(
+/// The words of a corpus: normalised, split as `config.words` says, every one once. `progress` is told
+/// the raw bytes read so far.
+pub fn words(
     corpus: &Corpus,
     config: &TextConfig,
     progress: impl FnMut(u64),
@@ -284,7 +284,7 @@ fn words_in_chunks(
     corpus: &Corpus,
     config: &TextConfig,
     chunk_bytes: usize,
-    mut progress: impl FnMut(u64),
+    progress: impl FnMut(u64),
 ) -> Result<WordList, TextError> {
     let mut list = Lister {
         list: WordList::default(),
@@ -292,20 +292,13 @@ fn words_in_chunks(
         split: config.words,
         part: String::new(),
     };
-    let mut bytes = 0;
-    for_each_chunk(
+    pass(
         corpus,
         config,
         chunk_bytes,
-        || (),
-        |(), text| text.to_owned(),
-        |Made {
-             result: text,
-             first,
-             raw_bytes,
-         }| {
-            bytes += raw_bytes;
-            progress(bytes);
+        progress,
+        str::to_owned,
+        |text, first| {
             if first {
                 list.end();
             }
@@ -314,33 +307,24 @@ fn words_in_chunks(
         },
     )?;
     list.end();
-    if list.list.words.is_empty() {
-        return Err(TextError::Empty {
-            name: corpus.name.clone(),
-        });
-    }
-    Ok(list.list)
+    unless_empty(corpus, list.list.words.is_empty(), list.list)
 }
 
 /// Collects words from pieces of text that may end inside one.
 struct Lister {
     list: WordList,
-    /// The place of every word in the list.
+    /// The index of every word in the list.
     seen: HashMap<String, usize>,
     split: WordSplit,
-    /// The beginning of a word that the text so far ended in.
+    /// The start of a word that the text so far ended in.
     part: String,
 }
 
 impl Lister {
     fn take(&mut self, text: &str) {
-        let lines = self.split == WordSplit::Lines;
-        let is_end = |c: char| {
-            if lines {
-                c == '\n' || c == '\r'
-            } else {
-                c.is_whitespace()
-            }
+        let is_end = match self.split {
+            WordSplit::Lines => |c: char| c == '\n' || c == '\r',
+            WordSplit::Text => char::is_whitespace,
         };
         let mut start = 0;
         for (at, end) in text.match_indices(is_end) {
@@ -370,20 +354,6 @@ impl Lister {
             self.list.times.push(1);
         }
         self.part.clear();
-    }
-}
-
-impl Token {
-    /// As it can be shown in a table or a message.
-    pub fn visible(&self) -> String {
-        match self {
-            Self::Text(text) => visible(text),
-            Self::Byte(byte) if byte.is_ascii() => visible(&char::from(*byte).to_string()),
-            Self::Byte(byte) => format!("\\x{byte:02x}"),
-            Self::Unk => "<unk>".to_owned(),
-            Self::Bos => "<bos>".to_owned(),
-            Self::Eos => "<eos>".to_owned(),
-        }
     }
 }
 

@@ -13,11 +13,10 @@ use std::collections::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 
 use super::TextError;
-use super::encode::Encoder;
-use super::unicode::for_each_grapheme;
+use super::unicode::{for_each_grapheme, visible};
 use crate::config::Unit;
 
-/// The `format` written in files, and the newest that is read.
+/// The `format` written in files, and the only one that is read.
 const FORMAT: u64 = 1;
 /// More tokens than any text has.
 const MOST_TOKENS: usize = 1 << 21;
@@ -37,6 +36,20 @@ pub enum Token {
     Bos,
     /// The end of a word.
     Eos,
+}
+
+impl Token {
+    /// As it can be shown in a table or a message.
+    pub fn visible(&self) -> String {
+        match self {
+            Self::Text(text) => visible(text),
+            Self::Byte(byte) if byte.is_ascii() => visible(&char::from(*byte).to_string()),
+            Self::Byte(byte) => format!("\\x{byte:02x}"),
+            Self::Unk => "<unk>".to_owned(),
+            Self::Bos => "<bos>".to_owned(),
+            Self::Eos => "<eos>".to_owned(),
+        }
+    }
 }
 
 /// The ids of the tokens of a word vocabulary that are no letters.
@@ -223,11 +236,6 @@ impl Vocabulary {
         let outputs = self.outputs() as u32;
         self.unk().into_iter().filter(|&id| id < outputs).collect()
     }
-
-    /// Look-up tables for encoding; worth keeping for many texts.
-    pub(crate) fn encoder(&self) -> Encoder<'_> {
-        Encoder::new(self.unit, &self.tokens[..self.letters])
-    }
 }
 
 /// The most frequent tokens within the limits, and how many others there are.
@@ -309,11 +317,11 @@ impl TryFrom<Stored> for Vocabulary {
 
     fn try_from(stored: Stored) -> Result<Self, TextError> {
         if stored.format != FORMAT {
-            return Err(TextError::Format {
-                path: "vocabulary".to_owned(),
-                found: stored.format,
-                newest: FORMAT,
-            });
+            let what = format!(
+                "format {}, but this textgen reads format {FORMAT}",
+                stored.format
+            );
+            return Err(TextError::Vocabulary { what });
         }
         let letter = |token| match token {
             StoredToken::Text(text) => Token::Text(text),

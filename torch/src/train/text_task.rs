@@ -13,7 +13,7 @@ use textgen::models::Network;
 use textgen::models::weights::Weights;
 
 use textgen::run::{CharLoss, Evaluation, Progress, TextData};
-use textgen::text::{Split, Streams, Vocabulary, split_text};
+use textgen::text::{Split, Vocabulary, split_text, stream_length};
 
 use super::task::{Part, SampleJob, Task, Use, random, sample_config};
 use crate::char_rnn::CharRnn;
@@ -70,8 +70,7 @@ impl TextTask {
             .iter()
             .flat_map(|range| data.tokens[range.clone()].iter().copied())
             .collect();
-        let cut = Streams::new(train.len(), config.batch, config.seq)?;
-        let length = cut.length();
+        let length = stream_length(train.len(), config.batch, config.seq)?;
         let open_forget_gate = config.recipe == textgen::config::Recipe::Default;
         let parameters = Parameters::init(&network, config.seed, device, open_forget_gate);
         let parameters = if config.tied {

@@ -1,39 +1,39 @@
-//! The vocabulary last reported by `textgen vocab`, kept so that `train` can take it up.
+//! The vocabulary last reported by `textgen vocab`, from which `train` goes on.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{TextError, Vocabulary};
+use super::{RunError, atomic};
 use crate::config::TextConfig;
+use crate::text::Vocabulary;
 
-/// The `format` written, and the newest that is read.
-const FORMAT: u64 = 1;
+/// The `format` written, and the only one that is read.
+const FORMAT: u32 = 1;
 const FILE_NAME: &str = "vocab.json";
 
 /// What `vocab` found out: the corpus, how it was read, and its vocabulary.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastVocab {
-    format: u64,
-    /// What [`super::Corpus::resolve`] takes to find the corpus again; `-` for standard input.
+    format: u32,
+    /// What [`crate::text::Corpus::resolve`] takes to find the corpus again; `-` for standard input.
     pub corpus: Vec<String>,
-    /// The corpus's name.
+    /// The corpus's short name, as runs are named after it.
     pub name: String,
     /// How its text became tokens.
     pub text: TextConfig,
-    /// The tokens.
+    /// With the tokens that were cut only counted.
     pub vocabulary: Vocabulary,
 }
 
 /// The part that every format has.
 #[derive(Deserialize)]
 struct Header {
-    format: u64,
+    format: u32,
 }
 
 impl LastVocab {
-    /// Puts the parts together.
+    /// What `vocab` found out.
     pub fn new(
         corpus: Vec<String>,
         name: String,
@@ -49,51 +49,40 @@ impl LastVocab {
         }
     }
 
-    /// Where it is kept: `vocab.json` in the folder of the runs.
+    /// `vocab.json` in the folder of the runs.
     pub fn path(runs: &Path) -> PathBuf {
         runs.join(FILE_NAME)
     }
 
-    /// Writes it into the folder of the runs, which is made where it is missing. The file is
-    /// written beside, synced, then renamed, so that a reader finds the old one or the new one.
-    pub fn save(&self, runs: &Path) -> Result<PathBuf, TextError> {
+    /// Writes it into the folder of the runs, which is created if it is missing.
+    pub fn save(&self, runs: &Path) -> Result<PathBuf, RunError> {
         let path = Self::path(runs);
-        let failed = |e: std::io::Error| TextError::io(path.display().to_string())(e);
-        let mut json = serde_json::to_vec(self).map_err(|e| failed(e.into()))?;
-        json.push(b'\n');
-        std::fs::create_dir_all(runs).map_err(failed)?;
-        let mut file = tempfile::Builder::new()
-            .prefix(".vocab-")
-            .tempfile_in(runs)
-            .map_err(failed)?;
-        file.write_all(&json).map_err(failed)?;
-        file.as_file().sync_all().map_err(failed)?;
-        file.persist(&path).map_err(|e| failed(e.error))?;
+        let json = serde_json::to_vec(self).map_err(|error| RunError::damaged(&path, error))?;
+        std::fs::create_dir_all(runs).map_err(RunError::write(runs))?;
+        atomic::write(&path, &[&json, b"\n"])?;
         Ok(path)
     }
 
-    /// Reads it from the folder of the runs; `None` where `vocab` was never run.
-    pub fn load(runs: &Path) -> Result<Option<Self>, TextError> {
+    /// Reads it from the folder of the runs; `None` if `vocab` was never run.
+    pub fn load(runs: &Path) -> Result<Option<Self>, RunError> {
         let path = Self::path(runs);
-        let name = path.display().to_string();
         let json = match std::fs::read(&path) {
             Ok(json) => json,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(TextError::io(name)(e)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(RunError::io(&path)(error)),
         };
-        let failed = |e: serde_json::Error| TextError::Parse {
-            path: name.clone(),
-            message: e.to_string(),
-        };
-        let header: Header = serde_json::from_slice(&json).map_err(failed)?;
-        if header.format != FORMAT {
-            return Err(TextError::Format {
-                path: name,
-                found: header.format,
+        let damaged = |error| RunError::damaged(&path, error);
+        let Header { format } = serde_json::from_slice(&json).map_err(damaged)?;
+        if format != FORMAT {
+            return Err(RunError::Format {
+                path,
+                what: "vocabulary",
+                found: format,
+                oldest: FORMAT,
                 newest: FORMAT,
             });
         }
-        serde_json::from_slice(&json).map(Some).map_err(failed)
+        serde_json::from_slice(&json).map(Some).map_err(damaged)
     }
 }
 
@@ -135,10 +124,9 @@ mod tests {
         std::fs::write(LastVocab::path(dir.path()), r#"{"format":2,"new":true}"#).unwrap();
         let error = LastVocab::load(dir.path()).unwrap_err();
         assert!(
-            matches!(error, TextError::Format { found: 2, .. }),
+            matches!(error, RunError::Format { found: 2, .. }),
             "{error}"
         );
-        assert!(error.hint().unwrap().contains("newer"));
     }
 
     #[test]
