@@ -1,5 +1,7 @@
 //! A trained model, opened and used: the part of textgen that other programs build on.
 
+#![cfg_attr(not(feature = "cli"), allow(dead_code, unused_imports))]
+
 mod error;
 mod text;
 mod words;

@@ -21,6 +21,7 @@ use super::generate::shown::Paced;
 use super::generate::text::note_replaced;
 use super::generate::{LoopFlags, SamplingFlags, new_seed};
 use super::machine::check_simd;
+use super::target::{Force, Format, check_output};
 use crate::cli::output::note;
 
 /// Turns that `/undo` can take back.
@@ -242,6 +243,9 @@ impl Session {
                 }
             }
             Command::Save(path) => {
+                let never = Force { force: false };
+                check_output(path, Format::PromptState, never, &[])
+                    .map_err(|error| CliError::failed(error.to_string(), "give another FILE"))?;
                 self.now.save(path)?;
                 note!(
                     "the state after {} tokens is saved in {}",

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use crate::config::Sampling;
 use clap::Args;
 
+use crate::cli::target::Force;
+
 /// How tokens are sampled.
 #[derive(Args)]
 #[command(next_help_heading = "Sampling")]
@@ -105,9 +107,16 @@ pub struct TextFlags {
         value_parser = clap::value_parser!(u32).range(1..=1000)
     )]
     pub show_probs: Option<u32>,
-    /// Save the model's state after the prompt in this file; with --count 0 that is all
-    #[arg(long, value_name = "FILE")]
+    /// Save the model's state after the prompt in this file, for --state; with --count 0 that is all
+    #[arg(
+        long = "output",
+        short,
+        visible_alias = "save-state",
+        value_name = "FILE"
+    )]
     pub save_state: Option<PathBuf>,
+    #[command(flatten)]
+    pub force: Force,
     /// Continue from such a file, before --prompt
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,

@@ -13,6 +13,7 @@ use crate::cli::chosen::text_model;
 use crate::cli::error::CliError;
 use crate::cli::given::Given;
 use crate::cli::progress::Progress;
+use crate::cli::target::{Format, check_output};
 use crate::cli::unknown::Replaced;
 
 /// Tokens of a text unless told otherwise.
@@ -46,6 +47,8 @@ pub fn texts(
     let text = prompt.as_deref().unwrap_or_default();
     let start = start(args, model, text, &sampling)?;
     if let Some(path) = &flags.save_state {
+        let sources = [(model.path(), "is the model that is used")];
+        check_output(path, Format::PromptState, flags.force, &sources)?;
         start.save(path)?;
     }
     let count = args.count.unwrap_or(1);

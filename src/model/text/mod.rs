@@ -30,10 +30,9 @@ const AHEAD: usize = 64;
 /// A character language model with its vocabulary. A clone shares the weights.
 ///
 /// ```
-/// # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden-run/model.safetensors");
 /// use textgen::{Sampling, TextModel};
 ///
-/// let model = TextModel::open(path)?;
+/// let model = TextModel::open("tests/golden-run/model.safetensors")?;
 /// let sampling = Sampling { temperature: 0.0, ..Sampling::new(1) };
 /// let sample = model.generate("A hen", &sampling, 26)?;
 /// assert_eq!(sample.text, " who lived beside the sea\n");
