@@ -84,7 +84,7 @@ pub fn text_model(file: ModelFile, options: OpenOptions) -> Result<TextModel> {
 /// Opens the model named, or that of the newest run of this kind (of any kind if there is none) and
 /// prints its name.
 pub fn open(named: Option<&str>, runs: &Runs, kind: Option<ModelKind>) -> Result<Opened> {
-    let wanted = |config: &TrainConfig| kind.is_none_or(|kind| config.model == kind);
+    let wanted = |config: &TrainConfig| kind.is_none_or(|kind| config.kind() == kind);
     Ok(open_or(named, runs, wanted)?)
 }
 

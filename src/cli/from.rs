@@ -1,6 +1,6 @@
 //! `train --from`: a training that begins with a trained model.
 
-use crate::config::{NetworkConfig, NetworkKind, Settings, TrainConfig};
+use crate::config::{NetworkConfig, NetworkKind, Recipe, Settings, TrainConfig};
 use crate::models::weights::{add_z, grow};
 use crate::run::{CorpusData, ModelFile, ModelHeader, Runs, Start, model_format};
 use crate::text::Vocabulary;
@@ -41,8 +41,8 @@ impl From {
             },
             _ => Settings::default(),
         };
-        let settled = Settings {
-            model: Some(network.model()),
+        let fixed = Settings {
+            model: Some(network.model().into()),
             cell: Some(network.cell),
             hidden: Some(network.hidden),
             layers: Some(network.layers),
@@ -50,22 +50,24 @@ impl From {
             unit: Some(text.unit),
             normalize: Some(text.normalize),
             lowercase: Some(text.lowercase),
-            from: Some(self.model.path().display().to_string()),
+            tied: (network.kind == NetworkKind::CharRnn).then_some(false),
+            recipe: Some(Recipe::Default),
             ..of_z
         };
-        if given.clone().over(settled.clone()) != settled.clone().over(given.clone()) {
+        if let Some((flag, own)) = given.differing(&fixed).into_iter().next() {
+            let (key, value) = (flag.key(), flag.value);
+            let message = format!(
+                "--from determines the network and the form of the text: --{key} is {own}, not {value}"
+            );
             let hint = format!(
-                "only --latent N for a word-vae without z changes a network; leave out --model, --cell, --hidden, --layers, --embedding, --latent, --z, --bidirectional, --unit, --normalize and --lowercase, or train a new model; this is a {} of {} {} × {}",
-                network.model(),
-                network.cell,
-                network.hidden,
-                network.layers
+                "leave --{key} out, or train a new model; only --latent N for a word-vae without z changes a network"
             );
-            return Err(
-                CliError::misuse("--from settles the network and the text form", hint).into(),
-            );
+            return Err(CliError::misuse(message, hint).into());
         }
-        Ok(settled.over(given))
+        Ok(Settings {
+            from: Some(self.model.path().display().to_string()),
+            ..fixed.over(given)
+        })
     }
 
     /// Warns where words held out now are words that the model was trained on.

@@ -4,7 +4,6 @@
 //! config types, calls the library, and shows what comes back.
 
 mod chat;
-mod choice;
 mod chosen;
 mod compress;
 mod doctor;
@@ -68,7 +67,7 @@ enum Command {
     /// Report the characters of a corpus and write its vocabulary.
     Vocab(vocab::VocabArgs),
     /// Train a model.
-    #[command(after_long_help = train::LONG_HELP)]
+    #[command(after_long_help = train::long_help())]
     Train(Box<train::TrainArgs>),
     /// Train several models that differ in one setting, and compare them.
     Sweep(sweep::SweepArgs),

@@ -209,7 +209,7 @@ struct Training<'a> {
 
 impl<'a> Training<'a> {
     fn new(config: &TrainConfig, data: &'a TextData) -> Self {
-        let split = split_text(data.tokens.len(), config.split, config.valid, config.test);
+        let split = split_text(data.tokens.len(), config.split(), config.valid, config.test);
         let part = |range: &Range<usize>| &data.tokens[range.clone()];
         let parts = split.train.iter().map(part).collect();
         Self { data, split, parts }

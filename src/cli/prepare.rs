@@ -1,6 +1,6 @@
 //! From settings and a corpus to all that a run is made of.
 
-use crate::config::{Budget, Fit, ModelKind, Recipe, Settings, TimeBudget, TrainConfig};
+use crate::config::{Budget, ModelConfig, ModelKind, Recipe, Settings, TimeBudget, TrainConfig};
 use crate::models::speed::training_gigaflops;
 use crate::run::{CorpusData, LastVocab, Runs, TextData, WordData};
 use crate::text::{self, Corpus, Vocabulary, split_words, stream_length};
@@ -13,15 +13,12 @@ use crate::cli::output::note;
 
 /// Settings that are complete, and a corpus that has not been read yet.
 pub struct Planned {
-    /// The settings; reading may raise a budget that nobody asked for, and chooses what fits a budget
-    /// of time.
+    /// The settings, before the corpus is known.
     pub config: TrainConfig,
     given: Settings,
     corpus: Corpus,
     /// The tokens that come first, of the model that the training begins with.
     known: Option<Vocabulary>,
-    /// Whether the budget was asked for.
-    asked: bool,
 }
 
 impl Planned {
@@ -41,36 +38,72 @@ impl Planned {
             config,
             corpus,
             known,
-            given: given.clone(),
-            asked: given.steps.is_some() || given.epochs.is_some() || given.minutes.is_some(),
+            given,
         })
     }
 
+    /// The same corpus with another value of one setting.
+    pub fn with(&self, key: &str, value: &str) -> Result<Self> {
+        let mut given = self.given.clone();
+        given.set(key, value)?;
+        let config = self.of_corpus(TrainConfig::resolve(&given)?);
+        Ok(Self {
+            config,
+            given,
+            corpus: self.corpus.clone(),
+            known: self.known.clone(),
+        })
+    }
+
+    fn of_corpus(&self, config: TrainConfig) -> TrainConfig {
+        let own = &self.config;
+        TrainConfig {
+            corpus: own.corpus.clone(),
+            corpus_name: own.corpus_name.clone(),
+            corpus_digest: own.corpus_digest.clone(),
+            ..config
+        }
+    }
+
     /// Reads the corpus as tokens.
-    pub fn read(self) -> Result<(TrainConfig, CorpusData)> {
-        let mut config = self.config;
-        let data = tokens(&self.corpus, &config, self.known.as_ref())?;
-        if let Some(fitted) = fitted(&self.given, &config, &data)? {
-            config = fitted;
-        }
-        if let CorpusData::Text(text) = &data {
+    pub fn read(&self) -> Result<CorpusData> {
+        let (corpus, config, known) = (&self.corpus, &self.config, self.known.as_ref());
+        Ok(match config.kind() {
+            ModelKind::CharRnn => CorpusData::Text(prepare_text(corpus, config, known)?),
+            ModelKind::WordVae => CorpusData::Words(prepare_words(corpus, config, known)?),
+        })
+    }
+
+    /// Whether another plan reads the same tokens, held out in the same way.
+    pub fn reads_the_same(&self, other: &Self) -> bool {
+        let read = |config: &TrainConfig| {
+            let held_out = [config.valid, config.test].map(f64::to_bits);
+            let kind = (config.kind(), config.recipe);
+            (config.text.clone(), kind, held_out, config.seed)
+        };
+        read(&self.config) == read(&other.config)
+    }
+
+    /// The settings, now that the corpus is known: a budget of time chooses sizes, and a budget that nobody
+    /// asked for grows where the corpus is small.
+    pub fn complete(&self, data: &CorpusData) -> Result<TrainConfig> {
+        let mut config = match (self.config.budget, data) {
+            (Budget::Minutes(minutes), CorpusData::Text(text))
+                if self.config.recipe == Recipe::Default =>
+            {
+                self.of_corpus(fitted(&self.given, &self.config, text, minutes)?)
+            }
+            _ => self.config.clone(),
+        };
+        if let (CorpusData::Text(text), ModelConfig::CharRnn(own)) = (data, &config.model) {
             // Refused here already, before a run is made.
-            stream_length(text.training_size(&config), config.batch, config.seq)?;
+            stream_length(text.training_size(&config), config.batch, own.seq)?;
         }
-        if !self.asked && config.recipe == Recipe::Default {
+        if !self.given.has_budget() && config.recipe == Recipe::Default {
             config.fit_default_budget(data.training_size(&config));
         }
-        Ok((config, data))
+        Ok(config)
     }
-}
-
-/// Flags over a file; a budget on the command line replaces the file's, whichever kind each is.
-pub fn layered(mut flags: Settings, mut file: Settings) -> Settings {
-    if flags.steps.is_some() || flags.epochs.is_some() || flags.minutes.is_some() {
-        (file.steps, file.epochs, file.minutes) = (None, None, None);
-    }
-    flags.format = None;
-    flags.over(file)
 }
 
 /// The corpus given, else the settings file's, else the one last given to `vocab` (with the text
@@ -87,7 +120,7 @@ fn choose_corpus(args: &[String], given: Settings, runs: &Runs) -> Result<(Corpu
         note!("corpus: {} (bundled)", corpus.name);
         return Ok((corpus, given));
     };
-    let settings = Settings::of_text(last.text.clone());
+    let settings = Settings::of_text(&last.text);
     let corpus = Corpus::resolve(&last.corpus)?;
     note!("corpus: {} (the one last given to vocab)", corpus.name);
     // An original system brings its own normal form and unit; how the file is read stays.
@@ -109,51 +142,30 @@ fn choose_corpus(args: &[String], given: Settings, runs: &Runs) -> Result<(Corpu
 fn fitted(
     given: &Settings,
     config: &TrainConfig,
-    data: &CorpusData,
-) -> Result<Option<TrainConfig>> {
-    let (Budget::Minutes(minutes), CorpusData::Text(text)) = (config.budget, data) else {
-        return Ok(None);
-    };
-    if config.recipe != Recipe::Default {
-        return Ok(None);
-    }
+    text: &TextData,
+    minutes: f64,
+) -> Result<TrainConfig> {
     let budget = TimeBudget {
         minutes,
         gigaflops: training_gigaflops(threads(config.threads)),
         tokens: text.training_size(config),
         vocabulary: text.vocabulary.len(),
     };
-    let Fit {
-        settings,
-        tokens,
-        passes,
-    } = budget.fit(given);
-    let chosen = TrainConfig::resolve(&given.clone().over(settings))?;
+    let fit = budget.fit(given);
+    let sequence = given.seq.or(fit.settings.seq).unwrap_or_default();
+    let chosen = TrainConfig::resolve(&given.clone().over(fit.settings))?;
     note!(
-        "for {minutes} minutes at {:.0} GFLOP/s: {} {}, {} streams of {}, learning rate {}, dropout {}; about {:.1} million characters, {passes:.1} passes",
+        "for {minutes} minutes at {:.0} GFLOP/s: {} {}, {} streams of {sequence}, learning rate {}, dropout {}; about {:.1} million characters, {:.1} passes",
         budget.gigaflops,
         chosen.cell,
         chosen.hidden,
         chosen.batch,
-        chosen.seq,
         chosen.lr,
         chosen.dropout,
-        tokens / 1e6,
+        fit.tokens / 1e6,
+        fit.passes,
     );
-    Ok(Some(TrainConfig {
-        corpus: config.corpus.clone(),
-        corpus_name: config.corpus_name.clone(),
-        corpus_digest: config.corpus_digest.clone(),
-        ..chosen
-    }))
-}
-
-/// The corpus as tokens.
-fn tokens(corpus: &Corpus, config: &TrainConfig, known: Option<&Vocabulary>) -> Result<CorpusData> {
-    Ok(match config.model {
-        ModelKind::CharRnn => CorpusData::Text(prepare_text(corpus, config, known)?),
-        ModelKind::WordVae => CorpusData::Words(prepare_words(corpus, config, known)?),
-    })
+    Ok(chosen)
 }
 
 fn prepare_text(

@@ -1,141 +1,161 @@
-//! What a model, a recipe and a budget settle where nothing is given.
+//! What a model, a recipe, a goal or another setting makes the default where the table has none, or another.
 
 use super::{
-    Cell, Device, Goal, KlSchedule, LossOver, ModelKind, NormalForm, OptimizerKind, Precision,
-    Recipe, Schedule, Settings, SplitKind, TextConfig, ZPlacement,
+    Cell, Entry, Goal, LossOver, ModelChoice, ModelKind, NormalForm, OptimizerKind, Recipe,
+    Schedule, Settings, SplitKind, TrainConfig,
 };
 
-/// Streams a step of a char-lstm unless told otherwise.
+/// Streams per step of a char-lstm unless told otherwise.
 pub const DEFAULT_BATCH: usize = 32;
-/// Tokens of each stream a step unless told otherwise.
+/// Tokens of each stream per step unless told otherwise.
 pub const DEFAULT_SEQ: usize = 32;
-/// Share of a corpus held out for validation unless told otherwise.
+/// Fraction of a corpus held out for validation unless told otherwise.
 pub const DEFAULT_VALID: f64 = 0.1;
-/// Nats a word that z carries under `--goal explore`.
-const EXPLORE_RATE: f64 = 8.0;
+/// Adam's β₂ as PyTorch has it.
+const BETA2: f64 = 0.999;
 
-/// The defaults of a model, a recipe and a budget.
-pub(super) fn defaults(given: &Settings, model: ModelKind, recipe: Recipe) -> Settings {
-    let common = common_defaults(given);
-    let own = match model {
-        ModelKind::CharRnn => char_lstm_defaults(given),
-        ModelKind::WordVae => of_goal(given).over(word_vae_defaults(given)),
+impl Recipe {
+    /// The model that the original system is.
+    pub const fn model(self) -> Option<ModelChoice> {
+        match self {
+            Self::Default => None,
+            Self::Notebook => Some(ModelChoice::CharLstm),
+            Self::Article => Some(ModelChoice::WordVae),
+        }
+    }
+}
+
+impl Goal {
+    /// The settings that it stands for.
+    pub fn settings(self) -> Settings {
+        of_goal(&Settings {
+            goal: Some(self),
+            ..Settings::default()
+        })
+    }
+}
+
+/// The defaults in which a model differs from the table.
+pub fn model_defaults(model: ModelChoice) -> Vec<Entry> {
+    let given = Settings {
+        model: Some(model),
+        ..Settings::default()
+    };
+    let all = TrainConfig::resolve(&given).map(|config| config.to_settings());
+    let mut entries = all.unwrap_or_default().entries();
+    entries.retain(Entry::is_default_of_model);
+    entries
+}
+
+/// The defaults of a model and a recipe, given some settings.
+pub(super) fn defaults(given: &Settings, model: ModelChoice, recipe: Recipe) -> Settings {
+    let own = match model.kind() {
+        ModelKind::CharRnn => char_rnn(),
+        ModelKind::WordVae => of_goal(given).over(word_vae()),
     };
     let original = match recipe {
         Recipe::Default => Settings::default(),
         Recipe::Notebook => notebook(),
         Recipe::Article => article(),
     };
-    original.over(own).over(common)
+    let cell = Settings {
+        cell: Some(model.cell()),
+        ..Settings::default()
+    };
+    original.over(own).over(cell).over(Settings::defaults())
 }
 
-fn common_defaults(given: &Settings) -> Settings {
-    let optimizer = given.optimizer.unwrap_or(OptimizerKind::Adamw);
-    Settings {
-        corpus: Some(Vec::new()),
-        corpus_name: Some(String::new()),
-        corpus_digest: Some(String::new()),
-        from: Some(String::new()),
-        loss: Some(LossOver::All),
-        schedule: Some(Schedule::Cosine),
-        warmup: Some(100),
-        final_lr: Some(0.05),
-        decay: Some(0.5),
-        optimizer: Some(optimizer),
+/// Completes settings by what depends on others of them.
+pub(super) fn derived(all: Settings, model: ModelChoice) -> Settings {
+    let text = model.kind() == ModelKind::CharRnn;
+    let lstm = text && all.cell == Some(Cell::Lstm);
+    let adamw = all.optimizer == Some(OptimizerKind::Adamw);
+    let lr = match model.kind() {
+        ModelKind::CharRnn => lr_of_cell(all.cell) * lr_of_embedding(all.embedding),
+        ModelKind::WordVae => 2e-3,
+    };
+    // A model that is trained already would forget what it knows at the full learning rate.
+    let trained = all.from.as_ref().is_some_and(|from| !from.is_empty());
+    let derived = Settings {
+        lr: Some(if trained { lr * 0.3 } else { lr }),
+        beta2: Some(if lstm { 0.99 } else { BETA2 }),
         // Under plain Adam weight decay is an L2 term, which nobody asked for.
-        weight_decay: Some(if optimizer == OptimizerKind::Adamw {
-            0.01
-        } else {
-            0.0
-        }),
-        clip: Some(5.0),
-        ema: Some(0.0),
-        tied: Some(false),
-        variational: Some(false),
-        input_dropout: Some(0.0),
-        recurrent_dropout: Some(0.0),
-        split: Some(SplitKind::Contiguous.to_string()),
-        patience: Some(0),
-        eval_every: Some(0),
-        sample_every: Some(3),
-        save_every: Some(0),
-        seed: Some(42),
-        device: Some(Device::Auto.to_string()),
-        precision: Some(Precision::F32),
-        threads: Some(0),
-        goal: Some(Goal::Density),
-        rate: Some(0.0),
-        beta: Some(1.0),
-        kl_schedule: Some(KlSchedule::Linear),
-        kl_warmup: Some(0.0),
-        free_bits: Some(0.0),
-        char_dropout: Some(0.0),
-        latent: Some(0),
-        z: Some(ZPlacement::Both),
-        bidirectional: Some(false),
-        ..Settings::of_text(TextConfig::default())
-    }
-}
-
-/// Measured in `docs/quality.md`; under a budget of time [`TimeBudget::fit`](super::TimeBudget::fit)
-/// lies over them.
-fn char_lstm_defaults(given: &Settings) -> Settings {
-    let interleaved = given.split.as_deref() == Some("interleaved");
-    Settings {
-        cell: Some(Cell::Gru),
-        hidden: Some(256),
-        layers: Some(1),
-        embedding: Some(0),
-        dropout: Some(0.3),
-        batch: Some(DEFAULT_BATCH),
-        seq: Some(DEFAULT_SEQ),
-        epochs: Some(20.0),
-        lr: Some(fine_tuned(given, 1e-2 * of_embedding(given.embedding))),
-        final_lr: Some(0.01),
+        weight_decay: Some(if text && adamw { 0.01 } else { 0.0 }),
         // char-rnn, whose split interleaved is, holds out half as much.
-        valid: Some(if interleaved {
+        valid: Some(if all.split == Some(SplitKind::Interleaved) {
             DEFAULT_VALID / 2.0
         } else {
             DEFAULT_VALID
         }),
-        test: Some(0.0),
+        seq_min: all.seq,
+        decoder_dropout: all.dropout,
         ..Settings::default()
+    };
+    all.over(derived)
+}
+
+/// Learning rate of a char-lstm, measured in `docs/quality.md`.
+const fn lr_of_cell(cell: Option<Cell>) -> f64 {
+    match cell {
+        Some(Cell::Lstm) => 3e-2,
+        _ => 1e-2,
     }
 }
 
-/// The share of the learning rate that a char-lstm bears: with an embedding, whose tokens are larger
-/// than one-hot ones, the whole of it can drive a GRU to where it learns no more.
-pub(super) fn of_embedding(embedding: Option<usize>) -> f64 {
+/// Factor of the learning rate of a char-lstm: with an embedding, whose tokens are larger than one-hot
+/// ones, the whole rate can drive a GRU to where it learns no more.
+pub(super) const fn lr_of_embedding(embedding: Option<usize>) -> f64 {
     match embedding {
         None | Some(0) => 1.0,
         Some(_) => 0.4,
     }
 }
 
-/// A model that is trained already would forget what it knows at the full learning rate.
-fn fine_tuned(given: &Settings, lr: f64) -> f64 {
-    let begins_trained = given.from.as_ref().is_some_and(|from| !from.is_empty());
-    if begins_trained { lr * 0.3 } else { lr }
+/// Measured in `docs/quality.md`; under a budget of time [`TimeBudget::fit`](super::TimeBudget::fit)
+/// lies over them.
+fn char_rnn() -> Settings {
+    Settings {
+        hidden: Some(256),
+        embedding: Some(0),
+        dropout: Some(0.3),
+        batch: Some(DEFAULT_BATCH),
+        seq: Some(DEFAULT_SEQ),
+        epochs: Some(20.0),
+        final_lr: Some(0.01),
+        test: Some(0.0),
+        ..Settings::default()
+    }
 }
 
-/// What a goal asks for, or a rate, or the decoder without z.
-fn of_goal(given: &Settings) -> Settings {
+fn word_vae() -> Settings {
+    Settings {
+        hidden: Some(256),
+        embedding: Some(32),
+        latent: Some(32),
+        dropout: Some(0.2),
+        batch: Some(128),
+        epochs: Some(15.0),
+        test: Some(0.1),
+        ..Settings::default()
+    }
+}
+
+/// What a goal stands for, or a rate, or the decoder without z.
+pub(super) fn of_goal(given: &Settings) -> Settings {
     let unbound = Settings {
         kl_warmup: Some(0.0),
         free_bits: Some(0.0),
         ..Settings::default()
     };
-    if given.latent == Some(0) {
-        // Letters are hidden so that the decoder turns to z for them; without z that only hurts.
-        return Settings {
+    match given.goal {
+        _ if given.latent == Some(0) => Settings {
+            // Letters are hidden so that the decoder turns to z for them; without z that only hurts.
             char_dropout: Some(0.0),
             bidirectional: Some(false),
             ..unbound
-        };
-    }
-    match given.goal {
+        },
         Some(Goal::Explore) => Settings {
-            rate: Some(EXPLORE_RATE),
+            rate: Some(8.0),
             ..unbound
         },
         Some(Goal::Autoencode) => Settings {
@@ -153,75 +173,45 @@ fn of_goal(given: &Settings) -> Settings {
     }
 }
 
-fn word_vae_defaults(given: &Settings) -> Settings {
-    Settings {
-        cell: Some(Cell::Gru),
-        hidden: Some(256),
-        layers: Some(1),
-        embedding: Some(32),
-        latent: Some(32),
-        bidirectional: Some(true),
-        dropout: Some(0.2),
-        batch: Some(128),
-        seq: Some(0),
-        epochs: Some(15.0),
-        lr: Some(fine_tuned(given, 2e-3)),
-        valid: Some(DEFAULT_VALID),
-        test: Some(0.1),
-        kl_warmup: Some(0.2),
-        free_bits: Some(0.06),
-        char_dropout: Some(0.1),
-        weight_decay: Some(0.0),
-        ..Settings::default()
-    }
-}
-
 /// The notebook of 2020. Where it is silent (hidden size, learning rate) stand PyTorch's default
 /// learning rate and the hidden size of a small layer.
 fn notebook() -> Settings {
     Settings {
         normalize: Some(NormalForm::Ascii),
-        cell: Some(Cell::Lstm),
         hidden: Some(128),
-        layers: Some(1),
-        embedding: Some(0),
         dropout: Some(0.0),
         batch: Some(1),
         seq: Some(40),
         seq_min: Some(10),
         loss: Some(LossOver::Last),
         epochs: Some(300.0),
-        optimizer: Some(OptimizerKind::Amsgrad),
-        lr: Some(1e-3),
-        schedule: Some(Schedule::Constant),
-        warmup: Some(0),
-        weight_decay: Some(0.0),
-        clip: Some(0.0),
-        ..Settings::default()
+        ..original(OptimizerKind::Amsgrad)
     }
 }
 
 /// The article of 2018: 5,000 words, one a step.
 fn article() -> Settings {
     Settings {
-        cell: Some(Cell::Gru),
         hidden: Some(20),
-        layers: Some(1),
         embedding: Some(20),
         latent: Some(10),
-        bidirectional: Some(false),
         dropout: Some(0.0),
         batch: Some(1),
-        seq: Some(0),
         steps: Some(5_000),
-        optimizer: Some(OptimizerKind::Adam),
+        ..original(OptimizerKind::Adam)
+    }
+}
+
+/// How both original systems were trained.
+fn original(optimizer: OptimizerKind) -> Settings {
+    Settings {
+        optimizer: Some(optimizer),
+        beta2: Some(BETA2),
         lr: Some(1e-3),
         schedule: Some(Schedule::Constant),
         warmup: Some(0),
+        weight_decay: Some(0.0),
         clip: Some(0.0),
-        kl_warmup: Some(0.0),
-        free_bits: Some(0.0),
-        char_dropout: Some(0.0),
         ..Settings::default()
     }
 }

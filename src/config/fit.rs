@@ -1,8 +1,8 @@
 //! What fits a budget of time: the sizes of a char-lstm and how it is trained, from the work that the
 //! machine can do in that time and from how much text there is. Measured in `docs/quality.md`.
 
-use super::defaults::of_embedding;
-use super::{Cell, Settings};
+use super::defaults::lr_of_embedding;
+use super::{Cell, ModelChoice, Settings};
 
 /// A budget of time for a char-lstm.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +34,7 @@ struct Size {
     below: f64,
     hidden: usize,
     seq: usize,
+    /// Of a GRU.
     lr: f64,
 }
 
@@ -61,6 +62,15 @@ const fn size(below: f64, hidden: usize, seq: usize, lr: f64) -> Size {
     }
 }
 
+/// What an LSTM's learning rate is to that of a GRU of this hidden size.
+const fn lr_of_cell(cell: Cell, hidden: usize) -> f64 {
+    match (cell, hidden) {
+        (Cell::Lstm, ..=256) => 3.0,
+        (Cell::Lstm, _) => 2.0,
+        (Cell::Gru | Cell::Rnn, _) => 1.0,
+    }
+}
+
 /// How a network that reads each token so many times is kept from learning the text by heart.
 fn regularisation(passes: f64) -> Settings {
     let (dropout, recurrent) = match passes {
@@ -85,7 +95,8 @@ impl TimeBudget {
         let size = SIZES.iter().find(|size| work < size.below).unwrap_or(last);
         let size = if work > 0.0 { size } else { first };
         let hidden = given.hidden.unwrap_or(size.hidden);
-        let cell = given.cell.unwrap_or(Cell::Gru);
+        let model = given.model.unwrap_or(ModelChoice::CharLstm);
+        let cell = given.cell.unwrap_or(model.cell());
         let tokens = work * 1e12 / self.operations(hidden, given.layers.unwrap_or(1), cell)
             * (hidden as f64 / (hidden as f64 + HALF_RATE));
         let passes = tokens / self.tokens.max(1) as f64;
@@ -94,7 +105,7 @@ impl TimeBudget {
             hidden: Some(hidden),
             batch: Some(BATCH),
             seq: Some(size.seq),
-            lr: Some(size.lr * of_embedding(given.embedding)),
+            lr: Some(size.lr * lr_of_cell(cell, hidden) * lr_of_embedding(given.embedding)),
             ..regularisation(passes)
         };
         Fit {
@@ -144,7 +155,7 @@ mod tests {
     fn the_tokens_expected_are_the_work_over_what_a_token_takes() {
         let fit = SHAKESPEARE.fit(&Settings::default());
         let hidden = fit.settings.hidden.expect("chosen") as f64;
-        let a_token = 6.0 * hidden * (3.0 * hidden + 65.0);
+        let a_token = 6.0 * hidden * (4.0 * hidden + 65.0);
         let want = 180.0 * 100e9 / a_token * hidden / (hidden + 64.0);
         assert!((fit.tokens / want - 1.0).abs() < 1e-9);
         assert!((fit.passes - fit.tokens / 1e6).abs() < 1e-9);

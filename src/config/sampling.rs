@@ -83,7 +83,7 @@ impl Sampling {
     pub fn validate(&self) -> Result<(), ConfigError> {
         let within = |valid: bool, flag, value: String, must| match valid {
             true => Ok(()),
-            false => Err(ConfigError::Range { flag, value, must }),
+            false => Err(ConfigError::range(flag, value, must)),
         };
         let (temperature, penalty) = (self.temperature, self.repetition_penalty);
         within(

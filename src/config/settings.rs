@@ -1,177 +1,508 @@
-//! Settings as flags and files give them: every one optional, every key the flag's name.
+//! The one table of settings.
+//!
+//! A row has a setting's documentation, its key, its type and, where it has them, the name of its value,
+//! its default and its range. From it come the field of [`Settings`], the key of settings files with its
+//! comment, the flag, its line in `docs/settings.md`, the check of its range, and the field of the
+//! configuration that the row stands under.
 
+use std::collections::HashSet;
+use std::ops::{Bound, Range};
 use std::path::Path;
+use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
+use super::train::{Budget, ModelConfig};
+use super::value::{Value, check, described};
 use super::{
-    CONFIG_FORMATS, Cell, ConfigError, Goal, KlSchedule, LossOver, ModelKind, Newlines, NormalForm,
-    OptimizerKind, Precision, Recipe, Schedule, TextConfig, Unit, WordSplit, ZPlacement,
+    CONFIG_FORMATS, Cell, ConfigError, Device, Goal, KlSchedule, LossOver, ModelChoice, ModelKind,
+    Newlines, NormalForm, OptimizerKind, Precision, Recipe, Schedule, SplitKind, Unit, WordSplit,
+    ZPlacement, name,
 };
 
+/// What `config.toml` begins with.
+const HEADER: &str = "# Every setting of this run. `textgen train --config` takes this file.\n";
+/// A part of a whole, which may be none of it and not all.
+const RATE: Range<f64> = 0.0..1.0;
+const ABOVE_0: (Bound<f64>, Bound<f64>) = (Bound::Excluded(0.0), Bound::Unbounded);
+
 macro_rules! settings {
-    ($($(#[doc = $doc:literal])+ $field:ident: $type:ty),+ $(,)?) => {
+    ($(
+        $(#[$meta:meta])* $owner:ident {$(
+            $heading:literal {$(
+                $(#[doc = $doc:literal])+
+                $field:ident: $type:ty $([$value:literal])? $(= $default:expr)? $(, in $range:expr)?;
+            )+}
+        )+}
+    )+) => {
         /// Settings that may be given; what is not given is left to the next layer.
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
         #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-        pub struct Settings {
-            $($(#[doc = $doc])+ #[serde(skip_serializing_if = "Option::is_none")] pub $field: Option<$type>),+
-        }
+        pub struct Settings {$($($(
+            $(#[doc = $doc])+
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub $field: Option<$type>,
+        )+)+)+}
 
         impl Settings {
+            /// The rows, with their texts.
+            fn table() -> Vec<Row> {
+                vec![$($($(Row {
+                    field: stringify!($field),
+                    owner: stringify!($owner),
+                    heading: $heading,
+                    doc: [$($doc.trim()),+].join(" "),
+                    value: None$(.or(Some($value)))?,
+                    names: <$type as Value>::NAMES,
+                    is_switch: <$type as Value>::IS_SWITCH,
+                    default: None::<$type>$(.or(Some($default)))?.map(|value| value.show()),
+                    range: None::<String>$(.or(Some(described($range))))?,
+                }),+),+),+]
+            }
+
+            /// The defaults that no model, recipe or other setting changes.
+            pub(super) fn defaults() -> Self {
+                Self { $($($($field: None$(.or(Some($default)))?),+),+),+ }
+            }
+
+            /// What is given, in the order of the table.
+            pub fn entries(&self) -> Vec<Entry> {
+                let mut entries = Vec::new();
+                $($($(entries.extend(self.$field.as_ref().map(|value| Entry {
+                    field: stringify!($field),
+                    owner: stringify!($owner),
+                    value: value.show(),
+                }));)+)+)+
+                entries
+            }
+
+            /// Gives the setting `key` the value that `text` stands for, as its flag does.
+            pub fn set(&mut self, key: &str, text: &str) -> Result<(), ConfigError> {
+                match key.replace('-', "_").as_str() {
+                    $($($(stringify!($field) => {
+                        let value = Value::read(text);
+                        let wrong = |why| ConfigError::range(stringify!($field), text, why);
+                        self.$field = Some(value.map_err(wrong)?);
+                    })+)+)+
+                    _ => return Err(ConfigError::Unknown(key.to_owned())),
+                }
+                Ok(())
+            }
+
+            /// Takes out what is not `wanted`, by its owner and its field.
+            fn retain(&mut self, wanted: impl Fn(&str, &str) -> bool) {
+                $($($(if !wanted(stringify!($owner), stringify!($field)) {
+                    self.$field = None;
+                })+)+)+
+            }
+
             /// These settings where given, `lower`'s elsewhere.
-            #[must_use]
-            pub fn over(self, lower: Self) -> Self {
-                Self { $($field: self.$field.or(lower.$field)),+ }
+            fn or(self, lower: Self) -> Self {
+                Self { $($($($field: self.$field.or(lower.$field)),+),+),+ }
+            }
+
+            pub(super) fn check_ranges(&self) -> Result<(), ConfigError> {
+                $($($($(if let Some(value) = &self.$field {
+                    check(stringify!($field), value, $range)?;
+                })?)+)+)+
+                Ok(())
             }
         }
 
-        /// Every key, with what stands beside it in a written file.
-        const KEYS: &[(&str, &str)] = &[$((stringify!($field), concat!($($doc),+))),+];
+        #[cfg(feature = "cli")]
+        impl Settings {
+            /// Adds the flags of the rows that are `wanted`, by their owner.
+            pub(super) fn add_flags(
+                mut command: clap::Command,
+                wanted: impl Fn(&str) -> bool,
+            ) -> clap::Command {
+                let overridden = super::flags::overridden();
+                for row in Self::rows() {
+                    match row.field {
+                        _ if row.heading.is_empty() || !wanted(row.owner) => {}
+                        $($($(stringify!($field) => {
+                            command = command.arg(super::flags::flag::<$type>(row, &overridden));
+                        })+)+)+
+                        _ => {}
+                    }
+                }
+                command
+            }
+
+            /// What the flags give.
+            pub(super) fn from_flags(matches: &clap::ArgMatches) -> Self {
+                Self { $($($($field: if $heading.is_empty() {
+                    None
+                } else {
+                    matches.try_get_one(stringify!($field)).ok().flatten().cloned()
+                }),+),+),+ }
+            }
+        }
+
+        $(typed! { $(#[$meta])* $owner { $($($(#[doc = $doc])+ $field: $type,)+)+ } })+
     };
 }
 
+/// The configuration that the rows under one owner make.
+macro_rules! typed {
+    // The file itself and the budget have fields of another kind.
+    ($(#[$meta:meta])* File { $($rest:tt)* }) => {};
+    ($(#[$meta:meta])* Limits { $($rest:tt)* }) => {};
+    ($(#[$meta:meta])* TrainConfig { $($(#[doc = $doc:literal])+ $field:ident: $type:ty,)+ }) => {
+        typed! { @ $(#[$meta])* TrainConfig [text: TextConfig, budget: Budget, model: ModelConfig] {
+            $($(#[doc = $doc])+ $field: $type,)+
+        } }
+    };
+    ($(#[$meta:meta])* $owner:ident { $($(#[doc = $doc:literal])+ $field:ident: $type:ty,)+ }) => {
+        typed! { @ $(#[$meta])* $owner [] { $($(#[doc = $doc])+ $field: $type,)+ } }
+    };
+    (@ $(#[$meta:meta])* $owner:ident [$($part:ident: $of:ty),*] {
+        $($(#[doc = $doc:literal])+ $field:ident: $type:ty,)+
+    }) => {
+        $(#[$meta])*
+        pub struct $owner {
+            $($(#[doc = $doc])+ pub $field: $type,)+
+            $(#[allow(missing_docs, reason = "documented at its type")] pub $part: $of,)*
+        }
+
+        impl $owner {
+            /// From settings that are complete.
+            pub(super) fn of(all: &Settings $(, $part: $of)*) -> Result<Self, ConfigError> {
+                let missing = |field| ConfigError::range(field, "", "must be given");
+                Ok(Self {
+                    $($field: all.$field.clone().ok_or_else(|| missing(stringify!($field)))?,)+
+                    $($part,)*
+                })
+            }
+
+            /// These settings and no others.
+            pub(super) fn own_settings(&self) -> Settings {
+                Settings { $($field: Some(self.$field.clone()),)+ ..Settings::default() }
+            }
+        }
+    };
+}
+
+/// A row of the table.
+#[allow(
+    dead_code,
+    reason = "files, flags and the reference page each need some of it"
+)]
+pub(super) struct Row {
+    pub field: &'static str,
+    /// The configuration that it belongs to.
+    pub owner: &'static str,
+    /// Where `--help` lists it; empty for what has no flag.
+    pub heading: &'static str,
+    pub doc: String,
+    pub value: Option<&'static str>,
+    pub names: &'static [&'static str],
+    pub is_switch: bool,
+    pub default: Option<String>,
+    pub range: Option<String>,
+}
+
+/// A setting that is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    field: &'static str,
+    owner: &'static str,
+    /// Its value as a flag takes it.
+    pub value: String,
+}
+
+impl Entry {
+    /// Its key, which is also the flag's name.
+    pub fn key(&self) -> String {
+        name(self.field)
+    }
+
+    /// The field of [`Settings`].
+    pub(super) const fn field(&self) -> &'static str {
+        self.field
+    }
+
+    /// Whether it has a flag and is neither the table's default nor another setting's value.
+    pub(super) fn is_default_of_model(&self) -> bool {
+        let of_model = |row: &Row| {
+            let derived = row.field == "model" || row.doc.contains("[default: --");
+            !row.heading.is_empty() && !derived && row.default.as_ref() != Some(&self.value)
+        };
+        let mut rows = Settings::rows().iter();
+        rows.any(|row| row.field == self.field && of_model(row))
+    }
+
+    /// Refuses it unless the model has it.
+    pub(super) fn check_belongs(&self, kind: ModelKind, recipe: Recipe) -> Result<(), ConfigError> {
+        let of = match (self.owner, kind) {
+            ("CharRnnConfig", ModelKind::WordVae) => "belongs to char-lstm",
+            ("WordVaeConfig", ModelKind::CharRnn) => "belongs to word-vae",
+            ("WordVaeConfig", _) if recipe == Recipe::Article && self.field != "latent" => {
+                "is fixed by --recipe article"
+            }
+            _ => return Ok(()),
+        };
+        Err(ConfigError::range(self.field, &self.value, of))
+    }
+}
+
 settings! {
-    /// format of this file
-    format: u32,
-    /// char-lstm or word-vae
-    model: ModelKind,
-    /// default, notebook (char-lstm) or article (word-vae)
-    recipe: Recipe,
-    /// files, as given to `textgen train`
-    corpus: Vec<String>,
-    /// the corpus' short name
-    corpus_name: String,
-    /// digest of the corpus' bytes
-    corpus_digest: String,
-    /// the model that the training begins with; empty for one with random weights
-    from: String,
-    /// one token is a char, grapheme or byte
-    unit: Unit,
-    /// normal form: none, nfc, nfkc, ascii
-    normalize: NormalForm,
-    /// letters are lowered
-    lowercase: bool,
-    /// utf-8, lossy, or an encoding label
-    encoding: String,
-    /// keep, or unix for LF everywhere
-    newlines: Newlines,
-    /// tokens rarer than this are cut
-    min_freq: u64,
-    /// at most so many tokens
-    max_vocab: usize,
-    /// word-vae: text, or lines for one word a line
-    words: WordSplit,
-    /// lstm, gru or rnn
-    cell: Cell,
-    /// hidden size
-    hidden: usize,
-    /// layers
-    layers: usize,
-    /// embedding size; 0 is one-hot (char-lstm)
-    embedding: usize,
-    /// word-vae: latent size; 0 is the decoder alone, without z
-    latent: usize,
-    /// word-vae: where z enters the decoder: both, start, steps
-    z: ZPlacement,
-    /// word-vae: whether the encoder reads both ways
-    bidirectional: bool,
-    /// char-lstm: predicting uses the embedding's weights; the embedding has the hidden size
-    tied: bool,
-    /// share of every layer's outputs dropped while training
-    dropout: f64,
-    /// char-lstm: dropout takes the same units away at all steps of a sequence
-    variational: bool,
-    /// char-lstm: share of the tokens read as nothing while training
-    input_dropout: f64,
-    /// char-lstm: share of the recurrent weights dropped while training (DropConnect)
-    recurrent_dropout: f64,
-    /// streams (char-lstm) or words (word-vae) a step
-    batch: usize,
-    /// tokens of a stream a step (char-lstm)
-    seq: usize,
-    /// shortest sequence; each step's is drawn from seq-min to seq
-    seq_min: usize,
-    /// positions that the loss counts: all, last
-    loss: LossOver,
-    /// budget in optimizer steps
-    steps: u64,
-    /// budget in passes over the training text
-    epochs: f64,
-    /// budget in minutes
-    minutes: f64,
-    /// learning rate at its highest
-    lr: f64,
-    /// constant, cosine, step, plateau
-    schedule: Schedule,
-    /// steps over which the learning rate rises from 0
-    warmup: u64,
-    /// cosine ends at this share of lr
-    final_lr: f64,
-    /// factor of the step and plateau schedules
-    decay: f64,
-    /// adam, amsgrad, adamw
-    optimizer: OptimizerKind,
-    /// weight decay
-    weight_decay: f64,
-    /// gradients are scaled down to this norm; 0 is off
-    clip: f64,
-    /// decay of the averaged weights (EMA) that are evaluated and kept; 0 is off
-    ema: f64,
-    /// share of the corpus for validation
-    valid: f64,
-    /// share of the corpus for the final test
-    test: f64,
-    /// contiguous, window:N, interleaved
-    split: String,
-    /// evaluations without improvement before stopping; 0 is off
-    patience: u64,
-    /// steps between evaluations; 0 is about 10 in the whole training
-    eval_every: u64,
-    /// evaluations between samples; 0 is none
-    sample_every: u64,
-    /// steps between saves of the state; 0 is at every evaluation
-    save_every: u64,
-    /// word-vae: density, explore, autoencode; settings that go together
-    goal: Goal,
-    /// word-vae: nats that z carries a word, held by adjusting the KL weight; 0 is off
-    rate: f64,
-    /// word-vae: KL weight, after its rise
-    beta: f64,
-    /// word-vae: how the KL weight rises: linear, sigmoid, cyclical
-    kl_schedule: KlSchedule,
-    /// word-vae: share of the training, or of each of 4 cycles, over which the KL weight rises
-    kl_warmup: f64,
-    /// word-vae: nats that each latent dimension may carry free of charge
-    free_bits: f64,
-    /// word-vae: share of the decoder's input letters hidden while training
-    char_dropout: f64,
-    /// word-vae: the decoder's share of dropout
-    decoder_dropout: f64,
-    /// seed of initial weights, splits, noise and order
-    seed: u64,
-    /// auto, cpu, cuda:N
-    device: String,
-    /// f32; on a CUDA device also tf32, bf16
-    precision: Precision,
-    /// CPU threads; 0 is all cores
-    threads: usize,
+    /// The file.
+    File {
+        "" {
+            /// Format of this file
+            format: u32;
+        }
+        "Options" {
+            /// Which generator
+            model: ModelChoice;
+        }
+    }
+    /// How text becomes tokens. It is recorded in the model, and prompts go through it too.
+    #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+    TextConfig {
+        "Text" {
+            /// What one token is
+            unit: Unit = Unit::Char;
+            /// Normal form of the text
+            normalize: NormalForm ["FORM"] = NormalForm::Nfc;
+            /// Lower all letters
+            lowercase: bool = false;
+            /// utf-8, lossy, or an encoding such as latin-1 or windows-1252
+            encoding: String ["LABEL"] = "utf-8".to_owned();
+            /// Line ends: keep, or unix for LF everywhere
+            newlines: Newlines = Newlines::Keep;
+            /// Cut tokens rarer than this
+            min_freq: u64 ["N"] = 1;
+            /// Keep at most this many tokens
+            max_vocab: usize ["N"] = 400, in 1.0..;
+            /// Where a word-vae takes its words from: text, or lines for one word per line
+            words: WordSplit = WordSplit::Text;
+        }
+    }
+    /// Every setting of a run, complete and in range.
+    #[derive(Clone, Debug, PartialEq)]
+    TrainConfig {
+        "" {
+            /// Files, as given to `textgen train`
+            corpus: Vec<String> = Vec::new();
+            /// Short name of the corpus
+            corpus_name: String = String::new();
+            /// Digest of the bytes of the corpus
+            corpus_digest: String = String::new();
+        }
+        "Options" {
+            /// Start from a trained model: a run, or a model file. It determines the network and the form of
+            /// the text; its vocabulary grows by the characters that it lacks, and --latent N gives a z to a
+            /// word-vae without one
+            from: String ["RUN|FILE"] = String::new();
+            /// All settings of an original system: notebook (a char-lstm) or article (a word-vae)
+            recipe: Recipe = Recipe::Default;
+        }
+        "Text" {
+            /// Fraction held out for validation
+            valid: f64 ["FRACTION"], in RATE;
+            /// Fraction held out for the final test
+            test: f64 ["FRACTION"], in RATE;
+        }
+        "Network" {
+            /// Recurrent cell
+            cell: Cell;
+            /// Hidden size
+            hidden: usize ["H"], in 1.0..=16_384.0;
+            /// Layers
+            layers: usize ["L"] = 1, in 1.0..=16.0;
+            /// Embedding size; 0 is one-hot, which only a char-lstm can be
+            embedding: usize ["E"], in 0.0..=16_384.0;
+            /// Dropout rate of every layer's outputs in training
+            dropout: f64 ["RATE"], in RATE;
+        }
+        "Training" {
+            /// Streams of text (char-lstm) or words (word-vae) per step
+            batch: usize ["B"], in 1.0..=1e6;
+            /// Learning rate at its highest
+            lr: f64, in ABOVE_0;
+            /// How the learning rate changes
+            schedule: Schedule = Schedule::Cosine;
+            /// Steps over which the learning rate rises from 0
+            warmup: u64 ["STEPS"] = 100;
+            /// The cosine schedule ends at this fraction of --lr
+            final_lr: f64 ["FRACTION"] = 0.05, in 0.0..=1.0;
+            /// Factor of the step and plateau schedules
+            decay: f64 ["FACTOR"] = 0.5, in (Bound::Excluded(0.0), Bound::Included(1.0));
+            /// Optimizer
+            optimizer: OptimizerKind = OptimizerKind::Adamw;
+            /// Decay per step of the optimizer's second moments, Adam's β₂
+            beta2: f64 ["DECAY"], in RATE;
+            /// Weight decay
+            weight_decay: f64 ["RATE"], in RATE;
+            /// Scale gradients down to this norm; 0 is off
+            clip: f64 ["NORM"] = 5.0, in 0.0..;
+            /// Evaluate and keep averaged weights (EMA) with this decay per step; 0 is off
+            ema: f64 ["DECAY"] = 0.0, in RATE;
+            /// Stop after this many evaluations without improvement; 0 is never
+            patience: u64 ["N"] = 0;
+            /// Steps between evaluations; 0 is about 10 evaluations in the whole training
+            eval_every: u64 ["STEPS"] = 0;
+            /// Evaluations between samples; 0 is none
+            sample_every: u64 ["N"] = 3;
+            /// Steps between saves of the state; 0 is at every evaluation
+            save_every: u64 ["STEPS"] = 0;
+            /// Seed of initial weights, order, noise and splits
+            seed: u64 = 42;
+            /// auto, cpu, cuda or cuda:N
+            device: Device = Device::Auto;
+            /// Precision of a CUDA device; the CPU has f32
+            precision: Precision = Precision::F32;
+            /// CPU threads; 0 is all cores
+            threads: usize ["N"] = 0, in 0.0..=1024.0;
+        }
+    }
+    /// How long to train.
+    Limits {
+        "Budget (one of these)" {
+            /// Optimizer steps
+            steps: u64 ["N"], in ABOVE_0;
+            /// Passes over the training text
+            epochs: f64 ["N"], in ABOVE_0;
+            /// Minutes of training, evaluations included; the sizes of a char-lstm follow it
+            minutes: f64 ["M"], in ABOVE_0;
+        }
+    }
+    /// What only a character-level language model has.
+    #[derive(Clone, Debug, PartialEq)]
+    CharRnnConfig {
+        "Text" {
+            /// How text is held out: contiguous, window:N or interleaved
+            split: SplitKind = SplitKind::Contiguous;
+        }
+        "char-lstm" {
+            /// Predict with the embedding's weights; needs --embedding as large as --hidden
+            tied: bool = false;
+            /// Dropout takes the same units away at all steps of a sequence
+            variational: bool = false;
+            /// Fraction of the tokens that are read as nothing in training
+            input_dropout: f64 ["RATE"] = 0.0, in RATE;
+            /// Fraction of the recurrent weights that are dropped in training (DropConnect)
+            recurrent_dropout: f64 ["RATE"] = 0.0, in RATE;
+            /// Tokens of each stream per step
+            seq: usize ["T"], in 1.0..=1e6;
+            /// Shortest sequence, if lengths vary [default: --seq]
+            seq_min: usize ["T"], in 1.0..=1e6;
+            /// Positions of a sequence that the loss counts
+            loss: LossOver = LossOver::All;
+        }
+    }
+    /// What only a word VAE has.
+    #[derive(Clone, Debug, PartialEq)]
+    WordVaeConfig {
+        "word-vae" {
+            /// Latent size; 0 is the decoder alone, without z
+            latent: usize ["Z"], in 0.0..=4096.0;
+            /// Where z enters the decoder: its first state, beside every letter, or both
+            z: ZPlacement ["WHERE"] = ZPlacement::Both;
+            /// Whether the encoder reads both ways
+            bidirectional: bool = true;
+            /// What the model is for: probable words, a z to steer by, or words read back from z
+            goal: Goal = Goal::Density;
+            /// Nats per word that z carries, held by adjusting the KL weight; 0 is off
+            rate: f64 ["NATS"] = 0.0, in 0.0..=1000.0;
+            /// KL weight, after its rise
+            beta: f64 = 1.0, in 0.0..;
+            /// How the KL weight rises
+            kl_schedule: KlSchedule = KlSchedule::Linear;
+            /// Fraction of the training, or of each of 4 cycles, over which the KL weight rises
+            kl_warmup: f64 ["FRACTION"] = 0.2, in 0.0..=1.0;
+            /// Nats that each latent dimension may carry free of charge
+            free_bits: f64 ["NATS"] = 0.06, in 0.0..;
+            /// Fraction of the letters hidden from the decoder in training
+            char_dropout: f64 ["RATE"] = 0.1, in RATE;
+            /// The decoder's dropout rate [default: --dropout]
+            decoder_dropout: f64 ["RATE"], in RATE;
+        }
+    }
+}
+
+impl Default for TextConfig {
+    fn default() -> Self {
+        match Self::of(&Settings::defaults()) {
+            Ok(config) => config,
+            Err(_) => unreachable!("every row of the text has a default"),
+        }
+    }
 }
 
 impl Settings {
+    /// The rows of the table.
+    pub(super) fn rows() -> &'static [Row] {
+        static ROWS: LazyLock<Vec<Row>> = LazyLock::new(Settings::table);
+        &ROWS
+    }
+
     /// The settings of how text becomes tokens, and no others.
-    pub fn of_text(text: TextConfig) -> Self {
-        Self {
-            unit: Some(text.unit),
-            normalize: Some(text.normalize),
-            lowercase: Some(text.lowercase),
-            encoding: Some(text.encoding),
-            newlines: Some(text.newlines),
-            min_freq: Some(text.min_freq),
-            max_vocab: Some(text.max_vocab),
-            words: Some(text.words),
-            ..Self::default()
+    pub fn of_text(text: &TextConfig) -> Self {
+        text.own_settings()
+    }
+
+    /// How text becomes tokens, with the defaults for what is not given.
+    pub fn text(&self) -> Result<TextConfig, ConfigError> {
+        let all = self.clone().over(Self::defaults());
+        all.check_ranges()?;
+        TextConfig::of(&all)
+    }
+
+    /// These settings where given, `lower`'s elsewhere. A budget replaces the lower one, whichever kind
+    /// each is.
+    #[must_use]
+    pub fn over(self, mut lower: Self) -> Self {
+        if self.has_budget() {
+            (lower.steps, lower.epochs, lower.minutes) = (None, None, None);
         }
+        self.or(lower)
+    }
+
+    /// With the cell that the model's name asks for, where it is no char-lstm's own.
+    #[must_use]
+    pub fn with_cell_of_model(self) -> Self {
+        match self.model {
+            Some(model @ ModelChoice::CharGru) => Self {
+                model: Some(ModelChoice::CharLstm),
+                cell: self.cell.or(Some(model.cell())),
+                ..self
+            },
+            _ => self,
+        }
+    }
+
+    /// The keys of the settings that have a flag.
+    pub fn keys() -> Vec<String> {
+        let rows = Self::rows().iter();
+        let rows = rows.filter(|row| !row.heading.is_empty());
+        rows.map(|row| name(row.field)).collect()
+    }
+
+    /// Whether a budget is given.
+    pub fn has_budget(&self) -> bool {
+        self.steps.is_some() || self.epochs.is_some() || self.minutes.is_some()
+    }
+
+    /// What is given here and otherwise in `other`: each with the value that `other` has.
+    pub fn differing(&self, other: &Self) -> Vec<(Entry, String)> {
+        let others = other.entries();
+        let differing = self.entries().into_iter().filter_map(|given| {
+            let theirs = others.iter().find(|other| other.field == given.field)?;
+            (theirs.value != given.value).then(|| (given, theirs.value.clone()))
+        });
+        differing.collect()
+    }
+
+    /// Whether nothing is given but `keys`.
+    pub fn has_only(&self, keys: &[&str]) -> bool {
+        let given = self.entries().into_iter();
+        given
+            .map(|given| given.key())
+            .all(|key| keys.contains(&key.as_str()))
     }
 
     /// Reads a settings file: TOML, keys named as the flags.
@@ -186,7 +517,7 @@ impl Settings {
 
     /// Parses the text of a settings file; `shown` names it in errors.
     pub fn parse(text: &str, shown: &str) -> Result<Self, ConfigError> {
-        let settings: Self = toml::from_str(text).map_err(|error| {
+        let mut settings: Self = toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(1, |span| {
                 text[..span.start.min(text.len())].matches('\n').count() + 1
             });
@@ -197,29 +528,43 @@ impl Settings {
             }
         })?;
         match settings.format {
-            Some(found) if !CONFIG_FORMATS.contains(&found) => Err(ConfigError::Format {
-                path: shown.to_owned(),
-                found,
-                newest: *CONFIG_FORMATS.end(),
-            }),
-            _ => Ok(settings),
+            Some(found) if !CONFIG_FORMATS.contains(&found) => {
+                return Err(ConfigError::Format {
+                    path: shown.to_owned(),
+                    found,
+                    newest: *CONFIG_FORMATS.end(),
+                });
+            }
+            Some(1) => settings.upgrade(),
+            _ => {}
+        }
+        Ok(settings)
+    }
+
+    /// From format 1, which has the settings of the other model too, at values that mean nothing, and was
+    /// written when a char-lstm was a GRU unless told otherwise and β₂ was no setting.
+    fn upgrade(&mut self) {
+        let recipe = self.recipe.unwrap_or(Recipe::Default);
+        let Some(model) = self.model.or(recipe.model()) else {
+            return;
+        };
+        let foreign = self.entries().into_iter();
+        let foreign = foreign.filter(|given| given.check_belongs(model.kind(), recipe).is_err());
+        let foreign: HashSet<&str> = foreign.map(|given| given.field).collect();
+        self.retain(|_, field| !foreign.contains(field));
+        self.beta2 = Some(self.beta2.unwrap_or(0.999));
+        if recipe == Recipe::Default {
+            self.cell = Some(self.cell.unwrap_or(Cell::Gru));
         }
     }
 
     /// The settings as TOML, a comment beside each.
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
-        let plain = toml::to_string(self)?;
-        let mut out = String::from(
-            "# Every setting of this run. `textgen train --config` takes this file.\n",
-        );
-        for line in plain.lines() {
-            let key = line
-                .split(" =")
-                .next()
-                .unwrap_or_default()
-                .replace('-', "_");
-            match KEYS.iter().find(|(name, _)| *name == key) {
-                Some((_, doc)) => out.extend([&format!("{line:<34} #"), *doc, "\n"]),
+        let mut out = HEADER.to_owned();
+        for line in toml::to_string(self)?.lines() {
+            let key = line.split(" =").next().unwrap_or_default();
+            match Self::rows().iter().find(|row| name(row.field) == key) {
+                Some(row) => out.extend([&format!("{line:<34} # "), &row.doc, "\n"]),
                 None => out.extend([line, "\n"]),
             }
         }
@@ -235,22 +580,25 @@ mod tests {
     fn a_flag_wins_over_a_file() {
         let flags = Settings {
             hidden: Some(7),
+            epochs: Some(2.0),
             ..Settings::default()
         };
         let file = Settings {
             hidden: Some(9),
             layers: Some(2),
+            steps: Some(5),
             ..Settings::default()
         };
         let both = flags.over(file);
         assert_eq!((both.hidden, both.layers), (Some(7), Some(2)));
+        assert_eq!((both.epochs, both.steps), (Some(2.0), None));
     }
 
     #[test]
     fn a_written_file_reads_back_the_same() {
         let settings = Settings {
-            format: Some(1),
-            model: Some(ModelKind::WordVae),
+            format: Some(2),
+            model: Some(ModelChoice::WordVae),
             corpus: Some(vec!["a \"b\".txt".to_owned(), "c # d".to_owned()]),
             lr: Some(0.002),
             seq_min: Some(10),
@@ -259,7 +607,7 @@ mod tests {
         };
         let text = settings.to_toml().expect("serialisable");
         assert_eq!(Settings::parse(&text, "test").expect("valid"), settings);
-        assert!(text.contains("# learning rate at its highest"));
+        assert!(text.contains("# Learning rate at its highest"), "{text}");
     }
 
     #[test]
@@ -279,5 +627,68 @@ mod tests {
             .expect_err("newer")
             .to_string();
         assert!(error.contains("format 99"), "{error}");
+    }
+
+    /// The config.toml of a run of July 2026, which has every setting, and none of those that came later.
+    #[test]
+    fn a_file_of_format_1_means_what_it_meant() {
+        let old = "format = 1\nmodel = \"char-lstm\"\nrecipe = \"default\"\ncell = \"lstm\"\nlatent = 0\nz = \"both\"\n\
+             bidirectional = false\ngoal = \"density\"\nrate = 0.0\nbeta = 1.0\nkl-warmup = 0.0\ndecoder-dropout = 0.3\nlr = 0.01\n";
+        let config =
+            TrainConfig::resolve(&Settings::parse(old, "x").expect("valid")).expect("valid");
+        assert_eq!(
+            (config.beta2, config.lr, config.cell),
+            (0.999, 0.01, Cell::Lstm)
+        );
+        let error = TrainConfig::resolve(&Settings::parse(&old[11..], "x").expect("valid"));
+        assert!(
+            error
+                .expect_err("strict")
+                .to_string()
+                .contains("belongs to word-vae")
+        );
+        let words =
+            "format = 1\nmodel = \"word-vae\"\nseq = 0\nsplit = \"contiguous\"\ntied = false\n";
+        let config = Settings::parse(words.replace("seq = 0\n", "").as_str(), "x").expect("valid");
+        assert_eq!((config.split, config.tied), (None, None));
+        let config = Settings::parse(words, "x").expect("valid");
+        TrainConfig::resolve(&config).expect("valid");
+        let short = Settings::parse("format = 1\nmodel = \"char-lstm\"\n", "x").expect("valid");
+        assert_eq!(TrainConfig::resolve(&short).expect("valid").cell, Cell::Gru);
+    }
+
+    #[test]
+    fn every_setting_is_set_by_the_text_that_shows_it() {
+        for model in ModelChoice::ALL {
+            let given = Settings {
+                model: Some(*model),
+                ..Settings::default()
+            };
+            let all = TrainConfig::resolve(&given).expect("valid").to_settings();
+            let mut again = Settings::default();
+            for entry in all.entries() {
+                again.set(&entry.key(), &entry.value).expect("read");
+            }
+            again.corpus = all.corpus.clone();
+            assert_eq!(again, all);
+        }
+        let error = Settings::default().set("hiden", "3").expect_err("unknown");
+        assert!(error.to_string().contains("no setting hiden"));
+        let error = Settings::default().set("hidden", "x").expect_err("wrong");
+        assert!(error.to_string().starts_with("--hidden x: "), "{error}");
+    }
+
+    /// `docs/settings.md` is made of the table: `TEXTGEN_WRITE_DOCS=1 cargo test --lib the_reference_page` writes it.
+    #[test]
+    fn the_reference_page_is_that_of_the_table() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/settings.md");
+        let page = super::super::reference::page();
+        if std::env::var_os("TEXTGEN_WRITE_DOCS").is_some() {
+            std::fs::write(path, &page).expect("written");
+        }
+        let committed = std::fs::read_to_string(path).expect("a page");
+        let how =
+            "TEXTGEN_WRITE_DOCS=1 cargo test --lib the_reference_page writes docs/settings.md anew";
+        assert!(committed == page, "the table has changed: {how}");
     }
 }

@@ -1,13 +1,12 @@
-//! The complete, checked settings of a run, and the defaults that complete them.
+//! The complete, checked settings of a run.
 
 use std::fmt;
-use std::str::FromStr;
 
-use super::defaults::defaults;
+use super::defaults::{defaults, derived};
 use super::{
-    CONFIG_FORMATS, Cell, ConfigError, Goal, KlSchedule, LatentConfig, LossOver, ModelKind,
-    NetworkConfig, NetworkKind, OptimizerKind, Precision, Recipe, Schedule, Settings, SplitKind,
-    TextConfig, ZPlacement,
+    CONFIG_FORMATS, Cell, CharRnnConfig, ConfigError, Goal, LatentConfig, ModelChoice, ModelKind,
+    NetworkConfig, NetworkKind, Recipe, Settings, SplitKind, TextConfig, TrainConfig,
+    WordVaeConfig, ZPlacement,
 };
 
 /// Steps that the default budget has at least, however small the corpus: char-lstm, word-vae.
@@ -37,256 +36,138 @@ impl fmt::Display for Budget {
     }
 }
 
-/// Where training runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Device {
-    /// The first CUDA device if there is one, else the CPU.
-    Auto,
-    /// The CPU.
-    Cpu,
-    /// A CUDA device by its number.
-    Cuda(usize),
-}
-
-impl FromStr for Device {
-    type Err = ConfigError;
-    fn from_str(text: &str) -> Result<Self, ConfigError> {
-        match (text, text.strip_prefix("cuda:").map(str::parse)) {
-            ("auto", _) => Ok(Self::Auto),
-            ("cpu", _) => Ok(Self::Cpu),
-            ("cuda", _) => Ok(Self::Cuda(0)),
-            (_, Some(Ok(index))) => Ok(Self::Cuda(index)),
-            _ => Err(ConfigError::Choice {
-                flag: "device",
-                value: text.to_owned(),
-                valid: "auto, cpu, cuda, cuda:N".to_owned(),
-            }),
-        }
-    }
-}
-
-impl fmt::Display for Device {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Auto => f.write_str("auto"),
-            Self::Cpu => f.write_str("cpu"),
-            Self::Cuda(index) => write!(f, "cuda:{index}"),
-        }
-    }
-}
-
-/// Every setting of a run, complete and in range. [`Settings`] documents each.
-#[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs, reason = "documented once, in Settings")]
-pub struct TrainConfig {
-    pub model: ModelKind,
-    pub recipe: Recipe,
-    pub corpus: Vec<String>,
-    pub corpus_name: String,
-    pub corpus_digest: String,
-    pub from: String,
-    pub text: TextConfig,
-    pub cell: Cell,
-    pub hidden: usize,
-    pub layers: usize,
-    pub embedding: usize,
-    pub latent: usize,
-    pub z: ZPlacement,
-    pub bidirectional: bool,
-    pub tied: bool,
-    pub dropout: f64,
-    pub variational: bool,
-    pub input_dropout: f64,
-    pub recurrent_dropout: f64,
-    pub batch: usize,
-    pub seq: usize,
-    pub seq_min: usize,
-    pub loss: LossOver,
-    pub budget: Budget,
-    pub lr: f64,
-    pub schedule: Schedule,
-    pub warmup: u64,
-    pub final_lr: f64,
-    pub decay: f64,
-    pub optimizer: OptimizerKind,
-    pub weight_decay: f64,
-    pub clip: f64,
-    pub ema: f64,
-    pub valid: f64,
-    pub test: f64,
-    pub split: SplitKind,
-    pub patience: u64,
-    pub eval_every: u64,
-    pub sample_every: u64,
-    pub save_every: u64,
-    pub goal: Goal,
-    pub rate: f64,
-    pub beta: f64,
-    pub kl_schedule: KlSchedule,
-    pub kl_warmup: f64,
-    pub free_bits: f64,
-    pub char_dropout: f64,
-    pub decoder_dropout: f64,
-    pub seed: u64,
-    pub device: Device,
-    pub precision: Precision,
-    pub threads: usize,
-}
-
-/// The one budget that is given, looked for in the strongest layer first.
-fn budget(given: &Settings, fallback: &Settings) -> Result<Budget, ConfigError> {
-    let find = |settings: &Settings| -> Result<Option<Budget>, ConfigError> {
-        match (settings.steps, settings.epochs, settings.minutes) {
+impl Budget {
+    fn of(all: &Settings) -> Result<Self, ConfigError> {
+        match (all.steps, all.epochs, all.minutes) {
+            (Some(steps), None, None) => Ok(Self::Steps(steps)),
+            (None, Some(epochs), None) => Ok(Self::Epochs(epochs)),
+            (None, None, Some(minutes)) => Ok(Self::Minutes(minutes)),
+            (None, None, None) => Err(ConfigError::range("epochs", "", "must be given")),
             (Some(_), Some(_), _) => Err(ConfigError::Conflict("steps", "epochs")),
-            (Some(_), _, Some(_)) => Err(ConfigError::Conflict("steps", "minutes")),
-            (_, Some(_), Some(_)) => Err(ConfigError::Conflict("epochs", "minutes")),
-            (Some(steps), ..) => Ok(Some(Budget::Steps(steps))),
-            (_, Some(epochs), _) => Ok(Some(Budget::Epochs(epochs))),
-            (.., Some(minutes)) => Ok(Some(Budget::Minutes(minutes))),
-            _ => Ok(None),
+            (Some(_), None, Some(_)) => Err(ConfigError::Conflict("steps", "minutes")),
+            (None, Some(_), Some(_)) => Err(ConfigError::Conflict("epochs", "minutes")),
         }
-    };
-    let found = match find(given)? {
-        Some(budget) => budget,
-        None => match fallback.steps {
-            Some(steps) => Budget::Steps(steps),
-            None => Budget::Epochs(fallback.epochs.unwrap_or(1.0)),
-        },
-    };
-    let (flag, value, good) = match found {
-        Budget::Steps(steps) => ("steps", steps.to_string(), steps > 0),
-        Budget::Epochs(epochs) => (
-            "epochs",
-            epochs.to_string(),
-            epochs.is_finite() && epochs > 0.0,
-        ),
-        Budget::Minutes(minutes) => (
-            "minutes",
-            minutes.to_string(),
-            minutes.is_finite() && minutes > 0.0,
-        ),
-    };
-    if good {
-        Ok(found)
-    } else {
-        Err(ConfigError::Range {
-            flag,
-            value,
-            must: "must be above 0",
-        })
+    }
+
+    fn settings(self) -> Settings {
+        let none = Settings::default();
+        match self {
+            Self::Steps(steps) => Settings {
+                steps: Some(steps),
+                ..none
+            },
+            Self::Epochs(epochs) => Settings {
+                epochs: Some(epochs),
+                ..none
+            },
+            Self::Minutes(minutes) => Settings {
+                minutes: Some(minutes),
+                ..none
+            },
+        }
     }
 }
 
-/// A field that the defaults always fill.
-macro_rules! filled {
-    ($settings:ident.$field:ident) => {
-        $settings.$field.clone().ok_or(ConfigError::Range {
-            flag: stringify!($field),
-            value: String::new(),
-            must: "must be given",
-        })?
-    };
+/// What only one model has.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ModelConfig {
+    /// A character-level language model.
+    CharRnn(CharRnnConfig),
+    /// A word VAE.
+    WordVae(WordVaeConfig),
+    /// The original article's network.
+    Article(ArticleConfig),
+}
+
+/// What only the original article's network has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArticleConfig {
+    /// Latent size.
+    pub latent: usize,
 }
 
 impl TrainConfig {
     /// Completes `given` with the defaults of its model, recipe and budget, and checks every range.
     pub fn resolve(given: &Settings) -> Result<Self, ConfigError> {
-        let model = given.model.ok_or_else(|| ConfigError::Choice {
-            flag: "model",
-            value: String::new(),
-            valid: ModelKind::NAMES.join(", "),
-        })?;
         let recipe = given.recipe.unwrap_or(Recipe::Default);
-        match (recipe, model) {
-            (Recipe::Notebook, ModelKind::WordVae) | (Recipe::Article, ModelKind::CharRnn) => {
-                return Err(ConfigError::Range {
-                    flag: "recipe",
-                    value: recipe.to_string(),
-                    must: "belongs to the other model: notebook is char-lstm's, article is word-vae's",
-                });
-            }
-            _ => {}
+        let model = given.model.or(recipe.model());
+        let model = model.ok_or_else(|| ConfigError::choice("model", "", ModelChoice::NAMES))?;
+        let kind = model.kind();
+        if recipe.model().is_some_and(|own| own.kind() != kind) {
+            let must = "belongs to the other model: notebook is char-lstm's, article is word-vae's";
+            return Err(ConfigError::range("recipe", recipe, must));
         }
-        let fallback = defaults(given, model, recipe);
-        let budget = budget(given, &fallback)?;
-        let all = given.clone().over(fallback);
-        let (seq, dropout) = (filled!(all.seq), filled!(all.dropout));
-        let config = Self {
-            model,
-            recipe,
-            corpus: filled!(all.corpus),
-            corpus_name: filled!(all.corpus_name),
-            corpus_digest: filled!(all.corpus_digest),
-            from: filled!(all.from),
-            text: TextConfig {
-                unit: filled!(all.unit),
-                normalize: filled!(all.normalize),
-                lowercase: filled!(all.lowercase),
-                encoding: filled!(all.encoding),
-                newlines: filled!(all.newlines),
-                min_freq: filled!(all.min_freq),
-                max_vocab: filled!(all.max_vocab),
-                words: filled!(all.words),
-            },
-            cell: filled!(all.cell),
-            hidden: filled!(all.hidden),
-            layers: filled!(all.layers),
-            embedding: filled!(all.embedding),
-            latent: filled!(all.latent),
-            z: filled!(all.z),
-            bidirectional: filled!(all.bidirectional),
-            tied: filled!(all.tied),
-            dropout,
-            variational: filled!(all.variational),
-            input_dropout: filled!(all.input_dropout),
-            recurrent_dropout: filled!(all.recurrent_dropout),
-            batch: filled!(all.batch),
-            seq,
-            seq_min: all.seq_min.unwrap_or(seq),
-            loss: filled!(all.loss),
-            budget,
-            lr: filled!(all.lr),
-            schedule: filled!(all.schedule),
-            warmup: filled!(all.warmup),
-            final_lr: filled!(all.final_lr),
-            decay: filled!(all.decay),
-            optimizer: filled!(all.optimizer),
-            weight_decay: filled!(all.weight_decay),
-            clip: filled!(all.clip),
-            ema: filled!(all.ema),
-            valid: filled!(all.valid),
-            test: filled!(all.test),
-            split: filled!(all.split).parse()?,
-            patience: filled!(all.patience),
-            eval_every: filled!(all.eval_every),
-            sample_every: filled!(all.sample_every),
-            save_every: filled!(all.save_every),
-            goal: filled!(all.goal),
-            rate: filled!(all.rate),
-            beta: filled!(all.beta),
-            kl_schedule: filled!(all.kl_schedule),
-            kl_warmup: filled!(all.kl_warmup),
-            free_bits: filled!(all.free_bits),
-            char_dropout: filled!(all.char_dropout),
-            decoder_dropout: all.decoder_dropout.unwrap_or(dropout),
-            seed: filled!(all.seed),
-            device: filled!(all.device).parse()?,
-            precision: filled!(all.precision),
-            threads: filled!(all.threads),
+        for setting in given.entries() {
+            setting.check_belongs(kind, recipe)?;
+        }
+        let all = derived(given.clone().over(defaults(given, model, recipe)), model);
+        all.check_ranges()?;
+        let own = match (kind, recipe) {
+            (ModelKind::CharRnn, _) => ModelConfig::CharRnn(CharRnnConfig::of(&all)?),
+            (ModelKind::WordVae, Recipe::Article) => ModelConfig::Article(ArticleConfig {
+                latent: WordVaeConfig::of(&all)?.latent,
+            }),
+            (ModelKind::WordVae, _) => ModelConfig::WordVae(WordVaeConfig::of(&all)?),
         };
+        let config = Self::of(&all, TextConfig::of(&all)?, Budget::of(&all)?, own)?;
         config.validate()?;
         Ok(config)
     }
 
-    /// Raises a budget in epochs that nobody asked for, so that a small corpus gets steps enough.
+    /// This configuration with some settings changed.
+    pub fn with(&self, changes: Settings) -> Result<Self, ConfigError> {
+        Self::resolve(&changes.over(self.to_settings()))
+    }
+
+    /// Which generator.
+    pub const fn kind(&self) -> ModelKind {
+        match self.model {
+            ModelConfig::CharRnn(_) => ModelKind::CharRnn,
+            ModelConfig::WordVae(_) | ModelConfig::Article(_) => ModelKind::WordVae,
+        }
+    }
+
+    /// The generator with its cell, if it has a name: what runs are called.
+    pub fn model_name(&self) -> &'static str {
+        match (self.kind(), self.cell) {
+            (ModelKind::CharRnn, Cell::Gru) => ModelChoice::CharGru.name(),
+            (kind, _) => kind.name(),
+        }
+    }
+
+    /// How a text is held out; words are held out one by one, for which files say `contiguous`.
+    pub const fn split(&self) -> SplitKind {
+        match &self.model {
+            ModelConfig::CharRnn(own) => own.split,
+            ModelConfig::WordVae(_) | ModelConfig::Article(_) => SplitKind::Contiguous,
+        }
+    }
+
+    /// The shortest and the longest sequence of a step, if lengths vary.
+    pub fn varying_lengths(&self) -> Option<[usize; 2]> {
+        match &self.model {
+            ModelConfig::CharRnn(own) if own.seq_min < own.seq => Some([own.seq_min, own.seq]),
+            _ => None,
+        }
+    }
+
+    /// What only a word VAE has, if it is one.
+    pub const fn word_vae(&self) -> Option<&WordVaeConfig> {
+        match &self.model {
+            ModelConfig::WordVae(own) => Some(own),
+            ModelConfig::CharRnn(_) | ModelConfig::Article(_) => None,
+        }
+    }
+
+    /// Raises a budget in epochs that nobody asked for, so that a small corpus gets enough steps.
     /// `train` is the size of the training part in tokens (char-lstm) or words (word-vae).
     pub fn fit_default_budget(&mut self, train: usize) {
-        let (a_step, least) = match self.model {
-            ModelKind::CharRnn => (self.batch * self.seq, LEAST_STEPS[0]),
-            ModelKind::WordVae => (self.batch, LEAST_STEPS[1]),
+        let (per_step, least) = match &self.model {
+            ModelConfig::CharRnn(own) => (self.batch * own.seq, LEAST_STEPS[0]),
+            ModelConfig::WordVae(_) | ModelConfig::Article(_) => (self.batch, LEAST_STEPS[1]),
         };
         if let Budget::Epochs(epochs) = self.budget {
-            let needed = (least * a_step as f64 / train.max(1) as f64).ceil();
+            let needed = (least * per_step as f64 / train.max(1) as f64).ceil();
             self.budget = Budget::Epochs(epochs.max(needed.min(MOST_EPOCHS)));
         }
     }
@@ -294,122 +175,71 @@ impl TrainConfig {
     /// Whether the newest model is kept and not the one with the lowest loss: the original systems
     /// never chose one, and the multiplier that holds a rate settles towards the end.
     pub fn keeps_newest(&self) -> bool {
-        self.recipe != Recipe::Default || self.rate > 0.0
+        self.recipe != Recipe::Default || self.word_vae().is_some_and(|own| own.rate > 0.0)
     }
 
-    /// Whether it is a word-vae's decoder alone.
+    /// Whether it is the decoder of a word-vae alone.
     pub fn is_without_z(&self) -> bool {
-        self.model == ModelKind::WordVae && self.latent == 0
+        self.word_vae().is_some_and(|own| own.latent == 0)
     }
 
-    /// Whether it is a word-vae with a latent space to walk in: not a decoder alone, nor the article's
-    /// network, whose decoder ignores the word encoded.
+    /// Whether it is a word-vae with a latent space: not a decoder alone, nor the article's network, whose
+    /// decoder ignores the word that was encoded.
     pub fn has_latent_space(&self) -> bool {
-        self.model == ModelKind::WordVae && self.latent > 0 && self.recipe != Recipe::Article
+        self.word_vae().is_some_and(|own| own.latent > 0)
     }
 
-    /// The same decoder without z, under the same budget: what z is measured against.
-    #[must_use]
-    pub fn twin(&self) -> Self {
-        Self {
-            latent: 0,
-            z: ZPlacement::Both,
-            bidirectional: false,
-            goal: Goal::Density,
-            rate: 0.0,
-            beta: 1.0,
-            kl_schedule: KlSchedule::Linear,
-            kl_warmup: 0.0,
-            free_bits: 0.0,
-            // Letters are hidden so that the decoder turns to z for them.
-            char_dropout: 0.0,
+    /// The same decoder without z, under the same budget: what z is measured against. None for a model
+    /// without z.
+    pub fn no_latent_baseline(&self) -> Option<Self> {
+        let own = self.word_vae().filter(|own| own.latent > 0)?;
+        Some(Self {
+            model: ModelConfig::WordVae(WordVaeConfig {
+                latent: 0,
+                z: ZPlacement::Both,
+                bidirectional: false,
+                goal: Goal::Density,
+                rate: 0.0,
+                beta: 1.0,
+                kl_schedule: super::KlSchedule::Linear,
+                kl_warmup: 0.0,
+                free_bits: 0.0,
+                // Letters are hidden so that the decoder turns to z for them.
+                char_dropout: 0.0,
+                decoder_dropout: own.decoder_dropout,
+            }),
             ..self.clone()
-        }
+        })
     }
 
     /// The settings as a file holds them: what [`TrainConfig::resolve`] turns into `self` again.
     pub fn to_settings(&self) -> Settings {
-        Settings {
+        let own = match &self.model {
+            ModelConfig::CharRnn(own) => own.own_settings(),
+            ModelConfig::WordVae(own) => own.own_settings(),
+            ModelConfig::Article(own) => Settings {
+                latent: Some(own.latent),
+                ..Settings::default()
+            },
+        };
+        let file = Settings {
             format: Some(*CONFIG_FORMATS.end()),
-            model: Some(self.model),
-            recipe: Some(self.recipe),
-            corpus: Some(self.corpus.clone()),
-            corpus_name: Some(self.corpus_name.clone()),
-            corpus_digest: Some(self.corpus_digest.clone()),
-            from: Some(self.from.clone()),
-            cell: Some(self.cell),
-            hidden: Some(self.hidden),
-            layers: Some(self.layers),
-            embedding: Some(self.embedding),
-            latent: Some(self.latent),
-            z: Some(self.z),
-            bidirectional: Some(self.bidirectional),
-            tied: Some(self.tied),
-            dropout: Some(self.dropout),
-            variational: Some(self.variational),
-            input_dropout: Some(self.input_dropout),
-            recurrent_dropout: Some(self.recurrent_dropout),
-            batch: Some(self.batch),
-            seq: Some(self.seq),
-            seq_min: Some(self.seq_min),
-            loss: Some(self.loss),
-            steps: if let Budget::Steps(steps) = self.budget {
-                Some(steps)
-            } else {
-                None
-            },
-            epochs: if let Budget::Epochs(epochs) = self.budget {
-                Some(epochs)
-            } else {
-                None
-            },
-            minutes: if let Budget::Minutes(minutes) = self.budget {
-                Some(minutes)
-            } else {
-                None
-            },
-            lr: Some(self.lr),
-            schedule: Some(self.schedule),
-            warmup: Some(self.warmup),
-            final_lr: Some(self.final_lr),
-            decay: Some(self.decay),
-            optimizer: Some(self.optimizer),
-            weight_decay: Some(self.weight_decay),
-            clip: Some(self.clip),
-            ema: Some(self.ema),
-            valid: Some(self.valid),
-            test: Some(self.test),
-            split: Some(self.split.to_string()),
-            patience: Some(self.patience),
-            eval_every: Some(self.eval_every),
-            sample_every: Some(self.sample_every),
-            save_every: Some(self.save_every),
-            goal: Some(self.goal),
-            rate: Some(self.rate),
-            beta: Some(self.beta),
-            kl_schedule: Some(self.kl_schedule),
-            kl_warmup: Some(self.kl_warmup),
-            free_bits: Some(self.free_bits),
-            char_dropout: Some(self.char_dropout),
-            decoder_dropout: Some(self.decoder_dropout),
-            seed: Some(self.seed),
-            device: Some(self.device.to_string()),
-            precision: Some(self.precision),
-            threads: Some(self.threads),
-            ..Settings::of_text(self.text.clone())
-        }
+            model: Some(self.kind().into()),
+            ..self.own_settings()
+        };
+        let budget = self.budget.settings();
+        file.over(self.text.own_settings()).over(own).over(budget)
     }
 
     /// The architecture for a vocabulary of `inputs` tokens, of which `outputs` can be predicted.
     pub fn network(&self, inputs: usize, outputs: usize) -> NetworkConfig {
-        let latent = self.latent;
-        let kind = match self.model {
-            ModelKind::CharRnn => NetworkKind::CharRnn,
-            ModelKind::WordVae if self.recipe == Recipe::Article => NetworkKind::Article { latent },
-            ModelKind::WordVae => NetworkKind::WordVae(LatentConfig {
-                latent,
-                z: self.z,
-                bidirectional: self.bidirectional,
+        let kind = match &self.model {
+            ModelConfig::CharRnn(_) => NetworkKind::CharRnn,
+            ModelConfig::Article(own) => NetworkKind::Article { latent: own.latent },
+            ModelConfig::WordVae(own) => NetworkKind::WordVae(LatentConfig {
+                latent: own.latent,
+                z: own.z,
+                bidirectional: own.bidirectional,
             }),
         };
         NetworkConfig {
@@ -427,8 +257,9 @@ impl TrainConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Cell, OptimizerKind, Precision};
 
-    fn given(model: ModelKind) -> Settings {
+    fn given(model: ModelChoice) -> Settings {
         Settings {
             model: Some(model),
             ..Settings::default()
@@ -438,10 +269,10 @@ mod tests {
     #[test]
     fn resolved_settings_resolve_to_themselves() {
         for (model, recipe) in [
-            (ModelKind::CharRnn, Recipe::Default),
-            (ModelKind::CharRnn, Recipe::Notebook),
-            (ModelKind::WordVae, Recipe::Default),
-            (ModelKind::WordVae, Recipe::Article),
+            (ModelChoice::CharLstm, Recipe::Default),
+            (ModelChoice::CharLstm, Recipe::Notebook),
+            (ModelChoice::WordVae, Recipe::Default),
+            (ModelChoice::WordVae, Recipe::Article),
         ] {
             let config = TrainConfig::resolve(&Settings {
                 recipe: Some(recipe),
@@ -461,9 +292,10 @@ mod tests {
             tied: Some(true),
             hidden: Some(24),
             embedding: Some(embedding),
-            ..given(ModelKind::CharRnn)
+            ..given(ModelChoice::CharLstm)
         };
-        assert!(TrainConfig::resolve(&tied(24)).expect("valid").tied);
+        let config = TrainConfig::resolve(&tied(24)).expect("valid");
+        assert!(matches!(config.model, ModelConfig::CharRnn(own) if own.tied));
         for embedding in [0, 16] {
             let error = TrainConfig::resolve(&tied(embedding)).expect_err("refused");
             assert!(error.to_string().contains("--tied"), "{error}");
@@ -475,10 +307,10 @@ mod tests {
         let latent = |recipe| Settings {
             latent: Some(0),
             recipe: Some(recipe),
-            ..given(ModelKind::WordVae)
+            ..given(ModelChoice::WordVae)
         };
         let config = TrainConfig::resolve(&latent(Recipe::Default)).expect("valid");
-        assert_eq!(config.latent, 0);
+        assert!(config.is_without_z() && !config.has_latent_space());
         let error = TrainConfig::resolve(&latent(Recipe::Article)).expect_err("refused");
         assert!(error.to_string().contains("--latent 0"), "{error}");
     }
@@ -486,7 +318,10 @@ mod tests {
     #[test]
     fn where_z_enters_is_refused_where_there_is_none_or_no_choice() {
         let resolve = |given: Settings, z| TrainConfig::resolve(&Settings { z, ..given });
-        let vae = || given(ModelKind::WordVae);
+        let vae = || given(ModelChoice::WordVae);
+        let entering = |config: Result<TrainConfig, ConfigError>| {
+            config.expect("valid").word_vae().expect("a word-vae").z
+        };
         let none = Settings {
             latent: Some(0),
             ..vae()
@@ -496,17 +331,88 @@ mod tests {
             ..vae()
         };
         for z in [ZPlacement::Start, ZPlacement::Steps] {
-            assert_eq!(resolve(vae(), Some(z)).expect("valid").z, z);
-            for given in [given(ModelKind::CharRnn), none.clone(), article.clone()] {
+            assert_eq!(entering(resolve(vae(), Some(z))), z);
+            for given in [given(ModelChoice::CharLstm), none.clone(), article.clone()] {
                 let error = resolve(given, Some(z)).expect_err("refused").to_string();
                 assert!(error.starts_with(&format!("--z {z}: ")), "{error}");
             }
         }
-        assert_eq!(resolve(vae(), None).expect("valid").z, ZPlacement::Both);
-        let twin = resolve(vae(), Some(ZPlacement::Steps))
-            .expect("valid")
-            .twin();
-        twin.validate().expect("a twin is valid");
+        assert_eq!(entering(resolve(vae(), None)), ZPlacement::Both);
+        let config = resolve(vae(), Some(ZPlacement::Steps)).expect("valid");
+        let baseline = config.no_latent_baseline().expect("it has a z");
+        baseline.validate().expect("a baseline is valid");
+        assert!(baseline.is_without_z() && baseline.no_latent_baseline().is_none());
+    }
+
+    #[test]
+    fn a_char_lstm_is_an_lstm_and_a_char_gru_the_same_model_with_another_cell() {
+        let resolve = |settings: Settings| TrainConfig::resolve(&settings).expect("valid");
+        let lstm = resolve(given(ModelChoice::CharLstm));
+        let gru = resolve(given(ModelChoice::CharGru));
+        assert_eq!((lstm.cell, lstm.lr, lstm.beta2), (Cell::Lstm, 0.03, 0.99));
+        assert_eq!((gru.cell, gru.lr, gru.beta2), (Cell::Gru, 0.01, 0.999));
+        assert_eq!(
+            (lstm.kind(), gru.kind()),
+            (ModelKind::CharRnn, ModelKind::CharRnn)
+        );
+        assert_eq!(gru.to_settings().model, Some(ModelChoice::CharLstm));
+        let named = resolve(Settings {
+            cell: Some(Cell::Gru),
+            ..given(ModelChoice::CharLstm)
+        });
+        assert_eq!(named, gru);
+        let embedded = resolve(Settings {
+            embedding: Some(16),
+            ..given(ModelChoice::CharLstm)
+        });
+        assert!((embedded.lr - 0.012).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_recipe_implies_its_model() {
+        let of = |recipe| {
+            TrainConfig::resolve(&Settings {
+                recipe: Some(recipe),
+                ..Settings::default()
+            })
+        };
+        let notebook = of(Recipe::Notebook).expect("valid");
+        assert_eq!((notebook.cell, notebook.beta2), (Cell::Lstm, 0.999));
+        assert_eq!(notebook.optimizer, OptimizerKind::Amsgrad);
+        assert!(matches!(
+            of(Recipe::Article).expect("valid").model,
+            ModelConfig::Article(_)
+        ));
+        assert!(of(Recipe::Default).is_err());
+    }
+
+    #[test]
+    fn what_belongs_to_the_other_model_is_refused() {
+        for (key, value, model, part) in [
+            (
+                "latent",
+                "5",
+                ModelChoice::CharLstm,
+                "--latent 5: belongs to word-vae",
+            ),
+            (
+                "kl-warmup",
+                "0.1",
+                ModelChoice::CharGru,
+                "--kl-warmup 0.1: belongs to word-vae",
+            ),
+            (
+                "seq",
+                "9",
+                ModelChoice::WordVae,
+                "--seq 9: belongs to char-lstm",
+            ),
+        ] {
+            let mut settings = given(model);
+            settings.set(key, value).expect("a value");
+            let error = TrainConfig::resolve(&settings).expect_err(part).to_string();
+            assert_eq!(error, part);
+        }
     }
 
     #[test]
@@ -514,7 +420,7 @@ mod tests {
         let both = Settings {
             steps: Some(5),
             minutes: Some(1.0),
-            ..given(ModelKind::CharRnn)
+            ..given(ModelChoice::CharLstm)
         };
         let error = TrainConfig::resolve(&both)
             .expect_err("conflict")
@@ -524,7 +430,7 @@ mod tests {
 
     #[test]
     fn settings_written_before_there_was_a_precision_mean_f32() {
-        let config = TrainConfig::resolve(&given(ModelKind::CharRnn)).expect("valid defaults");
+        let config = TrainConfig::resolve(&given(ModelChoice::CharLstm)).expect("valid defaults");
         let text = config.to_settings().to_toml().expect("serialisable");
         let old: String = text
             .split_inclusive('\n')
@@ -540,9 +446,9 @@ mod tests {
     fn less_precision_than_f32_is_refused_on_the_cpu_alone() {
         let resolve = |device: &str, precision| {
             TrainConfig::resolve(&Settings {
-                device: Some(device.into()),
+                device: Some(device.parse().expect("a device")),
                 precision: Some(precision),
-                ..given(ModelKind::WordVae)
+                ..given(ModelChoice::WordVae)
             })
         };
         for precision in [Precision::Tf32, Precision::Bf16] {
@@ -565,21 +471,21 @@ mod tests {
             (
                 Settings {
                     hidden: Some(0),
-                    ..given(ModelKind::CharRnn)
+                    ..given(ModelChoice::CharLstm)
                 },
                 "--hidden 0: must be 1 to 16384",
             ),
             (
                 Settings {
                     lr: Some(f64::NAN),
-                    ..given(ModelKind::CharRnn)
+                    ..given(ModelChoice::CharLstm)
                 },
                 "--lr NaN: must be above 0",
             ),
             (
                 Settings {
                     epochs: Some(-1.0),
-                    ..given(ModelKind::WordVae)
+                    ..given(ModelChoice::WordVae)
                 },
                 "--epochs -1: must be above 0",
             ),
@@ -587,28 +493,14 @@ mod tests {
                 Settings {
                     valid: Some(0.6),
                     test: Some(0.5),
-                    ..given(ModelKind::WordVae)
+                    ..given(ModelChoice::WordVae)
                 },
                 "--test 0.5",
             ),
             (
                 Settings {
-                    split: Some("random".into()),
-                    ..given(ModelKind::CharRnn)
-                },
-                "contiguous, window:N",
-            ),
-            (
-                Settings {
-                    device: Some("gpu".into()),
-                    ..given(ModelKind::CharRnn)
-                },
-                "auto, cpu, cuda",
-            ),
-            (
-                Settings {
                     recipe: Some(Recipe::Article),
-                    ..given(ModelKind::CharRnn)
+                    ..given(ModelChoice::CharLstm)
                 },
                 "--recipe article",
             ),

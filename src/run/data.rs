@@ -64,7 +64,7 @@ struct Header {
 impl TextData {
     /// Tokens to train on.
     pub fn training_size(&self, config: &TrainConfig) -> usize {
-        let split = split_text(self.tokens.len(), config.split, config.valid, config.test);
+        let split = split_text(self.tokens.len(), config.split(), config.valid, config.test);
         split.train.iter().map(ExactSizeIterator::len).sum()
     }
 }

@@ -145,7 +145,7 @@ impl Runs {
             .collect();
         let mut number = 1;
         loop {
-            let name = format!("{}-{corpus}-{number}", config.model);
+            let name = format!("{}-{corpus}-{number}", config.model_name());
             let is_it = |rest: &str| rest.is_empty() || rest.starts_with('-');
             if !taken
                 .iter()
@@ -602,7 +602,7 @@ impl RunDir {
         let finished = metrics.last().is_some_and(|line| line.finished);
         Ok(RunSummary {
             name: self.name.clone(),
-            model: config.model.to_string(),
+            model: config.kind().to_string(),
             corpus: config.corpus_name.clone(),
             step: metrics.last().map_or(0, |line| line.step),
             status: match (self.is_locked(), finished, self.state_path().exists()) {
@@ -612,7 +612,7 @@ impl RunDir {
                 _ => "new",
             },
             best_loss: kept.map(|valid| valid.figure()),
-            unit: match config.model {
+            unit: match config.kind() {
                 crate::config::ModelKind::CharRnn => "nats/char",
                 crate::config::ModelKind::WordVae => "nats/word",
             },

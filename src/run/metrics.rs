@@ -72,7 +72,8 @@ impl Evaluation {
         match self {
             Self::Char(_) => self.figure(),
             Self::Word(loss) => {
-                loss.distortion_nats_per_word + config.beta * loss.rate_nats_per_word
+                let beta = config.word_vae().map_or(1.0, |own| own.beta);
+                loss.distortion_nats_per_word + beta * loss.rate_nats_per_word
             }
         }
     }

@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn the_average_is_the_weighted_sum_of_what_it_has_seen() {
         let network = text_config().network(5, 5);
-        let mut parameters = Parameters::init(&network, 1, device(), false);
+        let mut parameters = Parameters::init(&network, 1, device());
         let mut average = Average::new(0.5, &parameters);
         let fill = |parameters: &mut Parameters, value: f64| {
             tch::no_grad(|| {

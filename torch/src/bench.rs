@@ -22,7 +22,7 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
-use textgen::config::{Cell, Precision, TrainConfig};
+use textgen::config::{Cell, ModelConfig, Precision, TrainConfig};
 use textgen::kernels::simd;
 use textgen::run::{CorpusData, RunDir};
 
@@ -143,13 +143,17 @@ impl Steps {
     }
 
     fn report(&self, config: &TrainConfig, threads: usize, words_per_step: Option<f64>) -> Value {
+        let seq = match &config.model {
+            ModelConfig::CharRnn(own) => own.seq,
+            ModelConfig::WordVae(_) | ModelConfig::Article(_) => 0,
+        };
         let mut report = json!({
-            "what": format!("train {}", config.model),
+            "what": format!("train {}", config.kind()),
             "cell": config.cell,
             "hidden": config.hidden,
             "layers": config.layers,
             "batch": config.batch,
-            "seq": config.seq,
+            "seq": seq,
             "threads": threads,
             "steps": self.0.len(),
             "chars_per_second": self.chars_per_second().round(),

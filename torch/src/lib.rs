@@ -64,7 +64,7 @@ pub fn evaluate_exactly(
     Ok(serde_json::json!({
         "run": run.name(),
         "corpus": config.corpus_name,
-        "split": config.split.to_string(),
+        "split": config.split().to_string(),
         "seed": config.seed,
         "valid": parts[0],
         "test": parts[1],

@@ -212,11 +212,11 @@ fn summary(run: &RunDir, trainer: &Trainer, ending: Ending) -> Result<()> {
             valid.describe()
         );
         if let Evaluation::Word(loss) = valid {
-            let off = (loss.rate_nats_per_word - config.rate).abs();
-            if off > FAR_FROM_RATE * config.rate && config.rate > 0.0 {
+            let rate = config.word_vae().map_or(0.0, |own| own.rate);
+            let off = (loss.rate_nats_per_word - rate).abs();
+            if off > FAR_FROM_RATE * rate && rate > 0.0 {
                 note!(
-                    "--rate {} was not reached: R is {:.3}; train longer, or choose a rate nearer to it",
-                    config.rate,
+                    "--rate {rate} was not reached: R is {:.3}; train longer, or choose a rate nearer to it",
                     loss.rate_nats_per_word
                 );
             }
@@ -225,7 +225,7 @@ fn summary(run: &RunDir, trainer: &Trainer, ending: Ending) -> Result<()> {
     if let Some(test) = metrics.last().and_then(|line| line.test) {
         note!("test: {}", test.describe());
     }
-    let generate = match config.model {
+    let generate = match config.kind() {
         ModelKind::CharRnn => "--temperature 0.5",
         ModelKind::WordVae => "--count 20",
     };

@@ -12,7 +12,6 @@ use crate::parameters::{Parameters, copy_into_named, to_array};
 use crate::shim::{self, AdamConstants, AdamTensors};
 
 const BETA1: f64 = 0.9;
-const BETA2: f64 = 0.999;
 const EPSILON: f64 = 1e-8;
 
 /// Parameters that share a weight decay: matrices have it, vectors do not under AdamW.
@@ -32,6 +31,7 @@ pub struct Optimizer {
     groups: Vec<Group>,
     decoupled: bool,
     clip: f64,
+    beta2: f64,
     /// Steps taken.
     taken: u64,
 }
@@ -74,6 +74,7 @@ impl Optimizer {
             groups: vec![group(false), group(true)],
             decoupled,
             clip: config.clip,
+            beta2: config.beta2,
             taken: 0,
         }
     }
@@ -120,7 +121,7 @@ impl Optimizer {
                 AdamConstants {
                     lr,
                     beta1: BETA1,
-                    beta2: BETA2,
+                    beta2: self.beta2,
                     weight_decay: group.weight_decay,
                     epsilon: EPSILON,
                     decoupled: self.decoupled,
@@ -135,7 +136,7 @@ impl Optimizer {
         let adam = Adam {
             lr,
             beta1: BETA1,
-            beta2: BETA2,
+            beta2: self.beta2,
             epsilon: EPSILON,
             decoupled: self.decoupled,
             step: self.taken,

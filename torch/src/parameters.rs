@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor};
-use textgen::config::{Cell, NetworkConfig};
+use textgen::config::NetworkConfig;
 use textgen::models::weights::{Array, Weights, expected_shapes};
 
 /// The parameters of a model, in the order of [`expected_shapes`].
@@ -21,14 +21,8 @@ impl Parameters {
     /// Initial weights drawn from `seed`, the same on every device.
     ///
     /// Recurrent weights and biases: uniform in ±1/√H; linear layers: uniform in ±1/√(inputs);
-    /// embeddings: standard normal, all as PyTorch's modules do. With `open_forget_gate` the LSTM's
-    /// forget bias starts at 1 (Jozefowicz, Zaremba & Sutskever 2015).
-    pub fn init(
-        network: &NetworkConfig,
-        seed: u64,
-        device: Device,
-        open_forget_gate: bool,
-    ) -> Self {
+    /// embeddings: standard normal, all as PyTorch's modules do.
+    pub fn init(network: &NetworkConfig, seed: u64, device: Device) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut names = Vec::new();
         let mut tensors = Vec::new();
@@ -37,7 +31,7 @@ impl Parameters {
         shapes.retain(|(name, _)| !name.starts_with("article."));
         for (name, shape) in &shapes {
             let count: usize = shape.iter().product();
-            let mut data: Vec<f32> = if name.ends_with("embedding.weight") {
+            let data: Vec<f32> = if name.ends_with("embedding.weight") {
                 (0..count).map(|_| normal(&mut rng)).collect()
             } else {
                 let fan = if name.contains("rnn.") {
@@ -50,9 +44,6 @@ impl Parameters {
                     .map(|_| rng.random_range(-bound..bound))
                     .collect()
             };
-            if open_forget_gate && network.cell == Cell::Lstm && name.contains("rnn.bias_ih") {
-                data[network.hidden..2 * network.hidden].fill(1.0);
-            }
             tensors.push(
                 from_array(&Array::f32(shape.as_slice(), data), device).set_requires_grad(true),
             );

@@ -1,6 +1,6 @@
 //! The learning rate at every step.
 
-use textgen::config::{KlSchedule, Schedule, TrainConfig};
+use textgen::config::{KlSchedule, Schedule, TrainConfig, WordVaeConfig};
 
 /// Cycles of the cyclical KL schedule (Fu et al. 2019).
 const CYCLES: f64 = 4.0;
@@ -30,7 +30,7 @@ pub fn learning_rate(config: &TrainConfig, step: u64, fraction: f64, scale: f64)
 
 /// The weight of the divergence when `fraction` of the training is done: it rises over `kl-warmup`
 /// of the training, or of each cycle, to `beta`.
-pub fn beta(config: &TrainConfig, fraction: f64) -> f64 {
+pub fn beta(config: &WordVaeConfig, fraction: f64) -> f64 {
     if config.kl_warmup <= 0.0 {
         return config.beta;
     }
@@ -53,13 +53,13 @@ pub fn beta(config: &TrainConfig, fraction: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use textgen::config::{ModelKind, Settings};
+    use textgen::config::{ModelChoice, Settings};
 
     use super::*;
 
     fn config(schedule: Schedule) -> TrainConfig {
         TrainConfig::resolve(&Settings {
-            model: Some(ModelKind::CharRnn),
+            model: Some(ModelChoice::CharLstm),
             schedule: Some(schedule),
             lr: Some(1.0),
             warmup: Some(10),
@@ -68,6 +68,21 @@ mod tests {
             ..Settings::default()
         })
         .expect("valid")
+    }
+
+    fn rising(kl_schedule: KlSchedule, beta: f64) -> WordVaeConfig {
+        let config = TrainConfig::resolve(&Settings {
+            model: Some(ModelChoice::WordVae),
+            kl_warmup: Some(0.5),
+            kl_schedule: Some(kl_schedule),
+            beta: Some(beta),
+            ..Settings::default()
+        });
+        config
+            .expect("valid")
+            .word_vae()
+            .expect("a word-vae")
+            .clone()
     }
 
     #[test]
@@ -85,10 +100,7 @@ mod tests {
 
     #[test]
     fn the_divergence_is_weighted_in_linearly() {
-        let config = TrainConfig {
-            kl_warmup: 0.5,
-            ..config(Schedule::Cosine)
-        };
+        let config = rising(KlSchedule::Linear, 1.0);
         assert_eq!(
             [0.0, 0.25, 0.5, 0.9].map(|f| beta(&config, f)),
             [0.0, 0.5, 1.0, 1.0]
@@ -97,13 +109,7 @@ mod tests {
 
     #[test]
     fn the_divergence_is_weighted_in_along_a_curve_or_in_cycles() {
-        let rising = |kl_schedule| TrainConfig {
-            kl_warmup: 0.5,
-            kl_schedule,
-            beta: 2.0,
-            ..config(Schedule::Cosine)
-        };
-        let sigmoid = rising(KlSchedule::Sigmoid);
+        let sigmoid = rising(KlSchedule::Sigmoid, 2.0);
         let curve = [0.0, 0.125, 0.25, 0.375, 0.5, 1.0].map(|f| beta(&sigmoid, f));
         for (got, want) in [curve[0], curve[2], curve[4], curve[5]]
             .into_iter()
@@ -116,7 +122,7 @@ mod tests {
         let low = 2.0 * (1.0 / (1.0 + 3f64.exp()) - end) / (1.0 - 2.0 * end);
         assert!((curve[1] - low).abs() < 1e-12, "{curve:?}");
         assert!((curve[3] - (2.0 - low)).abs() < 1e-12, "{curve:?}");
-        let cycles = rising(KlSchedule::Cyclical);
+        let cycles = rising(KlSchedule::Cyclical, 2.0);
         assert_eq!(
             [0.0, 0.0625, 0.125, 0.2, 0.25, 0.3125, 1.0].map(|f| beta(&cycles, f)),
             [0.0, 1.0, 2.0, 2.0, 0.0, 1.0, 2.0]

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tch::Device;
-use textgen::config::{Budget, ModelKind, OnUnknown, Precision, Schedule, Settings, TrainConfig};
+use textgen::config::{
+    Budget, ModelChoice, ModelKind, OnUnknown, Precision, Schedule, Settings, TrainConfig,
+};
 use textgen::models::weights::{Array, Weights};
 use textgen::run::{CorpusData, RunDir, Runs, TextData, WordData};
 use textgen::text::{Corpus, Vocabulary, split_words, survey, tokens, words};
@@ -49,7 +51,7 @@ pub fn alone() -> MutexGuard<'static, ()> {
 /// Settings of a tiny char-lstm, with dropout, so that a test would notice noise of its own.
 pub fn text_config() -> TrainConfig {
     TrainConfig::resolve(&Settings {
-        model: Some(ModelKind::CharRnn),
+        model: Some(ModelChoice::CharLstm),
         hidden: Some(16),
         layers: Some(2),
         batch: Some(4),
@@ -78,7 +80,7 @@ pub fn text_data(length: usize) -> TextData {
 /// Settings of a tiny word-vae.
 pub fn word_config() -> TrainConfig {
     TrainConfig::resolve(&Settings {
-        model: Some(ModelKind::WordVae),
+        model: Some(ModelChoice::WordVae),
         hidden: Some(12),
         latent: Some(3),
         embedding: Some(5),
@@ -117,13 +119,23 @@ pub fn word_data() -> WordData {
 
 /// A run of a tiny model in `folder`.
 pub fn create_run(folder: &Path, name: &str, config: &TrainConfig) -> RunDir {
-    let corpus = match config.model {
+    let corpus = match config.kind() {
         ModelKind::CharRnn => CorpusData::Text(text_data(3_000)),
         ModelKind::WordVae => CorpusData::Words(word_data()),
     };
     Runs::new(folder)
         .create(name, config, &corpus, None)
         .expect("created")
+}
+
+/// The same settings with some changed: `key=value`, separated by spaces.
+pub fn with(config: &TrainConfig, changes: &str) -> TrainConfig {
+    let mut settings = Settings::default();
+    for change in changes.split(' ') {
+        let (key, value) = change.split_once('=').expect("key=value");
+        settings.set(key, value).expect("a setting");
+    }
+    config.with(settings).expect("valid")
 }
 
 /// The same settings with a budget in steps and a constant learning rate.
@@ -195,7 +207,7 @@ impl Golden {
 
     /// Parameters on the tests' device that hold the weights.
     pub fn parameters(&self) -> crate::parameters::Parameters {
-        let mut parameters = crate::parameters::Parameters::init(&self.network, 0, device(), false);
+        let mut parameters = crate::parameters::Parameters::init(&self.network, 0, device());
         parameters.load(&self.weights, "").expect("the weights fit");
         parameters
     }

@@ -14,7 +14,6 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use self::commands::Command;
-use super::choice::choice;
 use super::chosen::ChosenModel;
 use super::error::{CliError, show};
 use super::generate::shown::Paced;
@@ -64,10 +63,10 @@ pub struct ChatArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
     /// Bits of the weights: int8 is faster and takes a quarter of the memory
-    #[arg(long, value_parser = choice::<Quantize>(Quantize::NAMES), default_value = "none")]
+    #[arg(long, default_value = "none")]
     quantize: Quantize,
     /// What becomes of typed characters that the model does not know
-    #[arg(long, value_parser = choice::<OnUnknown>(OnUnknown::NAMES), default_value = "error")]
+    #[arg(long, default_value = "error")]
     on_unknown: OnUnknown,
     #[command(flatten)]
     sampling: SamplingFlags,

@@ -50,7 +50,7 @@ pub fn baselines(
     let Some((config, data)) = own else {
         return Err("a model file has no training text to count".to_owned());
     };
-    let split = split_text(data.tokens.len(), config.split, config.valid, config.test);
+    let split = split_text(data.tokens.len(), config.split(), config.valid, config.test);
     let tokens: usize = split.train.iter().map(ExactSizeIterator::len).sum();
     if tokens > MOST_TOKENS {
         return Err(format!(
@@ -63,7 +63,7 @@ pub fn baselines(
     } else {
         LOWER_ORDER
     };
-    let valid = segments(&split.valid, config.split);
+    let valid = segments(&split.valid, config.split());
     let is_valid = measured.is_own && valid == measured.segments;
     let work = measured.predicted + if is_valid { 0 } else { predicted(&valid) };
     let progress = Progress::of_ngrams(tokens as u64 + work);

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::config::{ModelKind, Settings, SplitKind, TrainConfig};
+use crate::config::{ModelChoice, Settings, SplitKind, TrainConfig};
 use crate::run::TextData;
 use crate::text::split_text;
 use anyhow::Result;
@@ -26,14 +26,14 @@ impl Parts {
             config
         } else {
             defaults = TrainConfig::resolve(&Settings {
-                model: Some(ModelKind::CharRnn),
-                split: Some(job.file.header.split.clone()),
+                model: Some(ModelChoice::CharLstm),
+                split: Some(job.file.header.split.parse()?),
                 ..Settings::default()
             })?;
             &defaults
         };
         Ok(Self {
-            split: config.split,
+            split: config.split(),
             valid: config.valid,
             test: config.test,
         })

@@ -87,7 +87,7 @@ fn copied(tokens: &[u32], segments: &[Range<usize>], config: &TrainConfig, data:
         &tokens[segment.start..][..taken]
     });
     let texts: Vec<&[u32]> = taken.collect();
-    let split = split_text(data.tokens.len(), config.split, config.valid, config.test);
+    let split = split_text(data.tokens.len(), config.split(), config.valid, config.test);
     let parts = split.train.iter().map(|part| &data.tokens[part.clone()]);
     let parts: Vec<&[u32]> = parts.collect();
     let found = Copied::new(&texts, &parts, |_| ()).tokens(NO_ACCIDENT);

@@ -14,7 +14,6 @@ use serde::Serialize;
 
 use self::flags::{Length, TextFlags, WordFlags};
 pub use self::flags::{LimitFlags, LoopFlags, SamplingFlags};
-use super::choice::choice;
 use super::chosen::ChosenModel;
 use super::error::CliError;
 use super::given::Given;
@@ -70,11 +69,11 @@ pub struct GenerateArgs {
     threads: usize,
     /// Bits of the weights: int8 is faster and takes a quarter of the memory; `textgen eval
     /// --quantize int8` says what it costs
-    #[arg(long, value_parser = choice::<Quantize>(Quantize::NAMES), default_value = "none")]
+    #[arg(long, default_value = "none")]
     quantize: Quantize,
     /// What becomes of characters of --prompt, --fill or --starts-with that the model does not know
     /// [default: error]
-    #[arg(long, value_parser = choice::<OnUnknown>(OnUnknown::NAMES))]
+    #[arg(long)]
     on_unknown: Option<OnUnknown>,
     /// Print one JSON object a line, with each sample's log-probability
     #[arg(long)]

@@ -15,7 +15,6 @@ use crate::run::{RunDir, Runs};
 use anyhow::Result;
 use clap::Args;
 
-use super::choice::choice;
 use super::chosen::ChosenModel;
 use super::error::{CliError, of_model};
 use super::generate::new_seed;
@@ -31,7 +30,7 @@ pub struct ModelFlags {
     #[command(flatten)]
     chosen: ChosenModel,
     /// What becomes of letters that the model does not know
-    #[arg(long, value_parser = choice::<OnUnknown>(OnUnknown::NAMES), default_value = "error")]
+    #[arg(long, default_value = "error")]
     on_unknown: OnUnknown,
     /// Threads; 0 is all cores. The words are the same on any number of them
     #[arg(long, value_name = "N", default_value_t = 0)]

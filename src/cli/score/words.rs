@@ -11,7 +11,6 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{Order, ScoreArgs};
-use crate::cli::choice::choice;
 use crate::cli::error::{CliError, of_model};
 use crate::cli::output::{note, stdout};
 use crate::cli::progress::Progress;
@@ -28,10 +27,10 @@ pub struct WordFlags {
     #[arg(long, value_name = "WORD", allow_hyphen_values = true)]
     word: Vec<String>,
     /// Where words come from: text, or lines for one word a line [default: as the model was trained]
-    #[arg(long, value_parser = choice::<WordSplit>(WordSplit::NAMES))]
+    #[arg(long)]
     words: Option<WordSplit>,
     /// What becomes of letters that the model does not know [default: their word is impossible]
-    #[arg(long, value_parser = choice::<OnUnknown>(OnUnknown::NAMES))]
+    #[arg(long)]
     on_unknown: Option<OnUnknown>,
     /// Samples of z for each word [default: 100]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=100_000))]

@@ -225,6 +225,6 @@ fn within(
     let value = value.to_string();
     match valid {
         true => Ok(()),
-        false => Err(ConfigError::Range { flag, value, must }),
+        false => Err(ConfigError::range(flag, value, must)),
     }
 }

@@ -55,7 +55,7 @@ impl Both {
             inputs: 15,
             ..NetworkConfig::char_rnn(cell, 20, 2, 14)
         };
-        let parameters = Parameters::init(&network, 11, Device::Cpu, false);
+        let parameters = Parameters::init(&network, 11, Device::Cpu);
         tch::no_grad(|| {
             for (name, factor) in [
                 ("decoder.head.weight", 12.0),

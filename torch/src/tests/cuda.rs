@@ -6,22 +6,21 @@ use textgen::config::{ModelKind, Precision, TrainConfig};
 use textgen::run::Metrics;
 
 use crate::device::set_precision;
-use crate::testing::{alone, constant, create_run, device, text_config, word_config};
+use crate::testing::{alone, constant, create_run, device, text_config, with, word_config};
 use crate::train::Trainer;
 
 /// Validation loss after 60 steps.
 fn valid_loss(config: &TrainConfig, precision: Precision) -> f64 {
     let folder = tempfile::tempdir().expect("folder");
-    let config = TrainConfig {
-        precision,
-        dropout: 0.0,
-        decoder_dropout: 0.0,
-        hidden: 64,
-        layers: 2,
-        eval_every: 60,
-        device: textgen::config::Device::Cuda(0),
-        ..constant(config.clone(), 60)
+    let words = match config.kind() {
+        ModelKind::CharRnn => "",
+        ModelKind::WordVae => " decoder-dropout=0",
     };
+    let changes = "dropout=0 hidden=64 layers=2 eval-every=60 device=cuda:0";
+    let config = with(
+        &constant(config.clone(), 60),
+        &format!("{changes} precision={precision}{words}"),
+    );
     let run = create_run(folder.path(), "run", &config);
     let mut trainer = Trainer::new(&run, device()).expect("trainer");
     trainer.train(&AtomicBool::new(false)).expect("trained");
@@ -42,7 +41,7 @@ fn less_precision_learns_about_as_much() {
         for precision in [Precision::Tf32, Precision::Bf16] {
             let have = valid_loss(&config, precision);
             // Noise is drawn alike, so that only rounding differs.
-            let limit = if config.model == ModelKind::CharRnn {
+            let limit = if config.kind() == ModelKind::CharRnn {
                 0.02
             } else {
                 0.05
@@ -50,7 +49,7 @@ fn less_precision_learns_about_as_much() {
             assert!(
                 (have - want).abs() <= limit * want,
                 "{} in {precision}: {have} is far from {want}",
-                config.model
+                config.kind()
             );
         }
     }

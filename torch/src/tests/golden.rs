@@ -108,7 +108,7 @@ fn vae(golden: &Golden) -> WordVae {
 
 /// Random weights of sizes that fill no vector register evenly.
 fn random_parameters(network: &textgen::config::NetworkConfig) -> Parameters {
-    Parameters::init(network, 7, device(), true)
+    Parameters::init(network, 7, device())
 }
 
 #[test]
@@ -250,6 +250,7 @@ fn two_hundred_steps_of_training_lose_what_they_lose_in_pytorch() {
         let what = format!("{network:?}");
         let config = textgen::config::TrainConfig {
             optimizer: textgen::config::OptimizerKind::Amsgrad,
+            beta2: 0.999,
             weight_decay: 0.0,
             clip: 1.0,
             ..crate::testing::text_config()

@@ -6,7 +6,7 @@ use tch::{Kind, Tensor};
 use textgen::config::Precision;
 
 use crate::parameters::{Parameters, floats, normal};
-use crate::testing::{alone, assert_close, device, tolerance, word_config, word_data};
+use crate::testing::{alone, assert_close, device, tolerance, with, word_config, word_data};
 use crate::train::{Part, Task, WordTask};
 use crate::word_vae::{WordBatch, WordTerms, WordVae};
 
@@ -14,7 +14,7 @@ fn model() -> WordVae {
     let (config, data) = (word_config(), word_data());
     let network = config.network(data.vocabulary.len(), data.vocabulary.outputs());
     WordVae {
-        parameters: Parameters::init(&network, 3, device(), true),
+        parameters: Parameters::init(&network, 3, device()),
         special: data.vocabulary.special_tokens().expect("words"),
         network,
         dropout: 0.0,
@@ -120,19 +120,17 @@ fn free_bits_and_the_weight_of_the_divergence_enter_as_written() {
 #[test]
 fn a_decoder_that_ignores_z_learns_a_rate_of_zero_and_no_active_unit() {
     let _alone = alone();
-    let config = textgen::config::TrainConfig {
-        free_bits: 0.0,
-        kl_warmup: 0.0,
-        lr: 1e-2,
-        warmup: 0,
-        dropout: 0.0,
-        decoder_dropout: 0.0,
-        ..word_config()
-    };
+    let config = with(
+        &word_config(),
+        "free-bits=0 kl-warmup=0 lr=0.01 warmup=0 dropout=0 decoder-dropout=0",
+    );
     let mut task = WordTask::new(&config, word_data(), device()).expect("task");
     let cut_z = |task: &mut WordTask| {
         let _no_grad = tch::no_grad_guard();
-        let (embedding, latent) = (config.embedding as i64, config.latent as i64);
+        let (embedding, latent) = (
+            config.embedding as i64,
+            config.network(0, 0).latent() as i64,
+        );
         let parameters = task.parameters();
         let _ = parameters
             .get("decoder.init.weight")

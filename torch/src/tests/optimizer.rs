@@ -49,12 +49,13 @@ fn every_optimizer_follows_its_paper() {
     ] {
         let config = TrainConfig {
             optimizer: kind,
+            beta2: 0.999,
             weight_decay: 0.1,
             clip: 0.0,
             ..text_config()
         };
         let network = config.network(5, 5);
-        let parameters = Parameters::init(&network, 1, device(), false);
+        let parameters = Parameters::init(&network, 1, device());
         let start: Vec<f32> = floats(parameters.get("head.weight"));
         let mut optimizer = Optimizer::new(&config, &parameters);
         for &gradient in &gradients {
@@ -97,14 +98,14 @@ fn saved_moments_continue_as_if_nothing_had_happened() {
         (sum * gradient).backward();
         optimizer.step(0.01).expect("stepped");
     };
-    let whole = Parameters::init(&network, 1, device(), false);
+    let whole = Parameters::init(&network, 1, device());
     let mut optimizer = Optimizer::new(&config, &whole);
     step(&whole, &mut optimizer, 1.0);
     let mut saved = BTreeMap::new();
     optimizer.save(&mut saved);
     let weights = whole.to_weights();
     step(&whole, &mut optimizer, 0.5);
-    let mut resumed = Parameters::init(&network, 2, device(), false);
+    let mut resumed = Parameters::init(&network, 2, device());
     resumed.load(&weights, "").expect("loaded");
     let mut optimizer = Optimizer::new(&config, &resumed);
     optimizer.load(&saved, 1).expect("loaded");

@@ -3,9 +3,8 @@
 use std::sync::atomic::AtomicBool;
 
 use tch::Device;
-use textgen::config::{Budget, TrainConfig};
 
-use crate::testing::{alone, create_run, word_config};
+use crate::testing::{alone, create_run, with, word_config};
 use crate::train::Trainer;
 
 static GO: AtomicBool = AtomicBool::new(false);
@@ -18,17 +17,13 @@ fn training_holds_the_rate_that_is_asked_for() {
         let run = create_run(
             folder.path(),
             name,
-            &TrainConfig {
-                rate,
-                free_bits: 0.0,
-                kl_warmup: 0.0,
-                dropout: 0.0,
-                decoder_dropout: 0.0,
-                lr: 5e-3,
-                budget: Budget::Steps(1_000),
-                eval_every: 500,
-                ..word_config()
-            },
+            &with(
+                &word_config(),
+                &format!(
+                    "rate={rate} free-bits=0 kl-warmup=0 dropout=0 decoder-dropout=0 lr=0.005 \
+                     steps=1000 eval-every=500"
+                ),
+            ),
         );
         tch::set_num_threads(1);
         let mut trainer = Trainer::new(&run, Device::Cpu).expect("trainer");

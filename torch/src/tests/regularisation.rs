@@ -18,7 +18,7 @@ fn model(cell: Cell, layers: usize, embedding: usize) -> CharRnn {
         hidden: 9,
         ..text_config().network(TOKENS as usize, TOKENS as usize)
     };
-    let parameters = Parameters::init(&network, 3, device(), true);
+    let parameters = Parameters::init(&network, 3, device());
     CharRnn::new(network, parameters)
 }
 

@@ -7,7 +7,7 @@ use tch::Device;
 use textgen::config::TrainConfig;
 use textgen::run::{Metrics, RunDir, State};
 
-use crate::testing::{alone, constant, create_run, device, text_config, word_config};
+use crate::testing::{alone, constant, create_run, device, text_config, with, word_config};
 use crate::train::{Ending, Trainer};
 
 static GO: AtomicBool = AtomicBool::new(false);
@@ -79,51 +79,35 @@ fn a_char_lstm_that_was_stopped_ends_with_the_same_bits() {
 #[test]
 fn drawn_sequence_lengths_survive_a_stop() {
     let _alone = alone();
-    stopping_changes_nothing(&TrainConfig {
-        seq_min: 3,
-        ..constant(text_config(), 24)
-    });
+    stopping_changes_nothing(&with(&constant(text_config(), 24), "seq-min=3"));
 }
 
 #[test]
 fn averaged_weights_and_every_kind_of_dropout_survive_a_stop() {
     let _alone = alone();
-    stopping_changes_nothing(&TrainConfig {
-        ema: 0.9,
-        variational: true,
-        input_dropout: 0.1,
-        recurrent_dropout: 0.3,
-        ..text_config()
-    });
+    stopping_changes_nothing(&with(
+        &text_config(),
+        "ema=0.9 variational=true input-dropout=0.1 recurrent-dropout=0.3",
+    ));
 }
 
 #[test]
 fn tied_weights_survive_a_stop() {
     let _alone = alone();
-    stopping_changes_nothing(&TrainConfig {
-        tied: true,
-        embedding: 16,
-        ema: 0.9,
-        ..text_config()
-    });
+    stopping_changes_nothing(&with(&text_config(), "tied=true embedding=16 ema=0.9"));
 }
 
 #[test]
 fn a_word_vae_that_was_stopped_ends_with_the_same_bits() {
     let _alone = alone();
     stopping_changes_nothing(&word_config());
-    stopping_changes_nothing(&word_config().twin());
+    stopping_changes_nothing(&word_config().no_latent_baseline().expect("it has a z"));
 }
 
 #[test]
 fn a_rate_that_is_held_survives_a_stop() {
     let _alone = alone();
-    stopping_changes_nothing(&TrainConfig {
-        rate: 2.0,
-        free_bits: 0.0,
-        kl_warmup: 0.0,
-        ..word_config()
-    });
+    stopping_changes_nothing(&with(&word_config(), "rate=2 free-bits=0 kl-warmup=0"));
 }
 
 #[test]

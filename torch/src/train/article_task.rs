@@ -37,7 +37,7 @@ impl ArticleTask {
     /// With initial weights from the configuration's seed.
     pub fn new(config: &TrainConfig, data: WordData, device: Device) -> Self {
         let network = config.network(data.vocabulary.len(), data.vocabulary.outputs());
-        let parameters = Parameters::init(&network, config.seed, device, false);
+        let parameters = Parameters::init(&network, config.seed, device);
         let zeros = || Tensor::zeros([network.latent() as i64], (Kind::Float, device));
         Self {
             config: config.clone(),

@@ -89,7 +89,7 @@ impl Trainer<'_> {
             vocabulary,
             corpus_name: self.config.corpus_name.clone(),
             corpus_digest: self.config.corpus_digest.clone(),
-            split: self.config.split.to_string(),
+            split: self.config.split().to_string(),
             seed: self.config.seed,
             step: self.progress.step,
             valid,

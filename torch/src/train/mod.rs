@@ -20,7 +20,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use tch::{Device, Tensor};
-use textgen::config::{Budget, Precision, Recipe, Schedule, TrainConfig};
+use textgen::config::{Budget, ModelConfig, Precision, Schedule, TrainConfig};
 use textgen::models::weights::Weights;
 use textgen::run::{CorpusData, Evaluation, METRICS_FORMAT, Metrics, Progress, RunDir};
 
@@ -61,12 +61,12 @@ pub enum Ending {
 
 /// The task of a run: its model with initial weights, and its corpus.
 pub fn task(config: &TrainConfig, corpus: CorpusData, device: Device) -> Result<Box<dyn Task>> {
-    Ok(match corpus {
-        CorpusData::Text(text) => Box::new(TextTask::new(config, text, device)?),
-        CorpusData::Words(words) if config.recipe == Recipe::Article => {
+    Ok(match (corpus, &config.model) {
+        (CorpusData::Text(text), _) => Box::new(TextTask::new(config, text, device)?),
+        (CorpusData::Words(words), ModelConfig::Article(_)) => {
             Box::new(ArticleTask::new(config, words, device))
         }
-        CorpusData::Words(words) => Box::new(WordTask::new(config, words, device)?),
+        (CorpusData::Words(words), _) => Box::new(WordTask::new(config, words, device)?),
     })
 }
 
@@ -160,9 +160,7 @@ impl<'a> Trainer<'a> {
     fn total_steps(&self) -> Option<u64> {
         match self.config.budget {
             Budget::Steps(steps) => Some(steps),
-            Budget::Epochs(epochs)
-                if self.config.seq_min == self.config.seq || self.config.seq == 0 =>
-            {
+            Budget::Epochs(epochs) if self.config.varying_lengths().is_none() => {
                 Some(((epochs * self.task.steps_per_epoch()).round() as u64).max(1))
             }
             _ => None,
@@ -172,12 +170,12 @@ impl<'a> Trainer<'a> {
     fn epoch(&self) -> f64 {
         // A pass' steps are known only on average where sequence lengths are drawn.
         let steps = self.task.steps_per_epoch();
-        if self.config.seq_min == self.config.seq || self.config.seq == 0 {
-            self.progress.step as f64 / steps
-        } else {
-            self.progress.epoch as f64
-                + self.progress.cursor as f64
-                    / (steps * (self.config.seq + self.config.seq_min) as f64 / 2.0)
+        match self.config.varying_lengths() {
+            None => self.progress.step as f64 / steps,
+            Some([shortest, longest]) => {
+                self.progress.epoch as f64
+                    + self.progress.cursor as f64 / (steps * (longest + shortest) as f64 / 2.0)
+            }
         }
     }
 

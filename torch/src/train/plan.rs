@@ -19,10 +19,9 @@ impl Trainer<'_> {
             0 => format!("one-hot of {}", self.identity.vocabulary.len()),
             size => format!("embedding {} × {size}", self.identity.vocabulary.len()),
         };
-        let latent = if config.latent > 0 {
-            format!(" · latent {}", config.latent)
-        } else {
-            String::new()
+        let latent = match config.network(0, 0).latent() {
+            0 => String::new(),
+            latent => format!(" · latent {latent}"),
         };
         let place = if self.device.is_cuda() {
             format!("{:?}", self.device)
@@ -42,7 +41,7 @@ impl Trainer<'_> {
         };
         self.display.say(&format!(
             "{} on {}: {} {} × {} · {input}{latent} · {} parameters · {} MB besides libtorch",
-            config.model,
+            config.kind(),
             config.corpus_name,
             config.cell,
             config.hidden,

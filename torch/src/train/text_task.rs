@@ -5,10 +5,10 @@
 
 use std::ops::Range;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rand::RngExt;
 use tch::{Device, Kind, Tensor};
-use textgen::config::{LossOver, SplitKind, TrainConfig};
+use textgen::config::{CharRnnConfig, LossOver, ModelConfig, SplitKind, TrainConfig};
 use textgen::models::Network;
 use textgen::models::weights::Weights;
 
@@ -46,6 +46,7 @@ pub enum Reading {
 /// A char-lstm and its text.
 pub struct TextTask {
     config: TrainConfig,
+    own: CharRnnConfig,
     model: CharRnn,
     vocabulary: Vocabulary,
     split: Split,
@@ -63,17 +64,19 @@ pub struct TextTask {
 impl TextTask {
     /// With initial weights from the configuration's seed.
     pub fn new(config: &TrainConfig, data: TextData, device: Device) -> Result<Self> {
+        let ModelConfig::CharRnn(own) = &config.model else {
+            bail!("a text is for a char-lstm, not for a {}", config.kind());
+        };
         let network = config.network(data.vocabulary.len(), data.vocabulary.outputs());
-        let split = split_text(data.tokens.len(), config.split, config.valid, config.test);
+        let split = split_text(data.tokens.len(), own.split, config.valid, config.test);
         let train: Vec<u32> = split
             .train
             .iter()
             .flat_map(|range| data.tokens[range.clone()].iter().copied())
             .collect();
-        let length = stream_length(train.len(), config.batch, config.seq)?;
-        let open_forget_gate = config.recipe == textgen::config::Recipe::Default;
-        let parameters = Parameters::init(&network, config.seed, device, open_forget_gate);
-        let parameters = if config.tied {
+        let length = stream_length(train.len(), config.batch, own.seq)?;
+        let parameters = Parameters::init(&network, config.seed, device);
+        let parameters = if own.tied {
             parameters.tie()
         } else {
             parameters
@@ -81,10 +84,10 @@ impl TextTask {
         let mut model = CharRnn::new(network, parameters);
         model.dropout = Dropout {
             share: config.dropout,
-            variational: config.variational,
+            variational: own.variational,
         };
-        model.input_dropout = config.input_dropout;
-        model.recurrent_dropout = config.recurrent_dropout;
+        model.input_dropout = own.input_dropout;
+        model.recurrent_dropout = own.recurrent_dropout;
         model.precision = config.precision;
         let kind = if data.vocabulary.len() <= 256 {
             Kind::Uint8
@@ -100,6 +103,7 @@ impl TextTask {
         let state = model.shape().zero_state(config.batch as i64, device);
         Ok(Self {
             config: config.clone(),
+            own: own.clone(),
             model,
             text: tokens_tensor(&data.tokens, kind).to_device(device),
             vocabulary: data.vocabulary,
@@ -122,7 +126,7 @@ impl TextTask {
             .iter()
             .flat_map(|range| self.sections(range.clone(), reading))
             .collect();
-        let at_once = if matches!(self.config.split, SplitKind::Window(_)) {
+        let at_once = if matches!(self.own.split, SplitKind::Window(_)) {
             128
         } else {
             64
@@ -139,7 +143,7 @@ impl TextTask {
     /// The segments of a held-out range that are read side by side.
     fn sections(&self, range: Range<usize>, reading: Reading) -> Vec<Section> {
         let predicted = range.len().saturating_sub(1);
-        let (size, burn_in) = match (self.config.split, reading) {
+        let (size, burn_in) = match (self.own.split, reading) {
             (SplitKind::Window(window), _) => (window, 0),
             (SplitKind::Contiguous, Reading::Parallel) => {
                 let streams = (predicted / LEAST_STREAM).clamp(1, MOST_STREAMS);
@@ -234,7 +238,7 @@ impl Task for TextTask {
     }
 
     fn steps_per_epoch(&self) -> f64 {
-        let mean = (self.config.seq + self.config.seq_min) as f64 / 2.0;
+        let mean = (self.own.seq + self.own.seq_min) as f64 / 2.0;
         (self.length as f64 / mean).ceil()
     }
 
@@ -243,7 +247,7 @@ impl Task for TextTask {
         let width = network.layers * network.hidden * (2 * network.cell.gates() + 4)
             + 4 * network.outputs
             + network.inputs;
-        let training = self.config.batch * self.config.seq * width;
+        let training = self.config.batch * self.own.seq * width;
         // Logits of an evaluation; on CUDA also its one-hot input and log-softmax.
         let evaluation = 3 * EVALUATION_LOGITS.min(64 * EVALUATION_SEQ * network.outputs);
         (training.max(evaluation) * 4) as u64
@@ -256,11 +260,11 @@ impl Task for TextTask {
                 .shape()
                 .zero_state(self.config.batch as i64, self.device);
         }
-        let wanted = if self.config.seq_min < self.config.seq {
+        let wanted = if self.own.seq_min < self.own.seq {
             let mut rng = random(self.config.seed, Use::Batch, progress.step);
-            rng.random_range(self.config.seq_min..=self.config.seq)
+            rng.random_range(self.own.seq_min..=self.own.seq)
         } else {
-            self.config.seq
+            self.own.seq
         };
         let offset = progress.cursor as usize;
         let steps = wanted.min(self.length - offset);
@@ -272,7 +276,7 @@ impl Task for TextTask {
             chunk.narrow(0, 0, steps as i64),
             chunk.narrow(0, 1, steps as i64),
         );
-        let last_only = self.config.loss == LossOver::Last;
+        let last_only = self.own.loss == LossOver::Last;
         let (loss, state) = self
             .model
             .loss(&inputs, &targets, &self.state, last_only, true);
@@ -340,10 +344,10 @@ impl Task for TextTask {
     }
 
     fn describe_step(&self) -> String {
-        let seq = if self.config.seq_min < self.config.seq {
-            format!("{} to {}", self.config.seq_min, self.config.seq)
+        let seq = if self.own.seq_min < self.own.seq {
+            format!("{} to {}", self.own.seq_min, self.own.seq)
         } else {
-            self.config.seq.to_string()
+            self.own.seq.to_string()
         };
         format!("{} streams of {seq} tokens a step", self.config.batch)
     }
@@ -352,7 +356,7 @@ impl Task for TextTask {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{device, text_config, text_data};
+    use crate::testing::{device, text_config, text_data, with};
 
     #[test]
     fn parallel_reading_agrees_with_one_token_after_the_other() {
@@ -377,11 +381,7 @@ mod tests {
             SplitKind::Window(64),
             SplitKind::Interleaved,
         ] {
-            let config = TrainConfig {
-                split,
-                valid: 0.2,
-                ..text_config()
-            };
+            let config = with(&text_config(), &format!("valid=0.2 split={split}"));
             let task = TextTask::new(&config, text_data(10_000), device()).expect("task");
             let ranges = &task.split.valid;
             let want: usize = ranges.iter().map(|range| range.len() - 1).sum();

@@ -1,11 +1,11 @@
 //! A word-vae and its words.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor};
-use textgen::config::TrainConfig;
+use textgen::config::{TrainConfig, WordVaeConfig};
 use textgen::models::weights::Weights;
 
 use textgen::run::{Evaluation, Progress, WordData, WordLoss};
@@ -30,6 +30,7 @@ pub const ACTIVE_VARIANCE: f64 = 0.01;
 /// A word-vae and its words.
 pub struct WordTask {
     config: TrainConfig,
+    own: WordVaeConfig,
     model: WordVae,
     data: WordData,
     device: Device,
@@ -42,14 +43,15 @@ pub struct WordTask {
 impl WordTask {
     /// With initial weights from the configuration's seed.
     pub fn new(config: &TrainConfig, data: WordData, device: Device) -> Result<Self> {
+        let own = config.word_vae().context("words are for a word-vae")?;
         let network = config.network(data.vocabulary.len(), data.vocabulary.outputs());
-        let parameters = Parameters::init(&network, config.seed, device, true);
+        let parameters = Parameters::init(&network, config.seed, device);
         let model = WordVae {
             network,
             parameters,
             special: data.vocabulary.special_tokens()?,
             dropout: config.dropout,
-            decoder_dropout: config.decoder_dropout,
+            decoder_dropout: own.decoder_dropout,
             precision: config.precision,
         };
         model.flatten();
@@ -59,8 +61,8 @@ impl WordTask {
             data,
             device,
             order: None,
-            controller: (config.rate > 0.0)
-                .then(|| RateController::new(config.rate, config.beta, device)),
+            controller: (own.rate > 0.0).then(|| RateController::new(own.rate, own.beta, device)),
+            own: own.clone(),
         })
     }
 
@@ -107,7 +109,7 @@ impl WordTask {
         let mut rng = random(self.config.seed, Use::Batch, step);
         let bos = i64::from(self.model.special.bos);
         for token in batch.inputs.tokens_mut() {
-            if rng.random_bool(self.config.char_dropout) && *token != bos {
+            if rng.random_bool(self.own.char_dropout) && *token != bos {
                 *token = i64::from(self.model.special.unk);
             }
         }
@@ -152,7 +154,7 @@ impl Task for WordTask {
         let start = progress.cursor as usize * self.config.batch;
         let end = (start + self.config.batch).min(order.len());
         let mut batch = self.batch(&order[start..end]);
-        if self.config.char_dropout > 0.0 {
+        if self.own.char_dropout > 0.0 {
             self.hide_letters(&mut batch, progress.step);
         }
         let size = [batch.len() as i64, self.model.network.latent() as i64];
@@ -160,13 +162,9 @@ impl Task for WordTask {
         let terms = self.model.terms(&batch, &noise, true);
         let weight = match &self.controller {
             Some(controller) => controller.beta(),
-            None => Tensor::full(
-                [1],
-                beta(&self.config, fraction),
-                (Kind::Float, self.device),
-            ),
+            None => Tensor::full([1], beta(&self.own, fraction), (Kind::Float, self.device)),
         };
-        let loss = WordVae::objective(&terms, batch.len(), &weight, self.config.free_bits);
+        let loss = WordVae::objective(&terms, batch.len(), &weight, self.own.free_bits);
         if let Some(controller) = &mut self.controller {
             controller.follow(&(terms.rate.sum(Kind::Float) / batch.len() as f64).reshape([1]));
         }

@@ -1,0 +1,92 @@
+//! What a type needs so that a setting can have it.
+
+use std::ops::{Bound, RangeBounds};
+
+use super::ConfigError;
+
+/// A value of a setting.
+#[allow(
+    dead_code,
+    reason = "files, flags and the reference page each need some of it"
+)]
+pub(super) trait Value: Clone + Sized {
+    /// Every value, if it is one of a few words.
+    const NAMES: &'static [&'static str] = &[];
+    /// Whether the flag alone means `true`.
+    const IS_SWITCH: bool = false;
+
+    /// The value that the text stands for, or what is wrong with it.
+    fn read(text: &str) -> Result<Self, String>;
+    /// The text that stands for it.
+    fn show(&self) -> String;
+    /// What a range is about.
+    fn number(&self) -> f64 {
+        f64::NAN
+    }
+}
+
+macro_rules! values {
+    ($($type:ty $({ $($more:tt)+ })?)+) => {$(
+        impl Value for $type {
+            fn read(text: &str) -> Result<Self, String> {
+                text.parse().map_err(|error: <$type as std::str::FromStr>::Err| error.to_string())
+            }
+            fn show(&self) -> String {
+                self.to_string()
+            }
+            $($($more)+)?
+        }
+    )+};
+}
+
+values! {
+    u32 { fn number(&self) -> f64 { f64::from(*self) } }
+    u64 { fn number(&self) -> f64 { *self as f64 } }
+    usize { fn number(&self) -> f64 { *self as f64 } }
+    f64 { fn number(&self) -> f64 { *self } }
+    bool { const IS_SWITCH: bool = true; }
+    String
+}
+
+impl Value for Vec<String> {
+    fn read(text: &str) -> Result<Self, String> {
+        Ok(vec![text.to_owned()])
+    }
+
+    fn show(&self) -> String {
+        self.join(" ")
+    }
+}
+
+/// An error unless `value` is in `range`; that a number is finite goes without saying.
+pub(super) fn check<T: Value>(
+    flag: &'static str,
+    value: &T,
+    range: impl RangeBounds<f64>,
+) -> Result<(), ConfigError> {
+    let number = value.number();
+    if number.is_finite() && range.contains(&number) {
+        return Ok(());
+    }
+    Err(ConfigError::range(
+        flag,
+        value.show(),
+        format!("must be {}", described(range)),
+    ))
+}
+
+/// The range in words.
+pub(super) fn described(range: impl RangeBounds<f64>) -> String {
+    match (range.start_bound(), range.end_bound()) {
+        (Bound::Included(least), Bound::Included(most)) => format!("{least} to {most}"),
+        (Bound::Included(least), Bound::Excluded(end)) => {
+            format!("at least {least} and below {end}")
+        }
+        (Bound::Excluded(start), Bound::Included(most)) => {
+            format!("above {start} and at most {most}")
+        }
+        (Bound::Excluded(start), _) => format!("above {start}"),
+        (Bound::Included(least), Bound::Unbounded) => format!("at least {least}"),
+        _ => "a number".to_owned(),
+    }
+}
