@@ -1,4 +1,4 @@
-//! How a failure reaches the user: one `error:` line, one `hint:` line where there is one.
+//! How a failure reaches the user: one `error:` line, and a `hint:` line if something helps.
 
 use std::io;
 use std::path::Path;
@@ -10,7 +10,6 @@ use crate::hints;
 use crate::model::ModelError;
 use crate::run::{ModelFile, RunError};
 use crate::text::TextError;
-use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// A failure of the command line itself.
 #[derive(Debug, thiserror::Error)]
@@ -88,44 +87,21 @@ pub fn show(error: &anyhow::Error) -> bool {
     misuse
 }
 
-/// Prints what is wrong with the command line, on one line as all errors; or the help asked for.
+/// Prints what clap says of the command line, be it an error or the help asked for.
 pub fn misuse(error: &clap::Error) -> ExitCode {
-    if !error.use_stderr() {
+    let text = error.to_string();
+    // What the standard library's parser of numbers says of a count is no help.
+    let unclear = "invalid digit found in string";
+    if text.contains(unclear) {
+        note!(
+            "{}",
+            text.replace(unclear, "must be a whole number, and not below 0")
+                .trim_end()
+        );
+    } else {
         let _ = error.print();
-        return ExitCode::SUCCESS;
     }
-    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        let _ = error.print();
-        return ExitCode::from(2);
-    }
-    let text = of_counts(error, error.to_string());
-    let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let is_message = |line: &&str| {
-        !["Usage:", "tip:", "For more"]
-            .iter()
-            .any(|start| line.starts_with(start))
-    };
-    note!(
-        "{}",
-        lines().take_while(is_message).collect::<Vec<_>>().join(" ")
-    );
-    let tip = lines().find_map(|line| line.strip_prefix("tip: "));
-    note!(
-        "hint: {}",
-        tip.unwrap_or("--help shows every flag and its values")
-    );
-    ExitCode::from(2)
-}
-
-/// A number below zero where one is counted: what the parser of numbers says of it is no help.
-fn of_counts(error: &clap::Error, text: String) -> String {
-    match error.get(ContextKind::InvalidValue) {
-        Some(ContextValue::String(value)) if value.starts_with('-') => {
-            let useless = "invalid digit found in string";
-            text.replace(useless, "must be a whole number, and not below 0")
-        }
-        _ => text,
-    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 fn is_closed_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {

@@ -6,10 +6,10 @@ use crate::models::weights::{check, quantize};
 use crate::run::{ModelFile, Runs};
 use anyhow::{Context, Result};
 use clap::Args;
+use indicatif::DecimalBytes;
 
 use super::chosen::{self, ChosenModel};
 use super::error::CliError;
-use super::output::size;
 use super::target::{Force, Format, check_output};
 use crate::cli::output::note;
 
@@ -70,8 +70,8 @@ pub fn run(args: &ExportArgs, runs: &Runs) -> Result<()> {
         args.output.display(),
         network.hidden,
         network.layers,
-        size(bytes(file.path())),
-        size(bytes(&args.output))
+        DecimalBytes(bytes(file.path())),
+        DecimalBytes(bytes(&args.output))
     );
     Ok(())
 }

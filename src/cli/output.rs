@@ -6,6 +6,7 @@ use crate::text::{OpenText, Token};
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
+use unicode_width::UnicodeWidthStr as _;
 
 /// Tokens that a model does not know and that a message shows.
 const UNKNOWN_SHOWN: usize = 8;
@@ -68,7 +69,7 @@ impl Table {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
             let cells = self.rows.iter().filter_map(|row| row.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+            cells.map(|cell| cell.width()).max().unwrap_or(0)
         };
         let widths: Vec<usize> = (0..columns).map(width).collect();
         let mut text = String::new();
@@ -76,13 +77,19 @@ impl Table {
             let cells: Vec<String> = row
                 .iter()
                 .zip(&widths)
-                .map(|(cell, &width)| format!("{cell:<width$}"))
+                .map(|(cell, &width)| padded(cell, width))
                 .collect();
             text.push_str(cells.join("  ").trim_end());
             text.push('\n');
         }
         text
     }
+}
+
+/// The text, filled up with spaces to `width` columns of a terminal, of which East Asian characters
+/// take two and combining marks none.
+pub fn padded(text: &str, width: usize) -> String {
+    format!("{text}{}", " ".repeat(width.saturating_sub(text.width())))
 }
 
 /// How rows are printed.
@@ -171,29 +178,30 @@ pub fn age(seconds: u64) -> String {
     }
 }
 
-/// Bytes as a size: `900 B`, `29.3 kB`, `5.3 MB`, in powers of ten.
-pub fn size(bytes: u64) -> String {
-    let units = [(1e9, "GB"), (1e6, "MB"), (1e3, "kB")];
-    match units.iter().find(|(unit, _)| bytes as f64 >= *unit) {
-        Some((unit, name)) => format!("{:.1} {name}", bytes as f64 / unit),
-        None => format!("{bytes} B"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_size_has_one_digit_after_the_point() {
-        let sizes = [900, 29_300, 5_320_000, 2_000_000_000].map(size);
-        assert_eq!(sizes, ["900 B", "29.3 kB", "5.3 MB", "2.0 GB"]);
-    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
         let mut table = Table::new(&["a", "name"]);
         table.row(vec!["123".into(), "é".into()]);
         assert_eq!(table.text(), "a    name\n123  é\n");
+    }
+
+    #[test]
+    fn chinese_words_and_combining_marks_keep_the_columns() {
+        let mut table = Table::new(&["word", "nats"]);
+        for word in ["北京市", "e\u{301}te\u{301}", "ab"] {
+            table.row(vec![word.into(), "1".into()]);
+        }
+        let lines = [
+            "word    nats",
+            "北京市  1",
+            "e\u{301}te\u{301}     1",
+            "ab      1",
+            "",
+        ];
+        assert_eq!(table.text(), lines.join("\n"));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{
-    HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle,
+    DecimalBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle,
 };
 
 use crate::cli::output::note;
@@ -36,8 +36,10 @@ impl Progress {
     /// Hidden, until it lasts over a second.
     pub fn new(size_bytes: Option<u64>) -> Self {
         let template = match size_bytes {
-            Some(_) => "reading {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
-            None => "reading {bytes}, {bytes_per_sec}",
+            Some(_) => {
+                "reading {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left"
+            }
+            None => "reading {decimal_bytes}, {decimal_bytes_per_sec}",
         };
         Self::with_template(size_bytes, template, "read", Unit::Bytes)
     }
@@ -66,8 +68,9 @@ impl Progress {
 
     /// The same for so many bytes that are `done`: compressed, for instance.
     pub fn of_bytes(bytes: u64, done: &str) -> Self {
-        let template =
-            format!("{done} {{bytes}} of {{total_bytes}}, {{bytes_per_sec}}, {{eta}} left");
+        let template = format!(
+            "{done} {{decimal_bytes}} of {{decimal_total_bytes}}, {{decimal_bytes_per_sec}}, {{eta}} left"
+        );
         Self::with_template(Some(bytes), &template, done, Unit::Bytes)
     }
 
@@ -149,7 +152,7 @@ impl Progress {
 
     fn number(&self, count: u64) -> String {
         match self.unit {
-            Unit::Bytes => HumanBytes(count).to_string(),
+            Unit::Bytes => DecimalBytes(count).to_string(),
             Unit::Of(_) => HumanCount(count).to_string(),
         }
     }
@@ -196,7 +199,7 @@ mod tests {
         progress.show(2048);
         assert_eq!(
             progress.line(Duration::from_secs(2)),
-            "read 2.00 KiB, 1.00 KiB a second"
+            "read 2.05 kB, 1.02 kB a second"
         );
     }
 }

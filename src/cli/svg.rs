@@ -1,6 +1,8 @@
 //! What pictures share. Their colours are of middle brightness and they have no background, so that
 //! they can be read on a light page and on a dark one.
 
+use unicode_width::UnicodeWidthChar as _;
+
 /// Size of letters, in pixels.
 pub const FONT: f64 = 12.0;
 /// Size of letters that say less.
@@ -45,7 +47,7 @@ pub fn width(word: &str, size: f64) -> f64 {
         'i' | 'j' | 'l' | '.' | ',' | '\'' | '|' => 0.26,
         'f' | 't' | 'r' | ' ' | '-' => 0.36,
         'm' | 'w' | 'M' | 'W' => 0.86,
-        '\u{1100}'.. => 1.0,
+        _ if c.width() != Some(1) => c.width().unwrap_or(0) as f64 / 2.0,
         _ if c.is_uppercase() => 0.72,
         _ => 0.57,
     };

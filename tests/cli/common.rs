@@ -210,16 +210,28 @@ impl Ran {
     }
 
     /// It must have failed with this exit code and one line that says why, which is returned with
-    /// its hint. Notices, such as which corpus was chosen, may stand before it; nothing after it.
+    /// its hint; or with what clap says of the command line. Notices, such as which corpus was chosen,
+    /// may come before it; nothing after it.
     #[track_caller]
     pub fn refused(&self, code: i32) -> Refusal {
         assert_eq!(self.code, Some(code), "{self:?}");
         assert_eq!(self.stdout, "", "an error is no data: {self:?}");
         let mut lines: Vec<&str> = self.stderr.lines().collect();
-        let last = lines.pop().unwrap_or_default();
-        let (error, hint) = match last.strip_prefix("hint: ") {
-            Some(hint) => (lines.pop().unwrap_or_default(), hint),
-            None => (last, ""),
+        let by_clap = lines.last() == Some(&"For more information, try '--help'.");
+        let (error, hint) = if by_clap {
+            // The error, which may list the values or flags it is about; then tips and the usage.
+            let first = lines.iter().position(|line| line.starts_with("error: "));
+            let rest = lines.drain(first.unwrap_or(0)..).map(str::trim);
+            let all: Vec<&str> = rest.filter(|line| !line.is_empty()).collect();
+            let is_tip = |line: &&str| line.starts_with("tip: ") || line.starts_with("Usage: ");
+            let end = all.iter().position(is_tip).unwrap_or(all.len() - 1);
+            (all[..end].join(" "), all[end..all.len() - 1].join(" "))
+        } else {
+            let last = lines.pop().unwrap_or_default();
+            match last.strip_prefix("hint: ") {
+                Some(hint) => (lines.pop().unwrap_or_default().into(), hint.into()),
+                None => (last.into(), String::new()),
+            }
         };
         let Some(error) = error.strip_prefix("error: ") else {
             panic!("the last lines must be `error: …` and perhaps `hint: …`: {self:?}");
@@ -236,10 +248,8 @@ impl Ran {
         let all = causes.len();
         causes.dedup();
         assert_eq!(causes.len(), all, "the same cause twice: {error}");
-        Refusal {
-            error: error.to_owned(),
-            hint: hint.to_owned(),
-        }
+        let error = error.to_owned();
+        Refusal { error, hint }
     }
 }
 

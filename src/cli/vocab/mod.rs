@@ -57,7 +57,13 @@ pub fn run(args: &VocabArgs, runs: &Path) -> anyhow::Result<()> {
         Some(split) => Words::count(&corpus, &config, split)?,
         None => None,
     };
-    let report = Report::new(&survey, &vocabulary, &config, &corpus, words.as_ref());
+    let report = Report {
+        survey: &survey,
+        vocabulary: &vocabulary,
+        config: &config,
+        corpus: &corpus,
+        words: words.as_ref(),
+    };
     let text = if args.json {
         format!("{}\n", report.to_json())
     } else {

@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 
+use crate::cli::output::padded;
 use crate::config::{Newlines, NormalForm, TextConfig};
 use crate::text::{
     Corpus, Survey, Token, Vocabulary, category_name, char_name, code_point, visible,
 };
+use indicatif::HumanCount;
 use serde_json::{Value, json};
 
 use super::words::Words;
@@ -21,38 +23,21 @@ const CUT_SHOWN: usize = 12;
 struct Cut {
     tokens: usize,
     count: u64,
-    share: f64,
+    frequency: f64,
     examples: Vec<String>,
 }
 
-/// The report, as text or as data.
+/// The report on a survey and the vocabulary chosen, and on the words if they were counted.
 pub struct Report<'a> {
-    survey: &'a Survey,
-    vocabulary: &'a Vocabulary,
-    config: &'a TextConfig,
-    corpus: &'a Corpus,
-    words: Option<&'a Words>,
+    pub survey: &'a Survey,
+    pub vocabulary: &'a Vocabulary,
+    pub config: &'a TextConfig,
+    pub corpus: &'a Corpus,
+    pub words: Option<&'a Words>,
 }
 
-impl<'a> Report<'a> {
-    /// A report on a survey and the vocabulary chosen, and on the words where they were counted.
-    pub fn new(
-        survey: &'a Survey,
-        vocabulary: &'a Vocabulary,
-        config: &'a TextConfig,
-        corpus: &'a Corpus,
-        words: Option<&'a Words>,
-    ) -> Self {
-        Self {
-            survey,
-            vocabulary,
-            config,
-            corpus,
-            words,
-        }
-    }
-
-    fn share(&self, count: u64) -> f64 {
+impl Report<'_> {
+    fn frequency(&self, count: u64) -> f64 {
         count as f64 / self.survey.tokens.max(1) as f64
     }
 
@@ -65,37 +50,21 @@ impl<'a> Report<'a> {
         Cut {
             tokens: lost.len(),
             count,
-            share: self.share(count),
-            examples: lost
-                .iter()
-                .take(CUT_SHOWN)
-                .map(|(s, _)| s.visible())
-                .collect(),
+            frequency: self.frequency(count),
+            examples: visibles(&lost[..lost.len().min(CUT_SHOWN)]),
         }
     }
 
     /// Tighter limits that would cut more than the chosen ones.
     fn what_ifs(&self) -> Vec<(String, Cut)> {
         let chosen = self.cut(self.config.min_freq, self.config.max_vocab).tokens;
-        let by_freq = WHAT_IF_MIN_FREQ
-            .iter()
-            .filter(|&&n| n > self.config.min_freq);
-        let by_size = WHAT_IF_MAX_VOCAB
-            .iter()
-            .filter(|&&n| n < self.config.max_vocab);
-        by_freq
-            .map(|&n| {
-                (
-                    format!("--min-freq {n}"),
-                    self.cut(n, self.config.max_vocab),
-                )
-            })
-            .chain(by_size.map(|&n| {
-                let cut = self.cut(self.config.min_freq, n);
-                (format!("--max-vocab {n}"), cut)
-            }))
-            .filter(|(_, cut)| cut.tokens > chosen)
-            .collect()
+        let (min_freq, max_vocab) = (self.config.min_freq, self.config.max_vocab);
+        let by_freq = WHAT_IF_MIN_FREQ.into_iter().filter(|&n| n > min_freq);
+        let by_freq = by_freq.map(|n| (format!("--min-freq {n}"), self.cut(n, max_vocab)));
+        let by_size = WHAT_IF_MAX_VOCAB.into_iter().filter(|&n| n < max_vocab);
+        let by_size = by_size.map(|n| (format!("--max-vocab {n}"), self.cut(min_freq, n)));
+        let limits = by_freq.chain(by_size);
+        limits.filter(|(_, cut)| cut.tokens > chosen).collect()
     }
 
     /// For people; the table has `top` rows.
@@ -122,13 +91,13 @@ impl<'a> Report<'a> {
             ("lines", s.lines),
             ("words", s.words),
         ] {
-            writeln!(out, "{name:<11} {}", grouped(number))?;
+            writeln!(out, "{name:<11} {}", HumanCount(number))?;
         }
         writeln!(
             out,
-            "tokens     {} of {} distinct (unit {})",
-            grouped(s.tokens),
-            grouped(s.counts.len() as u64),
+            "tokens      {} of {} distinct (unit {})",
+            HumanCount(s.tokens),
+            HumanCount(s.counts.len() as u64),
             self.config.unit
         )?;
         writeln!(
@@ -150,7 +119,7 @@ impl<'a> Report<'a> {
 
     fn write_table(&self, out: &mut String, top: usize) -> std::fmt::Result {
         let counts = &self.survey.counts;
-        // Glyphs may be wide or of no width at all, and terminals differ: they stand after all numbers.
+        // Terminals differ in the width of some glyphs, so that they come after all numbers.
         writeln!(
             out,
             "{:>4}  {:>13}  {:>8}  {:>10}  {:<8}  token and name",
@@ -163,9 +132,9 @@ impl<'a> Report<'a> {
             writeln!(
                 out,
                 "{id:>4}  {:>13}  {:>7.3}%  {:>9.3}%  {code:<8}  {}  {name}",
-                grouped(*count),
-                100.0 * self.share(*count),
-                100.0 * self.share(sum),
+                HumanCount(*count).to_string(),
+                100.0 * self.frequency(*count),
+                100.0 * self.frequency(sum),
                 padded(&token.visible(), 4)
             )?;
         }
@@ -176,12 +145,12 @@ impl<'a> Report<'a> {
             writeln!(
                 out,
                 "   …  {:>13}  {:>7.3}%  {:>9.3}%  {} rarer tokens, {once} of them seen once (--top N shows more):",
-                grouped(total),
-                100.0 * self.share(total),
+                HumanCount(total).to_string(),
+                100.0 * self.frequency(total),
                 100.0,
                 rest.len()
             )?;
-            let shown: Vec<String> = rest.iter().take(100).map(|(s, _)| s.visible()).collect();
+            let shown = visibles(&rest[..rest.len().min(100)]);
             for line in shown.chunks(25) {
                 writeln!(out, "      {}", line.join(" "))?;
             }
@@ -197,7 +166,11 @@ impl<'a> Report<'a> {
         let form = self.config.normalize;
         if form != NormalForm::None {
             let n = changes.normalized;
-            writeln!(out, "normal form {form} changed {} characters", grouped(n))?;
+            writeln!(
+                out,
+                "normal form {form} changed {} characters",
+                HumanCount(n)
+            )?;
         }
         for change in changes.examples.iter().take(EXAMPLES) {
             let to = if change.to.is_empty() {
@@ -206,7 +179,11 @@ impl<'a> Report<'a> {
                 format!("{} ({})", visible(&change.to), code_points(&change.to))
             };
             let from = format!("{} ({})", visible(&change.from), code_points(&change.from));
-            writeln!(out, "  {:>11} × {from} → {to}", grouped(change.count))?;
+            writeln!(
+                out,
+                "  {:>11} × {from} → {to}",
+                HumanCount(change.count).to_string()
+            )?;
         }
         if changes.examples.len() > EXAMPLES {
             writeln!(
@@ -216,10 +193,10 @@ impl<'a> Report<'a> {
             )?;
         }
         if self.config.lowercase {
-            writeln!(out, "{} letters lowered", grouped(changes.lowered))?;
+            writeln!(out, "{} letters lowered", HumanCount(changes.lowered))?;
         }
         if self.config.newlines == Newlines::Unix {
-            let n = grouped(changes.newlines);
+            let n = HumanCount(changes.newlines);
             writeln!(out, "{n} carriage returns dropped or made line feeds")?;
         }
         writeln!(out)
@@ -239,19 +216,16 @@ impl<'a> Report<'a> {
     /// For programs.
     pub fn to_json(&self) -> Value {
         let s = self.survey;
-        let cut = |cut: &Cut| json!({"tokens": cut.tokens, "count": cut.count, "share": cut.share});
+        let cut =
+            |cut: &Cut| json!({"tokens": cut.tokens, "count": cut.count, "share": cut.frequency});
         let what_if: serde_json::Map<String, Value> = self
             .what_ifs()
             .iter()
             .map(|(limit, c)| (limit.trim_start_matches("--").replace(' ', "="), cut(c)))
             .collect();
-        let examples: Vec<Value> = s
-            .changes
-            .examples
-            .iter()
-            .take(100)
-            .map(|c| json!({"from": c.from, "to": c.to, "count": c.count}))
-            .collect();
+        let examples = s.changes.examples.iter().take(100);
+        let examples = examples.map(|c| json!({"from": c.from, "to": c.to, "count": c.count}));
+        let examples: Vec<Value> = examples.collect();
         let mut sum = 0;
         let table: Vec<Value> = s
             .counts
@@ -265,7 +239,7 @@ impl<'a> Report<'a> {
                     special => json!(special.visible()),
                 };
                 json!({"token": text, "code": code, "name": name, "count": count,
-                "share": self.share(*count), "cumulative": self.share(sum)})
+                "share": self.frequency(*count), "cumulative": self.frequency(sum)})
             })
             .collect();
         json!({
@@ -291,38 +265,39 @@ impl<'a> Report<'a> {
     }
 }
 
+fn visibles(counts: &[(Token, u64)]) -> Vec<String> {
+    counts.iter().map(|(token, _)| token.visible()).collect()
+}
+
 fn describe_cut(cut: &Cut) -> String {
     if cut.tokens == 0 {
         return "nothing".to_owned();
     }
-    let more = if cut.tokens > cut.examples.len() {
-        " …"
-    } else {
-        ""
-    };
+    let all = cut.tokens == cut.examples.len();
+    let more = if all { "" } else { " …" };
     format!(
         "{} tokens, {:.4}% of the text: {}{more}",
         cut.tokens,
-        100.0 * cut.share,
+        100.0 * cut.frequency,
         cut.examples.join(" ")
     )
 }
 
 fn code_and_name(token: &Token) -> (String, String) {
     match token {
-        Token::Byte(b) if b.is_ascii() => (format!("0x{b:02X}"), char_name(char::from(*b))),
-        Token::Byte(b) if b & 0xC0 == 0x80 => {
-            (format!("0x{b:02X}"), "<continues a character>".to_owned())
+        Token::Byte(b) => {
+            let name = match b {
+                0x00..=0x7F => char_name(char::from(*b)),
+                0x80..=0xBF => "<continues a character>".to_owned(),
+                0xC0.. => "<begins a character>".to_owned(),
+            };
+            (format!("0x{b:02X}"), name)
         }
-        Token::Byte(b) => (format!("0x{b:02X}"), "<begins a character>".to_owned()),
         Token::Text(text) => match text.chars().next() {
             Some(c) if text.len() == c.len_utf8() => (code_point(c), char_name(c)),
             Some(c) => {
-                let kind = category_name(c);
-                (
-                    "cluster".to_owned(),
-                    format!("{} ({kind})", code_points(text)),
-                )
+                let name = format!("{} ({})", code_points(text), category_name(c));
+                ("cluster".to_owned(), name)
             }
             None => (String::new(), String::new()),
         },
@@ -333,62 +308,4 @@ fn code_and_name(token: &Token) -> (String, String) {
 fn code_points(text: &str) -> String {
     let points: Vec<String> = text.chars().map(code_point).collect();
     points.join(" ")
-}
-
-/// The text followed by spaces up to `width` columns, as far as that can be told.
-fn padded(text: &str, width: usize) -> String {
-    let columns = console_width(text);
-    format!("{text}{}", " ".repeat(width.saturating_sub(columns)))
-}
-
-/// Columns of a glyph: combining marks take none, East Asian ones two.
-fn console_width(text: &str) -> usize {
-    text.chars()
-        .map(|c| match (category_name(c), c as u32) {
-            ("mark" | "format", _) => 0,
-            (
-                _,
-                0x1100..=0x115F
-                | 0x2E80..=0xA4CF
-                | 0xAC00..=0xD7A3
-                | 0xF900..=0xFAFF
-                | 0xFE30..=0xFE6F
-                | 0xFF00..=0xFF60
-                | 0x1F300..=0x1FAFF
-                | 0x20000..=0x3FFFD,
-            ) => 2,
-            _ => 1,
-        })
-        .sum()
-}
-
-/// `1,996,068`.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_grouped_by_thousands() {
-        assert_eq!(grouped(7), "7");
-        assert_eq!(grouped(1_996_068), "1,996,068");
-    }
-
-    #[test]
-    fn wide_glyphs_and_marks_keep_the_columns() {
-        assert_eq!(padded("a", 4), "a   ");
-        assert_eq!(padded("北", 4), "北  ");
-        assert_eq!(padded("◌\u{301}", 4), "◌\u{301}   ");
-    }
 }

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use crate::config::{TextConfig, WordSplit};
 use crate::text::{Corpus, TextError, WordList, visible, words};
+use indicatif::HumanCount;
 use serde_json::{Value, json};
 
-use super::report::grouped;
 use crate::cli::output::note;
 use crate::cli::progress::Progress;
 
@@ -52,33 +52,30 @@ impl Words {
     /// For people.
     pub fn to_text(&self) -> String {
         let list = &self.list;
-        let how = match self.split {
-            WordSplit::Lines => "lines",
-            WordSplit::Text => "text",
-        };
         let mut text = format!(
-            "\nwords ({how}): {} in all, {} distinct, {} repetitions",
-            grouped(self.all()),
-            grouped(list.words.len() as u64),
-            grouped(list.duplicates)
+            "\nwords ({}): {} in all, {} distinct, {} repetitions",
+            self.split,
+            HumanCount(self.all()),
+            HumanCount(list.words.len() as u64),
+            HumanCount(list.duplicates)
         );
         if list.empty > 0 {
             let what = match self.split {
                 WordSplit::Lines => "blank",
                 WordSplit::Text => "of punctuation alone",
             };
-            let _ = write!(text, "; {} {what} passed over", grouped(list.empty));
+            let _ = write!(text, "; {} {what} passed over", HumanCount(list.empty));
         }
         text.push('\n');
         let repeated = self.repeated();
         let shown = repeated.iter().take(SHOWN);
         let shown: Vec<String> = shown
-            .map(|&(word, times)| format!("{} × {}", grouped(times), visible(word)))
+            .map(|&(word, times)| format!("{} × {}", HumanCount(times), visible(word)))
             .collect();
         if !shown.is_empty() {
             let more = match repeated.len() - shown.len() {
                 0 => String::new(),
-                more => format!(" and {} more", grouped(more as u64)),
+                more => format!(" and {} more", HumanCount(more as u64)),
             };
             let _ = writeln!(text, "repeated: {}{more}", shown.join(", "));
         }

@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use textgen::run::Evaluation;
 
 /// How often the moving line is redrawn, at the most.
@@ -40,7 +40,7 @@ impl Line<'_> {
     fn text(&self) -> String {
         let steps = self
             .steps
-            .map_or_else(String::new, |steps| format!("/{}", grouped(steps)));
+            .map_or_else(String::new, |steps| format!("/{}", HumanCount(steps)));
         let valid = self.valid.map_or_else(String::new, |valid| {
             format!(" · valid {:.4}", valid.figure())
         });
@@ -49,10 +49,10 @@ impl Line<'_> {
             .map_or_else(String::new, |left| format!(" · {} left", duration(left)));
         format!(
             "step {}{steps} · epoch {:.1} · loss {:.4}{valid} · {} chars/s{left}",
-            grouped(self.step),
+            HumanCount(self.step),
             self.epoch,
             self.loss,
-            grouped(self.rate as u64),
+            HumanCount(self.rate as u64),
         )
     }
 }
@@ -113,19 +113,6 @@ impl Display {
     }
 }
 
-/// 1234567 as 1,234,567.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
 /// Seconds as people say them: `45 s`, `2 min 5 s`, `3 h 20 min`.
 pub fn duration(seconds: f64) -> String {
     let seconds = seconds.max(0.0).round() as u64;
@@ -142,10 +129,6 @@ mod tests {
 
     #[test]
     fn numbers_and_durations_read_well() {
-        assert_eq!(
-            ["0", "999", "1,000", "1,234,567"],
-            [0, 999, 1000, 1_234_567].map(grouped).as_slice()
-        );
         assert_eq!(duration(59.6), "1 min 0 s");
         assert_eq!(duration(7384.0), "2 h 3 min");
     }

@@ -24,7 +24,7 @@ use textgen::config::{Budget, ModelConfig, Precision, Schedule, TrainConfig};
 use textgen::models::weights::Weights;
 use textgen::run::{CorpusData, Evaluation, METRICS_FORMAT, Metrics, Progress, RunDir};
 
-pub use display::{Display, Line, duration, grouped};
+pub use display::{Display, Line, duration};
 pub use task::{Part, Task, Use, random};
 pub use text_task::{Reading, TextTask};
 pub use word_task::WordTask;

@@ -6,7 +6,8 @@ use anyhow::Result;
 use textgen::config::{Budget, OptimizerKind};
 
 use super::Trainer;
-use super::display::{duration, grouped};
+use super::display::duration;
+use indicatif::HumanCount;
 
 impl Trainer<'_> {
     /// Says what is about to happen: the network, the step, the budget, memory and expected time.
@@ -34,10 +35,10 @@ impl Trainer<'_> {
         let budget = match (config.budget, self.total_steps()) {
             (Budget::Minutes(minutes), _) => duration(minutes * 60.0),
             (Budget::Epochs(epochs), Some(steps)) => {
-                format!("{epochs} epochs = {} steps", grouped(steps))
+                format!("{epochs} epochs = {} steps", HumanCount(steps))
             }
             (Budget::Epochs(epochs), None) => format!("{epochs} epochs"),
-            (Budget::Steps(steps), _) => format!("{} steps", grouped(steps)),
+            (Budget::Steps(steps), _) => format!("{} steps", HumanCount(steps)),
         };
         self.display.say(&format!(
             "{} on {}: {} {} × {} · {input}{latent} · {} parameters · {} MB besides libtorch",
@@ -46,8 +47,8 @@ impl Trainer<'_> {
             config.cell,
             config.hidden,
             config.layers,
-            grouped(parameters as u64),
-            grouped((bytes >> 20).max(1)),
+            HumanCount(parameters as u64),
+            HumanCount((bytes >> 20).max(1)),
         ));
         self.display
             .say(&format!("{}; {budget}; {place}", self.task.describe_step()));
