@@ -12,7 +12,6 @@ use crate::cli::output::note;
 /// A model, and the run that it belongs to, if any.
 pub type Opened = (ModelFile, Option<RunDir>);
 
-/// Which model.
 #[derive(Args)]
 pub struct ChosenModel {
     /// The model: a run's name or folder, or a model file [default: the newest run]

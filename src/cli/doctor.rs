@@ -1,4 +1,4 @@
-//! `textgen doctor`: what this installation is made of and what it found on the machine.
+//! `textgen doctor`: describes the installation and the machine.
 
 use std::io::Write;
 
@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use super::output::stdout;
 use super::trainer;
 
-/// Flags of `doctor`.
 #[derive(Args)]
 pub struct DoctorArgs {
     /// Print a JSON object.
@@ -19,7 +18,6 @@ pub struct DoctorArgs {
     json: bool,
 }
 
-/// Prints what was found.
 pub fn run(args: &DoctorArgs, runs: &Runs) -> Result<()> {
     let found = trainer::find();
     let torch = match &found {

@@ -21,7 +21,7 @@ pub struct CliError {
 }
 
 impl CliError {
-    /// Something failed.
+    /// The command failed: exit code 1.
     pub fn failed(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self {
             message: message.into(),
@@ -30,7 +30,7 @@ impl CliError {
         }
     }
 
-    /// The command line is wrong.
+    /// The command line is wrong: exit code 2.
     pub fn misuse(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self {
             message: message.into(),

@@ -1,4 +1,4 @@
-//! `textgen export`: a model as one file, to be kept or given away, also in eight bits.
+//! `textgen export`: a model as one file, in full or in eight bits.
 
 use std::path::{Path, PathBuf};
 
@@ -13,14 +13,13 @@ use super::error::CliError;
 use super::target::{Force, Format, check_output};
 use crate::cli::output::note;
 
-/// Flags of `export`.
 #[derive(Args)]
 #[command(after_help = "\
-The file holds all that generating needs: weights, vocabulary, normal form, and a word-vae's
+The file is all that `textgen generate` needs: weights, vocabulary, normal form, and a word-vae's
 training words for --novel. It is a safetensors file with PyTorch's names and gate order.
 
 With --quantize int8 every matrix is stored in eight bits with one scale a row: a quarter of the
-size, and faster. What that costs is what `textgen eval --quantize int8` measures.
+size, and faster. `textgen eval --quantize int8` measures what that costs.
 
 Examples:
   textgen export --output tales.safetensors
@@ -42,7 +41,6 @@ pub struct ExportArgs {
     force: Force,
 }
 
-/// Writes the file.
 pub fn run(args: &ExportArgs, runs: &Runs) -> Result<()> {
     let named = args.model.as_ref().or(args.chosen.named.as_ref());
     let (file, _) = chosen::open(named.map(String::as_str), runs, None)?;
@@ -51,10 +49,10 @@ pub fn run(args: &ExportArgs, runs: &Runs) -> Result<()> {
     let (int8, was_int8) = (args.quantize.is_some(), file.is_int8()?);
     if was_int8 && !int8 {
         let message = format!(
-            "{} is in eight bits, and what rounding took from it is gone: there is no f32 to export",
+            "{} is in eight bits, and rounding cannot be undone: there is no f32 to export",
             file.path().display()
         );
-        let hint = "export the model it was made from, or copy it as it is with --quantize int8";
+        let hint = "export the model that it was made from, or copy it with --quantize int8";
         return Err(CliError::failed(message, hint).into());
     }
     let network = &file.header.network;

@@ -15,7 +15,7 @@ pub struct Given {
 
 #[derive(Debug)]
 struct Flag {
-    /// Without the dashes.
+    /// As it is typed, without the dashes.
     name: String,
     heading: Option<String>,
 }

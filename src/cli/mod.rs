@@ -44,7 +44,7 @@ use given::Given;
   textgen vocab fairy-tales.txt           look at a corpus (this one comes with the program)
   textgen train --model char-lstm         train a language model on it
   textgen generate --temperature 0.5      write a text with the newest run
-  textgen train --model word-vae          train an inventor of words
+  textgen train --model word-vae          train a model that invents words
   textgen generate --count 20             invent words
 
 Exit codes: 0 done, 1 failed, 2 the command line is wrong.")]
@@ -66,44 +66,44 @@ struct Cli {
 enum Command {
     /// Report the characters of a corpus and write its vocabulary.
     Vocab(vocab::VocabArgs),
-    /// Train a model.
+    /// Train a model on a text or on words.
     #[command(after_long_help = train::long_help())]
     Train(Box<train::TrainArgs>),
     /// Train several models that differ in one setting, and compare them.
     Sweep(sweep::SweepArgs),
     /// Generate text or words with a trained model.
     Generate(Box<generate::GenerateArgs>),
-    /// Write a text in turn with a char-lstm.
+    /// Write a text together with a char-lstm, taking turns.
     Chat(chat::ChatArgs),
-    /// Where words stand in the latent space of a word-vae.
+    /// Print the latent vectors of words.
     Encode(latent::encode::EncodeArgs),
-    /// What a word-vae reads back of words.
+    /// Encode words with a word-vae and decode them again.
     Reconstruct(latent::reconstruct::ReconstructArgs),
-    /// The words between two words.
+    /// Interpolate between two words.
     Interpolate(latent::interpolate::InterpolateArgs),
-    /// A is to B as C is to what?
+    /// Answer what C is to, if A is to B.
     Analogy(latent::analogy::AnalogyArgs),
-    /// The words that stand nearest to a word.
+    /// List the words nearest to a word in the latent space.
     Neighbours(latent::neighbours::NeighboursArgs),
-    /// Words around a word.
+    /// Invent words that are similar to a word.
     Vary(latent::vary::VaryArgs),
     /// Draw the latent space of a word-vae as a picture.
     Map(latent::map::MapArgs),
-    /// Measure what a text costs a model, and what the z of a word-vae does.
+    /// Measure a model on held-out or other text, and what the z of a word-vae does.
     Eval(eval::EvalArgs),
-    /// Say what each character, line or word costs a model: what is unusual, and who wrote it?
+    /// Score each character, line or word: what is unusual, and who wrote it?
     Score(score::ScoreArgs),
-    /// Make a file small with a char-lstm: lossless, at the model's bits per character.
+    /// Compress a file with a char-lstm, without loss, at the model's bits per character.
     Compress(compress::pack::CompressArgs),
-    /// Get a compressed file back, byte for byte.
+    /// Restore a compressed file, byte for byte.
     Decompress(compress::unpack::DecompressArgs),
-    /// Measure how much of what a char-lstm writes it has copied.
+    /// Measure how much of what a char-lstm writes is copied from its training text.
     Novelty(novelty::NoveltyArgs),
-    /// Write a model as one file, also in eight bits.
+    /// Write a model to one file, in full or in eight bits.
     Export(export::ExportArgs),
-    /// List the runs.
+    /// List runs, their progress and their losses.
     Runs(runs::RunsArgs),
-    /// Say what this installation is made of and what it found on the machine.
+    /// Describe this installation and what it found on the machine.
     Doctor(doctor::DoctorArgs),
 }
 
@@ -124,7 +124,7 @@ fn parse() -> Result<(Cli, Given), clap::Error> {
     Ok((cli.map_err(|error| error.format(&mut command))?, given))
 }
 
-/// Takes a number below zero for a value and not for a flag, so that what is refused is the value.
+/// Reads a negative number as a value and not as a flag, so that the error is about the value.
 fn with_negative_numbers(command: clap::Command) -> clap::Command {
     let with = |arg: clap::Arg| {
         let takes = arg.get_action().takes_values() && !arg.is_require_equals_set();

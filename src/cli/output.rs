@@ -52,14 +52,12 @@ pub struct Table {
 }
 
 impl Table {
-    /// With a header.
     pub fn new(header: &[&str]) -> Self {
         Self {
             rows: vec![header.iter().map(|&cell| cell.to_owned()).collect()],
         }
     }
 
-    /// Adds a row.
     pub fn row(&mut self, cells: Vec<String>) {
         self.rows.push(cells);
     }
@@ -150,7 +148,7 @@ pub fn tab_separated(cells: &[String]) -> String {
     cells.iter().map(plain).collect::<Vec<_>>().join("\t")
 }
 
-/// Says which tokens of a text a model does not know, where there are any; without a stop.
+/// Which tokens of a text a model does not know, if any; the sentence has no full stop.
 pub fn unknown(open: &OpenText) -> Option<String> {
     let (unknown, all) = (open.unknown(), open.tokens.len());
     let visible: Vec<String> = open.others.iter().map(Token::visible).collect();

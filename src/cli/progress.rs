@@ -14,7 +14,6 @@ use crate::cli::output::note;
 const FIRST_LINE: u64 = 5;
 const NEXT_LINE: u64 = 30;
 
-/// What is counted.
 enum Unit {
     Bytes,
     /// Things of this name.

@@ -1,4 +1,4 @@
-//! `textgen runs`: lists the runs.
+//! `textgen runs`: lists runs, the one written last first.
 
 use std::io::Write;
 
@@ -9,7 +9,6 @@ use clap::Args;
 use super::output::{Table, age, stdout};
 use crate::cli::output::note;
 
-/// Flags of `runs`.
 #[derive(Args)]
 pub struct RunsArgs {
     /// Print a JSON array.
@@ -17,7 +16,6 @@ pub struct RunsArgs {
     json: bool,
 }
 
-/// Lists the runs, the one written last first.
 pub fn run(args: &RunsArgs, runs: &Runs) -> Result<()> {
     let mut summaries: Vec<RunSummary> = Vec::new();
     for run in runs.list()? {
@@ -43,7 +41,7 @@ pub fn run(args: &RunsArgs, runs: &Runs) -> Result<()> {
         );
         return Ok(());
     }
-    let mut table = Table::new(&[
+    let header = [
         "NAME",
         "MODEL",
         "CORPUS",
@@ -51,7 +49,8 @@ pub fn run(args: &RunsArgs, runs: &Runs) -> Result<()> {
         "BEST LOSS",
         "STATUS",
         "AGE",
-    ]);
+    ];
+    let mut table = Table::new(&header);
     for run in summaries {
         let loss = run
             .best_loss

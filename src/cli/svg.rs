@@ -16,7 +16,7 @@ pub const GREY: &str = "#7d7d7d";
 
 /// What every picture starts with, up to its size.
 const START: &str = r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 "#;
-/// What stands between its size and its title.
+/// From the end of its size to its title.
 const AFTER_SIZE: &str = "font-family=\"Helvetica, Arial, sans-serif\">\n<title>";
 
 /// Whether a file that begins with these bytes is a picture from here.
@@ -36,7 +36,6 @@ pub fn opened([width, height]: [f64; 2], margin: f64, title: &str) -> String {
     )
 }
 
-/// A dot.
 pub fn dot([x, y]: [f64; 2], radius: f64, color: &str) -> String {
     format!(r#"<circle cx="{x:.1}" cy="{y:.1}" r="{radius}" fill="{color}"/>"#)
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::RunError;
 
@@ -12,7 +12,7 @@ pub const TEMPORARY_PREFIX: &str = ".textgen-";
 /// Replaces `path` by `parts`, one after the other: written to a temporary sibling, synced, renamed.
 /// A device or a pipe is written to as it is.
 ///
-/// On any failure, a full disk included, the old file stands untouched and the sibling is removed.
+/// On any failure, a full disk included, the old file is untouched and the sibling is removed.
 pub fn write(path: &Path, parts: &[&[u8]]) -> Result<(), RunError> {
     let is_stream = std::fs::metadata(path).is_ok_and(|data| !data.is_file() && !data.is_dir());
     let written = if is_stream {
@@ -54,19 +54,20 @@ fn write_all(file: &mut File, parts: &[&[u8]]) -> std::io::Result<()> {
     parts.iter().try_for_each(|part| file.write_all(part))
 }
 
+/// The temporary files and folders in `folder`, which a killed writer may have left.
+pub(super) fn temporaries(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path());
+    paths.filter(|path| {
+        let name = path.file_name().unwrap_or_default();
+        name.to_string_lossy().starts_with(TEMPORARY_PREFIX)
+    })
+}
+
 /// Removes the temporary files that a killed writer left in `folder`.
 pub fn sweep(folder: &Path) {
-    let Ok(entries) = std::fs::read_dir(folder) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        if entry
-            .file_name()
-            .to_string_lossy()
-            .starts_with(TEMPORARY_PREFIX)
-        {
-            let _ = std::fs::remove_file(entry.path());
-        }
+    for path in temporaries(folder) {
+        let _ = std::fs::remove_file(path);
     }
 }
 

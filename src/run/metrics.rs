@@ -50,9 +50,9 @@ pub struct WordLoss {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Evaluation {
-    /// Of a char-lstm.
+    /// Of a char-lstm or char-gru.
     Char(CharLoss),
-    /// Of a word-vae.
+    /// Of a model of words.
     Word(WordLoss),
 }
 
@@ -102,11 +102,11 @@ impl Evaluation {
 pub struct Metrics {
     /// Format number of the line.
     pub format: u32,
-    /// Optimizer steps done.
+    /// Optimizer steps done so far.
     pub step: u64,
     /// Passes over the training text done.
     pub epoch: f64,
-    /// Tokens trained on.
+    /// Tokens trained on so far.
     pub chars: u64,
     /// Seconds of training, all sittings together.
     pub seconds: f64,
@@ -114,7 +114,7 @@ pub struct Metrics {
     pub lr: f64,
     /// Mean training loss since the last line, nats per character (char-lstm) or word (word-vae).
     pub train_loss: f64,
-    /// On the validation part, where there is one.
+    /// On the validation part, if there is one.
     pub valid: Option<Evaluation>,
     /// On the test part, in the last line only.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -20,14 +20,16 @@ mod last_vocab;
 mod metrics;
 mod model_file;
 mod prompt_state;
+mod runs;
 mod state;
 mod tensors;
 
 pub use data::{CorpusData, TextData, WordData};
-pub use dir::{Lock, Resolved, RunDir, RunSummary, Runs, Start};
+pub use dir::{Lock, RunDir, RunSummary, Start};
 pub use error::RunError;
 pub use last_vocab::LastVocab;
 pub use metrics::{CharLoss, Evaluation, METRICS_FORMAT, Metrics, WordLoss};
 pub use model_file::{MODEL_FORMATS, ModelFile, ModelHeader, model_format};
 pub use prompt_state::{PROMPT_STATE_FORMATS, PromptState};
+pub use runs::{Resolved, Runs};
 pub use state::{Progress, STATE_FORMATS, State};

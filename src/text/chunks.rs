@@ -8,9 +8,9 @@
 //! - before an ASCII character other than LF: it composes with nothing before it, and joins the
 //!   cluster before it only where that ends in one of the few prepended marks (GB9b).
 //!
-//! Where there is neither (a megabyte of Chinese on one line), a place between two letters that
-//! neither compose nor join is taken; and where there is not even that, text is held back up to
-//! [`LONGEST`] chunks and then cut between two characters, so that memory stays bounded.
+//! If there is neither (a megabyte of Chinese on one line), the cut is between two letters that
+//! neither compose nor join; without those, text is held back up to [`LONGEST`] chunks and then cut
+//! between two characters, so that memory stays bounded.
 
 use std::sync::Arc;
 

@@ -19,7 +19,7 @@ const CORPORA: &str = "corpora";
 /// One source of text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A file.
+    /// A file on disk, as it was named.
     File(PathBuf),
     /// Standard input, which can be read once.
     Stdin,
@@ -37,7 +37,6 @@ impl Source {
         }
     }
 
-    /// Opens it.
     pub(super) fn open(&self) -> io::Result<Box<dyn Read + Send>> {
         Ok(match self {
             Self::File(path) => Box::new(File::open(path)?),
@@ -66,8 +65,8 @@ pub struct Corpus {
 
 impl Corpus {
     /// The corpus that the arguments of a command name. Each is an existing path, else one under
-    /// `corpora/`, else a bundled corpus; `-` is standard input; a folder stands for every `*.txt`
-    /// below it, sorted by path. No argument at all is the bundled corpus.
+    /// `corpora/`, else a bundled corpus; `-` is standard input; a folder is every `*.txt` below
+    /// it, sorted by path. No argument at all is the bundled corpus.
     pub fn resolve(args: &[String]) -> Result<Self, TextError> {
         let mut names = Vec::new();
         let mut sources = Vec::new();
@@ -125,7 +124,7 @@ impl Corpus {
         self.sources.contains(&Source::Stdin)
     }
 
-    /// Bytes to read, where that is known beforehand.
+    /// Bytes to read, if that is known beforehand.
     pub fn size_bytes(&self) -> Option<u64> {
         let size = |source: &Source| match source {
             Source::Stdin => None,

@@ -61,7 +61,7 @@ pub struct Counter {
 }
 
 impl Counter {
-    /// Nothing counted yet.
+    /// With all counts at zero, for tokens of this unit.
     pub fn new(unit: Unit) -> Self {
         Self {
             unit,

@@ -108,8 +108,8 @@ impl Vocabulary {
         self.encode_telling(text, on_unknown, |_, _| ())
     }
 
-    /// As [`Vocabulary::encode`]; `replaced` is told every token that the nearest one stands in for,
-    /// and that one's id.
+    /// As [`Vocabulary::encode`]; `replaced` is told every token that the nearest one replaces, and
+    /// that one's id.
     pub fn encode_telling(
         &self,
         text: &str,
@@ -160,8 +160,8 @@ impl Vocabulary {
         open
     }
 
-    /// What a text begins after where there is none before it: a line end, or the most frequent
-    /// token where the vocabulary has none.
+    /// The token before the first of a text: a line end, or the most frequent token if the vocabulary
+    /// has no line end.
     pub fn beginning(&self) -> u32 {
         let mut first = None;
         self.encoder().for_each("\n", |id, _| first = id);
@@ -169,7 +169,7 @@ impl Vocabulary {
     }
 
     /// The letters of words that are already in the model's normal form; what the vocabulary does
-    /// not hold becomes `<unk>`, or is left out where there is none.
+    /// not hold becomes `<unk>`, or is left out if there is none.
     pub fn encode_words(&self, words: &[String]) -> Vec<Vec<u32>> {
         let encoder = self.encoder();
         let encode = |word: &String| {
@@ -226,14 +226,14 @@ impl Token {
     }
 }
 
-/// A text in the tokens of a vocabulary and, where that holds none for a token, in others.
+/// A text in the tokens of a vocabulary and others that the vocabulary does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenText {
     /// Ids: the vocabulary's, and from its length on the places in `others`.
     pub tokens: Vec<u32>,
     /// The tokens that the vocabulary does not hold, in the order of first appearance.
     pub others: Vec<Token>,
-    /// The vocabulary's length.
+    /// Tokens of the vocabulary.
     own: usize,
 }
 
@@ -250,7 +250,7 @@ impl OpenText {
     }
 
     /// The text as a model can read it: what the vocabulary does not hold becomes `unk`, or is left
-    /// out where there is none.
+    /// out if that is none.
     pub fn readable(&self, unk: Option<u32>) -> Vec<u32> {
         let known = |&token: &u32| Some(token).filter(|&token| self.is_known(token)).or(unk);
         self.tokens.iter().filter_map(known).collect()
@@ -266,7 +266,7 @@ impl OpenText {
     }
 }
 
-/// Turns bytes that arrive bit by bit into whole characters, so that a terminal never gets half of one.
+/// Turns bytes that arrive one by one into whole characters, so that a terminal never gets a part of one.
 #[derive(Debug, Default)]
 pub struct Utf8Stream {
     pending: Vec<u8>,
@@ -297,7 +297,7 @@ impl Utf8Stream {
         }
     }
 
-    /// Ends the stream: U+FFFD where it ends inside a character, else nothing.
+    /// Ends the stream: U+FFFD if it ends inside a character, else nothing.
     pub fn finish(&mut self) -> String {
         let text = String::from_utf8_lossy(&self.pending).into_owned();
         self.pending.clear();

@@ -1,4 +1,4 @@
-//! Which known token stands in for an unknown one.
+//! Which known token replaces an unknown one.
 
 use unicode_properties::UnicodeGeneralCategory;
 

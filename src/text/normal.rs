@@ -1,4 +1,4 @@
-//! Brings text to its normal form, and keeps account of what that changes.
+//! Brings text to its normal form, and counts what that changes.
 //!
 //! Most characters of most texts stay as they are and have nothing to do with their neighbours:
 //! they are *inert*. Only the runs around the others go through the tables of Unicode, and a run
@@ -18,14 +18,14 @@ use crate::config::{Newlines, NormalForm, TextConfig};
 const REMEMBERED_BYTES: usize = 64;
 const REMEMBERED_RUNS: usize = 1 << 16;
 
-/// What normalisation changed.
+/// What the normal form, lowering and line ends changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     /// Carriage returns turned into line feeds or dropped (`--newlines unix`).
     pub newlines: u64,
     /// Characters replaced by the normal form.
     pub normalized: u64,
-    /// Letters lowered.
+    /// Letters that became lower case.
     pub lowered: u64,
     /// What the normal form replaced, most frequent first.
     pub examples: Vec<Change>,
@@ -34,15 +34,15 @@ pub struct Changes {
 /// One replacement by the normal form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// The characters before.
+    /// The characters before the change.
     pub from: String,
     /// The characters after; may be empty.
     pub to: String,
-    /// How often.
+    /// How often it happened.
     pub count: u64,
 }
 
-/// Whether the character is its own normal form and never interacts with what stands before it.
+/// Whether the character is its own normal form and never interacts with the character before it.
 pub fn is_inert(c: char, form: NormalForm) -> bool {
     if c.is_ascii() {
         return true;

@@ -18,7 +18,7 @@ const MOST_WORKERS: usize = 8;
 
 /// What a worker made of a chunk, with what the caller may want to know about the chunk.
 pub struct Made<R> {
-    /// The worker's result.
+    /// What `work` returned.
     pub result: R,
     /// Whether the chunk is the first of its source.
     pub first: bool,

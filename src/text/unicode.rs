@@ -3,7 +3,7 @@
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 use unicode_segmentation::UnicodeSegmentation;
 
-/// `U+0041`.
+/// The code point in the form `U+0041`.
 pub fn code_point(c: char) -> String {
     format!("U+{:04X}", c as u32)
 }
@@ -123,7 +123,7 @@ pub fn for_each_grapheme<'t>(text: &'t str, mut f: impl FnMut(&'t str)) {
     }
 }
 
-/// Whether a border always stands between the character and another such one: ASCII but CR, and
+/// Whether there is always a border between the character and another such one: ASCII but CR, and
 /// Latin, Greek, Cyrillic, kana and Chinese characters that are no marks, pictographs or controls.
 fn is_plain(c: char) -> bool {
     match c as u32 {
@@ -216,7 +216,7 @@ pub fn strip_punctuation(word: &str) -> &str {
     })
 }
 
-/// The base letter: what is left without diacritics, where that is something.
+/// The base letter, without diacritics, if the character has any.
 pub fn without_marks(c: char) -> Option<char> {
     use unicode_normalization::UnicodeNormalization;
     let base = c.nfd().next()?;

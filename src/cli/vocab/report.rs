@@ -213,7 +213,6 @@ impl Report<'_> {
         Ok(())
     }
 
-    /// For programs.
     pub fn to_json(&self) -> Value {
         let s = self.survey;
         let cut =

@@ -49,7 +49,6 @@ impl Words {
         self.list.words.len() as u64 + self.list.duplicates
     }
 
-    /// For people.
     pub fn to_text(&self) -> String {
         let list = &self.list;
         let mut text = format!(
@@ -82,7 +81,6 @@ impl Words {
         text
     }
 
-    /// For programs.
     pub fn to_json(&self) -> Value {
         let repeated = self.repeated();
         let most: Vec<Value> = repeated

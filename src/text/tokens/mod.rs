@@ -20,11 +20,11 @@ pub fn normalize(text: &str, config: &TextConfig) -> String {
 /// the normalised text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Survey {
-    /// The corpus's.
+    /// The corpus's short name.
     pub name: String,
     /// Raw bytes read, before decoding.
     pub bytes: u64,
-    /// Unicode scalar values.
+    /// Unicode scalar values, whatever the unit is.
     pub chars: u64,
     /// Lines; the last need not end in a line feed.
     pub lines: u64,
@@ -34,12 +34,12 @@ pub struct Survey {
     pub tokens: u64,
     /// Every token with its count, most frequent first, ties by code point.
     pub counts: Vec<(Token, u64)>,
-    /// What normalisation changed.
+    /// What normalisation changed, with examples.
     pub changes: Changes,
 }
 
 impl Survey {
-    /// An error where there is nothing to learn: a single distinct token.
+    /// An error if there is nothing to learn: a single distinct token.
     pub fn check_trainable(&self) -> Result<(), TextError> {
         match &self.counts[..] {
             [(token, _)] => Err(TextError::SingleToken {
@@ -182,7 +182,7 @@ fn survey_in_chunks(
 }
 
 /// The corpus as token ids, the sources one after the other. What the vocabulary does not hold
-/// becomes `<unk>`, or is an error where the vocabulary has none.
+/// becomes `<unk>`, or is an error if the vocabulary has none.
 pub fn tokens(
     corpus: &Corpus,
     config: &TextConfig,
@@ -262,7 +262,7 @@ pub struct WordList {
 }
 
 impl WordList {
-    /// How often every token stands in the listed words, most frequent first.
+    /// How often every token occurs in the listed words, most frequent first.
     pub fn counts(&self, unit: Unit) -> Vec<(Token, u64)> {
         let mut counter = Counter::new(unit);
         self.words.iter().for_each(|word| counter.count(word));

@@ -23,12 +23,12 @@ const MOST_TOKENS: usize = 1 << 21;
 /// Longest cluster that can be a token, in bytes; longer ones are cut.
 const LONGEST_TOKEN_BYTES: usize = 256;
 
-/// One token.
+/// What a model reads or writes in one step.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Token {
     /// A character or a grapheme cluster.
     Text(String),
-    /// A byte.
+    /// A byte, which may be a part of a character.
     Byte(u8),
     /// What the vocabulary does not hold.
     Unk,
@@ -83,7 +83,7 @@ pub struct Vocabulary {
 
 impl Vocabulary {
     /// The vocabulary of a char-lstm: the tokens seen at least `min_freq` times, at most
-    /// `max_vocab` of them, and `<unk>` only where that cut something.
+    /// `max_vocab` of them, and `<unk>` only if that cut something.
     pub fn from_counts(
         unit: Unit,
         counts: &[(Token, u64)],
@@ -101,7 +101,7 @@ impl Vocabulary {
     }
 
     /// This vocabulary with what else was seen after its own letters: those at least `min_freq` times, as
-    /// many as fit into `max_vocab`. `<unk>` stays where it is one of the tokens.
+    /// many as fit into `max_vocab`. `<unk>` stays if it is one of the tokens.
     #[must_use]
     pub fn extended(&self, counts: &[(Token, u64)], min_freq: u64, max_vocab: usize) -> Self {
         let known: HashSet<&Token> = self.tokens[..self.letters].iter().collect();
@@ -110,8 +110,8 @@ impl Vocabulary {
             .filter(|(token, _)| !known.contains(token))
             .cloned()
             .collect();
-        let room = max_vocab.saturating_sub(self.letters);
-        let (added, cut) = keep(&new, min_freq, room);
+        let left = max_vocab.saturating_sub(self.letters);
+        let (added, cut) = keep(&new, min_freq, left);
         let letters = self.tokens[..self.letters].iter().cloned().chain(added);
         Self::lay_out(self.unit, letters.collect(), cut.max(self.cut), self.words)
     }
@@ -139,7 +139,7 @@ impl Vocabulary {
                 ));
             }
             if !seen.insert(token) {
-                return invalid(format!("token {id} ({}) stands twice", token.visible()));
+                return invalid(format!("token {id} ({}) occurs twice", token.visible()));
             }
         }
         Ok(Self::lay_out(unit, letters, cut, words))
@@ -271,7 +271,7 @@ fn is_one(token: &Token, unit: Unit) -> bool {
     }
 }
 
-/// The vocabulary as it stands in files.
+/// The vocabulary in files.
 #[derive(Serialize, Deserialize)]
 struct Stored {
     format: u64,

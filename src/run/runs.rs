@@ -1,0 +1,332 @@
+//! The folder of all runs: finding, listing and creating them.
+
+use std::path::{Path, PathBuf};
+
+use super::dir::{
+    BASELINE, CONFIG, CORPUS, MODEL, RATE, RunDir, START, Start, modified, or_here, write_config,
+};
+use super::{CorpusData, ModelFile, RunError, atomic};
+use crate::config::TrainConfig;
+
+/// The folder that holds the runs.
+#[derive(Clone, Debug)]
+pub struct Runs {
+    dir: PathBuf,
+}
+
+/// What the user names as a model: see [`Runs::resolve`].
+#[derive(Clone, Debug)]
+pub enum Resolved {
+    /// A run, whose model it is.
+    Run(RunDir),
+    /// A model file that belongs to no run.
+    File(PathBuf),
+}
+
+impl Resolved {
+    /// Opens the model; the run comes along if it is one's.
+    pub fn open(self) -> Result<(ModelFile, Option<RunDir>), RunError> {
+        Ok(match self {
+            Self::Run(run) => (run.model()?, Some(run)),
+            Self::File(path) => (ModelFile::open(&path)?, None),
+        })
+    }
+}
+
+impl Runs {
+    /// Where the runs are if nothing else is said.
+    pub const DEFAULT_DIR: &str = "runs";
+    /// The environment variable that says otherwise.
+    pub const DIR_VARIABLE: &str = "TEXTGEN_RUNS";
+
+    /// The runs in `dir`, which need not exist.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into() }
+    }
+
+    /// Where the runs are.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// `textgen` with these arguments on these runs, as a line to paste into a shell.
+    pub fn command(&self, arguments: &[&str]) -> String {
+        let is_default = self.dir == Path::new(Self::DEFAULT_DIR)
+            && std::env::var_os(Self::DIR_VARIABLE).is_none();
+        let dir = self.dir.display().to_string();
+        let named = ["--runs-dir", &dir];
+        let named = if is_default { &[][..] } else { &named };
+        let words = ["textgen"].iter().chain(arguments).chain(named);
+        words.map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Refuses names that are not plain folder names.
+    pub fn check_name(name: &str) -> Result<(), RunError> {
+        let plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if name.is_empty() || name.len() > 200 || name.starts_with('.') || !name.chars().all(plain)
+        {
+            return Err(RunError::BadName {
+                name: name.to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    /// A name of which there is no run yet, nor any NAME-…: MODEL-CORPUS-NUMBER.
+    pub fn fresh_name(&self, config: &TrainConfig) -> String {
+        let plain = |c: char| c.is_alphanumeric() || c == '_';
+        let corpus = config.corpus_name.chars().take(60);
+        let corpus: String = corpus.map(|c| if plain(c) { c } else { '-' }).collect();
+        let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let taken: Vec<String> = entries
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect();
+        let is_free = |name: &String| {
+            let is_it = |rest: &str| rest.is_empty() || rest.starts_with('-');
+            let mut taken = taken.iter().filter_map(|run| run.strip_prefix(name));
+            !taken.any(is_it)
+        };
+        let mut names = (1u32..).map(|number| format!("{}-{corpus}-{number}", config.model_name()));
+        names.find(is_free).unwrap_or_default()
+    }
+
+    /// Creates a run under a name that no other has.
+    pub fn create_fresh(
+        &self,
+        config: &TrainConfig,
+        corpus: &CorpusData,
+        start: Option<&Start>,
+    ) -> Result<RunDir, RunError> {
+        loop {
+            match self.create(&self.fresh_name(config), config, corpus, start) {
+                Err(RunError::Exists { .. }) => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Removes drafts of runs that were never completed and are over an hour old.
+    fn sweep_drafts(&self) {
+        for draft in atomic::temporaries(&self.dir) {
+            let age = modified(&draft).and_then(|time| time.elapsed().ok());
+            if age.is_some_and(|age| age.as_secs() > 3600) {
+                let _ = std::fs::remove_dir_all(draft);
+            }
+        }
+    }
+
+    /// Refuses a name that is not plain, or that a run has.
+    pub fn check_new(&self, name: &str) -> Result<(), RunError> {
+        Self::check_name(name)?;
+        if self.dir.join(name).exists() {
+            return Err(self.exists(name));
+        }
+        Ok(())
+    }
+
+    fn exists(&self, name: &str) -> RunError {
+        RunError::Exists {
+            name: name.to_owned(),
+            dir: self.dir.clone(),
+        }
+    }
+
+    /// Creates a run: its settings, its corpus, and the model that its training starts from, if any. It
+    /// appears under its name only when it is complete.
+    pub fn create(
+        &self,
+        name: &str,
+        config: &TrainConfig,
+        corpus: &CorpusData,
+        start: Option<&Start>,
+    ) -> Result<RunDir, RunError> {
+        self.check_new(name)?;
+        let path = self.dir.join(name);
+        std::fs::create_dir_all(&self.dir).map_err(RunError::write(&self.dir))?;
+        self.sweep_drafts();
+        let draft = tempfile::Builder::new()
+            .prefix(atomic::TEMPORARY_PREFIX)
+            .tempdir_in(&self.dir)
+            .map_err(RunError::write(&self.dir))?;
+        write_config(&draft.path().join(CONFIG), config)?;
+        corpus.write(&draft.path().join(CORPUS))?;
+        if let Some(start) = start {
+            let path = draft.path().join(START);
+            ModelFile::write(&path, &start.header, &start.weights, None)?;
+        }
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::set_permissions(draft.path(), std::fs::Permissions::from_mode(0o755))
+                .map_err(RunError::write(&path))?;
+        }
+        let draft = draft.keep();
+        if let Err(error) = std::fs::rename(&draft, &path) {
+            let _ = std::fs::remove_dir_all(&draft);
+            return Err(if path.exists() {
+                self.exists(name)
+            } else {
+                RunError::write(&path)(error)
+            });
+        }
+        RunDir::open(&path)
+    }
+
+    /// The run of this name or in this folder, or the model file at this path. A run's own model file
+    /// names the run.
+    pub fn resolve(&self, named: &str) -> Result<Resolved, RunError> {
+        let by_name = self.open(named);
+        let path = Path::new(named);
+        let missing = match by_name {
+            Ok(run) => return Ok(Resolved::Run(run)),
+            Err(error @ RunError::NoSuchRun { .. }) => error,
+            Err(error) => return Err(error),
+        };
+        let is_path = Self::check_name(named).is_err() || named.ends_with(".safetensors");
+        if path.is_dir() {
+            return match RunDir::open(path) {
+                Err(_) if !is_path => Err(missing),
+                opened => opened.map(Resolved::Run),
+            };
+        }
+        if !path.exists() && !is_path {
+            return Err(missing);
+        }
+        let folder = path.parent().filter(|_| path.ends_with(MODEL));
+        let run = folder.and_then(|folder| RunDir::open(&or_here(folder)).ok());
+        Ok(run.map_or_else(|| Resolved::File(path.to_owned()), Resolved::Run))
+    }
+
+    /// As [`Runs::resolve`], for what needs more of a run than its model.
+    pub fn resolve_run(&self, named: &str) -> Result<RunDir, RunError> {
+        match self.resolve(named)? {
+            Resolved::Run(run) => Ok(run),
+            Resolved::File(path) => Err(RunError::NotARun { path }),
+        }
+    }
+
+    /// The run of that name.
+    pub fn open(&self, name: &str) -> Result<RunDir, RunError> {
+        let path = self.dir.join(name);
+        if Self::check_name(name).is_err() || !path.is_dir() {
+            return Err(RunError::NoSuchRun {
+                name: name.to_owned(),
+                dir: self.dir.clone(),
+            });
+        }
+        RunDir::open(&path)
+    }
+
+    /// Every run, the one written last first. Other folders are passed over.
+    pub fn list(&self) -> Result<Vec<RunDir>, RunError> {
+        let entries = match std::fs::read_dir(&self.dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(RunError::io(&self.dir)(error)),
+        };
+        let mut runs: Vec<RunDir> = entries
+            .flatten()
+            .filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'))
+            .filter_map(|entry| RunDir::open(&entry.path()).ok())
+            .collect();
+        runs.sort_by_key(|run| std::cmp::Reverse(run.written()));
+        Ok(runs)
+    }
+
+    /// The name of the no-latent baseline of a run, or of the runs of a sweep: the one that it has, if
+    /// there is one.
+    pub fn baseline_name(&self, of: &str) -> String {
+        let [new, old] = BASELINE.map(|end| format!("{of}{end}"));
+        let has = |name: &str| self.dir.join(name).is_dir();
+        if has(&old) && !has(&new) { old } else { new }
+    }
+
+    /// The name of the run of a sweep that holds this rate, in nats a word.
+    pub fn rate_name(sweep: &str, rate: f64) -> String {
+        format!("{sweep}{RATE}{rate}")
+    }
+
+    /// The run, of those wanted, whose model was written last; of all runs if none is wanted.
+    /// Baselines are left out.
+    pub fn newest_of(&self, wanted: impl Fn(&RunDir) -> bool) -> Result<RunDir, RunError> {
+        let runs = self.list()?;
+        let mut with_model: Vec<&RunDir> = runs
+            .iter()
+            .filter(|run| run.model_path().exists() && run.baseline_of().is_none())
+            .collect();
+        with_model.sort_by_key(|run| std::cmp::Reverse(modified(&run.model_path())));
+        let found = with_model.iter().find(|run| wanted(run));
+        let found = found.or(with_model.first());
+        match (found, runs.first()) {
+            (Some(&run), _) => Ok(run.clone()),
+            (None, Some(run)) => Err(run.incomplete(MODEL)),
+            (None, None) => Err(RunError::NoRuns {
+                dir: self.dir.clone(),
+            }),
+        }
+    }
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder of runs with one run, `tales`, which has settings and an empty model.
+    fn runs() -> (tempfile::TempDir, Runs) {
+        let folder = tempfile::tempdir().expect("folder");
+        let run = folder.path().join("tales");
+        std::fs::create_dir(&run).expect("made");
+        for file in [CONFIG, MODEL] {
+            std::fs::write(run.join(file), "").expect("written");
+        }
+        let runs = Runs::new(folder.path());
+        (folder, runs)
+    }
+
+    #[test]
+    fn a_run_is_named_by_its_name_its_folder_or_its_model_file() {
+        let (folder, runs) = runs();
+        let run = folder.path().join("tales");
+        let paths = [run.clone(), run.join(MODEL)];
+        let paths = paths.iter().map(|path| path.to_str().expect("UTF-8"));
+        for named in paths.chain(["tales"]) {
+            assert_eq!(runs.resolve_run(named).expect("a run").name(), "tales");
+        }
+    }
+
+    #[test]
+    fn a_model_file_without_its_run_is_no_run() {
+        let (folder, runs) = runs();
+        let file = folder.path().join("other.safetensors");
+        std::fs::write(&file, "").expect("written");
+        let named = file.to_str().expect("UTF-8");
+        assert!(matches!(runs.resolve(named), Ok(Resolved::File(path)) if path == file));
+        let refused = runs.resolve_run(named);
+        assert!(matches!(refused, Err(RunError::NotARun { .. })));
+        let missing = runs.resolve("tale");
+        assert!(matches!(missing, Err(RunError::NoSuchRun { .. })));
+    }
+
+    #[test]
+    fn a_command_names_the_folder_of_the_runs_and_can_be_pasted() {
+        let runs = Runs::new("my runs");
+        let command = runs.command(&["train", "--resume", "names"]);
+        assert_eq!(command, "textgen train --resume names --runs-dir 'my runs'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        let (folder, runs) = self::runs();
+        let run = runs.open("tales").expect("a run");
+        let dir = folder.path().display();
+        let command = run.command(&["eval"]);
+        assert_eq!(command, format!("textgen eval tales --runs-dir {dir}"));
+    }
+}
