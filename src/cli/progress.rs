@@ -32,15 +32,9 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Hidden, until it lasts over a second.
+    /// For a corpus of so many bytes, if that is known. The line appears after a second.
     pub fn new(size_bytes: Option<u64>) -> Self {
-        let template = match size_bytes {
-            Some(_) => {
-                "reading {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left"
-            }
-            None => "reading {decimal_bytes}, {decimal_bytes_per_sec}",
-        };
-        Self::with_template(size_bytes, template, "read", Unit::Bytes)
+        Self::with(size_bytes, "read", Unit::Bytes)
     }
 
     /// The same for so many tokens to predict.
@@ -60,25 +54,38 @@ impl Progress {
 
     /// The same for so many things, `unit`, that are `done`.
     pub fn of(all: u64, done: &str, unit: &'static str) -> Self {
-        let template =
-            format!("{done} {{human_pos}} of {{human_len}} {unit}, {{rate}}, {{eta}} left");
-        Self::with_template(Some(all), &template, done, Unit::Of(unit))
+        Self::with(Some(all), done, Unit::Of(unit))
     }
 
     /// The same for so many bytes that are `done`: compressed, for instance.
     pub fn of_bytes(bytes: u64, done: &str) -> Self {
-        let template = format!(
-            "{done} {{decimal_bytes}} of {{decimal_total_bytes}}, {{decimal_bytes_per_sec}}, {{eta}} left"
-        );
-        Self::with_template(Some(bytes), &template, done, Unit::Bytes)
+        Self::with(Some(bytes), done, Unit::Bytes)
     }
 
-    fn with_template(all: Option<u64>, template: &str, done: &str, unit: Unit) -> Self {
+    fn with(all: Option<u64>, done: &str, unit: Unit) -> Self {
+        let (position, length, rate, name) = match unit {
+            Unit::Bytes => (
+                "decimal_bytes",
+                "decimal_total_bytes",
+                "decimal_bytes_per_sec",
+                "",
+            ),
+            Unit::Of(name) => ("human_pos", "human_len", "rate", name),
+        };
+        let template = match all {
+            Some(_) => {
+                let space = if name.is_empty() { "" } else { " " };
+                format!(
+                    "{done} {{{position}}} of {{{length}}}{space}{name}, {{{rate}}}, {{eta}} left"
+                )
+            }
+            None => format!("{done} {{{position}}}, {{{rate}}}"),
+        };
         let bar = ProgressBar::with_draw_target(all, ProgressDrawTarget::hidden());
         let rate = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
             let _ = write!(out, "{}/s", HumanCount(state.per_sec() as u64));
         };
-        if let Ok(style) = ProgressStyle::with_template(template) {
+        if let Ok(style) = ProgressStyle::with_template(&template) {
             bar.set_style(style.with_key("rate", rate));
         }
         Self {
@@ -111,16 +118,14 @@ impl Progress {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
             return;
         }
-        let (due, now) = (self.due.load(Ordering::Relaxed), elapsed.as_secs());
         // Of several threads, one prints the line.
-        let turn = || {
-            let next = now + NEXT_LINE;
-            let swapped =
-                self.due
-                    .compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed);
-            swapped.is_ok()
-        };
-        if now >= due && turn() {
+        let now = elapsed.as_secs();
+        let later = |due| (now >= due).then_some(now + NEXT_LINE);
+        let due = &self.due;
+        if due
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, later)
+            .is_ok()
+        {
             note!("{}", self.line(elapsed));
         }
     }
@@ -129,23 +134,14 @@ impl Progress {
     fn line(&self, elapsed: Duration) -> String {
         let position = self.bar.position();
         let rate = position as f64 / elapsed.as_secs_f64();
+        let (done, speed) = (&self.done, self.number(rate as u64));
         match self.bar.length().filter(|_| rate > 0.0) {
             Some(all) => {
                 let left = all.saturating_sub(position) as f64 / rate;
-                format!(
-                    "{} {} of {}, {} a second, {left:.0} s left",
-                    self.done,
-                    self.number(position),
-                    self.amount(all),
-                    self.number(rate as u64)
-                )
+                let (position, all) = (self.number(position), self.amount(all));
+                format!("{done} {position} of {all}, {speed} a second, {left:.0} s left")
             }
-            None => format!(
-                "{} {}, {} a second",
-                self.done,
-                self.amount(position),
-                self.number(rate as u64)
-            ),
+            None => format!("{done} {}, {speed} a second", self.amount(position)),
         }
     }
 

@@ -170,24 +170,17 @@ mod tests {
 
     #[test]
     fn encodings_are_decoded_across_blocks() {
-        for block in [1, 5, 1000] {
-            assert_eq!(decode(b"caf\xE9 \x80", "latin-1", block).unwrap(), "café €");
-            assert_eq!(
-                decode(b"\xEF\xBB\xBFa\xFFb", "lossy", block).unwrap(),
-                "a\u{FFFD}b"
-            );
-            assert_eq!(
-                decode(b"\xEF\xBB\xBF\xC3\xA9", "UTF-8", block).unwrap(),
-                "é"
-            );
-            assert_eq!(
-                decode(b"\xFE\xFF\0a\x04\x10", "utf-16", block).unwrap(),
-                "aА"
-            );
-            assert_eq!(
-                decode(b"\x93\xFA\x96{", "shift_jis", block).unwrap(),
-                "日本"
-            );
+        let cases: [(&[u8], &str, &str); 5] = [
+            (b"caf\xE9 \x80", "latin-1", "café €"),
+            (b"\xEF\xBB\xBFa\xFFb", "lossy", "a\u{FFFD}b"),
+            (b"\xEF\xBB\xBF\xC3\xA9", "UTF-8", "é"),
+            (b"\xFE\xFF\0a\x04\x10", "utf-16", "aА"),
+            (b"\x93\xFA\x96{", "shift_jis", "日本"),
+        ];
+        for (bytes, label, text) in cases {
+            for block in [1, 5, 1000] {
+                assert_eq!(decode(bytes, label, block).unwrap(), text);
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::common::{Home, Ran, Refusal, copy_folder, files_below, json as parsed, texts, trainer};
-use super::made_runs::word_run;
+use super::made_runs::{golden_run, word_run};
 use super::safetensors_file::Parts;
 
 /// `textgen-torch train` on a run of this home, without `textgen` before it.
@@ -323,4 +323,73 @@ fn a_full_device_on_standard_output_is_named() {
             .refused(1)
             .names(&["writing to standard output: No space left on device"]);
     }
+}
+
+// ---------------------------------------------------------------- named
+
+#[test]
+fn a_run_is_named_by_its_name_its_folder_or_its_model_file() {
+    let home = Home::new();
+    golden_run(&home, "");
+    let write = |named: &str, more: &str| {
+        let arguments = format!("generate --length 20 --seed 1 {more} --run {named}");
+        home.textgen(&arguments).succeeded().stdout
+    };
+    let by_name = write("golden", "");
+    let file = "runs/golden/model.safetensors";
+    for named in ["runs/golden", "./runs/golden/", file] {
+        assert_eq!(write(named, "--runs-dir elsewhere"), by_name, "{named}");
+    }
+    let old = format!("generate --length 20 --seed 1 --model-file {file}");
+    assert_eq!(home.textgen(&old).succeeded().stdout, by_name);
+    // As a run, it has a corpus of its own.
+    let eval = home.textgen(&format!("eval {file} --json")).succeeded();
+    assert_eq!(parsed(&eval.stdout)["run"], "golden");
+}
+
+#[test]
+fn a_typo_is_answered_with_the_nearest_name() {
+    let home = Home::new();
+    golden_run(&home, "");
+    for command in ["generate --run", "eval", "export -o x --run", "novelty"] {
+        home.textgen(&format!("{command} goldne"))
+            .refused(1)
+            .names(&["no run named goldne"])
+            .advises("did you mean golden?");
+    }
+    home.textgen("generate --run xyz --runs-dir runs/")
+        .refused(1)
+        .advises("textgen runs --runs-dir runs/");
+    home.textgen("generate --run nowhere/model.safetensors")
+        .refused(1)
+        .names(&["nowhere/model.safetensors", "No such file"]);
+}
+
+#[test]
+fn a_flag_of_one_kind_of_model_chooses_the_newest_run_of_that_kind() {
+    let home = Home::new();
+    golden_run(&home, "");
+    word_run(&home, "");
+    let chosen = |arguments: &str| {
+        let ran = home.textgen(arguments).succeeded();
+        ran.stderr.lines().next().unwrap_or_default().to_owned()
+    };
+    assert_eq!(chosen("generate --count 1"), "run: words");
+    assert_eq!(chosen("generate --prompt The --length 5"), "run: golden");
+    assert_eq!(chosen("generate --count 1 --novel"), "run: words");
+    assert_eq!(chosen("novelty --length 50"), "run: golden");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_command_that_is_printed_works_when_it_is_pasted() {
+    let home = Home::new();
+    let hint = home.textgen_with(["generate", "--runs-dir", "my runs"]);
+    let hint = hint.refused(1).hint;
+    let (_, command) = hint.split_once(": ").expect("a command");
+    assert_eq!(
+        command,
+        "textgen train --model char-lstm --runs-dir 'my runs'"
+    );
+    home.shell(&format!("{command} --help")).succeeded();
 }

@@ -89,7 +89,7 @@ fn refusal(input: &Path, error: &CompressError) -> anyhow::Error {
         CompressError::Format { .. } => "use the textgen that wrote it, or a newer one",
         CompressError::Damaged => "copy it again from where it came",
         CompressError::OtherModel { .. } | CompressError::NoModel { .. } => {
-            "name that model with --run or --model-file"
+            "name that model with --run"
         }
         CompressError::OtherArithmetic => {
             "use the textgen that wrote it; if it is this one, one of the two machines miscalculates"

@@ -1,7 +1,7 @@
 //! `textgen map`: the latent space in two dimensions, as a picture and as numbers.
 
 mod groups;
-mod room;
+mod occupied;
 mod svg;
 
 use std::path::{Path, PathBuf};

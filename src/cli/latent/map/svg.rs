@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::groups::Group;
-use super::room::{Area, Room};
+use super::occupied::{Area, Occupied};
 use crate::cli::svg::{FONT, GREY, SMALL, dot, escaped, opened, width};
 
 /// Size of the plot, in pixels: its width, and the least and the greatest height.
@@ -91,9 +91,9 @@ impl Scale {
     }
 }
 
-/// Words that are written on the plot, and the room that is left.
+/// Words that are written on the plot, and the parts of it that are taken.
 struct Letters {
-    room: Room,
+    occupied: Occupied,
     svg: String,
 }
 
@@ -114,7 +114,7 @@ impl Letters {
                 width,
                 height: size,
             };
-            if self.room.take_if_free(area) {
+            if self.occupied.take_if_free(area) {
                 self.write([left + width / 2.0, top + size / 2.0], word, size, style);
                 return;
             }
@@ -130,7 +130,7 @@ impl Letters {
             width,
             height: size,
         };
-        if self.room.take_if_free(area) {
+        if self.occupied.take_if_free(area) {
             self.write([x, y], word, size, style);
         }
     }
@@ -218,7 +218,7 @@ impl Picture<'_> {
             .filter(inside)
             .collect();
         let mut letters = Letters {
-            room: Room::new(WIDTH, scale.height),
+            occupied: Occupied::new(WIDTH, scale.height),
             svg: String::new(),
         };
         for &(mark, [x, y]) in &marks {
@@ -228,7 +228,7 @@ impl Picture<'_> {
                 Kind::Grid => continue,
             };
             let _ = writeln!(svg, "{sign}");
-            letters.room.take(Area {
+            letters.occupied.take(Area {
                 left: x - RADIUS,
                 top: y - RADIUS,
                 width: 2.0 * RADIUS,

@@ -1,4 +1,4 @@
-//! Where there is still room on a picture.
+//! Which parts of a picture are taken, and which are free.
 
 /// Pixels of a picture that are taken or free together, across and down.
 const CELL: f64 = 2.0;
@@ -13,13 +13,13 @@ pub struct Area {
 }
 
 /// Which parts of a picture are taken.
-pub struct Room {
+pub struct Occupied {
     columns: usize,
     rows: usize,
     taken: Vec<bool>,
 }
 
-impl Room {
+impl Occupied {
     /// All of it free.
     pub fn new(width: f64, height: f64) -> Self {
         let cells = |size: f64| (size / CELL).ceil() as usize;
@@ -77,16 +77,19 @@ mod tests {
             width: 10.0,
             height: 4.0,
         };
-        let mut room = Room::new(100.0, 50.0);
-        assert!(room.take_if_free(area(20.0, 20.0)));
+        let mut occupied = Occupied::new(100.0, 50.0);
+        assert!(occupied.take_if_free(area(20.0, 20.0)));
         for (left, top) in [(20.0, 20.0), (29.0, 23.0), (11.0, 17.0)] {
-            assert!(!room.take_if_free(area(left, top)), "{left} {top}");
+            assert!(!occupied.take_if_free(area(left, top)), "{left} {top}");
         }
         for (left, top) in [(30.0, 20.0), (20.0, 24.0), (10.0, 20.0), (90.0, 46.0)] {
-            assert!(room.take_if_free(area(left, top)), "{left} {top}");
+            assert!(occupied.take_if_free(area(left, top)), "{left} {top}");
         }
         for (left, top) in [(-1.0, 0.0), (91.0, 0.0), (0.0, 47.0)] {
-            assert!(!room.take_if_free(area(left, top)), "{left} {top}: outside");
+            assert!(
+                !occupied.take_if_free(area(left, top)),
+                "{left} {top}: outside"
+            );
         }
     }
 }
