@@ -30,7 +30,7 @@ pub struct AdamFactors {
     /// Weight decay that is added to the gradient: 0 where it is decoupled.
     pub decay: f32,
     /// What decoupled weight decay leaves of the weight: 1 where it is not decoupled.
-    pub keep: f32,
+    pub save: f32,
     /// 1 − β₁.
     pub of_first: f32,
     /// β₂.
@@ -79,7 +79,7 @@ pub(super) unsafe fn adam<V: Lanes>(piece: AdamPiece, by: &AdamFactors) {
         }
         // What does not fill a register passes through one that it does not fill.
         let rest = length - whole;
-        let mut room = [[0.0_f32; PANEL]; 5];
+        let mut scratch = [[0.0_f32; PANEL]; 5];
         if rest > 0 {
             let largest = &mut largest[whole * usize::from(amsgrad)..];
             let parts: [&[f32]; 5] = [
@@ -89,10 +89,10 @@ pub(super) unsafe fn adam<V: Lanes>(piece: AdamPiece, by: &AdamFactors) {
                 &second[whole..],
                 &*largest,
             ];
-            for (room, part) in room.iter_mut().zip(parts) {
-                room[..part.len()].copy_from_slice(part);
+            for (scratch, part) in scratch.iter_mut().zip(parts) {
+                scratch[..part.len()].copy_from_slice(part);
             }
-            let [w, g, m, v, x] = &mut room;
+            let [w, g, m, v, x] = &mut scratch;
             update::<V>(
                 w.as_mut_ptr(),
                 g.as_ptr(),
@@ -140,7 +140,7 @@ unsafe fn update<V: Lanes>(
         };
         let below = v.sqrt().mul_add(V::splat(by.root), V::splat(by.epsilon));
         let change = m.mul(V::splat(by.rate)).div(below);
-        w.mul(V::splat(by.keep)).sub(change).store(weight);
+        w.mul(V::splat(by.save)).sub(change).store(weight);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The recurrent cells and the cross-entropy as training needs them: what their gradients ask for
-//! is kept, and overwritten by these gradients.
+//! is saved, and overwritten by these gradients.
 //!
-//! A row of `width` numbers is a vector of H units in panels, its last panel filled up; what fills
+//! A row of `width` numbers is a vector of H units in panels, its last panel padded; the padding
 //! it up is zero in every state and every gradient.
 
 use super::lanes::Lanes;
@@ -39,7 +39,7 @@ fn check(gates: &[f32], count: usize, width: usize, padded: &[&[f32]], plain: &[
 /// # Safety
 /// The machine has the instructions of `V`.
 #[inline(always)]
-pub(super) unsafe fn lstm_keep<V: Lanes>(
+pub(super) unsafe fn lstm_saving<V: Lanes>(
     gates: &mut [f32],
     before: &[f32],
     cell: &mut [f32],
@@ -164,7 +164,7 @@ pub(super) unsafe fn lstm_backward<V: Lanes>(
 /// # Safety
 /// The machine has the instructions of `V`.
 #[inline(always)]
-pub(super) unsafe fn gru_keep<V: Lanes>(
+pub(super) unsafe fn gru_saving<V: Lanes>(
     gates: &mut [f32],
     recurrent: &[f32],
     candidate: &mut [f32],
@@ -191,18 +191,18 @@ pub(super) unsafe fn gru_keep<V: Lanes>(
         for (((gates, recurrent), candidate), (before, hidden)) in blocks {
             let mut state = filled(before);
             for k in (0..PANEL).step_by(V::COUNT) {
-                // SAFETY: three panels of each share and one of the others, of which V::COUNT
+                // SAFETY: three panels of each array and one of the others, of which V::COUNT
                 // divides the length; the instructions are the caller's matter.
                 unsafe {
                     let gates = gates.as_mut_ptr();
                     let gate = |gate: usize| gates.add(gate * PANEL + k);
-                    let share = |gate: usize| V::load(recurrent.as_ptr().add(gate * PANEL + k));
+                    let product = |gate: usize| V::load(recurrent.as_ptr().add(gate * PANEL + k));
                     let state = state.as_mut_ptr().add(k);
-                    let r = sigmoid_of(V::load(gate(0)).add(share(0)));
-                    let z = sigmoid_of(V::load(gate(1)).add(share(1)));
-                    let n = tanh_of(r.mul_add(share(2), V::load(gate(2))));
+                    let r = sigmoid_of(V::load(gate(0)).add(product(0)));
+                    let z = sigmoid_of(V::load(gate(1)).add(product(1)));
+                    let n = tanh_of(r.mul_add(product(2), V::load(gate(2))));
                     z.mul_add(V::load(state).sub(n), n).store(state);
-                    share(2).store(candidate.as_mut_ptr().add(k));
+                    product(2).store(candidate.as_mut_ptr().add(k));
                     r.store(gate(0));
                     z.store(gate(1));
                     n.store(gate(2));
@@ -246,13 +246,13 @@ pub(super) unsafe fn gru_backward<V: Lanes>(
         for ((((gates, candidate), before), d_hidden), recurrent) in blocks {
             let before = filled(before);
             for k in (0..PANEL).step_by(V::COUNT) {
-                // SAFETY: three panels of each share and one of the others, of which V::COUNT
+                // SAFETY: three panels of each array and one of the others, of which V::COUNT
                 // divides the length; the instructions are the caller's matter.
                 unsafe {
                     let gates = gates.as_mut_ptr();
                     let gate = |gate: usize| gates.add(gate * PANEL + k);
                     let recurrent = recurrent.as_mut_ptr();
-                    let share = |gate: usize| recurrent.add(gate * PANEL + k);
+                    let product = |gate: usize| recurrent.add(gate * PANEL + k);
                     let candidate = candidate.as_mut_ptr().add(k);
                     let d_hidden = d_hidden.as_mut_ptr().add(k);
                     let (r, z, n) = (V::load(gate(0)), V::load(gate(1)), V::load(gate(2)));
@@ -265,10 +265,12 @@ pub(super) unsafe fn gru_backward<V: Lanes>(
                     for (gate, value) in [(gate(0), d_r), (gate(1), d_z), (gate(2), d_n)] {
                         value.store(gate);
                     }
-                    for (share, value) in
-                        [(share(0), d_r), (share(1), d_z), (share(2), d_candidate)]
-                    {
-                        value.store(share);
+                    for (product, value) in [
+                        (product(0), d_r),
+                        (product(1), d_z),
+                        (product(2), d_candidate),
+                    ] {
+                        value.store(product);
                     }
                     d_candidate.store(candidate);
                     d.mul(z).store(d_hidden);
@@ -283,7 +285,7 @@ pub(super) unsafe fn gru_backward<V: Lanes>(
 /// # Safety
 /// The machine has the instructions of `V`.
 #[inline(always)]
-pub(super) unsafe fn rnn_keep<V: Lanes>(gates: &mut [f32], hidden: &mut [f32], units: usize) {
+pub(super) unsafe fn rnn_saving<V: Lanes>(gates: &mut [f32], hidden: &mut [f32], units: usize) {
     let width = units.next_multiple_of(PANEL);
     check(gates, 1, width, &[], &[(hidden, units)]);
     // SAFETY: the caller's.
@@ -375,7 +377,7 @@ pub(super) fn transpose(rows: &[&[f32]], out: &mut [f32]) {
     let count = rows.len();
     let columns = rows.first().map_or(0, |row| row.len());
     assert!(rows.iter().all(|row| row.len() == columns), "equal rows");
-    assert_eq!(out.len(), columns * count, "one place each");
+    assert_eq!(out.len(), columns * count, "one position each");
     for (group, rows) in rows.chunks(TURNED_AT_ONCE).enumerate() {
         let first = group * TURNED_AT_ONCE;
         for column in (0..columns).step_by(TURNED_AT_ONCE) {

@@ -24,7 +24,7 @@ pub(super) struct Line([f32; PANEL]);
 /// The matrix of a recurrent layer has G gates of H rows each. A panel holds one gate of 32 units,
 /// and the G panels of the same units follow each other: what a cell needs for these units stands
 /// together, and a range of units is a range of panels. Other matrices have one gate. Where H is
-/// no multiple of 32, the last panel of each gate is filled up.
+/// no multiple of 32, the last panel of each gate is padded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// G.
@@ -56,7 +56,7 @@ impl Layout {
         self.blocks() * self.gates
     }
 
-    /// Outputs with what fills the panels up: the length of a vector in this layout.
+    /// Outputs padded to whole panels: the length of a vector in this layout.
     pub const fn len(self) -> usize {
         self.panels() * PANEL
     }
@@ -66,7 +66,7 @@ impl Layout {
         self.units == 0
     }
 
-    /// The rows of a panel, from its first lane on; fewer than [`PANEL`] where it is filled up.
+    /// The rows of a panel, from its first lane on; fewer than [`PANEL`] where it is padded.
     pub fn rows(self, panel: usize) -> Range<usize> {
         let (block, gate) = (panel / self.gates, panel % self.gates);
         let first = block * PANEL;
@@ -230,11 +230,11 @@ impl PanelMut<'_> {
     /// Where the matrix is too small, or `inputs` has more panels than this one has columns.
     pub fn fill_transposed(&mut self, matrix: &[f32], inputs: Layout) {
         let outputs = self.layout.gates * self.layout.units;
-        let place = self.layout.rows(self.panel);
+        let rows = self.layout.rows(self.panel);
         for (panel, lines) in self.lines.chunks_mut(PANEL).enumerate() {
             for (line, row) in lines.iter_mut().zip(inputs.rows(panel)) {
                 let row = &matrix[row * outputs..][..outputs];
-                line.0[..place.len()].copy_from_slice(&row[place.clone()]);
+                line.0[..rows.len()].copy_from_slice(&row[rows.clone()]);
             }
         }
     }
@@ -336,7 +336,7 @@ pub(super) unsafe fn accumulate<
     }
     for panel in 0..count {
         for (part, lines) in weight.lines(panel).chunks(COLUMNS_AT_ONCE).enumerate() {
-            let place = Place {
+            let offsets = Offsets {
                 columns,
                 from: part * COLUMNS_AT_ONCE,
                 width: count * PANEL,
@@ -348,28 +348,28 @@ pub(super) unsafe fn accumulate<
             unsafe {
                 if ROWS <= rows {
                     for first in (0..FULL).step_by(WIDE) {
-                        tile::<V, ROWS, WIDE, true>(lines, first, place, x, out);
+                        tile::<V, ROWS, WIDE, true>(lines, first, offsets, x, out);
                     }
                     row = ROWS;
                 }
                 while row + ROWS <= rows {
                     for first in (0..FULL).step_by(WIDE) {
-                        tile::<V, ROWS, WIDE, false>(lines, first, place.at(row), x, out);
+                        tile::<V, ROWS, WIDE, false>(lines, first, offsets.at(row), x, out);
                     }
                     row += ROWS;
                 }
                 while row + 4 <= rows {
                     for first in (0..FULL).step_by(WIDE) {
-                        tile::<V, 4, WIDE, false>(lines, first, place.at(row), x, out);
+                        tile::<V, 4, WIDE, false>(lines, first, offsets.at(row), x, out);
                     }
                     row += 4;
                 }
                 while row + 2 <= rows {
-                    tile::<V, 2, FULL, false>(lines, 0, place.at(row), x, out);
+                    tile::<V, 2, FULL, false>(lines, 0, offsets.at(row), x, out);
                     row += 2;
                 }
                 if row < rows {
-                    tile::<V, 1, FULL, false>(lines, 0, place.at(row), x, out);
+                    tile::<V, 1, FULL, false>(lines, 0, offsets.at(row), x, out);
                 }
             }
         }
@@ -378,7 +378,7 @@ pub(super) unsafe fn accumulate<
 
 /// Where a tile's vectors and outputs stand.
 #[derive(Clone, Copy)]
-struct Place {
+struct Offsets {
     /// Inputs of a vector.
     columns: usize,
     /// The first of its inputs that the lines are for.
@@ -389,7 +389,7 @@ struct Place {
     output: usize,
 }
 
-impl Place {
+impl Offsets {
     /// From vector `row` on.
     #[inline(always)]
     const fn at(self, row: usize) -> Self {
@@ -406,26 +406,26 @@ impl Place {
 /// time even from memory that other programs keep busy.
 ///
 /// # Safety
-/// x and out reach as far as `place` says, and the machine has the instructions of `V`.
+/// x and out reach as far as `offsets` says, and the machine has the instructions of `V`.
 #[inline(always)]
 unsafe fn tile<V: Lanes, const ROWS: usize, const WIDE: usize, const AHEAD: bool>(
     lines: &[Line],
     first: usize,
-    place: Place,
+    offsets: Offsets,
     x: &[f32],
     out: &mut [f32],
 ) {
-    debug_assert!(place.from + (ROWS - 1) * place.columns + lines.len() <= x.len());
-    debug_assert!(place.output + (ROWS - 1) * place.width + PANEL <= out.len());
+    debug_assert!(offsets.from + (ROWS - 1) * offsets.columns + lines.len() <= x.len());
+    debug_assert!(offsets.output + (ROWS - 1) * offsets.width + PANEL <= out.len());
     let lane = first * V::COUNT;
     // SAFETY: the caller's, as said above.
     unsafe {
-        let x = x.as_ptr().add(place.from);
-        let out = out.as_mut_ptr().add(place.output + lane);
+        let x = x.as_ptr().add(offsets.from);
+        let out = out.as_mut_ptr().add(offsets.output + lane);
         let mut sums = [[V::splat(0.0); WIDE]; ROWS];
         unrolled::<ROWS>(|row| {
             unrolled::<WIDE>(|part| {
-                sums[row][part] = V::load(out.add(row * place.width + part * V::COUNT));
+                sums[row][part] = V::load(out.add(row * offsets.width + part * V::COUNT));
             });
         });
         for (column, line) in lines.iter().enumerate() {
@@ -438,7 +438,7 @@ unsafe fn tile<V: Lanes, const ROWS: usize, const WIDE: usize, const AHEAD: bool
             let mut weights = [V::splat(0.0); WIDE];
             unrolled::<WIDE>(|part| weights[part] = V::load(line.add(part * V::COUNT)));
             unrolled::<ROWS>(|row| {
-                let x = V::splat(*x.add(row * place.columns + column));
+                let x = V::splat(*x.add(row * offsets.columns + column));
                 unrolled::<WIDE>(|part| {
                     sums[row][part] = weights[part].mul_add(x, sums[row][part]);
                 });
@@ -446,7 +446,7 @@ unsafe fn tile<V: Lanes, const ROWS: usize, const WIDE: usize, const AHEAD: bool
         }
         unrolled::<ROWS>(|row| {
             unrolled::<WIDE>(|part| {
-                sums[row][part].store(out.add(row * place.width + part * V::COUNT));
+                sums[row][part].store(out.add(row * offsets.width + part * V::COUNT));
             });
         });
     }
@@ -490,7 +490,7 @@ unsafe fn one<V: Lanes, const FULL: usize>(weight: Panels, x: &[f32], out: &mut 
     }
     let out = outs.into_remainder();
     if !out.is_empty() {
-        let place = Place {
+        let offsets = Offsets {
             columns: x.len(),
             from: 0,
             width: PANEL,
@@ -498,6 +498,6 @@ unsafe fn one<V: Lanes, const FULL: usize>(weight: Panels, x: &[f32], out: &mut 
         };
         let lines = weight.lines(weight.count - 1);
         // SAFETY: one panel is left, and `out` has one.
-        unsafe { tile::<V, 1, FULL, false>(lines, 0, place, x, out) };
+        unsafe { tile::<V, 1, FULL, false>(lines, 0, offsets, x, out) };
     }
 }

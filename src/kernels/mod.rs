@@ -152,7 +152,7 @@ at_every_level! {
     /// cell (N, blocks · 32), hidden (N, H), with as many blocks of 32 as hold H.
     lstm(gates: &[f32], cell: &mut [f32], hidden: &mut [f32], units: usize) =
         pointwise::lstm::<V>(gates, cell, hidden, units);
-    /// N GRU updates of H units: the input's share and the recurrent share of the gates, each
+    /// N GRU updates of H units: the input product and the recurrent product of the gates, each
     /// (N, blocks, 3, 32) r, z, n with its own bias; hidden (N, H).
     gru(input: &[f32], recurrent: &[f32], hidden: &mut [f32], units: usize) =
         pointwise::gru::<V>(input, recurrent, hidden, units);
@@ -160,29 +160,29 @@ at_every_level! {
     rnn(gates: &[f32], hidden: &mut [f32], units: usize) = pointwise::rnn::<V>(gates, hidden, units);
     /// [`Kernels::lstm`] for training: gates (N, blocks, 4, 32) are left after their
     /// non-linearities, and the cells go from `before` to `cell`, both (N, blocks · 32).
-    lstm_keep(gates: &mut [f32], before: &[f32], cell: &mut [f32], hidden: &mut [f32], units: usize) =
-        gradients::lstm_keep::<V>(gates, before, cell, hidden, units);
-    /// The gradients of N LSTM updates. Gates as [`Kernels::lstm_keep`] left them become the
+    lstm_saving(gates: &mut [f32], before: &[f32], cell: &mut [f32], hidden: &mut [f32], units: usize) =
+        gradients::lstm_saving::<V>(gates, before, cell, hidden, units);
+    /// The gradients of N LSTM updates. Gates as [`Kernels::lstm_saving`] left them become the
     /// gradients of what they were before their non-linearities; `d_cell` (N, blocks · 32) turns from
     /// the gradient of `cell` into that of `before`; `d_hidden` (N, blocks · 32) is read.
     lstm_backward(gates: &mut [f32], before: &[f32], cell: &[f32], d_hidden: &[f32], d_cell: &mut [f32]) =
         gradients::lstm_backward::<V>(gates, before, cell, d_hidden, d_cell);
-    /// [`Kernels::gru`] for training: `gates` (N, blocks, 3, 32) turn from the input's share into
-    /// r, z, n; `candidate` (N, blocks · 32) receives the recurrent share of n; the hidden states
+    /// [`Kernels::gru`] for training: `gates` (N, blocks, 3, 32) turn from the input product into
+    /// r, z, n; `candidate` (N, blocks · 32) receives the recurrent product of n; the hidden states
     /// (N, H) go from `before` to `hidden`.
-    gru_keep(gates: &mut [f32], recurrent: &[f32], candidate: &mut [f32], before: &[f32], hidden: &mut [f32],
-        units: usize) = gradients::gru_keep::<V>(gates, recurrent, candidate, before, hidden, units);
-    /// The gradients of N GRU updates. Gates and `candidate` as [`Kernels::gru_keep`] left them
-    /// become the gradients of the input's share and of the recurrent share of n; `recurrent`
-    /// (N, blocks, 3, 32) receives those of the whole recurrent share; `d_hidden` (N, blocks · 32)
+    gru_saving(gates: &mut [f32], recurrent: &[f32], candidate: &mut [f32], before: &[f32], hidden: &mut [f32],
+        units: usize) = gradients::gru_saving::<V>(gates, recurrent, candidate, before, hidden, units);
+    /// The gradients of N GRU updates. Gates and `candidate` as [`Kernels::gru_saving`] left them
+    /// become the gradients of the input product and of the recurrent product of n; `recurrent`
+    /// (N, blocks, 3, 32) receives those of the whole recurrent product; `d_hidden` (N, blocks · 32)
     /// turns from the gradient of `hidden` into what reaches `before` past the gates.
     gru_backward(gates: &mut [f32], candidate: &mut [f32], before: &[f32], d_hidden: &mut [f32],
         recurrent: &mut [f32], units: usize) =
         gradients::gru_backward::<V>(gates, candidate, before, d_hidden, recurrent, units);
     /// [`Kernels::rnn`] for training: gates (N, blocks, 1, 32) are left after tanh.
-    rnn_keep(gates: &mut [f32], hidden: &mut [f32], units: usize) =
-        gradients::rnn_keep::<V>(gates, hidden, units);
-    /// The gradients of N updates of the plain cell, in place of the gates: `d_hidden` (N, blocks · 32).
+    rnn_saving(gates: &mut [f32], hidden: &mut [f32], units: usize) =
+        gradients::rnn_saving::<V>(gates, hidden, units);
+    /// The gradients of N updates of the plain cell, which overwrite the gates: `d_hidden` (N, blocks · 32).
     rnn_backward(gates: &mut [f32], d_hidden: &[f32]) = gradients::rnn_backward(gates, d_hidden);
     /// Softmax and cross-entropy of N predictions: logits (N, width) become probabilities over the
     /// first `outputs` of each row, and zeros behind; nats (N) are −log p(target).

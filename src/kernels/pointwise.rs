@@ -166,8 +166,8 @@ pub(super) unsafe fn lstm<V: Lanes>(
                     let gate = |gate: usize| V::load(gates.as_ptr().add(gate * PANEL + k));
                     let cell = cell.as_mut_ptr().add(k);
                     let candidate = sigmoid_of(gate(0)).mul(tanh_of(gate(2)));
-                    let kept = sigmoid_of(gate(1)).mul_add(V::load(cell), candidate);
-                    kept.store(cell);
+                    let saved = sigmoid_of(gate(1)).mul_add(V::load(cell), candidate);
+                    saved.store(cell);
                     sigmoid_of(gate(3)).store(new.as_mut_ptr().add(k));
                 }
             }
@@ -210,15 +210,15 @@ pub(super) unsafe fn gru<V: Lanes>(
             let mut state = [0.0; PANEL];
             state[..hidden.len()].copy_from_slice(hidden);
             for k in (0..PANEL).step_by(V::COUNT) {
-                // SAFETY: three panels of each share and one of state, of which V::COUNT divides
+                // SAFETY: three panels of each array and one of state, of which V::COUNT divides
                 // the length; the instructions are the caller's matter.
                 unsafe {
                     let input = |gate: usize| V::load(input.as_ptr().add(gate * PANEL + k));
-                    let share = |gate: usize| V::load(recurrent.as_ptr().add(gate * PANEL + k));
+                    let product = |gate: usize| V::load(recurrent.as_ptr().add(gate * PANEL + k));
                     let state = state.as_mut_ptr().add(k);
-                    let r = sigmoid_of(input(0).add(share(0)));
-                    let z = sigmoid_of(input(1).add(share(1)));
-                    let n = tanh_of(r.mul_add(share(2), input(2)));
+                    let r = sigmoid_of(input(0).add(product(0)));
+                    let z = sigmoid_of(input(1).add(product(1)));
+                    let n = tanh_of(r.mul_add(product(2), input(2)));
                     z.mul_add(V::load(state).sub(n), n).store(state);
                 }
             }

@@ -26,7 +26,7 @@ fn at_every_level(values: &[f32], kernel: impl Fn(Kernels, &mut [f32])) -> Vec<f
     first.expect("the portable level is everywhere")
 }
 
-/// Distance in units of the last place of `want`.
+/// Distance in units of the last position of `want`.
 fn ulps(found: f32, want: f64) -> f64 {
     let unit = f64::from((want as f32).abs().next_up()) - f64::from((want as f32).abs());
     (f64::from(found) - want).abs() / unit
@@ -184,21 +184,21 @@ fn many_vectors_and_some_panels_give_the_bits_of_one_vector_and_all_panels() {
                 kernels.accumulate(packed.all(), &x, out);
             });
             let together_eight = at_every_level(&start, |kernels, out| {
-                let mut room = Quantized::default();
-                kernels.quantize(&x, columns, &mut room);
-                kernels.accumulate_int8(eight.panels(0..packed.layout().panels()), &room, out);
+                let mut scratch = Quantized::default();
+                kernels.quantize(&x, columns, &mut scratch);
+                kernels.accumulate_int8(eight.panels(0..packed.layout().panels()), &scratch, out);
             });
             let kernels = Kernels::new();
             let (mut alone, mut alone_eight) = (start.clone(), start);
-            let mut room = Quantized::default();
+            let mut scratch = Quantized::default();
             for row in 0..rows {
                 let x = &x[row * columns..][..columns];
-                kernels.quantize(x, columns, &mut room);
+                kernels.quantize(x, columns, &mut scratch);
                 for panel in 0..packed.layout().panels() {
                     let out = row * width + panel * PANEL..row * width + (panel + 1) * PANEL;
                     let some = panel..panel + 1;
                     kernels.accumulate(packed.panels(some.clone()), x, &mut alone[out.clone()]);
-                    kernels.accumulate_int8(eight.panels(some), &room, &mut alone_eight[out]);
+                    kernels.accumulate_int8(eight.panels(some), &scratch, &mut alone_eight[out]);
                 }
             }
             assert_eq!(bits(&together), bits(&alone), "{rows} {gates} {units}");
@@ -239,9 +239,9 @@ fn an_eight_bit_product_of_whole_numbers_is_exact() {
             let packed = eight_bits(&matrix, columns, 1);
             let start = vec![0.25; packed.layout().len()];
             let found = at_every_level(&start, |kernels, out| {
-                let mut room = Quantized::default();
-                kernels.quantize(&x, columns, &mut room);
-                kernels.accumulate_int8(packed.panels(0..packed.layout().panels()), &room, out);
+                let mut scratch = Quantized::default();
+                kernels.quantize(&x, columns, &mut scratch);
+                kernels.accumulate_int8(packed.panels(0..packed.layout().panels()), &scratch, out);
             });
             for (row, found) in matrix.chunks_exact(columns).zip(&found) {
                 let want: f32 = row.iter().zip(&x).map(|(w, x)| w * x).sum();
@@ -270,9 +270,9 @@ fn an_eight_bit_product_counts_at_its_limits_without_overflow() {
             let packed = eight_bits(&vec![sign; 32 * columns], columns, 1);
             let x = vec![1.0; columns];
             let found = at_every_level(&[0.0; 32], |kernels, out| {
-                let mut room = Quantized::default();
-                kernels.quantize(&x, columns, &mut room);
-                kernels.accumulate_int8(packed.panels(0..1), &room, out);
+                let mut scratch = Quantized::default();
+                kernels.quantize(&x, columns, &mut scratch);
+                kernels.accumulate_int8(packed.panels(0..1), &scratch, out);
             });
             let want = sign * columns as f32;
             assert!(
@@ -307,21 +307,21 @@ fn the_cells_are_the_formulas_at_awkward_sizes() {
             kernels.rnn(&gates[..rows * width], hidden, size);
         });
         for (row, k) in (0..rows).flat_map(|row| (0..size).map(move |k| (row, k))) {
-            // The place of unit k's gate among G gates.
-            let place = |gate: usize, count: usize| {
+            // The position of unit k's gate among G gates.
+            let position = |gate: usize, count: usize| {
                 row * count * width + (k / 32 * count + gate) * 32 + k % 32
             };
-            let (at, gate) = (row * size + k, |gate| gates[place(gate, 4)]);
+            let (at, gate) = (row * size + k, |gate| gates[position(gate, 4)]);
             let old = f64::from(start[row * width + k]);
             let cell = sigmoid(gate(1)) * old + sigmoid(gate(0)) * tanh(gate(2));
             close(lstm[row * width + k], cell);
             close(lstm[cells + at], sigmoid(gate(3)) * cell.tanh());
-            let (input, share) = (|g| gates[place(g, 3)], |g| other[place(g, 3)]);
+            let (input, share) = (|g| gates[position(g, 3)], |g| other[position(g, 3)]);
             let r = sigmoid(input(0) + share(0));
             let z = sigmoid(input(1) + share(1));
             let n = (f64::from(input(2)) + r * f64::from(share(2))).tanh();
             close(gru[at], (1.0 - z) * n + z * f64::from(hidden[at]));
-            close(rnn[at], tanh(gates[place(0, 1)]));
+            close(rnn[at], tanh(gates[position(0, 1)]));
         }
     }
 }

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use tch::{Device, Kind, Reduction, Tensor};
 use textgen::config::{Cell, Precision};
 use textgen::kernels::training::{
-    Head, HeadGradients, Input, Kept, Layer, LayerGradients, OutputGradients, Outputs, Steps, Team,
-    Workers, backward, forward, kept,
+    Head, HeadGradients, Input, Layer, LayerGradients, OutputGradients, Outputs, Saved, Steps,
+    Team, Workers, backward, forward, saved,
 };
 use textgen::kernels::{Kernels, Layout};
 use torch_sys::C_tensor;
@@ -37,12 +37,12 @@ unsafe extern "C" {
         bias: *mut C_tensor,
         targets: *mut C_tensor,
         kernels: *const HeadKernels,
-        kept: i64,
+        saved: i64,
         out: Tensors,
     ) -> *mut c_char;
 }
 
-/// The arrays of a layer; null where there is none. Shapes as in [`Layer`], [`Outputs`], [`Kept`].
+/// The arrays of a layer; null where there is none. Shapes as in [`Layer`], [`Outputs`], [`Saved`].
 #[repr(C)]
 struct LayerArrays {
     cell: i64,
@@ -268,16 +268,16 @@ impl LayerArrays {
         (layer, steps)
     }
 
-    /// What is kept, or none where the shim keeps nothing.
+    /// What is saved, or none where the shim keeps nothing.
     ///
     /// # Safety
     /// As [`LayerArrays::layer`].
-    unsafe fn kept(&self, layer: &Layer) -> Option<Kept<'_>> {
-        let (gates, units) = kept(layer.cell, layer.hidden);
+    unsafe fn saved(&self, layer: &Layer) -> Option<Saved<'_>> {
+        let (gates, units) = saved(layer.cell, layer.hidden);
         let places = self.places as usize;
         // SAFETY: the caller's promise.
         (!self.gates.is_null()).then(|| unsafe {
-            Kept {
+            Saved {
                 gates: write(self.gates, places * gates),
                 units: write(self.units, places * units),
             }
@@ -292,12 +292,12 @@ extern "C" fn layer_forward(arrays: *const LayerArrays) {
         let (layer, steps) = arrays.layer();
         let states = layer.h0.len();
         let out = Outputs {
-            outputs: write(arrays.outputs, steps.places() * layer.hidden),
+            outputs: write(arrays.outputs, steps.positions() * layer.hidden),
             h: write(arrays.h, states),
             c: write(arrays.c, states),
         };
-        let kept = arrays.kept(&layer);
-        forward(workers(), &layer, &steps, out, kept);
+        let saved = arrays.saved(&layer);
+        forward(workers(), &layer, &steps, out, saved);
     }
 }
 
@@ -306,7 +306,7 @@ extern "C" fn layer_backward(arrays: *const LayerArrays, gradients: *const Layer
     unsafe {
         let (arrays, gradients) = (&*arrays, &*gradients);
         let (layer, steps) = arrays.layer();
-        let outputs = read(arrays.outputs, steps.places() * layer.hidden);
+        let outputs = read(arrays.outputs, steps.positions() * layer.hidden);
         let some = |pointer: *const f32, length: usize| {
             (!pointer.is_null()).then(|| read(pointer, length))
         };
@@ -316,7 +316,7 @@ extern "C" fn layer_backward(arrays: *const LayerArrays, gradients: *const Layer
             c: some(gradients.d_c, layer.h0.len()),
         };
         let to = LayerGradients {
-            input: write(gradients.vectors, steps.places() * layer.inputs),
+            input: write(gradients.vectors, steps.positions() * layer.inputs),
             constant: write(gradients.constant, steps.batch() * layer.bias_ih.len()),
             weight_ih: write(gradients.weight_ih, layer.weight_ih.len()),
             weight_hh: write(gradients.weight_hh, layer.weight_hh.len()),
@@ -325,8 +325,8 @@ extern "C" fn layer_backward(arrays: *const LayerArrays, gradients: *const Layer
             h0: write(gradients.h0, layer.h0.len()),
             c0: write(gradients.c0, layer.c0.len()),
         };
-        if let Some(kept) = arrays.kept(&layer) {
-            backward(workers(), &layer, &steps, outputs, kept, of, to);
+        if let Some(saved) = arrays.saved(&layer) {
+            backward(workers(), &layer, &steps, outputs, saved, of, to);
         }
     }
 }
@@ -429,7 +429,7 @@ pub fn layer(call: &LayerCall) -> (Tensor, Vec<Tensor>) {
     tensors.extend(call.weights[..4].iter().map(pointer));
     tensors.extend(call.state.iter().map(pointer));
     tensors.resize(8, std::ptr::null_mut());
-    let (kept_gates, kept_units) = kept(call.cell, hidden as usize);
+    let (kept_gates, kept_units) = saved(call.cell, hidden as usize);
     let cell = CELLS.iter().position(|&cell| cell == call.cell);
     let mut out = [std::ptr::null_mut(); 3];
     // SAFETY: eight live tensors or nulls and the counts, borrowed for the call; their shapes were

@@ -16,8 +16,8 @@ use super::{EvaluateError, TextCost, check_predicted, check_read};
 use crate::config::{Cell, NetworkConfig};
 use crate::kernels::Kernels;
 use crate::kernels::training::{
-    Alone, Head, HeadGradients, Input, Kept, Layer, LayerGradients, OutputGradients, Outputs,
-    Steps, Workers, backward, forward, kept,
+    Alone, Head, HeadGradients, Input, Layer, LayerGradients, OutputGradients, Outputs, Saved,
+    Steps, Workers, backward, forward, saved,
 };
 use crate::models::weights::{WeightError, Weights, check, values};
 
@@ -214,7 +214,7 @@ impl Learner {
                 Some(below) => below.outputs.clone(),
                 None => self.embedded(inputs),
             };
-            let mut made = layer.room(self.cell, self.hidden, input, steps.places());
+            let mut made = layer.room(self.cell, self.hidden, input, steps.positions());
             let is_one_hot = index == 0 && self.embedding.is_none();
             let read = if is_one_hot {
                 Input::Tokens(inputs)
@@ -227,7 +227,7 @@ impl Learner {
                 h: &mut made.h,
                 c: &mut made.c,
             };
-            let keeping = Kept {
+            let keeping = Saved {
                 gates: &mut made.gates,
                 units: &mut made.units,
             };
@@ -279,7 +279,7 @@ impl Learner {
             };
             let mut gradients = std::mem::take(&mut layer.gradients);
             let description = layer.description(cell, hidden, read);
-            let kept = Kept {
+            let saved = Saved {
                 gates: &mut made.gates,
                 units: &mut made.units,
             };
@@ -295,7 +295,7 @@ impl Learner {
                 bias_hh: &mut gradients.bias_hh,
                 ..LayerGradients::default()
             };
-            backward(workers, &description, steps, &made.outputs, kept, of, to);
+            backward(workers, &description, steps, &made.outputs, saved, of, to);
             layer.gradients = gradients;
             layer.h = made.h;
             layer.c = made.c;
@@ -356,7 +356,7 @@ impl Recurrent {
 
     /// Room for what it computes of `places` tokens.
     fn room(&self, cell: Cell, hidden: usize, input: Vec<f32>, places: usize) -> Computed {
-        let (gates, units) = kept(cell, hidden);
+        let (gates, units) = saved(cell, hidden);
         Computed {
             input,
             outputs: vec![0.0; places * hidden],

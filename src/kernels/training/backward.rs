@@ -7,7 +7,7 @@ use super::super::{Kernels, Layout, PANEL, Packed};
 use super::parts::{Part, groups};
 use super::weights::{Deltas, Factor, Product, weight_gradients};
 use super::workers::Filling;
-use super::{BySteps, Input, Kept, Layer, Steps, Workers};
+use super::{BySteps, Input, Layer, Saved, Steps, Workers};
 use crate::config::Cell;
 use crate::kernels::barrier::Barrier;
 
@@ -50,7 +50,7 @@ struct Weights {
 }
 
 /// The gradients of `layer`, whose [`forward`](super::forward()) computed `outputs` (N, H) and filled
-/// `kept`. What was kept is overwritten, so there is one backward pass.
+/// `saved`. What was saved is overwritten, so there is one backward pass.
 ///
 /// # Panics
 /// Where an array has another length than its description says.
@@ -59,7 +59,7 @@ pub fn backward(
     layer: &Layer,
     steps: &Steps,
     outputs: &[f32],
-    kept: Kept,
+    saved: Saved,
     of: OutputGradients,
     to: LayerGradients,
 ) {
@@ -69,7 +69,7 @@ pub fn backward(
         layer,
         steps,
         outputs,
-        kept,
+        saved,
         of,
         to,
     );
@@ -83,11 +83,11 @@ pub(super) fn backward_in(
     layer: &Layer,
     steps: &Steps,
     outputs: &[f32],
-    kept: Kept,
+    saved: Saved,
     of: OutputGradients,
     to: LayerGradients,
 ) {
-    let Kept { gates, units } = kept;
+    let Saved { gates, units } = saved;
     let LayerGradients {
         input,
         constant,
@@ -100,7 +100,7 @@ pub(super) fn backward_in(
     } = to;
     {
         let weights = Weights::pack(workers, layer, !input.is_empty());
-        let workers = workers.for_work(layer.work(steps.places()));
+        let workers = workers.for_work(layer.work(steps.positions()));
         let pass = Pass {
             kernels: workers.kernels,
             layer,
@@ -110,41 +110,41 @@ pub(super) fn backward_in(
             of,
         };
         let parts = Part::all(layer, steps, groups, workers.threads());
-        let (of_gates, of_units) = super::kept(layer.cell, PANEL);
+        let (of_gates, of_units) = super::saved(layer.cell, PANEL);
         let own_units = steps.cut_blocks(&mut *units, of_units, &parts);
-        let mut shares: Vec<Share> = parts
+        let mut slices: Vec<Slice> = parts
             .iter()
             .zip(own_units)
-            .map(|(part, units)| Share::new(layer, part.clone(), units, !constant.is_empty()))
+            .map(|(part, units)| Slice::new(layer, part.clone(), units, !constant.is_empty()))
             .collect();
         let own_gates = steps.cut_blocks(&mut *gates, of_gates, &parts);
         if groups.len() == 1 {
             let inputs = if input.is_empty() { 0 } else { layer.inputs };
             let inputs = steps.cut_rows(input, inputs, &parts);
-            let parts = shares.iter_mut().zip(own_gates).zip(inputs);
-            workers.each(parts, |_, ((share, gates), input)| {
-                pass.rows(share, gates, input);
+            let parts = slices.iter_mut().zip(own_gates).zip(inputs);
+            workers.each(parts, |_, ((slice, gates), input)| {
+                pass.rows(slice, gates, input);
             });
         } else {
             let own_gates: Vec<_> = own_gates.into_iter().map(locks).collect();
-            let recurrent = [0, 1].map(|_| locks(shares.iter().map(Share::room_for_recurrent)));
+            let recurrent = [0, 1].map(|_| locks(slices.iter().map(Slice::recurrent_scratch)));
             let exchange = Exchange {
                 gates: &own_gates,
                 recurrent: &recurrent,
                 parts: &parts,
             };
-            workers.together(shares.iter_mut(), |shares, barrier| {
-                pass.units(shares, &exchange, barrier);
+            workers.together(slices.iter_mut(), |slices, barrier| {
+                pass.units(slices, &exchange, barrier);
             });
             if !input.is_empty() {
                 pass.inputs(workers, &parts, gates, input);
             }
         }
-        for share in &shares {
-            share.finish(layer, h0, c0, constant);
+        for slice in &slices {
+            slice.finish(layer, h0, c0, constant);
         }
     }
-    let whole = [0, steps.places()];
+    let whole = [0, steps.positions()];
     let deltas = Deltas {
         layout: layer.layout(),
         values: gates,
@@ -157,10 +157,10 @@ pub(super) fn backward_in(
         },
     };
     let hidden = layer.hidden;
-    let before = |place: usize| -> &[f32] {
+    let before = |position: usize| -> &[f32] {
         // The rows of a step follow those of the step before, which are as many or more.
-        let t = steps.starts.partition_point(|&start| start <= place) - 1;
-        let row = place - steps.starts[t];
+        let t = steps.starts.partition_point(|&start| start <= position) - 1;
+        let row = position - steps.starts[t];
         if t == 0 {
             &layer.h0[row * hidden..][..hidden]
         } else {
@@ -180,7 +180,7 @@ pub(super) fn backward_in(
             bias: bias_ih,
         },
         Product {
-            factor: Factor::Places(&before),
+            factor: Factor::Positions(&before),
             columns: hidden,
             recurrent: true,
             weight: weight_hh,
@@ -223,16 +223,16 @@ struct Pass<'a> {
 struct Exchange<'a, 'b> {
     /// By part and step (n_t, own gates).
     gates: &'a [Vec<RwLock<&'b mut [f32]>>],
-    /// Of a GRU what stands in their place in the recurrent product (B, own gates), by part, for
+    /// Of a GRU what replaces them in the recurrent product (B, own gates), by part, for
     /// every other step.
     recurrent: &'a [Vec<RwLock<Vec<f32>>>; 2],
     parts: &'a [Part],
 }
 
 /// The part of a layer that one thread takes back through the whole sequence.
-struct Share<'a> {
+struct Slice<'a> {
     part: Part,
-    /// What is kept of the units.
+    /// What is saved of the units.
     units: BySteps<'a>,
     /// ∂h (R, width).
     d_hidden: Vec<f32>,
@@ -244,7 +244,7 @@ struct Share<'a> {
     constant: Vec<f32>,
     /// A GRU's h before a step (R, own units), where the units of a row are several threads'.
     before: Vec<f32>,
-    /// Numbers of the recurrent share of its gates, R · gates.
+    /// Numbers of the recurrent product of its gates, R · gates.
     recurrent: usize,
 }
 
@@ -255,39 +255,39 @@ fn locks<T>(values: impl IntoIterator<Item = T>) -> Vec<RwLock<T>> {
 
 impl Pass<'_> {
     /// Rows of the batch, with their gates and the gradients of their inputs.
-    fn rows(&self, share: &mut Share, mut gates: BySteps, mut input: BySteps) {
+    fn rows(&self, slice: &mut Slice, mut gates: BySteps, mut input: BySteps) {
         let (kernels, layer) = (self.kernels, self.layer);
-        let mut recurrent = share.room_for_recurrent();
+        let mut recurrent = slice.recurrent_scratch();
         let all = 0..layer.layout().len();
-        let mut room = Vec::new();
+        let mut scratch = Vec::new();
         for t in (0..self.steps.len()).rev() {
             let gates = &mut *gates[t];
             if gates.is_empty() {
                 continue;
             }
             let length = if recurrent.is_empty() { 0 } else { gates.len() };
-            share.cells(self, t, gates, &mut recurrent[..length]);
+            slice.cells(self, t, gates, &mut recurrent[..length]);
             let x = if length == 0 { &*gates } else { &recurrent };
-            share.add_product(self, t, all.clone(), &x[..gates.len()]);
+            slice.add_product(self, t, all.clone(), &x[..gates.len()]);
             if let Some(matrix) = &self.weights.input {
                 let x = [(all.clone(), &*gates)];
-                product(kernels, matrix, x, &mut room, input[t], layer.inputs);
+                product(kernels, matrix, x, &mut scratch, input[t], layer.inputs);
             }
         }
     }
 
     /// Units of all rows.
-    fn units(&self, mut shares: Vec<&mut Share>, exchange: &Exchange, barrier: &Barrier) {
+    fn units(&self, mut slices: Vec<&mut Slice>, exchange: &Exchange, barrier: &Barrier) {
         let gates = self.layer.layout().gates;
         let gru = self.layer.cell == Cell::Gru;
-        let Some(first) = shares.first().map(|share| share.part.blocks.start) else {
+        let Some(first) = slices.first().map(|slice| slice.part.blocks.start) else {
             return;
         };
         let first = exchange
             .parts
             .partition_point(|part| part.blocks.start < first);
         for t in (0..self.steps.len()).rev() {
-            for (share, index) in shares.iter_mut().zip(first..) {
+            for (slice, index) in slices.iter_mut().zip(first..) {
                 let mut gates = exchange.gates[index][t]
                     .write()
                     .unwrap_or_else(PoisonError::into_inner);
@@ -295,7 +295,7 @@ impl Pass<'_> {
                     .write()
                     .unwrap_or_else(PoisonError::into_inner);
                 let length = if gru { gates.len() } else { 0 };
-                share.cells(self, t, &mut gates, &mut recurrent[..length]);
+                slice.cells(self, t, &mut gates, &mut recurrent[..length]);
             }
             barrier.wait();
             for (index, part) in exchange.parts.iter().enumerate() {
@@ -305,15 +305,15 @@ impl Pass<'_> {
                     let x = exchange.recurrent[t % 2][index]
                         .read()
                         .unwrap_or_else(PoisonError::into_inner);
-                    for share in &mut shares {
-                        share.add_product(self, t, columns.clone(), &x[..length]);
+                    for slice in &mut slices {
+                        slice.add_product(self, t, columns.clone(), &x[..length]);
                     }
                 } else {
                     let x = exchange.gates[index][t]
                         .read()
                         .unwrap_or_else(PoisonError::into_inner);
-                    for share in &mut shares {
-                        share.add_product(self, t, columns.clone(), &x[..length]);
+                    for slice in &mut slices {
+                        slice.add_product(self, t, columns.clone(), &x[..length]);
                     }
                 }
             }
@@ -330,15 +330,15 @@ impl Pass<'_> {
             let gates = &gates[steps.starts[t] * layout.len()..steps.starts[t + 1] * layout.len()];
             let x = parts.iter().map(|part| {
                 let columns = part.columns(layout.gates);
-                let place = steps.count(t) * columns.start..steps.count(t) * columns.end;
-                (columns, &gates[place])
+                let position = steps.count(t) * columns.start..steps.count(t) * columns.end;
+                (columns, &gates[position])
             });
             product(self.kernels, matrix, x, &mut Vec::new(), to, inputs);
         });
     }
 }
 
-impl<'a> Share<'a> {
+impl<'a> Slice<'a> {
     fn new(layer: &Layer, part: Part, units: BySteps<'a>, with_constant: bool) -> Self {
         let (rows, hidden) = (part.rows.len(), layer.hidden);
         let where_needed = |needed: bool, length: usize| vec![0.0; if needed { length } else { 0 }];
@@ -370,12 +370,12 @@ impl<'a> Share<'a> {
         }
     }
 
-    /// Room for the gradients of a GRU's recurrent share (R, gates).
-    fn room_for_recurrent(&self) -> Vec<f32> {
+    /// Scratch for the gradients of a GRU's recurrent product (R, gates).
+    fn recurrent_scratch(&self) -> Vec<f32> {
         vec![0.0; self.recurrent]
     }
 
-    /// The gradients of the gates at a step; of a GRU also those of their recurrent share.
+    /// The gradients of the gates at a step; of a GRU also those of their recurrent product.
     fn cells(&mut self, pass: &Pass, t: usize, gates: &mut [f32], recurrent: &mut [f32]) {
         let &Pass {
             kernels,
@@ -404,9 +404,9 @@ impl<'a> Share<'a> {
                 .add(&of_c[last], hidden, &mut self.d_cell[in_panels]);
         }
         let d_hidden = &mut self.d_hidden[..count * width];
-        let places = steps.places_of(t, &self.part.rows);
+        let positions = steps.positions_of(t, &self.part.rows);
         if let Some(d_outputs) = of.outputs {
-            let d_outputs = &d_outputs[places.start * hidden..places.end * hidden];
+            let d_outputs = &d_outputs[positions.start * hidden..positions.end * hidden];
             self.part.add(d_outputs, hidden, d_hidden);
         }
         match layer.cell {
@@ -475,13 +475,13 @@ impl<'a> Share<'a> {
     }
 }
 
-/// `to` (R, units) = matrix · x, x being some columns after the other, by way of `room` where its rows
+/// `to` (R, units) = matrix · x, x being some columns after the other, by way of `scratch` where its rows
 /// do not fill their panels.
 pub(super) fn product<'a>(
     kernels: Kernels,
     matrix: &Packed,
     x: impl IntoIterator<Item = (Range<usize>, &'a [f32])>,
-    room: &mut Vec<f32>,
+    scratch: &mut Vec<f32>,
     to: &mut [f32],
     units: usize,
 ) {
@@ -491,16 +491,16 @@ pub(super) fn product<'a>(
         to.fill(0.0);
         &mut *to
     } else {
-        room.clear();
-        room.resize(to.len() / units * width, 0.0);
-        &mut room[..]
+        scratch.clear();
+        scratch.resize(to.len() / units * width, 0.0);
+        &mut scratch[..]
     };
     for (columns, x) in x {
         let panels = 0..matrix.layout().panels();
         kernels.accumulate(matrix.part(panels, columns), x, sums);
     }
     if !whole {
-        let rows = room.chunks_exact(width).zip(to.chunks_exact_mut(units));
+        let rows = scratch.chunks_exact(width).zip(to.chunks_exact_mut(units));
         for (from, to) in rows {
             to.copy_from_slice(&from[..units]);
         }

@@ -6,7 +6,7 @@ use std::sync::{PoisonError, RwLock, RwLockWriteGuard, TryLockError};
 use super::super::{Kernels, PANEL, Packed};
 use super::parts::{Part, groups};
 use super::workers::{A_COPY, Filling};
-use super::{BySteps, Input, Kept, Layer, Steps, Workers};
+use super::{BySteps, Input, Layer, Saved, Steps, Workers};
 use crate::config::Cell;
 use crate::kernels::barrier::{Barrier, wait_until};
 
@@ -16,7 +16,7 @@ const TOKENS_A_JOB: usize = 16;
 /// What a layer computes.
 #[derive(Debug)]
 pub struct Outputs<'a> {
-    /// h at every place (N, H).
+    /// h at every position (N, H).
     pub outputs: &'a mut [f32],
     /// h after the last step of each row (B, H).
     pub h: &'a mut [f32],
@@ -26,7 +26,7 @@ pub struct Outputs<'a> {
 
 /// The weights as the steps read them.
 struct Weights {
-    /// The input's share of the gates before their non-linearities, biases counted: by token (V,
+    /// The input's product for the gates before their non-linearities, with biases: by token (V,
     /// gates), or one row.
     table: Vec<f32>,
     /// W_ih, where the input is vectors.
@@ -36,13 +36,13 @@ struct Weights {
     recurrent_bias: Vec<f32>,
 }
 
-/// Runs `layer` over all steps; keeps what [`backward`](super::backward) needs in `kept`, where
+/// Runs `layer` over all steps; keeps what [`backward`](super::backward) needs in `saved`, where
 /// there is any.
 ///
 /// # Panics
 /// Where an array has another length than its description says, or a token is not below I.
-pub fn forward(workers: Workers, layer: &Layer, steps: &Steps, out: Outputs, kept: Option<Kept>) {
-    forward_in(&groups(layer, steps), workers, layer, steps, out, kept);
+pub fn forward(workers: Workers, layer: &Layer, steps: &Steps, out: Outputs, saved: Option<Saved>) {
+    forward_in(&groups(layer, steps), workers, layer, steps, out, saved);
 }
 
 /// The same in these groups.
@@ -52,22 +52,22 @@ pub(super) fn forward_in(
     layer: &Layer,
     steps: &Steps,
     out: Outputs,
-    kept: Option<Kept>,
+    saved: Option<Saved>,
 ) {
     let weights = Weights::pack(workers, layer);
-    let workers = workers.for_work(layer.work(steps.places()));
+    let workers = workers.for_work(layer.work(steps.positions()));
     let Outputs { outputs, h, c } = out;
     let parts = Part::all(layer, steps, groups, workers.threads());
-    let mut kept = kept.map(|kept| {
-        let (gates, units) = super::kept(layer.cell, PANEL);
-        let gates = steps.cut_blocks(kept.gates, gates, &parts);
+    let mut saved = saved.map(|saved| {
+        let (gates, units) = super::saved(layer.cell, PANEL);
+        let gates = steps.cut_blocks(saved.gates, gates, &parts);
         gates
             .into_iter()
-            .zip(steps.cut_blocks(kept.units, units, &parts))
+            .zip(steps.cut_blocks(saved.units, units, &parts))
     });
-    let mut shares: Vec<Share> = parts
+    let mut slices: Vec<Slice> = parts
         .iter()
-        .map(|part| Share::new(layer, part.clone(), kept.as_mut().and_then(Iterator::next)))
+        .map(|part| Slice::new(layer, part.clone(), saved.as_mut().and_then(Iterator::next)))
         .collect();
     let pass = Pass {
         kernels: workers.kernels,
@@ -77,24 +77,24 @@ pub(super) fn forward_in(
     };
     if groups.len() == 1 {
         let rows = steps.cut_rows(&mut *outputs, layer.hidden, &parts);
-        let parts = shares.iter_mut().zip(rows);
-        workers.each(parts, |_, (share, outputs)| pass.rows(share, outputs));
+        let parts = slices.iter_mut().zip(rows);
+        workers.each(parts, |_, (slice, outputs)| pass.rows(slice, outputs));
     } else {
         let outputs: Vec<_> = steps
             .by_step(&mut *outputs, layer.hidden)
             .map(RwLock::new)
             .collect();
-        workers.together(shares.iter_mut(), |shares, barrier| {
-            pass.units(shares, &outputs, barrier);
+        workers.together(slices.iter_mut(), |slices, barrier| {
+            pass.units(slices, &outputs, barrier);
         });
     }
     steps.last_rows(outputs, h, layer.hidden);
-    for share in &shares {
+    for slice in &slices {
         if layer.cell == Cell::Lstm {
-            let c = share.part.rows_of_mut(c, layer.hidden);
-            share
+            let c = slice.part.rows_of_mut(c, layer.hidden);
+            slice
                 .part
-                .scatter(&share.cell, share.part.width(), c, layer.hidden);
+                .scatter(&slice.cell, slice.part.width(), c, layer.hidden);
         }
     }
 }
@@ -120,7 +120,7 @@ impl Weights {
             .collect();
         let mut recurrent_bias = Vec::new();
         if layer.cell == Cell::Gru {
-            // n keeps its two shares apart: the reset gate comes between them.
+            // n has two products: the reset gate comes between them.
             let n = 2 * layer.hidden;
             both[n..].copy_from_slice(&layer.bias_ih[n..]);
             let mut of_n = vec![0.0; both.len()];
@@ -170,18 +170,18 @@ struct Pass<'a> {
 }
 
 /// The part of a layer that one thread takes through the whole sequence.
-struct Share<'a> {
+struct Slice<'a> {
     part: Part,
-    /// Gates and units of every step, where they are kept.
-    kept: Option<(BySteps<'a>, BySteps<'a>)>,
+    /// Gates and units of every step, where they are saved.
+    saved: Option<(BySteps<'a>, BySteps<'a>)>,
     /// What every step of a row adds to its gates (R, gates), or none.
     constant: Option<Vec<f32>>,
-    /// Gates of one step (R, gates), where they are not kept.
+    /// Gates of one step (R, gates), where they are not saved.
     gates: Vec<f32>,
-    /// The recurrent share of a GRU's gates (R, gates).
+    /// The recurrent product of a GRU's gates (R, gates).
     recurrent: Vec<f32>,
     /// An LSTM's cells (R, width): before the first step, and of each row after its last. Where none
-    /// are kept, the newest.
+    /// are saved, the newest.
     cell: Vec<f32>,
     /// h after the newest step and after the one before it (R, own units), where the units of a row
     /// are several threads'.
@@ -190,21 +190,21 @@ struct Share<'a> {
 
 impl Pass<'_> {
     /// Rows of the batch: `outputs` are theirs.
-    fn rows(&self, share: &mut Share, mut outputs: BySteps) {
+    fn rows(&self, slice: &mut Slice, mut outputs: BySteps) {
         let hidden = self.layer.hidden;
-        let h0 = share.part.rows_of(self.layer.h0, hidden);
+        let h0 = slice.part.rows_of(self.layer.h0, hidden);
         for t in 0..self.steps.len() {
-            let count = self.steps.count_in(t, &share.part.rows);
+            let count = self.steps.count_in(t, &slice.part.rows);
             let (past, now) = outputs.split_at_mut(t);
             let before = &past.last().map_or(h0, |h| &**h)[..count * hidden];
-            share.step(self, t, before, before, now[0]);
+            slice.step(self, t, before, before, now[0]);
         }
     }
 
     /// Units of all rows: `outputs` (n_t, H) by step are everybody's.
     fn units(
         &self,
-        mut shares: Vec<&mut Share>,
+        mut slices: Vec<&mut Slice>,
         outputs: &[RwLock<&mut [f32]>],
         barrier: &Barrier,
     ) {
@@ -215,15 +215,15 @@ impl Pass<'_> {
                 let past = t.checked_sub(1).map(|t| &outputs[t]);
                 let past = past.map(|past| past.read().unwrap_or_else(PoisonError::into_inner));
                 let before = past.as_ref().map_or(self.layer.h0, |past| &***past);
-                for share in &mut shares {
-                    share.step_of_units(self, t, &before[..count * hidden]);
+                for slice in &mut slices {
+                    slice.step_of_units(self, t, &before[..count * hidden]);
                 }
             }
             if let Some(mut now) = write_soon(now) {
-                for share in &shares {
-                    let units = share.part.units.len();
-                    let own = &share.hidden[0][..count * units];
-                    share.part.scatter(own, units, &mut now, hidden);
+                for slice in &slices {
+                    let units = slice.part.units.len();
+                    let own = &slice.hidden[0][..count * units];
+                    slice.part.scatter(own, units, &mut now, hidden);
                 }
             }
             barrier.wait();
@@ -245,8 +245,8 @@ fn write_soon<T>(lock: &RwLock<T>) -> Option<RwLockWriteGuard<'_, T>> {
     access
 }
 
-impl<'a> Share<'a> {
-    fn new(layer: &Layer, part: Part, kept: Option<(BySteps<'a>, BySteps<'a>)>) -> Self {
+impl<'a> Slice<'a> {
+    fn new(layer: &Layer, part: Part, saved: Option<(BySteps<'a>, BySteps<'a>)>) -> Self {
         let hidden = layer.hidden;
         let rows = part.rows.len();
         let gates = rows * part.columns(layer.layout().gates).len();
@@ -269,11 +269,11 @@ impl<'a> Share<'a> {
         }
         Self {
             constant: spread_rows(layer, &part),
-            gates: where_needed(kept.is_none(), gates),
+            gates: where_needed(saved.is_none(), gates),
             recurrent: where_needed(layer.cell == Cell::Gru, gates),
             cell,
             hidden: [h0, apart],
-            kept,
+            saved,
             part,
         }
     }
@@ -302,27 +302,27 @@ impl<'a> Share<'a> {
         }
         let columns = self.part.columns(layer.layout().gates);
         let panels = self.part.panels(layer.layout().gates);
-        let places = steps.places_of(t, &self.part.rows);
-        let (gates, kept) = match &mut self.kept {
+        let positions = steps.positions_of(t, &self.part.rows);
+        let (gates, saved) = match &mut self.saved {
             Some((gates, units)) => (&mut *gates[t], Some(units)),
             None => (&mut self.gates[..count * columns.len()], None),
         };
-        begin(layer, weights, places.clone(), columns.clone(), gates);
+        begin(layer, weights, positions.clone(), columns.clone(), gates);
         if let Some(constant) = &self.constant {
             kernels.add(&constant[..gates.len()], gates);
         }
         if let (Input::Vectors(x), Some(matrix)) = (layer.input, &weights.input) {
-            let x = &x[places.start * layer.inputs..places.end * layer.inputs];
+            let x = &x[positions.start * layer.inputs..positions.end * layer.inputs];
             kernels.accumulate(matrix.panels(panels.clone()), x, gates);
         }
         let matrix = weights.recurrent.panels(panels);
         match layer.cell {
             Cell::Lstm => {
                 kernels.accumulate(matrix, before, gates);
-                if let Some(cells) = kept {
+                if let Some(cells) = saved {
                     let (past, cell) = cells.split_at_mut(t);
                     let before = past.last().map_or(&self.cell[..], |cell| &**cell);
-                    kernels.lstm_keep(gates, &before[..count * width], cell[0], now, units);
+                    kernels.lstm_saving(gates, &before[..count * width], cell[0], now, units);
                     let ended = steps.count_in(t + 1, &self.part.rows) * width;
                     self.cell[ended..count * width].copy_from_slice(&cell[0][ended..]);
                 } else {
@@ -335,8 +335,8 @@ impl<'a> Share<'a> {
                     row.copy_from_slice(&weights.recurrent_bias[columns.clone()]);
                 }
                 kernels.accumulate(matrix, before, recurrent);
-                if let Some(candidates) = kept {
-                    kernels.gru_keep(gates, recurrent, candidates[t], own, now, units);
+                if let Some(candidates) = saved {
+                    kernels.gru_saving(gates, recurrent, candidates[t], own, now, units);
                 } else {
                     now.copy_from_slice(own);
                     kernels.gru(gates, recurrent, now, units);
@@ -344,7 +344,7 @@ impl<'a> Share<'a> {
             }
             Cell::Rnn => {
                 kernels.accumulate(matrix, before, gates);
-                kernels.rnn_keep(gates, now, units);
+                kernels.rnn_saving(gates, now, units);
             }
         }
     }
@@ -363,11 +363,11 @@ fn spread_rows(layer: &Layer, part: &Part) -> Option<Vec<f32>> {
     Some(spread)
 }
 
-/// The gates of some places before anything is multiplied: some columns of all.
+/// The gates of some positions before anything is multiplied: some columns of all.
 fn begin(
     layer: &Layer,
     weights: &Weights,
-    places: Range<usize>,
+    positions: Range<usize>,
     columns: Range<usize>,
     gates: &mut [f32],
 ) {
@@ -375,7 +375,7 @@ fn begin(
     let rows = gates.chunks_exact_mut(columns.len());
     match layer.input {
         Input::Tokens(tokens) => {
-            for (row, &token) in rows.zip(&tokens[places]) {
+            for (row, &token) in rows.zip(&tokens[positions]) {
                 let of_token = &weights.table[token as usize * length..][..length];
                 row.copy_from_slice(&of_token[columns.clone()]);
             }

@@ -6,7 +6,7 @@ use super::backward::product;
 use super::weights::{Deltas, Factor, Product, weight_gradients};
 use super::workers::{Filling, Workers};
 
-/// Places that one job takes: a multiple of every tile's height.
+/// Positions that one job takes: a multiple of every tile's height.
 const PLACES_A_JOB: usize = 96;
 
 /// A linear layer and what it predicts.
@@ -47,7 +47,7 @@ impl Head<'_> {
         }
     }
 
-    /// −log p(target) at every place, nats (N); `probabilities` (N, V in panels) are kept for
+    /// −log p(target) at every position, nats (N); `probabilities` (N, V in panels) are saved for
     /// [`Head::backward`].
     ///
     /// # Panics

@@ -1,16 +1,16 @@
-//! What training computes besides sampling's products: whole sequences with their activations kept,
+//! What training computes besides sampling's products: whole sequences with their activations saved,
 //! and every gradient.
 //!
-//! Each thread takes its share of the batch through the *whole* sequence, so that threads meet once
-//! a pass and not once a step; where a large layer reads few rows, it takes its share of the units
-//! (`parts.rs`). The weights are packed once a pass. The gates of all steps are kept after their
+//! Each thread takes a slice of the batch through the *whole* sequence, so that threads meet once
+//! a pass and not once a step; where a large layer reads few rows, it takes some of the units
+//! (`parts.rs`). The weights are packed once a pass. The gates of all steps are saved after their
 //! non-linearities, the backward pass overwrites them with their gradients, and the weights'
 //! gradients are one large product at the end. Every sum belongs to one thread and runs in one order,
-//! so any number of threads, and either kind of share, computes the same bits.
+//! so any number of threads, and either kind of slice, computes the same bits.
 //!
 //! Sequences of different length stand in order of length, the longest first: at step t the first
 //! n_t rows are under way, and nothing is computed for those that have ended. An array over all
-//! places is (N, ·) with N = Σ n_t, step by step.
+//! positions is (N, ·) with N = Σ n_t, step by step.
 
 mod backward;
 mod forward;
@@ -77,8 +77,8 @@ impl Steps {
         self.counts.first().copied().unwrap_or(0)
     }
 
-    /// Places in all, N.
-    pub fn places(&self) -> usize {
+    /// Positions in all, N.
+    pub fn positions(&self) -> usize {
         self.starts[self.len()]
     }
 
@@ -92,31 +92,31 @@ impl Steps {
         self.count(t).clamp(rows.start, rows.end) - rows.start
     }
 
-    /// The places of `rows` at step `t`.
-    fn places_of(&self, t: usize, rows: &Range<usize>) -> Range<usize> {
+    /// The positions of `rows` at step `t`.
+    fn positions_of(&self, t: usize, rows: &Range<usize>) -> Range<usize> {
         let first = self.starts[t] + rows.start;
         first..first + self.count_in(t, rows)
     }
 
-    /// The batch cut into at most `parts` shares with about as many places each.
-    fn shares(&self, parts: usize) -> Vec<Range<usize>> {
+    /// The batch cut into at most `parts` slices with about as many positions each.
+    fn slices(&self, parts: usize) -> Vec<Range<usize>> {
         let mut lengths = vec![0_usize; self.batch()];
         for &count in &self.counts {
             for length in &mut lengths[..count] {
                 *length += 1;
             }
         }
-        let mut shares = Vec::with_capacity(parts);
+        let mut slices = Vec::with_capacity(parts);
         let (mut first, mut sum) = (0, 0);
         for (row, length) in lengths.iter().enumerate() {
             sum += length;
-            let want = self.places() * (shares.len() + 1);
+            let want = self.positions() * (slices.len() + 1);
             if sum * parts >= want {
-                shares.push(first..row + 1);
+                slices.push(first..row + 1);
                 first = row + 1;
             }
         }
-        shares
+        slices
     }
 
     /// `values` step by step for each of several parts, which have so many numbers at a step.
@@ -136,11 +136,11 @@ impl Steps {
                 rest = after;
             }
         }
-        assert!(rest.is_empty(), "one row a place");
+        assert!(rest.is_empty(), "one row a position");
         by_part
     }
 
-    /// What is kept, `block` numbers a place for each block of 32 units, by part.
+    /// What is saved, `block` numbers a position for each block of 32 units, by part.
     fn cut_blocks<'a>(
         &self,
         values: &'a mut [f32],
@@ -186,7 +186,7 @@ impl Steps {
     }
 }
 
-/// What a layer reads at every place.
+/// What a layer reads at every position.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
     /// Tokens (N), one-hot: a column of the weight each.
@@ -206,7 +206,7 @@ pub struct Layer<'a> {
     pub inputs: usize,
     /// What it reads.
     pub input: Input<'a>,
-    /// (B, G·H) that every step of a row adds to its input's share, or none.
+    /// (B, G·H) that every step of a row adds to its input product, or none.
     pub constant: Option<&'a [f32]>,
     /// (G·H, I).
     pub weight_ih: &'a [f32],
@@ -231,9 +231,9 @@ impl Layer<'_> {
         }
     }
 
-    /// Multiplications of a pass over so many places.
-    const fn work(&self, places: usize) -> usize {
-        places * self.layout().len() * self.hidden
+    /// Multiplications of a pass over so many positions.
+    const fn work(&self, positions: usize) -> usize {
+        positions * self.layout().len() * self.hidden
     }
 
     /// H units, one gate.
@@ -245,9 +245,9 @@ impl Layer<'_> {
     }
 }
 
-/// Numbers that a layer of `units` units keeps at each place for the backward pass: the gates, and
-/// the cell (LSTM) or the recurrent share of n (GRU).
-pub const fn kept(cell: Cell, units: usize) -> (usize, usize) {
+/// Numbers that a layer of `units` units keeps at each position for the backward pass: the gates, and
+/// the cell (LSTM) or the recurrent product of n (GRU).
+pub const fn saved(cell: Cell, units: usize) -> (usize, usize) {
     let width = units.next_multiple_of(PANEL);
     let second = match cell {
         Cell::Rnn => 0,
@@ -256,13 +256,13 @@ pub const fn kept(cell: Cell, units: usize) -> (usize, usize) {
     (cell.gates() * width, second)
 }
 
-/// What the forward pass keeps for the backward pass, (N, ·) as [`kept`] says. Where threads take units
+/// What the forward pass keeps for the backward pass, (N, ·) as [`saved`] says. Where threads take units
 /// the numbers of a step stand by groups of these.
 #[derive(Debug)]
-pub struct Kept<'a> {
+pub struct Saved<'a> {
     /// The gates after their non-linearities; after the backward pass, the gradients of the input's
     /// share of them.
     pub gates: &'a mut [f32],
-    /// The cells of an LSTM, or a GRU's recurrent share of n; empty for the plain cell.
+    /// The cells of an LSTM, or a GRU's recurrent product of n; empty for the plain cell.
     pub units: &'a mut [f32],
 }

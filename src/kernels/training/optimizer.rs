@@ -39,7 +39,7 @@ pub struct Parameter<'a> {
 impl Adam {
     fn factors(&self, weight_decay: f64, scale: f64) -> AdamFactors {
         let t = self.step as f64;
-        let (decay, keep) = if self.decoupled {
+        let (decay, save) = if self.decoupled {
             (0.0, 1.0 - self.lr * weight_decay)
         } else {
             (weight_decay, 1.0)
@@ -47,7 +47,7 @@ impl Adam {
         AdamFactors {
             scale: scale as f32,
             decay: decay as f32,
-            keep: keep as f32,
+            save: save as f32,
             of_first: (1.0 - self.beta1) as f32,
             keep_second: self.beta2 as f32,
             of_second: (1.0 - self.beta2) as f32,

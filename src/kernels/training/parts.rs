@@ -4,7 +4,7 @@
 //! few rows and the recurrent weights leave a core's own cache, a step takes as long as reading them,
 //! one row has work for one thread alone, and every core would read them all. There each thread takes
 //! some units of all rows, reads the weights of these alone, and the threads meet once a step. What is
-//! kept then stands step by step in groups of units, so that what a thread computes is contiguous.
+//! saved then stands step by step in groups of units, so that what a thread computes is contiguous.
 //! Which of the two depends on sizes alone, never on the threads.
 
 use std::ops::Range;
@@ -19,7 +19,7 @@ const FEW_ROWS: usize = 16;
 /// Blocks of 32 units in a group: as many as make the products of a group worth a call.
 const BLOCKS_A_GROUP: usize = 2;
 
-/// The blocks of 32 units that are computed and kept together: all, or some.
+/// The blocks of 32 units that are computed and saved together: all, or some.
 pub(super) fn groups(layer: &Layer, steps: &Steps) -> Vec<Range<usize>> {
     let by_units = size_of_val(layer.weight_hh) > NEAR && steps.batch() <= FEW_ROWS;
     groups_of(layer, if by_units { BLOCKS_A_GROUP } else { usize::MAX })
@@ -45,7 +45,7 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// The parts of a layer for so many threads. Where there is one group they are shares of the
+    /// The parts of a layer for so many threads. Where there is one group they are slices of the
     /// rows, else the groups.
     pub(super) fn all(
         layer: &Layer,
@@ -54,7 +54,7 @@ impl Part {
         threads: usize,
     ) -> Vec<Self> {
         let rows = if groups.len() == 1 {
-            steps.shares(threads)
+            steps.slices(threads)
         } else {
             std::iter::once(0..steps.batch()).collect()
         };
@@ -79,7 +79,7 @@ impl Part {
         self.panels(gates).start * PANEL..self.panels(gates).end * PANEL
     }
 
-    /// Its units with what fills the last panel up.
+    /// Its units padded to whole panels.
     pub(super) const fn width(&self) -> usize {
         PANEL * (self.blocks.end - self.blocks.start)
     }
@@ -94,13 +94,13 @@ impl Part {
         &mut values[self.rows.start * width..self.rows.end * width]
     }
 
-    /// Copies its units of rows (R, H) into rows of `width`, filled up with zeros.
+    /// Copies its units of rows (R, H) into rows of `width`, padded with zeros.
     pub(super) fn gather(&self, from: &[f32], hidden: usize, to: &mut [f32], width: usize) {
         let rows = from.chunks_exact(hidden).zip(to.chunks_exact_mut(width));
         for (from, to) in rows {
-            let (own, filling) = to.split_at_mut(self.units.len());
+            let (own, padding) = to.split_at_mut(self.units.len());
             own.copy_from_slice(&from[self.units.clone()]);
-            filling.fill(0.0);
+            padding.fill(0.0);
         }
     }
 

@@ -74,19 +74,19 @@ impl Case {
     fn new(cell: Cell, hidden: usize, lengths: &[usize], tokens: bool, constant: bool) -> Self {
         let mut numbers = Numbers::new(hidden as u32 + 17);
         let inputs = 5;
-        let (batch, places) = (lengths.len(), lengths.iter().sum::<usize>());
+        let (batch, positions) = (lengths.len(), lengths.iter().sum::<usize>());
         let rows = cell.gates() * hidden;
         let mut vector = |len: usize, scale: f32| numbers.vector(len, scale);
         let scale = 1.0 / (hidden as f32).sqrt();
         let lstm = usize::from(cell == Cell::Lstm);
-        let x = vector(places * inputs, 1.0);
+        let x = vector(positions * inputs, 1.0);
         Self {
             cell,
             hidden,
             inputs,
             lengths: lengths.to_vec(),
             tokens: tokens.then(|| {
-                x[..places]
+                x[..positions]
                     .iter()
                     .map(|x| (x.abs() * 4.99) as i64)
                     .collect()
@@ -101,7 +101,7 @@ impl Case {
                 vector(batch * hidden, 0.8),
                 vector(lstm * batch * hidden, 0.8),
             ],
-            d_outputs: vector(places * hidden, 1.0),
+            d_outputs: vector(positions * hidden, 1.0),
             d_h: vector(batch * hidden, 1.0),
             d_c: vector(lstm * batch * hidden, 1.0),
         }
@@ -149,23 +149,26 @@ impl Case {
     /// The same in these groups of blocks.
     fn run_in(&self, groups: &[Range<usize>], workers: Workers) -> ([Vec<f32>; 3], Arrays) {
         let (layer, steps) = (self.layer(), self.steps());
-        let (gates, units) = kept(self.cell, self.hidden);
+        let (gates, units) = saved(self.cell, self.hidden);
         // Nothing may depend on what the buffers held.
-        let room = |length: usize| vec![f32::NAN; length];
+        let scratch = |length: usize| vec![f32::NAN; length];
         let mut out = [
-            room(self.d_outputs.len()),
-            room(self.d_h.len()),
-            room(self.d_c.len()),
+            scratch(self.d_outputs.len()),
+            scratch(self.d_h.len()),
+            scratch(self.d_c.len()),
         ];
-        let (mut gates, mut units) = (room(steps.places() * gates), room(steps.places() * units));
+        let (mut gates, mut units) = (
+            scratch(steps.positions() * gates),
+            scratch(steps.positions() * units),
+        );
         let [outputs, h, c] = &mut out;
         let to = Outputs { outputs, h, c };
-        let kept = Kept {
+        let saved = Saved {
             gates: &mut gates,
             units: &mut units,
         };
-        forward_in(groups, workers, &layer, &steps, to, Some(kept));
-        let mut gradients = self.arrays.each_ref().map(|array| room(array.len()));
+        forward_in(groups, workers, &layer, &steps, to, Some(saved));
+        let mut gradients = self.arrays.each_ref().map(|array| scratch(array.len()));
         let [
             input,
             constant,
@@ -191,12 +194,12 @@ impl Case {
             h: Some(&self.d_h),
             c: (self.cell == Cell::Lstm).then_some(&self.d_c),
         };
-        let kept = Kept {
+        let saved = Saved {
             gates: &mut gates,
             units: &mut units,
         };
         let outputs = &out[0];
-        backward_in(groups, workers, &layer, &steps, outputs, kept, of, to);
+        backward_in(groups, workers, &layer, &steps, outputs, saved, of, to);
         (out, gradients)
     }
 
@@ -221,10 +224,10 @@ impl Case {
         let mut outputs = Vec::new();
         for t in 0..steps.len() {
             for row in 0..steps.count(t) {
-                let place = steps.starts[t] + row;
+                let position = steps.starts[t] + row;
                 let input = |k: usize| match &self.tokens {
-                    Some(tokens) => f64::from(u8::from(tokens[place] == k as i64)),
-                    None => arrays[0][place * self.inputs + k],
+                    Some(tokens) => f64::from(u8::from(tokens[position] == k as i64)),
+                    None => arrays[0][position * self.inputs + k],
                 };
                 let of_input: Vec<f64> = (0..gates * n)
                     .map(|i| {
@@ -418,13 +421,13 @@ fn a_layer_that_keeps_nothing_computes_the_same_bits() {
 fn shares_cover_the_batch_and_weigh_about_the_same() {
     let steps = Steps::new(vec![100, 60, 60, 7, 3, 1]);
     for parts in [1, 2, 3, 7, 100, 1000] {
-        let shares = steps.shares(parts);
-        assert!(shares.len() <= parts);
-        assert_eq!(shares.iter().map(Range::len).sum::<usize>(), 100);
-        assert!(shares.windows(2).all(|pair| pair[0].end == pair[1].start));
+        let slices = steps.slices(parts);
+        assert!(slices.len() <= parts);
+        assert_eq!(slices.iter().map(Range::len).sum::<usize>(), 100);
+        assert!(slices.windows(2).all(|pair| pair[0].end == pair[1].start));
     }
     let weights: Vec<usize> = steps
-        .shares(2)
+        .slices(2)
         .iter()
         .map(|rows| (0..6).map(|t| steps.count_in(t, rows)).sum())
         .collect();
@@ -457,27 +460,27 @@ fn head_loss(arrays: &[Vec<f64>; 3], targets: &[i64], d_nats: &[f32]) -> (Vec<f6
 
 #[test]
 fn a_heads_loss_and_gradients_are_those_of_softmax_and_cross_entropy() {
-    for (places, units, outputs) in [(1, 1, 2), (7, 33, 94), (300, 5, 33), (3, 100, 129)] {
+    for (positions, units, outputs) in [(1, 1, 2), (7, 33, 94), (300, 5, 33), (3, 100, 129)] {
         let mut numbers = Numbers::new(3);
         let arrays = [
-            numbers.vector(places * units, 1.0),
+            numbers.vector(positions * units, 1.0),
             numbers.vector(outputs * units, 0.7),
             numbers.vector(outputs, 0.7),
         ];
-        let uniform = numbers.vector(places, 0.5);
+        let uniform = numbers.vector(positions, 0.5);
         let targets: Vec<i64> = uniform
             .iter()
             .map(|x| ((x + 0.5) * outputs as f32) as i64)
             .collect();
-        let d_nats = numbers.vector(places, 1.0);
+        let d_nats = numbers.vector(positions, 1.0);
         let head = Head {
             hidden: &arrays[0],
             weight: &arrays[1],
             bias: &arrays[2],
             targets: &targets,
         };
-        let mut probabilities = vec![f32::NAN; places * head.layout().len()];
-        let mut nats = vec![f32::NAN; places];
+        let mut probabilities = vec![f32::NAN; positions * head.layout().len()];
+        let mut nats = vec![f32::NAN; positions];
         head.forward(on(&Several(2)), &mut probabilities, &mut nats);
         let wide = arrays
             .each_ref()

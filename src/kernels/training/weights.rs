@@ -1,15 +1,15 @@
-//! The gradients of weights: products over all places of a batch.
+//! The gradients of weights: products over all positions of a batch.
 //!
 //! ∂W = Δᵀ·x, with Δ the gradients of what W computed. Threads share the panels of Δ's columns, so
-//! each sum over the places belongs to one thread.
+//! each sum over the positions belongs to one thread.
 
 use std::ops::Range;
 
 use super::super::{Kernels, Layout, PANEL, Stacked};
 use super::workers::{A_COPY, Workers};
 
-/// Places that are multiplied at a time: half a panel of them fits in the first-level cache.
-const PLACES_AT_ONCE: usize = 256;
+/// Positions that are multiplied at a time: half a panel of them fits in the first-level cache.
+const POSITIONS_AT_ONCE: usize = 256;
 /// Most panels that one job takes.
 const MOST_PANELS: usize = 8;
 /// Jobs a thread, so that a thread that is held up leaves work to the others.
@@ -20,16 +20,16 @@ pub(super) struct Deltas<'a> {
     pub layout: Layout,
     /// (N, gates).
     pub values: &'a [f32],
-    /// What stands in place of n for a GRU's recurrent weights (N, units in panels).
+    /// What replaces n for a GRU's recurrent weights (N, units in panels).
     pub candidate: Option<&'a [f32]>,
     /// The blocks of 32 units that stand together at each step; one group is all.
     pub groups: &'a [Range<usize>],
-    /// Where the places of each step begin, and where the last one's end; with one group all may
+    /// Where the positions of each step begin, and where the last one's end; with one group all may
     /// be one step.
     pub starts: &'a [usize],
 }
 
-/// Some panels of a group, and their first place.
+/// Some panels of a group, and their first position.
 struct Rows<'a> {
     /// (rows, width).
     values: &'a [f32],
@@ -38,26 +38,26 @@ struct Rows<'a> {
 }
 
 impl<'a> Deltas<'a> {
-    /// The rows of a group at some places, `block` numbers a place for each block of `values`.
+    /// The rows of a group at some positions, `block` numbers a position for each block of `values`.
     fn rows(
         &self,
         values: &'a [f32],
         block: usize,
         group: Range<usize>,
-        places: Range<usize>,
+        positions: Range<usize>,
     ) -> impl Iterator<Item = Rows<'a>> {
         let starts = self.starts;
-        let first = starts.partition_point(|&start| start <= places.start) - 1;
-        let last = starts.partition_point(|&start| start < places.end);
+        let first = starts.partition_point(|&start| start <= positions.start) - 1;
+        let last = starts.partition_point(|&start| start < positions.end);
         let all = self.layout.blocks() * block;
         let width = group.len() * block;
         (first..last).map(move |t| {
             let (start, end) = (starts[t], starts[t + 1]);
             let of_group = start * all + (end - start) * group.start * block;
-            let rows = places.start.max(start)..places.end.min(end);
-            let place = |row: usize| of_group + (row - start) * width;
+            let rows = positions.start.max(start)..positions.end.min(end);
+            let position = |row: usize| of_group + (row - start) * width;
             Rows {
-                values: &values[place(rows.start)..place(rows.end)],
+                values: &values[position(rows.start)..position(rows.end)],
                 width,
                 first: rows.start,
             }
@@ -68,12 +68,12 @@ impl<'a> Deltas<'a> {
 /// What the weights were multiplied with.
 #[derive(Clone, Copy)]
 pub(super) enum Factor<'a> {
-    /// A token a place: its column of the weight alone.
+    /// A token a position: its column of the weight alone.
     Tokens(&'a [i64]),
     /// (N, columns).
     Rows(&'a [f32]),
-    /// The same by place.
-    Places(&'a (dyn Fn(usize) -> &'a [f32] + Sync)),
+    /// The same by position.
+    Positions(&'a (dyn Fn(usize) -> &'a [f32] + Sync)),
 }
 
 /// One weight matrix and its bias.
@@ -94,7 +94,7 @@ struct Source<'a> {
     factor: Factor<'a>,
     columns: usize,
     recurrent: bool,
-    /// The factor turned: (columns, K) for every K = [`PLACES_AT_ONCE`] places; empty for tokens.
+    /// The factor turned: (columns, K) for every K = [`POSITIONS_AT_ONCE`] positions; empty for tokens.
     turned: Vec<f32>,
 }
 
@@ -104,7 +104,7 @@ type Target<'a> = (&'a mut [f32], &'a mut [f32]);
 /// Computes all products.
 pub(super) fn weight_gradients(workers: Workers, deltas: &Deltas, products: Vec<Product>) {
     let layout = deltas.layout;
-    let places = deltas.values.len() / layout.len();
+    let positions = deltas.values.len() / layout.len();
     let mut sources = Vec::with_capacity(products.len());
     let mut targets: Vec<Vec<Target>> = Vec::new();
     targets.resize_with(layout.panels(), Vec::new);
@@ -118,11 +118,11 @@ pub(super) fn weight_gradients(workers: Workers, deltas: &Deltas, products: Vec<
             factor: product.factor,
             columns: product.columns,
             recurrent: product.recurrent && deltas.candidate.is_some(),
-            turned: turned(workers, product.factor, places, product.columns),
+            turned: turned(workers, product.factor, positions, product.columns),
         });
     }
     let columns: usize = sources.iter().map(|source| source.columns).sum();
-    let workers = workers.for_work(places * layout.len() * columns);
+    let workers = workers.for_work(positions * layout.len() * columns);
     let size = layout
         .panels()
         .div_ceil(JOBS_A_THREAD * workers.threads())
@@ -157,23 +157,23 @@ fn by_panel(matrix: &mut [f32], layout: Layout, columns: usize) -> Vec<&mut [f32
     panels
 }
 
-/// A factor turned, [`PLACES_AT_ONCE`] at a time.
-fn turned(workers: Workers, factor: Factor, places: usize, columns: usize) -> Vec<f32> {
+/// A factor turned, [`POSITIONS_AT_ONCE`] at a time.
+fn turned(workers: Workers, factor: Factor, positions: usize, columns: usize) -> Vec<f32> {
     if matches!(factor, Factor::Tokens(_)) {
         return Vec::new();
     }
-    let mut turned = vec![0.0; places * columns];
-    let parts = turned.chunks_mut(PLACES_AT_ONCE * columns);
-    let workers = workers.for_work(places * columns * A_COPY);
+    let mut turned = vec![0.0; positions * columns];
+    let parts = turned.chunks_mut(POSITIONS_AT_ONCE * columns);
+    let workers = workers.for_work(positions * columns * A_COPY);
     workers.each(parts, |part, out| {
-        let first = part * PLACES_AT_ONCE;
-        let places = first..first + out.len() / columns;
+        let first = part * POSITIONS_AT_ONCE;
+        let positions = first..first + out.len() / columns;
         let rows: Vec<&[f32]> = match factor {
             Factor::Tokens(_) => Vec::new(),
-            Factor::Rows(rows) => rows[places.start * columns..places.end * columns]
+            Factor::Rows(rows) => rows[positions.start * columns..positions.end * columns]
                 .chunks_exact(columns)
                 .collect(),
-            Factor::Places(at) => places.map(at).collect(),
+            Factor::Positions(at) => positions.map(at).collect(),
         };
         workers.kernels.transpose(&rows, out);
     });
@@ -192,28 +192,28 @@ impl Job<'_> {
     fn run(self, kernels: Kernels, deltas: &Deltas, sources: &[Source]) {
         let layout = deltas.layout;
         let width = self.panels.len() * PANEL;
-        let places = deltas.values.len() / layout.len();
+        let positions = deltas.values.len() / layout.len();
         let mut sums: Vec<Vec<f32>> = sources
             .iter()
             .map(|s| vec![0.0; s.columns * width])
             .collect();
         let mut biases: Vec<Vec<f32>> = sources.iter().map(|_| vec![0.0; width]).collect();
         let (mut plain, mut recurrent) = (Stacked::default(), Stacked::default());
-        let ones = [1.0; PLACES_AT_ONCE];
-        for first in (0..places).step_by(PLACES_AT_ONCE) {
-            let places = first..places.min(first + PLACES_AT_ONCE);
-            self.stack(deltas, places.clone(), false, &mut plain);
+        let ones = [1.0; POSITIONS_AT_ONCE];
+        for first in (0..positions).step_by(POSITIONS_AT_ONCE) {
+            let positions = first..positions.min(first + POSITIONS_AT_ONCE);
+            self.stack(deltas, positions.clone(), false, &mut plain);
             if deltas.candidate.is_some() {
-                self.stack(deltas, places.clone(), true, &mut recurrent);
+                self.stack(deltas, positions.clone(), true, &mut recurrent);
             }
             for ((source, sums), bias) in sources.iter().zip(&mut sums).zip(&mut biases) {
                 let stacked = if source.recurrent { &recurrent } else { &plain };
-                kernels.accumulate(stacked.panels(), &ones[..places.len()], bias);
+                kernels.accumulate(stacked.panels(), &ones[..positions.len()], bias);
                 if let Factor::Tokens(tokens) = source.factor {
-                    self.add_tokens(kernels, deltas, places.clone(), tokens, sums);
+                    self.add_tokens(kernels, deltas, positions.clone(), tokens, sums);
                 } else {
                     let columns = source.columns;
-                    let x = &source.turned[places.start * columns..places.end * columns];
+                    let x = &source.turned[positions.start * columns..positions.end * columns];
                     kernels.accumulate(stacked.panels(), x, sums);
                 }
             }
@@ -230,10 +230,10 @@ impl Job<'_> {
         }
     }
 
-    /// Packs some places; with what stands in place of n where that is wanted.
-    fn stack(&self, deltas: &Deltas, places: Range<usize>, recurrent: bool, to: &mut Stacked) {
+    /// Packs some positions; with what replaces n where that is wanted.
+    fn stack(&self, deltas: &Deltas, positions: Range<usize>, recurrent: bool, to: &mut Stacked) {
         let gates = deltas.layout.gates;
-        to.begin(places.len());
+        to.begin(positions.len());
         for panel in self.panels.clone() {
             let (values, block, panel) = match deltas.candidate {
                 Some(candidate) if recurrent && panel % gates == 2 => {
@@ -245,25 +245,25 @@ impl Job<'_> {
                     panel - self.group.start * gates,
                 ),
             };
-            for rows in deltas.rows(values, block, self.group.clone(), places.clone()) {
+            for rows in deltas.rows(values, block, self.group.clone(), positions.clone()) {
                 to.push(rows.values, rows.width, panel);
             }
         }
     }
 
-    /// Adds each place's gradients to its token's.
+    /// Adds each position's gradients to its token's.
     fn add_tokens(
         &self,
         kernels: Kernels,
         deltas: &Deltas,
-        places: Range<usize>,
+        positions: Range<usize>,
         tokens: &[i64],
         sums: &mut [f32],
     ) {
         let gates = deltas.layout.gates;
         let width = self.panels.len() * PANEL;
         let own = (self.panels.start - self.group.start * gates) * PANEL;
-        for rows in deltas.rows(deltas.values, gates * PANEL, self.group.clone(), places) {
+        for rows in deltas.rows(deltas.values, gates * PANEL, self.group.clone(), positions) {
             let pairs = rows
                 .values
                 .chunks_exact(rows.width)

@@ -11,12 +11,12 @@ use crate::kernels::barrier::{Barrier, Presence, wait_until};
 /// Fewer multiplications than this, some 20 µs of them, one thread has done before several have met,
 /// and long before where another program holds one of them up.
 const WORTH_MEETING: usize = 1 << 20;
-/// Copying a number to its place takes about as long as so many multiplications.
+/// Copying a number to where it belongs takes about as long as so many multiplications.
 pub(super) const A_COPY: usize = 16;
 /// How long the first thread waits for others that it is to meet at every step. One that is not
 /// there by then has no core.
 const PATIENCE: Duration = Duration::from_millis(1);
-/// In place of how many threads have come: no more may.
+/// Instead of the number of threads that have come: no more may.
 const CLOSED: u32 = u32::MAX;
 
 /// Threads that work together.
@@ -94,13 +94,13 @@ impl Workers<'_> {
         let most = self.threads().min(parts.len());
         let gathering = Gathering::new(most as u32);
         self.team.run(most, &|_| {
-            let Some(place) = gathering.join() else {
+            let Some(position) = gathering.join() else {
                 return;
             };
-            let share = |index: usize| parts.len() * index / place.members;
-            let own = &parts[share(place.index)..share(place.index + 1)];
-            let _presence = Presence(place.barrier);
-            work(own.iter().filter_map(take).collect(), place.barrier);
+            let share = |index: usize| parts.len() * index / position.members;
+            let own = &parts[share(position.index)..share(position.index + 1)];
+            let _presence = Presence(position.barrier);
+            work(own.iter().filter_map(take).collect(), position.barrier);
         });
     }
 
@@ -136,7 +136,7 @@ struct Gathering {
 }
 
 /// A thread among those that work together.
-struct Place<'a> {
+struct Position<'a> {
     index: usize,
     members: usize,
     barrier: &'a Barrier,
@@ -152,7 +152,7 @@ impl Gathering {
     }
 
     /// Waits for the others; none where they have begun without this thread.
-    fn join(&self) -> Option<Place<'_>> {
+    fn join(&self) -> Option<Position<'_>> {
         let one_more = |present: u32| (present < self.most).then_some(present + 1);
         let order = Ordering::AcqRel;
         let index = self
@@ -167,7 +167,7 @@ impl Gathering {
             self.close();
         }
         wait_until(|| self.closed.get().is_some());
-        self.closed.get().map(|(barrier, members)| Place {
+        self.closed.get().map(|(barrier, members)| Position {
             index: index as usize,
             members: *members,
             barrier,
