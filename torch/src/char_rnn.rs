@@ -3,7 +3,7 @@
 use tch::{Kind, Tensor};
 use textgen::config::{NetworkConfig, Precision};
 
-use crate::dropout::{Dropout, take_away, with_nothing};
+use crate::dropout::{Dropout, drop_tokens, with_nothing};
 use crate::operators;
 use crate::parameters::Parameters;
 use crate::recurrent::{Input, Shape};
@@ -17,9 +17,9 @@ pub struct CharRnn {
     pub parameters: Parameters,
     /// Of every layer's outputs, while training.
     pub dropout: Dropout,
-    /// Share of the tokens read as nothing while training.
+    /// Probability that a token is read as zeros while training.
     pub input_dropout: f64,
-    /// Share of the recurrent weights dropped while training (DropConnect; Merity et al. 2017).
+    /// Probability that a recurrent weight is dropped while training (DropConnect; Merity et al. 2017).
     pub recurrent_dropout: f64,
     /// What it trains in on CUDA.
     pub precision: Precision,
@@ -50,18 +50,13 @@ impl CharRnn {
 
     /// The recurrent layers.
     pub fn shape(&self) -> Shape {
-        Shape {
-            cell: self.network.cell,
-            hidden: self.network.hidden,
-            layers: self.network.layers,
-            precision: self.precision,
-        }
+        Shape::of(&self.network, self.precision)
     }
 
     /// Logits (T·B, outputs) for `tokens` (T, B), and the state after them.
     pub fn forward(&self, tokens: &Tensor, state: &[Tensor], train: bool) -> (Tensor, Vec<Tensor>) {
         let (outputs, state) = self.hidden_outputs(tokens, state, train);
-        (self.head(&outputs), state)
+        (self.parameters.linear(&outputs, "head"), state)
     }
 
     /// Mean cross-entropy, nats per token, of `targets` (T, B) after `tokens` (T, B): over all
@@ -119,7 +114,7 @@ impl CharRnn {
         let mut with_gaps = None;
         if train && self.input_dropout > 0.0 {
             let inputs = self.network.inputs as i64;
-            tokens = take_away(&tokens, self.input_dropout, inputs);
+            tokens = drop_tokens(&tokens, self.input_dropout, inputs);
             with_gaps = Some(with_nothing(embedding, inputs, self.input_dropout, &tokens));
         }
         let mut weights = self.parameters.recurrent("rnn", self.network.layers);
@@ -137,13 +132,6 @@ impl CharRnn {
             train,
         );
         (self.dropout.apply(&outputs, batch, train), state)
-    }
-
-    fn head(&self, outputs: &Tensor) -> Tensor {
-        outputs.linear(
-            self.parameters.get("head.weight"),
-            Some(self.parameters.get("head.bias")),
-        )
     }
 
     fn head_nats(&self, outputs: &Tensor, targets: &Tensor, train: bool) -> Tensor {

@@ -1,53 +1,53 @@
-//! What is taken away while training, so that no unit relies on another.
+//! Dropout of units and of tokens while training.
 
 use tch::{Kind, Tensor};
 
-/// Dropout of what a layer puts out.
+/// Dropout of a layer's outputs.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Dropout {
-    /// Share of the units taken away; the others are scaled up by 1 / (1 − share).
-    pub share: f64,
+    /// Probability that a unit is dropped; the others are scaled up by 1 / (1 − rate).
+    pub rate: f64,
     /// The same units at all steps of a sequence (Gal & Ghahramani 2016), else others at each.
     pub variational: bool,
 }
 
 impl Dropout {
     /// Other units at each step.
-    pub const fn each_step(share: f64) -> Self {
+    pub const fn each_step(rate: f64) -> Self {
         Self {
-            share,
+            rate,
             variational: false,
         }
     }
 
-    /// What is left of `outputs` (N, H); where the same units go at all steps, N is T·B with `batch` B.
+    /// `outputs` (N, H) after dropout; for variational dropout N is T·B with `batch` B.
     pub fn apply(self, outputs: &Tensor, batch: i64, train: bool) -> Tensor {
-        if !self.variational || !train || self.share == 0.0 {
-            return outputs.dropout(self.share, train);
+        if !self.variational || !train || self.rate == 0.0 {
+            return outputs.dropout(self.rate, train);
         }
         let width = outputs.size()[1];
-        let kept = Tensor::ones([1, batch, width], (Kind::Float, outputs.device()));
-        let kept = kept.dropout(self.share, true);
-        (outputs.reshape([-1, batch, width]) * kept).reshape([-1, width])
+        let mask = Tensor::ones([1, batch, width], (Kind::Float, outputs.device()));
+        let mask = mask.dropout(self.rate, true);
+        (outputs.reshape([-1, batch, width]) * mask).reshape([-1, width])
     }
 }
 
 /// The vectors (V + 1, E) of tokens, none of `vectors` (V, E) being one-hot, and a last one of zeros
-/// that stands for a token taken away; the others are scaled up by 1 / (1 − `share`).
-pub fn with_nothing(vectors: Option<&Tensor>, one_hot: i64, share: f64, like: &Tensor) -> Tensor {
+/// for a dropped token; the others are scaled up by 1 / (1 − `rate`).
+pub fn with_nothing(vectors: Option<&Tensor>, one_hot: i64, rate: f64, like: &Tensor) -> Tensor {
     let options = (Kind::Float, like.device());
     let vectors = match vectors {
         Some(vectors) => vectors.shallow_clone(),
         None => Tensor::eye(one_hot, options),
     };
     let nothing = Tensor::zeros([1, vectors.size()[1]], options);
-    Tensor::cat(&[vectors / (1.0 - share), nothing], 0)
+    Tensor::cat(&[vectors / (1.0 - rate), nothing], 0)
 }
 
-/// `tokens` (N), a `share` of them replaced by `nothing`.
-pub fn take_away(tokens: &Tensor, share: f64, nothing: i64) -> Tensor {
-    let drawn = Tensor::rand(tokens.size(), (Kind::Float, tokens.device()));
-    tokens.masked_fill(&drawn.lt(share), nothing)
+/// `tokens` (N), each replaced by `nothing` with probability `rate`.
+pub fn drop_tokens(tokens: &Tensor, rate: f64, nothing: i64) -> Tensor {
+    let random = Tensor::rand(tokens.size(), (Kind::Float, tokens.device()));
+    tokens.masked_fill(&random.lt(rate), nothing)
 }
 
 #[cfg(test)]
@@ -65,7 +65,7 @@ mod tests {
         let _alone = alone();
         tch::manual_seed(1);
         let dropout = Dropout {
-            share: 0.25,
+            rate: 0.25,
             variational: true,
         };
         let (steps, batch, width) = (5, 3, 400);
@@ -73,10 +73,10 @@ mod tests {
         let left = left.reshape([steps, batch, width]);
         let first = left.narrow(0, 0, 1);
         assert!(left.equal(&first.expand_as(&left)));
-        // Each sequence has its own, and what is kept is scaled up.
+        // Each sequence has its own, and what remains is scaled up.
         assert!(!left.select(1, 0).equal(&left.select(1, 1)));
-        let kept = left.gt(0.0).to_kind(Kind::Double).mean(Kind::Double);
-        assert!((kept.double_value(&[]) - 0.75).abs() < 0.05);
+        let mask = left.gt(0.0).to_kind(Kind::Double).mean(Kind::Double);
+        assert!((mask.double_value(&[]) - 0.75).abs() < 0.05);
         assert!((left.max().double_value(&[]) - 4.0 / 3.0).abs() < 1e-6);
         assert!(
             dropout
@@ -90,7 +90,7 @@ mod tests {
         let _alone = alone();
         tch::manual_seed(2);
         let tokens = Tensor::from_slice(&[2i64, 0, 1].repeat(1000));
-        let left = take_away(&tokens, 0.2, 3);
+        let left = drop_tokens(&tokens, 0.2, 3);
         let vectors = with_nothing(None, 3, 0.2, &tokens).index_select(0, &left);
         let whole = Tensor::eye(3, (Kind::Float, tch::Device::Cpu)).index_select(0, &tokens);
         // On average nothing changes.
@@ -98,7 +98,7 @@ mod tests {
         assert!((mean(&vectors) - mean(&whole)).abs() < 0.02);
         let gone = left.eq(3).to_kind(Kind::Double).mean(Kind::Double);
         assert!((gone.double_value(&[]) - 0.2).abs() < 0.03);
-        let kept = left.ne(3).unsqueeze(1);
-        assert!((vectors * 0.8 - whole * kept).abs().max().double_value(&[]) < 1e-6);
+        let mask = left.ne(3).unsqueeze(1);
+        assert!((vectors * 0.8 - whole * mask).abs().max().double_value(&[]) < 1e-6);
     }
 }

@@ -168,13 +168,11 @@ impl Optimizer {
         adam.step(workers(), parameters, self.clip);
     }
 
-    /// The moments, by name.
-    pub fn save(&self, into: &mut Weights<'static>) {
-        for group in &self.groups {
-            for (kind, moments) in group.moments() {
-                for (name, moment) in group.names.iter().zip(moments) {
-                    into.insert(format!("optimizer.{kind}.{name}"), to_array(moment));
-                }
+    /// Adds the moments to a training state.
+    pub fn save(&mut self, into: &mut Weights<'static>) {
+        for (names, kind, moments) in self.groups.iter_mut().flat_map(Group::moments) {
+            for (name, moment) in names.iter().zip(moments) {
+                into.insert(format!("optimizer.{kind}.{name}"), to_array(moment));
             }
         }
     }
@@ -182,35 +180,26 @@ impl Optimizer {
     /// Restores the moments as they were after `step` steps.
     pub fn load(&mut self, from: &Weights, step: u64) -> Result<()> {
         self.taken = step;
-        for group in &mut self.groups {
-            for count in &mut group.steps {
-                let _ = count.fill_(step as f64);
-            }
-            let names = group.names.clone();
-            let lists = [
-                ("first", Some(&mut group.first)),
-                ("second", Some(&mut group.second)),
-                ("largest", group.largest.as_mut()),
-            ];
-            for (kind, moments) in lists {
-                let prefix = format!("optimizer.{kind}.");
-                if let Some(moments) = moments {
-                    copy_into_named(from, &prefix, &names, moments)?;
-                }
-            }
+        for count in self.groups.iter_mut().flat_map(|group| &mut group.steps) {
+            let _ = count.fill_(step as f64);
+        }
+        for (names, kind, moments) in self.groups.iter_mut().flat_map(Group::moments) {
+            copy_into_named(from, &format!("optimizer.{kind}."), names, moments)?;
         }
         Ok(())
     }
 }
 
 impl Group {
-    fn moments(&self) -> impl Iterator<Item = (&'static str, &Vec<Tensor>)> {
-        [
-            ("first", Some(&self.first)),
-            ("second", Some(&self.second)),
-            ("largest", self.largest.as_ref()),
-        ]
-        .into_iter()
-        .filter_map(|(kind, moments)| Some((kind, moments?)))
+    /// The names of the parameters, of a moment, and the moment of each parameter.
+    fn moments(&mut self) -> impl Iterator<Item = (&[String], &'static str, &mut Vec<Tensor>)> {
+        let names = &self.names[..];
+        let lists = [
+            ("first", Some(&mut self.first)),
+            ("second", Some(&mut self.second)),
+            ("largest", self.largest.as_mut()),
+        ];
+        let lists = lists.into_iter();
+        lists.filter_map(move |(kind, moments)| Some((names, kind, moments?)))
     }
 }

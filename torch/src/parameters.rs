@@ -126,6 +126,12 @@ impl Parameters {
         }
     }
 
+    /// The linear layer `name` of `input` (…, I).
+    pub fn linear(&self, input: &Tensor, name: &str) -> Tensor {
+        let [weight, bias] = ["weight", "bias"].map(|part| self.get(&format!("{name}.{part}")));
+        input.linear(weight, Some(bias))
+    }
+
     /// The weights and biases of one recurrent layer in the order that libtorch wants; `direction`
     /// is `_reverse` for the network that reads backward, else empty.
     pub fn layer(&self, prefix: &str, layer: usize, direction: &str) -> Vec<Tensor> {

@@ -4,11 +4,7 @@
 //! follows the constraint by dual ascent on log β, so that nobody has to guess a β for a rate
 //! (Rezende & Viola 2018 do the same for a wanted distortion).
 
-use anyhow::{Context, Result};
 use tch::{Device, Kind, Tensor};
-
-use crate::parameters::{copy_into, to_array};
-use textgen::models::weights::Weights;
 
 /// How far log β goes a step where R is off by R* or more.
 const STEP: f64 = 0.01;
@@ -48,21 +44,9 @@ impl RateController {
         self.log_beta = moved.clamp(LOWEST.ln(), HIGHEST.ln());
     }
 
-    /// What the next step depends on.
-    pub fn carried(&self) -> Weights<'static> {
-        Weights::from([(NAME.to_owned(), to_array(&self.log_beta))])
-    }
-
-    /// Takes [`RateController::carried`] back.
-    pub fn set_carried(&mut self, from: &Weights) -> Result<()> {
-        let array = from
-            .get(NAME)
-            .with_context(|| format!("{NAME} is missing"))?;
-        // A tensor of its own: the one held may be shared with a step under way.
-        let mut log_beta = self.log_beta.copy();
-        copy_into(array, &mut log_beta)?;
-        self.log_beta = log_beta;
-        Ok(())
+    /// What the next step depends on, with its name in a training state.
+    pub fn carried(&mut self) -> (String, &mut Tensor) {
+        (NAME.to_owned(), &mut self.log_beta)
     }
 }
 

@@ -2,7 +2,7 @@
 //! kernels, elsewhere through libtorch's own operators (cuDNN's on CUDA).
 
 use tch::{Device, Kind, Tensor};
-use textgen::config::{Cell, Precision};
+use textgen::config::{Cell, NetworkConfig, Precision};
 
 use crate::dropout::Dropout;
 use crate::operators::{LayerCall, layer};
@@ -21,16 +21,16 @@ pub struct Shape {
     pub precision: Precision,
 }
 
-/// What a network reads at N places: at step t one of each of the first n_t sequences.
+/// What a network reads at N positions: at step t one of each of the first n_t sequences.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
     /// Tokens.
     Tokens {
-        /// (N).
+        /// (N), as rows of `embedding`.
         tokens: &'a Tensor,
         /// Their vectors (V, E), or none where they are one-hot (I = V).
         embedding: Option<&'a Tensor>,
-        /// (B, Z): what stands beside every token of a sequence (I = E + Z).
+        /// (B, Z): a vector that is read with every token of a sequence (I = E + Z).
         beside: Option<&'a Tensor>,
     },
     /// Vectors (N, I).
@@ -49,6 +49,16 @@ impl Input<'_> {
 }
 
 impl Shape {
+    /// The recurrent layers of a network.
+    pub const fn of(network: &NetworkConfig, precision: Precision) -> Self {
+        Self {
+            cell: network.cell,
+            hidden: network.hidden,
+            layers: network.layers,
+            precision,
+        }
+    }
+
     /// What it computes in. What is evaluated is the model that is saved, so that is f32.
     pub fn computes_in(&self, train: bool) -> Precision {
         if train {
@@ -120,7 +130,7 @@ impl Shape {
         }
     }
 
-    /// [`Shape::run`] on the CPU, layer by layer.
+    /// [`Shape::run`] on the CPU.
     pub fn run_native(
         &self,
         input: Input,
@@ -130,10 +140,8 @@ impl Shape {
         dropout: Dropout,
         train: bool,
     ) -> (Tensor, Vec<Tensor>) {
-        let mut outputs = Tensor::new();
-        let mut ends: Vec<Vec<Tensor>> = state.iter().map(|_| Vec::new()).collect();
-        for (index, weights) in weights.chunks_exact(4).enumerate() {
-            let own: Vec<Tensor> = state.iter().map(|s| s.select(0, index as i64)).collect();
+        layer_by_layer(state, weights, |below, state, weights| {
+            let state: Vec<Tensor> = state.iter().map(|s| s.squeeze_dim(0)).collect();
             let call = |input: &Tensor, weights: &[Tensor], constant: Option<&Tensor>| {
                 layer(&LayerCall {
                     cell: self.cell,
@@ -141,33 +149,25 @@ impl Shape {
                     input,
                     constant,
                     weights,
-                    state: &own,
+                    state: &state,
                 })
             };
-            let (next, end) = match (index, input) {
-                (0, Input::Tokens { tokens, .. }) => {
+            let (outputs, ends) = match (below, input) {
+                (Some(below), _) => {
+                    let left = dropout.apply(&below, steps.counts[0], train);
+                    call(&left, weights, None)
+                }
+                (None, Input::Tokens { tokens, .. }) => {
                     let (weights, constant) = by_token(input, weights);
                     call(tokens, &weights, constant.as_ref())
                 }
-                (0, Input::Vectors(vectors)) => call(vectors, weights, None),
-                _ => {
-                    let left = dropout.apply(&outputs, steps.counts[0], train);
-                    call(&left, weights, None)
-                }
+                (None, Input::Vectors(vectors)) => call(vectors, weights, None),
             };
-            outputs = next;
-            for (ends, end) in ends.iter_mut().zip(end) {
-                ends.push(end);
-            }
-        }
-        let state = ends.iter().map(|ends| match &ends[..] {
-            [one] => one.unsqueeze(0),
-            several => Tensor::stack(several, 0),
-        });
-        (outputs, state.collect())
+            (outputs, ends.iter().map(|end| end.unsqueeze(0)).collect())
+        })
     }
 
-    /// [`Shape::run`] through libtorch's own operators; shorter sequences are filled up, and the
+    /// [`Shape::run`] through libtorch's own operators; shorter sequences are padded, and the
     /// state returned is then the top layer's h alone.
     pub fn run_libtorch(
         &self,
@@ -183,22 +183,22 @@ impl Shape {
         let (outputs, ends) = if self.computes_in(train) == Precision::Bf16 {
             self.sequence_in_bf16(&input, state, weights, dropout)
         } else if dropout.variational && train {
-            self.layer_by_layer(&input, state, weights, dropout)
+            self.sequence_by_layer(&input, state, weights, dropout)
         } else {
-            self.sequence(&input, state, weights, dropout.share, train)
+            self.sequence(&input, state, weights, dropout.rate, train)
         };
-        let Some(filling) = &grid.filling else {
+        let Some(padding) = &grid.padding else {
             return (outputs.reshape([-1, self.hidden as i64]), ends);
         };
         let outputs = grid.gather(&outputs);
-        // What libtorch calls the end is that of the filling, but for the top layer's h.
-        let end = outputs.index_select(0, &filling.last).unsqueeze(0);
+        // What libtorch calls the end is that of the padding, but for the top layer's h.
+        let end = outputs.index_select(0, &padding.last).unsqueeze(0);
         (outputs, vec![end])
     }
 
     /// As [`Shape::sequence`] while training, each layer by itself, with dropout that libtorch's
     /// operators do not have between layers.
-    fn layer_by_layer(
+    fn sequence_by_layer(
         &self,
         input: &Tensor,
         state: &[Tensor],
@@ -206,28 +206,13 @@ impl Shape {
         dropout: Dropout,
     ) -> (Tensor, Vec<Tensor>) {
         let single = Self { layers: 1, ..*self };
-        let batch = input.size()[1];
-        let mut outputs = input.shallow_clone();
-        let mut ends: Vec<Vec<Tensor>> = state.iter().map(|_| Vec::new()).collect();
-        for (index, weights) in weights.chunks_exact(4).enumerate() {
-            if index > 0 {
-                let flat = outputs.reshape([-1, self.hidden as i64]);
-                outputs = dropout.apply(&flat, batch, true).reshape_as(&outputs);
-            }
-            let own: Vec<Tensor> = state
-                .iter()
-                .map(|s| s.narrow(0, index as i64, 1).contiguous())
-                .collect();
-            let (next, end) = single.sequence(&outputs, &own, weights, 0.0, true);
-            outputs = next;
-            for (ends, end) in ends.iter_mut().zip(end) {
-                ends.push(end);
-            }
-        }
-        (
-            outputs,
-            ends.iter().map(|ends| Tensor::cat(ends, 0)).collect(),
-        )
+        layer_by_layer(state, weights, |below, state, weights| {
+            let input = match below {
+                Some(below) => dropped_out(&below, dropout),
+                None => input.shallow_clone(),
+            };
+            single.sequence(&input, &contiguous(state), weights, 0.0, true)
+        })
     }
 
     /// All layers over `input` (T, B, I): outputs (T, B, H) and the state after them.
@@ -273,26 +258,19 @@ impl Shape {
         dropout: Dropout,
     ) -> (Tensor, Vec<Tensor>) {
         let low = |tensor: &Tensor| tensor.to_kind(Kind::BFloat16);
-        let mut outputs = low(input);
-        let mut ends: Vec<Vec<Tensor>> = state.iter().map(|_| Vec::new()).collect();
-        for (index, weights) in weights.chunks_exact(4).enumerate() {
-            if index > 0 {
-                let flat = outputs.reshape([-1, outputs.size()[2]]);
-                let left = dropout.apply(&flat, input.size()[1], true);
-                outputs = left.to_kind(Kind::BFloat16).reshape_as(&outputs);
-            }
-            let own: Vec<Tensor> = state
-                .iter()
-                .map(|s| low(&s.narrow(0, index as i64, 1)).contiguous())
-                .collect();
+        let (outputs, ends) = layer_by_layer(state, weights, |below, state, weights| {
+            let input = match below {
+                Some(below) => low(&dropped_out(&below, dropout)),
+                None => low(input),
+            };
+            let state: Vec<Tensor> = contiguous(state).iter().map(low).collect();
             let weights: Vec<Tensor> = weights.iter().map(low).collect();
-            let cell_state = own.get(1).map(Tensor::shallow_clone);
-            let (next, h, c, _, _) = outputs.internal_cudnn_rnn(
+            let (outputs, h, c, _, _) = input.internal_cudnn_rnn(
                 &weights,
                 4,
                 None,
-                &own[0],
-                cell_state,
+                &state[0],
+                state.get(1).map(Tensor::shallow_clone),
                 self.cudnn_mode(),
                 self.hidden as i64,
                 0,
@@ -304,16 +282,47 @@ impl Shape {
                 [].as_slice(),
                 None,
             );
-            outputs = next;
-            for (ends, end) in ends.iter_mut().zip([h, c]) {
-                ends.push(end);
-            }
-        }
-        let ends = ends
-            .iter()
-            .map(|ends| Tensor::cat(ends, 0).to_kind(Kind::Float));
+            (outputs, vec![h, c])
+        });
+        let ends = ends.iter().map(|end| end.to_kind(Kind::Float));
         (outputs.to_kind(Kind::Float), ends.collect())
     }
+}
+
+/// Runs one layer after the other. `layer` gets the outputs of the layer below, if there is one, the
+/// layer's own state, each (1, B, H), and its four weights; it returns its outputs and the state after
+/// them. Returns the outputs of the last layer, and the state of all.
+fn layer_by_layer(
+    state: &[Tensor],
+    weights: &[Tensor],
+    layer: impl Fn(Option<Tensor>, &[Tensor], &[Tensor]) -> (Tensor, Vec<Tensor>),
+) -> (Tensor, Vec<Tensor>) {
+    let mut outputs = None;
+    let mut ends: Vec<Vec<Tensor>> = state.iter().map(|_| Vec::new()).collect();
+    for (index, weights) in weights.chunks_exact(4).enumerate() {
+        let own: Vec<Tensor> = state.iter().map(|s| s.narrow(0, index as i64, 1)).collect();
+        let (next, end) = layer(outputs.take(), &own, weights);
+        outputs = Some(next);
+        for (ends, end) in ends.iter_mut().zip(end) {
+            ends.push(end);
+        }
+    }
+    let ends = ends.iter().map(|ends| match &ends[..] {
+        [one] => one.shallow_clone(),
+        several => Tensor::cat(several, 0),
+    });
+    (outputs.unwrap_or_default(), ends.collect())
+}
+
+/// What dropout leaves of a layer's outputs (T, B, H).
+fn dropped_out(outputs: &Tensor, dropout: Dropout) -> Tensor {
+    let size = outputs.size();
+    let flat = outputs.reshape([-1, size[2]]);
+    dropout.apply(&flat, size[1], true).reshape(size)
+}
+
+fn contiguous(tensors: &[Tensor]) -> Vec<Tensor> {
+    tensors.iter().map(Tensor::contiguous).collect()
 }
 
 /// What a layer's input product is by token: W_ih·e of each (G·H, V) in place of W_ih, and what

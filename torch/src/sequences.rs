@@ -1,4 +1,4 @@
-//! Words of different length side by side, without filling: step by step, the longest word first,
+//! Words of different length side by side, without padding: step by step, the longest word first,
 //! so that at every step the words under way are the first ones.
 
 use tch::{Device, Tensor};
@@ -12,13 +12,13 @@ pub struct Sequences {
     pub steps: Steps,
     /// Sequences, B.
     pub batch: usize,
-    /// For every place the sequence that it belongs to, as the caller counts them (N).
+    /// For every position the sequence that it belongs to, as the caller counts them (N).
     pub rows: Tensor,
-    /// For every place the one that stands there when every sequence is turned round (N).
+    /// For every position the one that stands there when every sequence is turned round (N).
     pub reversed: Tensor,
     /// The caller's number of each sequence, the longest first (B).
     order: Tensor,
-    /// Where each of the caller's sequences stands in that order (B).
+    /// The rank of each of the caller's sequences in that order (B).
     ranks: Tensor,
     tokens: Vec<i64>,
 }
@@ -49,7 +49,7 @@ impl Order {
     }
 
     /// The sequences under way at each step, with the step.
-    fn places(&self) -> impl Iterator<Item = (usize, usize)> {
+    fn positions(&self) -> impl Iterator<Item = (usize, usize)> {
         let steps = self.counts.iter().enumerate();
         steps.flat_map(|(time, &count)| {
             let rows = self.order[..count as usize].iter();
@@ -58,14 +58,14 @@ impl Order {
     }
 
     fn tokens(&self, sequences: &[impl AsRef<[u32]>]) -> Vec<i64> {
-        self.places()
+        self.positions()
             .map(|(row, time)| i64::from(sequences[row].as_ref()[time]))
             .collect()
     }
 }
 
 /// The tokens (N) of sequences, in the order in which [`Sequences::new`] lays them.
-pub fn place_by_place(sequences: &[impl AsRef<[u32]>], device: Device) -> Tensor {
+pub fn by_position(sequences: &[impl AsRef<[u32]>], device: Device) -> Tensor {
     let tokens = Order::of(sequences).tokens(sequences);
     upload(&Tensor::from_slice(&tokens), device)
 }
@@ -75,7 +75,7 @@ impl Sequences {
     pub fn new(sequences: &[impl AsRef<[u32]>], device: Device) -> Self {
         let order = Order::of(sequences);
         let tokens = order.tokens(sequences);
-        let rows: Vec<i64> = order.places().map(|(row, _)| row as i64).collect();
+        let rows: Vec<i64> = order.positions().map(|(row, _)| row as i64).collect();
         let mut ranks = vec![0; sequences.len()];
         for (rank, &row) in order.order.iter().enumerate() {
             ranks[row] = rank as i64;
@@ -86,12 +86,12 @@ impl Sequences {
             Some(*start)
         }));
         let reversed: Vec<i64> = order
-            .places()
+            .positions()
             .map(|(row, time)| starts[sequences[row].as_ref().len() - 1 - time] + ranks[row])
             .collect();
         let by_rank: Vec<i64> = order.order.iter().map(|&row| row as i64).collect();
         // In one piece to the device.
-        let (places, batch) = (tokens.len() as i64, sequences.len() as i64);
+        let (positions, batch) = (tokens.len() as i64, sequences.len() as i64);
         let all = upload(
             &Tensor::from_slice(&[rows, reversed, by_rank, ranks].concat()),
             device,
@@ -99,15 +99,15 @@ impl Sequences {
         Self {
             steps: Steps::new(order.counts),
             batch: sequences.len(),
-            rows: all.narrow(0, 0, places),
-            reversed: all.narrow(0, places, places),
-            order: all.narrow(0, 2 * places, batch),
-            ranks: all.narrow(0, 2 * places + batch, batch),
+            rows: all.narrow(0, 0, positions),
+            reversed: all.narrow(0, positions, positions),
+            order: all.narrow(0, 2 * positions, batch),
+            ranks: all.narrow(0, 2 * positions + batch, batch),
             tokens,
         }
     }
 
-    /// The tokens, mutable, place by place.
+    /// The tokens, mutable, position by position.
     pub fn tokens_mut(&mut self) -> &mut [i64] {
         &mut self.tokens
     }

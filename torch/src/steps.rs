@@ -1,4 +1,4 @@
-//! How many sequences are under way at each step, and the same filled up to one length, as libtorch's
+//! How many sequences are under way at each step, and the same padded to one length, as libtorch's
 //! own operators want it.
 
 use std::cell::OnceCell;
@@ -34,20 +34,20 @@ impl Steps {
     }
 }
 
-/// Sequences filled up to the longest, (T, B) places.
+/// Sequences padded to the longest, (T, B) positions.
 pub(crate) struct Grid {
     steps: i64,
     batch: i64,
     device: Device,
     /// None where all have one length.
-    pub(crate) filling: Option<Filling>,
+    pub(crate) padding: Option<Padding>,
 }
 
-/// Where in a grid there is no filling.
-pub(crate) struct Filling {
-    /// The places of the grid that are not filling (N).
-    places: Tensor,
-    /// For every sequence the place, among the N, of its last step (B).
+/// Where in a grid there is no padding.
+pub(crate) struct Padding {
+    /// The positions of the grid that are not padding (N).
+    positions: Tensor,
+    /// For every sequence the position, among the N, of its last step (B).
     pub(crate) last: Tensor,
 }
 
@@ -55,33 +55,33 @@ impl Grid {
     fn new(counts: &[i64], device: Device) -> Self {
         let (steps, batch) = (counts.len() as i64, counts[0]);
         // Counts never rise.
-        let filled = counts.last() != counts.first();
+        let is_padded = counts.last() != counts.first();
         Self {
             steps,
             batch,
             device,
-            filling: filled.then(|| Filling::new(counts, device)),
+            padding: is_padded.then(|| Padding::new(counts, device)),
         }
     }
 
-    /// The sequence of every place (N).
+    /// The sequence of every position (N).
     pub(crate) fn rows(&self) -> Tensor {
-        match &self.filling {
-            Some(filling) => filling.places.remainder(self.batch),
+        match &self.padding {
+            Some(padding) => padding.positions.remainder(self.batch),
             None => Tensor::arange(self.steps * self.batch, (Kind::Int64, self.device))
                 .remainder(self.batch),
         }
     }
 
-    /// `values` (N, I) as (T, B, I), with zeros for filling.
+    /// `values` (N, I) as (T, B, I), with zeros for padding.
     pub(crate) fn spread(&self, values: &Tensor) -> Tensor {
         let width = values.size()[1];
-        let grid = match &self.filling {
-            Some(filling) => {
+        let grid = match &self.padding {
+            Some(padding) => {
                 let size = [self.steps * self.batch, width];
                 Tensor::zeros(size, (Kind::Float, self.device)).index_copy(
                     0,
-                    &filling.places,
+                    &padding.positions,
                     values,
                 )
             }
@@ -90,32 +90,32 @@ impl Grid {
         grid.reshape([self.steps, self.batch, width])
     }
 
-    /// `values` (T, B, H) without filling (N, H).
+    /// `values` (T, B, H) without padding (N, H).
     pub(crate) fn gather(&self, values: &Tensor) -> Tensor {
         let flat = values.reshape([self.steps * self.batch, -1]);
-        match &self.filling {
-            Some(filling) => flat.index_select(0, &filling.places),
+        match &self.padding {
+            Some(padding) => flat.index_select(0, &padding.positions),
             None => flat,
         }
     }
 }
 
-impl Filling {
+impl Padding {
     fn new(counts: &[i64], device: Device) -> Self {
         let batch = counts[0];
-        let mut places = Vec::new();
+        let mut positions = Vec::new();
         let mut last = vec![0; batch as usize];
         for (t, &count) in counts.iter().enumerate() {
             for row in 0..count {
-                last[row as usize] = places.len() as i64;
-                places.push(t as i64 * batch + row);
+                last[row as usize] = positions.len() as i64;
+                positions.push(t as i64 * batch + row);
             }
         }
         // In one piece to the device.
-        let count = places.len() as i64;
-        let both = upload(&Tensor::from_slice(&[places, last].concat()), device);
+        let count = positions.len() as i64;
+        let both = upload(&Tensor::from_slice(&[positions, last].concat()), device);
         Self {
-            places: both.narrow(0, 0, count),
+            positions: both.narrow(0, 0, count),
             last: both.narrow(0, count, batch),
         }
     }

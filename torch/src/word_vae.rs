@@ -11,7 +11,7 @@ use crate::dropout::Dropout;
 use crate::operators;
 use crate::parameters::Parameters;
 use crate::recurrent::{Input, Shape};
-use crate::sequences::{Sequences, place_by_place};
+use crate::sequences::{Sequences, by_position};
 
 /// Bounds on log σ², wide enough to be met only by a run that diverges.
 pub const LOG_VAR_BOUND: f64 = 10.0;
@@ -26,7 +26,7 @@ pub struct WordVae {
     pub special: SpecialTokens,
     /// Share of outputs between the encoder's layers dropped while training.
     pub dropout: f64,
-    /// Share of the outputs of every layer of the decoder dropped while training.
+    /// Dropout rate of the outputs of every layer of the decoder dropped while training.
     pub decoder_dropout: f64,
     /// What it trains in on CUDA.
     pub precision: Precision,
@@ -38,13 +38,13 @@ pub struct WordBatch {
     pub letters: Sequences,
     /// What the decoder reads: `<bos>`, letters.
     pub inputs: Sequences,
-    /// What it predicts at every place: letters, `<eos>`.
+    /// What it predicts at every position: letters, `<eos>`.
     pub targets: Tensor,
 }
 
 /// What the model makes of a batch.
 pub struct WordTerms {
-    /// −log p(c_t | c_<t, z) at every place of the decoder's input.
+    /// −log p(c_t | c_<t, z) at every position of the decoder's input.
     pub token_nll: Tensor,
     /// R_j = ½(μ_j² + σ_j² − log σ_j² − 1) of every word, (B, Z).
     pub rate: Tensor,
@@ -70,7 +70,7 @@ impl WordBatch {
         Self {
             letters: Sequences::new(words, device),
             inputs: Sequences::new(&around(Some(special.bos), None), device),
-            targets: place_by_place(&around(None, Some(special.eos)), device),
+            targets: by_position(&around(None, Some(special.eos)), device),
         }
     }
 
@@ -107,12 +107,7 @@ impl WordVae {
     }
 
     fn shape(&self) -> Shape {
-        Shape {
-            cell: self.network.cell,
-            hidden: self.network.hidden,
-            layers: self.network.layers,
-            precision: self.precision,
-        }
+        Shape::of(&self.network, self.precision)
     }
 
     /// Lays the recurrent weights out as cuDNN wants them.
@@ -189,19 +184,20 @@ impl WordVae {
             input = Some(outputs.dropout(self.dropout, train));
         }
         let summary = words.as_given(&Tensor::cat(&summary, 1));
-        let linear = |name: &str| self.linear(&summary, &format!("encoder.{name}"));
+        let linear = |name: &str| self.parameters.linear(&summary, &format!("encoder.{name}"));
         (
             linear("mean"),
             linear("log_var").clamp(-LOG_VAR_BOUND, LOG_VAR_BOUND),
         )
     }
 
-    /// Logits (places, outputs) of the decoder for `z` (B, Z).
+    /// Logits (N, outputs) of the decoder for `z` (B, Z).
     pub fn decode(&self, batch: &WordBatch, z: &Tensor, train: bool) -> Tensor {
-        self.linear(&self.decoder_outputs(batch, z, train), "decoder.head")
+        self.parameters
+            .linear(&self.decoder_outputs(batch, z, train), "decoder.head")
     }
 
-    /// The decoder's hidden outputs (places, H) for `z` (B, Z).
+    /// The decoder's hidden outputs (N, H) for `z` (B, Z).
     fn decoder_outputs(&self, batch: &WordBatch, z: &Tensor, train: bool) -> Tensor {
         let words = &batch.inputs;
         let placement = self.network.z();
@@ -222,13 +218,14 @@ impl WordVae {
         let (outputs, _) = self
             .shape()
             .run(input, &words.steps, &state, &weights, dropout, train);
-        outputs.dropout(dropout.share, train)
+        outputs.dropout(dropout.rate, train)
     }
 
     /// The decoder's state before the first letter: h = tanh(W·z + b) by layer, (L, B, H), and c = 0.
     fn decoder_start(&self, z: &Tensor) -> Vec<Tensor> {
         let (layers, hidden) = (self.network.layers as i64, self.network.hidden as i64);
         let start = self
+            .parameters
             .linear(z, "decoder.init")
             .tanh()
             .reshape([-1, layers, hidden])
@@ -241,15 +238,7 @@ impl WordVae {
         state
     }
 
-    fn linear(&self, input: &Tensor, name: &str) -> Tensor {
-        let (weight, bias) = (format!("{name}.weight"), format!("{name}.bias"));
-        input.linear(
-            self.parameters.get(&weight),
-            Some(self.parameters.get(&bias)),
-        )
-    }
-
-    /// The terms of the bound for `noise` ε (B, Z): one draw a word.
+    /// The terms of the bound for `noise` ε (B, Z): one sample per word.
     pub fn terms(&self, batch: &WordBatch, noise: &Tensor, train: bool) -> WordTerms {
         let (mean, log_var) = self.encode(batch, train);
         let z = &mean + (&log_var * 0.5).exp() * noise;

@@ -174,7 +174,7 @@ fn the_same_units_are_taken_away_between_layers_on_either_path() {
         let mut case = Case::new(cell, 33, 3, COUNTS[0], Reads::OneHot);
         let without = case.run(true);
         case.dropout = Dropout {
-            share: 0.5,
+            rate: 0.5,
             variational: true,
         };
         case.check(Reads::OneHot);

@@ -4,7 +4,7 @@ use tch::{Kind, Tensor};
 use textgen::config::{Cell, NetworkConfig};
 
 use crate::char_rnn::CharRnn;
-use crate::dropout::{Dropout, take_away};
+use crate::dropout::{Dropout, drop_tokens};
 use crate::parameters::Parameters;
 use crate::testing::{alone, device, text_config, tolerance};
 
@@ -81,7 +81,7 @@ fn tokens_taken_away_are_read_as_nothing() {
         let have = loss(&dropping, true);
         let (tokens, targets) = batch();
         tch::manual_seed(8);
-        let left = take_away(&tokens.reshape([-1]), share, TOKENS);
+        let left = drop_tokens(&tokens.reshape([-1]), share, TOKENS);
         // The same network with one token more, whose column of the input weights is zero.
         let plain = model(Cell::Lstm, 1, embedding);
         let vectors = match embedding {
@@ -123,7 +123,7 @@ fn units_taken_away_above_the_top_layer_stay_away() {
     let _alone = alone();
     let mut dropping = model(Cell::Lstm, 1, 0);
     dropping.dropout = Dropout {
-        share: 0.5,
+        rate: 0.5,
         variational: true,
     };
     let have = loss(&dropping, true);

@@ -10,17 +10,20 @@
 use anyhow::Result;
 use rand::RngExt;
 use tch::{Device, Kind, Tensor};
-use textgen::config::{Cell, Precision, TrainConfig};
+use textgen::config::{Precision, TrainConfig};
 use textgen::models::weights::Weights;
 
 use textgen::run::{Evaluation, Progress, WordData};
 
-use super::task::{Part, SampleJob, Task, Use, random, sample_config};
+use super::task::{Part, SampleJob, Task, Use, held_out, random, sample_config};
 use super::word_task::Sums;
 use crate::dropout::Dropout;
-use crate::parameters::{Parameters, copy_into, normal, to_array};
+use crate::parameters::{Parameters, normal, to_array};
 use crate::recurrent::{Input, Shape};
 use crate::steps::Steps;
+
+/// The names of what a model file holds of the last training word (Z).
+const LAST: [&str; 2] = ["article.mean", "article.std"];
 
 /// The article's model and its words.
 pub struct ArticleTask {
@@ -50,19 +53,7 @@ impl ArticleTask {
     }
 
     fn shape(&self) -> Shape {
-        Shape {
-            cell: Cell::Gru,
-            hidden: self.network.hidden,
-            layers: self.network.layers,
-            precision: Precision::F32,
-        }
-    }
-
-    fn linear(&self, input: &Tensor, name: &str) -> Tensor {
-        input.linear(
-            self.parameters.get(&format!("{name}.weight")),
-            Some(self.parameters.get(&format!("{name}.bias"))),
-        )
+        Shape::of(&self.network, Precision::F32)
     }
 
     /// Mean and std (Z) of a word, as letters.
@@ -83,8 +74,8 @@ impl ArticleTask {
         );
         let last = outputs.get(outputs.size()[0] - 1);
         (
-            self.linear(&last, "encoder.mean"),
-            self.linear(&last, "encoder.log_var").exp(),
+            self.parameters.linear(&last, "encoder.mean"),
+            self.parameters.linear(&last, "encoder.log_var").exp(),
         )
     }
 
@@ -102,8 +93,8 @@ impl ArticleTask {
             Dropout::default(),
             true,
         );
-        self.linear(&outputs, "decoder.head")
-            .log_softmax(-1, Kind::Float)
+        let logits = self.parameters.linear(&outputs, "decoder.head");
+        logits.log_softmax(-1, Kind::Float)
     }
 
     /// The word's letters and its end.
@@ -171,10 +162,7 @@ impl Task for ArticleTask {
     }
 
     fn evaluate(&self, part: Part) -> Result<Option<Evaluation>> {
-        let words = match part {
-            Part::Valid => &self.data.valid,
-            Part::Test => &self.data.test,
-        };
+        let words = held_out(&self.data, part);
         if words.is_empty() {
             return Ok(None);
         }
@@ -208,25 +196,14 @@ impl Task for ArticleTask {
         Ok(Some(Evaluation::Word(sums.loss())))
     }
 
-    fn carried(&self) -> Weights<'static> {
-        self.extra_weights()
-    }
-
-    fn set_carried(&mut self, from: &Weights) -> Result<()> {
-        for (name, tensor) in ["article.mean", "article.std"].iter().zip(&mut self.last) {
-            if let Some(array) = from.get(*name) {
-                copy_into(array, tensor)?;
-            }
-        }
-        Ok(())
+    fn carried(&mut self) -> Vec<(String, &mut Tensor)> {
+        let names = LAST.map(str::to_owned);
+        names.into_iter().zip(&mut self.last).collect()
     }
 
     fn extra_weights(&self) -> Weights<'static> {
-        let [mean, std] = &self.last;
-        Weights::from([
-            ("article.mean".to_owned(), to_array(mean)),
-            ("article.std".to_owned(), to_array(std)),
-        ])
+        let last = self.last.iter().map(to_array);
+        LAST.map(str::to_owned).into_iter().zip(last).collect()
     }
 
     fn sample(&self, weights: Weights<'static>, seed: u64) -> SampleJob {

@@ -9,6 +9,7 @@ use textgen::models::weights::Weights;
 use textgen::run::{Evaluation, Metrics, ModelFile, ModelHeader, RunError, State, model_format};
 
 use super::Trainer;
+use super::task::{carried, set_carried};
 
 impl Trainer<'_> {
     /// Takes up the run's saved state, if it has one. Returns whether it has.
@@ -42,7 +43,7 @@ impl Trainer<'_> {
         if let Some(average) = &mut self.average {
             average.load(self.task.parameters(), &state.tensors)?;
         }
-        self.task.set_carried(&state.tensors)?;
+        set_carried(&mut *self.task, &state.tensors)?;
         self.progress = state.progress.clone();
         self.unseen.clear();
         self.seeded = false;
@@ -67,7 +68,7 @@ impl Trainer<'_> {
         if let Some(average) = &self.average {
             average.save(self.task.parameters(), &mut tensors);
         }
-        tensors.extend(self.task.carried());
+        tensors.extend(carried(&mut *self.task));
         let state = State {
             progress: self.progress.clone(),
             tensors,

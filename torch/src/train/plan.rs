@@ -8,6 +8,7 @@ use textgen::config::{Budget, OptimizerKind};
 use super::Trainer;
 use super::display::duration;
 use indicatif::HumanCount;
+use super::task::{carried, set_carried};
 
 impl Trainer<'_> {
     /// Says what is about to happen: the network, the step, the budget, memory and expected time.
@@ -64,7 +65,7 @@ impl Trainer<'_> {
         if let Budget::Minutes(minutes) = self.config.budget {
             return Ok(minutes * 60.0 * left);
         }
-        let carried = self.task.carried();
+        let before = carried(&mut *self.task);
         let mut times = Vec::new();
         for _ in 0..4 {
             let mut trial = self.progress.clone();
@@ -75,7 +76,7 @@ impl Trainer<'_> {
             self.optimizer.drop_gradients()?;
             times.push(started.elapsed().as_secs_f64());
         }
-        self.task.set_carried(&carried)?;
+        set_carried(&mut *self.task, &before)?;
         let fastest = times.iter().copied().fold(f64::INFINITY, f64::min);
         let steps = match (self.config.budget, self.total_steps()) {
             (_, Some(steps)) | (Budget::Steps(steps), None) => steps as f64,

@@ -1,14 +1,14 @@
 //! What the training loop needs of a model and its corpus.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use tch::Tensor;
 use textgen::config::Sampling;
 use textgen::models::weights::Weights;
-use textgen::run::{Evaluation, Progress};
+use textgen::run::{Evaluation, Progress, WordData};
 
-use crate::parameters::Parameters;
+use crate::parameters::{Parameters, copy_into, to_array};
 
 /// A part of the corpus that is held out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,16 +37,46 @@ pub trait Task {
     fn next_loss(&mut self, progress: &mut Progress, fraction: f64) -> (Tensor, u64);
     /// The loss on a held-out part; none where it is empty.
     fn evaluate(&self, part: Part) -> Result<Option<Evaluation>>;
-    /// Tensors besides the weights that the next step depends on.
-    fn carried(&self) -> Weights<'static>;
-    /// Takes [`Task::carried`] back.
-    fn set_carried(&mut self, from: &Weights) -> Result<()>;
-    /// What else a model file holds.
-    fn extra_weights(&self) -> Weights<'static>;
+    /// Tensors besides the weights that the next step depends on, under their names in a training state.
+    fn carried(&mut self) -> Vec<(String, &mut Tensor)>;
+    /// What a model file holds besides the parameters.
+    fn extra_weights(&self) -> Weights<'static> {
+        Weights::new()
+    }
     /// A job that lets the native engine generate a few lines from `weights`.
     fn sample(&self, weights: Weights<'static>, seed: u64) -> SampleJob;
     /// What one step reads, for people.
     fn describe_step(&self) -> String;
+}
+
+/// Copies of what a task carries.
+pub fn carried(task: &mut dyn Task) -> Weights<'static> {
+    let carried = task.carried().into_iter();
+    carried
+        .map(|(name, tensor)| (name, to_array(tensor)))
+        .collect()
+}
+
+/// Overwrites what a task carries by copies of it.
+pub fn set_carried(task: &mut dyn Task, from: &Weights) -> Result<()> {
+    for (name, tensor) in task.carried() {
+        let array = from
+            .get(&name)
+            .with_context(|| format!("{name} is missing"))?;
+        // A tensor of its own: the one held may be shared with a step under way.
+        let mut copy = tensor.copy();
+        copy_into(array, &mut copy)?;
+        *tensor = copy;
+    }
+    Ok(())
+}
+
+/// Words that are held out.
+pub fn held_out(data: &WordData, part: Part) -> &[usize] {
+    match part {
+        Part::Valid => &data.valid,
+        Part::Test => &data.test,
+    }
 }
 
 /// What random numbers are for, so that no two uses share a stream.

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use rand::RngExt;
 use tch::{Device, Kind, Tensor};
 use textgen::config::{CharRnnConfig, LossOver, ModelConfig, SplitKind, TrainConfig};
@@ -18,7 +18,7 @@ use textgen::text::{Split, Vocabulary, split_text, stream_length};
 use super::task::{Part, SampleJob, Task, Use, random, sample_config};
 use crate::char_rnn::CharRnn;
 use crate::dropout::Dropout;
-use crate::parameters::{Parameters, copy_into, to_array};
+use crate::parameters::Parameters;
 use crate::shim::upload;
 
 /// Tokens of a sample that is shown while training.
@@ -83,7 +83,7 @@ impl TextTask {
         };
         let mut model = CharRnn::new(network, parameters);
         model.dropout = Dropout {
-            share: config.dropout,
+            rate: config.dropout,
             variational: own.variational,
         };
         model.input_dropout = own.input_dropout;
@@ -294,32 +294,11 @@ impl Task for TextTask {
         Ok((tokens > 0).then(|| Evaluation::Char(CharLoss::from_nats(nats / tokens as f64))))
     }
 
-    fn carried(&self) -> Weights<'static> {
-        self.state
-            .iter()
-            .enumerate()
-            .map(|(i, tensor)| (format!("carried.{i}"), to_array(tensor)))
+    fn carried(&mut self) -> Vec<(String, &mut Tensor)> {
+        let state = self.state.iter_mut().enumerate();
+        state
+            .map(|(i, tensor)| (format!("carried.{i}"), tensor))
             .collect()
-    }
-
-    fn set_carried(&mut self, from: &Weights) -> Result<()> {
-        let mut state = self
-            .model
-            .shape()
-            .zero_state(self.config.batch as i64, self.device);
-        for (i, tensor) in state.iter_mut().enumerate() {
-            copy_into(
-                from.get(&format!("carried.{i}"))
-                    .with_context(|| format!("carried.{i} is missing"))?,
-                tensor,
-            )?;
-        }
-        self.state = state;
-        Ok(())
-    }
-
-    fn extra_weights(&self) -> Weights<'static> {
-        Weights::new()
     }
 
     fn sample(&self, weights: Weights<'static>, seed: u64) -> SampleJob {

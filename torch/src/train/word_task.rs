@@ -11,7 +11,7 @@ use textgen::models::weights::Weights;
 use textgen::run::{Evaluation, Progress, WordData, WordLoss};
 use textgen::text::SpecialTokens;
 
-use super::task::{Part, SampleJob, Task, Use, random, sample_config};
+use super::task::{Part, SampleJob, Task, Use, held_out, random, sample_config};
 use crate::parameters::{Parameters, normal};
 use crate::rate::RateController;
 use crate::schedule::beta;
@@ -178,10 +178,7 @@ impl Task for WordTask {
     }
 
     fn evaluate(&self, part: Part) -> Result<Option<Evaluation>> {
-        let words = match part {
-            Part::Valid => &self.data.valid,
-            Part::Test => &self.data.test,
-        };
+        let words = held_out(&self.data, part);
         if words.is_empty() {
             return Ok(None);
         }
@@ -201,20 +198,9 @@ impl Task for WordTask {
         Ok(Some(Evaluation::Word(sums.loss())))
     }
 
-    fn carried(&self) -> Weights<'static> {
-        let controller = self.controller.as_ref();
-        controller.map(RateController::carried).unwrap_or_default()
-    }
-
-    fn set_carried(&mut self, from: &Weights) -> Result<()> {
-        match &mut self.controller {
-            Some(controller) => controller.set_carried(from),
-            None => Ok(()),
-        }
-    }
-
-    fn extra_weights(&self) -> Weights<'static> {
-        Weights::new()
+    fn carried(&mut self) -> Vec<(String, &mut Tensor)> {
+        let controller = self.controller.iter_mut();
+        controller.map(RateController::carried).collect()
     }
 
     fn sample(&self, weights: Weights<'static>, seed: u64) -> SampleJob {
