@@ -7,8 +7,8 @@ use textgen::config::{Budget, OptimizerKind};
 
 use super::Trainer;
 use super::display::duration;
-use indicatif::HumanCount;
 use super::task::{carried, set_carried};
+use indicatif::HumanCount;
 
 impl Trainer<'_> {
     /// Says what is about to happen: the network, the step, the budget, memory and expected time.
