@@ -45,30 +45,33 @@ pub fn run(args: &DoctorArgs, runs: &Runs) -> Result<()> {
         return Ok(());
     }
     let text = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
-    writeln!(out, "textgen    {}", env!("CARGO_PKG_VERSION"))?;
-    if let Ok(path) = &found {
-        writeln!(out, "trainer    {}", path.display())?;
-    }
-    match &torch {
+    let (libtorch, cuda) = match &torch {
         Ok(report) => {
-            writeln!(
-                out,
-                "libtorch   {} in {}",
-                text(&report["loaded_version"]),
-                text(&report["libtorch"])
-            )?;
-            match report["cuda_devices"].as_u64() {
-                Some(count) if count > 0 => writeln!(out, "CUDA       {count} device(s)")?,
-                _ => writeln!(out, "CUDA       none: {}", text(&report["cuda_missing"]))?,
-            }
+            let (version, place) = (text(&report["loaded_version"]), text(&report["libtorch"]));
+            let cuda = match report["cuda_devices"].as_u64() {
+                Some(count) if count > 0 => format!("{count} device(s)"),
+                _ => format!("none: {}", text(&report["cuda_missing"])),
+            };
+            (format!("{version} in {place}"), cuda)
         }
-        Err(why) => {
-            writeln!(out, "libtorch   not usable: {why}")?;
-            writeln!(out, "CUDA       unknown without libtorch")?;
+        Err(why) => (
+            format!("not usable: {why}"),
+            "unknown without libtorch".to_owned(),
+        ),
+    };
+    let trainer = found.ok().map(|path| path.display().to_string());
+    for (name, what) in [
+        ("textgen", Some(env!("CARGO_PKG_VERSION").to_owned())),
+        ("trainer", trainer),
+        ("libtorch", Some(libtorch)),
+        ("CUDA", Some(cuda)),
+        ("SIMD", Some(simd)),
+        ("threads", Some(threads.to_string())),
+        ("runs", Some(folder.display().to_string())),
+    ] {
+        if let Some(what) = what {
+            writeln!(out, "{name:<10} {what}")?;
         }
     }
-    writeln!(out, "SIMD       {simd}")?;
-    writeln!(out, "threads    {threads}")?;
-    writeln!(out, "runs       {}", folder.display())?;
     Ok(())
 }

@@ -68,13 +68,11 @@ impl Corpus {
     /// `corpora/`, else a bundled corpus; `-` is standard input; a folder is every `*.txt` below
     /// it, sorted by path. No argument at all is the bundled corpus.
     pub fn resolve(args: &[String]) -> Result<Self, TextError> {
-        let mut names = Vec::new();
-        let mut sources = Vec::new();
-        for arg in args {
-            let (name, found) = resolve_one(arg)?;
-            names.push(name);
-            sources.extend(found);
-        }
+        let found = args.iter().map(|arg| resolve_one(arg));
+        let found = found.collect::<Result<Vec<_>, _>>()?;
+        let more = found.len().saturating_sub(1);
+        let (names, sources): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+        let sources: Vec<Source> = sources.into_iter().flatten().collect();
         for source in &sources {
             if let Source::File(path) = source
                 && path.to_str().is_none()
@@ -86,15 +84,12 @@ impl Corpus {
         if sources.iter().filter(|s| **s == Source::Stdin).count() > 1 {
             return Err(TextError::Stdin);
         }
-        let mut names = names.into_iter();
-        match (names.next(), names.count()) {
-            (None, _) => Ok(Self::bundled()),
-            (Some(name), 0) => Ok(Self { name, sources }),
-            (Some(name), more) => Ok(Self {
-                name: format!("{name}+{more}"),
-                sources,
-            }),
-        }
+        let name = match (names.into_iter().next(), more) {
+            (None, _) => return Ok(Self::bundled()),
+            (Some(name), 0) => name,
+            (Some(name), more) => format!("{name}+{more}"),
+        };
+        Ok(Self { name, sources })
     }
 
     /// The corpus inside the program.
@@ -171,10 +166,10 @@ fn resolve_one(arg: &str) -> Result<(String, Vec<Source>), TextError> {
         return Ok((Source::Stdin.stem(), vec![Source::Stdin]));
     }
     let bundled = |name: &str| name == BUNDLED_NAME || name == Source::Bundled.stem();
-    if let Some(name) = arg.strip_prefix(BUNDLED_PREFIX)
-        && bundled(name)
-    {
-        return Ok((Source::Bundled.stem(), vec![Source::Bundled]));
+    let is_recorded = arg.strip_prefix(BUNDLED_PREFIX).is_some_and(bundled);
+    let found_bundled = (Source::Bundled.stem(), vec![Source::Bundled]);
+    if is_recorded {
+        return Ok(found_bundled);
     }
     let places = [PathBuf::from(arg), Path::new(CORPORA).join(arg)];
     for path in places.iter().filter(|p| !p.as_os_str().is_empty()) {
@@ -194,7 +189,7 @@ fn resolve_one(arg: &str) -> Result<(String, Vec<Source>), TextError> {
         }
     }
     if bundled(arg) {
-        return Ok((Source::Bundled.stem(), vec![Source::Bundled]));
+        return Ok(found_bundled);
     }
     Err(TextError::Missing {
         name: arg.to_owned(),

@@ -332,7 +332,7 @@ fn a_map_of_two_dimensions_is_the_plane_itself() {
     }
     home.textgen("map --out plane.svg --seed 1").succeeded();
     let svg = fs::read_to_string(home.path("plane.svg")).expect("a picture");
-    assert!(svg.contains("drawn from the prior"));
+    assert!(svg.contains("sampled from the prior"));
 }
 
 #[test]

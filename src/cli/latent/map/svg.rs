@@ -19,13 +19,13 @@ const RADIUS: f64 = 3.0;
 pub enum Kind {
     /// A word, in the colour of its group.
     Word(usize),
-    /// A word spelt at a point of a grid.
+    /// A word decoded at a point of a grid.
     Grid,
-    /// A place drawn from the prior, with the word spelt there.
+    /// A point sampled from the prior, with the word decoded there.
     Sample,
 }
 
-/// Something at a place.
+/// Something at a point of the latent space, in two dimensions.
 pub struct Mark {
     pub kind: Kind,
     pub word: String,
@@ -45,9 +45,9 @@ pub struct Picture<'a> {
     pub limit: Option<f64>,
 }
 
-/// From places to pixels, the same scale both ways.
+/// From latent coordinates to pixels, the same scale both ways.
 struct Scale {
-    /// The place in the middle of the plot.
+    /// The coordinates in the middle of the plot.
     middle: [f64; 2],
     pixels: f64,
     height: f64,
@@ -69,7 +69,7 @@ impl Scale {
             (f64::midpoint(least, most), most - least)
         };
         let ((x, across), (y, up)) = (extent(0), extent(1));
-        // Room for a word beside a mark at the edge.
+        // Space for a word beside a mark at the edge.
         let (wide, edge) = (WIDTH - 120.0, 60.0);
         let most = HEIGHTS[1] - edge;
         let pixels = (wide / across).min(most / up);
@@ -98,7 +98,7 @@ struct Letters {
 }
 
 impl Letters {
-    /// Writes a word beside a mark, on whichever side there is room, or not at all.
+    /// Writes a word beside a mark, on whichever side is free, or not at all.
     fn beside(&mut self, [x, y]: [f64; 2], word: &str, size: f64, style: &str) {
         let (width, off) = (width(word, size), RADIUS + 2.0);
         let sides = [
@@ -121,7 +121,7 @@ impl Letters {
         }
     }
 
-    /// Writes a word with its middle at a point, where there is room.
+    /// Writes a word with its middle at a point, if it is free there.
     fn over(&mut self, [x, y]: [f64; 2], word: &str, size: f64, style: &str) {
         let width = width(word, size);
         let area = Area {
@@ -174,8 +174,8 @@ impl Picture<'_> {
             entry(&|x| dot([x, 42.0], RADIUS, color), name);
         }
         if self.limit.is_some() {
-            entry(&|x| cross([x, 42.0]), "drawn from the prior");
-            entry(&|_| String::new(), "grey words: spelt over a grid");
+            entry(&|x| cross([x, 42.0]), "sampled from the prior");
+            entry(&|_| String::new(), "grey words: decoded over a grid");
         }
     }
 
@@ -206,7 +206,7 @@ impl Picture<'_> {
         }
     }
 
-    /// Signs first, then words where there is room: over a grid, beside words' signs, beside samples.
+    /// Signs first, then words where there is free space: over a grid, beside words' signs, beside samples.
     fn marks(&self, scale: &Scale, svg: &mut String) {
         let inside = |&(_, [x, y]): &(&Mark, [f64; 2])| {
             (0.0..=WIDTH).contains(&x) && (0.0..=scale.height).contains(&y)
