@@ -86,6 +86,11 @@ impl NetworkConfig {
         }
     }
 
+    /// Whether it writes words, not texts.
+    pub const fn is_words(&self) -> bool {
+        !matches!(self.kind, NetworkKind::CharRnn)
+    }
+
     /// Whether it is the original article's network.
     pub const fn is_article(&self) -> bool {
         matches!(self.kind, NetworkKind::Article { .. })

@@ -9,7 +9,6 @@ mod parts;
 mod text;
 mod words;
 
-use crate::config::ModelKind;
 use crate::run::{CorpusData, RunDir, Runs};
 use anyhow::Result;
 
@@ -29,8 +28,8 @@ pub fn run(args: &EvalArgs, runs: &Runs, given: &Given) -> Result<()> {
         file: &file,
         run: run.as_ref(),
     };
-    let kind = file.header.network.model();
-    if file.header.network.is_article() {
+    let network = &file.header.network;
+    if network.is_article() {
         let message = format!(
             "{} has the article's network, whose words have no probability that could be measured",
             job.name()
@@ -38,8 +37,8 @@ pub fn run(args: &EvalArgs, runs: &Runs, given: &Given) -> Result<()> {
         let hint = "train --model word-vae without --recipe article; textgen generate shows what this one writes";
         return Err(CliError::misuse(message, hint).into());
     }
-    given.check_kind(kind)?;
-    if kind == ModelKind::WordVae && (corpus.is_some() || args.part == Some(Part::All)) {
+    given.check_kind(network.model())?;
+    if network.is_words() && (corpus.is_some() || args.part == Some(Part::All)) {
         let message = "a word-vae is evaluated on the held-out words of its run only";
         let hint = "textgen score says what other words cost it";
         return Err(CliError::misuse(message, hint).into());
@@ -50,20 +49,18 @@ pub fn run(args: &EvalArgs, runs: &Runs, given: &Given) -> Result<()> {
     if own_vocabulary.is_some_and(|vocabulary| *vocabulary != file.header.vocabulary) {
         return Err(job.not_its_corpus("its tokens are others"));
     }
-    match (kind, run.as_ref().zip(own.as_ref())) {
-        (ModelKind::WordVae, Some((run, CorpusData::Words(words)))) => {
-            words::evaluate(&job, run, words)
-        }
-        (ModelKind::WordVae, None) => {
+    match (network.is_words(), run.as_ref().zip(own.as_ref())) {
+        (true, Some((run, CorpusData::Words(words)))) => words::evaluate(&job, run, words),
+        (true, None) => {
             let name = job.name();
             let message = format!("{name}: a word-vae is evaluated on the words of its run");
             Err(CliError::failed(message, "name a run: textgen eval RUN").into())
         }
-        (ModelKind::WordVae, _) | (_, Some((_, CorpusData::Words(_)))) => {
+        (true, _) | (_, Some((_, CorpusData::Words(_)))) => {
             Err(job.not_its_corpus("one has text, the other words"))
         }
-        (_, None) => text::evaluate(&job, corpus, None),
-        (_, Some((run, CorpusData::Text(text)))) => {
+        (false, None) => text::evaluate(&job, corpus, None),
+        (false, Some((run, CorpusData::Text(text)))) => {
             text::evaluate(&job, corpus, Some((&run.config()?, text)))
         }
     }

@@ -5,7 +5,6 @@ mod figures;
 mod report;
 mod verdict;
 
-use crate::config::ModelKind;
 use crate::evaluate::latent::latent;
 use crate::evaluate::reconstruction::reconstruction;
 use crate::evaluate::samples::{Existing, Inventor, compare, sample_words};
@@ -248,7 +247,7 @@ fn no_latent_in(run: &RunDir, data: &WordData) -> Result<Result<WordModel, &'sta
     }
     let file = run.model()?;
     let network = &file.header.network;
-    if network.latent() > 0 || network.model() != ModelKind::WordVae {
+    if network.latent() > 0 || !network.is_words() {
         return Ok(Err("it is no word-vae of --latent 0"));
     }
     match run.corpus()? {
