@@ -2,7 +2,9 @@
 //!
 //! R, the mean divergence of the posteriors from the prior, falls into two parts (Hoffman & Johnson
 //! 2016): E\[R\] = I_q + KL(q(z) ‖ p(z)). I_q is what z tells about the word, at most ln N for N words;
-//! the rest is how far the posteriors together, q(z), are from the prior that words are drawn from.
+//! the rest is how far the posteriors together, q(z), are from the prior that words are sampled from.
+
+use serde::Serialize;
 
 use super::importance::log_mean_exp;
 use super::words::{Noise, check_words, distortions, posterior_draw, rates};
@@ -16,28 +18,28 @@ pub const ACTIVE_VARIANCE: f64 = 0.01;
 /// Words that the information is measured on at the most: its cost grows with their square.
 pub const MOST_FOR_INFORMATION: usize = 5000;
 
-/// What z carries.
-#[derive(Clone, Debug, PartialEq)]
+/// What z carries. The parts of R are measured with one sample of z for each word.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct LatentReport {
-    /// Mean over words of each dimension's KL(q(z_j|x) ‖ p(z_j)), in nats.
-    pub rates_nats: Vec<f64>,
     /// Dimensions whose mean varies with the word: Var_x(μ_j(x)) above [`ACTIVE_VARIANCE`].
     pub active_units: usize,
-    /// I_q and KL(q(z) ‖ p(z)).
-    pub information: Information,
-    /// What reconstruction costs more with another word's z: −ln p(x|z') + ln p(x|z), in nats.
-    pub shuffle_gap_nats: Mean,
-}
-
-/// The two parts of R, each with one draw of z a word.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Information {
-    /// Words, N.
-    pub words: usize,
-    /// I_q = mean_i\[ln q(z_i|x_i) − (logsumexp_k ln q(z_i|x_k) − ln N)\], in nats; at most ln N.
-    pub information_nats: Mean,
-    /// KL(q(z) ‖ p(z)) = mean_i\[logsumexp_k ln q(z_i|x_k) − ln N − ln p(z_i)\], in nats.
-    pub marginal_kl_nats: Mean,
+    /// Mean over words of each dimension's KL(q(z_j|x) ‖ p(z_j)).
+    pub rate_nats_per_dimension: Vec<f64>,
+    /// R, their sum.
+    pub rate_nats: f64,
+    /// I_q = mean_i\[ln q(z_i|x_i) − (logsumexp_k ln q(z_i|x_k) − ln N)\].
+    pub information_nats: f64,
+    pub information_standard_error: f64,
+    /// ln N, which I_q cannot exceed.
+    pub information_ceiling_nats: f64,
+    /// The number of words that the information is measured on, N.
+    pub information_words: usize,
+    /// KL(q(z) ‖ p(z)) = mean_i\[logsumexp_k ln q(z_i|x_k) − ln N − ln p(z_i)\].
+    pub marginal_kl_nats: f64,
+    pub marginal_kl_standard_error: f64,
+    /// What reconstruction costs more with another word's z: −ln p(x|z') + ln p(x|z).
+    pub shuffle_gap_nats: f64,
+    pub shuffle_gap_standard_error: f64,
 }
 
 /// Measures what z carries about `words`; `None` where there is no z, or no word.
@@ -61,25 +63,27 @@ pub fn latent(
         })
         .collect();
     let own = with_z(vae, words, |word| &z[word], reading, running);
-    // Words stand in random order, so that the next one is any other one.
-    let others = with_z(
-        vae,
-        words,
-        |word| &z[(word + 1) % z.len()],
-        reading,
-        running,
-    );
-    let gaps: Vec<f64> = others
-        .iter()
-        .zip(&own)
-        .map(|(other, own)| other - own)
-        .collect();
+    // Words are in random order, so that the next one is any other one.
+    let next = |word: usize| &z[(word + 1) % z.len()];
+    let others = with_z(vae, words, next, reading, running);
+    let gaps = others.iter().zip(&own).map(|(other, own)| other - own);
+    let gaps: Vec<f64> = gaps.collect();
     let most = words.len().min(MOST_FOR_INFORMATION);
+    let gap = Mean::of(&gaps);
+    let [information, marginal] = information(&posteriors[..most], &z[..most], running.threads);
+    let rates = mean_rates(&posteriors, vae.latent());
     Ok(Some(LatentReport {
-        rates_nats: mean_rates(&posteriors, vae.latent()),
         active_units: active_units(&posteriors, vae.latent()),
-        information: information(&posteriors[..most], &z[..most], running.threads),
-        shuffle_gap_nats: Mean::of(&gaps),
+        rate_nats: rates.iter().sum(),
+        rate_nats_per_dimension: rates,
+        information_nats: information.mean,
+        information_standard_error: information.standard_error,
+        information_ceiling_nats: (most as f64).ln(),
+        information_words: most,
+        marginal_kl_nats: marginal.mean,
+        marginal_kl_standard_error: marginal.standard_error,
+        shuffle_gap_nats: gap.mean,
+        shuffle_gap_standard_error: gap.standard_error,
     }))
 }
 
@@ -130,8 +134,8 @@ fn active_units(posteriors: &[Posterior], latent: usize) -> usize {
     (0..latent).filter(active).count()
 }
 
-/// Both parts of R, from a draw of z for each word.
-fn information(posteriors: &[Posterior], z: &[Vec<f32>], threads: usize) -> Information {
+/// Both parts of R, I_q and KL(q(z) ‖ p(z)), from a sample of z for each word.
+fn information(posteriors: &[Posterior], z: &[Vec<f32>], threads: usize) -> [Mean; 2] {
     let all = Densities::new(posteriors);
     let parts = parallel::map(z.len(), threads, |word| {
         let own = all.log_densities(&z[word]);
@@ -143,11 +147,7 @@ fn information(posteriors: &[Posterior], z: &[Vec<f32>], threads: usize) -> Info
         (own[word] - marginal, marginal - prior)
     });
     let (information, marginal): (Vec<f64>, Vec<f64>) = parts.into_iter().unzip();
-    Information {
-        words: z.len(),
-        information_nats: Mean::of(&information),
-        marginal_kl_nats: Mean::of(&marginal),
-    }
+    [Mean::of(&information), Mean::of(&marginal)]
 }
 
 /// The posteriors of N words, dimension by dimension, so that the inner loop runs over words.

@@ -1,5 +1,7 @@
 //! What comes back from the mean of a word's posterior: the most probable letter at every step.
 
+use serde::Serialize;
+
 use super::latent::posteriors;
 use super::words::check_words;
 use super::{EvaluateError, Mean, Word, WordReading};
@@ -10,12 +12,13 @@ use crate::models::word_vae::WordVae;
 use crate::parallel::Running;
 
 /// How well words come back.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Reconstruction {
     /// The part of the words that come back letter by letter, in 0…1.
-    pub exact: f64,
+    pub reconstruction_exact: f64,
     /// Letters to insert, delete or replace until a word is what came back (Levenshtein 1966).
-    pub edit_distance: Mean,
+    pub edit_distance: f64,
+    pub edit_distance_standard_error: f64,
     /// The same for each letter of the words.
     pub edits_per_letter: f64,
 }
@@ -51,9 +54,11 @@ pub fn reconstruction(
     let exact = distances.iter().filter(|&&distance| distance == 0).count();
     let edits: Vec<f64> = distances.iter().map(|&distance| distance as f64).collect();
     let letters: usize = words.iter().map(|word| word.letters.len()).sum();
+    let mean = Mean::of(&edits);
     Ok(Reconstruction {
-        exact: exact as f64 / words.len().max(1) as f64,
-        edit_distance: Mean::of(&edits),
+        reconstruction_exact: exact as f64 / words.len().max(1) as f64,
+        edit_distance: mean.mean,
+        edit_distance_standard_error: mean.standard_error,
         edits_per_letter: edits.iter().sum::<f64>() / letters.max(1) as f64,
     })
 }

@@ -1,4 +1,4 @@
-//! Words drawn from a model beside words that exist.
+//! Words sampled from a model, compared with words that exist.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -11,10 +11,10 @@ use crate::generate::{LONGEST_WORD, Prior, lockstep};
 use crate::models::word_vae::WordVae;
 use crate::parallel::{self, Running};
 
-/// Words that are drawn side by side.
+/// Words that are sampled side by side.
 const ROWS: usize = 64;
 
-/// What draws words.
+/// What words are sampled from.
 #[derive(Clone, Copy, Debug)]
 pub enum Inventor<'a> {
     /// A word-vae, from its prior.
@@ -23,39 +23,39 @@ pub enum Inventor<'a> {
     NGram(&'a NGrams, usize),
 }
 
-/// How drawn words compare with those that exist.
+/// How sampled words compare with those that exist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub struct SampleReport {
-    /// Words drawn.
+    /// How many were sampled.
     pub words: usize,
-    /// Share of distinct ones.
+    /// The part of them that are distinct, in 0…1 as all rates below.
     pub distinct: f64,
-    /// Share of those that stand in the training list.
+    /// The part of them that are training words.
     pub in_training: f64,
     /// Distinct held-out words among them.
     pub held_out_hits: usize,
-    /// Share of the drawn words outside the training list that are held-out words: how often what is
-    /// new is also right. 0 where nothing is new.
+    /// The part of those that are no training words that are held-out words: how often what is new is
+    /// also right. 0 where nothing is new.
     pub hits_per_new_word: f64,
-    /// Total variation distance between the lengths of the drawn and of the held-out words: 0 where
+    /// Total variation distance between the lengths of the sampled and of the held-out words: 0 where
     /// they are distributed alike, 1 where no length is common.
     pub length_distance: f64,
 }
 
-/// How words are drawn.
+/// How words are sampled.
 #[derive(Clone, Debug)]
 pub struct WordSampling {
-    /// How each letter is; word i is drawn from the stream (seed, i).
+    /// How each letter is; word i has the stream (seed, i).
     pub sampling: Sampling,
-    /// A word that was drawn before is passed over.
+    /// Whether a word that was sampled before is passed over.
     pub unique: bool,
 }
 
-/// Words drawn for every new one at which `unique` gives up, and over how many that is counted.
+/// Words sampled for every new one at which `unique` gives up, and over how many that is counted.
 const MOST_TRIES: usize = 100;
 const COUNTED_OVER: usize = 1000;
 
-/// Draws `count` words, or fewer distinct ones where more cannot be found. The tokens `suppressed` are
+/// Samples `count` words, or fewer distinct ones where more cannot be found. The tokens `suppressed` are
 /// not written.
 pub fn sample_words(
     inventor: Inventor,
@@ -65,8 +65,8 @@ pub fn sample_words(
     reading: WordReading,
     running: Running,
 ) -> Vec<Vec<u32>> {
-    let draw = |indices: Range<usize>| {
-        draw_range(
+    let sample = |indices: Range<usize>| {
+        sample_range(
             inventor,
             indices,
             &sampling.sampling,
@@ -76,13 +76,13 @@ pub fn sample_words(
         )
     };
     let mut words = Vec::new();
-    let (mut seen, mut drawn) = (HashSet::new(), 0);
+    let (mut seen, mut sampled) = (HashSet::new(), 0);
     // Draws, and new words among them, since they were last compared.
-    let (mut draws, mut news) = (0, 0);
+    let (mut tries, mut news) = (0, 0);
     while words.len() < count {
         let more = count - words.len();
-        let found = draw(drawn..drawn + more);
-        drawn += more;
+        let found = sample(sampled..sampled + more);
+        sampled += more;
         let before = words.len();
         let kept = found
             .into_iter()
@@ -90,19 +90,19 @@ pub fn sample_words(
         words.extend(kept);
         let new = words.len() - before;
         (running.progress)(new as u64);
-        (draws, news) = (draws + more, news + new);
-        if draws >= COUNTED_OVER {
-            if news * MOST_TRIES < draws {
+        (tries, news) = (tries + more, news + new);
+        if tries >= COUNTED_OVER {
+            if news * MOST_TRIES < tries {
                 break;
             }
-            (draws, news) = (0, 0);
+            (tries, news) = (0, 0);
         }
     }
     words
 }
 
 /// The words of a range of streams.
-fn draw_range(
+fn sample_range(
     inventor: Inventor,
     range: Range<usize>,
     sampling: &Sampling,
@@ -158,24 +158,24 @@ pub struct Existing<'a> {
     pub held_out: HashSet<&'a [u32]>,
 }
 
-/// Compares drawn words with those that exist.
-pub fn compare(drawn: &[Vec<u32>], existing: &Existing) -> SampleReport {
+/// Compares sampled words with those that exist.
+pub fn compare(sampled: &[Vec<u32>], existing: &Existing) -> SampleReport {
     let Existing { training, held_out } = existing;
-    let distinct: HashSet<&[u32]> = drawn.iter().map(Vec::as_slice).collect();
+    let distinct: HashSet<&[u32]> = sampled.iter().map(Vec::as_slice).collect();
     let among = |words: &HashSet<&[u32]>| {
-        let found = drawn.iter().filter(|word| words.contains(word.as_slice()));
+        let found = sampled.iter().filter(|word| words.contains(word.as_slice()));
         found.count()
     };
     let known = among(training);
-    let share = |count: usize, of: usize| count as f64 / of.max(1) as f64;
+    let rate = |count: usize, of: usize| count as f64 / of.max(1) as f64;
     SampleReport {
-        words: drawn.len(),
-        distinct: share(distinct.len(), drawn.len()),
-        in_training: share(known, drawn.len()),
+        words: sampled.len(),
+        distinct: rate(distinct.len(), sampled.len()),
+        in_training: rate(known, sampled.len()),
         held_out_hits: distinct.intersection(held_out).count(),
-        hits_per_new_word: share(among(held_out), drawn.len() - known),
+        hits_per_new_word: rate(among(held_out), sampled.len() - known),
         length_distance: length_distance(
-            drawn.iter().map(Vec::len),
+            sampled.iter().map(Vec::len),
             held_out.iter().map(|word| word.len()),
         ),
     }
@@ -187,12 +187,12 @@ fn length_distance(
     b: impl ExactSizeIterator<Item = usize>,
 ) -> f64 {
     let mut differences: HashMap<usize, f64> = HashMap::new();
-    let (a_share, b_share) = (1.0 / a.len().max(1) as f64, 1.0 / b.len().max(1) as f64);
+    let (a_rate, b_rate) = (1.0 / a.len().max(1) as f64, 1.0 / b.len().max(1) as f64);
     for length in a {
-        *differences.entry(length).or_default() += a_share;
+        *differences.entry(length).or_default() += a_rate;
     }
     for length in b {
-        *differences.entry(length).or_default() -= b_share;
+        *differences.entry(length).or_default() -= b_rate;
     }
     let mut differences: Vec<f64> = differences.into_values().map(f64::abs).collect();
     // The sum of floats depends on their order, which a hash map does not keep.

@@ -149,7 +149,7 @@ impl<'a> Measured<'a> {
         let plain = samples.first().filter(|_| sampled_with.is_empty());
         let verdict = latent
             .as_ref()
-            .map(|latent| Verdict::new(&results[0], latent, plain, &baselines));
+            .map(|latent| Verdict::new(&results[0], &latent.carries, plain, &baselines));
         Ok(Report {
             about: job.about(self.part),
             seed: reading.seed,
@@ -171,12 +171,12 @@ impl<'a> Measured<'a> {
         let Some(network) = self.model().network() else {
             return Ok(None);
         };
-        let Some(found) = latent(network, corpus, reading, running)? else {
+        let Some(carries) = latent(network, corpus, reading, running)? else {
             return Ok(None);
         };
         let suppressed = self.data.vocabulary.suppressed();
         let back = reconstruction(network, corpus, &suppressed, reading, running)?;
-        Ok(Some(Latent::new(found, back)))
+        Ok(Some(Latent { carries, back }))
     }
 
     /// Words of the model, of its no-latent baseline, and of the best n-gram model.

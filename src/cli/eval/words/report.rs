@@ -118,38 +118,38 @@ fn best(cost: Cost) -> [String; 3] {
     ]
 }
 
-fn carries(latent: &Latent) -> String {
-    let dimensions = latent.rate_nats_per_dimension.len();
+fn carries(Latent { carries, back }: &Latent) -> String {
+    let dimensions = carries.rate_nats_per_dimension.len();
     let mut text = format!(
         "z: {dimensions} dimensions, {} active\n",
-        latent.active_units
+        carries.active_units
     );
     let _ = writeln!(
         text,
         "R {:.3} ≈ I_q {:.3} ±{:.3} about the word (at most ln {} = {:.3}) + KL(q(z)‖p(z)) {:.3} ±{:.3}",
-        latent.rate_nats,
-        latent.information_nats,
-        latent.information_standard_error,
-        latent.information_words,
-        latent.information_ceiling_nats,
-        latent.marginal_kl_nats,
-        latent.marginal_kl_standard_error,
+        carries.rate_nats,
+        carries.information_nats,
+        carries.information_standard_error,
+        carries.information_words,
+        carries.information_ceiling_nats,
+        carries.marginal_kl_nats,
+        carries.marginal_kl_standard_error,
     );
     let _ = writeln!(
         text,
         "another word's z costs {:.3} ±{:.3} nats per word more",
-        latent.shuffle_gap_nats, latent.shuffle_gap_standard_error
+        carries.shuffle_gap_nats, carries.shuffle_gap_standard_error
     );
     let _ = writeln!(
         text,
         "decoded from μ: {:.1} % of the words come back, {:.2} ±{:.2} edits per word, {:.2} per letter",
-        100.0 * latent.reconstruction_exact,
-        latent.edit_distance,
-        latent.edit_distance_standard_error,
-        latent.edits_per_letter
+        100.0 * back.reconstruction_exact,
+        back.edit_distance,
+        back.edit_distance_standard_error,
+        back.edits_per_letter
     );
     text.push_str("KL of every dimension, nats:\n");
-    text.push_str(&bars(&latent.rate_nats_per_dimension));
+    text.push_str(&bars(&carries.rate_nats_per_dimension));
     text
 }
 

@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::costs::{Baseline, Costs};
-use super::figures::{Baselines, Latent, Samples};
+use super::figures::{Baselines, Samples};
+use crate::evaluate::latent::LatentReport;
 
 /// Below this, in nats, R and the shuffle gap are nothing.
 const NOTHING_NATS: f64 = 0.1;
@@ -38,7 +39,7 @@ impl Verdict {
     /// By the model's costs, what its z carries, the words sampled from it and what it is compared with.
     pub fn new(
         costs: &Costs,
-        latent: &Latent,
+        latent: &LatentReport,
         samples: Option<&Samples>,
         baselines: &Baselines,
     ) -> Self {
@@ -52,7 +53,7 @@ impl Verdict {
     }
 }
 
-fn collapsed(latent: &Latent) -> Option<Verdict> {
+fn collapsed(latent: &LatentReport) -> Option<Verdict> {
     let why = if latent.active_units == 0 {
         "no dimension of z is active".to_owned()
     } else if latent.rate_nats < NOTHING_NATS {
@@ -73,7 +74,7 @@ fn collapsed(latent: &Latent) -> Option<Verdict> {
 
 fn memorising(
     costs: &Costs,
-    latent: &Latent,
+    latent: &LatentReport,
     samples: Option<&Samples>,
     baselines: &Baselines,
 ) -> Option<Verdict> {
@@ -98,7 +99,7 @@ fn memorising(
     })
 }
 
-fn used(latent: &Latent, no_latent: Option<&Baseline>, bound: &str) -> Verdict {
+fn used(latent: &LatentReport, no_latent: Option<&Baseline>, bound: &str) -> Verdict {
     let carries = format!(
         "z tells {:.2} nats about a word, and another word's z costs {:.2} nats more",
         latent.information_nats, latent.shuffle_gap_nats
@@ -149,7 +150,7 @@ mod tests {
         }
     }
 
-    fn verdict(change: impl FnOnce(&mut Costs, &mut Latent, &mut Samples)) -> Verdict {
+    fn verdict(change: impl FnOnce(&mut Costs, &mut LatentReport, &mut Samples)) -> Verdict {
         let mut costs = Costs {
             weights: "f32",
             distortion_nats_per_word: 12.0,
@@ -161,22 +162,13 @@ mod tests {
             iw: Vec::new(),
             best: baseline(15.0, 0.0).cost,
         };
-        let mut latent = Latent {
+        let mut latent = LatentReport {
             active_units: 4,
-            rate_nats_per_dimension: vec![1.0; 3],
             rate_nats: 3.0,
             information_nats: 2.5,
-            information_standard_error: 0.1,
             information_ceiling_nats: 8.0,
-            information_words: 2981,
-            marginal_kl_nats: 0.5,
-            marginal_kl_standard_error: 0.1,
             shuffle_gap_nats: 3.0,
-            shuffle_gap_standard_error: 0.1,
-            reconstruction_exact: 0.1,
-            edit_distance: 3.0,
-            edit_distance_standard_error: 0.1,
-            edits_per_letter: 0.5,
+            ..LatentReport::default()
         };
         let mut samples = Samples {
             name: String::new(),
