@@ -163,7 +163,9 @@ pub fn compare(sampled: &[Vec<u32>], existing: &Existing) -> SampleReport {
     let Existing { training, held_out } = existing;
     let distinct: HashSet<&[u32]> = sampled.iter().map(Vec::as_slice).collect();
     let among = |words: &HashSet<&[u32]>| {
-        let found = sampled.iter().filter(|word| words.contains(word.as_slice()));
+        let found = sampled
+            .iter()
+            .filter(|word| words.contains(word.as_slice()));
         found.count()
     };
     let known = among(training);

@@ -77,7 +77,7 @@ impl WordModel {
     }
 }
 
-/// A number for a word's letters, which its noise is drawn by (FNV-1a), so that its score depends on
+/// A number for a word's letters, which seeds its noise (FNV-1a), so that its score depends on
 /// no other word.
 fn digest(letters: &[u32]) -> u64 {
     let bytes = letters.iter().flat_map(|letter| letter.to_le_bytes());
