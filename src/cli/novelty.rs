@@ -1,4 +1,4 @@
-//! `textgen novelty`: how much of a text stands in what the model was trained on.
+//! `textgen novelty`: how much of a text occurs in what the model was trained on.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -21,24 +21,22 @@ use super::output::Table;
 use super::progress::Progress;
 
 /// Characters of the longest segment that a table shows.
-const STRETCH_SHOWN: usize = 200;
+const MOST_SHOWN: usize = 200;
 
 /// Flags of `novelty`.
 #[derive(Args)]
 #[command(after_help = "\
-Has the model learnt to write, or does it recite? Of the sample's n-grams, all segments of n
-characters, the table gives the share that stands word for word in the run's training part.
-Short ones stand there in any text of the language: the yardstick is held-out text of the same
-author, measured the same way. A model that copies has shares far above it, above all of long
-n-grams.
+Has the model learnt to write, or does it recite? The table shows what percentage of the sample's
+n-grams (all segments of n characters) also occur in the run's training text. Short ones occur in
+any text of the language, so held-out text of the same author is measured for comparison. A model
+that copies is far above it, most of all for long n-grams.
 
-The sample is what the run's model writes at --temperature 1 with --seed 0, as `textgen
-generate` would, or a FILE, generated before or written by anybody. The held-out text is the
-test part, or the validation part where there is none, as much of it as there is sample, since
-the longest copy grows with the text.
+The sample is what the run's model writes at --temperature 1 with --seed 0, as `textgen generate`
+would, or any TEXT. The held-out text is the test split, or the validation split if there is none;
+it is cut to the length of the sample, since longer texts have longer copies.
 
-Below the table stands the longest segment that was copied, and where it is in the training
-text: at which character of the corpus, and in which line, both from 1.
+Below the table are the longest segments that occur in the training text, with the character and the
+line of the corpus where they start, both counted from 1.
 
 Examples:
   textgen novelty
@@ -80,25 +78,25 @@ struct Report<'a> {
     held_out: Option<Novelty>,
 }
 
-/// How much of a text stands in the training text.
+/// How much of a text occurs in the training text.
 #[derive(Serialize)]
 struct Novelty {
     name: String,
     tokens: usize,
-    ngrams: Vec<Share>,
+    ngrams: Vec<NGrams>,
     /// None where it has no character in common with the training text.
     longest: Option<Longest>,
 }
 
 /// The n-grams of one n.
 #[derive(Serialize)]
-struct Share {
+struct NGrams {
     n: u32,
     /// None where the text is shorter.
     copied: Option<f64>,
 }
 
-/// The longest segment that stands in the training text.
+/// The longest segment that occurs in the training text.
 #[derive(Serialize)]
 struct Longest {
     tokens: usize,
@@ -111,7 +109,7 @@ struct Longest {
     corpus_line: usize,
 }
 
-/// Measures a sample of the run chosen.
+/// Measures a sample of the run.
 pub fn run(args: &NoveltyArgs, runs: &Runs, given: &Given) -> Result<()> {
     check_simd()?;
     let ((file, run), text) = args.model.open_for(runs, Some(ModelKind::CharRnn))?;
@@ -163,7 +161,7 @@ pub fn run(args: &NoveltyArgs, runs: &Runs, given: &Given) -> Result<()> {
     Ok(())
 }
 
-/// The text to measure, in the model's tokens and others that stand nowhere in the training text.
+/// The text to measure, in the model's tokens and others that occur nowhere in the training text.
 fn sample(args: &NoveltyArgs, file: ModelFile, text: Option<&str>) -> Result<(String, Vec<u32>)> {
     let header = &file.header;
     if let Some(name) = text {
@@ -246,7 +244,7 @@ impl<'a> Training<'a> {
         progress: &Progress,
     ) -> Novelty {
         let copied = Copied::new(texts, &self.parts, |more| progress.add(more));
-        let share = |&n: &u32| Share {
+        let ngrams = |&n: &u32| NGrams {
             n,
             copied: copied.share(n as usize),
         };
@@ -254,7 +252,7 @@ impl<'a> Training<'a> {
         Novelty {
             name: name.to_owned(),
             tokens: texts.iter().map(|text| text.len()).sum(),
-            ngrams: args.ngrams.iter().map(share).collect(),
+            ngrams: args.ngrams.iter().map(ngrams).collect(),
             longest: longest.map(|segment| self.found(texts, segment)),
         }
     }
@@ -287,15 +285,15 @@ fn shown(report: &Report) -> String {
             .sample
             .ngrams
             .iter()
-            .map(|share| format!("{}-GRAMS", share.n)),
+            .map(|ngrams| format!("{}-GRAMS", ngrams.n)),
     );
     header.push("LONGEST".to_owned());
     let header: Vec<&str> = header.iter().map(String::as_str).collect();
     let mut table = Table::new(&header);
     for novelty in all() {
         let mut cells = vec![novelty.name.clone(), novelty.tokens.to_string()];
-        cells.extend(novelty.ngrams.iter().map(|share| {
-            let percent = share.copied.map(|share| format!("{:.2} %", 100.0 * share));
+        cells.extend(novelty.ngrams.iter().map(|ngrams| {
+            let percent = ngrams.copied.map(|rate| format!("{:.2} %", 100.0 * rate));
             percent.unwrap_or_else(|| "-".to_owned())
         }));
         let longest = novelty.longest.as_ref().map_or(0, |longest| longest.tokens);
@@ -307,7 +305,7 @@ fn shown(report: &Report) -> String {
         if let Some(longest) = &novelty.longest {
             let _ = writeln!(
                 shown,
-                "\n{}: {} characters from {} on stand in {} from character {} on, line {}:\n  {}",
+                "\n{}: {} characters from {} on also occur in {} from character {} on, line {}:\n  {}",
                 novelty.name,
                 longest.tokens,
                 longest.sample_character,
@@ -321,17 +319,17 @@ fn shown(report: &Report) -> String {
     shown
 }
 
-/// A segment of text on one line, its line ends and what else is unseen spelt out.
+/// A segment of text on one line, its line ends and what else is unseen made visible.
 fn one_line(text: &str) -> String {
-    let spelt = |c: char| {
+    let shown = |c: char| {
         if c.is_control() {
             visible(&c.to_string())
         } else {
             c.to_string()
         }
     };
-    let mut line: String = text.chars().take(STRETCH_SHOWN).map(spelt).collect();
-    if text.chars().count() > STRETCH_SHOWN {
+    let mut line: String = text.chars().take(MOST_SHOWN).map(shown).collect();
+    if text.chars().count() > MOST_SHOWN {
         line.push('…');
     }
     line

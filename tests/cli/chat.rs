@@ -21,7 +21,7 @@ fn a_reply_goes_on_from_what_is_typed_up_to_the_end_of_the_line() {
     let ran = chat("--temperature 0 --seed 1", "A hen\n");
     assert_eq!(ran.stdout, " who lived beside the sea\n");
     assert_eq!(ran.stderr, "");
-    // What was written before is remembered: an empty line is enough to go on.
+    // What was written before counts: an empty line is enough to continue.
     let ran = chat("--temperature 0 --seed 1", "A hen\n\n");
     assert_eq!(
         ran.stdout,
@@ -43,7 +43,7 @@ fn commands_change_what_follows() {
     let ran = chat("--temperature 0 --seed 1", typed);
     let want = format!(" who lived beside the sea\n who\n{}\n", first_to_e());
     assert_eq!(ran.stdout, want);
-    for said in ["all forgotten", "length 4", "taken back", "stop e"] {
+    for said in ["starts again", "length 4", "taken back", "stop e"] {
         assert!(ran.stderr.contains(said), "{said}: {ran:?}");
     }
     let ran = chat(
@@ -69,7 +69,7 @@ fn the_same_seed_gives_the_same_conversation() {
     assert_eq!(one, chat("--seed 5 --threads 1", typed).stdout);
     assert_ne!(one, chat("--seed 6", typed).stdout);
     assert_eq!(one, chat("--seed 4", &format!("/seed 5\n{typed}")).stdout);
-    // Undone and said again, with the draws begun anew: the same.
+    // Undone and typed again, with the seed set again: the same.
     let again = chat(
         "--seed 5",
         &format!("The \n/undo\n/seed 6\n/seed 5\n{typed}"),

@@ -3,29 +3,27 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use anyhow::Result;
-
 use super::Settings;
 use crate::cli::error::CliError;
 
-/// What `/help` says.
+/// What `/help` prints.
 pub const HELP: &str = "\
-/temperature T         below 1 safer, above 1 wilder, 0 always the most probable
+/temperature T         below 1 safer, above 1 more varied, 0 always the most probable token
 /top-k K  /top-p P  /min-p P
-                       draw from the most probable tokens only; off: from all
+                       sample from the most probable tokens only; off: from all of them
 /repetition-penalty R  against loops; 1 is none
 /repetition-window N   tokens back that repeats are looked for
-/length N              tokens of a reply at the most
+/length N              the most tokens in a reply
 /stop TEXT             ends a reply; \\n is the end of a line
-/seed N                begins the draws anew
+/seed N                restarts the random numbers
 /undo                  takes the last turn back
-/reset                 forgets all of it
-/save FILE             keeps what is remembered, for --state
+/reset                 starts the conversation again
+/save FILE             saves the state of the conversation, for --state
 /quit                  ends, as Ctrl-D does
-Without a value a setting is shown. An empty line lets the model write on.";
+Without a value, a setting is shown. After an empty line the model continues.";
 
 /// A line that begins with `/`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub enum Command {
     Help,
     Quit,
@@ -33,34 +31,80 @@ pub enum Command {
     Undo,
     Save(PathBuf),
     /// A setting, and its new value.
-    Setting(Setting, Option<String>),
+    Setting(&'static Setting, Option<String>),
 }
 
 /// What can be set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Setting {
-    Temperature,
-    TopK,
-    TopP,
-    MinP,
-    RepetitionPenalty,
-    RepetitionWindow,
-    Length,
-    Stop,
-    Seed,
+#[derive(Debug)]
+pub struct Setting {
+    pub name: &'static str,
+    /// The value, as it is typed.
+    pub get: fn(&Settings) -> String,
+    /// Takes a value as it is typed, or none if it cannot be one. [`Settings::validate`] checks its range.
+    set: fn(&mut Settings, &str) -> Option<()>,
+}
+
+macro_rules! setting {
+    ($name:literal, $($field:ident).+, $show:expr, $read:expr) => {
+        Setting {
+            name: $name,
+            get: |settings| $show(&settings.$($field).+),
+            set: |settings, value| {
+                settings.$($field).+ = $read(value)?;
+                Some(())
+            },
+        }
+    };
 }
 
 const SETTINGS: [Setting; 9] = [
-    Setting::Temperature,
-    Setting::TopK,
-    Setting::TopP,
-    Setting::MinP,
-    Setting::RepetitionPenalty,
-    Setting::RepetitionWindow,
-    Setting::Length,
-    Setting::Stop,
-    Setting::Seed,
+    setting!("temperature", sampling.temperature, f32::to_string, read),
+    setting!("top-k", sampling.top_k, show_limit, read_limit),
+    setting!("top-p", sampling.top_p, show_limit, read_limit),
+    setting!("min-p", sampling.min_p, show_limit, read_limit),
+    setting!(
+        "repetition-penalty",
+        sampling.repetition_penalty,
+        f32::to_string,
+        read
+    ),
+    setting!(
+        "repetition-window",
+        sampling.repetition_window,
+        usize::to_string,
+        read
+    ),
+    setting!("length", length, usize::to_string, read),
+    setting!("stop", sampling.stop, show_stop, read_stop),
+    setting!("seed", sampling.seed, u64::to_string, read),
 ];
+
+fn read<T: FromStr>(value: &str) -> Option<T> {
+    value.parse().ok()
+}
+
+fn show_limit<T: ToString>(limit: &Option<T>) -> String {
+    limit
+        .as_ref()
+        .map_or_else(|| "off".to_owned(), T::to_string)
+}
+
+fn read_limit<T: FromStr>(value: &str) -> Option<Option<T>> {
+    match value {
+        "off" => Some(None),
+        _ => read(value).map(Some),
+    }
+}
+
+#[allow(clippy::ref_option, reason = "a field, as the others")]
+fn show_stop(stop: &Option<String>) -> String {
+    stop.as_deref().unwrap_or_default().replace('\n', "\\n")
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "read as the others are")]
+fn read_stop(value: &str) -> Option<Option<String>> {
+    Some(Some(value.replace("\\n", "\n")))
+}
 
 impl FromStr for Command {
     type Err = CliError;
@@ -69,7 +113,7 @@ impl FromStr for Command {
     fn from_str(line: &str) -> Result<Self, CliError> {
         let (name, value) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         let value = value.trim();
-        if let Some(&setting) = SETTINGS.iter().find(|setting| setting.name() == name) {
+        if let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) {
             let value = (!value.is_empty()).then(|| value.to_owned());
             return Ok(Self::Setting(setting, value));
         }
@@ -94,73 +138,12 @@ impl FromStr for Command {
 }
 
 impl Setting {
-    /// As it is typed.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Temperature => "temperature",
-            Self::TopK => "top-k",
-            Self::TopP => "top-p",
-            Self::MinP => "min-p",
-            Self::RepetitionPenalty => "repetition-penalty",
-            Self::RepetitionWindow => "repetition-window",
-            Self::Length => "length",
-            Self::Stop => "stop",
-            Self::Seed => "seed",
-        }
-    }
-
-    /// Its value, as it is typed.
-    pub fn get(self, settings: &Settings) -> String {
-        fn limit<T: ToString>(value: Option<T>) -> String {
-            value.map_or_else(|| "off".to_owned(), |value| value.to_string())
-        }
-        let sampling = &settings.sampling;
-        match self {
-            Self::Temperature => sampling.temperature.to_string(),
-            Self::TopK => limit(sampling.top_k),
-            Self::TopP => limit(sampling.top_p),
-            Self::MinP => limit(sampling.min_p),
-            Self::RepetitionPenalty => sampling.repetition_penalty.to_string(),
-            Self::RepetitionWindow => sampling.repetition_window.to_string(),
-            Self::Length => settings.length.to_string(),
-            Self::Stop => sampling
-                .stop
-                .as_deref()
-                .unwrap_or_default()
-                .replace('\n', "\\n"),
-            Self::Seed => sampling.seed.to_string(),
-        }
-    }
-
     /// Takes a value as it is typed, whose range is checked by [`Settings::validate`].
-    pub fn set(self, settings: &mut Settings, value: &str) -> Result<()> {
-        let sampling = &mut settings.sampling;
-        match self {
-            Self::Temperature => sampling.temperature = self.number(value)?,
-            Self::TopK => sampling.top_k = self.limit(value)?,
-            Self::TopP => sampling.top_p = self.limit(value)?,
-            Self::MinP => sampling.min_p = self.limit(value)?,
-            Self::RepetitionPenalty => sampling.repetition_penalty = self.number(value)?,
-            Self::RepetitionWindow => sampling.repetition_window = self.number(value)?,
-            Self::Length => settings.length = self.number(value)?,
-            Self::Stop => sampling.stop = Some(value.replace("\\n", "\n")),
-            Self::Seed => sampling.seed = self.number(value)?,
-        }
-        Ok(())
-    }
-
-    fn number<T: FromStr>(self, value: &str) -> Result<T, CliError> {
-        value.parse().map_err(|_| {
-            let message = format!("/{} {value}: not such a number", self.name());
+    pub fn set(&self, settings: &mut Settings, value: &str) -> Result<(), CliError> {
+        (self.set)(settings, value).ok_or_else(|| {
+            let message = format!("/{} {value}: not such a number", self.name);
             CliError::misuse(message, "/help shows the commands")
         })
-    }
-
-    fn limit<T: FromStr>(self, value: &str) -> Result<Option<T>, CliError> {
-        match value {
-            "off" => Ok(None),
-            _ => self.number(value).map(Some),
-        }
     }
 }
 
@@ -177,17 +160,22 @@ mod tests {
             length: 5,
         };
         for (setting, value) in SETTINGS
-            .into_iter()
+            .iter()
             .zip(["0.7", "3", "off", "0.05", "1.5", "64", "20", "\\n", "8"])
         {
-            let line = format!("{} {value}", setting.name());
+            let line = format!("{} {value}", setting.name);
             let command: Command = line.parse().expect("a command");
-            assert_eq!(command, Command::Setting(setting, Some(value.to_owned())));
+            let Command::Setting(found, Some(typed)) = command else {
+                panic!("{command:?}");
+            };
+            assert_eq!((found.name, &*typed), (setting.name, value));
             setting.set(&mut settings, value).expect("a value");
-            assert_eq!(setting.get(&settings), value);
+            assert_eq!((setting.get)(&settings), value);
         }
         assert!(settings.validate().is_ok());
-        assert!(Setting::Length.set(&mut settings, "many").is_err());
+        let length = SETTINGS.iter().find(|setting| setting.name == "length");
+        let length = length.expect("a setting");
+        assert!(length.set(&mut settings, "many").is_err());
     }
 
     #[test]
@@ -195,9 +183,7 @@ mod tests {
         for line in ["", "tempo 3", "save", "undo 2", "Help"] {
             assert!(line.parse::<Command>().is_err(), "{line}");
         }
-        assert_eq!(
-            "save a b.state".parse::<Command>().expect("one"),
-            Command::Save("a b.state".into())
-        );
+        let save = "save a b.state".parse::<Command>().expect("one");
+        assert!(matches!(save, Command::Save(path) if path == PathBuf::from("a b.state")));
     }
 }

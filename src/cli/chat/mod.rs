@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::config::{OnUnknown, Quantize, Sampling};
-use crate::model::{OpenOptions, Piece, Snapshot};
+use crate::config::{OnUnknown, Sampling};
+use crate::model::{Piece, Snapshot};
 use crate::run::Runs;
 use anyhow::{Context, Result};
 use clap::Args;
@@ -18,7 +18,7 @@ use super::chosen::ChosenModel;
 use super::error::{CliError, show};
 use super::generate::shown::Paced;
 use super::generate::text::note_replaced;
-use super::generate::{LoopFlags, SamplingFlags, new_seed};
+use super::generate::{LoopFlags, OpenFlags, SamplingFlags, new_seed};
 use super::machine::check_simd;
 use super::target::{Force, Format, check_output};
 use crate::cli::output::note;
@@ -29,18 +29,17 @@ const MOST_UNDONE: usize = 64;
 /// Flags of `chat`.
 #[derive(Args)]
 #[command(after_help = "\
-What you type, without the end of the line, is read by the model, which goes on from it until
---stop (the end of a line, unless told otherwise) or --length. It remembers all that was written
-before. An empty line lets it write on. Lines that begin with / are commands, and // types a line
-that begins with /:
+The model reads what you type, without the end of the line, and continues it up to --stop (the end
+of a line by default) or --length. It remembers the whole conversation. After an empty line it
+continues what it wrote. Lines that begin with / are commands; // types a line that begins with /:
 
   /temperature 0.7   /top-k 40   /top-p 0.9   /min-p 0.05   /repetition-penalty 1.5
-  /length 300        /stop .     /seed 3      (without a value: what it is; off: no limit)
-  /undo              takes the last turn back          /reset   forgets all of it
+  /length 300        /stop .     /seed 3      (without a value, shows it; off: no limit)
+  /undo              takes the last turn back          /reset   starts again
   /save FILE         for --state, also of generate     /help    /quit
 
-Ctrl-C stops a reply, Ctrl-D ends. Replies go to stdout, all else to stderr, so it works in a pipe
-too. The same seed, lines and commands give the same replies.
+Ctrl-C stops a reply, Ctrl-D ends the conversation. Replies go to stdout and everything else to
+stderr, so chat works in a pipe, too. The same seed, lines and commands give the same replies.
 
 Examples:
   textgen chat --temperature 0.7
@@ -50,21 +49,17 @@ Examples:
 pub struct ChatArgs {
     #[command(flatten)]
     model: ChosenModel,
-    /// Tokens of a reply at the most
+    /// The most tokens in a reply
     #[arg(long, value_name = "N", default_value_t = 300)]
     length: usize,
     /// End a reply after this text [default: the end of a line]
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     stop: Option<String>,
-    /// Go on from a file that /save or `generate --save-state` wrote
+    /// Continue from a file that /save or `generate --save-state` wrote
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
-    /// Threads; 0 is all cores. The same text on any number of them
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    threads: usize,
-    /// Bits of the weights: int8 is faster and takes a quarter of the memory
-    #[arg(long, default_value = "none")]
-    quantize: Quantize,
+    #[command(flatten)]
+    open: OpenFlags,
     /// What becomes of typed characters that the model does not know
     #[arg(long, default_value = "error")]
     on_unknown: OnUnknown,
@@ -100,17 +95,17 @@ impl Settings {
 /// A conversation.
 struct Session {
     settings: Settings,
-    /// What it began with.
+    /// Before the first turn.
     first: Snapshot,
     now: Snapshot,
-    /// What it was before each of the last turns.
+    /// Before each of the last turns.
     past: Vec<Snapshot>,
-    /// Replies so far: the number of the next one.
+    /// Replies so far, which is the index of the next one.
     replies: usize,
     interrupt: Interrupt,
 }
 
-/// Talks until the input ends.
+/// Chats until the input ends.
 pub fn run(args: &ChatArgs, runs: &Runs) -> Result<()> {
     let seed = args.sampling.seed.unwrap_or_else(new_seed);
     let mut sampling = args.sampling.limits.config(seed);
@@ -125,11 +120,7 @@ pub fn run(args: &ChatArgs, runs: &Runs) -> Result<()> {
     };
     settings.validate()?;
     check_simd()?;
-    let options = OpenOptions {
-        quantize: args.quantize,
-        threads: args.threads,
-    };
-    let model = args.model.open_text(runs, options)?;
+    let model = args.model.open_text(runs, args.open.options())?;
     let first = match &args.state {
         Some(path) => model.restore(path)?,
         None => model.snapshot("", OnUnknown::Error)?,
@@ -153,7 +144,7 @@ impl Session {
         let mut input = std::io::stdin().lock();
         let typed = input.is_terminal();
         if typed {
-            note!("Type the beginning of a line. /help shows the commands, Ctrl-D ends.");
+            note!("Type the start of a line. /help shows the commands, Ctrl-D ends.");
         }
         loop {
             if typed {
@@ -173,22 +164,22 @@ impl Session {
             }
             let outcome = match String::from_utf8(line) {
                 Ok(line) => self.turn(line.trim_end_matches(['\n', '\r'])),
-                Err(_) => Err(CliError::failed("this line is not UTF-8", "type it anew").into()),
+                Err(_) => Err(CliError::failed("this line is not UTF-8", "type it again").into()),
             };
             match outcome {
                 Ok(true) => (),
                 Ok(false) => return Ok(()),
-                // What is wrong with one line is no reason to lose the conversation.
+                // One bad line must not end the conversation.
                 Err(error) if error.is::<std::io::Error>() => return Err(error),
                 Err(error) => drop(show(&error)),
             }
         }
     }
 
-    /// One line; whether there is more to come.
+    /// Takes one line. False ends the conversation.
     fn turn(&mut self, line: &str) -> Result<bool> {
         let typed = match line.strip_prefix('/') {
-            Some(rest) if !rest.starts_with('/') => return self.obey(&rest.parse()?),
+            Some(rest) if !rest.starts_with('/') => return self.run(&rest.parse()?),
             Some(rest) => rest,
             None => line,
         };
@@ -223,15 +214,15 @@ impl Session {
         Ok(())
     }
 
-    /// Obeys a command; whether there is more to come.
-    fn obey(&mut self, command: &Command) -> Result<bool> {
+    /// Runs a command. False ends the conversation.
+    fn run(&mut self, command: &Command) -> Result<bool> {
         match command {
             Command::Quit => return Ok(false),
             Command::Help => note!("{}", commands::HELP),
             Command::Reset => {
                 self.past.clear();
                 self.now = self.first.clone();
-                note!("all forgotten");
+                note!("the conversation starts again");
             }
             Command::Undo => {
                 if let Some(before) = self.past.pop() {
@@ -262,23 +253,23 @@ impl Session {
                     }
                     self.settings = changed;
                 }
-                note!("{} {}", setting.name(), setting.get(&self.settings));
+                note!("{} {}", setting.name, (setting.get)(&self.settings));
             }
         }
         Ok(true)
     }
 }
 
-/// Ctrl-C: stops a reply that is being written, and else the program.
+/// Ctrl-C stops a reply that is being written, or else the program.
 struct Interrupt(Arc<AtomicU8>);
 
 /// Nothing is being written.
 const IDLE: u8 = 0;
 /// A reply is being written.
 const WRITING: u8 = 1;
-/// It shall stop.
+/// It is to stop.
 const ASKED: u8 = 2;
-/// What a program that Ctrl-C ended exits with, by the custom of shells.
+/// The exit code of a program that Ctrl-C ended, as shells have it.
 const EXIT_INTERRUPTED: i32 = 130;
 
 impl Interrupt {

@@ -1,4 +1,4 @@
-//! `textgen compress` and `textgen decompress`: files made small by a char-lstm, and back.
+//! `textgen compress` and `textgen decompress`: files compressed with a char-lstm, and restored.
 
 pub mod pack;
 mod peers;
@@ -28,10 +28,10 @@ struct Flags {
     model: ChosenModel,
     #[command(flatten)]
     force: Force,
-    /// Threads; 0 is all cores. The same bytes on any number of them
+    /// Threads; 0 is one per core. The output is the same on any number of them
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
-    /// Print what was done as one JSON object
+    /// Print a report as one JSON object
     #[arg(long)]
     json: bool,
 }
@@ -82,17 +82,17 @@ fn open(flags: &Flags, runs: &Runs) -> Result<TextModel> {
     flags.model.open_text(runs, options)
 }
 
-/// What is wrong with a compressed file, and what to do.
+/// An error about a compressed file, with a hint.
 fn refusal(input: &Path, error: &CompressError) -> anyhow::Error {
     let hint = match error {
         CompressError::Foreign => "give a file that textgen compress wrote",
         CompressError::Format { .. } => "use the textgen that wrote it, or a newer one",
-        CompressError::Damaged => "copy it again from where it came",
+        CompressError::Damaged => "copy it again from its source",
         CompressError::OtherModel { .. } | CompressError::NoModel { .. } => {
             "name that model with --run"
         }
         CompressError::OtherArithmetic => {
-            "use the textgen that wrote it; if it is this one, one of the two machines miscalculates"
+            "use the textgen that wrote it; if it is this one, one of the two machines computes wrong results"
         }
     };
     CliError::failed(format!("{}: {error}", input.display()), hint).into()

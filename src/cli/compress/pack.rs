@@ -20,15 +20,15 @@ use crate::cli::progress::Progress;
 /// Flags of `compress`.
 #[derive(Args)]
 #[command(after_help = "\
-What a model expects costs few bits: a text is compressed to the bits per character that `textgen
-eval` measures, and so says how good the model is. It comes back byte for byte, on any processor,
-with the same model and no other. The model is not in the file: keep it, or `textgen export` it.
+What the model expects takes few bits: a text is compressed to the bits per character that `textgen
+eval` measures. It is restored byte for byte, on any processor, with the same model and no other.
+The file does not contain the model: keep it, or `textgen export` it.
 
-Any file can be compressed. Bytes that the model has no token for (other scripts, CRLF, what is no
-text at all) are escaped and cost more, and a part that gets no smaller is stored as it is.
+Any file can be compressed. Bytes that the model has no token for (other scripts, CRLF, binary data)
+are escaped and take more bits; a part that would not get smaller is stored uncompressed.
 
-A file is cut into blocks of 256 KiB, which are read side by side. Each begins without knowing what
-stands before it, which costs 5 to 40 bytes; with more --blocks, several cores share a small file.
+A file is cut into blocks of 256 KiB that are compressed in parallel. Each starts without context,
+which costs 5 to 40 bytes. With more --blocks, several cores can work on a small file.
 
 Examples:
   textgen compress diary.txt                          writes diary.txt.textgen
@@ -44,10 +44,10 @@ pub struct CompressArgs {
     output: Option<PathBuf>,
     #[command(flatten)]
     flags: Flags,
-    /// Parts that are read side by side [default: one for every 256 KiB]
+    /// Number of blocks, which are compressed in parallel [default: one per 256 KiB]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     blocks: Option<u32>,
-    /// Print a table of what gzip -9, xz -9 and zstd -19 make of the file, where they are on PATH
+    /// Compare with gzip -9, xz -9 and zstd -19, if they are on PATH
     #[arg(long)]
     compare: bool,
 }
@@ -58,10 +58,10 @@ struct Report {
     output: String,
     original_bytes: u64,
     compressed_bytes: u64,
-    /// Original by compressed.
+    /// Original bytes per compressed byte.
     ratio: Option<f64>,
     bits_per_byte: Option<f64>,
-    /// None where the file is not UTF-8, or empty.
+    /// None if the file is not UTF-8, or empty.
     bits_per_char: Option<f64>,
     escaped_bytes: u64,
     blocks: usize,
@@ -152,7 +152,7 @@ fn line(done: &Report) -> String {
     )
 }
 
-/// Says why it may be larger than expected.
+/// Says why the file may be larger than expected.
 fn explain(compressed: &Compressed) {
     let Compressed {
         blocks,
@@ -161,9 +161,11 @@ fn explain(compressed: &Compressed) {
         ..
     } = compressed;
     if *escaped_bytes > 0 {
-        note!("the model has no token for {escaped_bytes} of the bytes: they are escaped");
+        note!("the model has no token for {escaped_bytes} of the bytes, which are escaped");
     }
     if *stored_blocks > 0 {
-        note!("{stored_blocks} of {blocks} blocks got no smaller: they are stored as they are");
+        note!(
+            "{stored_blocks} of {blocks} blocks would not get smaller and are stored uncompressed"
+        );
     }
 }

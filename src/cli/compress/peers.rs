@@ -1,4 +1,4 @@
-//! What other programs make of the same bytes.
+//! Other programs on the same bytes, for comparison.
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
@@ -11,15 +11,15 @@ use crate::cli::output::Table;
 /// The programs, at their best.
 const PROGRAMS: [(&str, &str); 3] = [("gzip", "-9"), ("xz", "-9"), ("zstd", "-19")];
 
-/// What one of them made.
+/// The result of one of them.
 #[derive(Serialize)]
 pub struct Peer {
     program: String,
-    /// None where the program is not there, or failed.
+    /// None if the program is missing or fails.
     bytes: Option<u64>,
 }
 
-/// What each of them makes.
+/// The size that each of them compresses to.
 pub fn sizes(original: &[u8]) -> Vec<Peer> {
     let peer = |&(program, level): &(&str, &str)| Peer {
         program: format!("{program} {level}"),
@@ -48,7 +48,7 @@ fn size(program: &str, level: &str, original: &[u8]) -> Option<u64> {
     done.then_some(bytes.len() as u64)
 }
 
-/// Prints a table of all, this program first.
+/// Prints a table of all of them, textgen first.
 pub fn print(original: u64, ours: u64, peers: &[Peer]) -> Result<()> {
     let mut table = Table::new(&["PROGRAM", "BYTES", "RATIO", "BITS/BYTE"]);
     let mut row = |program: &str, bytes: Option<u64>| {

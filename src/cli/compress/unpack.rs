@@ -19,8 +19,8 @@ use crate::cli::progress::Progress;
 /// Flags of `decompress`.
 #[derive(Args)]
 #[command(after_help = "\
-The model must be the one that compressed the file, or an exported copy of it; the file says which,
-and any other is refused. What comes out is checked against a digest of the original.
+This needs the model that compressed the file, or an exported copy of it; the file names it, and any
+other is refused. The result is checked against a digest of the original.
 
 Examples:
   textgen decompress diary.txt.textgen                writes diary.txt
@@ -95,7 +95,7 @@ fn without_ending(file: &Path) -> Result<PathBuf> {
         return Ok(file.with_extension(""));
     }
     let message = format!(
-        "{}: its name does not end in {ENDING}, so what it was is not known",
+        "{}: its name does not end in {ENDING}, so the original name is not known",
         file.display()
     );
     Err(CliError::misuse(message, "say where to write with --output").into())

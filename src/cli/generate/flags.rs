@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::config::Sampling;
+use crate::config::{Quantize, Sampling};
+use crate::model::OpenOptions;
 use clap::Args;
 
 use crate::cli::target::Force;
@@ -51,6 +52,28 @@ impl LimitFlags {
             top_p: self.top_p,
             min_p: self.min_p,
             ..Sampling::new(seed)
+        }
+    }
+}
+
+/// How the model is held in memory, and run.
+#[derive(Args)]
+pub struct OpenFlags {
+    /// Threads; 0 is one per core. The output is the same on any number of them
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    threads: usize,
+    /// Precision of the weights: int8 is faster and takes a quarter of the memory; `textgen eval
+    /// --quantize int8` measures what it costs
+    #[arg(long, default_value = "none")]
+    quantize: Quantize,
+}
+
+impl OpenFlags {
+    /// As the library takes them.
+    pub const fn options(&self) -> OpenOptions {
+        OpenOptions {
+            quantize: self.quantize,
+            threads: self.threads,
         }
     }
 }

@@ -5,15 +5,15 @@ pub mod shown;
 pub mod text;
 mod words;
 
-use crate::config::{Decoding, ModelKind, OnUnknown, Quantize, Sampling};
-use crate::model::{OpenOptions, Step};
+use crate::config::{Decoding, ModelKind, OnUnknown, Sampling};
+use crate::model::Step;
 use crate::run::Runs;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
 use self::flags::{Length, TextFlags, WordFlags};
-pub use self::flags::{LimitFlags, LoopFlags, SamplingFlags};
+pub use self::flags::{LimitFlags, LoopFlags, OpenFlags, SamplingFlags};
 use super::chosen::ChosenModel;
 use super::error::CliError;
 use super::given::Given;
@@ -23,19 +23,18 @@ use crate::cli::output::note;
 /// Flags of `generate`.
 #[derive(Args)]
 #[command(after_help = "\
-Texts. What a sample is drawn from is the model's own distribution, changed by the flags under
-Drawing in the order shown. --decode beam:K looks for the most probable text instead and draws
-nothing; with --count N it shows the N best, those that --stop ended early compared by their mean
-log-probability. With --constrain a text goes on up to --length where the expression allows it, so
-say how long its parts may be. --show-probs prints a line a token: P is the token's probability
-by the model, AS the one that it was drawn with. A log-probability is always the model's own.
+Texts. Tokens are sampled from the model's own distribution, changed by the flags under Sampling in
+the order shown. --decode beam:K searches for the most probable text instead and samples nothing;
+with --count N it shows the N best, compared by their mean log-probability per token. Under
+--constrain a text continues up to --length if the expression allows it, so limit the length of
+its parts. --show-probs prints one line per token: P is the token's probability under the model, AS
+the one that it was sampled with. Log-probabilities are always the model's own.
 
-Words. A word is drawn in two steps: z from the prior, then letters given z. --starts-with gives
-the first letters and lets the model go on. --length, --unique, --novel and --constrain change no
-word: words that do not fit are left out and others drawn, so what is shown is what the model
-writes of that kind. Only where it writes hardly any that match --constrain, which is said, is it
-left no letters but those with which a word can still match; so it always is under --decode greedy
-and beam:K.
+Words. A word is sampled in two steps: z from the prior, then letters given z. --starts-with fixes
+the first letters. --length, --unique, --novel and --constrain change no word: words that do not
+meet them are left out, so you see what the model writes of that kind. If too few samples match
+--constrain, decoding is restricted to letters with which a word can still match, and textgen says
+so; under --decode greedy and beam:K it always is.
 
 Examples:
   textgen generate --temperature 0.5 --prompt 'The giant' --stop '.'
@@ -60,26 +59,21 @@ pub struct GenerateArgs {
     /// Tokens of a text [default: 500], or letters of a word: N, or MIN-MAX (word-vae only)
     #[arg(long, value_name = "N")]
     length: Option<Length>,
-    /// How tokens are chosen: sample (drawn), greedy (the most probable each time), or beam:K (the
-    /// most probable text or word that K beginnings lead to) [default: sample]
+    /// How tokens are chosen: sample, greedy (always the most probable), or beam:K (the most probable
+    /// text or word that a search over K prefixes finds) [default: sample]
     #[arg(long, value_name = "HOW")]
     decode: Option<Decoding>,
-    /// Threads; 0 is all cores. The same text on any number of them
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    threads: usize,
-    /// Bits of the weights: int8 is faster and takes a quarter of the memory; `textgen eval
-    /// --quantize int8` says what it costs
-    #[arg(long, default_value = "none")]
-    quantize: Quantize,
+    #[command(flatten)]
+    open: OpenFlags,
     /// What becomes of characters of --prompt, --fill or --starts-with that the model does not know
     /// [default: error]
     #[arg(long)]
     on_unknown: Option<OnUnknown>,
-    /// Print one JSON object a line, with each sample's log-probability
+    /// Print one JSON object per line, with each sample's log-probability
     #[arg(long)]
     json: bool,
-    /// Write only what matches this regular expression from first to last: a text within --length, or
-    /// words
+    /// Write only texts within --length, or words, that match this regular expression from start to
+    /// end
     #[arg(
         long,
         value_name = "REGEX",
@@ -93,15 +87,6 @@ pub struct GenerateArgs {
     text: TextFlags,
     #[command(flatten)]
     words: WordFlags,
-}
-
-impl GenerateArgs {
-    const fn open_options(&self) -> OpenOptions {
-        OpenOptions {
-            quantize: self.quantize,
-            threads: self.threads,
-        }
-    }
 }
 
 /// One line of `--json`.
@@ -136,7 +121,7 @@ pub fn run(args: &GenerateArgs, runs: &Runs, given: &Given) -> Result<()> {
     }
 }
 
-/// Says which seed was chosen, where none was given.
+/// Prints the seed if none was given.
 fn note_seed(args: &GenerateArgs, sampling: &Sampling) {
     if args.sampling.seed.is_none() {
         note!("seed: {}", sampling.seed);

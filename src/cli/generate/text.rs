@@ -16,9 +16,9 @@ use crate::cli::progress::Progress;
 use crate::cli::target::{Format, check_output};
 use crate::cli::unknown::Replaced;
 
-/// Tokens of a text unless told otherwise.
+/// Tokens of a text by default.
 const DEFAULT_LENGTH: usize = 500;
-/// How blanks are filled unless told otherwise.
+/// How blanks are filled by default.
 const DEFAULT_FILL: Decoding = Decoding::Beam(16);
 
 /// Writes texts and shows them.
@@ -42,7 +42,7 @@ pub fn texts(
     sampling.probabilities = flags.show_probs.unwrap_or(0) as usize;
     sampling.constrain.clone_from(&args.constrain);
     sampling.on_unknown = args.on_unknown.unwrap_or(sampling.on_unknown);
-    let model = &text_model(file, args.open_options())?;
+    let model = &text_model(file, args.open.options())?;
     let prompt = prompt_text(args)?.map(|prompt| model.normal(&prompt));
     let text = prompt.as_deref().unwrap_or_default();
     let start = start(args, model, text, &sampling)?;
@@ -100,7 +100,7 @@ fn length(length: Option<Length>) -> Result<usize> {
     }
 }
 
-/// What stands before the samples: the saved state, the prompt, or a line end.
+/// The state before the samples: a saved one, the prompt's, or that after a line end.
 fn start(
     args: &GenerateArgs,
     model: &TextModel,
@@ -137,7 +137,7 @@ fn prompt_text(args: &GenerateArgs) -> Result<Option<String>> {
     }
 }
 
-/// Says what the nearest characters stand in for.
+/// Says which characters were read as others.
 pub fn note_replaced(pairs: &[(String, String)]) {
     let replaced = Replaced::default();
     replaced.add(pairs.to_vec());

@@ -43,7 +43,7 @@ pub fn words(
         unique: args.words.unique,
         novel: args.words.novel,
     };
-    let model = WordModel::new(file, args.open_options()).map_err(of_model(file))?;
+    let model = WordModel::new(file, args.open.options()).map_err(of_model(file))?;
     if args.words.scores && model.header().network.is_article() {
         let (option, model) = ("scores", "the article's network");
         return Err(ModelError::NotApplicable { option, model }.into());

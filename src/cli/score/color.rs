@@ -1,4 +1,4 @@
-//! A text painted by how surprising its characters are.
+//! A text painted by the surprisal of its characters.
 
 use std::fmt::Write as _;
 use std::io::{BufWriter, IsTerminal, Write};
@@ -13,32 +13,32 @@ use crate::cli::output::note;
 /// Whether the text is painted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum When {
-    /// On a terminal, and where NO_COLOR is not set.
+    /// On a terminal, unless NO_COLOR is set.
     Auto,
-    /// Into files and pipes, too.
+    /// Also into files and pipes.
     Always,
-    /// Not at all.
+    /// Never.
     Never,
 }
 
 impl When {
-    /// Whether to paint; where that was wished for and cannot be, says why.
+    /// Whether to paint; if that was asked for and cannot be done, says why.
     pub fn paints(self) -> bool {
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let why_not = match self {
             Self::Never => return false,
             Self::Auto if no_color => "NO_COLOR is set",
-            Self::Auto if !std::io::stdout().is_terminal() => "the output is no terminal",
+            Self::Auto if !std::io::stdout().is_terminal() => "the output is not a terminal",
             Self::Auto | Self::Always => return true,
         };
-        note!("not painted: {why_not}; --color=always paints all the same");
+        note!("not painted: {why_not}; --color=always paints anyway");
         false
     }
 }
 
-/// Bits from which on a character is as bright as can be: one in 256.
+/// Bits of the brightest colour: one in 256.
 const BRIGHTEST: f64 = 8.0;
-/// Colours between none and all.
+/// Colours from the darkest to the brightest.
 const STEPS: usize = 32;
 /// Of matplotlib's viridis (Smith & van der Walt 2015), whose lightness rises evenly.
 const VIRIDIS: [[u8; 3]; 10] = [
@@ -76,7 +76,7 @@ pub fn print(scored: &Scored) -> Result<()> {
                 now = None;
             }
             "\t" => out.write_all(b"\t")?,
-            // What could command the terminal is spelt out.
+            // Control characters are made visible.
             control if control.chars().any(char::is_control) => {
                 out.write_all(visible(control).as_bytes())?;
             }
@@ -121,19 +121,21 @@ fn escape(step: usize, true_color: bool) -> String {
 fn viridis(place: f64) -> [u8; 3] {
     let place = place * (VIRIDIS.len() - 1) as f64;
     let index = (place as usize).min(VIRIDIS.len() - 2);
-    let share = place - index as f64;
+    let rest = place - index as f64;
     let mix = |channel: usize| {
         let [from, to] = [0, 1].map(|step| f64::from(VIRIDIS[index + step][channel]));
-        (from + share * (to - from)).round() as u8
+        (from + rest * (to - from)).round() as u8
     };
     [0, 1, 2].map(mix)
 }
 
 /// The nearest of the six levels that a terminal of 256 colours has.
 fn level(value: u8) -> usize {
-    const LEVELS: [u8; 6] = [0, 95, 135, 175, 215, 255];
-    let distance = |&level: &usize| LEVELS[level].abs_diff(value);
-    (0..LEVELS.len()).min_by_key(distance).unwrap_or(0)
+    match value {
+        0..48 => 0, // of 0, 95, 135, 175, 215 and 255
+        48..116 => 1,
+        _ => (usize::from(value) - 36) / 40,
+    }
 }
 
 #[cfg(test)]

@@ -21,28 +21,26 @@ use super::output::Format;
 /// Flags of `score`.
 #[derive(Args)]
 #[command(after_help = "\
-A char-lstm reads a text from its beginning to its end and says of every character how much it
-surprised: -log2 p bits, given all that stands before it. The first character is read and not
-predicted, so the nats add up to those of `textgen eval RUN FILE --protocol contiguous`. The
-text goes through the model's normal form; what the model does not know is dealt with as `eval`
-does.
+A char-lstm reads a text from start to end and gives the surprisal of every character: -log2 p
+bits, given everything before it. The first character is read but not predicted, so the nats add
+up to those of `textgen eval RUN FILE --protocol contiguous`. The text is brought to the model's
+normal form, and unknown characters are treated as `eval` treats them.
 
-Without --per the figures of the whole text stand above the lines that cost the most beyond the
-mean of as many characters. --per line, word, char or file gives a row for each: a line has its
-line end, a word the white space behind it, so that the rows add up to the text. --color paints
-the text: the brighter, the more surprising.
+Without --per, the figures of the whole text are shown above the lines that cost the most compared
+with average text of their length. --per line, word, char or file prints a row for each. A line
+includes its line end and a word the white space after it, so that the rows add up to the text.
+--color paints the text: the brighter, the more surprising.
 
-Several models are compared: whose text is this, which language? Each has a column of nats and
-the probability that it wrote the text or the line, if before reading each was as likely as any
-other: softmax of the log-probabilities. Of a line that is given all that stands before it. Only
-characters that all of them know are counted, and the models must read text the same way (unit,
-normal form).
+Several models are compared: who wrote this text, which language is it? Each gets a column of nats
+and the probability that it wrote the text (or the line, given everything before it), if all were
+equally likely before: the softmax of the log-probabilities. Only characters that all models know
+are counted, and the models must read text the same way (unit, normal form).
 
-A word costs a word-vae -ln p nats: the less, the more it is what the model expects. The figure
-is the bound of k draws of z (IW-k), which is exact for a model without z. NATS/CHAR divides it
-by the letters and the end of the word. PERCENTILE says how many of 100 held-out words of the
-run's own corpus cost less a character: a word at 99 and above is unlike those that the model
-learnt from.
+A word costs a word-vae -ln p nats: the less, the more the model expects it. The figure is the
+bound from k samples of z (IW-k), which is exact for a model without z. NATS/CHAR divides it by
+the letters and the end of the word. PERCENTILE is the percentage of held-out words of the run's
+corpus that cost less per character: a word at 99 or above is unlike those that the model was
+trained on.
 
 A word with a character that the model does not know is impossible: inf. Every word is scored
 once, and the same word always has the same score under one --seed.
@@ -70,7 +68,7 @@ pub struct ScoreArgs {
     /// The order of the rows
     #[arg(long, value_enum, default_value_t = Order::None)]
     sort: Order,
-    /// Threads; 0 is all cores. The same scores on any number of them
+    /// Threads; 0 is one per core. The output is the same on any number of them
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
     #[command(flatten)]
@@ -87,9 +85,9 @@ type Opened = (TextModel, Option<RunDir>);
 /// The order that rows are shown in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Order {
-    /// As they came.
+    /// As in the input.
     None,
-    /// What is most unusual first.
+    /// The most unusual first.
     Score,
 }
 
@@ -110,7 +108,7 @@ pub fn run(args: &ScoreArgs, runs: &Runs, given: &Given) -> Result<()> {
             words::score(args, file, run.as_ref())
         }
         _ if models.iter().any(is_words) => {
-            let message = "several models can be compared on a text only, by char-lstms only";
+            let message = "only char-lstms can be compared with each other, on a text";
             let hint = "name one word-vae, or several char-lstms";
             Err(CliError::misuse(message, hint).into())
         }

@@ -23,10 +23,10 @@ pub struct TextFlags {
     /// Print a row for each of these [default: line with --tsv or --json, else a summary]
     #[arg(long, value_enum)]
     pub per: Option<Per>,
-    /// Rows at the most; 0 is all [default: all, 10 lines below a summary]
+    /// The most rows; 0 is all [default: all, 10 lines below a summary]
     #[arg(long, value_name = "N")]
     pub top: Option<usize>,
-    /// Paint the text instead: from dark, as expected, to bright, 8 bits and more
+    /// Paint the text instead: from dark (expected) to bright (8 bits or more)
     #[arg(long, value_enum, value_name = "WHEN", num_args = 0..=1, require_equals = true,
         default_missing_value = "auto", conflicts_with_all = ["per", "top", "tsv", "json", "sort"])]
     color: Option<When>,
@@ -64,7 +64,7 @@ fn refuse(args: &ScoreArgs, models: &[Opened]) -> Result<()> {
     };
     if args.text.color.is_some() && !others.is_empty() {
         let hint = "name one model with --run";
-        return Err(CliError::misuse("--color shows what one model thinks", hint).into());
+        return Err(CliError::misuse("--color shows the surprisal of one model", hint).into());
     }
     let reads = |model: &TextModel| {
         let text = &model.header().text;
@@ -75,7 +75,7 @@ fn refuse(args: &ScoreArgs, models: &[Opened]) -> Result<()> {
         .find(|(other, _)| reads(other) != reads(first));
     if let Some((other, _)) = different {
         let message = format!(
-            "{} and {} read text differently, so that what they cost is no comparison",
+            "{} and {} read text differently, so their costs cannot be compared",
             first.path().display(),
             other.path().display()
         );
@@ -132,7 +132,7 @@ fn say_what_is_unknown(readings: &[Reading], models: &[Opened]) {
     for (reading, model) in readings.iter().zip(models) {
         if let Some(unknown) = unknown(&reading.open) {
             let fate = match (readings.len(), reading.vocabulary.unk()) {
-                (1, Some(_)) => "cost what <unk> costs",
+                (1, Some(_)) => "cost as much as <unk>",
                 _ => "are not counted",
             };
             note!("{}: {unknown} and {fate}", name(model));

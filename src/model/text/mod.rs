@@ -218,9 +218,8 @@ impl TextModel {
         sampling: &Sampling,
         length: usize,
     ) -> Result<Sample, ModelError> {
-        let mut start = self.start(prompt.into(), sampling.on_unknown)?;
-        let plan = start.plan(sampling, length)?;
-        start.write(&plan, 0, |_| Ok(true))
+        let samples = self.generate_many(prompt, sampling, length, 1)?;
+        Ok(samples.into_iter().next().unwrap_or_default())
     }
 
     /// `count` texts, sampled side by side; the first is what [`TextModel::generate`] gives.
@@ -298,11 +297,7 @@ impl TextModel {
     /// ln p(token | all tokens before it), in nats, of every token of a text but the first.
     pub fn log_probs(&self, text: &str) -> Result<Vec<f64>, ModelError> {
         let tokens = self.tokenize(text, OnUnknown::Error)?.tokens;
-        let running = Running {
-            threads: self.threads(),
-            progress: &|_| (),
-        };
-        let [nats] = &mut Self::surprisals(&[self], &[tokens], running)?[..] else {
+        let [nats] = &mut Self::surprisals(&[self], &[tokens], self.running())?[..] else {
             return Ok(Vec::new());
         };
         Ok(nats.iter().map(|nats| -nats).collect())
@@ -326,21 +321,17 @@ impl TextModel {
 
     /// Compresses any bytes, without loss, to what the model expects of them.
     pub fn compress(&self, original: &[u8]) -> Result<Vec<u8>, ModelError> {
-        let running = Running {
-            threads: self.threads(),
-            progress: &|_| (),
-        };
-        Ok(self.codec()?.compress(original, None, running).bytes)
+        Ok(self.codec()?.compress(original, None, self.running()).bytes)
     }
 
     /// The original of what [`TextModel::compress`] made with the same model.
     pub fn decompress(&self, compressed: &[u8]) -> Result<Vec<u8>, ModelError> {
-        let running = Running {
-            threads: self.threads(),
-            progress: &|_| (),
-        };
         let container = Container::read(compressed)?;
-        Ok(decompress(&container, Some(&self.codec()?), running)?)
+        Ok(decompress(
+            &container,
+            Some(&self.codec()?),
+            self.running(),
+        )?)
     }
 
     pub(crate) fn codec(&self) -> Result<Codec<'_>, ModelError> {
@@ -352,6 +343,13 @@ impl TextModel {
             &header.vocabulary,
             &header.corpus_name,
         ))
+    }
+
+    fn running(&self) -> Running<'static> {
+        Running {
+            threads: self.threads(),
+            progress: &|_| (),
+        }
     }
 
     pub(crate) fn threads(&self) -> usize {
