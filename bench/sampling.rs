@@ -190,7 +190,7 @@ fn one_stream(network: &CharRnn, threads: usize, seconds: f64) -> Vec<f64> {
         rates(seconds, || {
             for _ in 0..BURST {
                 reader.step(token);
-                token = sampler.draw(reader.logits()).token;
+                token = sampler.sample(reader.logits()).token;
             }
             BURST
         })
@@ -209,7 +209,7 @@ fn many_streams(network: &CharRnn, batch: usize, threads: usize, seconds: f64) -
         rates(seconds, || {
             network.step(&mut state, &tokens);
             for (row, (token, sampler)) in tokens.iter_mut().zip(&mut samplers).enumerate() {
-                *token = sampler.draw(state.logits(row)).token;
+                *token = sampler.sample(state.logits(row)).token;
             }
             tokens.len()
         })
@@ -274,7 +274,7 @@ fn answer_words(request: &Words) -> Result<Value, Box<dyn Error>> {
         for _ in 0..LETTERS {
             network.step(&mut state, &tokens);
             for (row, (token, sampler)) in tokens.iter_mut().zip(&mut samplers).enumerate() {
-                *token = sampler.draw(state.logits(row)).token;
+                *token = sampler.sample(state.logits(row)).token;
             }
         }
         LETTERS * batch

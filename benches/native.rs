@@ -71,7 +71,7 @@ fn sample(criterion: &mut Criterion) {
         group.bench_function(format!("{hidden}x{layers}"), |bencher| {
             bencher.iter(|| {
                 network.step(&mut state, &[token]);
-                token = sampler.draw(state.logits(0)).token;
+                token = sampler.sample(state.logits(0)).token;
             });
         });
     }
@@ -97,7 +97,7 @@ fn draw(criterion: &mut Criterion) {
     for (name, config) in [("temperature", plain), ("top-k and top-p", limited)] {
         let mut sampler = Sampler::new(&config, &[], 0);
         group.bench_function(name, |bencher| {
-            bencher.iter(|| black_box(sampler.draw(&logits)));
+            bencher.iter(|| black_box(sampler.sample(&logits)));
         });
     }
     group.finish();

@@ -8,10 +8,7 @@ use super::error::CliError;
 
 /// Threads: as asked, or all cores.
 pub fn threads(asked: usize) -> usize {
-    let options = OpenOptions {
-        threads: asked,
-        ..OpenOptions::default()
-    };
+    let options = OpenOptions::on_threads(asked);
     options.threads()
 }
 

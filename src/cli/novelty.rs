@@ -180,10 +180,7 @@ fn sample(args: &NoveltyArgs, file: ModelFile, text: Option<&str>) -> Result<(St
         ..Sampling::new(args.seed.unwrap_or(0))
     };
     let length = args.length.unwrap_or(10_000);
-    let options = OpenOptions {
-        threads: args.threads,
-        ..OpenOptions::default()
-    };
+    let options = OpenOptions::on_threads(args.threads);
     let path = file.path().display().to_string();
     let mut start = TextModel::from_file(file, options)
         .context(path)?

@@ -9,9 +9,9 @@ use crate::models::char_rnn::CharRnn;
 use crate::text::{Encoder as Lookup, Piece, Vocabulary};
 
 use super::CompressError;
-use super::coder::{Coder, Decoder, Encoder};
+use super::coder::{ArithmeticDecoder, ArithmeticEncoder, Coder};
 use super::escapes::Escapes;
-use super::shares::Shares;
+use super::frequencies::Frequencies;
 
 /// Bytes between two reports of progress.
 const REPORTED: usize = 1024;
@@ -87,11 +87,11 @@ impl<'v> Alphabet<'v> {
     }
 }
 
-/// What both directions share.
+/// What both directions have in common.
 struct Walk<'a> {
     alphabet: &'a Alphabet<'a>,
     escapes: Escapes,
-    shares: Shares,
+    frequencies: Frequencies,
     progress: &'a (dyn Fn(u64) + Sync),
     unreported: usize,
 }
@@ -105,7 +105,7 @@ impl<'a> Walk<'a> {
         Self {
             alphabet,
             escapes: Escapes::new(),
-            shares: Shares::new(model.predictor.kernels, alphabet.vocabulary.unk()),
+            frequencies: Frequencies::new(model.predictor.kernels, alphabet.vocabulary.unk()),
             progress,
             unreported: 0,
         }
@@ -126,7 +126,7 @@ impl<'a> Walk<'a> {
             let byte = self.escapes.byte(coder, byte.unwrap_or(0))?;
             return Ok(Item::Byte(byte));
         }
-        let token = coder.choose(self.shares.of(logits), token)?;
+        let token = coder.choose(self.frequencies.of(logits), token)?;
         Ok(Item::Token(token as u32))
     }
 
@@ -142,7 +142,7 @@ impl<'a> Walk<'a> {
 /// Codes a block that is known.
 pub struct BlockEncoder<'a> {
     walk: Walk<'a>,
-    coder: Encoder,
+    coder: ArithmeticEncoder,
     items: std::vec::IntoIter<Item>,
     /// Of an item.
     room: Vec<u8>,
@@ -159,7 +159,7 @@ impl<'a> BlockEncoder<'a> {
     ) -> Self {
         Self {
             walk: Walk::new(model, alphabet, progress),
-            coder: Encoder::new(),
+            coder: ArithmeticEncoder::new(),
             items: alphabet.items(block).into_iter(),
             room: Vec::new(),
             escaped: 0,
@@ -202,7 +202,7 @@ impl Writer for BlockEncoder<'_> {
 /// Reads a block back.
 pub struct BlockDecoder<'a> {
     walk: Walk<'a>,
-    coder: Decoder<'a>,
+    coder: ArithmeticDecoder<'a>,
     bytes: Vec<u8>,
     /// Bytes that the block has.
     length: u64,
@@ -220,7 +220,7 @@ impl<'a> BlockDecoder<'a> {
     ) -> Self {
         Self {
             walk: Walk::new(model, alphabet, progress),
-            coder: Decoder::new(coded),
+            coder: ArithmeticDecoder::new(coded),
             bytes: Vec::new(),
             length,
             outcome: Ok(()),

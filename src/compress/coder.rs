@@ -1,16 +1,16 @@
 //! An arithmetic coder in whole numbers (Martin 1979's range coder, with a 64-bit range and carries).
 //!
 //! A file is one number in [0, 1), written byte by byte. Each choice narrows an interval in proportion
-//! to the share of what was chosen, so that n choices cost −Σ log₂(share / [`TOTAL`]) bits and one byte
-//! more. Shares are of 24 bits and the range never has fewer than 56, so what rounding loses is below
+//! to the frequency of what was chosen, so that n choices cost −Σ log₂(frequency / [`TOTAL`]) bits and one byte
+//! more. Frequencies are of 24 bits and the range never has fewer than 56, so what rounding loses is below
 //! 2⁻³² of each choice.
 
 use super::CompressError;
 
-/// Bits of a share.
-const SHARE_BITS: u32 = 24;
-/// What the shares of all that could be chosen add up to.
-pub const TOTAL: u32 = 1 << SHARE_BITS;
+/// Bits of a frequency.
+const FREQUENCY_BITS: u32 = 24;
+/// What the frequencies of all that could be chosen add up to.
+pub const TOTAL: u32 = 1 << FREQUENCY_BITS;
 /// Below this the highest byte of the interval's two ends is settled, but for a carry.
 const LEAST_RANGE: u64 = 1 << 56;
 /// Bytes that a decoder reads ahead of what its encoder has written at the end.
@@ -18,11 +18,11 @@ const READ_AHEAD: usize = 7;
 
 /// Writes choices, or reads them: what is written below once serves both.
 pub trait Coder {
-    /// One of several, whose shares are above 0 and add up to [`TOTAL`]. An encoder writes `index` and
+    /// One of several, whose frequencies are above 0 and add up to [`TOTAL`]. An encoder writes `index` and
     /// returns it; a decoder returns what was written.
-    fn choose(&mut self, shares: &[u32], index: usize) -> Result<usize, CompressError>;
+    fn choose(&mut self, frequencies: &[u32], index: usize) -> Result<usize, CompressError>;
 
-    /// The same of two: `true` has the share `yes`.
+    /// The same of two: `true` has the frequency `yes`.
     fn decide(&mut self, yes: u32, answer: bool) -> Result<bool, CompressError> {
         let index = self.choose(&[yes, TOTAL - yes], usize::from(!answer))?;
         Ok(index == 0)
@@ -31,7 +31,7 @@ pub trait Coder {
 
 /// Writes choices.
 #[derive(Clone, Debug)]
-pub struct Encoder {
+pub struct ArithmeticEncoder {
     /// The lower end of the interval, behind the bytes written.
     low: u64,
     /// Its width less 1, at first; its width from then on.
@@ -39,7 +39,7 @@ pub struct Encoder {
     bytes: Vec<u8>,
 }
 
-impl Encoder {
+impl ArithmeticEncoder {
     /// Nothing is written yet.
     pub const fn new() -> Self {
         Self {
@@ -76,12 +76,12 @@ impl Encoder {
     }
 }
 
-impl Coder for Encoder {
-    fn choose(&mut self, shares: &[u32], index: usize) -> Result<usize, CompressError> {
-        let step = self.range >> SHARE_BITS;
-        let before: u32 = shares[..index].iter().sum();
+impl Coder for ArithmeticEncoder {
+    fn choose(&mut self, frequencies: &[u32], index: usize) -> Result<usize, CompressError> {
+        let step = self.range >> FREQUENCY_BITS;
+        let before: u32 = frequencies[..index].iter().sum();
         self.raise(step * u64::from(before));
-        self.range = step * u64::from(shares[index]);
+        self.range = step * u64::from(frequencies[index]);
         while self.range < LEAST_RANGE {
             self.push_highest();
             self.range <<= 8;
@@ -92,7 +92,7 @@ impl Coder for Encoder {
 
 /// Reads choices.
 #[derive(Clone, Debug)]
-pub struct Decoder<'a> {
+pub struct ArithmeticDecoder<'a> {
     /// The number less the interval's lower end.
     offset: u64,
     range: u64,
@@ -101,7 +101,7 @@ pub struct Decoder<'a> {
     missing: usize,
 }
 
-impl<'a> Decoder<'a> {
+impl<'a> ArithmeticDecoder<'a> {
     /// Of what an encoder has written.
     pub fn new(bytes: &'a [u8]) -> Self {
         let mut decoder = Self {
@@ -129,16 +129,16 @@ impl<'a> Decoder<'a> {
     }
 }
 
-impl Coder for Decoder<'_> {
-    fn choose(&mut self, shares: &[u32], _: usize) -> Result<usize, CompressError> {
-        let step = self.range >> SHARE_BITS;
+impl Coder for ArithmeticDecoder<'_> {
+    fn choose(&mut self, frequencies: &[u32], _: usize) -> Result<usize, CompressError> {
+        let step = self.range >> FREQUENCY_BITS;
         let mark = self.offset / step;
         let mut before = 0_u64;
-        for (index, &share) in shares.iter().enumerate() {
-            let end = before + u64::from(share);
+        for (index, &frequency) in frequencies.iter().enumerate() {
+            let end = before + u64::from(frequency);
             if mark < end {
                 self.offset -= step * before;
-                self.range = step * u64::from(share);
+                self.range = step * u64::from(frequency);
                 while self.range < LEAST_RANGE {
                     self.pull();
                     self.range <<= 8;
@@ -151,7 +151,7 @@ impl Coder for Decoder<'_> {
             }
             before = end;
         }
-        // No encoder writes what lies above the last share.
+        // No encoder writes what lies above the last frequency.
         Err(CompressError::Damaged)
     }
 }
@@ -164,37 +164,37 @@ mod tests {
 
     /// Writes and reads; what it took, in bits.
     fn round_trip(choices: &[(Vec<u32>, usize)]) -> f64 {
-        let mut encoder = Encoder::new();
-        for (shares, index) in choices {
-            assert_eq!(encoder.choose(shares, *index), Ok(*index));
+        let mut encoder = ArithmeticEncoder::new();
+        for (frequencies, index) in choices {
+            assert_eq!(encoder.choose(frequencies, *index), Ok(*index));
         }
         let bytes = encoder.finish();
-        let mut decoder = Decoder::new(&bytes);
-        for (shares, index) in choices {
-            assert_eq!(decoder.choose(shares, usize::MAX), Ok(*index));
+        let mut decoder = ArithmeticDecoder::new(&bytes);
+        for (frequencies, index) in choices {
+            assert_eq!(decoder.choose(frequencies, usize::MAX), Ok(*index));
         }
         8.0 * bytes.len() as f64
     }
 
     fn entropy(choices: &[(Vec<u32>, usize)]) -> f64 {
-        let bits = |(shares, index): &(Vec<u32>, usize)| {
-            -(f64::from(shares[*index]) / f64::from(TOTAL)).log2()
+        let bits = |(frequencies, index): &(Vec<u32>, usize)| {
+            -(f64::from(frequencies[*index]) / f64::from(TOTAL)).log2()
         };
         choices.iter().map(bits).sum()
     }
 
-    /// Shares in proportion to random numbers to the power of 8: a few large, many small ones.
-    fn shares(numbers: &mut Numbers, count: usize) -> Vec<u32> {
+    /// Frequencies in proportion to random numbers to the power of 8: a few large, many small ones.
+    fn frequencies(numbers: &mut Numbers, count: usize) -> Vec<u32> {
         let weights = numbers.vector(count, 1.0);
         let weights: Vec<f64> = weights.iter().map(|w| f64::from(w.powi(8))).collect();
         let sum: f64 = weights.iter().sum();
         let free = f64::from(TOTAL - count as u32);
-        let mut shares: Vec<u32> = weights
+        let mut frequencies: Vec<u32> = weights
             .iter()
             .map(|w| 1 + (w / sum * free) as u32)
             .collect();
-        shares[0] += TOTAL - shares.iter().sum::<u32>();
-        shares
+        frequencies[0] += TOTAL - frequencies.iter().sum::<u32>();
+        frequencies
     }
 
     #[test]
@@ -203,16 +203,16 @@ mod tests {
         for count in [1, 2, 3, 65, 400] {
             let choices: Vec<(Vec<u32>, usize)> = (0..2000)
                 .map(|_| {
-                    let shares = shares(&mut numbers, count);
-                    // By the shares themselves, so that the likely comes often.
+                    let frequencies = frequencies(&mut numbers, count);
+                    // By the frequencies themselves, so that the likely comes often.
                     let mut mark =
                         (f64::from(numbers.vector(1, 0.5)[0] + 0.5) * f64::from(TOTAL - 1)) as u32;
-                    let index = shares.iter().position(|&share| {
-                        let found = mark < share;
-                        mark = mark.saturating_sub(share);
+                    let index = frequencies.iter().position(|&frequency| {
+                        let found = mark < frequency;
+                        mark = mark.saturating_sub(frequency);
                         found
                     });
-                    (shares, index.expect("they add up"))
+                    (frequencies, index.expect("they add up"))
                 })
                 .collect();
             let (found, want) = (round_trip(&choices), entropy(&choices));
@@ -247,9 +247,9 @@ mod tests {
                 (vec![TOTAL / 4, TOTAL / 2, TOTAL / 4], last),
             ];
             round_trip(&choices);
-            let mut encoder = Encoder::new();
-            for (shares, index) in &choices {
-                encoder.choose(shares, *index).expect("an encoder");
+            let mut encoder = ArithmeticEncoder::new();
+            for (frequencies, index) in &choices {
+                encoder.choose(frequencies, *index).expect("an encoder");
             }
             encoder.finish()
         };
@@ -259,14 +259,14 @@ mod tests {
 
     #[test]
     fn what_is_cut_short_is_not_read_for_ever() {
-        let mut encoder = Encoder::new();
+        let mut encoder = ArithmeticEncoder::new();
         for index in 0..1000 {
             encoder
                 .decide(TOTAL / 2, index % 3 == 0)
                 .expect("an encoder");
         }
         let bytes = encoder.finish();
-        let mut decoder = Decoder::new(&bytes[..20]);
+        let mut decoder = ArithmeticDecoder::new(&bytes[..20]);
         let read = (0..1000).take_while(|_| decoder.decide(TOTAL / 2, false).is_ok());
         assert!(read.count() < 8 * 28);
     }
@@ -277,7 +277,7 @@ mod tests {
         fn any_choices_come_back(choices in prop::collection::vec((1..TOTAL, any::<bool>()), 0..60)) {
             let choices: Vec<(Vec<u32>, usize)> = choices
                 .into_iter()
-                .map(|(share, first)| (vec![share, TOTAL - share], usize::from(!first)))
+                .map(|(frequency, first)| (vec![frequency, TOTAL - frequency], usize::from(!first)))
                 .collect();
             let (found, want) = (round_trip(&choices), entropy(&choices));
             prop_assert!((want - 0.01..=want + 8.01).contains(&found));
@@ -285,7 +285,7 @@ mod tests {
 
         #[test]
         fn anything_can_be_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
-            let mut decoder = Decoder::new(&bytes);
+            let mut decoder = ArithmeticDecoder::new(&bytes);
             for step in 0..400_u32 {
                 let yes = 1 + step * 41_943 % (TOTAL - 1);
                 if decoder.decide(yes, false).is_err() {

@@ -13,7 +13,7 @@ const MOST_SEEN: u32 = 255;
 /// The probability of an answer, as far as it is known.
 #[derive(Clone, Copy, Debug)]
 struct Question {
-    /// The share of yes: above 0, below [`TOTAL`].
+    /// The frequency of yes: above 0, below [`TOTAL`].
     yes: u32,
     /// Answers so far, up to [`MOST_SEEN`].
     seen: u32,
@@ -91,7 +91,7 @@ impl Escapes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compress::coder::{Decoder, Encoder};
+    use crate::compress::coder::{ArithmeticDecoder, ArithmeticEncoder};
     use crate::testing::Numbers;
 
     /// Writes items, of which none is a known token, and reads them back; what they took, in bits.
@@ -106,12 +106,12 @@ mod tests {
             }
             Ok(None)
         }
-        let (mut encoder, mut escapes) = (Encoder::new(), Escapes::new());
+        let (mut encoder, mut escapes) = (ArithmeticEncoder::new(), Escapes::new());
         for &item in items {
             assert_eq!(code(&mut encoder, &mut escapes, item), Ok(item));
         }
         let bytes = encoder.finish();
-        let (mut decoder, mut escapes) = (Decoder::new(&bytes), Escapes::new());
+        let (mut decoder, mut escapes) = (ArithmeticDecoder::new(&bytes), Escapes::new());
         for &item in items {
             assert_eq!(code(&mut decoder, &mut escapes, None), Ok(item));
         }
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn a_question_is_the_estimate_of_krichevsky_and_trofimov() {
         let mut question = Question::OPEN;
-        let mut encoder = Encoder::new();
+        let mut encoder = ArithmeticEncoder::new();
         let (mut yes, mut all) = (0.0, 0.0);
         for round in 0..200 {
             let want = (yes + 0.5) / (all + 1.0);

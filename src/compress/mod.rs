@@ -3,7 +3,7 @@
 //! A token of probability p costs −log₂ p bits in an arithmetic [`coder`], so that a compressed text is
 //! as long as the model's bits per character say. Both directions run the same model over the same
 //! tokens, so the probabilities must agree to the last bit: the engine computes the same logits on
-//! every machine, [`shares`] makes whole numbers of them, and from there on all is whole numbers. A file
+//! every machine, [`frequencies`] makes whole numbers of them, and from there on all is whole numbers. A file
 //! also says what the model computed when it was written, so that a machine which computes anything else
 //! is found out before it decodes nonsense.
 //!
@@ -15,7 +15,7 @@ mod block;
 mod coder;
 mod container;
 mod escapes;
-mod shares;
+mod frequencies;
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -24,7 +24,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::config::NetworkConfig;
-use crate::generate::{Beginning, Numbered, Writer, lockstep};
+use crate::generate::{Numbered, Start, Writer, lockstep};
 use crate::models::Network;
 use crate::models::char_rnn::CharRnn;
 use crate::models::weights::{Values, Weights};
@@ -33,13 +33,13 @@ use crate::text::{Token, Vocabulary};
 
 use block::{Alphabet, BlockDecoder, BlockEncoder};
 use container::{Block, digest, place};
-use shares::Shares;
+use frequencies::Frequencies;
 
 #[cfg(feature = "cli")]
 pub(crate) use container::MAGIC;
 pub use container::{Container, FORMAT, Identity};
 
-/// Bytes of a block where nothing else is asked for. Beginning anew costs 40 to 300 bits, which is
+/// Bytes of a block where nothing else is asked for. Start anew costs 40 to 300 bits, which is
 /// less than a thousandth of what so much text is compressed to.
 const BLOCK_BYTES: usize = 256 << 10;
 /// Blocks that a thread reads side by side: more gain little, and each takes some megabytes.
@@ -221,12 +221,12 @@ impl<'v> Codec<'v> {
             let index = indices.next()?;
             let mut writer = make(index);
             if let Some(token) = writer.write(start.logits(0)) {
-                let beginning = Beginning {
+                let start = Start {
                     writer,
                     state: start.clone(),
                     token,
                 };
-                return Some(beginning.numbered(index));
+                return Some(start.numbered(index));
             }
             written.borrow_mut().push((index, writer));
         };
@@ -333,18 +333,18 @@ fn model_digest(config: &NetworkConfig, weights: &Weights, vocabulary: &Vocabula
     digest(hasher)
 }
 
-/// Of what a model computes on this machine after some tokens: logits and shares.
+/// Of what a model computes on this machine after some tokens: logits and frequencies.
 fn arithmetic(model: &CharRnn) -> [u8; 4] {
     let mut hasher = Sha256::new();
-    let mut shares = Shares::new(model.predictor.kernels, None);
+    let mut frequencies = Frequencies::new(model.predictor.kernels, None);
     let inputs = model.inputs().max(1) as u32;
     let tokens: Vec<u32> = (0..SHOWN_TOKENS)
         .map(|index| index * index % inputs)
         .collect();
     model.read(&mut model.state(1), &tokens, |_, logits| {
-        for (logit, share) in logits.iter().zip(shares.of(logits)) {
+        for (logit, frequency) in logits.iter().zip(frequencies.of(logits)) {
             hasher.update(logit.to_bits().to_le_bytes());
-            hasher.update(share.to_le_bytes());
+            hasher.update(frequency.to_le_bytes());
         }
     });
     digest(hasher)

@@ -181,7 +181,7 @@ fn a_text_costs_what_an_evaluation_says() {
         (want - 0.01..want + 8.0 + 16.0).contains(&found),
         "{found} {want}"
     );
-    // Beginning anew costs little.
+    // Start anew costs little.
     let blocks = round_trip(&codec, text.as_bytes(), Some(10));
     assert!(blocks.bytes.len() < compressed.bytes.len() + 10 * 30);
 }

@@ -2,10 +2,10 @@
 //!
 //! What stands behind a blank must count too, or `q_t` would be filled as `q_` is. The best filling is
 //! that of the highest joint probability of blanks and given tokens, found by beam search: every
-//! prefix pays for the given tokens it runs into. A drawn filling comes from a particle filter
+//! prefix pays for the given tokens it runs into. A sampled filling comes from a particle filter
 //! (sequential importance resampling, Gordon, Salmond & Smith 1993): many fillings are drawn side by
 //! side, a given token weighs each by its probability after that filling, and when few are left that
-//! carry the weight all are drawn anew from among themselves. The last draw is one of them by weight.
+//! carry the weight all are sampled again from among themselves. One of them is then sampled by weight.
 //! With more and more particles its distribution approaches the model's own of the blanks, given all
 //! that stands around them.
 
@@ -14,7 +14,7 @@ use crate::generate::sampling::Sampler;
 use crate::models::char_rnn::CharRnn;
 use crate::models::{Network, RowState};
 
-/// Fillings that are drawn side by side for each that is wanted.
+/// Fillings that are sampled side by side for each that is wanted.
 pub const PARTICLES: usize = 256;
 
 /// A text with blanks, which follows another.
@@ -50,7 +50,7 @@ impl Goal for &[Option<u32>] {
     }
 }
 
-/// One of the fillings drawn side by side.
+/// One of the fillings sampled side by side.
 #[derive(Clone, Debug, Default)]
 struct Particle {
     text: Found,
@@ -70,7 +70,7 @@ impl Blanks<'_> {
         beam.search(self.model, state, &self.tokens, (), |_| ())
     }
 
-    /// A filling that `sampler` draws by way of so many `particles`. Its temperature holds for given
+    /// A filling that `sampler` samples by way of `particles`. Its temperature holds for given
     /// tokens and blanks, its other limits for what blanks are filled with.
     pub fn sample(&self, particles: usize, mut sampler: Sampler) -> Found {
         let mut all = vec![Particle::default(); particles];
@@ -80,7 +80,7 @@ impl Blanks<'_> {
             for (row, particle) in all.iter_mut().enumerate() {
                 let logits = state.logits(row);
                 let draw = match *place {
-                    None => sampler.draw(logits),
+                    None => sampler.sample(logits),
                     Some(given) => {
                         particle.log_weight += sampler.log_weight(logits, given);
                         sampler.given(logits, given)

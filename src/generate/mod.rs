@@ -7,7 +7,7 @@ pub mod repetition;
 pub mod sampling;
 
 use crate::generate::constraint::{Constraint, Place};
-use crate::generate::sampling::{Draw, Sampler};
+use crate::generate::sampling::{Sampled, Sampler};
 use crate::models::word_vae::WordVae;
 use crate::models::{Network, RowState};
 
@@ -22,7 +22,7 @@ pub trait Writer {
 
 /// A text that begins.
 #[derive(Debug)]
-pub struct Beginning<W> {
+pub struct Start<W> {
     /// Who writes it.
     pub writer: W,
     /// What the network remembers so far: one row.
@@ -31,15 +31,15 @@ pub struct Beginning<W> {
     pub token: u32,
 }
 
-impl<W> Beginning<W> {
+impl<W> Start<W> {
     /// The same with a number.
-    pub fn numbered(self, index: usize) -> Beginning<Numbered<W>> {
+    pub fn numbered(self, index: usize) -> Start<Numbered<W>> {
         let Self {
             writer,
             state,
             token,
         } = self;
-        Beginning {
+        Start {
             writer: Numbered { index, writer },
             state,
             token,
@@ -68,16 +68,16 @@ impl<W: Writer> Writer for Numbered<W> {
 pub fn lockstep<N: Network, W: Writer>(
     network: &N,
     rows: usize,
-    mut next: impl FnMut() -> Option<Beginning<W>>,
+    mut next: impl FnMut() -> Option<Start<W>>,
     mut done: impl FnMut(W),
 ) {
-    let beginnings: Vec<_> = std::iter::from_fn(&mut next).take(rows).collect();
-    let mut state = network.state(beginnings.len());
+    let starts: Vec<_> = std::iter::from_fn(&mut next).take(rows).collect();
+    let mut state = network.state(starts.len());
     let (mut writers, mut tokens) = (Vec::new(), Vec::new());
-    for (row, beginning) in beginnings.into_iter().enumerate() {
-        state.set_row(row, &beginning.state);
-        writers.push(beginning.writer);
-        tokens.push(beginning.token);
+    for (row, start) in starts.into_iter().enumerate() {
+        state.set_row(row, &start.state);
+        writers.push(start.writer);
+        tokens.push(start.token);
     }
     while !writers.is_empty() {
         network.step(&mut state, &tokens);
@@ -85,10 +85,10 @@ pub fn lockstep<N: Network, W: Writer>(
         for row in (0..writers.len()).rev() {
             if let Some(token) = writers[row].write(state.logits(row)) {
                 tokens[row] = token;
-            } else if let Some(beginning) = next() {
-                state.set_row(row, &beginning.state);
-                tokens[row] = beginning.token;
-                done(std::mem::replace(&mut writers[row], beginning.writer));
+            } else if let Some(start) = next() {
+                state.set_row(row, &start.state);
+                tokens[row] = start.token;
+                done(std::mem::replace(&mut writers[row], start.writer));
             } else {
                 state.swap_remove_row(row);
                 tokens.swap_remove(row);
@@ -133,7 +133,7 @@ pub struct Prior<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct WordForm<'a> {
     /// Letters that they begin with, fewer than [`LONGEST_WORD`].
-    pub beginning: &'a [u32],
+    pub prefix: &'a [u32],
     /// What they match, of the network's outputs.
     pub constraint: Option<&'a Constraint>,
     /// Letters of the longest that matches, at most [`LONGEST_WORD`].
@@ -144,7 +144,7 @@ impl Default for WordForm<'_> {
     /// Any word.
     fn default() -> Self {
         Self {
-            beginning: &[],
+            prefix: &[],
             constraint: None,
             longest_match: LONGEST_WORD,
         }
@@ -154,7 +154,7 @@ impl Default for WordForm<'_> {
 impl WordForm<'_> {
     /// Whether `token` may follow where `written` letters led to `place`; `eos` ends the word.
     pub fn allows(&self, written: usize, place: Place, token: u32, eos: u32) -> bool {
-        let given = self.beginning.get(written);
+        let given = self.prefix.get(written);
         let matches = |constraint: &Constraint| {
             if token == eos {
                 constraint.ends(place)
@@ -199,41 +199,41 @@ impl<'a> WordWriter<'a> {
         }
     }
 
-    fn draw(&mut self, logits: &[f32]) -> Draw {
+    fn sample(&mut self, logits: &[f32]) -> Sampled {
         let written = self.word.letters.len();
-        if let Some(&given) = self.form.beginning.get(written) {
+        if let Some(&given) = self.form.prefix.get(written) {
             return self.sampler.given(logits, given);
         }
         if self.form.constraint.is_none() {
-            return self.sampler.draw(logits);
+            return self.sampler.sample(logits);
         }
         self.bias.resize(logits.len(), 0.0);
         for (token, bias) in (0..).zip(&mut self.bias) {
             let allowed = self.form.allows(written, self.place, token, self.eos);
             *bias = if allowed { 0.0 } else { f32::NEG_INFINITY };
         }
-        self.sampler.draw_biased(logits, &self.bias)
+        self.sampler.sample_biased(logits, &self.bias)
     }
 }
 
 impl Writer for WordWriter<'_> {
     fn write(&mut self, logits: &[f32]) -> Option<u32> {
-        let draw = self.draw(logits);
-        self.word.log_prob += f64::from(draw.log_prob);
-        if draw.token == self.eos {
+        let sampled = self.sample(logits);
+        self.word.log_prob += f64::from(sampled.log_prob);
+        if sampled.token == self.eos {
             return None;
         }
-        self.word.letters.push(draw.token);
-        self.place = self.form.after(self.place, draw.token);
-        (self.word.letters.len() < LONGEST_WORD).then_some(draw.token)
+        self.word.letters.push(sampled.token);
+        self.place = self.form.after(self.place, sampled.token);
+        (self.word.letters.len() < LONGEST_WORD).then_some(sampled.token)
     }
 }
 
 impl Prior<'_> {
     /// A word that `sampler` draws, z first.
-    pub fn begin(&self, mut sampler: Sampler) -> Beginning<WordWriter<'static>> {
+    pub fn begin(&self, mut sampler: Sampler) -> Start<WordWriter<'static>> {
         let z = self.place(&mut sampler);
-        Beginning {
+        Start {
             state: self.vae.decoder(1, &z),
             token: self.bos,
             writer: WordWriter::new(sampler, self.eos, WordForm::default()),
@@ -249,14 +249,9 @@ impl Prior<'_> {
 
     /// A whole word.
     pub fn word(&self, sampler: Sampler) -> Word {
-        let mut beginning = Some(self.begin(sampler));
+        let mut start = Some(self.begin(sampler));
         let mut word = Word::default();
-        lockstep(
-            self.vae,
-            1,
-            || beginning.take(),
-            |writer| word = writer.word,
-        );
+        lockstep(self.vae, 1, || start.take(), |writer| word = writer.word);
         word
     }
 }
@@ -281,7 +276,7 @@ mod tests {
 
     impl Writer for Text {
         fn write(&mut self, logits: &[f32]) -> Option<u32> {
-            let token = self.sampler.draw(logits).token;
+            let token = self.sampler.sample(logits).token;
             self.tokens.push(token);
             self.left -= 1;
             (self.left > 0).then_some(token)
@@ -302,7 +297,7 @@ mod tests {
                     let mut indices = 0..9;
                     let next = || {
                         let index = indices.next()?;
-                        Some(Beginning {
+                        Some(Start {
                             writer: Text {
                                 index,
                                 sampler: Sampler::new(&CONFIG, &[], index),

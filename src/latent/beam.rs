@@ -108,14 +108,14 @@ mod tests {
         WordVae::new(&config, &larger.collect()).expect("a network")
     }
 
-    fn decoder<'a>(vae: &'a WordVae, beginning: &'a [u32]) -> WordDecoder<'a> {
+    fn decoder<'a>(vae: &'a WordVae, prefix: &'a [u32]) -> WordDecoder<'a> {
         WordDecoder {
             vae,
             bos: BOS,
             eos: EOS,
             suppressed: &[UNK],
             form: WordForm {
-                beginning,
+                prefix,
                 ..WordForm::default()
             },
         }
@@ -126,9 +126,9 @@ mod tests {
         (0..count).map(|_| numbers.vector(3, 2.0)).collect()
     }
 
-    /// The most probable word that begins with `beginning`, by trying all of up to LONGEST letters,
-    /// and the probability of the likeliest beginning of that length, which all longer ones are below.
-    fn enumerate(vae: &WordVae, z: &[f32], beginning: &[u32]) -> (Word, f64) {
+    /// The most probable word that begins with `prefix`, by trying all of up to LONGEST letters,
+    /// and the probability of the likeliest prefix of that length, which all longer ones are below.
+    fn enumerate(vae: &WordVae, z: &[f32], prefix: &[u32]) -> (Word, f64) {
         let mut best = Word {
             letters: Vec::new(),
             log_prob: f64::NEG_INFINITY,
@@ -144,7 +144,7 @@ mod tests {
             let mut logits = state.logits(0).to_vec();
             logits[UNK as usize] = f32::NEG_INFINITY;
             for next in [0, 1, EOS] {
-                let given = beginning.get(word.letters.len());
+                let given = prefix.get(word.letters.len());
                 if given.is_some_and(|&given| given != next) {
                     continue;
                 }
@@ -166,16 +166,16 @@ mod tests {
         let vae = vae();
         let (mut compared, mut missed) = (0, 0);
         for z in vectors(40) {
-            for beginning in [&[][..], &[1, 0]] {
-                let decoder = decoder(&vae, beginning);
-                let (want, longer) = enumerate(&vae, &z, beginning);
+            for prefix in [&[][..], &[1, 0]] {
+                let decoder = decoder(&vae, prefix);
+                let (want, longer) = enumerate(&vae, &z, prefix);
                 if longer >= want.log_prob {
                     continue; // a word that was not tried may be the most probable
                 }
                 let found = decoder.beam(&z, 1 << LONGEST);
                 assert_eq!(found.letters, want.letters);
                 assert!((found.log_prob - want.log_prob).abs() < 1e-9);
-                assert!(found.letters.starts_with(beginning));
+                assert!(found.letters.starts_with(prefix));
                 compared += 1;
                 missed += usize::from(decoder.beam(&z, 1).letters != want.letters);
             }
@@ -242,10 +242,9 @@ mod tests {
     fn a_beam_of_one_is_the_greedy_word() {
         let vae = vae();
         let vectors = vectors(60);
-        for beginning in [&[][..], &[0, 0, 1]] {
-            let words = |decoding| {
-                decoder(&vae, beginning).words(&vectors, decoding, &SAMPLING, running(1))
-            };
+        for prefix in [&[][..], &[0, 0, 1]] {
+            let words =
+                |decoding| decoder(&vae, prefix).words(&vectors, decoding, &SAMPLING, running(1));
             let (greedy, beam) = (words(Decoding::Greedy), words(Decoding::Beam(1)));
             for (greedy, beam) in greedy.iter().zip(&beam) {
                 assert_eq!(greedy.letters, beam.letters);

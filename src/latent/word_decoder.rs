@@ -3,7 +3,7 @@
 use super::in_groups;
 use crate::config::{Decoding, Sampling};
 use crate::generate::sampling::Sampler;
-use crate::generate::{Beginning, Numbered, Word, WordForm, WordWriter, lockstep};
+use crate::generate::{Numbered, Start, Word, WordForm, WordWriter, lockstep};
 use crate::models::word_vae::WordVae;
 use crate::parallel::Running;
 
@@ -22,8 +22,8 @@ pub struct WordDecoder<'a> {
 
 impl<'a> WordDecoder<'a> {
     /// The word of z (Z) whose letters `sampler` chooses.
-    pub fn begin(&self, z: &[f32], sampler: Sampler) -> Beginning<WordWriter<'a>> {
-        Beginning {
+    pub fn begin(&self, z: &[f32], sampler: Sampler) -> Start<WordWriter<'a>> {
+        Start {
             state: self.vae.decoder(1, z),
             token: self.bos,
             writer: WordWriter::new(sampler, self.eos, self.form),

@@ -38,14 +38,17 @@ pub struct OpenOptions {
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self {
-            quantize: Quantize::None,
-            threads: 0,
-        }
+        Self::on_threads(0)
     }
 }
 
 impl OpenOptions {
+    /// The default on so many threads.
+    pub const fn on_threads(threads: usize) -> Self {
+        let quantize = Quantize::None;
+        Self { quantize, threads }
+    }
+
     /// The number of threads to start.
     pub(crate) fn threads(self) -> usize {
         const MOST: usize = 256;

@@ -75,10 +75,7 @@ fn read(input: &Path) -> Result<Vec<u8>> {
 
 /// The model chosen.
 fn open(flags: &Flags, runs: &Runs) -> Result<TextModel> {
-    let options = OpenOptions {
-        threads: flags.threads,
-        ..OpenOptions::default()
-    };
+    let options = OpenOptions::on_threads(flags.threads);
     flags.model.open_text(runs, options)
 }
 

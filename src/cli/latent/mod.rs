@@ -42,10 +42,7 @@ impl ModelFlags {
     fn open(&self, runs: &Runs) -> Result<Space> {
         check_simd()?;
         let (file, run) = self.chosen.open_with_latent_space(runs)?;
-        let options = OpenOptions {
-            threads: self.threads,
-            ..OpenOptions::default()
-        };
+        let options = OpenOptions::on_threads(self.threads);
         let mut model = WordModel::new(&file, options).map_err(of_model(&file))?;
         model.check_latent_space().map_err(of_model(&file))?;
         model.set_watcher(Progress::watcher());

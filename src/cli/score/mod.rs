@@ -114,10 +114,7 @@ pub fn run(args: &ScoreArgs, runs: &Runs, given: &Given) -> Result<()> {
         }
         [(file, _), ..] => {
             given.check_kind(file.header.network.model())?;
-            let options = OpenOptions {
-                threads: args.threads,
-                ..OpenOptions::default()
-            };
+            let options = OpenOptions::on_threads(args.threads);
             let open = |(file, run)| anyhow::Ok((chosen::text_model(file, options)?, run));
             let models: Vec<Opened> = models.into_iter().map(open).collect::<Result<_>>()?;
             text::score(args, &models)

@@ -203,12 +203,12 @@ fn printable(text: &str) -> String {
     text.chars().map(printable).collect()
 }
 
-/// The beginning of a line, for a table.
+/// A line cut to the width of a table.
 fn shortened(text: &str) -> String {
     let text = printable(text.trim_end());
     if text.chars().count() <= CHARS_SHOWN {
         return text;
     }
-    let beginning: String = text.chars().take(CHARS_SHOWN - 1).collect();
-    format!("{beginning}…")
+    let start: String = text.chars().take(CHARS_SHOWN - 1).collect();
+    format!("{start}…")
 }

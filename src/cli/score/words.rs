@@ -54,10 +54,7 @@ struct Score<'a> {
 }
 
 pub fn score(args: &ScoreArgs, file: &ModelFile, run: Option<&RunDir>) -> Result<()> {
-    let options = OpenOptions {
-        threads: args.threads,
-        ..OpenOptions::default()
-    };
+    let options = OpenOptions::on_threads(args.threads);
     let mut model = WordModel::new(file, options).map_err(of_model(file))?;
     if model.network().is_none() {
         return Err(of_model(file)(ModelError::NoProbability));

@@ -269,7 +269,7 @@ impl NGrams {
                 self.interpolate(&context, &mut probabilities);
                 *logit = probabilities[order - 1].ln() as f32;
             }
-            let token = sampler.draw(&logits).token;
+            let token = sampler.sample(&logits).token;
             if token == end {
                 break;
             }

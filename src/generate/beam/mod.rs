@@ -1,22 +1,22 @@
 //! Beam search: the most probable text, or nearly, of those that a goal allows.
 //!
-//! The `width` most probable beginnings are followed at a time, all of one length, side by side. A
+//! The `width` most probable prefixes are followed at a time, all of one length, side by side. A
 //! token's probability is the model's own at temperature 1, with the suppressed tokens removed and
 //! nothing else, so that what a goal excludes makes what it allows no more probable. A width that
-//! leaves out no beginning finds the most probable text of all; width 1 is the greedy one.
+//! leaves out no prefix finds the most probable text of all; width 1 is the greedy one.
 
 use crate::generate::constraint::{Constraint, Place};
 use crate::models::{Network, RowState};
 
 /// Which texts are looked for.
 pub trait Goal {
-    /// What has to be known of a beginning, apart from its tokens.
+    /// What has to be known of a prefix, apart from its tokens.
     type Trail: Clone;
 
     /// No text has more tokens.
     fn longest(&self) -> usize;
 
-    /// Whether `token` may follow a beginning.
+    /// Whether `token` may follow a prefix.
     fn allows(&self, tokens: &[u32], trail: &Self::Trail, token: u32) -> bool;
 
     /// What is known once the last of `tokens` has been written; none where the text ends with it,
@@ -28,7 +28,7 @@ pub trait Goal {
     fn by_mean(&self) -> bool;
 }
 
-/// A text found, or the beginning of one.
+/// A text found, or the prefix of one.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Found {
     /// Its tokens, the one that ended it included.
@@ -40,7 +40,7 @@ pub struct Found {
 /// How wide the search is.
 #[derive(Clone, Copy, Debug)]
 pub struct Beam<'a> {
-    /// Beginnings that are followed at a time; at least 1.
+    /// Prefixes that are followed at a time; at least 1.
     pub width: usize,
     /// So many of the best texts are kept; at least 1.
     pub wanted: usize,
@@ -48,18 +48,18 @@ pub struct Beam<'a> {
     pub suppressed: &'a [u32],
 }
 
-/// A beginning that is followed.
+/// A prefix that is followed.
 struct Live<T> {
     text: Found,
     trail: T,
 }
 
-/// A beginning, and what it costs to go on with a token.
+/// A prefix, and what it costs to go on with a token.
 struct Candidate {
-    /// The row of the beginning.
+    /// The row of the prefix.
     row: usize,
     token: u32,
-    /// log p of the beginning and the token, in nats.
+    /// log p of the prefix and the token, in nats.
     log_prob: f64,
 }
 
@@ -124,7 +124,7 @@ impl Beam<'_> {
         found
     }
 
-    /// Every way that a beginning can go on.
+    /// Every way that a prefix can go on.
     fn extend<G: Goal>(
         &self,
         goal: &G,
@@ -184,7 +184,7 @@ pub struct TextGoal<'a> {
     pub constraint: Option<&'a Constraint>,
 }
 
-/// What a [`TextGoal`] has to know of a beginning.
+/// What a [`TextGoal`] has to know of a prefix.
 #[derive(Clone, Debug, Default)]
 pub struct TextTrail {
     /// Its last bytes, as many as may begin the stop text.

@@ -68,7 +68,7 @@ fn draw(constraint: &Constraint, length: usize, temperature: f32, seed: u64) -> 
     while !constraint.is_over(place, length - text.len()) {
         constraint.bias(place, length - text.len(), &mut bias);
         let logits = numbers.vector(TOKENS.len(), 6.0);
-        let token = sampler.draw_biased(&logits, &bias).token;
+        let token = sampler.sample_biased(&logits, &bias).token;
         assert!(constraint.allows(place, token, length - text.len()));
         place = constraint.after(place, token);
         text.push(token);
@@ -102,7 +102,7 @@ fn exactly_the_beginnings_of_matches_are_allowed() {
         let commented = regex.starts_with("(?x)");
         let mut matches = matcher(if commented { "ab" } else { regex });
         let whole: Vec<&Vec<u32>> = texts.iter().filter(|text| matches(&spelt(text))).collect();
-        let beginnings: HashSet<&[u32]> = whole
+        let prefixes: HashSet<&[u32]> = whole
             .iter()
             .flat_map(|text| (0..=text.len()).map(|end| &text[..end]))
             .collect();
@@ -117,12 +117,12 @@ fn exactly_the_beginnings_of_matches_are_allowed() {
                     .filter(allowed)
                     .map(|place| constraint.after(place, token));
             }
-            let beginning = beginnings.contains(&text[..]);
-            assert_eq!(place.is_some(), beginning, "{regex}: {text:?}");
+            let prefix = prefixes.contains(&text[..]);
+            assert_eq!(place.is_some(), prefix, "{regex}: {text:?}");
             let Some(place) = place else { continue };
             for token in 0..TOKENS.len() as u32 {
                 let longer = [&text[..], &[token]].concat();
-                let want = beginnings.contains(&longer[..]);
+                let want = prefixes.contains(&longer[..]);
                 let allowed = constraint.allows(place, token, length - text.len());
                 assert_eq!(allowed, want, "{regex}: {longer:?}");
             }

@@ -1,11 +1,11 @@
-//! From logits to tokens: temperature, top-k, top-p, min-p, and the draw.
+//! From logits to tokens: temperature, top-k, top-p, min-p, then a sample.
 //!
-//! logits → forbid → divide by the temperature → top-k → top-p → min-p → one multinomial draw by
-//! inverse CDF over the tokens in ascending order. What the limits exclude gets probability zero
-//! and keeps its place, so that a limit which excludes nothing changes no draw. Top-k is that of Fan
+//! logits → suppress → divide by the temperature → top-k → top-p → min-p → one multinomial sample by
+//! inverse CDF over the tokens in ascending order. Tokens that the limits exclude get probability zero
+//! and keep their position, so that a limit which excludes nothing changes no sample. Top-k is that of Fan
 //! et al. 2018; top-p that of Holtzman et al. 2020: the smallest set of the most probable tokens
-//! whose probabilities reach p; min-p that of Nguyen et al. 2024: the tokens whose probability is
-//! at least so large a share of the largest.
+//! whose probabilities reach p; min-p that of Nguyen et al. 2024: the tokens that are at least p times
+//! as probable as the most probable one.
 //!
 //! A bias, where there is one, is added to the logits before all this: a number that makes a token
 //! less probable, or −∞, which excludes it.
@@ -16,13 +16,13 @@ use rand_chacha::ChaCha8Rng;
 use crate::config::Sampling;
 use crate::kernels::Kernels;
 
-/// One token drawn.
+/// A token that was sampled.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Draw {
+pub struct Sampled {
     /// The token.
     pub token: u32,
     /// ln p(token) in nats under the model's own distribution: at temperature 1, with the
-    /// suppressed tokens removed and nothing else. Not a number where it was not wanted.
+    /// suppressed tokens removed and nothing else. NaN if it was not wanted.
     pub log_prob: f32,
 }
 
@@ -31,13 +31,13 @@ pub struct Draw {
 pub struct Probability {
     /// The token.
     pub token: u32,
-    /// Its probability under the model's own distribution, as in [`Draw::log_prob`].
+    /// Its probability under the model's own distribution, as in [`Sampled::log_prob`].
     pub own: f64,
-    /// The probability that it was drawn with: after bias, temperature and limits.
+    /// The probability that it was sampled with: after bias, temperature and limits.
     pub sampled: f64,
 }
 
-/// Draws the tokens of one sample. Sample i of seed s has the ChaCha8 stream (s, i) to itself, so
+/// Samples the tokens of one text or word. Sample i of seed s has the ChaCha8 stream (s, i) to itself, so
 /// that its text depends neither on other samples nor on threads.
 #[derive(Clone, Debug)]
 pub struct Sampler {
@@ -63,7 +63,7 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Sample `sample_index` of the seed in `config`. The tokens `suppressed` are never drawn.
+    /// Sample `sample_index` of the seed in `config`. The tokens `suppressed` are never sampled.
     ///
     /// `config` is taken as it is: a temperature that is not above 0 is arg-max, a top-k of 0 is 1.
     pub fn new(config: &Sampling, suppressed: &[u32], sample_index: u64) -> Self {
@@ -88,7 +88,7 @@ impl Sampler {
         }
     }
 
-    /// Leaves [`Draw::log_prob`] out, which costs as much as the draw. The draws are the same.
+    /// Leaves [`Sampled::log_prob`] out, which costs as much as sampling. The tokens are the same.
     #[must_use]
     pub fn without_log_prob(mut self) -> Self {
         self.log_prob_wanted = false;
@@ -96,26 +96,26 @@ impl Sampler {
     }
 
     /// One token from the logits (outputs). A logit that is not a number counts as −∞, and where no
-    /// token that is allowed has more than that, the first allowed one is drawn with a log_prob of
+    /// token that is allowed has more than that, the first allowed one is taken with a log_prob of
     /// −∞. Equals rank by ascending token. Allocates on the first call only.
-    pub fn draw(&mut self, logits: &[f32]) -> Draw {
+    pub fn sample(&mut self, logits: &[f32]) -> Sampled {
         if !self.score(logits) {
             return self.first_allowed(logits.len(), |_| true);
         }
         let log_total = self.log_total_if_wanted();
         let token = self.choose(!self.log_prob_wanted);
-        Draw {
+        Sampled {
             token,
             log_prob: (f64::from(self.scores[token as usize]) - log_total) as f32,
         }
     }
 
     /// The same with `bias` (outputs) added to the logits: −∞ excludes a token for certain, as long
-    /// as another one is left. [`Draw::log_prob`] knows nothing of the bias.
+    /// as another one is left. [`Sampled::log_prob`] knows nothing of the bias.
     ///
     /// # Panics
     /// Where `bias` is not as long as the logits.
-    pub fn draw_biased(&mut self, logits: &[f32], bias: &[f32]) -> Draw {
+    pub fn sample_biased(&mut self, logits: &[f32], bias: &[f32]) -> Sampled {
         assert_eq!(logits.len(), bias.len(), "a bias for every token");
         let any = self.score(logits);
         let log_total = if any { self.log_total_if_wanted() } else { 0.0 };
@@ -128,16 +128,16 @@ impl Sampler {
             return self.first_allowed(logits.len(), possible);
         }
         let token = self.choose(true);
-        Draw {
+        Sampled {
             token,
             log_prob: (f64::from(self.own[token as usize]) - log_total) as f32,
         }
     }
 
-    /// What is drawn where no token has a probability: the first one that may be.
-    fn first_allowed(&self, tokens: usize, possible: impl Fn(u32) -> bool) -> Draw {
+    /// The first token that is possible, for logits that give none a probability.
+    fn first_allowed(&self, tokens: usize, possible: impl Fn(u32) -> bool) -> Sampled {
         let allowed = |token: &u32| possible(*token) && !self.suppressed.contains(token);
-        Draw {
+        Sampled {
             token: (0..tokens as u32).find(allowed).unwrap_or(0),
             log_prob: f32::NEG_INFINITY,
         }
@@ -156,8 +156,8 @@ impl Sampler {
         }
     }
 
-    /// ln p(token) at the temperature, without limits: what a given token weighs where others are
-    /// drawn around it.
+    /// ln p(token) at the temperature, without limits: the weight of a given token among
+    /// sampled ones.
     pub(super) fn log_weight(&mut self, logits: &[f32], token: u32) -> f64 {
         if !self.score(logits) {
             return f64::NEG_INFINITY;
@@ -166,12 +166,12 @@ impl Sampler {
         f64::from(self.scores[token as usize] / self.temperature) - total(&self.weights).ln()
     }
 
-    /// The probabilities of `draw`, which was the last draw and from these logits, and of the `count` tokens
+    /// The probabilities of `sampled`, the last token sampled, from these logits, and of the `count` tokens
     /// that are the most probable by the model's own distribution, in this order.
     pub fn probabilities(
         &self,
         logits: &[f32],
-        draw: Draw,
+        last: Sampled,
         count: usize,
     ) -> (Probability, Vec<Probability>) {
         let mut logits = logits.to_vec();
@@ -189,7 +189,7 @@ impl Sampler {
                     .get(token as usize)
                     .map_or(0.0, |&weight| f64::from(weight) / total)
             } else {
-                f64::from(u8::from(token == draw.token))
+                f64::from(u8::from(token == last.token))
             },
         };
         let mut order: Vec<u32> = (0..logits.len() as u32).collect();
@@ -198,22 +198,22 @@ impl Sampler {
         order.sort_by(|a, b| logit(b).total_cmp(&logit(a)).then(a.cmp(b)));
         order.truncate(count);
         (
-            probability(draw.token),
+            probability(last.token),
             order.into_iter().map(probability).collect(),
         )
     }
 
-    /// A token that is given and not drawn, with its log_prob: −∞ where it is suppressed.
+    /// A token that is given and not sampled, with its log_prob: −∞ where it is suppressed.
     ///
     /// # Panics
     /// Where `token` is not below `logits.len()`.
-    pub fn given(&mut self, logits: &[f32], token: u32) -> Draw {
+    pub fn given(&mut self, logits: &[f32], token: u32) -> Sampled {
         let log_prob = if self.score(logits) {
             (f64::from(self.scores[token as usize]) - self.log_total()) as f32
         } else {
             f32::NEG_INFINITY
         };
-        Draw { token, log_prob }
+        Sampled { token, log_prob }
     }
 
     fn log_total_if_wanted(&mut self) -> f64 {
@@ -334,7 +334,7 @@ impl Sampler {
         }
     }
 
-    /// One multinomial draw: the first token at which the sum of weights passes u · total.
+    /// One multinomial sample: the first token at which the sum of weights passes u · total.
     fn pick(&mut self) -> u32 {
         let mark = self.uniform() * total(&self.weights);
         let mut sum = 0.0;

@@ -32,7 +32,7 @@ fn check_frequencies(config: &Sampling, suppressed: &[u32], want: [f64; 8]) {
     let mut sampler = Sampler::new(config, suppressed, 3);
     let mut counts = [0_u32; 8];
     for _ in 0..100_000 {
-        counts[sampler.draw(&LOGITS).token as usize] += 1;
+        counts[sampler.sample(&LOGITS).token as usize] += 1;
     }
     let mut statistic = 0.0;
     let mut cells = 0;
@@ -135,7 +135,7 @@ fn min_p_comes_after_the_temperature_and_the_other_limits() {
         sampler(0.9),
     );
     for _ in 0..1000 {
-        assert_eq!(none.draw(&LOGITS), plain.draw(&LOGITS));
+        assert_eq!(none.sample(&LOGITS), plain.sample(&LOGITS));
     }
 }
 
@@ -153,7 +153,10 @@ fn a_bias_of_zeros_changes_no_draw() {
                 (plain, biased) = (plain.without_log_prob(), biased.without_log_prob());
             }
             for _ in 0..300 {
-                let (one, other) = (plain.draw(&LOGITS), biased.draw_biased(&LOGITS, &[0.0; 8]));
+                let (one, other) = (
+                    plain.sample(&LOGITS),
+                    biased.sample_biased(&LOGITS, &[0.0; 8]),
+                );
                 assert_eq!(one.token, other.token);
                 assert_eq!(one.log_prob.to_bits(), other.log_prob.to_bits());
             }
@@ -171,7 +174,7 @@ fn a_bias_excludes_and_shifts_and_leaves_the_log_probability_alone() {
         let mut sampler = sampler(temperature);
         let mut count = 0;
         for _ in 0..10_000 {
-            let draw = sampler.draw_biased(&LOGITS, &bias);
+            let draw = sampler.sample_biased(&LOGITS, &bias);
             assert!([1, 5].contains(&draw.token));
             count += u32::from(draw.token == 5);
             let want = own[draw.token as usize].ln();
@@ -184,7 +187,7 @@ fn a_bias_excludes_and_shifts_and_leaves_the_log_probability_alone() {
     // Also where the network gives no number at all.
     let bias = [low, low, low, 0.0, 0.0, low, low, low];
     for logits in [[f32::NAN; 8], [low; 8]] {
-        let draw = Sampler::new(&config(1.0, None, None), &[3], 0).draw_biased(&logits, &bias);
+        let draw = Sampler::new(&config(1.0, None, None), &[3], 0).sample_biased(&logits, &bias);
         assert_eq!((draw.token, draw.log_prob), (4, low));
     }
 }
@@ -201,7 +204,7 @@ fn the_log_probability_is_the_models_own() {
     let want = expected(1.0, &[0, 1, 3, 4, 5, 6, 7]);
     let mut sampler = Sampler::new(&config(0.3, Some(5), Some(0.9)), &suppressed, 0);
     for _ in 0..100 {
-        let draw = sampler.draw(&LOGITS);
+        let draw = sampler.sample(&LOGITS);
         let want = want[draw.token as usize].ln();
         assert!(
             (f64::from(draw.log_prob) - want).abs() < 1e-6,
@@ -218,7 +221,7 @@ fn one_seed_and_index_give_the_same_draws_and_another_index_others() {
     let draws = |index| {
         let mut sampler = Sampler::new(&config, &[], index);
         (0..50)
-            .map(|_| sampler.draw(&LOGITS).token)
+            .map(|_| sampler.sample(&LOGITS).token)
             .collect::<Vec<_>>()
     };
     assert_eq!(draws(4), draws(4));
@@ -230,28 +233,28 @@ fn limits_that_exclude_nothing_change_no_draw() {
     let mut plain = sampler(0.9);
     let mut limited = Sampler::new(&config(0.9, Some(8), Some(0.999_999_9)), &[], 0);
     for _ in 0..1000 {
-        assert_eq!(plain.draw(&LOGITS), limited.draw(&LOGITS));
+        assert_eq!(plain.sample(&LOGITS), limited.sample(&LOGITS));
     }
 }
 
 #[test]
 fn temperature_zero_is_the_most_probable_token_and_the_first_of_equals() {
-    assert_eq!(sampler(0.0).draw(&LOGITS).token, 2);
+    assert_eq!(sampler(0.0).sample(&LOGITS).token, 2);
     assert_eq!(
         Sampler::new(&config(0.0, None, None), &[2], 0)
-            .draw(&LOGITS)
+            .sample(&LOGITS)
             .token,
         4
     );
     assert_eq!(
         Sampler::new(&config(1.0, Some(1), None), &[], 0)
-            .draw(&LOGITS)
+            .sample(&LOGITS)
             .token,
         2
     );
     assert_eq!(
         Sampler::new(&config(1.0, None, Some(0.01)), &[], 0)
-            .draw(&LOGITS)
+            .sample(&LOGITS)
             .token,
         2
     );
@@ -263,7 +266,7 @@ fn a_tiny_temperature_draws_among_the_highest_only() {
         let mut sampler = sampler(temperature);
         let mut seen = [0; 8];
         for _ in 0..200 {
-            seen[sampler.draw(&LOGITS).token as usize] += 1;
+            seen[sampler.sample(&LOGITS).token as usize] += 1;
         }
         assert!(
             seen[2] > 0 && seen[4] > 0 && seen[2] + seen[4] == 200,
@@ -282,10 +285,10 @@ fn huge_logits_and_infinite_ones_are_drawn_from() {
         [1e38, f32::INFINITY, f32::NAN],
     ] {
         for temperature in [0.0, 1e-6, 1.0, 1e6] {
-            let draw = sampler(temperature).draw(&logits);
+            let draw = sampler(temperature).sample(&logits);
             assert_eq!(
                 draw,
-                Draw {
+                Sampled {
                     token: 1,
                     log_prob: 0.0
                 },
@@ -300,13 +303,13 @@ fn without_any_probable_token_the_first_allowed_one_is_drawn() {
     let low = [f32::NEG_INFINITY; 3];
     let mut sampler = Sampler::new(&config(1.0, None, None), &[0], 0);
     assert_eq!(
-        sampler.draw(&low),
-        Draw {
+        sampler.sample(&low),
+        Sampled {
             token: 1,
             log_prob: f32::NEG_INFINITY
         }
     );
-    assert_eq!(sampler.draw(&[1.0]).token, 0, "there is no other");
+    assert_eq!(sampler.sample(&[1.0]).token, 0, "there is no other");
 }
 
 #[test]
@@ -336,8 +339,8 @@ fn leaving_the_log_probability_out_changes_no_draw() {
         let sampler = || Sampler::new(&config(temperature, top_k, top_p), &[1], 5);
         let (mut with, mut without) = (sampler(), sampler().without_log_prob());
         for _ in 0..100 {
-            let draw = without.draw(&LOGITS);
-            assert_eq!(draw.token, with.draw(&LOGITS).token);
+            let draw = without.sample(&LOGITS);
+            assert_eq!(draw.token, with.sample(&LOGITS).token);
             assert!(draw.log_prob.is_nan());
         }
     }
@@ -362,7 +365,7 @@ fn probabilities_are_the_models_own_and_those_of_the_draw() {
     let mut sampler = Sampler::new(&config(0.5, Some(3), None), &[2], 0);
     let bias = [0.0, 0.0, 0.0, 0.0, f32::NEG_INFINITY, 0.0, 0.0, 0.0];
     let drawn = expected(0.5, &[0, 6, 7]);
-    let draw = sampler.draw_biased(&LOGITS, &bias);
+    let draw = sampler.sample_biased(&LOGITS, &bias);
     let (one, all) = sampler.probabilities(&LOGITS, draw, 4);
     assert_eq!(one.token, draw.token);
     let tokens: Vec<u32> = all.iter().map(|probability| probability.token).collect();
@@ -380,7 +383,7 @@ fn probabilities_are_the_models_own_and_those_of_the_draw() {
     }
     // The most probable token is certain at temperature 0, and more than all are all.
     let mut greedy = Sampler::new(&config(0.0, None, None), &[2], 0);
-    let draw = greedy.draw(&LOGITS);
+    let draw = greedy.sample(&LOGITS);
     let (one, all) = greedy.probabilities(&LOGITS, draw, 100);
     assert_eq!((one.token, one.sampled, all.len()), (4, 1.0, 7));
     assert!(

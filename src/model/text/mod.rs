@@ -286,10 +286,10 @@ impl TextModel {
         let start = self.start(prompt.into(), OnUnknown::Error)?;
         let mut sampler = Sampler::new(&Sampling::new(0), &self.0.suppressed, 0);
         let logits = start.state.logits(0);
-        let draw = sampler.draw(logits);
+        let sampled = sampler.sample(logits);
         Ok(Step::new(
             &self.header().vocabulary,
-            sampler.probabilities(logits, draw, usize::MAX),
+            sampler.probabilities(logits, sampled, usize::MAX),
         )
         .top)
     }

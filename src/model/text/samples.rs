@@ -2,7 +2,7 @@
 
 use super::writing::{Piece, Plan, Sample, Text};
 use super::{ModelError, Snapshot};
-use crate::generate::{Beginning, Writer, lockstep, rows};
+use crate::generate::{Start, Writer, lockstep, rows};
 use crate::parallel::{Queue, ordered};
 
 /// Bytes of a text that waits for its turn which are handed over at a time.
@@ -96,7 +96,7 @@ impl Snapshot {
                 match writer.write(self.state.logits(0)) {
                     Some(token) => {
                         let state = self.state.clone();
-                        return Some(Beginning {
+                        return Some(Start {
                             writer,
                             state,
                             token,

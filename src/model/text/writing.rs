@@ -6,7 +6,7 @@ use crate::generate::Writer;
 use crate::generate::beam::Found;
 use crate::generate::constraint::{Constraint, Place};
 use crate::generate::repetition::Repetition;
-use crate::generate::sampling::{Draw, Probability, Sampler};
+use crate::generate::sampling::{Probability, Sampled, Sampler};
 use crate::text::{Token, Utf8Stream, Vocabulary};
 use serde::Serialize;
 
@@ -223,24 +223,24 @@ impl<'a> Text<'a> {
         left == 0 || steering.is_some_and(|steering| steering.is_over(left))
     }
 
-    fn draw(&mut self, logits: &[f32]) -> Draw {
+    fn sample_next(&mut self, logits: &[f32]) -> Sampled {
         let left = self.left();
-        let draw = match &mut self.steering {
-            None => self.sampler.draw(logits),
+        let sampled = match &mut self.steering {
+            None => self.sampler.sample(logits),
             Some(steering) => {
-                let draw = self.sampler.draw_biased(logits, steering.bias(left));
-                steering.wrote(draw.token);
-                draw
+                let sampled = self.sampler.sample_biased(logits, steering.bias(left));
+                steering.wrote(sampled.token);
+                sampled
             }
         };
         let count = self.plan.sampling.probabilities;
         if count > 0 {
-            let probabilities = self.sampler.probabilities(logits, draw, count);
+            let probabilities = self.sampler.probabilities(logits, sampled, count);
             let step = Step::new(self.vocabulary, probabilities);
             self.ready.steps.push(step.clone());
             self.sample.steps.push(step);
         }
-        draw
+        sampled
     }
 
     /// The text up to `end` is certain.
@@ -276,12 +276,12 @@ impl Writer for Text<'_> {
         if self.is_over() {
             return None;
         }
-        let draw = self.draw(logits);
-        self.last = Some(draw.token);
-        self.sample.tokens.push(draw.token);
-        self.sample.log_prob += f64::from(draw.log_prob);
+        let sampled = self.sample_next(logits);
+        self.last = Some(sampled.token);
+        self.sample.tokens.push(sampled.token);
+        self.sample.log_prob += f64::from(sampled.log_prob);
         self.bytes.clear();
-        self.vocabulary.push_bytes(draw.token, &mut self.bytes);
+        self.vocabulary.push_bytes(sampled.token, &mut self.bytes);
         self.sample.text.push_str(&self.stream.push(&self.bytes));
         if let Some(stop) = self.plan.stop.as_deref()
             && let Some(at) = self.sample.text[self.certain..].find(stop)
@@ -297,6 +297,6 @@ impl Writer for Text<'_> {
         }
         // What may be the beginning of the stop text is held back.
         self.release(self.sample.text.len() - self.held_back());
-        Some(draw.token)
+        Some(sampled.token)
     }
 }

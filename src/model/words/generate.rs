@@ -128,7 +128,7 @@ impl WordModel {
             lengths: [0; LONGEST_WORD + 1],
         };
         search.run(WordForm {
-            beginning: &prefix,
+            prefix: &prefix,
             ..WordForm::default()
         })
     }

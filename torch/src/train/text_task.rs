@@ -314,7 +314,7 @@ impl Task for TextTask {
             let tokens: Vec<u32> = (0..SAMPLE_LENGTH)
                 .map(|_| {
                     model.step(&mut state, &[token]);
-                    token = sampler.draw(state.logits(0)).token;
+                    token = sampler.sample(state.logits(0)).token;
                     token
                 })
                 .collect();

@@ -1,4 +1,4 @@
-//! A model's next token as shares in whole numbers, the same on every machine.
+//! A model's next token as frequencies in whole numbers, the same on every machine.
 //!
 //! Logits are the same bits everywhere (see [`kernels`](crate::kernels)), and so is the
 //! exponential of the kernels, which no mathematical library has a part in. From there on all is
@@ -10,17 +10,17 @@ use crate::kernels::Kernels;
 /// The weight of the most probable token: 2³⁰.
 const HIGHEST_WEIGHT: f32 = 1_073_741_824.0;
 
-/// Turns logits into shares.
+/// Turns logits into frequencies.
 #[derive(Clone, Debug)]
-pub struct Shares {
+pub struct Frequencies {
     kernels: Kernels,
-    /// Never coded: has the least share.
+    /// Never coded: has the least frequency.
     without: Option<u32>,
     weights: Vec<f32>,
     whole: Vec<u32>,
 }
 
-impl Shares {
+impl Frequencies {
     /// Of models whose token `without` is never coded.
     pub const fn new(kernels: Kernels, without: Option<u32>) -> Self {
         Self {
@@ -32,16 +32,16 @@ impl Shares {
     }
 
     /// softmax(logits) (outputs) as whole numbers of at least 1 that add up to [`TOTAL`]. A logit that
-    /// is not a number counts as −∞; where all are −∞, the shares are equal.
+    /// is not a number counts as −∞; where all are −∞, the frequencies are equal.
     pub fn of(&mut self, logits: &[f32]) -> &[u32] {
         let Self {
             weights,
-            whole: shares,
+            whole: frequencies,
             ..
         } = self;
-        shares.clear();
+        frequencies.clear();
         if logits.is_empty() {
-            return shares;
+            return frequencies;
         }
         weights.clear();
         let number = |&logit: &f32| {
@@ -72,16 +72,16 @@ impl Shares {
         // Below 2⁶⁰, since the highest weight is 2³⁰; rounded down, so that no more is given away than
         // there is.
         let factor = (free << 64) / sum.max(1);
-        shares.extend(
+        frequencies.extend(
             weights
                 .iter()
                 .map(|&weight| 1 + ((whole(weight) * factor) >> 64) as u32),
         );
-        let given: u32 = shares.iter().sum();
-        if let Some(share) = most_probable.and_then(|index| shares.get_mut(index)) {
-            *share += TOTAL - given;
+        let given: u32 = frequencies.iter().sum();
+        if let Some(frequency) = most_probable.and_then(|index| frequencies.get_mut(index)) {
+            *frequency += TOTAL - given;
         }
-        shares
+        frequencies
     }
 }
 
@@ -91,19 +91,22 @@ mod tests {
     use crate::kernels::simd::Level;
     use crate::testing::Numbers;
 
-    fn shares(logits: &[f32], without: Option<u32>) -> Vec<u32> {
+    fn frequencies(logits: &[f32], without: Option<u32>) -> Vec<u32> {
         let mut first: Option<Vec<u32>> = None;
         for kernels in Level::supported().filter_map(Kernels::at) {
-            let shares = Shares::new(kernels, without).of(logits).to_vec();
+            let frequencies = Frequencies::new(kernels, without).of(logits).to_vec();
             if let Some(first) = &first {
-                assert_eq!(&shares, first, "{}", kernels.level());
+                assert_eq!(&frequencies, first, "{}", kernels.level());
             }
-            first = Some(shares);
+            first = Some(frequencies);
         }
-        let shares = first.expect("the portable level is everywhere");
-        assert_eq!(shares.iter().map(|&s| u64::from(s)).sum::<u64>(), 1 << 24);
-        assert!(shares.iter().all(|&share| share > 0));
-        shares
+        let frequencies = first.expect("the portable level is everywhere");
+        assert_eq!(
+            frequencies.iter().map(|&s| u64::from(s)).sum::<u64>(),
+            1 << 24
+        );
+        assert!(frequencies.iter().all(|&frequency| frequency > 0));
+        frequencies
     }
 
     #[test]
@@ -112,13 +115,13 @@ mod tests {
         for (count, scale) in [(1, 1.0), (2, 20.0), (65, 3.0), (400, 10.0), (70_000, 5.0)] {
             for _ in 0..5 {
                 let logits = numbers.vector(count, scale);
-                let shares = shares(&logits, None);
+                let frequencies = frequencies(&logits, None);
                 let total: f64 = logits.iter().map(|&l| f64::from(l).exp()).sum();
-                for (&logit, &share) in logits.iter().zip(&shares) {
+                for (&logit, &frequency) in logits.iter().zip(&frequencies) {
                     let want = f64::from(logit).exp() / total * f64::from(TOTAL);
                     // Each token's 1 is taken from all; the rest of rounding goes to one of them.
                     let most = 2.0 + count as f64 * (1.0 + want / f64::from(TOTAL));
-                    assert!((f64::from(share) - want).abs() < most + want * 1e-6);
+                    assert!((f64::from(frequency) - want).abs() < most + want * 1e-6);
                 }
             }
         }
@@ -127,12 +130,15 @@ mod tests {
     #[test]
     fn what_is_no_number_or_not_wanted_has_the_least_share() {
         let (nan, infinite) = (f32::NAN, f32::INFINITY);
-        assert_eq!(shares(&[0.0, nan, -infinite], None), [TOTAL - 2, 1, 1]);
-        assert_eq!(shares(&[5.0, infinite, nan], None), [1, TOTAL - 2, 1]);
-        assert_eq!(shares(&[90.0, 0.0, -200.0], Some(0)), [1, TOTAL - 2, 1]);
-        let equal = shares(&[nan, nan, -infinite, nan], None);
+        assert_eq!(frequencies(&[0.0, nan, -infinite], None), [TOTAL - 2, 1, 1]);
+        assert_eq!(frequencies(&[5.0, infinite, nan], None), [1, TOTAL - 2, 1]);
+        assert_eq!(
+            frequencies(&[90.0, 0.0, -200.0], Some(0)),
+            [1, TOTAL - 2, 1]
+        );
+        let equal = frequencies(&[nan, nan, -infinite, nan], None);
         assert_eq!(equal, [TOTAL / 4; 4]);
-        assert_eq!(shares(&[1.0], Some(0)), [TOTAL]);
-        assert!(Shares::new(Kernels::new(), None).of(&[]).is_empty());
+        assert_eq!(frequencies(&[1.0], Some(0)), [TOTAL]);
+        assert!(Frequencies::new(Kernels::new(), None).of(&[]).is_empty());
     }
 }
