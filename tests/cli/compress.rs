@@ -237,7 +237,7 @@ fn another_model_is_refused_by_name() {
     other
         .refused(1)
         .names(&["file.textgen", "a model of corpus", digest, "and this is"])
-        .advises("--model-file");
+        .advises("--run");
     assert!(!home.path("back").exists());
     // An exported copy is the same model.
     home.textgen("export golden -o copy.safetensors")
