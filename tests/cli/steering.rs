@@ -429,7 +429,7 @@ fn what_belongs_to_texts_is_refused_for_words() {
         "--show-probs",
         "--repetition-penalty 2",
         "--state x",
-        "--save-state x",
+        "--output x",
     ] {
         let name = flags.split(' ').next().expect("a flag");
         let ran = home.textgen(&format!("generate --run words {flags}"));
