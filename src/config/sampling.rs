@@ -81,9 +81,9 @@ impl Sampling {
 
     /// Checks the ranges.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let within = |valid: bool, flag, value: String, must| match valid {
-            true => Ok(()),
-            false => Err(ConfigError::range(flag, value, must)),
+        let within = |valid: bool, flag, value: String, must| {
+            let error = || ConfigError::range(flag, value, must);
+            valid.then_some(()).ok_or_else(error)
         };
         let (temperature, penalty) = (self.temperature, self.repetition_penalty);
         within(

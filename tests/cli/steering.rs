@@ -441,3 +441,24 @@ fn what_belongs_to_texts_is_refused_for_words() {
     };
     assert_eq!(words("--min-p 1"), words("--temperature 0"));
 }
+
+#[test]
+fn a_prompts_state_replaces_no_other_file_but_by_force() {
+    let home = Home::new();
+    fs::write(home.path("novel.txt"), "mine").expect("written");
+    fs::copy(golden_model(), home.path("m.safetensors")).expect("copied");
+    let save = |to: &str| {
+        home.textgen(&format!(
+            "generate --run m.safetensors --count 0 --save-state {to}"
+        ))
+    };
+    save("novel.txt")
+        .refused(1)
+        .names(&["novel.txt", "exists"])
+        .advises("--force");
+    assert_eq!(fs::read(home.path("novel.txt")).expect("a file"), b"mine");
+    save("novel.txt --force").succeeded();
+    save("novel.txt").succeeded();
+    let refused = save("m.safetensors --force").refused(1);
+    refused.names(&["the model"]);
+}

@@ -40,9 +40,11 @@ pub struct Setting {
     pub name: &'static str,
     /// The value, as it is typed.
     pub get: fn(&Settings) -> String,
-    /// Takes a value as it is typed, or none if it cannot be one. [`Settings::validate`] checks its range.
-    set: fn(&mut Settings, &str) -> Option<()>,
+    /// Takes a value as it is typed. [`Settings::validate`] checks its range.
+    set: fn(&mut Settings, &str) -> Result<(), NotAValue>,
 }
+
+struct NotAValue;
 
 macro_rules! setting {
     ($name:literal, $($field:ident).+, $show:expr, $read:expr) => {
@@ -51,7 +53,7 @@ macro_rules! setting {
             get: |settings| $show(&settings.$($field).+),
             set: |settings, value| {
                 settings.$($field).+ = $read(value)?;
-                Some(())
+                Ok(())
             },
         }
     };
@@ -79,19 +81,20 @@ const SETTINGS: [Setting; 9] = [
     setting!("seed", sampling.seed, u64::to_string, read),
 ];
 
-fn read<T: FromStr>(value: &str) -> Option<T> {
-    value.parse().ok()
+fn read<T: FromStr>(value: &str) -> Result<T, NotAValue> {
+    value.parse().map_err(|_| NotAValue)
 }
 
+#[allow(clippy::ref_option, reason = "a field, as the others")]
 fn show_limit<T: ToString>(limit: &Option<T>) -> String {
     limit
         .as_ref()
         .map_or_else(|| "off".to_owned(), T::to_string)
 }
 
-fn read_limit<T: FromStr>(value: &str) -> Option<Option<T>> {
+fn read_limit<T: FromStr>(value: &str) -> Result<Option<T>, NotAValue> {
     match value {
-        "off" => Some(None),
+        "off" => Ok(None),
         _ => read(value).map(Some),
     }
 }
@@ -102,8 +105,8 @@ fn show_stop(stop: &Option<String>) -> String {
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "read as the others are")]
-fn read_stop(value: &str) -> Option<Option<String>> {
-    Some(Some(value.replace("\\n", "\n")))
+fn read_stop(value: &str) -> Result<Option<String>, NotAValue> {
+    Ok(Some(value.replace("\\n", "\n")))
 }
 
 impl FromStr for Command {
@@ -140,7 +143,7 @@ impl FromStr for Command {
 impl Setting {
     /// Takes a value as it is typed, whose range is checked by [`Settings::validate`].
     pub fn set(&self, settings: &mut Settings, value: &str) -> Result<(), CliError> {
-        (self.set)(settings, value).ok_or_else(|| {
+        (self.set)(settings, value).map_err(|NotAValue| {
             let message = format!("/{} {value}: not such a number", self.name);
             CliError::misuse(message, "/help shows the commands")
         })
@@ -184,6 +187,6 @@ mod tests {
             assert!(line.parse::<Command>().is_err(), "{line}");
         }
         let save = "save a b.state".parse::<Command>().expect("one");
-        assert!(matches!(save, Command::Save(path) if path == PathBuf::from("a b.state")));
+        assert!(matches!(save, Command::Save(path) if path.as_os_str() == "a b.state"));
     }
 }

@@ -115,9 +115,10 @@ pub fn run(args: &GenerateArgs, runs: &Runs, given: &Given) -> Result<()> {
     let (file, _) = args.model.open_for(runs, given.kind())?;
     let kind = file.header.network.model();
     given.check_kind(kind)?;
-    match kind {
-        ModelKind::WordVae => words::words(args, given, &file, sampling),
-        _ => text::texts(args, given, file, sampling),
+    if kind == ModelKind::WordVae {
+        words::words(args, given, &file, sampling)
+    } else {
+        text::texts(args, given, file, sampling)
     }
 }
 

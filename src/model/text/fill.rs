@@ -50,12 +50,11 @@ impl TextModel {
                 }
             }
         }
-        match tokens.contains(&None) {
-            true => Ok(Pattern { tokens, replaced }),
-            false => Err(ModelError::NoBlank {
-                text: text.to_owned(),
-            }),
+        if !tokens.contains(&None) {
+            let text = text.to_owned();
+            return Err(ModelError::NoBlank { text });
         }
+        Ok(Pattern { tokens, replaced })
     }
 }
 

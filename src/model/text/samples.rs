@@ -113,9 +113,9 @@ impl Snapshot {
 impl ModelError {
     /// Refuses more texts than a beam of `width` has.
     pub(super) fn check_beam(width: usize, count: usize) -> Result<(), Self> {
-        match count > width {
-            true => Err(Self::BeamWidth { width, count }),
-            false => Ok(()),
+        if count > width {
+            return Err(Self::BeamWidth { width, count });
         }
+        Ok(())
     }
 }
