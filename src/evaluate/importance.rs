@@ -4,8 +4,8 @@
 //! p̂ is unbiased, so that −ln p̂ is an upper bound of the cost in the mean: at k = 1 it is one draw of
 //! −ELBO, and it falls towards −ln p(x) as k grows. Every k is a beginning of the same draws.
 
-use super::words::{Noise, check_words, distortions, posterior_draw};
-use super::{EvaluateError, MOST_ROWS, Word, WordReading, in_groups};
+use super::words::{Noise, by_group, check_words, distortions, posterior_sample};
+use super::{EvaluateError, MOST_ROWS, Word, WordReading};
 use crate::models::word_vae::{Posterior, WordVae};
 use crate::parallel::Running;
 
@@ -26,8 +26,7 @@ pub fn importance(
         0 => 1,
         _ => draws.iter().copied().max().unwrap_or(0),
     };
-    let lengths: Vec<usize> = words.iter().map(|word| word.letters.len()).collect();
-    let mut costs = in_groups(&[vae], &lengths, running.threads, |vae, group| {
+    Ok(by_group(words, running.threads, |group, _| {
         let group: Vec<Word> = group.iter().map(|&word| words[word]).collect();
         let weights = log_weights(vae, &group, most, reading, running.progress);
         let cost = |weights: Vec<f64>| {
@@ -35,8 +34,7 @@ pub fn importance(
             draws.iter().map(cost).collect()
         };
         weights.into_iter().map(cost).collect()
-    });
-    Ok(costs.pop().unwrap_or_default())
+    }))
 }
 
 /// ln w = ln p(x|z) + ln p(z) − ln q(z|x) of `draws` draws for each word.
@@ -65,7 +63,7 @@ fn log_weights(
         let mut ratios = Vec::with_capacity(rows.len());
         for &word in &rows {
             let noise = noises[word].vector(latent);
-            let drawn = posterior_draw(&posteriors[word], &noise);
+            let drawn = posterior_sample(&posteriors[word], &noise);
             ratios.push(log_ratio(&posteriors[word], &noise, &drawn));
             z.extend(drawn);
         }

@@ -7,8 +7,8 @@
 use serde::Serialize;
 
 use super::importance::log_mean_exp;
-use super::words::{Noise, check_words, distortions, posterior_draw, rates};
-use super::{EvaluateError, Mean, Word, WordReading, in_groups};
+use super::words::{Noise, by_group, check_words, distortions, posterior_sample, rates};
+use super::{EvaluateError, Mean, Word, WordReading};
 use crate::models::word_vae::{Posterior, WordVae};
 use crate::parallel::{self, Running};
 
@@ -59,7 +59,7 @@ pub fn latent(
         .zip(&posteriors)
         .map(|(word, posterior)| {
             let noise = Noise::of(word, reading.seed).vector(vae.latent());
-            posterior_draw(posterior, &noise)
+            posterior_sample(posterior, &noise)
         })
         .collect();
     let own = with_z(vae, words, |word| &z[word], reading, running);
@@ -89,12 +89,7 @@ pub fn latent(
 
 /// The posteriors of words.
 pub fn posteriors(vae: &WordVae, words: &[Word], threads: usize) -> Vec<Posterior> {
-    let lengths: Vec<usize> = words.iter().map(|word| word.letters.len()).collect();
-    let mut posteriors = in_groups(&[vae], &lengths, threads, |vae, group| {
-        let letters: Vec<&[u32]> = group.iter().map(|&word| words[word].letters).collect();
-        vae.encode_all(&letters)
-    });
-    posteriors.pop().unwrap_or_default()
+    by_group(words, threads, |_, letters| vae.encode_all(letters))
 }
 
 /// −ln p(word | z) in nats of every word, with the z that `z` gives it.
@@ -105,13 +100,10 @@ fn with_z<'a>(
     reading: WordReading,
     running: Running,
 ) -> Vec<f64> {
-    let lengths: Vec<usize> = words.iter().map(|word| word.letters.len()).collect();
-    let mut nats = in_groups(&[vae], &lengths, running.threads, |vae, group| {
-        let letters: Vec<&[u32]> = group.iter().map(|&word| words[word].letters).collect();
+    by_group(words, running.threads, |group, letters| {
         let z: Vec<f32> = group.iter().flat_map(|&word| z(word)).copied().collect();
-        distortions(vae, &letters, &z, reading, running.progress)
-    });
-    nats.pop().unwrap_or_default()
+        distortions(vae, letters, &z, reading, running.progress)
+    })
 }
 
 fn mean_rates(posteriors: &[Posterior], latent: usize) -> Vec<f64> {

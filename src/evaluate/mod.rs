@@ -1,10 +1,10 @@
 //! What held-out text and words cost a model, and what a word-vae's latent variable does: the sums
 //! behind every figure of an evaluation.
 //!
-//! A cost is −ln p in nats, summed in f64. Segments of a text, words, and draws of z are read in
+//! A cost is −ln p in nats, summed in f64. Segments of a text, words, and samples of z are read in
 //! groups side by side, since one product with many vectors is much faster than many products with
 //! one. Each is summed by itself and the sums are added in the order given, and what is random for a
-//! word is drawn from a stream of its own, so that a figure depends neither on the groups nor on the
+//! word comes from a stream of its own, so that a figure depends neither on the groups nor on the
 //! number of threads.
 //!
 //! [`surprisals`] is what every token of a text costs by itself, [`ngram_nats`] what the n-gram models
@@ -36,34 +36,23 @@ use thiserror::Error;
 use crate::kernels::Kernels;
 use crate::parallel;
 
-/// Segments, words or draws that are read side by side at the most: more gain nothing.
+/// Segments, words or samples of z that are read side by side at the most: more gain nothing.
 const MOST_ROWS: usize = 64;
 
 /// Why something cannot be evaluated.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the messages say what each is")]
 pub enum EvaluateError {
-    /// A token is not among those that a model reads.
     #[error("token {token} is none of the {inputs} that the model reads")]
-    Unreadable {
-        /// The token.
-        token: u32,
-        /// How many tokens the model reads.
-        inputs: usize,
-    },
-    /// A token would have to be predicted that a model never predicts.
+    Unreadable { token: u32, inputs: usize },
     #[error("token {token} is none of the {outputs} that the model predicts")]
-    Unpredictable {
-        /// The token.
-        token: u32,
-        /// How many tokens the model predicts.
-        outputs: usize,
-    },
+    Unpredictable { token: u32, outputs: usize },
 }
 
 /// A mean over independent values, and how far it may be off.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Mean {
-    /// Their mean.
+    /// 0 if there are no values.
     pub mean: f64,
     /// The standard error of the mean: the sample's deviation by √N; 0 for a single value.
     pub standard_error: f64,

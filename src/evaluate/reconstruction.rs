@@ -63,7 +63,7 @@ pub fn reconstruction(
     })
 }
 
-/// Levenshtein's distance.
+/// Letters to insert, delete or replace until `a` is `b` (Levenshtein 1966).
 pub(crate) fn edit_distance(a: &[u32], b: &[u32]) -> usize {
     // Distances of the prefixes of `b` from the prefix of `a` so far.
     let mut row: Vec<usize> = (0..=b.len()).collect();

@@ -149,7 +149,7 @@ fn from_prior(prior: &Prior, mut samplers: impl Iterator<Item = Sampler>) -> Vec
     words
 }
 
-/// Words that exist.
+/// Words that exist, given by their letters.
 #[derive(Clone, Debug, Default)]
 pub struct Existing<'a> {
     /// What models learnt from.

@@ -1,5 +1,5 @@
 //! What held-out text costs a char-lstm, all of it or token by token, and what it costs the n-gram
-//! models that stand beside it.
+//! models that it is compared with.
 
 use std::ops::Range;
 
@@ -17,7 +17,7 @@ const PIECE: usize = 1024;
 pub struct TextCost {
     /// −Σ ln p(token | all before it in its segment), in nats.
     pub nats: f64,
-    /// Tokens predicted.
+    /// Tokens predicted: all but the first of each segment.
     pub tokens: u64,
 }
 
@@ -89,9 +89,9 @@ pub fn surprisals(
 /// costs each, in nats: softmax(−nats).
 pub fn posterior(nats: &[f64]) -> Vec<f64> {
     let least = nats.iter().copied().fold(f64::INFINITY, f64::min);
-    let shares: Vec<f64> = nats.iter().map(|nats| (least - nats).exp()).collect();
-    let total: f64 = shares.iter().sum();
-    shares.into_iter().map(|share| share / total).collect()
+    let odds: Vec<f64> = nats.iter().map(|nats| (least - nats).exp()).collect();
+    let total: f64 = odds.iter().sum();
+    odds.into_iter().map(|odds| odds / total).collect()
 }
 
 /// What `segments` of a text cost the n-gram models of every order from 1 on, in nats. A segment is

@@ -83,6 +83,21 @@ pub(super) fn check_words(
         .try_for_each(|word| check_predicted(word.letters, model.outputs()))
 }
 
+/// What `read` makes of every word, in the order of the words. It gets groups of words by their index, with
+/// their letters, and gives one result per word.
+pub(super) fn by_group<R: Clone + Default + Send>(
+    words: &[Word],
+    threads: usize,
+    read: impl Fn(&[usize], &[&[u32]]) -> Vec<R> + Sync,
+) -> Vec<R> {
+    let lengths: Vec<usize> = words.iter().map(|word| word.letters.len()).collect();
+    let results = in_groups(&[&()], &lengths, threads, |(), group| {
+        let letters: Vec<&[u32]> = group.iter().map(|&word| words[word].letters).collect();
+        read(group, &letters)
+    });
+    results.into_iter().flatten().collect()
+}
+
 /// The noise of a word: ε (Z), as often as wanted.
 pub(super) struct Noise(Sampler);
 
@@ -113,7 +128,7 @@ pub(super) fn read_words(
         .enumerate()
         .flat_map(|(row, posterior)| {
             let latent = vae.latent();
-            posterior_draw(posterior, &noise[row * latent..][..latent])
+            posterior_sample(posterior, &noise[row * latent..][..latent])
         })
         .collect();
     let rates = posteriors.iter().map(|p| rates(p).sum());
@@ -129,7 +144,7 @@ pub(super) fn read_words(
 }
 
 /// z = μ + σ · ε (Z).
-pub(super) fn posterior_draw(posterior: &Posterior, noise: &[f32]) -> Vec<f32> {
+pub(super) fn posterior_sample(posterior: &Posterior, noise: &[f32]) -> Vec<f32> {
     let mut deviation: Vec<f32> = posterior.log_var.iter().map(|v| 0.5 * v).collect();
     Kernels::new().exp(&mut deviation);
     let drawn = posterior.mean.iter().zip(&deviation).zip(noise);

@@ -106,7 +106,7 @@ impl PackedInt8 {
         self.layout
     }
 
-    /// Inputs.
+    /// Inputs of a product: the columns that were packed.
     pub const fn columns(&self) -> usize {
         self.columns
     }

@@ -10,11 +10,11 @@
 /// Every function needs the instructions of its type; [`load`](Lanes::load) and
 /// [`store`](Lanes::store) need [`COUNT`](Lanes::COUNT) numbers at the pointer.
 pub(super) trait Lanes: Copy {
-    /// How many.
+    /// Numbers in one.
     const COUNT: usize;
-    /// Reads.
+    /// Loads [`COUNT`](Self::COUNT) numbers.
     unsafe fn load(from: *const f32) -> Self;
-    /// Writes.
+    /// Stores [`COUNT`](Self::COUNT) numbers.
     unsafe fn store(self, to: *mut f32);
     /// Asks for the cache line at `from` to be brought near, where the machine can; any pointer will do.
     unsafe fn fetch(from: *const f32);

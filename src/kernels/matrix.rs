@@ -148,17 +148,17 @@ impl Packed {
         self.layout
     }
 
-    /// Inputs.
+    /// Inputs of a product: the columns that were packed.
     pub const fn columns(&self) -> usize {
         self.columns
     }
 
-    /// Bytes in memory.
+    /// Bytes that a product reads.
     pub const fn bytes(&self) -> usize {
         self.lines.len() * size_of::<Line>()
     }
 
-    /// The whole matrix.
+    /// All panels, for a whole product.
     pub fn all(&self) -> Panels<'_> {
         self.panels(0..self.layout.panels())
     }

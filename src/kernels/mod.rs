@@ -43,7 +43,7 @@ impl Kernels {
         level.is_supported().then_some(Self { level })
     }
 
-    /// The level.
+    /// The level that the kernels were compiled for.
     pub const fn level(self) -> Level {
         self.level
     }

@@ -24,14 +24,14 @@ const LEAST_BYTES: usize = 128 << 10;
 const TRIAL: u32 = 24;
 /// How long the faster way is kept before both are timed again: at first, and at the most. It
 /// doubles each time, so that a moment that was not like the others is soon made good.
-const FIRST_KEPT: Duration = Duration::from_millis(20);
-const MOST_KEPT: Duration = Duration::from_secs(1);
+const FIRST_HOLD: Duration = Duration::from_millis(20);
+const MOST_HOLD: Duration = Duration::from_secs(1);
 
-/// In place of a token: there will be no more.
+/// Instead of a token: there will be no more.
 const END: u32 = u32::MAX;
-/// In place of a token: take your part of the state.
+/// Instead of a token: take your part of the state.
 const SCATTER: u32 = u32::MAX - 1;
-/// In place of a token: hand your part of the state over.
+/// Instead of a token: hand your part of the state over.
 const GATHER: u32 = u32::MAX - 2;
 
 /// Reads one text, on one thread or on several.
@@ -52,10 +52,10 @@ struct Leader<'a> {
     together: bool,
     pace: Pace,
     /// How long the faster way is kept next.
-    kept: Duration,
+    hold: Duration,
 }
 
-/// Which way is being timed, or kept.
+/// Which way is being timed, or has been chosen.
 #[derive(Debug)]
 enum Pace {
     Alone {
@@ -67,7 +67,7 @@ enum Pace {
         since: Instant,
         left: u32,
     },
-    Kept {
+    Chosen {
         left: u32,
     },
 }
@@ -82,7 +82,7 @@ impl Pace {
 
     /// One more token; whether the time of this way is up.
     const fn is_up(&mut self) -> bool {
-        let (Self::Alone { left, .. } | Self::Together { left, .. } | Self::Kept { left }) = self;
+        let (Self::Alone { left, .. } | Self::Together { left, .. } | Self::Chosen { left }) = self;
         *left = left.saturating_sub(1);
         *left == 0
     }
@@ -94,7 +94,7 @@ impl Reader<'_> {
         self.state.logits(0)
     }
 
-    /// What the network remembers of the text by now.
+    /// The state after the last token read.
     pub fn state(&mut self) -> &RowState {
         if let Some(leader) = &mut self.team
             && leader.together
@@ -105,7 +105,7 @@ impl Reader<'_> {
         &self.state
     }
 
-    /// Reads one token.
+    /// Reads one token, alone or with the team.
     ///
     /// # Panics
     /// Where `token` is not below the network's `inputs`.
@@ -146,11 +146,11 @@ impl Leader<'_> {
                     self.gather(state);
                 }
                 let token = alone.min(together).as_secs_f64() / f64::from(TRIAL);
-                let left = (self.kept.as_secs_f64() / token) as u32 + 1;
-                self.kept = MOST_KEPT.min(2 * self.kept);
-                Pace::Kept { left }
+                let left = (self.hold.as_secs_f64() / token) as u32 + 1;
+                self.hold = MOST_HOLD.min(2 * self.hold);
+                Pace::Chosen { left }
             }
-            Pace::Kept { .. } => {
+            Pace::Chosen { .. } => {
                 if self.together {
                     self.gather(state);
                 }
@@ -241,7 +241,7 @@ impl CharRnn {
                 // A member begins with its part of the state.
                 together: !matches!(pace, Pace::Alone { .. }),
                 pace,
-                kept: FIRST_KEPT,
+                hold: FIRST_HOLD,
             });
             let _end = Ending(&shared);
             work(&mut reader)
@@ -283,17 +283,17 @@ struct SharedLayer {
 
 impl Shared {
     fn new(model: &CharRnn, threads: usize) -> Self {
-        let room = |len: usize| (0..len).map(|_| AtomicU32::new(0)).collect::<Vec<_>>();
+        let scratch = |len: usize| (0..len).map(|_| AtomicU32::new(0)).collect::<Vec<_>>();
         let layers = model.predictor.layers.iter();
         let layers = layers.map(|layer| SharedLayer {
-            hidden: room(layer.units()),
-            cell: room(layer.blocks() * PANEL),
+            hidden: scratch(layer.units()),
+            cell: scratch(layer.blocks() * PANEL),
         });
         Self {
             barrier: Barrier::new(threads as u32),
             token: AtomicU32::new(END),
             layers: layers.collect(),
-            logits: room(model.predictor.head.width()),
+            logits: scratch(model.predictor.head.width()),
         }
     }
 
@@ -326,21 +326,21 @@ struct Member {
     /// Some panels of the head.
     panels: Range<usize>,
     logits: Vec<f32>,
-    room: Quantized,
+    scratch: Quantized,
 }
 
 impl Member {
     fn new(model: &CharRnn, state: &RowState, index: usize, threads: usize) -> Self {
-        let share = |all: usize| all * index / threads..all * (index + 1) / threads;
+        let own = |all: usize| all * index / threads..all * (index + 1) / threads;
         let layers = model.predictor.layers.iter().zip(&state.layers);
-        let panels = share(model.predictor.head.panels());
+        let panels = own(model.predictor.head.panels());
         Self {
             layers: layers
-                .map(|(layer, state)| layer.part(state, share(layer.blocks())))
+                .map(|(layer, state)| layer.part(state, own(layer.blocks())))
                 .collect(),
             logits: vec![0.0; panels.len() * PANEL],
             panels,
-            room: Quantized::default(),
+            scratch: Quantized::default(),
         }
     }
 
@@ -404,18 +404,18 @@ impl Member {
         let Self {
             panels,
             logits,
-            room,
+            scratch,
             ..
         } = self;
         model.predictor.head.apply_panels(
             model.predictor.kernels,
             panels.clone(),
             &top.hidden,
-            room,
+            scratch,
             logits,
         );
-        let place = panels.start * PANEL..panels.end * PANEL;
-        store(logits, &shared.logits[place]);
+        let columns = panels.start * PANEL..panels.end * PANEL;
+        store(logits, &shared.logits[columns]);
         shared.barrier.wait();
     }
 }
@@ -437,7 +437,7 @@ mod tests {
                 let model = CharRnn::new(&config, &weights).expect("a network");
                 let mut start = model.state(1);
                 model.prefill(&mut start, &[5, 6, 7]);
-                let always = || Pace::Kept { left: u32::MAX };
+                let always = || Pace::Chosen { left: u32::MAX };
                 let logits = |threads, pace| {
                     model.read_at_pace(start.clone(), threads, pace, |reader| {
                         let mut all = reader.logits().to_vec();

@@ -1,5 +1,4 @@
-//! What a char-lstm remembers of a prompt, in a file: a prompt that is read once and gone on from
-//! many times.
+//! A char-rnn's state after a prompt, in a file: the prompt is read once and continued many times.
 //!
 //! A safetensors file: `hidden.{k}` (H) and, in an LSTM, `cell.{k}` (H) of every layer, `logits`
 //! (outputs) of the next token, `recent` (u32): the last tokens read. The metadata's `textgen` says
@@ -38,7 +37,7 @@ pub struct PromptState {
     pub tokens: u64,
     /// The last of them.
     pub recent: Vec<u32>,
-    /// What the network remembers.
+    /// The network's state after the last token.
     pub snapshot: Snapshot,
 }
 
@@ -79,7 +78,7 @@ impl PromptState {
         tensors::write(path, &header, &stored)
     }
 
-    /// Reads the state.
+    /// Reads a state of any of [`PROMPT_STATE_FORMATS`].
     pub fn read(path: &Path) -> Result<Self, RunError> {
         let file = TensorFile::open(path, &FILE)?;
         let header: Header = file.header()?;

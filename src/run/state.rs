@@ -24,7 +24,7 @@ pub struct Progress {
     pub step: u64,
     /// Whole passes over the training text done.
     pub epoch: u64,
-    /// Place in the pass: tokens into every stream (char-lstm), or batches (word-vae).
+    /// Position in the pass: tokens into every stream (char-lstm), or batches (word-vae).
     pub cursor: u64,
     /// Tokens trained on.
     pub chars: u64,
@@ -34,7 +34,7 @@ pub struct Progress {
     pub best: Option<f64>,
     /// The step at which it was found.
     pub best_step: u64,
-    /// Evaluations since.
+    /// Evaluations since `best_step`, for the patience.
     pub since_best: u64,
     /// Evaluations done.
     pub evaluations: u64,
@@ -48,7 +48,7 @@ pub struct Progress {
     pub loss_steps: u64,
     /// Tokens and seconds at the last evaluation, for the rate.
     pub last: (u64, f64),
-    /// Share of the training done at the last evaluation.
+    /// Fraction of the training done at the last evaluation.
     pub last_fraction: f64,
     /// The budget, as [`crate::config::Budget`] displays, under which the training came to its end.
     pub finished: Option<String>,
@@ -78,7 +78,7 @@ impl State {
         tensors::write(path, &header, &tensors::stored(&self.tensors))
     }
 
-    /// Reads the state.
+    /// Reads a state of any of [`STATE_FORMATS`].
     pub fn read(path: &Path) -> Result<Self, RunError> {
         let file = TensorFile::open(path, &FILE)?;
         let Header { progress, .. } = file.header()?;

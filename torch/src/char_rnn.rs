@@ -11,9 +11,9 @@ use crate::steps::Steps;
 
 /// A char-lstm on a device.
 pub struct CharRnn {
-    /// The architecture.
+    /// Sizes, cell and kind.
     pub network: NetworkConfig,
-    /// The weights.
+    /// Under the names of the engine's table of shapes.
     pub parameters: Parameters,
     /// Of every layer's outputs, while training.
     pub dropout: Dropout,

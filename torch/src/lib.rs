@@ -1,6 +1,6 @@
 //! The trainer of textgen: the only code that sees libtorch.
 //!
-//! [`train`] is the loop; [`char_lstm`] and [`word_vae`] are the models, written on libtorch's
+//! [`train`] is the loop; [`char_rnn`] and [`word_vae`] are the models, written on libtorch's
 //! tensors; [`recurrent`] is the one place that runs recurrent networks, on the CPU through [`operators`].
 
 /// A line on stderr. Nobody may be listening, which is no reason to fail.

@@ -18,9 +18,9 @@ pub const LOG_VAR_BOUND: f64 = 10.0;
 
 /// A word-vae on a device.
 pub struct WordVae {
-    /// The architecture.
+    /// Sizes, cell and kind.
     pub network: NetworkConfig,
-    /// The weights.
+    /// Under the names of the engine's table of shapes.
     pub parameters: Parameters,
     /// `<bos>`, `<eos>` and `<unk>`.
     pub special: SpecialTokens,

@@ -46,7 +46,7 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// From n_t.
+    /// From n_t, the rows under way at each step t.
     ///
     /// # Panics
     /// Where a count is zero or above the one before it.
@@ -198,13 +198,13 @@ pub enum Input<'a> {
 /// One recurrent layer that reads one way, with its input: arrays as in PyTorch.
 #[derive(Clone, Copy, Debug)]
 pub struct Layer<'a> {
-    /// The cell.
+    /// Decides G, the number of gates.
     pub cell: Cell,
     /// Hidden size H.
     pub hidden: usize,
     /// Input size I.
     pub inputs: usize,
-    /// What it reads.
+    /// One input for every position.
     pub input: Input<'a>,
     /// (B, G·H) that every step of a row adds to its input product, or none.
     pub constant: Option<&'a [f32]>,

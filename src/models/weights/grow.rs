@@ -3,7 +3,7 @@
 use super::{Array, Weights, expected_shapes};
 use crate::config::{NetworkConfig, NetworkKind};
 
-/// Where the tokens stand in a weight.
+/// How a weight is divided among the tokens.
 #[derive(Clone, Copy, PartialEq)]
 enum Tokens {
     /// A row each, of those that are read.
@@ -28,7 +28,7 @@ fn tokens_of(name: &str, network: &NetworkConfig) -> Option<Tokens> {
 }
 
 /// The `weights` of the network `old` for the network `new`, which differs in its tokens alone;
-/// `places` has for each of the new tokens its number in the old network, if it is there.
+/// `origins` has for each of the new tokens its number in the old network, if it is there.
 ///
 /// A token that is not there is read as the mean of those that are, and predicted as their mean with
 /// the lowest of their biases. So it is improbable at first, and what the network thinks of the
@@ -37,12 +37,12 @@ pub fn grow(
     weights: &Weights,
     old: &NetworkConfig,
     new: &NetworkConfig,
-    places: &[Option<usize>],
+    origins: &[Option<usize>],
 ) -> Weights<'static> {
-    let read: Vec<Option<usize>> = places[..new.inputs].to_vec();
-    let predicted: Vec<Option<usize>> = places[..new.outputs]
+    let read: Vec<Option<usize>> = origins[..new.inputs].to_vec();
+    let predicted: Vec<Option<usize>> = origins[..new.outputs]
         .iter()
-        .map(|place| place.filter(|&place| place < old.outputs))
+        .map(|origin| origin.filter(|&origin| origin < old.outputs))
         .collect();
     let grown = expected_shapes(new)
         .into_iter()
@@ -54,7 +54,8 @@ pub fn grow(
                 Some(Tokens::Predicted) => rows(&values, old.outputs, &predicted),
                 Some(Tokens::Biases) => {
                     let lowest = values.iter().copied().fold(f32::INFINITY, f32::min);
-                    let bias = |place: &Option<usize>| place.map_or(lowest, |place| values[place]);
+                    let bias =
+                        |origin: &Option<usize>| origin.map_or(lowest, |origin| values[origin]);
                     predicted.iter().map(bias).collect()
                 }
                 Some(Tokens::Columns) => values
@@ -62,7 +63,7 @@ pub fn grow(
                     .flat_map(|row| {
                         let mean = mean(row.iter().copied(), old.inputs);
                         let value =
-                            move |place: &Option<usize>| place.map_or(mean, |place| row[place]);
+                            move |origin: &Option<usize>| origin.map_or(mean, |origin| row[origin]);
                         read.iter().map(value)
                     })
                     .collect(),
@@ -76,17 +77,17 @@ fn mean(values: impl Iterator<Item = f32>, count: usize) -> f32 {
     (values.map(f64::from).sum::<f64>() / count as f64) as f32
 }
 
-/// The rows of a matrix of `count` rows at `places`, their mean where there is none.
-fn rows(values: &[f32], count: usize, places: &[Option<usize>]) -> Vec<f32> {
+/// The rows of a matrix of `count` rows at `origins`, their mean where there is none.
+fn rows(values: &[f32], count: usize, origins: &[Option<usize>]) -> Vec<f32> {
     let width = values.len() / count;
     let means: Vec<f32> = (0..width)
         .map(|column| mean(values.iter().skip(column).step_by(width).copied(), count))
         .collect();
-    let row = |place: &Option<usize>| match place {
-        Some(place) => &values[place * width..(place + 1) * width],
+    let row = |origin: &Option<usize>| match origin {
+        Some(origin) => &values[origin * width..(origin + 1) * width],
         None => &means[..],
     };
-    places.iter().flat_map(row).copied().collect()
+    origins.iter().flat_map(row).copied().collect()
 }
 
 #[cfg(test)]
@@ -98,7 +99,7 @@ mod tests {
     use crate::testing;
 
     /// The new tokens 0, 1, 2 … are the old 2, none, 0, 1, 3.
-    const PLACES: [Option<usize>; 5] = [Some(2), None, Some(0), Some(1), Some(3)];
+    const ORIGINS: [Option<usize>; 5] = [Some(2), None, Some(0), Some(1), Some(3)];
 
     fn logits(network: &NetworkConfig, weights: &Weights, text: &[u32]) -> Vec<f32> {
         let model = CharRnn::new(network, weights).expect("a model");
@@ -122,13 +123,13 @@ mod tests {
                 ..old.clone()
             };
             let weights = testing::weights(&old);
-            let grown = grow(&weights, &old, &new, &PLACES);
+            let grown = grow(&weights, &old, &new, &ORIGINS);
             super::super::check(&new, &grown).expect("complete");
             let before = logits(&old, &weights, &[0, 1, 3, 2]);
             let after = logits(&new, &grown, &[2, 3, 4, 0]);
-            for (token, place) in PLACES.iter().enumerate() {
-                if let Some(place) = place {
-                    assert_eq!(after[token].to_bits(), before[*place].to_bits());
+            for (token, origin) in ORIGINS.iter().enumerate() {
+                if let Some(origin) = origin {
+                    assert_eq!(after[token].to_bits(), before[*origin].to_bits());
                 }
             }
             let bias = weights["head.bias"].data();
@@ -146,7 +147,7 @@ mod tests {
             ..old.clone()
         };
         let weights = testing::weights(&old);
-        let grown = grow(&weights, &old, &new, &PLACES);
+        let grown = grow(&weights, &old, &new, &ORIGINS);
         let (before, after) = (
             weights["rnn.weight_ih_l0"].data(),
             grown["rnn.weight_ih_l0"].data(),

@@ -43,15 +43,15 @@ const FILE: FileKind = FileKind {
 /// What a model file says of itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelHeader {
-    /// Format number.
+    /// One of [`MODEL_FORMATS`].
     pub format: u32,
     /// The version that wrote it.
     pub textgen: String,
-    /// The architecture.
+    /// What its weights are checked against.
     pub network: NetworkConfig,
     /// How text becomes tokens.
     pub text: TextConfig,
-    /// The tokens.
+    /// What the network reads and predicts.
     pub vocabulary: Vocabulary,
     /// The corpus' short name.
     pub corpus_name: String,
