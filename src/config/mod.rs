@@ -18,8 +18,6 @@ mod fit;
 #[cfg(feature = "cli")]
 mod flags;
 mod network;
-#[cfg(test)]
-mod reference;
 mod sampling;
 mod settings;
 mod train;
@@ -133,3 +131,6 @@ impl ConfigError {
 fn name(field: &str) -> String {
     field.replace('_', "-")
 }
+
+#[cfg(test)]
+mod tests;

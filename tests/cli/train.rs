@@ -422,6 +422,23 @@ fn a_flag_wins_over_the_goal_beside_it_and_that_is_said() {
 }
 
 #[test]
+fn a_char_gru_is_a_char_lstm_with_another_cell_and_a_recipe_implies_its_model() {
+    let home = Home::new();
+    let tiny = "--hidden 8 --steps 2 --threads 1 --device cpu";
+    home.train(&format!("--model char-gru {tiny}"));
+    let gru = settings(&home, "char-gru-fairy-tales-1");
+    has_line(&gru, "model = \"char-lstm\"");
+    has_line(&gru, "cell = \"gru\"");
+    has_line(&gru, "lr = 0.01");
+    home.train(&format!("--recipe notebook --name notebook {tiny}"));
+    let notebook = settings(&home, "notebook");
+    has_line(&notebook, "model = \"char-lstm\"");
+    has_line(&notebook, "beta2 = 0.999");
+    assert!(!notebook.contains("\nlatent"), "{notebook}");
+    assert!(notebook.contains("format = 2"), "{notebook}");
+}
+
+#[test]
 fn the_long_help_tells_the_defaults_there_are() {
     let home = Home::new();
     let help = home.textgen("train --help").succeeded().stdout;
