@@ -86,7 +86,9 @@ pub fn of_run(error: &RunError) -> Option<String> {
             format!("let it train up to its first evaluation: {resume}")
         }
         RunError::Incomplete { .. } => "delete its folder and train again".to_owned(),
-        RunError::NotARun { .. } => "--from starts a new run with a model file".to_owned(),
+        RunError::NotARun { .. } => {
+            "give a run's name or folder; --from starts a new run with a model file".to_owned()
+        }
         RunError::NotAModel { .. } => "give a model.safetensors that textgen wrote".to_owned(),
         RunError::Damaged { .. } => {
             "copy the file again, or train again; nothing else was touched".to_owned()

@@ -37,7 +37,7 @@ pub enum RunError {
         name: String,
         missing: &'static str,
     },
-    #[error("{path} is a model file, not a run")]
+    #[error("{path} is not a run")]
     NotARun { path: PathBuf },
     #[error("{path}: not a textgen model: {reason}")]
     NotAModel { path: PathBuf, reason: String },

@@ -186,6 +186,9 @@ impl Runs {
         if path.is_dir() {
             return match RunDir::open(path) {
                 Err(_) if !is_path => Err(missing),
+                Err(_) if !path.join(MODEL).exists() => Err(RunError::NotARun {
+                    path: path.to_owned(),
+                }),
                 opened => opened.map(Resolved::Run),
             };
         }

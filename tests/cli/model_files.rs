@@ -44,7 +44,7 @@ fn a_model_file_that_is_missing_or_a_folder_is_refused() {
     let home = Home::new();
     refused_at(&home, &home.path("nothing")).names(&["nothing", "No such file"]);
     home.write("folder/file", "");
-    refused_at(&home, &home.path("folder")).names(&["folder", "directory"]);
+    refused_at(&home, &home.path("folder")).names(&["folder", "is not a run"]);
 }
 
 #[test]

@@ -357,9 +357,9 @@ fn a_typo_is_answered_with_the_nearest_name() {
             .names(&["no run named goldne"])
             .advises("did you mean golden?");
     }
-    home.textgen("generate --run xyz --runs-dir runs/")
+    home.textgen("generate --run xyz --runs-dir ./runs")
         .refused(1)
-        .advises("textgen runs --runs-dir runs/");
+        .advises("textgen runs --runs-dir ./runs");
     home.textgen("generate --run nowhere/model.safetensors")
         .refused(1)
         .names(&["nowhere/model.safetensors", "No such file"]);

@@ -41,7 +41,7 @@ fn the_report_shows_counts_shares_and_names() {
         "bytes       18",
         "lines       2",
         "words       3",
-        "tokens     18 of 9 distinct (unit char)",
+        "tokens      18 of 9 distinct (unit char)",
         "   0              5   27.778%     27.778%  U+006C    l     LATIN SMALL LETTER L",
         "--min-freq 1 --max-vocab 400 (chosen) cuts nothing",
     ] {

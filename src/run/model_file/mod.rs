@@ -142,7 +142,8 @@ impl ModelFile {
             return Ok(None);
         }
         let text = std::str::from_utf8(tensors.get(TRAINING_WORDS)?.data());
-        text.map(Some).map_err(|error| self.file.refuse(error))
+        text.map(Some)
+            .map_err(|error| RunError::damaged(self.path(), error))
     }
 
     /// Whether the matrices are in eight bits, as `textgen export` leaves them.
