@@ -63,6 +63,11 @@ pub struct ChosenWithText {
 }
 
 impl ChosenWithText {
+    /// As [`ChosenWithText::open_for`] a char-lstm.
+    pub fn open_text(&self, runs: &Runs) -> Result<(Opened, Option<&str>)> {
+        self.open_for(runs, Some(ModelKind::CharRnn))
+    }
+
     /// Opens the model as [`ChosenModel::open_for`] does; the text comes along if one is named.
     pub fn open_for(&self, runs: &Runs, kind: Option<ModelKind>) -> Result<(Opened, Option<&str>)> {
         let (named, text) = match &self.model.named {

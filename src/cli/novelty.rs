@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::ops::Range;
 
-use crate::config::{ModelKind, OnUnknown, Sampling, TextConfig, TrainConfig};
+use crate::config::{OnUnknown, Sampling, TextConfig, TrainConfig};
 use crate::evaluate::novelty::{Copied, Segment};
 use crate::model::{OpenOptions, TextModel};
 use crate::run::{CorpusData, ModelFile, Runs, TextData};
@@ -23,7 +23,6 @@ use super::progress::Progress;
 /// Characters of the longest segment that a table shows.
 const MOST_SHOWN: usize = 200;
 
-/// Flags of `novelty`.
 #[derive(Args)]
 #[command(after_help = "\
 Has the model learnt to write, or does it recite? The table shows what percentage of the sample's
@@ -67,7 +66,6 @@ pub struct NoveltyArgs {
     json: bool,
 }
 
-/// The JSON object.
 #[derive(Serialize)]
 struct Report<'a> {
     run: &'a str,
@@ -112,7 +110,7 @@ struct Longest {
 /// Measures a sample of the run.
 pub fn run(args: &NoveltyArgs, runs: &Runs, given: &Given) -> Result<()> {
     check_simd()?;
-    let ((file, run), text) = args.model.open_for(runs, Some(ModelKind::CharRnn))?;
+    let ((file, run), text) = args.model.open_text(runs)?;
     if let Some(flag) = given
         .first(&["length", "temperature", "seed"])
         .filter(|_| text.is_some())
@@ -210,7 +208,6 @@ impl<'a> Training<'a> {
         Self { data, split, parts }
     }
 
-    /// Tokens trained on.
     fn tokens(&self) -> usize {
         self.parts.iter().map(|part| part.len()).sum()
     }

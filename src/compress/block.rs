@@ -32,7 +32,6 @@ pub struct Alphabet<'v> {
 }
 
 impl<'v> Alphabet<'v> {
-    /// A model's.
     pub fn new(vocabulary: &'v Vocabulary) -> Self {
         Self {
             lookup: vocabulary.encoder(),
@@ -40,7 +39,6 @@ impl<'v> Alphabet<'v> {
         }
     }
 
-    /// Bytes as items.
     pub fn items(&self, bytes: &[u8]) -> Vec<Item> {
         let mut items = Vec::with_capacity(bytes.len());
         for chunk in bytes.utf8_chunks() {
@@ -144,13 +142,11 @@ pub struct BlockEncoder<'a> {
     walk: Walk<'a>,
     coder: ArithmeticEncoder,
     items: std::vec::IntoIter<Item>,
-    /// Of an item.
     room: Vec<u8>,
     escaped: u64,
 }
 
 impl<'a> BlockEncoder<'a> {
-    /// Begins.
     pub fn new(
         model: &CharRnn,
         alphabet: &'a Alphabet<'a>,
@@ -241,7 +237,6 @@ impl<'a> BlockDecoder<'a> {
         Ok(None)
     }
 
-    /// The block.
     pub fn finish(self) -> Result<Vec<u8>, CompressError> {
         self.outcome?;
         if self.bytes.len() as u64 == self.length {

@@ -29,7 +29,6 @@ pub trait Coder {
     }
 }
 
-/// Writes choices.
 #[derive(Clone, Debug)]
 pub struct ArithmeticEncoder {
     /// The lower end of the interval, behind the bytes written.
@@ -90,7 +89,6 @@ impl Coder for ArithmeticEncoder {
     }
 }
 
-/// Reads choices.
 #[derive(Clone, Debug)]
 pub struct ArithmeticDecoder<'a> {
     /// The number less the interval's lower end.

@@ -83,7 +83,6 @@ impl fmt::Display for Identity {
 /// A part of the original.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Block<B> {
-    /// As it is.
     Stored(B),
     /// Coded with the model.
     Coded(B),
@@ -129,7 +128,6 @@ impl<B: AsRef<[u8]>> Container<B> {
         }
     }
 
-    /// The file.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut rest = Vec::new();
         push_number(&mut rest, self.original_bytes);

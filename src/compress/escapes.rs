@@ -53,7 +53,6 @@ pub struct Escapes {
 }
 
 impl Escapes {
-    /// Nothing is known.
     pub fn new() -> Self {
         Self {
             flags: [Question::OPEN; 2],

@@ -55,10 +55,7 @@ pub enum CompressError {
     Foreign,
     /// It is newer than this program.
     #[error("compressed format {found}, but this textgen reads format {FORMAT}")]
-    Format {
-        /// Its format.
-        found: u8,
-    },
+    Format { found: u8 },
     /// Its bytes are not those that were written.
     #[error("damaged: it was cut short, or changed after it was written")]
     Damaged,
@@ -86,9 +83,7 @@ pub enum CompressError {
 /// A compressed file, and what it is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compressed {
-    /// The file.
     pub bytes: Vec<u8>,
-    /// Blocks.
     pub blocks: usize,
     /// Blocks that are stored as they are.
     pub stored_blocks: usize,

@@ -20,7 +20,6 @@ pub const PARTICLES: usize = 256;
 /// A text with blanks, which follows another.
 #[derive(Clone, Copy, Debug)]
 pub struct Blanks<'a> {
-    /// The network.
     pub model: &'a CharRnn,
     /// What it remembers of the text before: one row.
     pub start: &'a RowState,

@@ -14,7 +14,6 @@ use crate::models::{Network, RowState};
 /// Words are cut at so many letters, so that a decoder that never ends one cannot hang a program.
 pub const LONGEST_WORD: usize = 64;
 
-/// Writes one text.
 pub trait Writer {
     /// Takes the logits of the next token, draws it, and returns it where the text goes on.
     fn write(&mut self, logits: &[f32]) -> Option<u32>;
@@ -23,7 +22,6 @@ pub trait Writer {
 /// A text that begins.
 #[derive(Debug)]
 pub struct Start<W> {
-    /// Who writes it.
     pub writer: W,
     /// What the network remembers so far: one row.
     pub state: RowState,
@@ -50,9 +48,7 @@ impl<W> Start<W> {
 /// A writer with a number, which says whose text has ended.
 #[derive(Debug)]
 pub struct Numbered<W> {
-    /// The number.
     pub index: usize,
-    /// Who writes.
     pub writer: W,
 }
 
@@ -119,9 +115,7 @@ pub struct Word {
 /// [`LONGEST_WORD`].
 #[derive(Clone, Copy, Debug)]
 pub struct Prior<'a> {
-    /// The network.
     pub vae: &'a WordVae,
-    /// Multiplies z.
     pub z_temperature: f32,
     /// The token that the decoder reads first.
     pub bos: u32,
@@ -247,7 +241,6 @@ impl Prior<'_> {
             .collect()
     }
 
-    /// A whole word.
     pub fn word(&self, sampler: Sampler) -> Word {
         let mut start = Some(self.begin(sampler));
         let mut word = Word::default();

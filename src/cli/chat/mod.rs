@@ -26,7 +26,6 @@ use crate::cli::output::note;
 /// Turns that `/undo` can take back.
 const MOST_UNDONE: usize = 64;
 
-/// Flags of `chat`.
 #[derive(Args)]
 #[command(after_help = "\
 The model reads what you type, without the end of the line, and continues it up to --stop (the end
@@ -77,7 +76,6 @@ struct Settings {
 }
 
 impl Settings {
-    /// Checks the ranges.
     fn validate(&self) -> Result<()> {
         self.sampling.validate()?;
         if self.length == 0 {
@@ -92,7 +90,6 @@ impl Settings {
     }
 }
 
-/// A conversation.
 struct Session {
     settings: Settings,
     /// Before the first turn.

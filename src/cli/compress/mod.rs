@@ -73,7 +73,6 @@ fn read(input: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The model chosen.
 fn open(flags: &Flags, runs: &Runs) -> Result<TextModel> {
     let options = OpenOptions::on_threads(flags.threads);
     flags.model.open_text(runs, options)

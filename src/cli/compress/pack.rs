@@ -17,7 +17,6 @@ use crate::cli::machine::check_simd;
 use crate::cli::output::note;
 use crate::cli::progress::Progress;
 
-/// Flags of `compress`.
 #[derive(Args)]
 #[command(after_help = "\
 What the model expects takes few bits: a text is compressed to the bits per character that `textgen
@@ -52,7 +51,6 @@ pub struct CompressArgs {
     compare: bool,
 }
 
-/// The JSON object.
 #[derive(Serialize)]
 struct Report {
     output: String,
@@ -73,7 +71,6 @@ struct Report {
     compared: Option<Vec<Peer>>,
 }
 
-/// Compresses a file.
 pub fn run(args: &CompressArgs, runs: &Runs) -> Result<()> {
     check_simd()?;
     let flags = &args.flags;

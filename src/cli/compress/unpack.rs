@@ -16,7 +16,6 @@ use crate::cli::error::CliError;
 use crate::cli::machine::{check_simd, threads};
 use crate::cli::progress::Progress;
 
-/// Flags of `decompress`.
 #[derive(Args)]
 #[command(after_help = "\
 This needs the model that compressed the file, or an exported copy of it; the file names it, and any
@@ -37,7 +36,6 @@ pub struct DecompressArgs {
     flags: Flags,
 }
 
-/// The JSON object.
 #[derive(Serialize)]
 struct Report {
     output: String,
@@ -46,7 +44,6 @@ struct Report {
     seconds: f64,
 }
 
-/// Decompresses a file.
 pub fn run(args: &DecompressArgs, runs: &Runs) -> Result<()> {
     check_simd()?;
     let flags = &args.flags;

@@ -99,7 +99,6 @@ impl LoopFlags {
     }
 }
 
-/// Flags for texts.
 #[derive(Args)]
 #[command(next_help_heading = "char-lstm")]
 pub struct TextFlags {
@@ -145,7 +144,6 @@ pub struct TextFlags {
     pub state: Option<PathBuf>,
 }
 
-/// Flags for words.
 #[derive(Args)]
 #[command(next_help_heading = "word-vae")]
 pub struct WordFlags {

@@ -20,7 +20,6 @@ use super::given::Given;
 use super::machine::check_simd;
 use crate::cli::output::note;
 
-/// Flags of `generate`.
 #[derive(Args)]
 #[command(after_help = "\
 Texts. Tokens are sampled from the model's own distribution, changed by the flags under Sampling in

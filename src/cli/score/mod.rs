@@ -18,7 +18,6 @@ use super::given::Given;
 use super::machine::check_simd;
 use super::output::Format;
 
-/// Flags of `score`.
 #[derive(Args)]
 #[command(after_help = "\
 A char-lstm reads a text from start to end and gives the surprisal of every character: -log2 p

@@ -26,7 +26,6 @@ struct Shown<'a> {
     /// Left out where it is the whole file.
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<&'a str>,
-    /// Characters counted.
     tokens: u64,
     models: Vec<Cost<'a>>,
 }

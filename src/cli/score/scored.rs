@@ -46,12 +46,10 @@ struct Glyph {
 
 /// A segment of the text.
 pub struct Row<'a> {
-    /// From 1.
     pub line: usize,
     /// Its first character in the line, from 1.
     pub column: usize,
     pub text: &'a str,
-    /// Tokens counted.
     pub tokens: u64,
     /// What it cost each model, nats.
     pub nats: Vec<f64>,

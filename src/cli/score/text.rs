@@ -35,7 +35,6 @@ pub struct TextFlags {
     encoding: Option<String>,
 }
 
-/// Scores a text.
 pub fn score(args: &ScoreArgs, models: &[Opened]) -> Result<()> {
     refuse(args, models)?;
     let Some(file) = &args.file else {

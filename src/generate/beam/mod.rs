@@ -174,11 +174,9 @@ fn keep(candidates: &mut Vec<Candidate>, width: usize) {
 /// is as good as the sum and does not favour those that end early.
 #[derive(Clone, Copy, Debug)]
 pub struct TextGoal<'a> {
-    /// Tokens.
     pub length: usize,
     /// The bytes of each token.
     pub bytes: &'a [Vec<u8>],
-    /// Ends a text.
     pub stop: Option<&'a [u8]>,
     /// What the whole text must match.
     pub constraint: Option<&'a Constraint>,

@@ -19,7 +19,6 @@ use crate::kernels::Kernels;
 /// A token that was sampled.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampled {
-    /// The token.
     pub token: u32,
     /// ln p(token) in nats under the model's own distribution: at temperature 1, with the
     /// suppressed tokens removed and nothing else. NaN if it was not wanted.
@@ -29,7 +28,6 @@ pub struct Sampled {
 /// How probable a token was.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Probability {
-    /// The token.
     pub token: u32,
     /// Its probability under the model's own distribution, as in [`Sampled::log_prob`].
     pub own: f64,
