@@ -26,7 +26,6 @@ pub struct Force {
 
 /// What a command writes. A file of the same format, told by its content, may be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "`generate`, `map` and `sweep` will use them")]
 pub enum Format {
     Model,
     PromptState,
