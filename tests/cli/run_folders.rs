@@ -368,8 +368,13 @@ fn a_typo_is_answered_with_the_nearest_name() {
 #[test]
 fn a_flag_of_one_kind_of_model_chooses_the_newest_run_of_that_kind() {
     let home = Home::new();
-    golden_run(&home, "");
+    let older = golden_run(&home, "");
     word_run(&home, "");
+    // Files of one moment have the same time.
+    let model = fs::File::options().append(true).open(older.model_path());
+    let hour = std::time::Duration::from_secs(3600);
+    let time = std::time::SystemTime::now() - hour;
+    model.and_then(|file| file.set_modified(time)).expect("set");
     let chosen = |arguments: &str| {
         let ran = home.textgen(arguments).succeeded();
         ran.stderr.lines().next().unwrap_or_default().to_owned()
