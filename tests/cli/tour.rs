@@ -1,8 +1,8 @@
-//! The commands of the README's tour work as they stand, one after the other in one folder.
+//! The commands of the README and of the tour work as printed, one after the other in one folder.
 //!
-//! Only the length of the trainings is not the README's: the tests have minutes, not hours. It is
-//! cut where no command line can see it: a script that stands in for `textgen-torch` shortens the
-//! budget in the run's settings and then becomes the real one.
+//! Only the trainings are shorter: the tests have minutes, not hours. A script in place of
+//! `textgen-torch` lowers the budget in the run's settings and then execs the real program, so that
+//! the command lines stay as they are.
 #![cfg(unix)]
 
 use std::fs;
@@ -11,21 +11,18 @@ use std::path::Path;
 
 use super::common::{Home, Ran, repository, textgen, trainer};
 
-const SECTION: &str = "## A tour";
 const PROMPT: &str = "$ ";
 /// Steps of every training.
 const STEPS: u32 = 25;
 
-/// The commands of the tour, each with its line number in the README.
-fn commands(readme: &str) -> Vec<(usize, &str)> {
-    let (mut in_section, mut in_block) = (false, false);
+/// The `textgen` commands in the console blocks of a document, each with its line number.
+fn commands(document: &str) -> Vec<(usize, &str)> {
+    let mut in_block = false;
     let mut commands = Vec::new();
-    for (index, line) in readme.lines().enumerate() {
+    for (index, line) in document.lines().enumerate() {
         if line.starts_with("```") {
             in_block = line == "```console";
-        } else if line.starts_with("## ") {
-            in_section = line.trim_end() == SECTION;
-        } else if in_section && in_block && line.starts_with("$ textgen ") {
+        } else if in_block && line.starts_with("$ textgen ") {
             commands.push((index + 1, &line[PROMPT.len()..]));
         }
     }
@@ -57,34 +54,32 @@ fn run(home: &Home, bin: &Path, command: &str) -> Ran {
     Ran::of(shell.current_dir(home.path("tour")))
 }
 
-#[test]
-fn every_command_of_the_readme_s_tour_works() {
-    let readme = fs::read_to_string(repository("README.md")).expect("README.md");
-    let commands = commands(&readme);
-    assert!(
-        !commands.is_empty(),
-        "README.md has no line that begins with `$ textgen ` in a ```console block of its section `{SECTION}`"
-    );
+/// Runs every command of a document of this repository, which must have some.
+fn run_all(path: &str) {
+    let document = fs::read_to_string(repository(path)).expect(path);
+    let commands = commands(&document);
+    assert!(!commands.is_empty(), "{path} has no `$ textgen` command");
     let home = Home::new();
     let bin = programs(&home);
     for (line, command) in commands {
         let ran = run(&home, &bin, command);
-        assert_eq!(
-            ran.code,
-            Some(0),
-            "README.md:{line}: `{command}` failed:\n{}",
-            ran.stderr
-        );
+        let failed = format!("{path}:{line}: `{command}` failed:\n{}", ran.stderr);
+        assert_eq!(ran.code, Some(0), "{failed}");
     }
 }
 
 #[test]
-fn only_console_blocks_of_the_tour_are_commands() {
-    let readme = "## Other\n```console\n$ textgen no\n```\n## A tour\n$ textgen no\n```console\n$ textgen a\nout\n\
-         $ ls\n$ textgen b\n```\n```\n$ textgen no\n```\n### Part\n```console\n$ textgen c\n```\n## Next\n```console\n$ textgen no\n```\n";
-    let found: Vec<_> = commands(readme);
-    assert_eq!(
-        found,
-        [(8, "textgen a"), (11, "textgen b"), (18, "textgen c")]
-    );
+fn every_command_of_the_readme_works() {
+    run_all("README.md");
+}
+
+#[test]
+fn every_command_of_the_tour_works() {
+    run_all("docs/tour.md");
+}
+
+#[test]
+fn only_console_blocks_hold_commands() {
+    let document = "$ textgen no\n```console\n$ textgen a\nout\n$ ls\n$ textgen b\n```\n```\n$ textgen no\n```\n";
+    assert_eq!(commands(document), [(3, "textgen a"), (6, "textgen b")]);
 }
