@@ -47,7 +47,7 @@ fn a_sweep_over_rates_trains_a_run_a_rate_and_draws_them() {
     // Nothing is trained a second time.
     let before = fs::read(home.path("runs/s-rate-4/metrics.jsonl")).expect("metrics");
     let again = home
-        .textgen(&format!("{command} --tsv --svg again.svg"))
+        .textgen(&format!("{command} --tsv --output again.svg"))
         .succeeded();
     assert!(again.stderr.contains("trained before"), "{}", again.stderr);
     assert!(
@@ -202,4 +202,17 @@ fn any_setting_can_be_swept() {
             .refused(2)
             .names(&[part]);
     }
+}
+
+#[test]
+fn a_picture_replaces_no_other_file_and_nothing_is_begun() {
+    let home = Home::new();
+    home.write("novel.txt", "Call me Ishmael.");
+    for output in ["--output", "--svg"] {
+        let command = format!("sweep rate --values 1,2 {output} novel.txt");
+        let ran = home.textgen(&command);
+        assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+        assert!(ran.stderr.contains("--force"), "{}", ran.stderr);
+    }
+    assert_eq!(home.files().len(), 1, "{:?}", home.files().keys());
 }

@@ -14,10 +14,11 @@ use self::curve::{Curve, Point};
 use super::error::CliError;
 use super::output::{Format, note};
 use super::prepare::Planned;
+use super::target::{self, Force, Target};
 use super::train::{GivenSettings, baseline, baselines, has_finished};
 use super::trainer;
 use crate::config::{Entry, Goal, ModelChoice, Recipe, Settings, TrainConfig};
-use crate::run::{CorpusData, Evaluation, Metrics, RunDir, Runs, atomic};
+use crate::run::{CorpusData, Evaluation, Metrics, RunDir, Runs};
 
 /// The setting whose sweep has a picture and measures words only.
 const RATE: &str = "rate";
@@ -58,8 +59,10 @@ pub struct SweepArgs {
     #[arg(long)]
     name: Option<String>,
     /// The picture to write of a sweep over the rate [default: NAME-sweep.svg in the folder of the runs]
-    #[arg(long, value_name = "FILE")]
-    svg: Option<PathBuf>,
+    #[arg(long, alias = "svg", value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    force: Force,
     #[command(flatten)]
     format: Format,
     #[command(flatten)]
@@ -100,6 +103,8 @@ struct Row {
 pub fn run(args: &SweepArgs, runs: &Runs) -> Result<()> {
     let values = values(args)?;
     let mut given = given(args)?;
+    let output = args.output.as_deref();
+    let output = output.map(|path| picture(path, args.force)).transpose()?;
     given.set(&args.setting, &values[0])?;
     let first = Planned::new(&args.corpus, given, None, runs)?;
     let with = |value: &String| first.with(&args.setting, value);
@@ -130,6 +135,14 @@ pub fn run(args: &SweepArgs, runs: &Runs) -> Result<()> {
     let (Some(name), Some(config)) = (name, base) else {
         return Ok(());
     };
+    // Before hours of training.
+    let picture = match args.setting.as_str() {
+        RATE => Some(match output {
+            Some(output) => output,
+            None => picture(&runs.dir().join(format!("{name}-sweep.svg")), args.force)?,
+        }),
+        _ => None,
+    };
     if args.baseline.is_some() {
         let run = open_or_create(runs, &runs.baseline_name(&name), &baseline(&config)?, &data)?;
         trials.push(Trial { run, value: None });
@@ -139,8 +152,8 @@ pub fn run(args: &SweepArgs, runs: &Runs) -> Result<()> {
     }
     let row = |trial: &Trial| row(trial, &args.setting);
     let rows = trials.iter().map(row).collect::<Result<Vec<Row>>>()?;
-    if args.setting == RATE {
-        draw(args, runs, &name, &config, &rows)?;
+    if let Some(picture) = picture {
+        draw(&picture, &config, &rows)?;
     }
     show(args, &rows)
 }
@@ -346,14 +359,18 @@ fn measured_on(rows: &[Row]) -> String {
     }
 }
 
-/// Writes the picture.
-fn draw(
-    args: &SweepArgs,
-    runs: &Runs,
-    name: &str,
-    config: &TrainConfig,
-    rows: &[Row],
-) -> Result<()> {
+/// Where the picture goes. Standard output has the table.
+fn picture(path: &Path, force: Force) -> Result<Target> {
+    match Target::new(path, target::Format::Svg, force, &[])? {
+        Target::Stdout => {
+            let message = "--output -: standard output has the table";
+            Err(CliError::misuse(message, "give the picture a file: --output sweep.svg").into())
+        }
+        file => Ok(file),
+    }
+}
+
+fn draw(picture: &Target, config: &TrainConfig, rows: &[Row]) -> Result<()> {
     let points = rows.iter().filter_map(|row| match row.loss {
         Evaluation::Word(loss) => Some(Point {
             wanted: row.wanted_rate_nats_per_word?,
@@ -372,10 +389,8 @@ fn draw(
         points: points.collect(),
         baseline: baseline.map(|row| row.loss.figure()),
     };
-    let default = || runs.dir().join(format!("{name}-sweep.svg"));
-    let path = args.svg.clone().unwrap_or_else(default);
-    atomic::write(&path, &[curve.svg().as_bytes()])?;
-    note!("{}: written", path.display());
+    picture.write(curve.svg().as_bytes())?;
+    note!("{}: written", picture.name());
     Ok(())
 }
 
