@@ -36,9 +36,9 @@ impl Planned {
         config.corpus_digest = corpus.digest()?;
         Ok(Self {
             config,
+            given,
             corpus,
             known,
-            given,
         })
     }
 

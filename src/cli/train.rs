@@ -1,5 +1,6 @@
 //! `textgen train`: settings and corpus → a run directory → `textgen-torch`.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::config::{
@@ -48,7 +49,7 @@ The run's config.toml records them all, and is itself a --config file.
     .to_owned();
     for &model in ModelChoice::ALL {
         let defaults = flags(&model_defaults(model));
-        help += &format!("\nDefaults of {model}:\n{defaults}");
+        let _ = write!(help, "\nDefaults of {model}:\n{defaults}");
     }
     help += "
 With an embedding the learning rate of a char-lstm is 0.4 times as high; with --from it is 0.3 times as
@@ -60,7 +61,7 @@ but at most 200 times.
 Goals, each a few flags that go together; a flag given beside one overrides it:
 ";
     for goal in Goal::ALL {
-        help += &format!("  {goal:<11} {}\n", goal.doc());
+        let _ = writeln!(help, "  {goal:<11} {}", goal.doc());
         help += &flags(&goal.settings().entries());
     }
     help += "With --rate the KL weight is adjusted until z carries so many nats per word; it starts at --beta.
@@ -68,11 +69,11 @@ Goals, each a few flags that go together; a flag given beside one overrides it:
 Schedules of the learning rate, after its rise over --warmup steps:
 ";
     for schedule in Schedule::ALL {
-        help += &format!("  {schedule:<11} {}\n", schedule.doc());
+        let _ = writeln!(help, "  {schedule:<11} {}", schedule.doc());
     }
     help += "Schedules of the KL weight (--kl-schedule), over the fraction --kl-warmup of the training:\n";
     for schedule in KlSchedule::ALL {
-        help += &format!("  {schedule:<11} {}\n", schedule.doc());
+        let _ = writeln!(help, "  {schedule:<11} {}", schedule.doc());
     }
     format!("{help}\n{EXAMPLES}")
 }
@@ -87,7 +88,7 @@ fn flags(settings: &[Entry]) -> String {
             _ => lines.push(flag),
         }
     }
-    lines.iter().map(|line| format!(" {line}\n")).collect()
+    lines.iter().flat_map(|line| [" ", line, "\n"]).collect()
 }
 
 /// Flags of `train`.

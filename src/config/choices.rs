@@ -279,6 +279,10 @@ choices! {
         Steps = "steps",
     }
 }
+#[expect(
+    clippy::derivable_impls,
+    reason = "a row of `choices!` has documentation only"
+)]
 impl Default for ZPlacement {
     fn default() -> Self {
         Self::Both

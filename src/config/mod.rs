@@ -97,6 +97,7 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
+    #[allow(clippy::needless_pass_by_value, reason = "most values are numbers")]
     pub(crate) fn range(
         flag: &'static str,
         value: impl ToString,

@@ -49,7 +49,7 @@ pub fn texts(
             [alone] => {
                 let mut nats = 0.0;
                 read_alone(model, alone, running.progress, |surprisal| {
-                    nats += surprisal
+                    nats += surprisal;
                 });
                 vec![nats]
             }
@@ -79,7 +79,7 @@ pub fn surprisals(
         let (model, tokens) = texts[index];
         let mut surprisals = Vec::with_capacity(tokens.len());
         read_alone(model, tokens, running.progress, |nats| {
-            surprisals.push(nats)
+            surprisals.push(nats);
         });
         surprisals
     }))

@@ -179,7 +179,7 @@ fn narrow(tokens: &[u32], size: usize) -> StoredTensor<'static> {
     }
     let (dtype, bytes) = match size {
         ..=0x100 => (Dtype::U8, all(tokens, |token| [token as u8])),
-        ..=0x1_0000 => (
+        0x101..=0x1_0000 => (
             Dtype::U16,
             all(tokens, |token| (token as u16).to_le_bytes()),
         ),

@@ -140,8 +140,8 @@ impl RunDir {
     /// What it is the no-latent baseline of, going by names: another run beside it, which then stands
     /// for both, or the runs `NAME-rate-*` of a sweep.
     pub fn baseline_of(&self) -> Option<String> {
-        let ends = BASELINE.iter();
-        let of = ends.filter_map(|end| self.name.strip_suffix(end)).next()?;
+        let mut ends = BASELINE.iter();
+        let of = ends.find_map(|end| self.name.strip_suffix(end))?;
         if self.path.with_file_name(of).is_dir() {
             return Some(of.to_owned());
         }

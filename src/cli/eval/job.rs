@@ -120,9 +120,10 @@ impl<'a> Job<'a> {
             let hint = "a text of two characters that the model knows is the least";
             return CliError::failed(message, hint).into();
         }
-        let hint = match self.file.header.network.is_words() {
-            true => format!("train with --{set} 0.1, or evaluate the other part"),
-            false => format!("set its size: --{set} 0.1"),
+        let hint = if self.file.header.network.is_words() {
+            format!("train with --{set} 0.1, or evaluate the other part")
+        } else {
+            format!("set its size: --{set} 0.1")
         };
         CliError::failed(format!("{name} has no {set} split"), hint).into()
     }

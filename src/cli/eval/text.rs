@@ -291,9 +291,10 @@ fn shown(report: &Report) -> String {
     let mut shown = table.text();
     if let Some(Baselines { ngram, .. }) = &report.baselines {
         let gain = ngram.network_gains_bits_per_char;
-        let (saves, than) = match gain < 0.0 {
-            true => ("costs", "more than"),
-            false => ("saves", "against"),
+        let (saves, than) = if gain < 0.0 {
+            ("costs", "more than")
+        } else {
+            ("saves", "against")
         };
         let line = format!("the network {saves} {:.4} bits/char {than}", gain.abs());
         let _ = writeln!(shown, "{line} the {}-gram", ngram.order);

@@ -52,9 +52,10 @@ pub fn run(args: &InterpolateArgs, runs: &Runs) -> Result<()> {
     let (space, options) = args.answer.open(runs, |_| false)?;
     let format = &args.answer.format;
     let ends = [space.word(&args.from)?, space.word(&args.to)?];
-    let how = match args.linear {
-        true => Interpolation::Linear,
-        false => Interpolation::Spherical,
+    let how = if args.linear {
+        Interpolation::Linear
+    } else {
+        Interpolation::Spherical
     };
     let found = space
         .model()

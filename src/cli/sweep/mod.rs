@@ -366,7 +366,7 @@ fn picture(path: &Path, force: Force) -> Result<Target> {
             let message = "--output -: standard output has the table";
             Err(CliError::misuse(message, "give the picture a file: --output sweep.svg").into())
         }
-        file => Ok(file),
+        file @ Target::File(_) => Ok(file),
     }
 }
 

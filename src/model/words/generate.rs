@@ -115,9 +115,10 @@ impl WordModel {
                 Decoding::Sample => options.sampling.clone(),
                 _ => options.sampling.greedy(),
             },
-            training: match options.novel {
-                true => self.training_words.lines().collect(),
-                false => HashSet::new(),
+            training: if options.novel {
+                self.training_words.lines().collect()
+            } else {
+                HashSet::new()
             },
             constraint: constraint.as_ref(),
             count,
@@ -138,11 +139,11 @@ impl WordModel {
         options.sampling.validate()?;
         let t = options.z_temperature.unwrap_or(1.0);
         let must = "must be a number of at least 0 (1 is the prior itself, less is nearer to typical words)";
-        within("z-temperature", t, t.is_finite() && t >= 0.0, must)?;
+        within("z-temperature", &t, t.is_finite() && t >= 0.0, must)?;
         let (least, most) = options.length.clone().into_inner();
         let valid = most > 0 && least <= LONGEST_WORD && least <= most;
         let length = format!("{least}-{most}");
-        within("length", length, valid, "words have 1 to 64 letters")?;
+        within("length", &length, valid, "words have 1 to 64 letters")?;
         let is_article = matches!(self.network, WordNetwork::Article(_));
         let has_z = !is_article && self.latent_size() > 0;
         let option = match options {
@@ -153,9 +154,10 @@ impl WordModel {
             _ if options.sampling.constrain.is_some() => "constrain",
             _ => return Ok(()),
         };
-        let model = match is_article {
-            true => "the article's network",
-            false => "a model without a latent variable (latent 0)",
+        let model = if is_article {
+            "the article's network"
+        } else {
+            "a model without a latent variable (latent 0)"
         };
         Err(ModelError::NotApplicable { option, model })
     }

@@ -76,11 +76,12 @@ impl WordModel {
             latent::encode(vae, &words, running)
         });
         let numbers = |p: &Posterior| p.mean.iter().chain(&p.log_var).all(|x| x.is_finite());
-        match posteriors.iter().all(numbers) {
-            true => Ok(posteriors),
-            false => Err(ModelError::NotANumber {
+        if posteriors.iter().all(numbers) {
+            Ok(posteriors)
+        } else {
+            Err(ModelError::NotANumber {
                 what: format!("{}: a word's latent vector", self.path.display()),
-            }),
+            })
         }
     }
 
@@ -138,7 +139,7 @@ impl WordModel {
         options: &DecodeOptions,
     ) -> Result<Vec<(f64, GeneratedWord)>, ModelError> {
         let must = "must be 2 to 100000, both ends included";
-        within("steps", steps, (2..=MOST_STEPS).contains(&steps), must)?;
+        within("steps", &steps, (2..=MOST_STEPS).contains(&steps), must)?;
         let ends = self.latent_vectors(ends)?;
         let path = latent::interpolate(&ends[0], &ends[1], steps, how);
         let (t, vectors): (Vec<f64>, Vec<Vec<f32>>) = path.into_iter().unzip();
@@ -164,7 +165,7 @@ impl WordModel {
         among: &'w [Word],
         count: usize,
     ) -> Result<Vec<(f64, &'w Word)>, ModelError> {
-        within("count", count, count > 0, "must be at least 1")?;
+        within("count", &count, count > 0, "must be at least 1")?;
         let others: Vec<&Word> = among
             .iter()
             .filter(|other| other.text != word.text)
@@ -190,9 +191,9 @@ impl WordModel {
     ) -> Result<Vec<(usize, GeneratedWord)>, ModelError> {
         let valid = radius.is_finite() && radius >= 0.0;
         let must = "must be at least 0; 1 to 3 gives words that resemble it";
-        within("radius", radius, valid, must)?;
+        within("radius", &radius, valid, must)?;
         let valid = (1..=MOST_VARIATIONS).contains(&count);
-        within("count", count, valid, "must be 1 to 1000000")?;
+        within("count", &count, valid, "must be 1 to 1000000")?;
         let posterior = &self.encode([word])?[0];
         let around = |index| latent::around(posterior, radius, &mut sampler(options, index));
         let vectors: Vec<Vec<f32>> = (0..count as u64).map(around).collect();

@@ -50,7 +50,7 @@ pub struct WordModel {
 }
 
 enum WordNetwork {
-    Vae(WordVae),
+    Vae(Box<WordVae>),
     Article(Article),
 }
 
@@ -127,7 +127,7 @@ impl WordModel {
             network: if network.is_article() {
                 WordNetwork::Article(Article::new(network, &weights)?)
             } else {
-                WordNetwork::Vae(WordVae::new(network, &weights)?)
+                WordNetwork::Vae(Box::new(WordVae::new(network, &weights)?))
             },
             suppressed: header.vocabulary.suppressed(),
             special: header.vocabulary.special_tokens()?,
@@ -218,13 +218,13 @@ impl WordModel {
 /// Whether an option is in its range.
 fn within(
     flag: &'static str,
-    value: impl ToString,
+    value: &impl ToString,
     valid: bool,
     must: &'static str,
 ) -> Result<(), ConfigError> {
-    let value = value.to_string();
-    match valid {
-        true => Ok(()),
-        false => Err(ConfigError::range(flag, value, must)),
+    if valid {
+        Ok(())
+    } else {
+        Err(ConfigError::range(flag, value.to_string(), must))
     }
 }

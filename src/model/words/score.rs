@@ -43,7 +43,7 @@ impl WordModel {
         let vae = self.network().ok_or(ModelError::NoProbability)?;
         within(
             "iw",
-            options.samples,
+            &options.samples,
             options.samples > 0,
             "must be at least 1",
         )?;

@@ -125,11 +125,7 @@ impl Case {
             .chain(&self.weights)
             .collect();
         let gradients = Tensor::run_backward(&[loss], &leaves, false, false);
-        results
-            .iter()
-            .chain(&gradients)
-            .map(|x| floats(x))
-            .collect()
+        results.iter().chain(&gradients).map(floats).collect()
     }
 
     fn check(&self, reads: Reads) {
@@ -254,7 +250,7 @@ fn a_prediction_costs_what_libtorch_says_and_so_do_its_gradients() {
             let loss = (&nats * weights).sum(Kind::Float);
             let gradients = Tensor::run_backward(&[loss], &leaves, false, false);
             let all = std::iter::once(&nats).chain(&gradients);
-            all.map(|x| floats(x)).collect::<Vec<_>>()
+            all.map(floats).collect::<Vec<_>>()
         };
         let [x, weight, bias] = &leaves;
         let have = results(operators::predict(
