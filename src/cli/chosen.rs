@@ -9,7 +9,7 @@ use clap::Args;
 use crate::cli::error::CliError;
 use crate::cli::output::note;
 
-/// A model, and the run that it belongs to, if any.
+/// A model and its run, if it has one.
 pub type Opened = (ModelFile, Option<RunDir>);
 
 #[derive(Args)]
@@ -35,7 +35,7 @@ impl ChosenModel {
         text_model(self.open_for(runs, Some(ModelKind::CharRnn))?.0, options)
     }
 
-    /// As [`ChosenModel::open_for`] a kind, for models that have a latent space.
+    /// Opens the model as [`ChosenModel::open_for`] does, and requires a latent space.
     pub fn open_with_latent_space(&self, runs: &Runs) -> Result<Opened> {
         let wanted = TrainConfig::has_latent_space;
         open_or(self.named.as_deref(), runs, wanted).map_err(|error| match &error {
@@ -63,12 +63,12 @@ pub struct ChosenWithText {
 }
 
 impl ChosenWithText {
-    /// As [`ChosenWithText::open_for`] a char-lstm.
+    /// Opens the model as [`ChosenWithText::open_for`] does, for a char-lstm.
     pub fn open_text(&self, runs: &Runs) -> Result<(Opened, Option<&str>)> {
         self.open_for(runs, Some(ModelKind::CharRnn))
     }
 
-    /// Opens the model as [`ChosenModel::open_for`] does; the text comes along if one is named.
+    /// Opens the model as [`ChosenModel::open_for`] does, and returns the text if one is named.
     pub fn open_for(&self, runs: &Runs, kind: Option<ModelKind>) -> Result<(Opened, Option<&str>)> {
         let (named, text) = match &self.model.named {
             Some(named) => (Some(named), &self.first),

@@ -39,14 +39,14 @@ impl CliError {
         }
     }
 
-    /// A file that a flag names cannot be read.
+    /// A file named by a flag cannot be read.
     pub fn unreadable(flag: &str, path: &Path, error: &io::Error, wanted: &str) -> Self {
         let message = format!("{flag} {}: {error}", path.display());
         Self::failed(message, format!("{flag} takes {wanted}"))
     }
 }
 
-/// Says of which model an error is, where it does not itself name the file.
+/// Adds the name of the model to an error that does not itself name the file.
 pub fn of_model(file: &ModelFile) -> impl Fn(ModelError) -> anyhow::Error {
     |error| match error {
         ModelError::File(_) => error.into(),
@@ -62,7 +62,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(if show(error) { 2 } else { 1 })
 }
 
-/// Prints the error; whether the command line is wrong.
+/// Prints the error; returns true if the command line is wrong.
 pub fn show(error: &anyhow::Error) -> bool {
     note!("error: {error:#}");
     let mut misuse = error.is::<ConfigError>();
@@ -87,10 +87,10 @@ pub fn show(error: &anyhow::Error) -> bool {
     misuse
 }
 
-/// Prints what clap says of the command line, be it an error or the help asked for.
+/// Prints clap's answer to the command line: an error, or the help asked for.
 pub fn misuse(error: &clap::Error) -> ExitCode {
     let text = error.to_string();
-    // What the standard library's parser of numbers says of a count is no help.
+    // The message of the standard library's number parser does not help.
     let unclear = "invalid digit found in string";
     if text.contains(unclear) {
         note!(

@@ -1,4 +1,4 @@
-//! `textgen export`: a model as one file, in full or in eight bits.
+//! `textgen export`: a model as one file, in full or in eight-bit precision.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! `train --from`: a training that begins with a trained model.
+//! `train --from`: training that starts from a trained model.
 
 use crate::config::{NetworkConfig, NetworkKind, Recipe, Settings, TrainConfig};
 use crate::models::weights::{add_z, grow};
@@ -9,7 +9,7 @@ use anyhow::Result;
 use super::error::CliError;
 use crate::cli::output::note;
 
-/// The model that a training begins with.
+/// The model that training starts from.
 pub struct From {
     model: ModelFile,
 }
@@ -26,11 +26,11 @@ impl From {
         Ok(Self { model })
     }
 
-    /// What is given, with all that the model settles: its network and how text becomes tokens. An
-    /// error where a flag says otherwise.
+    /// The settings given, completed by those that the model determines: its network and how text
+    /// becomes tokens. It is an error if a flag contradicts them.
     pub fn settings(&self, given: Settings) -> Result<Settings> {
         let ModelHeader { network, text, .. } = &self.model.header;
-        // A decoder without z may be given one, and then an encoder of any kind.
+        // A decoder without z may get one, with an encoder of any kind.
         let adds_z = given.latent.is_some_and(|latent| latent > 0);
         let of_z = match network.kind {
             NetworkKind::WordVae(own) if own.latent > 0 || !adds_z => Settings {
@@ -70,7 +70,7 @@ impl From {
         })
     }
 
-    /// Warns where words held out now are words that the model was trained on.
+    /// Warns if the model was trained on words that are held out now.
     fn warn_of_held_out(&self, data: &CorpusData) -> Result<()> {
         let CorpusData::Words(words) = data else {
             return Ok(());
@@ -92,12 +92,12 @@ impl From {
         Ok(())
     }
 
-    /// The tokens of the model, which come first.
+    /// The tokens of the model, which come first in the new vocabulary.
     pub fn vocabulary(&self) -> Vocabulary {
         self.model.header.vocabulary.clone()
     }
 
-    /// The model with a place for each token of the new corpus. Says how many are new.
+    /// The model, extended by the new tokens of the corpus. Prints how many they are.
     pub fn start(&self, config: &TrainConfig, data: &CorpusData) -> Result<Start> {
         let old = &self.model.header;
         let vocabulary = data.vocabulary().clone();

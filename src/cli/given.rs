@@ -7,7 +7,7 @@ use clap::parser::ValueSource;
 use super::error::CliError;
 use crate::config::ModelKind;
 
-/// The flags of a command that stood on its command line, in the order of its help.
+/// The flags given on a command line, in the order of the command's help.
 #[derive(Debug, Default)]
 pub struct Given {
     flags: Vec<Flag>,
@@ -15,13 +15,13 @@ pub struct Given {
 
 #[derive(Debug)]
 struct Flag {
-    /// As it is typed, without the dashes.
+    /// The flag's name, without the dashes.
     name: String,
     heading: Option<String>,
 }
 
 impl Given {
-    /// What the matches of a whole command line have of the flags of its subcommand.
+    /// Collects the subcommand's flags from the matches of a whole command line.
     pub fn of_subcommand(command: &clap::Command, matches: &ArgMatches) -> Self {
         let subcommand = matches.subcommand();
         subcommand
@@ -55,13 +55,13 @@ impl Given {
         names.iter().copied().find(|name| self.flag(name))
     }
 
-    /// The first flag given that help shows under this heading.
+    /// The first flag given that the help lists under this heading.
     pub fn under(&self, heading: &str) -> Option<&str> {
         let found = |flag: &&Flag| flag.heading.as_deref() == Some(heading);
         self.flags.iter().find(found).map(|flag| &flag.name[..])
     }
 
-    /// The kind of model that the flags given apply to; none if they apply to all, or to none.
+    /// The kind of model that the given flags apply to; `None` if they apply to any kind or to both.
     pub fn kind(&self) -> Option<ModelKind> {
         let has = |kind| self.under(heading(kind)).is_some();
         match (has(ModelKind::CharRnn), has(ModelKind::WordVae)) {
@@ -87,7 +87,7 @@ impl Given {
     }
 }
 
-/// The heading that help has over the flags of one kind of model.
+/// The help's heading for the flags of one kind of model.
 const fn heading(kind: ModelKind) -> &'static str {
     match kind {
         ModelKind::CharRnn => "char-lstm",

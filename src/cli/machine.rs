@@ -1,4 +1,4 @@
-//! What a command may use of the machine.
+//! The threads and instructions that a command may use.
 
 use crate::kernels::simd;
 use crate::model::OpenOptions;
@@ -6,13 +6,13 @@ use anyhow::Result;
 
 use super::error::CliError;
 
-/// Threads: as asked, or all cores.
+/// The number of threads asked for, or one per core for 0.
 pub fn threads(asked: usize) -> usize {
     let options = OpenOptions::on_threads(asked);
     options.threads()
 }
 
-/// Refuses a TEXTGEN_SIMD that this machine does not have.
+/// Refuses a TEXTGEN_SIMD that this machine does not support.
 pub fn check_simd() -> Result<()> {
     match simd::check() {
         Ok(_) => Ok(()),

@@ -107,7 +107,7 @@ enum Command {
     Doctor(doctor::DoctorArgs),
 }
 
-/// The command line as clap matched it, and the command that it was matched against.
+/// Clap's matches of the command line, and the command that they were matched against.
 fn matches<S: Into<OsString> + Clone>(
     line: impl IntoIterator<Item = S>,
 ) -> Result<(clap::Command, ArgMatches), clap::Error> {
@@ -135,7 +135,7 @@ fn with_negative_numbers(command: clap::Command) -> clap::Command {
         .mut_subcommands(with_negative_numbers)
 }
 
-/// Parses the command line, runs the command, and says what went wrong.
+/// Parses the command line, runs the command, and reports its error.
 pub fn main() -> ExitCode {
     let (cli, given) = match parse() {
         Ok(parsed) => parsed,

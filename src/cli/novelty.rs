@@ -52,13 +52,13 @@ pub struct NoveltyArgs {
     /// Characters to generate [default: 10000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     length: Option<u32>,
-    /// Temperature of what is generated [default: 1]
+    /// Temperature of the generated text [default: 1]
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
     temperature: Option<f32>,
-    /// Seed of what is generated [default: 0]
+    /// Seed of the generated text [default: 0]
     #[arg(long)]
     seed: Option<u64>,
-    /// Threads that generate; 0 is all cores
+    /// Threads for generating; 0 is one per core
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
     /// Print a JSON object
@@ -72,7 +72,7 @@ struct Report<'a> {
     corpus: &'a str,
     training_tokens: usize,
     sample: Novelty,
-    /// None where nothing was held out.
+    /// `None` if nothing was held out.
     held_out: Option<Novelty>,
 }
 
@@ -82,7 +82,7 @@ struct Novelty {
     name: String,
     tokens: usize,
     ngrams: Vec<NGrams>,
-    /// None where it has no character in common with the training text.
+    /// `None` if it has no character in common with the training text.
     longest: Option<Longest>,
 }
 
@@ -90,7 +90,7 @@ struct Novelty {
 #[derive(Serialize)]
 struct NGrams {
     n: u32,
-    /// None where the text is shorter.
+    /// `None` if the text is shorter.
     copied: Option<f64>,
 }
 
@@ -99,9 +99,9 @@ struct NGrams {
 struct Longest {
     tokens: usize,
     text: String,
-    /// Where it begins in the text, in characters from 1.
+    /// Its start in the text, in characters from 1.
     sample_character: usize,
-    /// Where it begins in the corpus first, in characters from 1.
+    /// The start of its first occurrence in the corpus, in characters from 1.
     corpus_character: usize,
     /// The line of the corpus, from 1.
     corpus_line: usize,
@@ -120,12 +120,12 @@ pub fn run(args: &NoveltyArgs, runs: &Runs, given: &Given) -> Result<()> {
     }
     let Some(run) = run else {
         let message = format!("{} is a model file without its run", file.path().display());
-        let hint = "name a run: what was copied is looked for in its training text";
+        let hint = "name a run, because copies are looked up in its training text";
         return Err(CliError::failed(message, hint).into());
     };
     let CorpusData::Text(data) = run.corpus()? else {
         let message = format!("run {} is a word-vae, which writes no texts", run.name());
-        let hint = "textgen eval says how many of its words are training words";
+        let hint = "textgen eval reports how many of its words are training words";
         return Err(CliError::failed(message, hint).into());
     };
     if data.vocabulary != file.header.vocabulary {
@@ -159,12 +159,12 @@ pub fn run(args: &NoveltyArgs, runs: &Runs, given: &Given) -> Result<()> {
     Ok(())
 }
 
-/// The text to measure, in the model's tokens and others that occur nowhere in the training text.
+/// The text to measure, as tokens of the model and others that occur nowhere in the training text.
 fn sample(args: &NoveltyArgs, file: ModelFile, text: Option<&str>) -> Result<(String, Vec<u32>)> {
     let header = &file.header;
     if let Some(name) = text {
         let corpus = Corpus::resolve(&[name.to_owned()])?;
-        // It was generated, or written here: its encoding is not that of the corpus.
+        // The text was generated, or written here, so its encoding need not be that of the corpus.
         let config = TextConfig {
             encoding: TextConfig::default().encoding,
             ..header.text.clone()
@@ -193,7 +193,7 @@ fn sample(args: &NoveltyArgs, file: ModelFile, text: Option<&str>) -> Result<(St
     Ok(("sample".to_owned(), sample.tokens))
 }
 
-/// A run's corpus, of which parts were trained on.
+/// A run's corpus, split into the parts trained on and the parts held out.
 struct Training<'a> {
     data: &'a TextData,
     split: Split,
@@ -229,7 +229,7 @@ impl<'a> Training<'a> {
         Some((name, texts))
     }
 
-    /// How much of texts was trained on.
+    /// Measures how much of each text occurs in the training text.
     fn novelty(
         &self,
         args: &NoveltyArgs,
@@ -313,7 +313,7 @@ fn shown(report: &Report) -> String {
     shown
 }
 
-/// A segment of text on one line, its line ends and what else is unseen made visible.
+/// A segment of text on one line, with line ends and other invisible characters escaped.
 fn one_line(text: &str) -> String {
     let shown = |c: char| {
         if c.is_control() {

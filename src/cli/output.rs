@@ -8,10 +8,10 @@ use clap::Args;
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr as _;
 
-/// Tokens that a model does not know and that a message shows.
+/// The most unknown tokens that a message lists.
 const UNKNOWN_SHOWN: usize = 8;
 
-/// A line on stderr. Nobody may be listening, which is no reason to fail.
+/// Prints a line on stderr. Errors are ignored: stderr may be closed.
 macro_rules! note {
     ($($text:tt)*) => {{
         use std::io::Write as _;
@@ -20,17 +20,17 @@ macro_rules! note {
 }
 pub(crate) use note;
 
-/// stdout, whose errors say that they are of stdout.
+/// stdout, with errors that name it.
 pub struct Stdout(StdoutLock<'static>);
 
-/// stdout, held until it is dropped.
+/// Locks stdout until the guard is dropped.
 pub fn stdout() -> Stdout {
     Stdout(std::io::stdout().lock())
 }
 
 fn of_stdout(error: Error) -> Error {
     match error.kind() {
-        // The standard library itself tries these again.
+        // The standard library retries these.
         ErrorKind::Interrupted => error,
         kind => Error::new(kind, format!("writing to standard output: {error}")),
     }
@@ -62,7 +62,7 @@ impl Table {
         self.rows.push(cells);
     }
 
-    /// The table as text, a line a row.
+    /// The table as text, one line per row.
     pub fn text(&self) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
@@ -84,8 +84,8 @@ impl Table {
     }
 }
 
-/// The text, filled up with spaces to `width` columns of a terminal, of which East Asian characters
-/// take two and combining marks none.
+/// Pads text with spaces to `width` terminal columns. East Asian characters take two columns, and
+/// combining marks none.
 pub fn padded(text: &str, width: usize) -> String {
     format!("{text}{}", " ".repeat(width.saturating_sub(text.width())))
 }
@@ -96,23 +96,23 @@ pub struct Format {
     /// Print tab-separated values below a header
     #[arg(long, conflicts_with = "json")]
     tsv: bool,
-    /// Print one JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
 }
 
 impl Format {
-    /// Whether a person reads it.
+    /// Whether the format is for people.
     pub const fn is_table(&self) -> bool {
         !self.tsv && !self.json
     }
 
-    /// Whether a program reads JSON.
+    /// Whether the format is JSON.
     pub const fn is_json(&self) -> bool {
         self.json
     }
 
-    /// Prints rows under the names of their columns; JSON is made of the rows themselves.
+    /// Prints rows under their column names, or each row as JSON.
     pub fn print<T: Serialize>(
         &self,
         header: &[&str],
@@ -148,7 +148,7 @@ pub fn tab_separated(cells: &[String]) -> String {
     cells.iter().map(plain).collect::<Vec<_>>().join("\t")
 }
 
-/// Which tokens of a text a model does not know, if any; the sentence has no full stop.
+/// Describes the tokens of a text that a model does not know, if any, without a full stop.
 pub fn unknown(open: &OpenText) -> Option<String> {
     let (unknown, all) = (open.unknown(), open.tokens.len());
     let visible: Vec<String> = open.others.iter().map(Token::visible).collect();

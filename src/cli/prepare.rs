@@ -1,4 +1,4 @@
-//! From settings and a corpus to all that a run is made of.
+//! Prepares a run from its settings and its corpus.
 
 use crate::config::{Budget, ModelConfig, ModelKind, Recipe, Settings, TimeBudget, TrainConfig};
 use crate::models::speed::training_gigaflops;
@@ -11,13 +11,13 @@ use super::machine::threads;
 use super::progress::Progress;
 use crate::cli::output::note;
 
-/// Settings that are complete, and a corpus that has not been read yet.
+/// Complete settings and a corpus that has not been read yet.
 pub struct Planned {
     /// The settings, before the corpus is known.
     pub config: TrainConfig,
     given: Settings,
     corpus: Corpus,
-    /// The tokens that come first, of the model that the training begins with.
+    /// The tokens of the model that training starts from, which come first.
     known: Option<Vocabulary>,
 }
 
@@ -84,8 +84,8 @@ impl Planned {
         read(&self.config) == read(&other.config)
     }
 
-    /// The settings, now that the corpus is known: a budget of time chooses sizes, and a budget that nobody
-    /// asked for grows where the corpus is small.
+    /// The final settings for the corpus that was read: a time budget chooses the sizes, and the
+    /// default budget grows if the corpus is small.
     pub fn complete(&self, data: &CorpusData) -> Result<TrainConfig> {
         let mut config = match (self.config.budget, data) {
             (Budget::Minutes(minutes), CorpusData::Text(text))
@@ -96,7 +96,7 @@ impl Planned {
             _ => self.config.clone(),
         };
         if let (CorpusData::Text(text), ModelConfig::CharRnn(own)) = (data, &config.model) {
-            // Refused here already, before a run is made.
+            // Checked here, before a run directory is created.
             stream_length(text.training_size(&config), config.batch, own.seq)?;
         }
         if !self.given.has_budget() && config.recipe == Recipe::Default {
@@ -107,7 +107,7 @@ impl Planned {
 }
 
 /// The corpus given, else the settings file's, else the one last given to `vocab` (with the text
-/// settings given there), else the bundled one. Says what was chosen for the user.
+/// settings given there), else the bundled one. Prints the choice if it was a default.
 fn choose_corpus(args: &[String], given: Settings, runs: &Runs) -> Result<(Corpus, Settings)> {
     if !args.is_empty() {
         return Ok((Corpus::resolve(args)?, given));
@@ -123,7 +123,7 @@ fn choose_corpus(args: &[String], given: Settings, runs: &Runs) -> Result<(Corpu
     let settings = Settings::of_text(&last.text);
     let corpus = Corpus::resolve(&last.corpus)?;
     note!("corpus: {} (the one last given to vocab)", corpus.name);
-    // An original system brings its own normal form and unit; how the file is read stays.
+    // A recipe determines the normal form and the unit, but not how the file is read.
     let settings = match given.recipe {
         None | Some(Recipe::Default) => settings,
         Some(_) => Settings {
@@ -137,8 +137,8 @@ fn choose_corpus(args: &[String], given: Settings, runs: &Runs) -> Result<(Corpu
     Ok((corpus, given))
 }
 
-/// For a char-lstm with a budget of time, the settings that fit it, the machine and the text; says
-/// what they are.
+/// Chooses and prints the settings of a char-lstm with a time budget, which fit the budget, the
+/// machine and the text.
 fn fitted(
     given: &Settings,
     config: &TrainConfig,
@@ -225,7 +225,7 @@ fn prepare_words(
             corpus.name,
             words.len()
         );
-        return Err(CliError::failed(message, "a word-vae wants hundreds of words or more").into());
+        return Err(CliError::failed(message, "a word-vae needs hundreds of words or more").into());
     }
     Ok(WordData {
         vocabulary,

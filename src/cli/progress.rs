@@ -10,20 +10,20 @@ use indicatif::{
 
 use crate::cli::output::note;
 
-/// Where nobody watches a line move, seconds until a plain one is printed, and between such lines.
+/// Seconds until the first plain line, and between plain lines, if stderr is not a terminal.
 const FIRST_LINE: u64 = 5;
 const NEXT_LINE: u64 = 30;
 
 enum Unit {
     Bytes,
-    /// Things of this name.
+    /// Units with this plural name.
     Of(&'static str),
 }
 
-/// Rate and time left of passes that last: a moving line in a terminal, else plain ones.
+/// Shows the rate and the time left of a long pass: a moving line in a terminal, else plain lines.
 pub struct Progress {
     bar: ProgressBar,
-    /// What happens to the units, as in `encoded`.
+    /// The participle shown before the count, as in `encoded`.
     done: String,
     unit: Unit,
     started: Instant,
@@ -32,32 +32,32 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// For a corpus of so many bytes, if that is known. The line appears after a second.
+    /// Progress in reading a corpus of so many bytes, if known. The line appears after a second.
     pub fn new(size_bytes: Option<u64>) -> Self {
         Self::with(size_bytes, "read", Unit::Bytes)
     }
 
-    /// The same for so many tokens to predict.
+    /// Progress in predicting so many tokens.
     pub fn of_tokens(tokens: u64) -> Self {
         Self::of(tokens, "evaluated", "characters")
     }
 
-    /// The same for so many tokens that n-gram models count or predict.
+    /// Progress in counting or predicting so many tokens with n-gram models.
     pub fn of_ngrams(tokens: u64) -> Self {
         Self::of(tokens, "n-grams of", "characters")
     }
 
-    /// The same for so many words that are `done`: encoded, for instance.
+    /// Progress over so many words; `done` is a participle such as `encoded`.
     pub fn of_words(words: u64, done: &str) -> Self {
         Self::of(words, done, "words")
     }
 
-    /// The same for so many things, `unit`, that are `done`.
+    /// Progress over so many of `unit`, a plural noun.
     pub fn of(all: u64, done: &str, unit: &'static str) -> Self {
         Self::with(Some(all), done, Unit::Of(unit))
     }
 
-    /// The same for so many bytes that are `done`: compressed, for instance.
+    /// Progress over so many bytes; `done` is a participle such as `compressed`.
     pub fn of_bytes(bytes: u64, done: &str) -> Self {
         Self::with(Some(bytes), done, Unit::Bytes)
     }
@@ -97,13 +97,13 @@ impl Progress {
         }
     }
 
-    /// So much has been done.
+    /// Sets the amount done.
     pub fn show(&self, position: u64) {
         self.bar.set_position(position);
         self.appear_when_late();
     }
 
-    /// So much more has been done; threads may say so at the same time.
+    /// Adds to the amount done. Several threads may call this at once.
     pub fn add(&self, more: u64) {
         self.bar.inc(more);
         self.appear_when_late();
@@ -130,7 +130,7 @@ impl Progress {
         }
     }
 
-    /// As the moving line has it.
+    /// The plain form of the moving line.
     fn line(&self, elapsed: Duration) -> String {
         let position = self.bar.position();
         let rate = position as f64 / elapsed.as_secs_f64();
@@ -159,12 +159,12 @@ impl Progress {
         }
     }
 
-    /// Does something, printing for instance, while the line is away.
+    /// Hides the line while `work` runs, so that it can print.
     pub fn aside<R>(&self, work: impl FnOnce() -> R) -> R {
         self.bar.suspend(work)
     }
 
-    /// Takes the line away; where plain lines were printed, says how long all of it took.
+    /// Removes the line. If plain lines were printed, prints the total time.
     pub fn end(&self) {
         if self.due.load(Ordering::Relaxed) > FIRST_LINE {
             note!(

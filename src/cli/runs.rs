@@ -1,4 +1,4 @@
-//! `textgen runs`: lists runs, the one written last first.
+//! `textgen runs`: lists runs, the newest first.
 
 use std::io::Write;
 

@@ -1,32 +1,32 @@
-//! What pictures share. Their colours are of middle brightness and they have no background, so that
-//! they can be read on a light page and on a dark one.
+//! Common parts of the SVG pictures. Colours have medium brightness and there is no background, so
+//! that the pictures are legible on light and dark pages.
 
 use unicode_width::UnicodeWidthChar as _;
 
 /// Size of letters, in pixels.
 pub const FONT: f64 = 12.0;
-/// Size of letters that say less.
+/// Size of the letters of secondary labels, in pixels.
 pub const SMALL: f64 = 11.0;
-/// Each has a contrast of about 4.5 with white and with black.
+/// Colours of groups, each with a contrast of about 4.5 to both white and black.
 pub const COLORS: [&str; 8] = [
     "#3f78d6", "#12868c", "#2f8a3e", "#8a7a00", "#c2660a", "#d8473f", "#cc4294", "#8f5fd6",
 ];
-/// The colour of all that has none of its own.
+/// The default colour.
 pub const GREY: &str = "#7d7d7d";
 
-/// What every picture starts with, up to its size.
+/// The start of every picture, up to its size.
 const START: &str = r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 "#;
-/// From the end of its size to its title.
+/// The text between a picture's size and its title.
 const AFTER_SIZE: &str = "font-family=\"Helvetica, Arial, sans-serif\">\n<title>";
 
-/// Whether a file that begins with these bytes is a picture from here.
+/// Whether a file that starts with these bytes is a picture of textgen.
 pub fn is_ours(head: &[u8]) -> bool {
     let head = String::from_utf8_lossy(head);
     head.starts_with(START) && head.contains(AFTER_SIZE)
 }
 
-/// The beginning of a picture of this width and height, with its title `margin` from the left. The
-/// picture ends with `</svg>`.
+/// The start of a picture of this size in pixels, with its title `margin` from the left. The caller
+/// ends the picture with `</svg>`.
 pub fn opened([width, height]: [f64; 2], margin: f64, title: &str) -> String {
     let title = escaped(title);
     format!(
@@ -40,7 +40,7 @@ pub fn dot([x, y]: [f64; 2], radius: f64, color: &str) -> String {
     format!(r#"<circle cx="{x:.1}" cy="{y:.1}" r="{radius}" fill="{color}"/>"#)
 }
 
-/// About how many pixels a word takes: viewers choose the font.
+/// Estimates the width of a word in pixels; viewers choose the font.
 pub fn width(word: &str, size: f64) -> f64 {
     let em = |c: char| match c {
         'i' | 'j' | 'l' | '.' | ',' | '\'' | '|' => 0.26,
@@ -53,7 +53,7 @@ pub fn width(word: &str, size: f64) -> f64 {
     size * word.chars().map(em).sum::<f64>() + 2.0
 }
 
-/// Text as XML may hold it.
+/// Escapes text for XML.
 pub fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,4 +1,4 @@
-//! Where a command writes: a file, which must not cost the user another one, or standard output.
+//! The output of a command: standard output, or a file, which must not replace an unrelated one.
 
 use std::fs::File;
 use std::io::{IsTerminal, Read, Write};
@@ -13,10 +13,10 @@ use super::svg;
 use crate::compress::MAGIC;
 use crate::run::{ModelFile, PromptState, atomic};
 
-/// A path that stands for standard input or output.
+/// The path that means standard input or output.
 pub const STREAM: &str = "-";
 
-/// The flag of every command that writes a file.
+/// The `--force` flag of every command that writes a file.
 #[derive(Args, Clone, Copy)]
 pub struct Force {
     /// Replace a file of any kind
@@ -24,14 +24,14 @@ pub struct Force {
     pub force: bool,
 }
 
-/// What a command writes. A file of the same format, told by its content, may be replaced.
+/// The format that a command writes. A file whose content has the same format may be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     Model,
     PromptState,
     Compressed,
     Svg,
-    /// Bytes of the user's own: no file is replaced.
+    /// The user's own bytes; no existing file is replaced.
     Unknown,
 }
 
@@ -63,7 +63,7 @@ impl Format {
     }
 }
 
-/// Where a command writes.
+/// A checked destination: a file or standard output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     File(PathBuf),
@@ -85,7 +85,7 @@ impl Target {
         Ok(Self::File(path.to_owned()))
     }
 
-    /// As messages show it.
+    /// Its name in messages.
     pub fn name(&self) -> String {
         match self {
             Self::File(path) => path.display().to_string(),
@@ -93,7 +93,7 @@ impl Target {
         }
     }
 
-    /// Writes all of it.
+    /// Writes `bytes`; a file is replaced atomically.
     pub fn write(&self, bytes: &[u8]) -> Result<()> {
         match self {
             Self::File(path) => atomic::write(path, &[bytes])?,
@@ -106,15 +106,15 @@ impl Target {
         Ok(())
     }
 
-    /// Whether the bytes would appear on a terminal.
+    /// Whether the destination is a terminal.
     pub fn is_terminal(&self) -> bool {
         *self == Self::Stdout && std::io::stdout().is_terminal()
     }
 }
 
-/// Refuses a path whose file would be lost: one of another format, unless `--force` is given, and in
-/// any case a folder or one of the `sources`, the files that the command reads, each with what the
-/// message says of it. Devices and pipes are written to.
+/// Refuses a path whose file would be lost: one of another format, unless `--force` is given, and
+/// always a folder or one of the `sources`, the files that the command reads, each with a phrase
+/// for the message. Devices and pipes are accepted.
 pub fn check_output(
     path: &Path,
     format: Format,

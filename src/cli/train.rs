@@ -18,7 +18,7 @@ use super::prepare::Planned;
 use super::trainer;
 use crate::cli::output::note;
 
-/// What may change when a run is resumed.
+/// The settings that may change when a run is resumed.
 const MAY_CHANGE: [&str; 7] = [
     "steps",
     "epochs",
@@ -40,7 +40,7 @@ Examples:
   textgen train --resume names --epochs 50
   textgen train --config runs/names/config.toml --seed 2 --name names-2";
 
-/// What `train --help` ends with.
+/// The end of `train --help`: defaults, goals and schedules.
 pub fn long_help() -> String {
     let mut help = "\
 Settings that are not given come from --config, else from defaults that fit the model and the budget.
@@ -78,7 +78,7 @@ Schedules of the learning rate, after its rise over --warmup steps:
     format!("{help}\n{EXAMPLES}")
 }
 
-/// Flags with their values, in lines that fit the help.
+/// Flags with their values, in lines that fit the width of the help.
 fn flags(settings: &[Entry]) -> String {
     let mut lines = vec![String::new()];
     for one in settings {
@@ -127,7 +127,7 @@ pub fn baselines() -> PossibleValuesParser {
 }
 
 impl GivenSettings {
-    /// What is given: flags over the --config file.
+    /// The settings given: flags override the --config file.
     pub fn all(&self) -> Result<Settings> {
         let flags = self.flags.clone().with_cell_of_model();
         Ok(match &self.config {
@@ -148,7 +148,7 @@ fn read(file: &Path) -> Result<Settings> {
     })
 }
 
-/// Says where a flag overrides what the goal beside it sets.
+/// Reports each flag that overrides a setting of --goal.
 fn report_overrides(flags: &Settings) {
     let Some(goal) = flags.goal else { return };
     for (flag, goals) in flags.differing(&goal.settings()) {
@@ -157,7 +157,7 @@ fn report_overrides(flags: &Settings) {
     }
 }
 
-/// Prepares a run, or finds the one to resume, and becomes its trainer.
+/// Prepares a run, or finds the one to resume, and execs its trainer.
 pub fn run(args: &TrainArgs, runs: &Runs) -> Result<()> {
     let trainer = trainer::find()?;
     trainer::check(&trainer)?;
@@ -165,7 +165,7 @@ pub fn run(args: &TrainArgs, runs: &Runs) -> Result<()> {
         return resume(args, runs, name, &trainer);
     }
     let mut given = args.given.all()?;
-    // A run's config.toml says which model it began with.
+    // A run's config.toml names the model that it started from.
     let from = given.from.clone().filter(|named| !named.is_empty());
     let from = from.map(|named| From::open(&named, runs)).transpose()?;
     if let Some(from) = &from {
@@ -208,7 +208,7 @@ pub fn baseline(config: &TrainConfig) -> Result<TrainConfig> {
     })
 }
 
-/// The run of the same decoder without z.
+/// Creates the run of the no-latent baseline.
 fn create_baseline(
     runs: &Runs,
     run: &RunDir,
@@ -266,14 +266,14 @@ fn resume(args: &TrainArgs, runs: &Runs, name: &str, trainer: &Path) -> Result<(
     trainer::hand_over(trainer, &[run.path()])
 }
 
-/// Whether a run has come to the end of its budget. One that was raised and never used, on a full disk
-/// for example, is still to be used.
+/// Whether a run has used up its budget. A budget that was raised but not used, because the disk was
+/// full for example, is not used up.
 pub fn has_finished(run: &RunDir, config: &TrainConfig) -> Result<bool> {
     let finished = run.state()?.and_then(|state| state.progress.finished);
     Ok(finished == Some(config.budget.to_string()))
 }
 
-/// Whether a budget goes beyond another one, or is of another kind.
+/// Whether a budget is larger than another one, or of another kind.
 fn is_more(new: Budget, old: Budget) -> bool {
     match (new, old) {
         (Budget::Steps(new), Budget::Steps(old)) => new > old,

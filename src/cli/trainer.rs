@@ -9,7 +9,7 @@ use super::error::CliError;
 
 const NAME: &str = "textgen-torch";
 
-/// Where `textgen-torch` is: beside this program, else on PATH.
+/// Finds `textgen-torch`: beside this program, else on PATH.
 pub fn find() -> Result<PathBuf> {
     let name = format!("{NAME}{}", std::env::consts::EXE_SUFFIX);
     let own = std::env::current_exe()
@@ -31,7 +31,7 @@ pub fn find() -> Result<PathBuf> {
         })
 }
 
-/// Refuses a trainer that does not start, or that belongs to another version.
+/// Refuses a trainer that does not start or has another version.
 pub fn check(trainer: &Path) -> Result<()> {
     let shown = trainer.display();
     let failed = |why: String| {
@@ -61,8 +61,8 @@ pub fn check(trainer: &Path) -> Result<()> {
 pub fn training(trainer: &Path, folders: &[&Path]) -> Command {
     let mut command = Command::new(trainer);
     command.arg("train").args(folders);
-    // libtorch's threads meet several times a step. Spinning long at those meetings makes training
-    // several times slower as soon as another program wants a core; a short spin costs nothing.
+    // libtorch's threads synchronize several times per step. Spinning long at these barriers makes
+    // training several times slower as soon as another program wants a core; a short spin costs nothing.
     if ["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"]
         .iter()
         .all(|name| std::env::var_os(name).is_none())
@@ -72,10 +72,10 @@ pub fn training(trainer: &Path, folders: &[&Path]) -> Command {
     command
 }
 
-/// Trains the runs in `folders` and comes back. Where the trainer fails it has said why, and this
-/// program ends as it did.
+/// Trains the runs in `folders` and waits. If the trainer fails, it has printed the reason, and
+/// this program ends with its exit code.
 pub fn train(trainer: &Path, folders: &[&Path]) -> Result<()> {
-    // Ctrl-C reaches the trainer too, which saves and stops; this program waits for it.
+    // Ctrl-C also reaches the trainer, which saves and stops; this program waits for it.
     ctrlc::set_handler(|| ()).context("cannot catch Ctrl-C")?;
     let status = training(trainer, folders)
         .status()
@@ -86,7 +86,7 @@ pub fn train(trainer: &Path, folders: &[&Path]) -> Result<()> {
     Ok(())
 }
 
-/// Becomes the trainer of the runs in `folders`; comes back only where that fails.
+/// Execs the trainer of the runs in `folders`; returns only on failure.
 pub fn hand_over(trainer: &Path, folders: &[&Path]) -> Result<()> {
     let mut command = training(trainer, folders);
     #[cfg(unix)]
@@ -106,7 +106,7 @@ fn does_not_start(trainer: &Path, error: &std::io::Error) -> CliError {
     )
 }
 
-/// What the trainer says of libtorch, as JSON.
+/// The trainer's report on libtorch, as JSON.
 pub fn doctor(trainer: &Path) -> Result<serde_json::Value, String> {
     let output = Command::new(trainer)
         .arg("doctor")

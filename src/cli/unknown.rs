@@ -1,21 +1,21 @@
-//! What `--on-unknown nearest` writes for what a model does not know.
+//! Reports the replacements that `--on-unknown nearest` makes.
 
 use std::cell::RefCell;
 
 use crate::cli::output::note;
 
-/// Replacements named at the most.
+/// The most replacements that a message lists.
 const SHOWN: usize = 12;
 
-/// Encodes texts, and says once what the nearest tokens stand in for.
+/// Encodes texts, and reports each replacement once.
 #[derive(Default)]
 pub struct Replaced {
-    /// What became what, in the order of first appearance.
+    /// Replaced text and its replacement, in the order of first appearance.
     pairs: RefCell<Vec<(String, String)>>,
 }
 
 impl Replaced {
-    /// Remembers what became what.
+    /// Records replacements.
     pub fn add(&self, replaced: impl IntoIterator<Item = (String, String)>) {
         let mut pairs = self.pairs.borrow_mut();
         for (from, to) in replaced {
@@ -25,7 +25,7 @@ impl Replaced {
         }
     }
 
-    /// Says on stderr what was replaced since the last time.
+    /// Prints on stderr the replacements since the last call.
     pub fn say(&self) {
         let pairs = self.pairs.take();
         if pairs.is_empty() {

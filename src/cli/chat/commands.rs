@@ -1,4 +1,4 @@
-//! The commands of a conversation.
+//! The commands of `textgen chat`.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::Settings;
 use crate::cli::error::CliError;
 
-/// What `/help` prints.
+/// The text of `/help`, one line per command.
 pub const HELP: &str = "\
 /temperature T         below 1 safer, above 1 more varied, 0 always the most probable token
 /top-k K  /top-p P  /min-p P
@@ -22,7 +22,7 @@ pub const HELP: &str = "\
 /quit                  ends, as Ctrl-D does
 Without a value, a setting is shown. After an empty line the model continues.";
 
-/// A line that begins with `/`.
+/// A parsed line that starts with `/`.
 #[derive(Debug)]
 pub enum Command {
     Help,
@@ -30,17 +30,17 @@ pub enum Command {
     Reset,
     Undo,
     Save(PathBuf),
-    /// A setting, and its new value.
+    /// Sets or shows a setting: its name, and the new value if any.
     Setting(&'static Setting, Option<String>),
 }
 
-/// What can be set.
+/// A setting that a command can show and change.
 #[derive(Debug)]
 pub struct Setting {
     pub name: &'static str,
-    /// The value, as it is typed.
+    /// Formats the value as it is typed.
     pub get: fn(&Settings) -> String,
-    /// Takes a value as it is typed. [`Settings::validate`] checks its range.
+    /// Parses a value. [`Settings::validate`] checks its range.
     set: fn(&mut Settings, &str) -> Result<(), NotAValue>,
 }
 
@@ -112,7 +112,7 @@ fn read_stop(value: &str) -> Result<Option<String>, NotAValue> {
 impl FromStr for Command {
     type Err = CliError;
 
-    /// Without the `/`.
+    /// The line without its leading `/`.
     fn from_str(line: &str) -> Result<Self, CliError> {
         let (name, value) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         let value = value.trim();
@@ -141,7 +141,7 @@ impl FromStr for Command {
 }
 
 impl Setting {
-    /// Takes a value as it is typed, whose range is checked by [`Settings::validate`].
+    /// Parses and sets a value. [`Settings::validate`] checks its range.
     pub fn set(&self, settings: &mut Settings, value: &str) -> Result<(), CliError> {
         (self.set)(settings, value).map_err(|NotAValue| {
             let message = format!("/{} {value}: not such a number", self.name);

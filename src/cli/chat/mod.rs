@@ -1,4 +1,4 @@
-//! `textgen chat`: text that a person and a model write in turn.
+//! `textgen chat`: a person and a model write a text in turns.
 
 mod commands;
 
@@ -23,7 +23,7 @@ use super::machine::check_simd;
 use super::target::{Force, Format, check_output};
 use crate::cli::output::note;
 
-/// Turns that `/undo` can take back.
+/// The number of turns that `/undo` can take back.
 const MOST_UNDONE: usize = 64;
 
 #[derive(Args)]
@@ -59,7 +59,7 @@ pub struct ChatArgs {
     state: Option<PathBuf>,
     #[command(flatten)]
     open: OpenFlags,
-    /// What becomes of typed characters that the model does not know
+    /// How to handle typed characters that the model does not know
     #[arg(long, default_value = "error")]
     on_unknown: OnUnknown,
     #[command(flatten)]
@@ -68,7 +68,7 @@ pub struct ChatArgs {
     loops: LoopFlags,
 }
 
-/// What commands can change.
+/// The settings that commands can change.
 #[derive(Clone)]
 struct Settings {
     sampling: Sampling,
@@ -92,12 +92,12 @@ impl Settings {
 
 struct Session {
     settings: Settings,
-    /// Before the first turn.
+    /// The state before the first turn.
     first: Snapshot,
     now: Snapshot,
-    /// Before each of the last turns.
+    /// The states before each of the last turns.
     past: Vec<Snapshot>,
-    /// Replies so far, which is the index of the next one.
+    /// The number of replies so far, which is the index of the next one.
     replies: usize,
     interrupt: Interrupt,
 }
@@ -173,7 +173,7 @@ impl Session {
         }
     }
 
-    /// Takes one line. False ends the conversation.
+    /// Handles one line. Returns false at the end of the conversation.
     fn turn(&mut self, line: &str) -> Result<bool> {
         let typed = match line.strip_prefix('/') {
             Some(rest) if !rest.starts_with('/') => return self.run(&rest.parse()?),
@@ -191,7 +191,7 @@ impl Session {
         Ok(true)
     }
 
-    /// Writes a reply, which is part of the text from then on.
+    /// Generates a reply and appends it to the text.
     fn reply(&mut self) -> Result<()> {
         let Settings { sampling, length } = &self.settings;
         let plan = self.now.plan(sampling, *length)?;
@@ -211,7 +211,7 @@ impl Session {
         Ok(())
     }
 
-    /// Runs a command. False ends the conversation.
+    /// Runs a command. Returns false at the end of the conversation.
     fn run(&mut self, command: &Command) -> Result<bool> {
         match command {
             Command::Quit => return Ok(false),
@@ -257,16 +257,16 @@ impl Session {
     }
 }
 
-/// Ctrl-C stops a reply that is being written, or else the program.
+/// The state of the current reply. Ctrl-C stops the reply, or the program if there is none.
 struct Interrupt(Arc<AtomicU8>);
 
-/// Nothing is being written.
+/// No reply is being written.
 const IDLE: u8 = 0;
 /// A reply is being written.
 const WRITING: u8 = 1;
-/// It is to stop.
+/// The reply should stop.
 const ASKED: u8 = 2;
-/// The exit code of a program that Ctrl-C ended, as shells have it.
+/// The exit code after Ctrl-C, by the convention of shells: 128 + SIGINT.
 const EXIT_INTERRUPTED: i32 = 130;
 
 impl Interrupt {

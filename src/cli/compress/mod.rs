@@ -18,7 +18,7 @@ use super::error::CliError;
 use super::output::note;
 use super::target::{Force, Format, STREAM, Target};
 
-/// What a compressed file's name ends in.
+/// The extension of compressed files.
 const ENDING: &str = ".textgen";
 
 /// Flags of both commands.
@@ -36,7 +36,8 @@ struct Flags {
     json: bool,
 }
 
-/// `named`, else a file or standard output as the input was; `derive` makes the file's name.
+/// The output `named`; without it, standard output for standard input, else the file that `derive`
+/// names.
 fn target(
     flags: &Flags,
     input: &Path,
@@ -58,7 +59,7 @@ fn target(
     Ok(target)
 }
 
-/// All of a file or of standard input.
+/// Reads all of a file or of standard input.
 fn read(input: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let outcome = if input.as_os_str() == STREAM {

@@ -56,7 +56,7 @@ struct Report {
     output: String,
     original_bytes: u64,
     compressed_bytes: u64,
-    /// Original bytes per compressed byte.
+    /// Original bytes per compressed byte; `None` for an empty file.
     ratio: Option<f64>,
     bits_per_byte: Option<f64>,
     /// None if the file is not UTF-8, or empty.
@@ -149,7 +149,7 @@ fn line(done: &Report) -> String {
     )
 }
 
-/// Says why the file may be larger than expected.
+/// Explains why the file may be larger than expected.
 fn explain(compressed: &Compressed) {
     let Compressed {
         blocks,

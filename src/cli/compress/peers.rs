@@ -1,4 +1,4 @@
-//! Other programs on the same bytes, for comparison.
+//! Other compressors on the same bytes, for comparison.
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
@@ -8,18 +8,18 @@ use serde::Serialize;
 
 use crate::cli::output::Table;
 
-/// The programs, at their best.
+/// The programs with the flag of their highest usual level.
 const PROGRAMS: [(&str, &str); 3] = [("gzip", "-9"), ("xz", "-9"), ("zstd", "-19")];
 
-/// The result of one of them.
+/// The result of one program.
 #[derive(Serialize)]
 pub struct Peer {
     program: String,
-    /// None if the program is missing or fails.
+    /// `None` if the program is missing or fails.
     bytes: Option<u64>,
 }
 
-/// The size that each of them compresses to.
+/// Compresses the bytes with each program.
 pub fn sizes(original: &[u8]) -> Vec<Peer> {
     let peer = |&(program, level): &(&str, &str)| Peer {
         program: format!("{program} {level}"),
@@ -39,8 +39,8 @@ fn size(program: &str, level: &str, original: &[u8]) -> Option<u64> {
     let (mut input, mut output) = (child.stdin.take()?, child.stdout.take()?);
     let mut bytes = Vec::new();
     let read = std::thread::scope(|scope| {
-        // Both at once, since the program may write before it has read all. One that stops reading
-        // also fails.
+        // Write and read at once, since the program may write before it has read everything. A
+        // program that stops reading fails too.
         scope.spawn(move || input.write_all(original));
         output.read_to_end(&mut bytes)
     });
@@ -48,7 +48,7 @@ fn size(program: &str, level: &str, original: &[u8]) -> Option<u64> {
     done.then_some(bytes.len() as u64)
 }
 
-/// Prints a table of all of them, textgen first.
+/// Prints a table of all programs, textgen first.
 pub fn print(original: u64, ours: u64, peers: &[Peer]) -> Result<()> {
     let mut table = Table::new(&["PROGRAM", "BYTES", "RATIO", "BITS/BYTE"]);
     let mut row = |program: &str, bytes: Option<u64>| {

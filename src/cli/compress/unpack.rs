@@ -85,15 +85,15 @@ pub fn run(args: &DecompressArgs, runs: &Runs) -> Result<()> {
     report(flags, &done, &line)
 }
 
-/// The name that a compressed file's name was made of.
+/// The original name, from the name of a compressed file.
 fn without_ending(file: &Path) -> Result<PathBuf> {
     let is_ours = file.extension().is_some_and(|found| found == &ENDING[1..]);
     if is_ours {
         return Ok(file.with_extension(""));
     }
     let message = format!(
-        "{}: its name does not end in {ENDING}, so the original name is not known",
+        "{}: its name does not end in {ENDING}, so the original name is unknown",
         file.display()
     );
-    Err(CliError::misuse(message, "say where to write with --output").into())
+    Err(CliError::misuse(message, "name the output file with --output").into())
 }

@@ -1,4 +1,4 @@
-//! What simpler models of the training text make of what the network was measured on.
+//! Simpler models of the training text, evaluated on the same tokens as the network.
 
 use crate::config::TrainConfig;
 use crate::evaluate::ngram::{HIGHEST_ORDER, NGrams};
@@ -11,21 +11,21 @@ use serde::Serialize;
 use super::costs::{Costs, Measured, predicted};
 use crate::cli::progress::Progress;
 
-/// The order where there is no validation part to choose it on.
+/// The n-gram order if there is no validation part to choose it on.
 const DEFAULT_ORDER: usize = 6;
-/// Up to so many tokens of training text each order is counted: more text takes minutes to sort.
+/// The most tokens of training text for which every order is tried; sorting more takes minutes.
 const EVERY_ORDER: usize = 4_000_000;
 /// The highest order for longer texts.
 const LOWER_ORDER: usize = 8;
-/// Tokens of training text that are counted at the most: some 20 bytes each stay in memory.
+/// The most tokens of training text that are counted: each takes about 20 bytes of memory.
 const MOST_TOKENS: usize = 50_000_000;
 
 #[derive(Serialize)]
 pub struct Baselines {
-    /// How often each token occurs.
+    /// The unigram model: token frequencies.
     pub unigram: Baseline,
     pub ngram: Baseline,
-    /// Whether the best order is that of the validation part; else it is the usual one.
+    /// Whether the order was chosen on the validation part; if not, it is the default one.
     pub order_chosen_on_valid: bool,
 }
 
@@ -35,12 +35,12 @@ pub struct Baseline {
     pub order: usize,
     #[serde(flatten)]
     pub costs: Costs,
-    /// What the network, as the file has it, saves against this.
+    /// What the network in the file saves compared with this model.
     pub network_gains_bits_per_char: f64,
 }
 
-/// The models of the run's training part on the text measured, or why there are none. `network` is
-/// what the text costs the network.
+/// Evaluates baselines of the run's training part on the text, or returns why there are none.
+/// `network` is the cost of the text under the network.
 pub fn baselines(
     own: Option<(&TrainConfig, &TextData)>,
     measured: &Measured,

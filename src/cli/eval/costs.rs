@@ -1,4 +1,4 @@
-//! What a text costs a model.
+//! The cost of a text under a model.
 
 use std::f64::consts::LN_2;
 use std::ops::Range;
@@ -16,12 +16,12 @@ pub struct Costs {
 
 pub struct Measured<'a> {
     pub tokens: &'a [u32],
-    /// Read from a zero state each; all tokens but the first are predicted.
+    /// Segments, each read from a zero state; all tokens but the first are predicted.
     pub segments: Vec<Range<usize>>,
     pub predicted: u64,
-    /// Their UTF-8; none where some of them are `<unk>`.
+    /// Their UTF-8 length; `None` if some of them are `<unk>`.
     pub bytes: Option<u64>,
-    /// Whether it is of the text that the model was trained on.
+    /// Whether the text is the one that the model was trained on.
     pub is_own: bool,
 }
 

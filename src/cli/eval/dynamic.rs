@@ -1,4 +1,4 @@
-//! What a text costs a model that learns from it as it reads.
+//! Dynamic evaluation: the cost of a text under a model that learns from it as it reads.
 
 use crate::evaluate::dynamic::Dynamic;
 use crate::model::learner;
@@ -9,10 +9,10 @@ use super::costs::{Costs, Measured};
 use super::job::Job;
 use crate::cli::error::{CliError, of_model};
 
-/// Tokens between two steps unless told otherwise, as in Krause et al.
+/// Default number of tokens between two steps, as in Krause et al.
 const DEFAULT_SEGMENT: u32 = 20;
 
-/// A row of its own: it is not the figure of the model in the file.
+/// The result. It has a row of its own, because it is not the cost under the model in the file.
 #[derive(Serialize)]
 pub struct DynamicCosts {
     pub learning_rate: f32,
@@ -22,7 +22,7 @@ pub struct DynamicCosts {
     pub costs: Costs,
 }
 
-/// Dynamic evaluation of the model as the file has it, if it is asked for.
+/// Evaluates the model in the file dynamically, if `--dynamic` is given.
 pub fn dynamic(job: &Job, measured: &Measured) -> Result<Option<DynamicCosts>> {
     let flags = &job.args.text;
     let Some(learning_rate) = flags.dynamic else {

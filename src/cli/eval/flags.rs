@@ -77,10 +77,10 @@ pub struct EvalArgs {
     /// The part of the text [default: valid of the run's own corpus, all of another]
     #[arg(long, value_enum)]
     pub part: Option<Part>,
-    /// Evaluate also with the matrices in eight bits, and say what that costs
+    /// Also evaluate with the matrices in eight bits, and report the cost
     #[arg(long, value_name = "TYPE", value_parser = ["int8"])]
     pub quantize: Option<String>,
-    /// Threads; 0 is all cores
+    /// Threads; 0 is one per core
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub threads: usize,
     /// Print a JSON object
@@ -96,9 +96,9 @@ pub struct EvalArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Part {
-    /// What models are chosen by.
+    /// The validation part, by which models are chosen.
     Valid,
-    /// What no decision was made by.
+    /// The test part, which no decision was based on.
     Test,
     /// All of it (char-lstm).
     All,
@@ -130,13 +130,13 @@ pub struct TextFlags {
     /// The encoding of TEXT [default: that of the text the model was trained on]
     #[arg(long, value_name = "LABEL")]
     pub encoding: Option<String>,
-    /// Evaluate also while the model learns from what it has read, at this learning rate (0.03, say)
+    /// Also evaluate while the model learns from what it has read, at this learning rate (such as 0.03)
     #[arg(long, value_name = "LR", value_parser = learning_rate)]
     pub dynamic: Option<f32>,
     /// Characters that it reads between two steps of learning [default: 20]
     #[arg(long, value_name = "N", requires = "dynamic", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub dynamic_seq: Option<u32>,
-    /// Leave the n-gram models out, which take time and memory for long texts
+    /// Leave out the n-gram models, which take time and memory for long texts
     #[arg(long)]
     pub no_baselines: bool,
 }
@@ -151,18 +151,18 @@ pub struct WordFlags {
     /// Samples of z for the closer bounds of a word's cost; 0 is none [default: 100,500]
     #[arg(long, value_name = "K,K", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub iw: Option<Vec<u32>>,
-    /// Words to sample and compare with those that exist; 0 is none [default: 10000]
+    /// Words to sample and compare with existing words; 0 is none [default: 10000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
     pub samples: Option<u32>,
     #[command(flatten)]
     pub limits: LimitFlags,
-    /// Sample no word twice
+    /// Never sample the same word twice
     #[arg(long)]
     pub unique: bool,
 }
 
 impl WordFlags {
-    /// How words are sampled.
+    /// The sampling options for words.
     pub fn sampling(&self) -> WordSampling {
         WordSampling {
             sampling: self.limits.config(self.seed.unwrap_or(0)),

@@ -16,22 +16,22 @@ use crate::cli::machine::threads;
 use crate::cli::output::stdout;
 use crate::cli::progress::Progress;
 
-/// A model and how it is evaluated.
+/// A model and the settings of its evaluation.
 pub struct Job<'a> {
     pub args: &'a EvalArgs,
     pub file: &'a ModelFile,
-    /// Its run; none where there is only a model file.
+    /// Its run; `None` if there is only a model file.
     pub run: Option<&'a RunDir>,
 }
 
-/// What is evaluated, in every kind of JSON object.
+/// The fields on the model that every JSON report has.
 #[derive(Serialize)]
 pub struct About<'a> {
     pub run: Option<&'a str>,
     pub model: ModelKind,
     /// Optimizer steps of the model.
     pub step: u64,
-    /// What the model was trained on.
+    /// The name of the corpus that the model was trained on.
     pub corpus: &'a str,
     pub corpus_digest: &'a str,
     pub training_seed: u64,
@@ -39,7 +39,7 @@ pub struct About<'a> {
 }
 
 impl<'a> Job<'a> {
-    /// What the model is called in messages.
+    /// The model's name in messages.
     pub fn name(&self) -> String {
         match self.run {
             Some(run) => format!("run {}", run.name()),
@@ -64,8 +64,8 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// The model as its file has it, then in eight bits if that was asked for, each with the name of
-    /// its row. What is in eight bits already is evaluated once.
+    /// The model in the file, then its int8 version if `--quantize` is given, each with the name of
+    /// its row. A model that is int8 already is evaluated once.
     pub fn models<M>(
         &self,
         open: impl Fn(&ModelFile, OpenOptions) -> Result<M, ModelError>,
@@ -103,7 +103,7 @@ impl<'a> Job<'a> {
         costs.map_err(|error| self.not_its_corpus(&error.to_string()))
     }
 
-    /// Model and corpus do not belong together.
+    /// The error if model and corpus do not belong together.
     pub fn not_its_corpus(&self, why: &str) -> anyhow::Error {
         let message = format!(
             "{}: corpus.safetensors is not what model.safetensors was trained on: {why}",
@@ -112,7 +112,7 @@ impl<'a> Job<'a> {
         CliError::failed(message, "copy both again from the run they came from").into()
     }
 
-    /// The part has nothing that could be predicted.
+    /// The error if the part has no token to predict.
     pub fn no_split(&self, part: Part) -> anyhow::Error {
         let (name, set) = (self.name(), part.name());
         if part == Part::All {
@@ -128,7 +128,7 @@ impl<'a> Job<'a> {
         CliError::failed(format!("{name} has no {set} split"), hint).into()
     }
 
-    /// A cost that is a number.
+    /// Refuses a cost that is not finite.
     pub fn check_finite(&self, nats: f64) -> Result<()> {
         if nats.is_finite() {
             return Ok(());
@@ -151,7 +151,7 @@ impl<'a> Job<'a> {
 
 /// A difference in cost, for the line below a table.
 pub fn signed(cost: f64, unit: &str) -> String {
-    // Adding zero makes −0 a plain one.
+    // Adding zero turns −0 into 0.
     let rounded = (cost * 1e4).round() / 1e4 + 0.0;
     format!("{rounded:+.4} {unit}")
 }

@@ -1,4 +1,4 @@
-//! `textgen eval`: what a text or held-out words cost a model, and what its z does.
+//! `textgen eval`: the cost of a text or of held-out words under a model, and the role of its z.
 
 mod baselines;
 mod costs;
@@ -40,7 +40,7 @@ pub fn run(args: &EvalArgs, runs: &Runs, given: &Given) -> Result<()> {
     given.check_kind(network.model())?;
     if network.is_words() && (corpus.is_some() || args.part == Some(Part::All)) {
         let message = "a word-vae is evaluated on the held-out words of its run only";
-        let hint = "textgen score says what other words cost it";
+        let hint = "textgen score measures the cost of other words";
         return Err(CliError::misuse(message, hint).into());
     }
     args.words.sampling().sampling.validate()?;

@@ -1,4 +1,4 @@
-//! Which part of a text is evaluated, and what of it was trained on.
+//! Selects the part of a text to evaluate, and finds how much of it was trained on.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use anyhow::Result;
 use super::flags::{Part, TextFlags};
 use super::job::Job;
 
-/// How a text is, or was, split, and the fractions of its parts.
+/// How a text is split, and the fractions of its parts.
 pub struct Parts {
     pub split: SplitKind,
     pub valid: f64,
@@ -18,8 +18,7 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// How the text was split for training; where only the model is known, as it would have been
-    /// with no further settings.
+    /// How the text was split for training; if only the model file is known, the defaults.
     pub fn of_training(job: &Job, own: Option<(&TrainConfig, &TextData)>) -> Result<Self> {
         let defaults;
         let config = if let Some((config, _)) = own {
@@ -39,7 +38,7 @@ impl Parts {
         })
     }
 
-    /// The same with what the flags say.
+    /// Overrides the split with the flags.
     pub fn asked(&self, flags: &TextFlags) -> Self {
         Self {
             split: flags.protocol.unwrap_or(self.split),
@@ -48,7 +47,7 @@ impl Parts {
         }
     }
 
-    /// A part of a text of `len` tokens.
+    /// The segments of a part of a text of `len` tokens.
     pub fn part(&self, len: usize, part: Part) -> Vec<Range<usize>> {
         let split = |valid, test| split_text(len, self.split, valid, test);
         match part {
@@ -58,7 +57,7 @@ impl Parts {
         }
     }
 
-    /// Of the tokens that `segments` predict, those in the training part.
+    /// The number of tokens predicted in `segments` that are in the training part.
     pub fn trained_on(&self, len: usize, segments: &[Range<usize>]) -> u64 {
         let training = split_text(len, self.split, self.valid, self.test).train;
         let common = |segment: &Range<usize>| {

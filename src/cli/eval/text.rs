@@ -1,4 +1,4 @@
-//! What a text costs a char-lstm, and what it costs simpler models.
+//! The cost of a text under a char-lstm, and under simpler models.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -31,25 +31,25 @@ struct Report<'a> {
     text_digest: Option<&'a str>,
     split: SplitKind,
     tokens: u64,
-    /// Their UTF-8; none where some of them are `<unk>`.
+    /// Their UTF-8 length; `None` if some of them are `<unk>`.
     bytes: Option<u64>,
-    /// Of the tokens, those that the vocabulary does not hold.
+    /// The number of these tokens that are not in the vocabulary.
     unknown_tokens: u64,
-    /// Tokens of the whole text that the vocabulary does not hold and that a model without `<unk>`
-    /// neither read nor predicted.
+    /// Tokens of the whole text that a model without `<unk>` left out, because they are not in its
+    /// vocabulary.
     left_out_tokens: u64,
-    /// Of the tokens, those that the model was trained on.
+    /// The number of these tokens that the model was trained on.
     trained_on_tokens: u64,
     warnings: &'a [String],
     results: Vec<Figures>,
-    /// What eight bits cost, where both were measured.
+    /// The cost of int8 weights, if both precisions were measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     int8_costs_bits_per_char: Option<f64>,
     baselines: Option<Baselines>,
-    /// Why there are none.
+    /// The reason if there are no baselines.
     #[serde(skip_serializing_if = "Option::is_none")]
     no_baselines: Option<String>,
-    /// While it learns from the text, where that was asked for.
+    /// The result of dynamic evaluation, if it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     dynamic: Option<DynamicCosts>,
 }
@@ -61,7 +61,7 @@ struct Figures {
     costs: Costs,
 }
 
-/// A text as the model reads it.
+/// A text as the model's tokens.
 struct Text<'a> {
     tokens: Cow<'a, [u32]>,
     name: String,
@@ -72,13 +72,13 @@ struct Text<'a> {
     warnings: Vec<String>,
 }
 
-/// Characters that another text has in common with the training text for that to be no accident: names
-/// and phrases are shorter.
+/// The length in characters from which a common segment of two texts is not a coincidence: names and
+/// phrases are shorter.
 const NO_ACCIDENT: usize = 50;
-/// Characters of a text that are looked up in the training text at the most, which takes memory.
+/// The most characters of a text that are looked up in the training text, to limit memory.
 const LOOKED_UP: usize = 200_000;
 
-/// Of the tokens that `segments` of another text predict, about how many are in the training part, too.
+/// Estimates how many of the tokens predicted in `segments` of another text are in the training part.
 fn copied(tokens: &[u32], segments: &[Range<usize>], config: &TrainConfig, data: &TextData) -> u64 {
     let mut left = LOOKED_UP;
     let taken = segments.iter().map(|segment| {
@@ -133,7 +133,7 @@ pub fn evaluate(
     };
     let bytes_of = token_bytes(&job.file.header, &[]);
     let bytes = predicted().map(|&token| bytes_of[token as usize].len() as u64);
-    // Nobody knows the bytes of an `<unk>`.
+    // The bytes of an `<unk>` are unknown.
     let unk = job.file.header.vocabulary.unk();
     let unknown_tokens = predicted().filter(|&&token| Some(token) == unk).count() as u64;
     let bytes = (unknown_tokens == 0).then(|| bytes.sum());
@@ -184,7 +184,7 @@ pub fn evaluate(
 }
 
 impl<'a> Text<'a> {
-    /// The text named, or that of the run.
+    /// Reads the text named, or that of the run.
     fn new(
         job: &Job,
         corpus: Option<&str>,
@@ -252,11 +252,11 @@ impl<'a> Text<'a> {
         let percent = 100.0 * trained_on as f64 / tokens as f64;
         if trained_on > 0 && !self.is_own {
             self.warnings.push(format!(
-                "{percent:.1} % of the characters evaluated are in segments of {NO_ACCIDENT} or more that the model was trained on: this is no figure of unseen text"
+                "{percent:.1} % of the characters evaluated are in segments of {NO_ACCIDENT} or more that the model was trained on: this figure is not for unseen text"
             ));
         } else if trained_on > 0 {
             self.warnings.push(format!(
-                "the model was trained on {percent:.1} % of the characters evaluated (with --split {}): this is no figure of held-out text",
+                "the model was trained on {percent:.1} % of the characters evaluated (with --split {}): this figure is not for held-out text",
                 trained.split
             ));
         }

@@ -25,7 +25,7 @@ pub struct EncodeArgs {
     words: GivenWords,
     #[command(flatten)]
     model: ModelFlags,
-    /// Print one JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
 }

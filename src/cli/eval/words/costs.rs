@@ -1,4 +1,4 @@
-//! What words cost the model and what it is compared with, word by word and in the mean.
+//! The cost of words under the model and its baselines, per word and on average.
 
 use std::f64::consts::LN_2;
 
@@ -10,13 +10,14 @@ use crate::parallel::Running;
 use crate::run::WordData;
 use serde::Serialize;
 
-/// The orders of n-gram models that are tried.
+/// The n-gram orders that are tried.
 const LOWEST_ORDER: usize = 2;
 const HIGHEST_ORDER: usize = 7;
-/// The order where there are no validation words to choose one by.
+/// The n-gram order if there are no validation words to choose it on.
 const USUAL_ORDER: usize = 5;
 
-/// A row. Means over words; those per character are over tokens, ends of words counted.
+/// A row of the table. Means are over words; those per character are over tokens, including the end
+/// of each word.
 #[derive(Serialize)]
 pub struct Costs {
     pub weights: &'static str,
@@ -28,7 +29,7 @@ pub struct Costs {
     pub neg_elbo_bits_per_char: f64,
     /// Closer bounds, the closest last.
     pub iw: Vec<Bound>,
-    /// The closest bound that was measured.
+    /// The closest bound measured.
     #[serde(skip)]
     pub best: Cost,
 }
@@ -36,13 +37,13 @@ pub struct Costs {
 /// A bound by importance sampling.
 #[derive(Serialize)]
 pub struct Bound {
-    /// How many samples of z it takes.
+    /// The number of samples of z, k.
     pub k: usize,
     #[serde(flatten)]
     pub cost: Cost,
 }
 
-/// A mean over words.
+/// A mean over words, with its standard error.
 #[derive(Clone, Copy, Serialize)]
 pub struct Cost {
     pub nats_per_word: f64,
@@ -67,10 +68,10 @@ impl Cost {
     }
 }
 
-/// What every word costs one model.
+/// The cost of each word under one model, in nats.
 pub struct WordCosts {
     elbo: Vec<WordCost>,
-    /// k, and the bound of every word.
+    /// Each k with the bound of every word.
     bounds: Vec<(usize, Vec<f64>)>,
     neg_elbo: Vec<f64>,
 }
@@ -106,7 +107,7 @@ impl WordCosts {
     }
 }
 
-/// What every word costs every model, with the bounds of so many samples of z.
+/// Measures the cost of each word under each model, with bounds of these numbers of samples of z.
 pub fn of_models(
     models: &[&WordModel],
     corpus: &[Word],
@@ -136,21 +137,21 @@ pub fn of_models(
     costs.collect()
 }
 
-/// What words cost a model that is shown for comparison.
+/// The cost of words under a baseline.
 #[derive(Serialize)]
 pub struct Baseline {
     pub name: String,
     #[serde(flatten)]
     pub cost: Cost,
-    /// What the same words cost it more than the model's closest bound, in nats per word: above 0 the
-    /// model is better.
+    /// The extra cost over the model's closest bound, in nats per word: above 0, the model is
+    /// better.
     pub model_gains_nats_per_word: f64,
-    /// Of the difference, word by word.
+    /// The standard error of the difference, paired by word.
     pub gain_standard_error: f64,
 }
 
 impl Baseline {
-    /// By what every word costs it and the model.
+    /// Compares the costs of each word under the baseline and under the model.
     pub fn new(name: String, nats: &[f64], model: &[f64], tokens: u64) -> Self {
         let gains: Vec<f64> = nats.iter().zip(model).map(|(a, b)| a - b).collect();
         let gain = Mean::of(&gains);
@@ -167,21 +168,21 @@ impl Baseline {
 #[derive(Serialize)]
 pub struct NGramBaseline {
     pub order: usize,
-    /// Whether validation words have chosen the order.
+    /// Whether the order was chosen on validation words.
     pub chosen_by_validation: bool,
     #[serde(flatten)]
     pub row: Baseline,
-    /// What words cost by order, from 2 on, in nats per word.
+    /// The cost by order, from 2 on, in nats per word.
     pub orders_nats_per_word: Vec<f64>,
 }
 
-/// What every word costs the n-gram models of the training words.
+/// The cost of each word under the n-gram models of the training words.
 pub struct NGramCosts {
     pub models: NGrams,
-    /// The best on validation words, or the usual one.
+    /// The order that is best on validation words, or the default one.
     pub order: usize,
     chosen: bool,
-    /// By order from 1 on, then by word.
+    /// Nats by order from 1 on, then by word.
     nats: Vec<Vec<f64>>,
 }
 
@@ -218,7 +219,7 @@ impl NGramCosts {
         format!("{}-gram", self.order)
     }
 
-    /// The row, compared with what every word costs the model.
+    /// The row, compared with the cost of each word under the model.
     pub fn row(&self, model: &[f64], tokens: u64) -> NGramBaseline {
         let orders = &self.nats[LOWEST_ORDER - 1..];
         NGramBaseline {

@@ -1,4 +1,4 @@
-//! What a report on a word-vae says of its baselines, its z and its samples, as JSON has it.
+//! The JSON report on a word-vae: its baselines, its z and its samples.
 
 use crate::evaluate::latent::LatentReport;
 use crate::evaluate::reconstruction::Reconstruction;
@@ -7,15 +7,15 @@ use serde::Serialize;
 
 use super::costs::{Baseline, NGramBaseline};
 
-/// What the model is compared with.
+/// The models shown for comparison.
 #[derive(Serialize)]
 pub struct Baselines {
-    /// The same decoder trained without z, where there is such a run.
+    /// The same decoder trained without z, if there is such a run.
     pub no_latent: Option<Baseline>,
     pub ngram: NGramBaseline,
 }
 
-/// What z carries, and how words come back from it.
+/// The information in z, and how well words are reconstructed from it.
 #[derive(Serialize)]
 pub struct Latent {
     #[serde(flatten)]
@@ -24,7 +24,7 @@ pub struct Latent {
     pub back: Reconstruction,
 }
 
-/// Words of a model, compared with those that exist.
+/// Words sampled from a model, compared with existing words.
 #[derive(Serialize)]
 pub struct Samples {
     pub name: String,

@@ -1,4 +1,4 @@
-//! What held-out words cost a word-vae, what its z carries, and the words it invents.
+//! The cost of held-out words under a word-vae, the information in its z, and its sampled words.
 
 mod costs;
 mod figures;
@@ -24,22 +24,22 @@ use crate::cli::error::of_model;
 use crate::cli::output::note;
 use crate::cli::progress::Progress;
 
-/// Samples of z for the closer bounds, unless told otherwise.
+/// Default numbers of samples of z for the closer bounds.
 const DEFAULT_IW: [u32; 2] = [100, 500];
-/// Words sampled, unless told otherwise.
+/// Default number of words to sample.
 const DEFAULT_SAMPLES: u32 = 10_000;
 
-/// A model with the name that it has in the report.
+/// A model with its name in the report.
 type Named = (String, WordModel);
 
-/// All that is measured.
+/// The models and the words of one evaluation.
 struct Measured<'a> {
     job: &'a Job<'a>,
     part: Part,
     data: &'a WordData,
     corpus: Vec<Word<'a>>,
     reading: WordReading,
-    /// k of the closer bounds, ascending.
+    /// The k of the closer bounds, ascending.
     iw: Vec<usize>,
     models: Vec<(&'static str, WordModel)>,
     /// The same decoder trained without z.
@@ -107,7 +107,7 @@ impl<'a> Measured<'a> {
         let (job, reading) = (self.job, self.reading);
         let tokens: u64 = self.corpus.iter().map(Word::tokens).sum();
         let has_z = self.model().latent_size() > 0;
-        // For every model D, and the samples of the bounds; the baseline; z's own figures take three.
+        // For each model D and the samples of the bounds, then the baseline; the figures of z take three.
         let iw = self.iw.last().filter(|_| has_z);
         let passes = self.models.len() * (1 + iw.copied().unwrap_or(1))
             + usize::from(self.no_latent.is_some())
@@ -145,7 +145,7 @@ impl<'a> Measured<'a> {
             ngram: ngram.row(model, tokens),
         };
         let sampled_with = job.args.words.sampled_with();
-        // What the model knows by heart shows in samples of its own distribution only.
+        // Only samples of the model's own distribution show what it memorised.
         let plain = samples.first().filter(|_| sampled_with.is_empty());
         let verdict = latent
             .as_ref()
@@ -165,7 +165,7 @@ impl<'a> Measured<'a> {
         })
     }
 
-    /// What the z of the model carries.
+    /// Measures the information in the model's z.
     fn latent(&self, running: Running) -> Result<Option<Latent>, EvaluateError> {
         let (corpus, reading) = (&self.corpus, self.reading);
         let Some(network) = self.model().network() else {
@@ -179,7 +179,7 @@ impl<'a> Measured<'a> {
         Ok(Some(Latent { carries, back }))
     }
 
-    /// Words of the model, of its no-latent baseline, and of the best n-gram model.
+    /// Samples words from the model, from its no-latent baseline and from the best n-gram model.
     fn samples(&self, ngram: &NGramCosts) -> Vec<Samples> {
         let count = self.job.args.words.samples.unwrap_or(DEFAULT_SAMPLES) as usize;
         if count == 0 {
@@ -226,7 +226,7 @@ impl<'a> Measured<'a> {
     }
 }
 
-/// The no-latent baseline of a run: a run of one of the names that it may have, of the same words.
+/// Finds the no-latent baseline of a run: by its possible names, and trained on the same words.
 fn no_latent(run: &RunDir, data: &WordData) -> Result<Option<Named>> {
     for name in run.baseline_names() {
         let Ok(baseline) = RunDir::open(&run.path().with_file_name(&name)) else {
@@ -240,7 +240,7 @@ fn no_latent(run: &RunDir, data: &WordData) -> Result<Option<Named>> {
     Ok(None)
 }
 
-/// The no-latent baseline in a run, or why it is none.
+/// Opens a run as the no-latent baseline, or returns why it is not one.
 fn no_latent_in(run: &RunDir, data: &WordData) -> Result<Result<WordModel, &'static str>> {
     if !run.model_path().is_file() {
         return Ok(Err("it has no model yet"));
@@ -248,7 +248,7 @@ fn no_latent_in(run: &RunDir, data: &WordData) -> Result<Result<WordModel, &'sta
     let file = run.model()?;
     let network = &file.header.network;
     if network.latent() > 0 || !network.is_words() {
-        return Ok(Err("it is no word-vae of --latent 0"));
+        return Ok(Err("it is not a word-vae with --latent 0"));
     }
     match run.corpus()? {
         CorpusData::Words(words) if words == *data => {}

@@ -1,4 +1,4 @@
-//! The report, as JSON and as text.
+//! The report on a word-vae, as JSON and as text.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use crate::cli::eval::job::{About, signed};
 use crate::cli::output::Table;
 use serde::Serialize;
 
-/// Dimensions in a line of bars, and the width of the longest bar.
+/// The number of dimensions per line of bars, and the width of the longest bar.
 const COLUMNS: usize = 4;
 const BAR: usize = 10;
 
@@ -17,20 +17,20 @@ const BAR: usize = 10;
 pub struct Report<'a> {
     #[serde(flatten)]
     pub about: About<'a>,
-    /// Of the z and the words that were sampled.
+    /// The seed of z and of the sampled words.
     pub seed: u64,
     pub words: u64,
-    /// Tokens predicted, ends of words counted.
+    /// Tokens predicted, including the end of each word.
     pub tokens: u64,
     pub results: Vec<Costs>,
-    /// What eight bits cost, where both were measured.
+    /// The cost of int8 weights, if both precisions were measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub int8_costs_bits_per_char: Option<f64>,
     pub baselines: Baselines,
     /// None where there is no z.
     pub latent: Option<Latent>,
     pub samples: Vec<Samples>,
-    /// The flags that they were sampled with; empty for the models' own distributions.
+    /// The sampling flags; empty for the models' own distributions.
     pub sampled_with: String,
     /// None where there is no z.
     pub verdict: Option<Verdict>,
@@ -81,7 +81,7 @@ fn costs(report: &Report) -> Table {
         let mut cells = vec![
             format!("{name} {}", row.weights),
             format!("{:.3}", row.distortion_nats_per_word),
-            // No z gives a negative zero.
+            // Without z this is −0.
             format!("{:.3}", row.rate_nats_per_word + 0.0),
             format!("{:.3}", row.neg_elbo_nats_per_word),
         ];
@@ -101,8 +101,8 @@ fn costs(report: &Report) -> Table {
     table
 }
 
-/// What the model is called. A decoder without z goes by its run's name, as it does in the report on the
-/// model whose baseline it is.
+/// The model's name. A decoder without z is called by its run's name, as in the report on the model
+/// whose baseline it is.
 pub const fn name_of<'a>(about: &About<'a>, has_z: bool) -> &'a str {
     match about.run {
         Some(run) if !has_z => run,
@@ -153,7 +153,7 @@ fn carries(Latent { carries, back }: &Latent) -> String {
     text
 }
 
-/// Numbered bars, the longest first, in columns that are read downwards.
+/// Numbered bars, the longest first, in columns read from top to bottom.
 fn bars(values: &[f64]) -> String {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|&a, &b| values[b].total_cmp(&values[a]).then(a.cmp(&b)));
@@ -176,7 +176,7 @@ fn bars(values: &[f64]) -> String {
     text
 }
 
-/// A part of [`BAR`] blocks, to the eighth of one.
+/// A bar of the fraction of [`BAR`] blocks, rounded to an eighth of a block.
 fn bar(part: f64) -> String {
     let eighths = (part.clamp(0.0, 1.0) * (8 * BAR) as f64).round() as usize;
     let parts = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
@@ -191,7 +191,7 @@ fn samples(samples: &[Samples]) -> Table {
     let mut table = Table::new(&header);
     let percent = |rate: f64| format!("{:.1} %", 100.0 * rate);
     for Samples { name, found } in samples {
-        // Where no word may come twice, a model may have fewer.
+        // A model may have fewer words if no word may be sampled twice.
         let fewer = match found.words {
             all if all == words => String::new(),
             fewer => format!(", {fewer}"),
@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn bars_stand_in_columns_the_longest_first() {
         let found = bars(&[0.5, 1.0, 0.0, 0.25, 0.75]);
-        // Five in four columns are two lines; the last columns stay empty.
+        // Five bars in four columns take two lines; the last columns stay empty.
         let want = "   1 1.000 ██████████   0 0.500 █████        2 0.000\n   4 0.750 ███████▌     3 0.250 ██▌\n";
         assert_eq!(found, want);
         assert_eq!(bars(&[0.0]), "   0 0.000\n");

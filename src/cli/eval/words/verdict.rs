@@ -1,4 +1,4 @@
-//! What a model's z does, in words, with the flag that would change it.
+//! Describes in words what a model's z does, and names the flag that would change it.
 
 use serde::Serialize;
 
@@ -6,37 +6,38 @@ use super::costs::{Baseline, Costs};
 use super::figures::{Baselines, Samples};
 use crate::evaluate::latent::LatentReport;
 
-/// Below this, in nats, R and the shuffle gap are nothing.
+/// Nats below which R and the shuffle gap count as zero.
 const NOTHING_NATS: f64 = 0.1;
-/// The rate of training words among the words sampled from which a model repeats them.
+/// The fraction of training words among the sampled words from which a model counts as memorising.
 const REPEATING: f64 = 0.5;
-/// Words that must have been sampled to say so.
+/// The fewest sampled words for that verdict.
 const ENOUGH: usize = 100;
-/// The part of its ceiling from which I_q says that z names nearly every word.
+/// The fraction of its upper bound from which I_q means that z identifies nearly every word.
 const NAMING: f64 = 0.95;
-/// Nats per word more than without z, from which naming words is no model of them.
+/// The extra cost over the no-latent baseline, in nats per word, from which identifying words counts
+/// as memorising.
 const WORSE_NATS: f64 = 2.0;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Use {
-    /// Nothing: the decoder does without it.
+    /// z is not used: the decoder ignores it.
     Collapsed,
-    /// It names words instead of describing them.
+    /// z identifies words instead of describing them.
     Memorising,
-    /// It describes words.
+    /// z describes words.
     Used,
 }
 
 #[derive(Debug, Serialize)]
 pub struct Verdict {
     pub latent: Use,
-    /// Why, and what would change it.
+    /// The reason, and the flags that would change it.
     pub why: String,
 }
 
 impl Verdict {
-    /// By the model's costs, what its z carries, the words sampled from it and what it is compared with.
+    /// Judges by the model's costs, the information in z, the sampled words and the baselines.
     pub fn new(
         costs: &Costs,
         latent: &LatentReport,
@@ -46,7 +47,7 @@ impl Verdict {
         collapsed(latent)
             .or_else(|| memorising(costs, latent, samples, baselines))
             .unwrap_or_else(|| {
-                // Without IW-k the model's cost is known from above alone, and loosely.
+                // Without IW-k there is only a loose upper bound on the model's cost.
                 let bound = if costs.iw.is_empty() { "at most " } else { "" };
                 used(latent, baselines.no_latent.as_ref(), bound)
             })
@@ -213,7 +214,7 @@ mod tests {
             assert_eq!(found.latent, Use::Memorising);
             assert!(found.why.contains("--goal density"), "{}", found.why);
         }
-        // Naming every word is no fault where words cost no more for it.
+        // Identifying every word is no fault if it does not raise the cost of words.
         let found = verdict(|_, latent, _| latent.information_nats = 7.7);
         assert_eq!(found.latent, Use::Used);
     }
