@@ -123,7 +123,7 @@ fn read(way: Way, lines: &[Line]) -> Sums {
     }
 }
 
-/// Bytes read a second by one thread, one number a slice.
+/// Bytes read per second by one thread, one number per slice.
 fn rates_of_reading(way: Way, lines: &[Line], seconds: f64) -> Vec<f64> {
     let bytes = size_of_val(lines);
     let passes = BYTES_BETWEEN_LOOKS.div_ceil(bytes);
@@ -164,7 +164,7 @@ pub(super) fn answer(request: &Request) -> Result<Value, Box<dyn Error>> {
 }
 
 /// Where a buffer of `bytes` stays that `threads` cores read their shares of: `L1`…, `memory`, or
-/// nothing where the system does not describe its caches.
+/// nothing if the system does not describe its caches.
 fn cache_level(bytes: usize, threads: usize) -> Option<String> {
     let caches = fs::read_dir("/sys/devices/system/cpu/cpu0/cache").ok()?;
     let mut caches: Vec<(u32, usize)> = caches

@@ -103,7 +103,7 @@ const fn letters() -> usize {
     30
 }
 
-/// Units of work done a second, one number a slice: `work` does some and says how many.
+/// Units of work done per second, one number per slice: `work` does some and says how many.
 fn rates(seconds: f64, mut work: impl FnMut() -> usize) -> Vec<f64> {
     let length = Duration::from_secs_f64(seconds / f64::from(SLICES));
     let mut slice = || {

@@ -34,7 +34,7 @@ fn weights(config: &NetworkConfig) -> Weights<'static> {
 /// Hidden size and layers: those of `bench/`'s peer.
 const SHAPES: [(usize, usize); 5] = [(128, 1), (128, 2), (256, 1), (512, 1), (512, 2)];
 
-/// Tokens read a second at each shape.
+/// Tokens read per second at each shape.
 fn step(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group(format!("step {}", simd::level()));
     group.throughput(Throughput::Elements(1));
@@ -54,7 +54,7 @@ fn step(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Tokens written a second at each shape: every one is drawn, then read.
+/// Tokens written per second at each shape: every one is drawn, then read.
 fn sample(criterion: &mut Criterion) {
     let settings = Sampling {
         temperature: 0.5,
@@ -78,7 +78,7 @@ fn sample(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Draws a second from 96 tokens.
+/// Draws per second from 96 tokens.
 fn draw(criterion: &mut Criterion) {
     let logits: Vec<f32> = (0..96_u8)
         .map(|k| (f32::from(k) * 0.7).sin() * 4.0)

@@ -27,7 +27,7 @@ pub struct Running<'a> {
 /// The results of `work` for 0, 1, … `count` − 1, in that order.
 ///
 /// # Panics
-/// Where `work` does.
+/// If `work` does.
 pub fn map<R: Send>(count: usize, threads: usize, work: impl Fn(usize) -> R + Sync) -> Vec<R> {
     if threads.min(count) <= 1 {
         return (0..count).map(work).collect();
@@ -44,7 +44,7 @@ pub fn map<R: Send>(count: usize, threads: usize, work: impl Fn(usize) -> R + Sy
 /// their queues; what they send, `consume` gets by item, in the order of the items.
 ///
 /// # Panics
-/// Where a worker or `consume` does.
+/// If a worker or `consume` does.
 pub fn ordered<I: Iterator + Send, T: Send, R>(
     items: I,
     threads: usize,

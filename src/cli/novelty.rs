@@ -240,7 +240,7 @@ impl<'a> Training<'a> {
         let copied = Copied::new(texts, &self.parts, |more| progress.add(more));
         let ngrams = |&n: &u32| NGrams {
             n,
-            copied: copied.share(n as usize),
+            copied: copied.fraction(n as usize),
         };
         let longest = copied.longest(texts, &self.parts);
         Novelty {

@@ -1,8 +1,8 @@
 //! One block, coded token by token as the network reads it.
 //!
-//! A block is a list of items: tokens of the vocabulary, and escaped bytes that none stands for. Their
-//! bytes one after the other are the block, whatever its encoding, line ends or normal form. The network
-//! reads the tokens; for an escaped character it reads `<unk>` where it has one, else nothing.
+//! A block is a list of items: tokens of the vocabulary, and escaped bytes that have no token. Their
+//! concatenated bytes are the block, whatever its encoding, line ends or normal form. The network
+//! reads the tokens; for an escaped character it reads `<unk>` if it has one, else nothing.
 
 use crate::generate::Writer;
 use crate::models::char_rnn::CharRnn;
@@ -16,16 +16,16 @@ use super::frequencies::Frequencies;
 /// Bytes between two reports of progress.
 const REPORTED: usize = 1024;
 
-/// What is coded at a time.
+/// One unit of coding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Item {
     /// A token of the vocabulary.
     Token(u32),
-    /// A byte that is part of none.
+    /// An escaped byte, which is part of no token.
     Byte(u8),
 }
 
-/// From bytes to items and back.
+/// Converts bytes to items and back.
 pub struct Alphabet<'v> {
     lookup: Lookup<'v>,
     vocabulary: &'v Vocabulary,
@@ -63,7 +63,7 @@ impl<'v> Alphabet<'v> {
         items
     }
 
-    /// Appends the bytes of an item. Only rubbish holds one that has none.
+    /// Appends the bytes of an item. Only a damaged file has an item without bytes.
     fn push_bytes(&self, item: Item, bytes: &mut Vec<u8>) -> Result<(), CompressError> {
         match item {
             Item::Byte(byte) => bytes.push(byte),
@@ -75,7 +75,7 @@ impl<'v> Alphabet<'v> {
         Ok(())
     }
 
-    /// What the network reads of an item: of a character that is escaped, once `<unk>`.
+    /// The token that the network reads for an item: `<unk>` once per escaped character.
     pub fn read(&self, item: Item) -> Option<u32> {
         match item {
             Item::Token(id) => Some(id),
@@ -85,7 +85,7 @@ impl<'v> Alphabet<'v> {
     }
 }
 
-/// What both directions have in common.
+/// The state that both directions share.
 struct Walk<'a> {
     alphabet: &'a Alphabet<'a>,
     escapes: Escapes,
@@ -109,7 +109,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Codes an item under the logits of the token that may come; a decoder ignores the one given.
+    /// Codes an item under the logits of the next token; a decoder ignores the item given.
     fn code(
         &mut self,
         coder: &mut impl Coder,
@@ -137,7 +137,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Codes a block that is known.
+/// Encodes a block.
 pub struct BlockEncoder<'a> {
     walk: Walk<'a>,
     coder: ArithmeticEncoder,
@@ -162,7 +162,7 @@ impl<'a> BlockEncoder<'a> {
         }
     }
 
-    /// All that the network will read of what is left.
+    /// All tokens that the network has yet to read.
     pub fn reads(&self) -> Vec<u32> {
         let items = self.items.as_slice().iter();
         items
@@ -170,14 +170,14 @@ impl<'a> BlockEncoder<'a> {
             .collect()
     }
 
-    /// The block, and how many of its bytes were escaped.
+    /// The encoded block, and how many of its bytes were escaped.
     pub fn finish(self) -> (Vec<u8>, u64) {
         (self.coder.finish(), self.escaped)
     }
 }
 
 impl Writer for BlockEncoder<'_> {
-    /// Codes items up to one that the network reads; none where the block is over.
+    /// Encodes items up to one that the network reads; `None` at the end of the block.
     fn write(&mut self, logits: &[f32]) -> Option<u32> {
         loop {
             let item = self.items.next()?;
@@ -195,18 +195,18 @@ impl Writer for BlockEncoder<'_> {
     }
 }
 
-/// Reads a block back.
+/// Decodes a block.
 pub struct BlockDecoder<'a> {
     walk: Walk<'a>,
     coder: ArithmeticDecoder<'a>,
     bytes: Vec<u8>,
-    /// Bytes that the block has.
+    /// The length of the block in bytes.
     length: u64,
     outcome: Result<(), CompressError>,
 }
 
 impl<'a> BlockDecoder<'a> {
-    /// Begins. No memory is taken for what `length` only claims.
+    /// Starts decoding. Memory grows with what is decoded, not with the claimed `length`.
     pub fn new(
         model: &CharRnn,
         alphabet: &'a Alphabet<'a>,
@@ -223,7 +223,7 @@ impl<'a> BlockDecoder<'a> {
         }
     }
 
-    /// Decodes items up to one that the network reads; none where the block is over.
+    /// Decodes items up to one that the network reads; `None` at the end of the block.
     fn decode(&mut self, logits: &[f32]) -> Result<Option<u32>, CompressError> {
         while (self.bytes.len() as u64) < self.length {
             let before = self.bytes.len();

@@ -1,28 +1,28 @@
-//! An arithmetic coder in whole numbers (Martin 1979's range coder, with a 64-bit range and carries).
+//! An arithmetic coder in integers (Martin 1979's range coder, with a 64-bit range and carries).
 //!
 //! A file is one number in [0, 1), written byte by byte. Each choice narrows an interval in proportion
 //! to the frequency of what was chosen, so that n choices cost −Σ log₂(frequency / [`TOTAL`]) bits and one byte
-//! more. Frequencies are of 24 bits and the range never has fewer than 56, so what rounding loses is below
+//! more. Frequencies have 24 bits and the range always at least 56, so rounding loses less than
 //! 2⁻³² of each choice.
 
 use super::CompressError;
 
 /// Bits of a frequency.
 const FREQUENCY_BITS: u32 = 24;
-/// What the frequencies of all that could be chosen add up to.
+/// The sum of the frequencies of all options.
 pub const TOTAL: u32 = 1 << FREQUENCY_BITS;
-/// Below this the highest byte of the interval's two ends is settled, but for a carry.
+/// Below this width, the top byte of the interval is settled but for a carry.
 const LEAST_RANGE: u64 = 1 << 56;
-/// Bytes that a decoder reads ahead of what its encoder has written at the end.
+/// The most bytes that a decoder reads beyond the end of the file.
 const READ_AHEAD: usize = 7;
 
-/// Writes choices, or reads them: what is written below once serves both.
+/// Writes choices or reads them, so that one implementation of the model serves both.
 pub trait Coder {
-    /// One of several, whose frequencies are above 0 and add up to [`TOTAL`]. An encoder writes `index` and
+    /// Codes one of several options, whose frequencies are positive and add up to [`TOTAL`]. An encoder writes `index` and
     /// returns it; a decoder returns what was written.
     fn choose(&mut self, frequencies: &[u32], index: usize) -> Result<usize, CompressError>;
 
-    /// The same of two: `true` has the frequency `yes`.
+    /// Codes one of two options: `true` has the frequency `yes`.
     fn decide(&mut self, yes: u32, answer: bool) -> Result<bool, CompressError> {
         let index = self.choose(&[yes, TOTAL - yes], usize::from(!answer))?;
         Ok(index == 0)
@@ -31,15 +31,15 @@ pub trait Coder {
 
 #[derive(Clone, Debug)]
 pub struct ArithmeticEncoder {
-    /// The lower end of the interval, behind the bytes written.
+    /// The lower end of the interval, after the bytes written.
     low: u64,
-    /// Its width less 1, at first; its width from then on.
+    /// The width of the interval; at first, the width − 1.
     range: u64,
     bytes: Vec<u8>,
 }
 
 impl ArithmeticEncoder {
-    /// Nothing is written yet.
+    /// Starts with the whole interval.
     pub const fn new() -> Self {
         Self {
             low: 0,
@@ -48,7 +48,7 @@ impl ArithmeticEncoder {
         }
     }
 
-    /// Adds to the lower end; a carry goes into the bytes written.
+    /// Adds to the lower end; a carry propagates into the bytes written.
     fn raise(&mut self, by: u64) {
         let (low, carry) = self.low.overflowing_add(by);
         self.low = low;
@@ -67,7 +67,7 @@ impl ArithmeticEncoder {
         self.low <<= 8;
     }
 
-    /// Ends with as many bytes as settle the number, whatever is taken to follow.
+    /// Writes just enough bytes to settle the number, whatever follows them.
     pub fn finish(mut self) -> Vec<u8> {
         self.raise(LEAST_RANGE - 1);
         self.push_highest();
@@ -91,16 +91,16 @@ impl Coder for ArithmeticEncoder {
 
 #[derive(Clone, Debug)]
 pub struct ArithmeticDecoder<'a> {
-    /// The number less the interval's lower end.
+    /// The number minus the interval's lower end.
     offset: u64,
     range: u64,
     rest: &'a [u8],
-    /// Bytes read behind the end.
+    /// Bytes read beyond the end.
     missing: usize,
 }
 
 impl<'a> ArithmeticDecoder<'a> {
-    /// Of what an encoder has written.
+    /// Decodes what an encoder has written.
     pub fn new(bytes: &'a [u8]) -> Self {
         let mut decoder = Self {
             offset: 0,
@@ -114,7 +114,7 @@ impl<'a> ArithmeticDecoder<'a> {
         decoder
     }
 
-    /// The next byte; zeros behind the end.
+    /// The next byte; zeros beyond the end.
     fn pull(&mut self) {
         let byte = if let Some((&byte, rest)) = self.rest.split_first() {
             self.rest = rest;
@@ -149,7 +149,7 @@ impl Coder for ArithmeticDecoder<'_> {
             }
             before = end;
         }
-        // No encoder writes what lies above the last frequency.
+        // No encoder writes a number above the last frequency.
         Err(CompressError::Damaged)
     }
 }
@@ -160,7 +160,7 @@ mod tests {
     use crate::testing::Numbers;
     use proptest::prelude::*;
 
-    /// Writes and reads; what it took, in bits.
+    /// Encodes and decodes; returns the cost in bits.
     fn round_trip(choices: &[(Vec<u32>, usize)]) -> f64 {
         let mut encoder = ArithmeticEncoder::new();
         for (frequencies, index) in choices {
@@ -202,7 +202,7 @@ mod tests {
             let choices: Vec<(Vec<u32>, usize)> = (0..2000)
                 .map(|_| {
                     let frequencies = frequencies(&mut numbers, count);
-                    // By the frequencies themselves, so that the likely comes often.
+                    // Sampled by the frequencies themselves, so that likely options are frequent.
                     let mut mark =
                         (f64::from(numbers.vector(1, 0.5)[0] + 0.5) * f64::from(TOTAL - 1)) as u32;
                     let index = frequencies.iter().position(|&frequency| {

@@ -1,23 +1,23 @@
-//! The file: what it says of itself, then the blocks.
+//! The file format: a header, then the blocks.
 //!
 //! ```text
 //! 4 bytes   0x93 't' 'x' 'g'
 //! 1 byte    format
-//! 8 bytes   the first of the SHA-256 of all that follows
+//! 8 bytes   the first of the SHA-256 of everything that follows
 //! number    bytes of the original
 //! 8 bytes   the first of its SHA-256
 //! number    blocks: none of an empty original, else block i is its bytes ⌊i·N/K⌋ to ⌊(i + 1)·N/K⌋
-//! number    for each block: bytes stored here · 2, and 1 more where they are the original's own
-//!           where one is coded:
+//! number    for each block: bytes stored here · 2, plus 1 if they are the original's own
+//!           if any block is coded:
 //! 8 bytes     the first of the model's digest
 //! 4 bytes     the first of the digest of what the model computes
 //! 1 byte      length of the name of the model's corpus, and the name (UTF-8)
 //! …         the blocks' bytes, one after the other
 //! ```
 //!
-//! A number is written seven bits a byte, the lowest first, with the highest bit set in all bytes but
-//! the last (LEB128). Nothing here is trusted: sizes are held against the bytes that are there before
-//! anything is made of them.
+//! A number is written with seven bits per byte, lowest first, and the highest bit set in all bytes but
+//! the last (LEB128). Nothing here is trusted: sizes are checked against the bytes of the file before
+//! they are used.
 
 use std::fmt;
 
@@ -26,11 +26,11 @@ use sha2::{Digest, Sha256};
 use super::CompressError;
 use crate::text::visible;
 
-/// What a file begins with.
+/// The first bytes of every file.
 pub(crate) const MAGIC: [u8; 4] = [0x93, b't', b'x', b'g'];
-/// The `format` written, and the only one that is read.
+/// The format version that is written, and the only one that is read.
 pub const FORMAT: u8 = 1;
-/// Longest name of a corpus, in bytes.
+/// The longest name of a corpus in bytes.
 const LONGEST_NAME: usize = 64;
 
 /// The first bytes of a SHA-256.
@@ -44,26 +44,26 @@ fn digest_of(bytes: &[u8]) -> [u8; 8] {
     digest(Sha256::new_with_prefix(bytes))
 }
 
-/// Which model, and what it computes.
+/// Identifies a model and what it computes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// Of its weights, vocabulary and cell.
+    /// The digest of its weights, vocabulary and cell.
     pub(super) digest: [u8; 8],
-    /// Of the probabilities that it gives on this machine after a few tokens.
+    /// The digest of the probabilities that it computes on this machine after a few tokens.
     pub(super) arithmetic: [u8; 4],
     /// The short name of its corpus.
     pub(super) name: String,
 }
 
 impl Identity {
-    /// The name of a corpus, cut where it is long.
+    /// The name of a corpus, truncated if it is too long.
     pub(super) fn short_name(name: &str) -> String {
         let end = (0..=LONGEST_NAME.min(name.len())).rev();
         let end = end.into_iter().find(|&end| name.is_char_boundary(end));
         name[..end.unwrap_or(0)].to_owned()
     }
 
-    /// The model's digest: 16 hexadecimal digits.
+    /// The model's digest as 16 hexadecimal digits.
     pub fn digest(&self) -> String {
         use std::fmt::Write as _;
         self.digest.iter().fold(String::new(), |mut text, byte| {
@@ -80,7 +80,7 @@ impl fmt::Display for Identity {
     }
 }
 
-/// A part of the original.
+/// A compressed part of the original.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Block<B> {
     Stored(B),
@@ -95,30 +95,30 @@ impl<B: AsRef<[u8]>> Block<B> {
         }
     }
 
-    /// Whether a model has coded it.
+    /// Whether it was coded with a model.
     pub const fn is_coded(&self) -> bool {
         matches!(self, Self::Coded(_))
     }
 }
 
-/// Where block `index` of `count` stands in an original of `length` bytes.
-pub fn place(length: u64, count: usize, index: usize) -> std::ops::Range<u64> {
+/// The bytes of block `index` of `count` in an original of `length` bytes.
+pub fn block_range(length: u64, count: usize, index: usize) -> std::ops::Range<u64> {
     let border = |index| (u128::from(length) * index as u128 / count as u128) as u64;
     border(index)..border(index + 1)
 }
 
-/// A compressed file, taken apart.
+/// A parsed compressed file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Container<B> {
     pub(super) original_bytes: u64,
     pub(super) original_digest: [u8; 8],
     pub(super) blocks: Vec<Block<B>>,
-    /// Where a block is coded.
+    /// `None` if no block is coded.
     pub(super) identity: Option<Identity>,
 }
 
 impl<B: AsRef<[u8]>> Container<B> {
-    /// Of an original and its blocks; the identity is left out where it is not needed.
+    /// Describes an original and its blocks; the identity is dropped if no block needs it.
     pub(super) fn new(original: &[u8], blocks: Vec<Block<B>>, identity: &Identity) -> Self {
         Self {
             original_bytes: original.len() as u64,
@@ -150,7 +150,7 @@ impl<B: AsRef<[u8]>> Container<B> {
     }
 }
 
-/// Puts magic, format and check before what follows them.
+/// Prepends magic, format and checksum to `rest`.
 pub(super) fn seal(rest: &[u8]) -> Vec<u8> {
     let mut bytes = MAGIC.to_vec();
     bytes.push(FORMAT);
@@ -160,11 +160,11 @@ pub(super) fn seal(rest: &[u8]) -> Vec<u8> {
 }
 
 impl<'a> Container<&'a [u8]> {
-    /// Takes a file apart. What the blocks hold is not looked at.
+    /// Parses a file, but not the contents of its blocks.
     pub fn read(bytes: &'a [u8]) -> Result<Self, CompressError> {
         let rest = match bytes.strip_prefix(&MAGIC) {
             Some(rest) => rest,
-            // Not even the beginning is there.
+            // The file is shorter than its magic.
             None if !bytes.is_empty() && MAGIC.starts_with(bytes) => {
                 return Err(CompressError::Damaged);
             }
@@ -182,12 +182,12 @@ impl<'a> Container<&'a [u8]> {
         rest.container()
     }
 
-    /// The model that is needed; none where nothing is coded.
+    /// The model that is needed; `None` if no block is coded.
     pub const fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref()
     }
 
-    /// Bytes of the original, if the file speaks the truth.
+    /// The length of the original in bytes, as the file claims.
     pub const fn original_bytes(&self) -> u64 {
         self.original_bytes
     }
@@ -210,7 +210,7 @@ fn push_number(bytes: &mut Vec<u8>, mut number: u64) {
     bytes.push(number as u8);
 }
 
-/// What has not been read yet.
+/// The bytes that have not been read yet.
 struct Rest<'a>(&'a [u8]);
 
 impl<'a> Rest<'a> {
@@ -251,7 +251,7 @@ impl<'a> Rest<'a> {
         if count > original_bytes || (count == 0) != (original_bytes == 0) {
             return Err(CompressError::Damaged);
         }
-        // Every block has a number, so that there are no more than bytes; none is believed before.
+        // Every block has a number of at least one byte, so there cannot be more blocks than bytes.
         let mut sizes = Vec::new();
         for _ in 0..count {
             sizes.push(self.number()?);
@@ -266,10 +266,10 @@ impl<'a> Rest<'a> {
         for (index, size) in sizes.iter().enumerate() {
             let length = usize::try_from(size >> 1).map_err(|_| CompressError::Damaged)?;
             let bytes = self.take(length)?;
-            let place = place(original_bytes, sizes.len(), index);
+            let range = block_range(original_bytes, sizes.len(), index);
             blocks.push(if coded(size) {
                 Block::Coded(bytes)
-            } else if length as u64 == place.end - place.start {
+            } else if length as u64 == range.end - range.start {
                 Block::Stored(bytes)
             } else {
                 return Err(CompressError::Damaged);

@@ -1,16 +1,16 @@
-//! Bytes that the model has no token for: whether one comes, and which.
+//! Bytes that the model has no token for: whether the next byte is one, and which.
 //!
-//! Both are learnt as the file is read, from what came so far in the same block, by counting
-//! (Krichevsky and Trofimov 1981). A text within the vocabulary pays some ten bits a block for the
-//! possibility that there might be others.
+//! Both are learnt by counting from the earlier bytes of the same block (Krichevsky and Trofimov
+//! 1981). A text within the vocabulary pays some ten bits per block for the possibility of an
+//! escape.
 
 use super::CompressError;
 use super::coder::{Coder, TOTAL};
 
-/// Answers that are remembered: further ones make the older count less.
+/// Answers that count fully: with more, older ones count less.
 const MOST_SEEN: u32 = 255;
 
-/// The probability of an answer, as far as it is known.
+/// The estimated probability of an answer.
 #[derive(Clone, Copy, Debug)]
 struct Question {
     /// The frequency of yes: above 0, below [`TOTAL`].
@@ -25,8 +25,8 @@ impl Question {
         seen: 0,
     };
 
-    /// Codes an answer and learns it: p(yes) = (answers that were yes + ½) / (answers + 1), until there
-    /// are too many of them.
+    /// Codes an answer and learns from it: p(yes) = (answers that were yes + ½) / (answers + 1), up to
+    /// [`MOST_SEEN`] answers.
     fn ask(&mut self, coder: &mut impl Coder, answer: bool) -> Result<bool, CompressError> {
         let answer = coder.decide(self.yes, answer)?;
         let weight = self.seen + 2;
@@ -40,15 +40,15 @@ impl Question {
     }
 }
 
-/// What is known of a block's escaped bytes.
+/// The statistics of a block's escaped bytes.
 #[derive(Clone, Debug)]
 pub struct Escapes {
-    /// Is the next byte escaped: by whether the one before was.
+    /// Whether the next byte is escaped, by whether the previous one was.
     flags: [Question; 2],
-    /// The escaped byte just before.
+    /// The previous byte if it was escaped.
     before: Option<u8>,
-    /// For each byte before and for none: the bits of a byte, the highest first, by the bits above
-    /// them. Made when they are needed.
+    /// For each previous byte, and for none: the bits of a byte, highest first, by the bits above
+    /// them. Allocated on first use.
     bits: Vec<Option<Box<[Question; 256]>>>,
 }
 
@@ -75,7 +75,7 @@ impl Escapes {
     pub fn byte(&mut self, coder: &mut impl Coder, byte: u8) -> Result<u8, CompressError> {
         let context = self.before.map_or(256, usize::from);
         let bits = self.bits[context].get_or_insert_with(|| Box::new([Question::OPEN; 256]));
-        // The bits so far behind a 1.
+        // The bits so far, after a leading 1.
         let mut known = 1_usize;
         for bit in (0..8).rev() {
             let one = bits[known].ask(coder, byte >> bit & 1 == 1)?;
@@ -93,7 +93,7 @@ mod tests {
     use crate::compress::coder::{ArithmeticDecoder, ArithmeticEncoder};
     use crate::testing::Numbers;
 
-    /// Writes items, of which none is a known token, and reads them back; what they took, in bits.
+    /// Encodes items without a known token and decodes them again; returns the cost in bits.
     fn round_trip(items: &[Option<u8>]) -> f64 {
         fn code(
             coder: &mut impl Coder,

@@ -1,8 +1,8 @@
-//! A model's next token as frequencies in whole numbers, the same on every machine.
+//! The probabilities of a model's next token as integer frequencies, the same on every machine.
 //!
 //! Logits are the same bits everywhere (see [`kernels`](crate::kernels)), and so is the
-//! exponential of the kernels, which no mathematical library has a part in. From there on all is
-//! whole numbers.
+//! exponential of the kernels, which calls no math library. From there on, everything is
+//! integer arithmetic.
 
 use super::coder::TOTAL;
 use crate::kernels::Kernels;
@@ -14,14 +14,14 @@ const HIGHEST_WEIGHT: f32 = 1_073_741_824.0;
 #[derive(Clone, Debug)]
 pub struct Frequencies {
     kernels: Kernels,
-    /// Never coded: has the least frequency.
+    /// A token that is never coded; it gets the lowest frequency.
     without: Option<u32>,
     weights: Vec<f32>,
     whole: Vec<u32>,
 }
 
 impl Frequencies {
-    /// Of models whose token `without` is never coded.
+    /// For models whose token `without` is never coded.
     pub const fn new(kernels: Kernels, without: Option<u32>) -> Self {
         Self {
             kernels,
@@ -31,8 +31,8 @@ impl Frequencies {
         }
     }
 
-    /// softmax(logits) (outputs) as whole numbers of at least 1 that add up to [`TOTAL`]. A logit that
-    /// is not a number counts as −∞; where all are −∞, the frequencies are equal.
+    /// softmax(logits) (outputs) as integers of at least 1 that add up to [`TOTAL`]. A NaN counts as
+    /// −∞; if all logits are −∞, the frequencies are equal.
     pub fn of(&mut self, logits: &[f32]) -> &[u32] {
         let Self {
             weights,
@@ -57,7 +57,7 @@ impl Frequencies {
         }
         let highest = weights.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         for weight in weights.iter_mut() {
-            // Also where both are infinite.
+            // Also if both are infinite.
             *weight = if *weight == highest {
                 0.0
             } else {
@@ -69,8 +69,8 @@ impl Frequencies {
         let whole = |weight: f32| u128::from((weight * HIGHEST_WEIGHT) as u32);
         let sum: u128 = weights.iter().map(|&weight| whole(weight)).sum();
         let free = u128::from(TOTAL) - weights.len() as u128;
-        // Below 2⁶⁰, since the highest weight is 2³⁰; rounded down, so that no more is given away than
-        // there is.
+        // Below 2⁶⁰, since the highest weight is 2³⁰; rounded down, so that the sum stays within
+        // the total.
         let factor = (free << 64) / sum.max(1);
         frequencies.extend(
             weights
@@ -119,7 +119,7 @@ mod tests {
                 let total: f64 = logits.iter().map(|&l| f64::from(l).exp()).sum();
                 for (&logit, &frequency) in logits.iter().zip(&frequencies) {
                     let want = f64::from(logit).exp() / total * f64::from(TOTAL);
-                    // Each token's 1 is taken from all; the rest of rounding goes to one of them.
+                    // Each token gets 1 first; what rounding leaves over goes to one of them.
                     let most = 2.0 + count as f64 * (1.0 + want / f64::from(TOTAL));
                     assert!((f64::from(frequency) - want).abs() < most + want * 1e-6);
                 }

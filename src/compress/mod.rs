@@ -1,15 +1,15 @@
-//! Lossless compression with a char-lstm: what the model expects costs few bits.
+//! Lossless compression with a char-lstm: what the model expects takes few bits.
 //!
-//! A token of probability p costs −log₂ p bits in an arithmetic [`coder`], so that a compressed text is
-//! as long as the model's bits per character say. Both directions run the same model over the same
+//! A token of probability p costs −log₂ p bits in an arithmetic [`coder`], so a compressed text is
+//! as long as the model's bits per character predict. Both directions run the same model over the same
 //! tokens, so the probabilities must agree to the last bit: the engine computes the same logits on
-//! every machine, [`frequencies`] makes whole numbers of them, and from there on all is whole numbers. A file
-//! also says what the model computed when it was written, so that a machine which computes anything else
-//! is found out before it decodes nonsense.
+//! every machine, [`frequencies`] turns them into integers, and everything after that is integer arithmetic. A file
+//! also has a digest of what the model computed when it was written, so a machine that computes anything
+//! else is detected before it decodes nonsense.
 //!
-//! Any bytes can be compressed. What the vocabulary does not hold is escaped ([`escapes`]), and a
-//! [`block`] that gets no smaller is stored as it is. Blocks know nothing of each other: each begins
-//! with a zero state, so that many are read side by side. [`container`] is the file.
+//! Any bytes can be compressed. Characters outside the vocabulary are escaped ([`escapes`]), and a
+//! [`block`] that gets no smaller is stored as it is. Blocks are independent: each starts
+//! from a zero state, so many are read in parallel. [`container`] is the file format.
 
 mod block;
 mod coder;
@@ -32,47 +32,40 @@ use crate::parallel::{self, Running};
 use crate::text::{Token, Vocabulary};
 
 use block::{Alphabet, BlockDecoder, BlockEncoder};
-use container::{Block, digest, place};
+use container::{Block, block_range, digest};
 use frequencies::Frequencies;
 
 #[cfg(feature = "cli")]
 pub(crate) use container::MAGIC;
 pub use container::{Container, FORMAT, Identity};
 
-/// Bytes of a block where nothing else is asked for. Start anew costs 40 to 300 bits, which is
-/// less than a thousandth of what so much text is compressed to.
+/// The default block size in bytes. Starting from a zero state costs 40 to 300 bits, less than a
+/// thousandth of the size of a compressed block.
 const BLOCK_BYTES: usize = 256 << 10;
-/// Blocks that a thread reads side by side: more gain little, and each takes some megabytes.
+/// Blocks that a thread reads in parallel: more gain little, and each takes some megabytes.
 const MOST_ROWS: usize = 24;
-/// Tokens that a model reads to show what it computes.
+/// Tokens that a model reads for the digest of what it computes.
 const SHOWN_TOKENS: u32 = 48;
 
 /// Why a file cannot be decompressed.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum CompressError {
-    /// It is something else.
     #[error("not a file that textgen compress wrote")]
     Foreign,
-    /// It is newer than this program.
     #[error("compressed format {found}, but this textgen reads format {FORMAT}")]
     Format { found: u8 },
-    /// Its bytes are not those that were written.
     #[error("damaged: it was cut short, or changed after it was written")]
     Damaged,
-    /// Another model has compressed it.
     #[error("it was compressed with {made_with}, and this is {this}")]
     OtherModel {
         /// The model that is needed.
         made_with: Box<Identity>,
-        /// The model that was given.
         this: Box<Identity>,
     },
-    /// The model computes other numbers here.
     #[error(
         "the model computes other probabilities here than where it compressed this file, and no bit may differ"
     )]
     OtherArithmetic,
-    /// It was compressed with a model, and none was given.
     #[error("it was compressed with {made_with}, and no model was given")]
     NoModel {
         /// The model that is needed.
@@ -80,18 +73,18 @@ pub enum CompressError {
     },
 }
 
-/// A compressed file, and what it is made of.
+/// A compressed file and its statistics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compressed {
     pub bytes: Vec<u8>,
     pub blocks: usize,
     /// Blocks that are stored as they are.
     pub stored_blocks: usize,
-    /// Bytes of the other blocks that no token stands for.
+    /// Escaped bytes in the other blocks.
     pub escaped_bytes: u64,
 }
 
-/// A model that compresses.
+/// Compresses and decompresses with a model.
 pub struct Codec<'v> {
     model: CharRnn,
     alphabet: Alphabet<'v>,
@@ -99,7 +92,7 @@ pub struct Codec<'v> {
 }
 
 impl<'v> Codec<'v> {
-    /// Of a char-lstm and the weights that it was made of, with the short name of its corpus.
+    /// Built from a char-lstm and its weights, with the short name of its corpus.
     pub fn new(
         model: CharRnn,
         config: &NetworkConfig,
@@ -119,18 +112,18 @@ impl<'v> Codec<'v> {
         }
     }
 
-    /// Which model it is.
+    /// Identifies the model.
     pub const fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// Compresses bytes, in so many blocks [default: one for every 256 KiB]. The same bytes on any
+    /// Compresses bytes into `blocks` blocks [default: one per 256 KiB]. The result is the same for any
     /// number of threads; `running` is told how many more bytes are done.
     pub fn compress(&self, original: &[u8], blocks: Option<usize>, running: Running) -> Compressed {
         let count = blocks.unwrap_or(original.len().div_ceil(BLOCK_BYTES));
         let count = count.clamp(usize::from(!original.is_empty()), original.len());
         let part = |index: usize| {
-            let Range { start, end } = place(original.len() as u64, count, index);
+            let Range { start, end } = block_range(original.len() as u64, count, index);
             &original[start as usize..end as usize]
         };
         let encoder =
@@ -175,8 +168,8 @@ impl<'v> Codec<'v> {
             .collect();
         let decoder = |index: usize| {
             let (block, bytes) = coded[index];
-            let place = place(container.original_bytes, count, block);
-            let length = place.end - place.start;
+            let range = block_range(container.original_bytes, count, block);
+            let length = range.end - range.start;
             BlockDecoder::new(&self.model, &self.alphabet, bytes, length, running.progress)
         };
         let threads = running.threads / coded.len().max(1);
@@ -185,8 +178,9 @@ impl<'v> Codec<'v> {
         decoders.into_iter().map(BlockDecoder::finish).collect()
     }
 
-    /// The writers that `make` makes of 0, 1, … `count` after all of them have written, in that order:
-    /// in lock-step, on several threads. One that would have a thread to itself is left to `alone`.
+    /// Runs the writers that `make` creates for the indices below `count` to their end, in lock-step on
+    /// several threads, and returns them in order. A writer that has a thread to itself is left to
+    /// `alone`.
     fn side_by_side<W: Writer + Send>(
         &self,
         count: usize,
@@ -232,7 +226,7 @@ impl<'v> Codec<'v> {
         written.into_iter().map(|(_, writer)| writer).collect()
     }
 
-    /// A block whose tokens are known, many at a time.
+    /// Encodes a block, many tokens at a time.
     fn encode_alone<'a>(&self, mut encoder: BlockEncoder<'a>) -> BlockEncoder<'a> {
         let reads = encoder.reads();
         let mut state = self.model.state(1);
@@ -243,7 +237,7 @@ impl<'v> Codec<'v> {
         encoder
     }
 
-    /// A block whose tokens are not known, on several threads where they gain anything.
+    /// Decodes a block, on several threads if they make it faster.
     fn decode_alone<'a>(&self, mut decoder: BlockDecoder<'a>, threads: usize) -> BlockDecoder<'a> {
         let state = self.model.state(1);
         self.model.read_on_threads(state, threads, |reader| {
@@ -255,7 +249,7 @@ impl<'v> Codec<'v> {
     }
 }
 
-/// The original of a file. `codec` may be left out where no model is needed; `running` is told how many
+/// Decompresses a file. `codec` may be `None` if no block needs a model; `running` is told how many
 /// more bytes are done.
 pub fn decompress(
     container: &Container<&[u8]>,
@@ -291,10 +285,10 @@ pub fn decompress(
     Ok(original)
 }
 
-/// Of all that decides what a model computes: cell, tokens and weights.
+/// The digest of everything that decides what a model computes: cell, tokens and weights.
 fn model_digest(config: &NetworkConfig, weights: &Weights, vocabulary: &Vocabulary) -> [u8; 8] {
     let mut hasher = Sha256::new();
-    // Every part has its length before it, so that no two models give the same bytes.
+    // Every part is preceded by its length, so no two models give the same bytes.
     let mut part = |bytes: &[u8]| {
         hasher.update((bytes.len() as u64).to_le_bytes());
         hasher.update(bytes);
@@ -328,7 +322,7 @@ fn model_digest(config: &NetworkConfig, weights: &Weights, vocabulary: &Vocabula
     digest(hasher)
 }
 
-/// Of what a model computes on this machine after some tokens: logits and frequencies.
+/// The digest of what a model computes on this machine after some tokens: logits and frequencies.
 fn arithmetic(model: &CharRnn) -> [u8; 4] {
     let mut hasher = Sha256::new();
     let mut frequencies = Frequencies::new(model.predictor.kernels, None);

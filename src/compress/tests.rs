@@ -1,4 +1,4 @@
-//! Everything must come back, at every level of instructions, and cost what the model says.
+//! Everything must be restored at every SIMD level, and cost what the model predicts.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,7 +13,7 @@ use crate::kernels::simd::Level;
 use crate::models::weights::quantize;
 use crate::testing::{self, Numbers};
 
-/// A model that has learnt nothing, of some tokens.
+/// An untrained model of some tokens.
 struct Made {
     config: NetworkConfig,
     weights: Weights<'static>,
@@ -21,7 +21,7 @@ struct Made {
 }
 
 impl Made {
-    /// `cut` tokens were left out of the vocabulary, so that there is an `<unk>` where it is above 0.
+    /// `cut` tokens are missing from the vocabulary; if there are any, it has an `<unk>`.
     fn new(unit: Unit, letters: &[&str], cut: u64, cell: Cell, hidden: usize) -> Self {
         let token = |letter: &&str| match unit {
             Unit::Byte => Token::Byte(letter.as_bytes()[0]),
@@ -69,13 +69,13 @@ fn round_trip(codec: &Codec, original: &[u8], blocks: Option<usize>) -> Compress
     let compressed = codec.compress(original, blocks, on_threads(1));
     let found = restore(codec, &compressed.bytes).expect("decompressed");
     assert!(found == original, "{original:?}");
-    // What is known before the blocks, and four bytes for each of them.
+    // The header, and four bytes per block.
     let most = original.len() + 60 + 4 * compressed.blocks;
     assert!(compressed.bytes.len() <= most, "{}", compressed.bytes.len());
     compressed
 }
 
-/// Known and unknown characters, and bytes that are none.
+/// Known and unknown characters, and bytes that are no characters.
 fn anything() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         4 => "[ea bé中q\n]{1,12}".prop_map(String::into_bytes),
@@ -181,7 +181,7 @@ fn a_text_costs_what_an_evaluation_says() {
         (want - 0.01..want + 8.0 + 16.0).contains(&found),
         "{found} {want}"
     );
-    // Start anew costs little.
+    // Starting from a zero state costs little.
     let blocks = round_trip(&codec, text.as_bytes(), Some(10));
     assert!(blocks.bytes.len() < compressed.bytes.len() + 10 * 30);
 }
@@ -247,7 +247,7 @@ fn sealed_files_that_no_textgen_wrote_are_refused_without_a_panic() {
     let codec = made.codec();
     let original = "a bee, eé be 中\n".repeat(12).into_bytes();
     let bytes = codec.compress(&original, Some(3), on_threads(1)).bytes;
-    // Behind magic, format and check, so that the check is right again.
+    // After magic, format and checksum, so that the checksum is right again.
     let rest = &bytes[13..];
     let mut numbers = Numbers::new(21);
     let mut random = |below: usize| {
@@ -271,7 +271,7 @@ fn sealed_files_that_no_textgen_wrote_are_refused_without_a_panic() {
             Err(_) => refused += 1,
         }
     }
-    // The name of the corpus may be another.
+    // The name of the corpus may differ.
     assert!(refused > 4000, "{refused}");
 }
 

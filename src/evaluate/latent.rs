@@ -1,8 +1,8 @@
 //! What the latent variable of a word-vae carries.
 //!
-//! R, the mean divergence of the posteriors from the prior, falls into two parts (Hoffman & Johnson
-//! 2016): E\[R\] = I_q + KL(q(z) ‖ p(z)). I_q is what z tells about the word, at most ln N for N words;
-//! the rest is how far the posteriors together, q(z), are from the prior that words are sampled from.
+//! R, the mean divergence of the posteriors from the prior, is a sum of two parts (Hoffman & Johnson
+//! 2016): E\[R\] = I_q + KL(q(z) ‖ p(z)). I_q is the information of z about the word, at most ln N for N words;
+//! the rest is the divergence of the aggregate posterior q(z) from the prior that words are sampled from.
 
 use serde::Serialize;
 
@@ -12,20 +12,20 @@ use super::{EvaluateError, Mean, Word, WordReading};
 use crate::models::word_vae::{Posterior, WordVae};
 use crate::parallel::{self, Running};
 
-/// A dimension is active where the variance of its mean over words is above this (Burda, Grosse &
+/// A dimension is active if the variance of its mean over words is above this (Burda, Grosse &
 /// Salakhutdinov 2016, section 5).
 pub const ACTIVE_VARIANCE: f64 = 0.01;
-/// Words that the information is measured on at the most: its cost grows with their square.
+/// The most words that the information is measured on: the cost grows with their square.
 pub const MOST_FOR_INFORMATION: usize = 5000;
 
-/// What z carries. The parts of R are measured with one sample of z for each word.
+/// What z carries. The parts of R are measured with one sample of z per word.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct LatentReport {
     /// Dimensions whose mean varies with the word: Var_x(μ_j(x)) above [`ACTIVE_VARIANCE`].
     pub active_units: usize,
     /// Mean over words of each dimension's KL(q(z_j|x) ‖ p(z_j)).
     pub rate_nats_per_dimension: Vec<f64>,
-    /// R, their sum.
+    /// R in nats, the sum over dimensions.
     pub rate_nats: f64,
     /// I_q = mean_i\[ln q(z_i|x_i) − (logsumexp_k ln q(z_i|x_k) − ln N)\].
     pub information_nats: f64,
@@ -37,12 +37,12 @@ pub struct LatentReport {
     /// KL(q(z) ‖ p(z)) = mean_i\[logsumexp_k ln q(z_i|x_k) − ln N − ln p(z_i)\].
     pub marginal_kl_nats: f64,
     pub marginal_kl_standard_error: f64,
-    /// What reconstruction costs more with another word's z: −ln p(x|z') + ln p(x|z).
+    /// How much more reconstruction costs with another word's z: −ln p(x|z') + ln p(x|z).
     pub shuffle_gap_nats: f64,
     pub shuffle_gap_standard_error: f64,
 }
 
-/// Measures what z carries about `words`; `None` where there is no z, or no word.
+/// Measures what z carries about `words`; `None` if there is no z, or no word.
 pub fn latent(
     vae: &WordVae,
     words: &[Word],
@@ -63,7 +63,7 @@ pub fn latent(
         })
         .collect();
     let own = with_z(vae, words, |word| &z[word], reading, running);
-    // Words are in random order, so that the next one is any other one.
+    // Words are in random order, so the next one is a random other word.
     let next = |word: usize| &z[(word + 1) % z.len()];
     let others = with_z(vae, words, next, reading, running);
     let gaps = others.iter().zip(&own).map(|(other, own)| other - own);
@@ -92,7 +92,7 @@ pub fn posteriors(vae: &WordVae, words: &[Word], threads: usize) -> Vec<Posterio
     by_group(words, threads, |_, letters| vae.encode_all(letters))
 }
 
-/// −ln p(word | z) in nats of every word, with the z that `z` gives it.
+/// −ln p(word | z) in nats of every word, with the z that `z` assigns to it.
 fn with_z<'a>(
     vae: &WordVae,
     words: &[Word],
@@ -126,7 +126,7 @@ fn active_units(posteriors: &[Posterior], latent: usize) -> usize {
     (0..latent).filter(active).count()
 }
 
-/// Both parts of R, I_q and KL(q(z) ‖ p(z)), from a sample of z for each word.
+/// Both parts of R, I_q and KL(q(z) ‖ p(z)), from one sample of z per word.
 fn information(posteriors: &[Posterior], z: &[Vec<f32>], threads: usize) -> [Mean; 2] {
     let all = Densities::new(posteriors);
     let parts = parallel::map(z.len(), threads, |word| {
@@ -142,10 +142,10 @@ fn information(posteriors: &[Posterior], z: &[Vec<f32>], threads: usize) -> [Mea
     [Mean::of(&information), Mean::of(&marginal)]
 }
 
-/// The posteriors of N words, dimension by dimension, so that the inner loop runs over words.
+/// The posteriors of N words by dimension, so that the inner loop runs over words.
 struct Densities {
     words: usize,
-    /// (Z, N).
+    /// Means (Z, N).
     means: Vec<f64>,
     /// 1 / σ² (Z, N).
     precisions: Vec<f64>,

@@ -1,20 +1,20 @@
-//! What held-out text and words cost a model, and what a word-vae's latent variable does: the sums
+//! What held-out text and words cost a model, and what a word-vae's latent variable carries: the sums
 //! behind every figure of an evaluation.
 //!
 //! A cost is −ln p in nats, summed in f64. Segments of a text, words, and samples of z are read in
-//! groups side by side, since one product with many vectors is much faster than many products with
-//! one. Each is summed by itself and the sums are added in the order given, and what is random for a
-//! word comes from a stream of its own, so that a figure depends neither on the groups nor on the
+//! groups in parallel, since one product with many vectors is much faster than many products with
+//! one. Each is summed separately, the sums are added in the order given, and each word has
+//! its own random stream. So a figure depends neither on the groups nor on the
 //! number of threads.
 //!
-//! [`surprisals`] is what every token of a text costs by itself, [`ngram_nats`] what the n-gram models
-//! make of the same segments, [`dynamic`] lets the
-//! network learn as it reads, and [`novelty`] says how much of a text was copied from another.
+//! [`surprisals`] is the cost of every token of a text, [`ngram_nats`] the cost of the same segments
+//! under the n-gram models, [`dynamic`] lets the
+//! network learn as it reads, and [`novelty`] measures how much of a text was copied from another.
 //!
-//! [`texts`] and [`words`] cost several models at the same time (one in f32 and the same in eight
-//! bits, for instance). Of a word-vae [`importance`] bounds ln p(word) tightly, [`latent`] says what z
-//! carries, [`reconstruction`] what comes back from it, and [`samples`] compares words it invented
-//! with words that exist.
+//! [`texts`] and [`words`] evaluate several models at once, such as one in f32 and the same in eight
+//! bits. For a word-vae, [`importance`] bounds ln p(word) tightly, [`latent`] measures what z
+//! carries, [`reconstruction`] how well words are reconstructed, and [`samples`] compares sampled
+//! words with real ones.
 
 pub mod dynamic;
 pub mod importance;
@@ -36,30 +36,30 @@ use thiserror::Error;
 use crate::kernels::Kernels;
 use crate::parallel;
 
-/// Segments, words or samples of z that are read side by side at the most: more gain nothing.
+/// The most segments, words or samples of z read in parallel: more gain nothing.
 const MOST_ROWS: usize = 64;
 
 /// Why something cannot be evaluated.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the messages say what each is")]
 pub enum EvaluateError {
-    #[error("token {token} is none of the {inputs} that the model reads")]
+    #[error("token {token} is not among the {inputs} that the model reads")]
     Unreadable { token: u32, inputs: usize },
-    #[error("token {token} is none of the {outputs} that the model predicts")]
+    #[error("token {token} is not among the {outputs} that the model predicts")]
     Unpredictable { token: u32, outputs: usize },
 }
 
-/// A mean over independent values, and how far it may be off.
+/// A mean over independent values and its standard error.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Mean {
     /// 0 if there are no values.
     pub mean: f64,
-    /// The standard error of the mean: the sample's deviation by √N; 0 for a single value.
+    /// The standard error of the mean: the sample's standard deviation divided by √N; 0 for a single value.
     pub standard_error: f64,
 }
 
 impl Mean {
-    /// Of some values; 0 where there are none.
+    /// The estimate from `values`; 0 if there are none.
     pub fn of(values: &[f64]) -> Self {
         let count = values.len() as f64;
         if values.is_empty() {
@@ -85,7 +85,7 @@ impl LogSoftmax {
     /// ln p(token) in nats: within 1e-6 of [`log_prob`](crate::generate::sampling::log_prob), faster.
     ///
     /// # Panics
-    /// Where `token` is not below `logits.len()`.
+    /// If `token` is not below `logits.len()`.
     pub fn log_prob(&mut self, logits: &[f32], token: u32) -> f64 {
         let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         self.scores.clear();
@@ -115,9 +115,9 @@ fn check_predicted<'a>(
     }
 }
 
-/// What `read` makes of every item with every model: by model, in the order of the items, whose
-/// `lengths` are given. It gets groups of items of about one length, the longest first, and gives
-/// one result an item.
+/// Applies `read` to every item with every model. Results are by model, in the order of the items, whose
+/// `lengths` are given. `read` gets groups of items of similar length, longest first, and returns
+/// one result per item.
 fn in_groups<M: Sync, R: Clone + Default + Send>(
     models: &[&M],
     lengths: &[usize],
@@ -130,11 +130,11 @@ fn in_groups<M: Sync, R: Clone + Default + Send>(
     }
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     order.sort_by_key(|&item| Reverse(lengths[item]));
-    // A multiple of the threads, so that none is idle at the end for long.
+    // A multiple of the threads, so that none is idle for long at the end.
     let groups = lengths.len().div_ceil(MOST_ROWS);
     let groups = groups.next_multiple_of(threads.max(1));
     let groups: Vec<&[usize]> = order.chunks(lengths.len().div_ceil(groups)).collect();
-    // The models take turns: where there is one group only, they run side by side.
+    // The models take turns: if there is only one group, they run in parallel.
     let jobs = groups.len() * models.len();
     let read = parallel::map(jobs, threads, |job| {
         read(models[job % models.len()], groups[job / models.len()])

@@ -1,35 +1,35 @@
-//! How much of some texts was copied from a source: did a model learn, or remember?
+//! How much of some texts was copied from a source: did a model learn or memorize?
 //!
-//! The suffix automaton of the texts (Blumer et al. 1985) has a state for each set of places where
+//! The suffix automaton of the texts (Blumer et al. 1985) has a state for each set of positions where
 //! the same substrings end, in space linear in the texts. The source runs through it once, token by
-//! token, and leaves at every state the longest substring with which it came there. So all lengths
-//! are exact and are found at the same time, at a cost that grows with texts and source alone.
+//! token, and records at every state the longest substring that reached it. So matches of all lengths
+//! are found exactly and at once, at a cost linear in the texts and the source.
 
 use std::ops::Range;
 
 /// What texts have in common with a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Copied {
-    /// By text and place: how many of the tokens that end there stand so in the source.
+    /// By text and position: the length of the longest match with the source that ends there.
     pub lengths: Vec<Vec<u32>>,
 }
 
-/// A segment that stands in the source, too.
+/// A segment that also occurs in the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
-    /// In which text.
+    /// The index of the text.
     pub text: usize,
-    /// Where in it.
+    /// The tokens of the segment within the text.
     pub text_range: Range<usize>,
-    /// In which part of the source first.
+    /// The index of the first part of the source that contains it.
     pub part: usize,
-    /// Where in it first.
+    /// The tokens of its first occurrence within that part.
     pub part_range: Range<usize>,
 }
 
 impl Copied {
-    /// What of `texts` stands in one of the parts of `source`; `progress` is told how many more tokens
-    /// of it have been read.
+    /// Finds what parts of `texts` occur in one of the parts of `source`; `progress` is told how many
+    /// more tokens of it have been read.
     pub fn new(texts: &[&[u32]], source: &[&[u32]], progress: impl Fn(u64)) -> Self {
         let mut automaton = Automaton::new(texts);
         for part in source {
@@ -51,8 +51,8 @@ impl Copied {
         }
     }
 
-    /// The share of the texts' n-grams that stand in the source; none where there is no n-gram.
-    pub fn share(&self, n: usize) -> Option<f64> {
+    /// The fraction of the texts' n-grams that occur in the source; `None` if there is no n-gram.
+    pub fn fraction(&self, n: usize) -> Option<f64> {
         let before = n.checked_sub(1)?;
         let texts = self.lengths.iter();
         let ends = || {
@@ -66,7 +66,7 @@ impl Copied {
         (all > 0).then(|| copied as f64 / all as f64)
     }
 
-    /// Tokens of the texts that lie in a segment of at least `n` that stands in the source.
+    /// Tokens of the texts in a segment of at least `n` tokens that occurs in the source.
     pub fn tokens(&self, n: usize) -> usize {
         let in_text = |lengths: &Vec<u32>| {
             let mut reaching = 0_u32;
@@ -85,8 +85,8 @@ impl Copied {
         self.lengths.iter().map(in_text).sum()
     }
 
-    /// The longest segment of `texts` that stands in `source`, the first of several; none where no
-    /// token does. Both are those that this was made of.
+    /// The longest segment of `texts` that occurs in `source`, the first of several; `None` if no
+    /// token does. Both must be those that this was built from.
     pub fn longest(&self, texts: &[&[u32]], source: &[&[u32]]) -> Option<Segment> {
         let longest = self.lengths.iter().flatten().copied().max();
         let longest = longest.filter(|&length| length > 0)?;
@@ -97,8 +97,8 @@ impl Copied {
         let text_range = last + 1 - length..last + 1;
         let wanted = &texts[text][text_range.clone()];
         let at = |part: &&[u32]| part.windows(length).position(|window| window == wanted);
-        let mut parts_with_places = source.iter().map(at).enumerate();
-        let (part, at) = parts_with_places.find_map(|(part, at)| Some((part, at?)))?;
+        let mut parts_with_positions = source.iter().map(at).enumerate();
+        let (part, at) = parts_with_positions.find_map(|(part, at)| Some((part, at?)))?;
         Some(Segment {
             text,
             text_range,
@@ -114,16 +114,16 @@ const PIECE: usize = 1 << 16;
 const ROOT: u32 = 0;
 const NONE: u32 = u32::MAX;
 
-/// Substrings that end at the same places.
+/// Substrings that end at the same positions.
 #[derive(Clone, Debug)]
 struct State {
     /// The length of the longest of them.
     length: u32,
-    /// The state of the longest suffix that ends at more places.
+    /// The state of the longest suffix that ends at more positions.
     link: u32,
-    /// Where a further token leads, by token.
+    /// The next state, by token.
     next: Vec<(u32, u32)>,
-    /// The longest of them that was met in the source.
+    /// The length of the longest of them that occurs in the source.
     met: u32,
 }
 
@@ -177,11 +177,11 @@ impl Automaton {
         self.states.len() as u32 - 1
     }
 
-    /// One more token behind the whole of a text so far, whose state is `last`.
+    /// Appends a token to a text whose state so far is `last`.
     fn extend(&mut self, last: u32, token: u32) -> u32 {
         let before = &self.states[last as usize];
         if let Some(there) = before.next(token) {
-            // A text before this one began with the same tokens, or had them in it.
+            // An earlier text contains the same tokens.
             let length = before.length + 1;
             return self.split(last, token, there, length);
         }
@@ -229,8 +229,8 @@ impl Automaton {
         shorter
     }
 
-    /// From the longest suffix of what was read that stands in the text, `length` tokens long, to
-    /// that of what was read with one more token.
+    /// Steps from the longest suffix of what was read that occurs in the texts, `length` tokens long,
+    /// to the longest such suffix after one more token.
     fn follow(&self, state: u32, length: u32, token: u32) -> (u32, u32) {
         let (mut at, mut length) = (state, length);
         loop {
@@ -246,8 +246,8 @@ impl Automaton {
         }
     }
 
-    /// Where a substring was met its suffixes were, too, and where none of a state's was, one of its
-    /// link's may have been.
+    /// If a substring occurs, so do its suffixes; if none of a state's substrings does, one of its
+    /// link's still may.
     fn hand_down(&mut self) {
         let mut order: Vec<u32> = (1..self.states.len() as u32).collect();
         order.sort_unstable_by_key(|&state| self.states[state as usize].length);
@@ -272,7 +272,7 @@ mod tests {
     use super::*;
     use crate::testing::Numbers;
 
-    /// Every length, by looking for the substring everywhere.
+    /// Every length, by searching for the substring everywhere.
     fn plainly(text: &[u32], source: &[&[u32]]) -> Vec<u32> {
         let stands = |wanted: &[u32]| {
             let mut windows = source.iter().flat_map(|part| part.windows(wanted.len()));
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_shares_and_the_longest_segment_are_those_of_a_brute_force_search() {
+    fn lengths_fractions_and_the_longest_segment_are_those_of_a_brute_force_search() {
         for (seed, kinds) in [(1, 2), (2, 3), (3, 5), (4, 1), (5, 30)] {
             let source = tokens(seed, 300, kinds);
             let mut text = tokens(seed + 100, 150, kinds + 1);
@@ -318,8 +318,8 @@ mod tests {
                 windows.any(|window| window == **gram)
             };
             let found = grams.iter().filter(stands).count();
-            let share = (!grams.is_empty()).then(|| found as f64 / grams.len() as f64);
-            assert_eq!(copied.share(n), share, "{n}-grams");
+            let fraction = (!grams.is_empty()).then(|| found as f64 / grams.len() as f64);
+            assert_eq!(copied.fraction(n), fraction, "{n}-grams");
             let covered = |text: &&[u32]| {
                 let in_gram = |place: &usize| {
                     let starts = place.saturating_sub(n - 1)..=*place;
@@ -344,10 +344,10 @@ mod tests {
     fn nothing_in_common_and_nothing_at_all_have_no_segment() {
         let (texts, source): ([&[u32]; 1], [&[u32]; 1]) = ([&[7, 8, 9]], [&[1, 2, 3]]);
         let copied = Copied::new(&texts, &source, |_| ());
-        assert_eq!(copied.share(1), Some(0.0));
+        assert_eq!(copied.fraction(1), Some(0.0));
         assert_eq!(copied.longest(&texts, &source), None);
         let empty = Copied::new(&[&[]], &source, |_| ());
-        assert_eq!((empty.share(1), empty.share(0)), (None, None));
+        assert_eq!((empty.fraction(1), empty.fraction(0)), (None, None));
         assert_eq!(empty.longest(&[&[]], &source), None);
     }
 
@@ -356,6 +356,6 @@ mod tests {
         let text = vec![0; 50_000];
         let copied = Copied::new(&[&text], &[&text[..40_000]], |_| ());
         assert_eq!(copied.lengths[0][49_999], 40_000);
-        assert_eq!(copied.share(40_000), Some(1.0));
+        assert_eq!(copied.fraction(40_000), Some(1.0));
     }
 }

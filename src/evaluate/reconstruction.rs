@@ -1,4 +1,4 @@
-//! What comes back from the mean of a word's posterior: the most probable letter at every step.
+//! Reconstruction of words from their posterior mean, with the most probable letter at every step.
 
 use serde::Serialize;
 
@@ -11,19 +11,19 @@ use crate::latent::WordDecoder;
 use crate::models::word_vae::WordVae;
 use crate::parallel::Running;
 
-/// How well words come back.
+/// How well words are reconstructed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Reconstruction {
-    /// The part of the words that come back letter by letter, in 0…1.
+    /// The fraction of words that are reconstructed exactly, in 0…1.
     pub reconstruction_exact: f64,
-    /// Letters to insert, delete or replace until a word is what came back (Levenshtein 1966).
+    /// The mean edit distance between a word and its reconstruction (Levenshtein 1966).
     pub edit_distance: f64,
     pub edit_distance_standard_error: f64,
-    /// The same for each letter of the words.
+    /// The edit distance per letter of the words.
     pub edits_per_letter: f64,
 }
 
-/// Decodes every word from its μ, greedily, and compares. The tokens `suppressed` are not written.
+/// Decodes every word from its μ, greedily, and compares. The tokens `suppressed` are never written.
 pub fn reconstruction(
     vae: &WordVae,
     words: &[Word],

@@ -1,4 +1,4 @@
-//! Words sampled from a model, compared with words that exist.
+//! Words sampled from a model, compared with real words.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -11,7 +11,7 @@ use crate::generate::{LONGEST_WORD, Prior, lockstep};
 use crate::models::word_vae::WordVae;
 use crate::parallel::{self, Running};
 
-/// Words that are sampled side by side.
+/// Words that are sampled in parallel.
 const ROWS: usize = 64;
 
 /// What words are sampled from.
@@ -19,44 +19,45 @@ const ROWS: usize = 64;
 pub enum Inventor<'a> {
     /// A word-vae, from its prior.
     Vae(&'a WordVae),
-    /// The n-gram model of an order.
+    /// The n-gram model of this order.
     NGram(&'a NGrams, usize),
 }
 
-/// How sampled words compare with those that exist.
+/// How sampled words compare with real ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub struct SampleReport {
-    /// How many were sampled.
+    /// The number of sampled words.
     pub words: usize,
-    /// The part of them that are distinct, in 0…1 as all rates below.
+    /// The fraction of them that are distinct, in 0…1 as all rates below.
     pub distinct: f64,
-    /// The part of them that are training words.
+    /// The fraction of them that are training words.
     pub in_training: f64,
     /// Distinct held-out words among them.
     pub held_out_hits: usize,
-    /// The part of those that are no training words that are held-out words: how often what is new is
-    /// also right. 0 where nothing is new.
+    /// The fraction of held-out words among those that are not training words: how often a new word
+    /// is a real one. 0 if no word is new.
     pub hits_per_new_word: f64,
-    /// Total variation distance between the lengths of the sampled and of the held-out words: 0 where
-    /// they are distributed alike, 1 where no length is common.
+    /// Total variation distance between the length distributions of sampled and held-out words: 0 if
+    /// they are equal, 1 if they have no length in common.
     pub length_distance: f64,
 }
 
 /// How words are sampled.
 #[derive(Clone, Debug)]
 pub struct WordSampling {
-    /// How each letter is; word i has the stream (seed, i).
+    /// How each letter is sampled; word i has the stream (seed, i).
     pub sampling: Sampling,
-    /// Whether a word that was sampled before is passed over.
+    /// Whether a word that was sampled before is skipped.
     pub unique: bool,
 }
 
-/// Words sampled for every new one at which `unique` gives up, and over how many that is counted.
+/// With `unique`, sampling stops once it takes more than this many words per new one, counted over
+/// [`COUNTED_OVER`] words.
 const MOST_TRIES: usize = 100;
 const COUNTED_OVER: usize = 1000;
 
-/// Samples `count` words, or fewer distinct ones where more cannot be found. The tokens `suppressed` are
-/// not written.
+/// Samples `count` words, or fewer distinct ones if no more can be found. The tokens `suppressed` are
+/// never written.
 pub fn sample_words(
     inventor: Inventor,
     count: usize,
@@ -77,7 +78,7 @@ pub fn sample_words(
     };
     let mut words = Vec::new();
     let (mut seen, mut sampled) = (HashSet::new(), 0);
-    // Draws, and new words among them, since they were last compared.
+    // Samples, and new words among them, since the last check.
     let (mut tries, mut news) = (0, 0);
     while words.len() < count {
         let more = count - words.len();
@@ -101,7 +102,7 @@ pub fn sample_words(
     words
 }
 
-/// The words of a range of streams.
+/// Samples the words of a range of streams.
 fn sample_range(
     inventor: Inventor,
     range: Range<usize>,
@@ -136,8 +137,8 @@ fn sample_range(
     groups.into_iter().flatten().collect()
 }
 
-/// The words of some samplers. They are counted, not looked at one by one, so the order in which
-/// they end is the order they come in.
+/// Samples one word per sampler. Words are only counted, so they are returned in the order in which
+/// they end.
 fn from_prior(prior: &Prior, mut samplers: impl Iterator<Item = Sampler>) -> Vec<Vec<u32>> {
     let mut words = Vec::new();
     lockstep(
@@ -149,16 +150,16 @@ fn from_prior(prior: &Prior, mut samplers: impl Iterator<Item = Sampler>) -> Vec
     words
 }
 
-/// Words that exist, given by their letters.
+/// Real words, given by their letters.
 #[derive(Clone, Debug, Default)]
 pub struct Existing<'a> {
-    /// What models learnt from.
+    /// Words that models were trained on.
     pub training: HashSet<&'a [u32]>,
-    /// What no model has seen.
+    /// Words that no model has seen.
     pub held_out: HashSet<&'a [u32]>,
 }
 
-/// Compares sampled words with those that exist.
+/// Compares sampled words with real ones.
 pub fn compare(sampled: &[Vec<u32>], existing: &Existing) -> SampleReport {
     let Existing { training, held_out } = existing;
     let distinct: HashSet<&[u32]> = sampled.iter().map(Vec::as_slice).collect();
@@ -197,7 +198,7 @@ fn length_distance(
         *differences.entry(length).or_default() -= b_rate;
     }
     let mut differences: Vec<f64> = differences.into_values().map(f64::abs).collect();
-    // The sum of floats depends on their order, which a hash map does not keep.
+    // The sum of floats depends on their order, which a hash map does not preserve.
     differences.sort_by(f64::total_cmp);
     0.5 * differences.iter().sum::<f64>()
 }

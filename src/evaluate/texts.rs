@@ -1,5 +1,5 @@
-//! What held-out text costs a char-lstm, all of it or token by token, and what it costs the n-gram
-//! models that it is compared with.
+//! What held-out text costs a char-lstm, in total or token by token, and what it costs the n-gram
+//! models it is compared with.
 
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ use crate::parallel::{self, Running};
 /// Tokens of a segment that are read between two reports of progress.
 const PIECE: usize = 1024;
 
-/// What a text costs.
+/// The cost of a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct TextCost {
     /// −Σ ln p(token | all before it in its segment), in nats.
@@ -21,11 +21,11 @@ pub struct TextCost {
     pub tokens: u64,
 }
 
-/// What `segments` of a text cost each of `models`. A segment is read from a zero state, and every
+/// The cost of `segments` of a text under each of `models`. A segment is read from a zero state, and every
 /// token of it but the first is predicted.
 ///
 /// # Panics
-/// Where a segment is no part of `tokens`.
+/// If a segment is no part of `tokens`.
 pub fn texts(
     models: &[&CharRnn],
     tokens: &[u32],
@@ -65,7 +65,7 @@ pub fn texts(
     Ok(nats.into_iter().map(cost).collect())
 }
 
-/// What every token but the first of each text costs its model: −ln p(token | all before it), in
+/// The cost of every token but the first of each text under its model: −ln p(token | all before it), in
 /// nats. Each text is read in one segment from a zero state.
 pub fn surprisals(
     texts: &[(&CharRnn, &[u32])],
@@ -85,8 +85,8 @@ pub fn surprisals(
     }))
 }
 
-/// p(model | text) of models that were equally probable before the text was read, from what it
-/// costs each, in nats: softmax(−nats).
+/// p(model | text) of models that are equally probable a priori, from the text's cost in nats under
+/// each: softmax(−nats).
 pub fn posterior(nats: &[f64]) -> Vec<f64> {
     let least = nats.iter().copied().fold(f64::INFINITY, f64::min);
     let odds: Vec<f64> = nats.iter().map(|nats| (least - nats).exp()).collect();
@@ -94,18 +94,18 @@ pub fn posterior(nats: &[f64]) -> Vec<f64> {
     odds.into_iter().map(|odds| odds / total).collect()
 }
 
-/// What `segments` of a text cost the n-gram models of every order from 1 on, in nats. A segment is
+/// The cost in nats of `segments` of a text under the n-gram models of every order from 1 on. A segment is
 /// read as [`texts`] reads it: nothing is known before its first token, which is not predicted.
 ///
 /// # Panics
-/// Where a segment is no part of `tokens`.
+/// If a segment is no part of `tokens`.
 pub fn ngram_nats(
     models: &NGrams,
     tokens: &[u32],
     segments: &[Range<usize>],
     running: Running,
 ) -> Vec<f64> {
-    // A model sees no more than order − 1 tokens back, so a piece may be read by itself.
+    // A model looks back at most order − 1 tokens, so a piece can be read on its own.
     let pieces: Vec<(usize, Range<usize>)> = segments
         .iter()
         .flat_map(|segment| {
@@ -142,7 +142,7 @@ pub fn ngram_nats(
     nats
 }
 
-/// Reads one segment, whose products with the input are taken together, and tells `each` the nats of
+/// Reads one segment, with all its input products computed at once, and passes `each` the nats of
 /// every token predicted.
 fn read_alone(model: &CharRnn, segment: &[u32], progress: &dyn Fn(u64), mut each: impl FnMut(f64)) {
     let mut softmax = LogSoftmax::default();
@@ -156,7 +156,7 @@ fn read_alone(model: &CharRnn, segment: &[u32], progress: &dyn Fn(u64), mut each
     }
 }
 
-/// Nats of each segment of a group, the longest first.
+/// Nats of each segment of a group, longest first.
 fn read_side_by_side(model: &CharRnn, group: &[&[u32]], progress: &dyn Fn(u64)) -> Vec<f64> {
     let mut softmax = LogSoftmax::default();
     let mut state = model.state(group.len());
@@ -165,7 +165,7 @@ fn read_side_by_side(model: &CharRnn, group: &[&[u32]], progress: &dyn Fn(u64)) 
     let mut tokens = Vec::with_capacity(group.len());
     let longest = group.first().map_or(0, |segment| segment.len());
     for at in 1..longest {
-        // The shortest ones, which stand last, end first.
+        // The shortest segments come last and end first.
         while let Some((_, others)) = live.split_last().filter(|(last, _)| last.len() <= at) {
             live = others;
             state.swap_remove_row(live.len());

@@ -1,4 +1,4 @@
-//! What held-out words cost a word-vae: D and R with one draw of z a word.
+//! What held-out words cost a word-vae: D and R with one sample of z per word.
 
 use std::cmp::Reverse;
 
@@ -10,19 +10,19 @@ use crate::models::Network;
 use crate::models::word_vae::{Posterior, WordVae};
 use crate::parallel::Running;
 
-/// What a word costs a word-vae.
+/// The cost of a word under a word-vae.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct WordCost {
-    /// D: −Σ ln p(letter | letters before it, z) with the end of the word, in nats.
+    /// D: −Σ ln p(letter | letters before it, z) in nats, the end of the word included.
     pub distortion_nats: f64,
     /// R: Σ KL(q(z|word) ‖ N(0, I)), in nats.
     pub rate_nats: f64,
 }
 
-/// A word of a corpus.
+/// A word of a corpus, as the evaluation reads it.
 #[derive(Clone, Copy, Debug)]
 pub struct Word<'a> {
-    /// Its place in the corpus, which its noise is drawn by.
+    /// Its position in the corpus, which selects its noise.
     pub index: u64,
     /// Its letters, without `<bos>` and `<eos>`.
     pub letters: &'a [u32],
@@ -35,22 +35,22 @@ impl Word<'_> {
     }
 }
 
-/// How words are evaluated.
+/// The special tokens and the seed of an evaluation.
 #[derive(Clone, Copy, Debug)]
 pub struct WordReading {
-    /// What a decoder reads first.
+    /// The token that a decoder reads first.
     pub bos: u32,
-    /// What ends a word.
+    /// The token that ends a word.
     pub eos: u32,
-    /// The noise of word i is drawn from the ChaCha8 stream (seed, i).
+    /// The noise of word i comes from the ChaCha8 stream (seed, i).
     pub seed: u64,
 }
 
-/// What every word costs each of `models`: one ε a word, teacher forcing with no letter hidden. By
-/// model, then in the order of the words.
+/// The cost of every word under each of `models`, with one ε per word and teacher forcing without
+/// hidden letters. By model, then in the order of the words.
 ///
 /// # Panics
-/// Where a model cannot read `bos`.
+/// If a model cannot read `bos`.
 pub fn words(
     models: &[&WordVae],
     words: &[Word],
@@ -71,7 +71,7 @@ pub fn words(
     Ok(costs)
 }
 
-/// Whether a model predicts all that words are made of; it reads what it predicts.
+/// Checks that a model predicts all letters of the words; it reads what it predicts.
 pub(super) fn check_words(
     model: &WordVae,
     words: &[Word],
@@ -83,8 +83,8 @@ pub(super) fn check_words(
         .try_for_each(|word| check_predicted(word.letters, model.outputs()))
 }
 
-/// What `read` makes of every word, in the order of the words. It gets groups of words by their index, with
-/// their letters, and gives one result per word.
+/// Applies `read` to every word; results are in the order of the words. It gets groups of words by
+/// index, with their letters, and returns one result per word.
 pub(super) fn by_group<R: Clone + Default + Send>(
     words: &[Word],
     threads: usize,
@@ -98,11 +98,11 @@ pub(super) fn by_group<R: Clone + Default + Send>(
     results.into_iter().flatten().collect()
 }
 
-/// The noise of a word: ε (Z), as often as wanted.
+/// The noise of a word: any number of ε (Z).
 pub(super) struct Noise(Sampler);
 
 impl Noise {
-    /// Of a word, from its own stream.
+    /// The noise of a word, from its own stream.
     pub fn of(word: &Word, seed: u64) -> Self {
         let config = Sampling::new(seed);
         Self(Sampler::new(&config, &[], word.index))
@@ -114,7 +114,7 @@ impl Noise {
     }
 }
 
-/// What each word of a group costs: noise (N, Z).
+/// The cost of each word of a group, with noise (N, Z).
 pub(super) fn read_words(
     vae: &WordVae,
     group: &[&[u32]],
@@ -147,8 +147,8 @@ pub(super) fn read_words(
 pub(super) fn posterior_sample(posterior: &Posterior, noise: &[f32]) -> Vec<f32> {
     let mut deviation: Vec<f32> = posterior.log_var.iter().map(|v| 0.5 * v).collect();
     Kernels::new().exp(&mut deviation);
-    let drawn = posterior.mean.iter().zip(&deviation).zip(noise);
-    drawn
+    let sample = posterior.mean.iter().zip(&deviation).zip(noise);
+    sample
         .map(|((mean, deviation), noise)| mean + deviation * noise)
         .collect()
 }
@@ -163,7 +163,7 @@ pub(super) fn rates(posterior: &Posterior) -> impl Iterator<Item = f64> {
     })
 }
 
-/// −ln p(word | z) in nats of words (N) that are read side by side, each with its z (N, Z).
+/// −ln p(word | z) in nats of words (N) that are read in parallel, each with its z (N, Z).
 pub(super) fn distortions(
     vae: &WordVae,
     words: &[&[u32]],
@@ -172,7 +172,7 @@ pub(super) fn distortions(
     progress: &dyn Fn(u64),
 ) -> Vec<f64> {
     let mut nats = vec![0.0; words.len()];
-    // The longest first, so that those under way are always the first rows.
+    // Longest first, so that unfinished words are always the first rows.
     let mut order: Vec<usize> = (0..words.len()).collect();
     order.sort_by_key(|&word| Reverse(words[word].len()));
     let latent = vae.latent();

@@ -27,9 +27,9 @@ pub struct AdamPiece<'a> {
 pub struct AdamFactors {
     /// What clipping leaves of the gradient.
     pub scale: f32,
-    /// Weight decay that is added to the gradient: 0 where it is decoupled.
+    /// Weight decay that is added to the gradient: 0 if it is decoupled.
     pub decay: f32,
-    /// What decoupled weight decay leaves of the weight: 1 where it is not decoupled.
+    /// What decoupled weight decay leaves of the weight: 1 if it is not decoupled.
     pub save: f32,
     /// 1 − β₁.
     pub of_first: f32,

@@ -33,7 +33,7 @@ impl Barrier {
     /// Returns when all have come; what any of them stored before is then visible to all.
     ///
     /// # Panics
-    /// Where one of them has failed.
+    /// If one of them has failed.
     pub(crate) fn wait(&self) {
         let round = self.round.load(Ordering::Relaxed);
         if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == self.members {

@@ -1,7 +1,7 @@
 //! Products with weights of eight bits.
 //!
 //! A weight is q · s with q in −127…127 and one scale s a row. A vector is (u − 64) · s with u in
-//! 1…127 and one scale a vector: with seven bits, two neighbouring products fit in the 16 bits in
+//! 1…127 and one scale per vector: with seven bits, two neighbouring products fit in the 16 bits in
 //! which AVX2 adds them, so that AVX2, AVX-512 VNNI and portable code count the same integers.
 //! Sums are exact in i32; then each output is rounded once.
 
@@ -119,7 +119,7 @@ impl PackedInt8 {
     /// Some of its panels.
     ///
     /// # Panics
-    /// Where there are fewer.
+    /// If there are fewer.
     pub fn panels(&self, panels: Range<usize>) -> PanelsInt8<'_> {
         let groups = self.columns.div_ceil(GROUP);
         PanelsInt8 {
@@ -143,7 +143,7 @@ pub struct PanelsInt8<'a> {
 /// Vectors as seven-bit numbers, kept between products so that none allocates.
 #[derive(Clone, Debug, Default)]
 pub struct Quantized {
-    /// (N, groups): four numbers a group, what is missing in the last group counts nothing.
+    /// (N, groups): four numbers per group, what is missing in the last group counts nothing.
     groups: Vec<[u8; GROUP]>,
     /// (N).
     scales: Vec<f32>,

@@ -3,7 +3,7 @@
 //! Compilers vectorise simple loops by themselves, but neither reliably keep as many sums in
 //! registers as there are, nor vectorise an exponential in every build.
 
-/// Numbers side by side. Every operation rounds once a lane, as IEEE 754 has it, so that a formula
+/// Numbers side by side. Every operation rounds once per lane, as IEEE 754 has it, so that a formula
 /// gives the same bits with any number of lanes.
 ///
 /// # Safety

@@ -37,7 +37,7 @@ impl Layout {
     /// The layout of a matrix of `rows` rows.
     ///
     /// # Panics
-    /// Where `gates` does not divide `rows`.
+    /// If `gates` does not divide `rows`.
     pub fn new(rows: usize, gates: usize) -> Self {
         assert_eq!(rows % gates, 0, "every gate has as many rows");
         Self {
@@ -77,7 +77,7 @@ impl Layout {
     /// `values`, one a row, in this layout; zeros fill it up.
     ///
     /// # Panics
-    /// Where `values` has another length.
+    /// If `values` has another length.
     pub fn spread(self, values: &[f32]) -> Vec<f32> {
         assert_eq!(values.len(), self.gates * self.units, "one a row");
         let mut out = vec![0.0; self.len()];
@@ -103,7 +103,7 @@ impl Packed {
     /// Packs `columns` of a row-major matrix of `width` columns, whose rows are `gates` gates.
     ///
     /// # Panics
-    /// Where `columns` ends beyond `width`, or `gates` does not divide the rows.
+    /// If `columns` ends beyond `width`, or `gates` does not divide the rows.
     pub fn new(matrix: &[f32], width: usize, columns: Range<usize>, gates: usize) -> Self {
         let layout = Layout::new(matrix.len().checked_div(width).unwrap_or(0), gates);
         let mut lines = Vec::with_capacity(layout.panels() * columns.len());
@@ -166,7 +166,7 @@ impl Packed {
     /// Some of its panels.
     ///
     /// # Panics
-    /// Where there are fewer.
+    /// If there are fewer.
     pub fn panels(&self, panels: Range<usize>) -> Panels<'_> {
         self.part(panels, 0..self.columns)
     }
@@ -174,7 +174,7 @@ impl Packed {
     /// Some columns of some of its panels.
     ///
     /// # Panics
-    /// Where there are fewer.
+    /// If there are fewer.
     pub fn part(&self, panels: Range<usize>, columns: Range<usize>) -> Panels<'_> {
         assert!(columns.end <= self.columns, "columns of the matrix");
         let lines = &self.lines[panels.start * self.columns..panels.end * self.columns];
@@ -209,7 +209,7 @@ impl PanelMut<'_> {
     /// From a row-major matrix (gates · H, columns) as PyTorch has it.
     ///
     /// # Panics
-    /// Where the matrix is too small.
+    /// If the matrix is too small.
     pub fn fill(&mut self, matrix: &[f32]) {
         let columns = self.lines.len();
         // A cache line of every row at a time: what is written to stays in the cache.
@@ -227,7 +227,7 @@ impl PanelMut<'_> {
     /// in panels, are the columns of this one.
     ///
     /// # Panics
-    /// Where the matrix is too small, or `inputs` has more panels than this one has columns.
+    /// If the matrix is too small, or `inputs` has more panels than this one has columns.
     pub fn fill_transposed(&mut self, matrix: &[f32], inputs: Layout) {
         let outputs = self.layout.gates * self.layout.units;
         let rows = self.layout.rows(self.panel);
@@ -260,7 +260,7 @@ impl Stacked {
     /// panel begins.
     ///
     /// # Panics
-    /// Where there are fewer panels.
+    /// If there are fewer panels.
     pub fn push(&mut self, values: &[f32], width: usize, panel: usize) {
         let (start, end) = (panel * PANEL, (panel + 1) * PANEL);
         let rows = values.chunks_exact(width);
@@ -274,7 +274,7 @@ impl Stacked {
     /// All panels; the rows are their columns.
     ///
     /// # Panics
-    /// Where one has fewer rows.
+    /// If one has fewer rows.
     pub fn panels(&self) -> Panels<'_> {
         assert_eq!(self.lines.len() % self.rows.max(1), 0, "whole panels");
         Panels {

@@ -55,7 +55,7 @@ impl Default for Kernels {
     }
 }
 
-/// Compiles each function once a level and makes it a method of [`Kernels`] that picks one. A body
+/// Compiles each function once per level and makes it a method of [`Kernels`] that picks one. A body
 /// speaks of the level's lanes as `V`, of its tiles as `ROWS`, `WIDE` and `FULL`, and of its sums of
 /// eight-bit products as `sums`.
 macro_rules! at_every_level {
@@ -127,16 +127,16 @@ at_every_level! {
     /// out (N, panels · 32).
     ///
     /// # Panics
-    /// Where the lengths are others.
+    /// If the lengths are others.
     accumulate(weight: Panels, x: &[f32], out: &mut [f32]) =
         matrix::accumulate::<V, ROWS, WIDE, FULL>(weight, x, out);
     /// The same with eight-bit weights: x (N, columns) as [`Kernels::quantize`] left it.
     ///
     /// # Panics
-    /// Where the lengths are others.
+    /// If the lengths are others.
     accumulate_int8(weight: PanelsInt8, x: &Quantized, out: &mut [f32]) =
         int8::accumulate(weight, x, out, |lines, x| sums(lines, x));
-    /// Vectors (N, columns) as seven-bit numbers, with one scale a vector.
+    /// Vectors (N, columns) as seven-bit numbers, with one scale per vector.
     quantize(x: &[f32], columns: usize, quantized: &mut Quantized) =
         int8::quantize(x, columns, quantized);
     /// `out += x`, both of one length.
@@ -188,7 +188,7 @@ at_every_level! {
     /// first `outputs` of each row, and zeros behind; nats (N) are −log p(target).
     ///
     /// # Panics
-    /// Where a target is not below `outputs`, or the lengths are others.
+    /// If a target is not below `outputs`, or the lengths are others.
     cross_entropy(logits: &mut [f32], outputs: usize, targets: &[i64], nats: &mut [f32]) =
         gradients::cross_entropy::<V>(logits, outputs, targets, nats);
     /// Its gradient: probabilities (N, width) become the gradients of the logits for those of the nats.
@@ -199,7 +199,7 @@ at_every_level! {
     /// One step of Adam.
     ///
     /// # Panics
-    /// Where the arrays differ in length.
+    /// If the arrays differ in length.
     adam(piece: AdamPiece, factors: &AdamFactors) = adam::adam::<V>(piece, factors);
     /// `sum += Σ x²`.
     add_squares(values: &[f32], sum: &mut f64) = adam::add_squares::<V, FULL>(values, sum);

@@ -1,4 +1,4 @@
-//! Beam search: the most probable word of a latent vector, or nearly.
+//! Beam search for the most probable word of a latent vector.
 
 use super::WordDecoder;
 use crate::generate::beam::{Beam, Goal};
@@ -6,7 +6,7 @@ use crate::generate::constraint::Place;
 use crate::generate::{LONGEST_WORD, Word, WordForm};
 use crate::models::Network;
 
-/// Words of a form. They are compared by log p(word | z) with their end and no allowance for length.
+/// Words of one form, ranked by log p(word | z) including their end, without a correction for length.
 struct WordGoal<'a> {
     eos: u32,
     form: WordForm<'a>,
@@ -35,12 +35,12 @@ impl Goal for WordGoal<'_> {
 }
 
 impl WordDecoder<'_> {
-    /// The most probable word of z (Z) that is found by following the `width` most probable
-    /// prefixes at a time. Width 1 is the greedy word; a width that leaves out no prefix gives
-    /// the most probable of all.
+    /// The most probable word of z (Z) found by extending the `width` most probable prefixes at
+    /// each step. Width 1 decodes greedily; a width that drops no prefix finds the most probable
+    /// word of all.
     ///
     /// # Panics
-    /// Where z is not of length Z.
+    /// If z is not of length Z.
     pub fn beam(&self, z: &[f32], width: usize) -> Word {
         let mut state = self.vae.decoder(1, z);
         self.vae.step(&mut state, &[self.bos]);
@@ -83,7 +83,7 @@ mod tests {
     const EOS: u32 = 2;
     const UNK: u32 = 3;
     const BOS: u32 = 4;
-    /// Words of up to so many letters are enumerated.
+    /// Words of up to this many letters are enumerated.
     const LONGEST: usize = 9;
 
     fn running(threads: usize) -> Running<'static> {
@@ -93,7 +93,7 @@ mod tests {
         }
     }
 
-    /// With weights large enough for opinions about letters.
+    /// With weights so large that the letters' probabilities differ.
     fn vae() -> WordVae {
         let config = NetworkConfig {
             inputs: 5,
@@ -126,8 +126,8 @@ mod tests {
         (0..count).map(|_| numbers.vector(3, 2.0)).collect()
     }
 
-    /// The most probable word that begins with `prefix`, by trying all of up to LONGEST letters,
-    /// and the probability of the likeliest prefix of that length, which all longer ones are below.
+    /// The most probable word that starts with `prefix`, by trying all of up to LONGEST letters,
+    /// and the probability of the likeliest prefix of that length, an upper bound for longer words.
     fn enumerate(vae: &WordVae, z: &[f32], prefix: &[u32]) -> (Word, f64) {
         let mut best = Word {
             letters: Vec::new(),

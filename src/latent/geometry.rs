@@ -6,7 +6,7 @@ use crate::models::word_vae::Posterior;
 /// How latent vectors between two are found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Interpolation {
-    /// Along an arc, which between two words does not pass nearer to zero than words are.
+    /// Along an arc, which stays as far from zero as words are.
     #[default]
     Spherical,
     /// Along a straight line.
@@ -16,19 +16,19 @@ pub enum Interpolation {
 /// (1 − t)·a + t·b: exactly `a` at t = 0 and exactly `b` at t = 1.
 ///
 /// # Panics
-/// Where the lengths differ.
+/// If the lengths differ.
 fn linear(a: &[f32], b: &[f32], t: f64) -> Vec<f32> {
     weighted(a, 1.0 - t, b, t)
 }
 
 /// The arc sin((1 − t)Ω)/sin Ω · a + sin(tΩ)/sin Ω · b, where Ω is the angle between `a` and `b`
-/// (Shoemake 1985; for latent spaces White 2016). Where the prior is Gaussian, a straight line
+/// (Shoemake 1985; for latent spaces White 2016). Under a Gaussian prior, a straight line
 /// passes nearer to zero than words are, and an arc does not. Exactly `a` at t = 0 and exactly `b`
-/// at t = 1. Where there is no arc, because one of them is zero or both lie on one line through
+/// at t = 1. If there is no arc, because one of them is zero or both lie on one line through
 /// zero, the path is [`linear`].
 ///
 /// # Panics
-/// Where the lengths differ.
+/// If the lengths differ.
 fn spherical(a: &[f32], b: &[f32], t: f64) -> Vec<f32> {
     let norms = norm(a) * norm(b);
     let cosine = dot(a, b) / norms;
@@ -55,7 +55,7 @@ pub fn interpolate(a: &[f32], b: &[f32], steps: usize, how: Interpolation) -> Ve
 /// c + b − a: what is to `c` as `b` is to `a` (Mikolov et al. 2013).
 ///
 /// # Panics
-/// Where the lengths differ.
+/// If the lengths differ.
 pub fn analogy(a: &[f32], b: &[f32], c: &[f32]) -> Vec<f32> {
     weighted(&weighted(b, 1.0, a, -1.0), 1.0, c, 1.0)
 }
@@ -63,7 +63,7 @@ pub fn analogy(a: &[f32], b: &[f32], c: &[f32]) -> Vec<f32> {
 /// The Euclidean distance.
 ///
 /// # Panics
-/// Where the lengths differ.
+/// If the lengths differ.
 fn distance(a: &[f32], b: &[f32]) -> f64 {
     pairs(a, b)
         .map(|(a, b)| (a - b).powi(2))
@@ -71,11 +71,11 @@ fn distance(a: &[f32], b: &[f32]) -> f64 {
         .sqrt()
 }
 
-/// The `k` of `vectors` that are nearest to `from`, by their index, with their distances: nearest
-/// first, of those as near the first. All of them where there are fewer.
+/// The indices and distances of the `k` `vectors` nearest to `from`: nearest first, ties by index.
+/// All of them if there are fewer.
 ///
 /// # Panics
-/// Where the lengths differ.
+/// If the lengths differ.
 pub fn nearest<'a>(
     from: &[f32],
     vectors: impl IntoIterator<Item = &'a [f32]>,
@@ -93,7 +93,7 @@ pub fn nearest<'a>(
 }
 
 /// A latent vector around a word's: μ + radius · √Z · σ ⊙ u with u uniform on the unit sphere. The posterior's
-/// own noise σ ⊙ ε has ‖ε‖ ≈ √Z, so radius 1 is as far as the encoder itself is unsure.
+/// own noise σ ⊙ ε has ‖ε‖ ≈ √Z, so radius 1 matches the encoder's own uncertainty.
 pub fn around(word: &Posterior, radius: f64, sampler: &mut Sampler) -> Vec<f32> {
     let direction: Vec<f32> = word.mean.iter().map(|_| sampler.normal()).collect();
     // The norm of a normal sample is zero with probability zero.
@@ -114,7 +114,7 @@ fn weighted(a: &[f32], weight_a: f64, b: &[f32], weight_b: f64) -> Vec<f32> {
         .collect()
 }
 
-/// The entries of two vectors of one space.
+/// Pairs of entries of two vectors of one length.
 fn pairs<'a>(a: &'a [f32], b: &'a [f32]) -> impl Iterator<Item = (f64, f64)> + 'a {
     assert_eq!(a.len(), b.len(), "vectors of one space");
     let pair = |(&a, &b): (&f32, &f32)| (f64::from(a), f64::from(b));

@@ -13,19 +13,19 @@ pub use word_decoder::WordDecoder;
 use crate::models::word_vae::{Posterior, WordVae};
 use crate::parallel::{self, Running};
 
-/// Words that a thread takes at a time.
+/// Words that a thread processes at a time.
 const GROUP: usize = 48;
 
-/// The posteriors of words, given as their letters, in the order given. `running.progress` is told
-/// of words.
+/// The posteriors of words, given as their letters, in the order given. `running.progress` counts
+/// words.
 ///
 /// # Panics
-/// Where a letter is not below the network's `inputs`.
+/// If a letter is not below the network's `inputs`.
 pub fn encode(vae: &WordVae, words: &[&[u32]], running: Running) -> Vec<Posterior> {
     in_groups(words.len(), running, |group| vae.encode_all(&words[group]))
 }
 
-/// What `work` makes of 0 to `items`, a group at a time, on several threads.
+/// Applies `work` to the indices below `items`, a group at a time, on several threads.
 fn in_groups<R: Send>(
     items: usize,
     running: Running,

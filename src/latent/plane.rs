@@ -1,36 +1,36 @@
-//! Principal component analysis: the plane through a cloud of points that holds most of it.
+//! Principal component analysis: the plane that explains most of the variance of a cloud of points.
 
 use crate::config::Sampling;
 use crate::generate::sampling::Sampler;
 
-/// Directions that are followed at the same time. More than two, so that the first two are found
-/// quickly also where a few more are nearly as long.
+/// Directions that are iterated together. More than two, so that the first two converge
+/// quickly even if a few more have nearly the same variance.
 const BLOCK: usize = 12;
-/// Rounds at the most. Each shrinks what is missing by the ratio of two variances.
+/// The most iterations. Each reduces the error by the ratio of two variances.
 const ROUNDS: usize = 1000;
-/// Sweeps of [`eigen`] at the most; it needs about eight.
+/// The most sweeps of [`eigen`], which needs about eight.
 const SWEEPS: usize = 60;
-/// An axis is found once the covariance turns it by less than this.
+/// An axis has converged once the covariance turns it by less than this.
 const EXACT: f64 = 1e-9;
 
 /// The plane of the two directions in which points vary most.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plane {
-    /// Of the points (Z).
+    /// The mean of the points (Z).
     mean: Vec<f64>,
-    /// Unit vectors (Z) at right angles, that of more variance first. The entry farthest from zero
+    /// Orthogonal unit vectors (Z), that of more variance first. The entry farthest from zero
     /// is positive, so that the same points always give the same picture.
     axes: [Vec<f64>; 2],
-    /// The parts of the points' variance that the axes explain, each in 0…1.
+    /// The fractions of the points' variance that the axes explain, each in 0…1.
     pub explained: [f64; 2],
 }
 
 impl Plane {
-    /// Of points (N, each Z). Where they vary in fewer than two directions, the axes left over are
-    /// zero and hold nothing.
+    /// The plane of points (N, each Z). If they vary in fewer than two directions, the remaining axes
+    /// are zero and explain nothing.
     ///
     /// # Panics
-    /// Where there is no point, or their lengths differ.
+    /// If there is no point, or their lengths differ.
     pub fn of(points: &[&[f32]]) -> Self {
         let size = points[0].len();
         let mut mean = vec![0.0; size];
@@ -53,7 +53,7 @@ impl Plane {
         }
     }
 
-    /// Where a point (Z) falls on the plane.
+    /// The coordinates of a point (Z) on the plane.
     pub fn project(&self, point: &[f32]) -> [f64; 2] {
         let centred: Vec<f64> = centre(point, &self.mean).collect();
         [0, 1].map(|axis| dot(&centred, &self.axes[axis]))
@@ -70,7 +70,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 
 /// The two directions of most variance of centred points, and the variances: orthogonal iteration
 /// with a Rayleigh-Ritz step (Golub & Van Loan, Matrix Computations, 8.2), which never forms the
-/// covariance (Z, Z) and so is quick for any Z.
+/// covariance (Z, Z) and so is fast for any Z.
 fn principal(points: &[Vec<f64>], size: usize, whole: f64) -> ([Vec<f64>; 2], [f64; 2]) {
     let none = ([vec![0.0; size], vec![0.0; size]], [0.0; 2]);
     if whole <= f64::MIN_POSITIVE {
@@ -104,14 +104,14 @@ fn principal(points: &[Vec<f64>], size: usize, whole: f64) -> ([Vec<f64>; 2], [f
         }
         block = turned;
     }
-    // Two directions that are so nearly alike that either serves.
+    // Two directions with nearly the same variance: either serves.
     orthonormal(&mut block);
     let variance = |v: &Vec<f64>| dot(v, &covariance(points, v));
     let values: Vec<f64> = block.iter().map(variance).collect();
     first_two(&block, &values, size, whole)
 }
 
-/// Directions to begin with, the same each time.
+/// The initial directions, the same each time.
 fn begin(size: usize) -> Vec<Vec<f64>> {
     let config = Sampling::new(0);
     let mut random = Sampler::new(&config, &[], 0);
@@ -126,7 +126,7 @@ fn first_two(
     size: usize,
     whole: f64,
 ) -> ([Vec<f64>; 2], [f64; 2]) {
-    // What is left of rounding is no direction.
+    // What rounding leaves is not a direction.
     let holds = |&axis: &usize| axis < axes.len() && values[axis] > 1e-12 * whole;
     let axis = |axis: usize| match Some(axis).filter(holds) {
         Some(axis) => (upright(&axes[axis]), values[axis]),
@@ -166,8 +166,8 @@ fn combination(weights: &[f64], of: &[Vec<f64>], size: usize) -> Vec<f64> {
     sum
 }
 
-/// Makes vectors unit vectors at right angles (Gram & Schmidt, twice, which is enough for rounding);
-/// those that depend on the ones before become zero.
+/// Orthonormalizes vectors (Gram & Schmidt, applied twice against rounding); those that depend on
+/// earlier ones become zero.
 fn orthonormal(vectors: &mut [Vec<f64>]) {
     for i in 0..vectors.len() {
         let (before, rest) = vectors.split_at_mut(i);
@@ -232,7 +232,7 @@ fn eigen(mut matrix: Vec<Vec<f64>>) -> (Vec<f64>, Vec<Vec<f64>>) {
     (values, vectors)
 }
 
-/// Turns rows and columns p and q of the matrix, and the vectors p and q, by one angle.
+/// Rotates rows and columns p and q of the matrix, and the vectors p and q, by one angle.
 fn rotate(
     matrix: &mut [Vec<f64>],
     vectors: &mut [Vec<f64>],

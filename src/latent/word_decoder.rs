@@ -1,4 +1,4 @@
-//! From latent vectors to words.
+//! Decodes latent vectors to words.
 
 use super::in_groups;
 use crate::config::{Decoding, Sampling};
@@ -16,7 +16,7 @@ pub struct WordDecoder<'a> {
     pub eos: u32,
     /// Tokens that are never written.
     pub suppressed: &'a [u32],
-    /// What every word is like.
+    /// The pattern that every word matches.
     pub form: WordForm<'a>,
 }
 
@@ -31,10 +31,10 @@ impl<'a> WordDecoder<'a> {
     }
 
     /// The words of latent vectors (each Z), in the order given. Letters of word i are sampled from
-    /// the stream (seed, i). `running.progress` is told of words.
+    /// the stream (seed, i). `running.progress` counts words.
     ///
     /// # Panics
-    /// Where a vector is not of length Z.
+    /// If a vector is not of length Z.
     pub fn words(
         &self,
         vectors: &[Vec<f32>],

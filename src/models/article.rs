@@ -1,5 +1,5 @@
 //! The network of the original word-VAE article, which `--recipe article` trains, with all its
-//! faults: the decoder reads fresh noise at every letter and never a letter, and always draws from
+//! faults: the decoder reads fresh noise at every letter but no letter, and always samples from
 //! the posterior of one word, the last that it was trained on.
 
 use crate::config::NetworkConfig;
@@ -9,7 +9,7 @@ use crate::models::predictor::Predictor;
 use crate::models::recurrent::{Columns, Read};
 use crate::models::weights::{WeightError, Weights, check, values};
 
-/// The article's words are cut at so many letters.
+/// The article cuts words at this many letters.
 pub const LONGEST: usize = 5;
 
 /// The article's decoder with its weights.
@@ -46,7 +46,7 @@ impl Article {
         self.generate_with(|| sampler.normal())
     }
 
-    /// [`Article::generate`] with noise from anywhere: `noise` gives one ε at a time, Z a letter.
+    /// [`Article::generate`] with the caller's noise: `noise` yields one ε at a time, Z per letter.
     pub fn generate_with(&self, mut noise: impl FnMut() -> f32) -> Vec<u32> {
         let mut state = self.decoder.state(1);
         let mut letters = Vec::with_capacity(LONGEST);

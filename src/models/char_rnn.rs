@@ -6,7 +6,7 @@ use crate::models::predictor::{Network, Predictor, RowState, Snapshot};
 use crate::models::recurrent::Columns;
 use crate::models::weights::{WeightError, Weights, check, values};
 
-/// Tokens of a longer text that are read at a time: enough for the products to be fast.
+/// Tokens of a longer text read at a time: enough for the products to be fast.
 const TOKENS_AT_ONCE: usize = 128;
 
 /// A char-lstm with its weights.
@@ -22,7 +22,7 @@ impl CharRnn {
         Self::with_kernels(config, weights, Kernels::new())
     }
 
-    /// The same with kernels of the caller's choice.
+    /// [`CharRnn::new`] with the caller's choice of kernels.
     pub fn with_kernels(
         config: &NetworkConfig,
         weights: &Weights,
@@ -56,24 +56,24 @@ impl CharRnn {
         })
     }
 
-    /// Tokens that can be read.
+    /// The number of tokens that the network reads.
     pub const fn inputs(&self) -> usize {
         self.inputs
     }
 
-    /// Tokens that can be predicted: the length of the logits.
+    /// The number of tokens that it predicts: the length of the logits.
     pub const fn outputs(&self) -> usize {
         self.predictor.head.rows()
     }
 
-    /// The state of one text that a snapshot was taken of; none if its sizes are another network's.
+    /// Restores the state of one text from a snapshot; `None` if its sizes don't fit this network.
     pub fn restore(&self, snapshot: &Snapshot) -> Option<RowState> {
         let mut state = self.state(1);
         state.restore(snapshot).then_some(state)
     }
 
-    /// Reads tokens of one text, a prompt for instance, of which only the last one's logits are
-    /// computed: the bits of as many steps, faster. No tokens change nothing.
+    /// Reads tokens of one text, such as a prompt, and computes only the logits after the last
+    /// token: bit for bit what single steps give, but faster. An empty slice changes nothing.
     ///
     /// # Panics
     /// As [`Network::step`], and if `state` has several rows.

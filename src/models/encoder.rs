@@ -1,4 +1,4 @@
-//! The encoder of a word-vae: letters to a Gaussian over z.
+//! The encoder of a word-vae: from letters to a Gaussian over z.
 
 use std::cmp::Reverse;
 
@@ -8,7 +8,7 @@ use crate::models::linear::Linear;
 use crate::models::recurrent::{Columns, Layer, Read};
 use crate::models::weights::{WeightError, Weights, values};
 
-/// The logarithm of the posterior's variance is clamped to ± this.
+/// The posterior's log variance is clamped to ± this.
 pub const LOG_VAR_LIMIT: f32 = 10.0;
 
 /// The Gaussian over z, with a diagonal covariance, that the encoder finds for a word.
@@ -20,10 +20,10 @@ pub struct Posterior {
     pub log_var: Vec<f32>,
 }
 
-/// Recurrent layers, and what makes a posterior of their last states.
+/// Recurrent layers, and the linear layers that compute a posterior from their last states.
 #[derive(Clone, Debug)]
 pub(super) struct Encoder {
-    /// By layer, then by direction: forward and, where there is one, backward.
+    /// By layer, then by direction: forward and, if there is one, backward.
     layers: Vec<Vec<Layer>>,
     mean: Linear,
     log_var: Linear,
@@ -52,12 +52,12 @@ impl Encoder {
         self.mean.rows()
     }
 
-    /// The posteriors of words (N), in their order; they are read side by side.
+    /// The posteriors of words (N), in the given order. All words are read in parallel.
     pub fn encode(&self, words: &[&[u32]]) -> Vec<Posterior> {
         if words.is_empty() {
             return Vec::new();
         }
-        // The longest first, so that those under way are always the first rows.
+        // Longest first, so that unfinished words are always the first rows.
         let mut order: Vec<usize> = (0..words.len()).collect();
         order.sort_by_key(|&word| Reverse(words[word].len()));
         let sorted: Vec<&[u32]> = order.iter().map(|&word| words[word]).collect();
@@ -86,10 +86,10 @@ impl Encoder {
     }
 
     /// The final hidden states of the top layer (N, D·H): forward after the last letter, backward
-    /// after the first. Zeros where a word has no letter. The longest word comes first.
+    /// after the first. Zeros if a word has no letter. The longest word comes first.
     fn summaries(&self, words: &[&[u32]]) -> Vec<f32> {
         let width = self.directions() * self.hidden;
-        // Every word's letters stand one behind the other.
+        // The letters of all words, one word after the other.
         let starts: Vec<usize> = words
             .iter()
             .scan(0, |next, word| {
@@ -120,13 +120,13 @@ impl Encoder {
     }
 }
 
-/// One direction of one layer over words side by side.
+/// One direction of one layer over words in parallel.
 struct Pass<'a> {
-    /// The longest first.
+    /// Words, longest first.
     words: &'a [&'a [u32]],
-    /// Where each word's rows begin in `below` and `above`.
+    /// The first row of each word in `below` and `above`.
     starts: &'a [usize],
-    /// What the layer below made (letters, width); empty below the first layer.
+    /// The outputs of the layer below (letters, width); empty for the first layer.
     below: &'a [f32],
     width: usize,
     backward: bool,
@@ -134,7 +134,7 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// Hidden states go to `above` (letters, width) and the last ones to `summaries` (N, width),
+    /// Writes hidden states to `above` (letters, width) and the last ones to `summaries` (N, width),
     /// both at `offset` of each row.
     fn run(&self, cells: &Layer, offset: usize, above: &mut [f32], summaries: &mut [f32]) {
         let units = cells.units();
@@ -181,7 +181,7 @@ impl Pass<'_> {
     }
 }
 
-/// The layers; the first reads letters, those above what is below in both directions.
+/// The layers: the first reads letters, the others read both directions of the layer below.
 fn layers(
     config: &NetworkConfig,
     weights: &Weights,

@@ -1,4 +1,4 @@
-//! The networks against PyTorch's numbers, `tests/golden/`, and against themselves.
+//! Tests the networks against PyTorch's numbers in `tests/golden/`, and against themselves.
 
 use std::path::Path;
 
@@ -15,10 +15,10 @@ use crate::models::weights::{Array, Values, Weights};
 use crate::models::word_vae::WordVae;
 use crate::testing;
 
-/// PyTorch sums in another order; the networks are small enough for this.
+/// PyTorch sums in another order; the test networks are small enough for this tolerance.
 const CLOSE: f32 = 1e-5;
 
-/// One golden file.
+/// A file of `tests/golden/`: a network, and what PyTorch computed with it.
 pub(crate) struct Golden {
     pub config: NetworkConfig,
     pub weights: Weights<'static>,
@@ -58,7 +58,7 @@ impl Golden {
         }
     }
 
-    /// Every file whose name begins so.
+    /// Every file whose name starts with a prefix.
     pub fn all(prefix: &str) -> Vec<Self> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
         let mut paths: Vec<_> = std::fs::read_dir(folder)

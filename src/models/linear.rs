@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::kernels::{Kernels, Layout, PANEL, Packed, PackedInt8, Quantized};
 use crate::models::weights::{Array, Values, WeightError, Weights, array, values};
 
-/// A matrix ready for products.
+/// A matrix packed for products.
 #[derive(Clone, Debug)]
 pub(crate) enum Matrix {
     F32(Packed),
@@ -46,7 +46,7 @@ impl Matrix {
         }
     }
 
-    /// `out += weight · x` for every row of x (N, columns), by some of the panels only: out
+    /// `out += weight · x` for every row of x (N, columns), for only some of the panels: out
     /// (N, panels · 32). `scratch` holds x in eight bits if the weight is.
     pub fn accumulate(
         &self,
@@ -112,7 +112,7 @@ impl Linear {
         self.apply_panels(kernels, 0..self.panels(), x, scratch, out);
     }
 
-    /// The same for some panels only: out (N, panels · 32).
+    /// [`Linear::apply`] for only some of the panels: out (N, panels · 32).
     pub fn apply_panels(
         &self,
         kernels: Kernels,

@@ -1,14 +1,14 @@
 //! Trained networks on plain slices.
 //!
 //! A network is built from a [`NetworkConfig`](crate::config::NetworkConfig) and [`weights::Weights`]
-//! under PyTorch's names. It is immutable from then on and may be shared between threads; what changes
+//! under PyTorch's names. It is immutable and may be shared between threads. What changes
 //! as it reads is a separate [`RowState`], allocated once,
-//! so that a step allocates nothing and takes no lock. A state has one row for each of the texts that
-//! are read side by side; [`team`] reads one text on several threads.
+//! so a step allocates nothing and takes no lock. A state has one row for each of the texts that
+//! are read in parallel; [`team`] reads one text on several threads.
 //!
 //! Arithmetic has one order everywhere: every sum runs over its inputs in ascending order with
 //! fused multiply-adds. A network therefore computes the same bits at every SIMD level
-//! ([`Level`](crate::kernels::simd::Level)), on any number of threads, whatever else is read beside it.
+//! ([`Level`](crate::kernels::simd::Level)), on any number of threads, whatever else is read in the same batch.
 
 pub mod article;
 pub mod char_rnn;

@@ -1,4 +1,4 @@
-//! Recurrent layers with a predicting layer on top: what every network writes text with.
+//! Recurrent layers with an output layer on top, which every network writes text with.
 
 use crate::config::Cell;
 use crate::kernels::{Kernels, Quantized};
@@ -8,7 +8,7 @@ use crate::models::recurrent::{
 };
 use crate::models::weights::{WeightError, Weights};
 
-/// A network that reads and predicts the tokens of N texts side by side.
+/// A network that reads and predicts the tokens of N texts in parallel.
 pub trait Network {
     /// The state of `rows` texts before their first token: zeros, also for the logits.
     fn state(&self, rows: usize) -> RowState;
@@ -16,12 +16,12 @@ pub trait Network {
     /// Reads one token of each text: tokens (N). [`RowState::logits`] are then those of the next.
     ///
     /// # Panics
-    /// If a token is not below the network's `inputs`, there are fewer or more than rows, or `state` is
-    /// another network's.
+    /// If a token is not below the network's `inputs`, the numbers of tokens and rows differ, or `state`
+    /// belongs to another network.
     fn step(&self, state: &mut RowState, tokens: &[u32]);
 }
 
-/// What a network carries from token to token for N texts that are read side by side, one text per
+/// What a network carries from token to token for N texts that are read in parallel, one text per
 /// row, with scratch for their next logits.
 #[derive(Clone, Debug)]
 pub struct RowState {
@@ -38,7 +38,7 @@ pub struct RowState {
 }
 
 impl RowState {
-    /// N.
+    /// The number of rows, N.
     pub fn rows(&self) -> usize {
         self.logits.len() / self.width
     }
@@ -46,15 +46,15 @@ impl RowState {
     /// The logits (outputs) of a text after the last token read; zeros if none has been.
     ///
     /// # Panics
-    /// If there are fewer rows.
+    /// If there is no such row.
     pub fn logits(&self, row: usize) -> &[f32] {
         &self.logits[row * self.width..][..self.outputs]
     }
 
-    /// Copies the only row of `from` to row `row`, so that another text goes on there.
+    /// Copies the only row of `from` to row `row`, so that another text continues there.
     ///
     /// # Panics
-    /// If there are fewer rows, or `from` is another network's or has several.
+    /// If there is no such row, or `from` has several rows or belongs to another network.
     pub fn set_row(&mut self, row: usize, from: &Self) {
         for (state, from) in self.layers.iter_mut().zip(&from.layers) {
             state.set_row(row, from);
@@ -66,7 +66,7 @@ impl RowState {
     /// Removes row `row`; the last row takes its position.
     ///
     /// # Panics
-    /// If there are fewer rows.
+    /// If there is no such row.
     pub fn swap_remove_row(&mut self, row: usize) {
         let rows = self.rows();
         for state in &mut self.layers {
@@ -76,11 +76,11 @@ impl RowState {
         swap_remove_row(&mut self.logits, row, rows);
     }
 
-    /// A state whose row i is a copy of row `rows[i]`: texts may be left out, and a text may go on in
+    /// A state whose row i is a copy of row `rows[i]`: texts may be left out, and a text may continue in
     /// several ways.
     ///
     /// # Panics
-    /// If there are fewer rows.
+    /// If there is no such row.
     #[must_use]
     pub fn select(&self, rows: &[usize]) -> Self {
         let select = |array: &[f32]| select_rows(array, rows, self.rows());
@@ -111,7 +111,7 @@ impl RowState {
         }
     }
 
-    /// Overwrites the only row with a snapshot; false if its sizes are another network's.
+    /// Overwrites the only row with a snapshot; false if its sizes don't fit this network.
     pub(crate) fn restore(&mut self, snapshot: &Snapshot) -> bool {
         let layers = [snapshot.hidden.len(), snapshot.cell.len()];
         if layers != [self.layers.len(); 2] || snapshot.logits.len() != self.outputs {
@@ -132,7 +132,7 @@ impl RowState {
     }
 }
 
-/// What a network carries on from one text, as plain arrays.
+/// The state of one text as plain arrays.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
     /// Each layer's hidden state (H).
@@ -143,10 +143,10 @@ pub struct Snapshot {
     pub logits: Vec<f32>,
 }
 
-/// Layers one above the other, and the predicting layer.
+/// Stacked recurrent layers and the output layer.
 #[derive(Clone, Debug)]
 pub(crate) struct Predictor {
-    /// The lowest first.
+    /// Bottom layer first.
     pub layers: Vec<Layer>,
     pub head: Linear,
     /// Whether the first layer also reads a vector that is the same at every token.
@@ -155,7 +155,7 @@ pub(crate) struct Predictor {
 }
 
 impl Predictor {
-    /// From the weights whose names begin with `prefix`; the first layer reads `columns`.
+    /// Built from the weights whose names start with `prefix`; the first layer reads `columns`.
     pub fn new(
         weights: &Weights,
         prefix: &str,
@@ -183,17 +183,17 @@ impl Predictor {
         })
     }
 
-    /// Blocks of 32 units in a layer: the parts that it can be cut into.
+    /// Blocks of 32 units in a layer, the smallest parts that it can be split into.
     pub fn blocks(&self) -> usize {
         self.layers.first().map_or(0, Layer::blocks)
     }
 
-    /// Zeros for `rows` texts.
+    /// A zero state of `rows` texts.
     pub fn state(&self, rows: usize) -> RowState {
         self.state_with(rows, &[])
     }
 
-    /// Zeros for `rows` texts with the vectors `x` (`rows`, columns) that stay the same.
+    /// A zero state of `rows` texts, each with its row of `x` (`rows`, columns) as a constant input.
     pub fn state_with(&self, rows: usize, x: &[f32]) -> RowState {
         let width = self.head.width();
         let first = self.layers.first().filter(|_| self.constant_input);
@@ -232,8 +232,8 @@ impl Predictor {
             .apply(self.kernels, hidden, &mut state.scratch, &mut state.logits);
     }
 
-    /// Reads T tokens of the only row and returns the top layer's hidden states (T, H): the bits of as
-    /// many steps, at the speed of one product for each layer's input. The logits stay as they are.
+    /// Reads T tokens of the only row and returns the top layer's hidden states (T, H): bit for bit
+    /// those of single steps, but with one product per layer's input. The logits don't change.
     pub fn sequence(&self, state: &mut RowState, tokens: &[u32]) -> Vec<f32> {
         let mut below: Option<Vec<f32>> = None;
         for (layer, state) in self.layers.iter().zip(&mut state.layers) {

@@ -1,7 +1,7 @@
 //! One recurrent layer, which reads one token or vector of each text at a time.
 //!
-//! N texts that are read side by side are N rows of one state. Rows know nothing of each other, so
-//! that a text is the same whatever is read beside it.
+//! N texts that are read in parallel are N rows of one state. Rows are independent of each other, so
+//! a text comes out the same whatever else is in the batch.
 //!
 //! Gate pre-activations start from a lookup table. The first layer of a network that reads tokens has
 //! one row per token: the bias plus the input weights times the token's embedding (or times a one-hot,
@@ -21,7 +21,7 @@ use crate::models::weights::{Array, WeightError, Weights, array};
 pub(crate) struct LayerState {
     /// N; 1 if this state is a part of a layer's.
     rows: usize,
-    /// The blocks of 32 units that are computed here.
+    /// The blocks of 32 units that this state covers.
     blocks: Range<usize>,
     /// The units of these blocks.
     pub units: Range<usize>,
@@ -121,11 +121,11 @@ pub(crate) enum Columns<'a> {
     Vector,
     /// Each column is a token's.
     OneHot,
-    /// The first E columns read a token's embedding (V, E), the others a vector.
+    /// The first E columns read a token's embedding (V, E), the others read a vector.
     Embedding(&'a [f32], usize),
 }
 
-/// One recurrent layer.
+/// A recurrent layer, packed for products.
 #[derive(Clone, Debug)]
 pub(crate) struct Layer {
     cell: Cell,
@@ -180,7 +180,7 @@ impl Layer {
         self.recurrent.layout()
     }
 
-    /// H.
+    /// Hidden size H.
     pub const fn units(&self) -> usize {
         self.layout().units
     }
@@ -195,12 +195,12 @@ impl Layer {
         self.input.bytes() + self.recurrent.bytes()
     }
 
-    /// `rows` zero states.
+    /// A zero state of `rows` rows.
     pub fn state(&self, rows: usize) -> LayerState {
         self.partial_state(rows, 0..self.blocks())
     }
 
-    /// Zero states of some blocks.
+    /// A zero state of some blocks.
     fn partial_state(&self, rows: usize, blocks: Range<usize>) -> LayerState {
         let width = rows * blocks.len() * PANEL;
         let zeros = |cells: bool, width: usize| vec![0.0; if cells { width } else { 0 }];
@@ -245,7 +245,7 @@ impl Layer {
         blocks.start * gates..blocks.end * gates
     }
 
-    /// Fills `gates` (N, blocks, G, 32) with the bias and the product with the input.
+    /// Sets `gates` (N, blocks, G, 32) with the bias and the product with the input.
     fn begin(
         &self,
         kernels: Kernels,
@@ -324,8 +324,8 @@ impl Layer {
         self.finish(kernels, state);
     }
 
-    /// Reads a sequence of T inputs into a state of one row; the hidden states are (T, H). The input
-    /// products are one product.
+    /// Reads a sequence of T inputs into a state of one row; the hidden states are (T, H). The products
+    /// with all inputs are computed at once.
     pub fn sequence(&self, kernels: Kernels, read: Read, state: &mut LayerState) -> Vec<f32> {
         let steps = match read {
             Read::Tokens(tokens) | Read::TokensAnd(tokens, _) => tokens.len(),
@@ -344,7 +344,7 @@ impl Layer {
     }
 }
 
-/// The table that gates start from, and which columns of `input` (G·H, I) it leaves to the vector;
+/// The lookup table of the gates, and the columns of `input` (G·H, I) that it does not cover;
 /// `bias` is in the layout.
 fn start_table(
     input: &Array,

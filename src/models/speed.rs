@@ -8,15 +8,15 @@ use crate::models::Network;
 use crate::models::char_rnn::CharRnn;
 use crate::models::weights::{Array, Weights, expected_shapes};
 
-/// Texts read side by side, as in training.
+/// Texts read in parallel, as in training.
 const TEXTS: usize = 32;
-/// How long is measured.
+/// How long the measurement runs.
 const MEASURED: Duration = Duration::from_millis(60);
-/// What a whole training step of a large network reaches of the rate at which one only reads.
+/// The rate of a whole training step of a large network, as a fraction of the rate of reading alone.
 const OF_READING: f64 = 0.8;
 
-/// Floating-point operations a second, in units of 10⁹, that training a large network on `threads`
-/// threads comes to: each reads 32 texts with a GRU of 256 units for a moment, all at the same time.
+/// Floating-point operations per second, in units of 10⁹, that training a large network on `threads`
+/// threads reaches. Each thread reads 32 texts with a GRU of 256 units for a moment, all at once.
 pub fn training_gigaflops(threads: usize) -> f64 {
     let network = NetworkConfig::char_rnn(Cell::Gru, 256, 1, 64);
     let small = |(name, shape): (String, Vec<usize>)| {

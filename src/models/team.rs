@@ -1,12 +1,12 @@
 //! One text read by several threads.
 //!
-//! Every thread computes some blocks of every layer and some panels of the head, then tells the
-//! others. Work is split over outputs and never over the inputs that a sum runs over, so any number
-//! of threads computes the same bits. What is exchanged is a few thousand bytes a token: each
-//! thread stores its part of a hidden state where the others read it, and they meet at a barrier.
+//! Every thread computes some blocks of every layer and some panels of the head, then hands
+//! its results to the others. Work is split over outputs and never over the inputs that a sum runs over, so any number
+//! of threads computes the same bits. Threads exchange a few thousand bytes per token: each
+//! stores its part of a hidden state in shared memory, and they meet at a barrier.
 //!
-//! Threads that wait for each other many thousand times a second need a core each. Where other
-//! programs have some, one thread alone is faster, so both ways are timed, now and then anew.
+//! Threads that wait for each other many thousand times a second need a core each. If other
+//! programs occupy some, one thread alone is faster. So both ways are timed, again and again.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,44 +18,44 @@ use crate::models::char_rnn::CharRnn;
 use crate::models::predictor::{Network, RowState};
 use crate::models::recurrent::{Layer, LayerState, Read};
 
-/// Below so many bytes of weights a token takes so little that meeting costs more than it gains.
+/// Below this many bytes of weights, a token is so quick that meeting costs more than it gains.
 const LEAST_BYTES: usize = 128 << 10;
-/// Tokens that each way is timed over.
+/// Tokens over which each way is timed.
 const TRIAL: u32 = 24;
-/// How long the faster way is kept before both are timed again: at first, and at the most. It
-/// doubles each time, so that a moment that was not like the others is soon made good.
+/// How long the faster way is used before both are timed again: at first, and at most. The time
+/// doubles after each timing, so that an unusual moment is soon corrected.
 const FIRST_HOLD: Duration = Duration::from_millis(20);
 const MOST_HOLD: Duration = Duration::from_secs(1);
 
-/// Instead of a token: there will be no more.
+/// Sent instead of a token: there are no more tokens.
 const END: u32 = u32::MAX;
-/// Instead of a token: take your part of the state.
+/// Sent instead of a token: load your part of the state.
 const SCATTER: u32 = u32::MAX - 1;
-/// Instead of a token: hand your part of the state over.
+/// Sent instead of a token: hand over your part of the state.
 const GATHER: u32 = u32::MAX - 2;
 
-/// Reads one text, on one thread or on several.
+/// Reads one text on one or several threads.
 #[derive(Debug)]
 pub struct Reader<'a> {
     model: &'a CharRnn,
-    /// Whole where this thread reads alone; of a team's leader only the logits count.
+    /// The whole state if this thread reads alone; in a team, only the leader's logits count.
     state: RowState,
     team: Option<Leader<'a>>,
 }
 
-/// The thread that the text is read for.
+/// The calling thread.
 #[derive(Debug)]
 struct Leader<'a> {
     shared: &'a Shared,
     member: Member,
-    /// Whether the others read too, at present.
+    /// Whether the other threads are reading too.
     together: bool,
     pace: Pace,
-    /// How long the faster way is kept next.
+    /// How long to use the faster way after the next timing.
     hold: Duration,
 }
 
-/// Which way is being timed, or has been chosen.
+/// Which way is being timed or has been chosen.
 #[derive(Debug)]
 enum Pace {
     Alone {
@@ -80,7 +80,7 @@ impl Pace {
         }
     }
 
-    /// One more token; whether the time of this way is up.
+    /// Counts one more token; returns whether this way has been timed for long enough.
     const fn is_up(&mut self) -> bool {
         let (Self::Alone { left, .. } | Self::Together { left, .. } | Self::Chosen { left }) = self;
         *left = left.saturating_sub(1);
@@ -108,7 +108,7 @@ impl Reader<'_> {
     /// Reads one token, alone or with the team.
     ///
     /// # Panics
-    /// Where `token` is not below the network's `inputs`.
+    /// If `token` is not below the network's `inputs`.
     pub fn step(&mut self, token: u32) {
         assert!((token as usize) < self.model.inputs(), "unknown token");
         match &mut self.team {
@@ -128,7 +128,7 @@ impl Reader<'_> {
 }
 
 impl Leader<'_> {
-    /// The time of one way is up: the other one's turn, or the faster one's.
+    /// Switches to the other way, or to the faster one if both have been timed.
     fn turn(&mut self, state: &mut RowState) {
         self.pace = match self.pace {
             Pace::Alone { since, .. } => {
@@ -159,7 +159,7 @@ impl Leader<'_> {
         };
     }
 
-    /// The state goes to the members.
+    /// Sends the state to the members.
     fn scatter(&mut self, state: &RowState) {
         for (shared, layer) in self.shared.layers.iter().zip(&state.layers) {
             store(&layer.hidden, &shared.hidden);
@@ -171,7 +171,7 @@ impl Leader<'_> {
         self.together = true;
     }
 
-    /// The members' parts become the state.
+    /// Assembles the state from the members' parts.
     fn gather(&mut self, state: &mut RowState) {
         self.shared.announce(GATHER);
         self.member.hand_over(self.shared);
@@ -185,16 +185,16 @@ impl Leader<'_> {
 }
 
 impl CharRnn {
-    /// Bytes of weights that reading one token reads, the row of its input aside.
+    /// Bytes of weights that one token reads, apart from the row of its input.
     pub fn weight_bytes(&self) -> usize {
         let layers = self.predictor.layers.iter();
         let bytes: usize = layers.map(Layer::weight_bytes).sum();
         bytes + self.predictor.head.weight_bytes()
     }
 
-    /// Goes on from `state`, which has one row, with at most `threads` threads: fewer where the
-    /// network is too small to gain by them, or where they are slower at the time. The threads end
-    /// with `work`.
+    /// Continues from `state`, which has one row, with at most `threads` threads: fewer if the
+    /// network is too small to gain by them or if they turn out slower. The threads end when
+    /// `work` returns.
     pub fn read_on_threads<R>(
         &self,
         state: RowState,
@@ -238,7 +238,7 @@ impl CharRnn {
             reader.team = Some(Leader {
                 shared: &shared,
                 member,
-                // A member begins with its part of the state.
+                // A member starts by loading its part of the state.
                 together: !matches!(pace, Pace::Alone { .. }),
                 pace,
                 hold: FIRST_HOLD,
@@ -249,7 +249,7 @@ impl CharRnn {
     }
 }
 
-/// Sends the others home, also when the leader fails.
+/// Stops the other threads, also when the leader fails.
 struct Ending<'a>(&'a Shared);
 
 impl Drop for Ending<'_> {
@@ -262,11 +262,11 @@ impl Drop for Ending<'_> {
     }
 }
 
-/// What the threads tell each other: numbers as their bits.
+/// Memory shared by the threads; floats are stored as their bits.
 #[derive(Debug)]
 struct Shared {
     barrier: Barrier,
-    /// What is read next, or one of the words above.
+    /// The next token, or one of the signals above.
     token: AtomicU32,
     layers: Vec<SharedLayer>,
     /// (width of the head).
@@ -277,7 +277,7 @@ struct Shared {
 struct SharedLayer {
     /// (H), exchanged at every token.
     hidden: Vec<AtomicU32>,
-    /// (blocks · 32) in an LSTM, exchanged only when the team comes together or parts.
+    /// (blocks · 32) in an LSTM, exchanged only when the team forms or dissolves.
     cell: Vec<AtomicU32>,
 }
 
@@ -297,21 +297,21 @@ impl Shared {
         }
     }
 
-    /// Tells the members, who wait for it, what comes next.
+    /// Tells the waiting members what comes next.
     fn announce(&self, token: u32) {
         self.token.store(token, Ordering::Relaxed);
         self.barrier.wait();
     }
 }
 
-/// Numbers for the others; the barrier that follows makes them visible.
+/// Stores numbers for the others; the barrier that follows makes them visible.
 fn store(numbers: &[f32], to: &[AtomicU32]) {
     for (number, to) in numbers.iter().zip(to) {
         to.store(number.to_bits(), Ordering::Relaxed);
     }
 }
 
-/// Numbers from the others.
+/// Loads the numbers that the others have stored.
 fn load(from: &[AtomicU32], numbers: &mut [f32]) {
     for (number, from) in numbers.iter_mut().zip(from) {
         *number = f32::from_bits(from.load(Ordering::Relaxed));
@@ -364,7 +364,7 @@ impl Member {
         }
     }
 
-    /// Takes this part of the state.
+    /// Loads this part of the state.
     fn take(&mut self, shared: &Shared) {
         for (layer, shared) in self.layers.iter_mut().zip(&shared.layers) {
             load(&shared.hidden, &mut layer.hidden);
@@ -373,7 +373,7 @@ impl Member {
         }
     }
 
-    /// Hands this part of the state over.
+    /// Hands over this part of the state.
     fn hand_over(&self, shared: &Shared) {
         for (layer, shared) in self.layers.iter().zip(&shared.layers) {
             let units = layer.units.clone();
@@ -453,16 +453,16 @@ mod tests {
                     let together = logits(threads, always());
                     assert!(together == alone, "{cell} on {threads} threads");
                 }
-                // Soon together, then parted again if that is slower.
+                // The team soon forms, and dissolves again if that is slower.
                 assert!(logits(2, Pace::begin()) == alone, "{cell}");
-                // Together, and alone again at the 10th token.
+                // A team, then one thread again at the 10th token.
                 let parting = Pace::Together {
                     alone: Duration::ZERO,
                     since: Instant::now(),
                     left: 10,
                 };
                 assert!(logits(3, parting) == alone, "{cell}");
-                // The state can be asked for on the way, whoever holds it.
+                // The state can be read at any time, whoever holds it.
                 let mut want = start.clone();
                 model.prefill(&mut want, &[1, 2, 3, 4]);
                 for threads in [1, 3] {

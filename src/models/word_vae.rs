@@ -1,8 +1,8 @@
 //! The variational autoencoder over the letters of a word (Kingma & Welling 2014 with the recurrent
-//! encoder and decoder of Bowman et al. 2016): letters to a Gaussian over z, and z to letters.
+//! encoder and decoder of Bowman et al. 2016): from letters to a Gaussian over z, and from z to letters.
 //!
-//! With a latent size of 0 it is the same decoder without z, a plain language model of words: its
-//! posteriors are empty, and its decoder starts from zeros. What z is worth is measured against it.
+//! With a latent size of 0 it is the no-latent baseline, a plain language model of words: its
+//! posteriors are empty, and its decoder starts from zeros. The worth of z is measured against it.
 
 use crate::config::{LatentConfig, NetworkConfig, NetworkKind};
 use crate::kernels::{Kernels, Quantized};
@@ -23,7 +23,7 @@ pub struct WordVae {
     hidden: usize,
 }
 
-/// What computes z, and what it initializes.
+/// The parts of the network that exist only if Z > 0.
 #[derive(Clone, Debug)]
 struct Latent {
     encoder: Encoder,
@@ -37,7 +37,7 @@ impl WordVae {
         Self::with_kernels(config, weights, Kernels::new())
     }
 
-    /// The same with kernels of the caller's choice.
+    /// [`WordVae::new`] with the caller's choice of kernels.
     pub fn with_kernels(
         config: &NetworkConfig,
         weights: &Weights,
@@ -79,13 +79,13 @@ impl WordVae {
         })
     }
 
-    /// Latent size Z; 0 where there is no z.
+    /// Latent size Z; 0 if there is no z.
     pub fn latent(&self) -> usize {
         let latent = self.latent.as_ref();
         latent.map_or(0, |latent| latent.encoder.latent())
     }
 
-    /// Tokens that can be predicted: the length of the logits.
+    /// The number of tokens that it predicts: the length of the logits.
     pub const fn outputs(&self) -> usize {
         self.decoder.head.rows()
     }
@@ -94,16 +94,16 @@ impl WordVae {
     /// letters has that of a zero summary.
     ///
     /// # Panics
-    /// Where a letter is not below the network's `inputs`.
+    /// If a letter is not below the network's `inputs`.
     pub fn encode(&self, letters: &[u32]) -> Posterior {
         self.encode_all(&[letters]).pop().unwrap_or_default()
     }
 
-    /// [`WordVae::encode`] of many words (N), which are read side by side: much faster, and the same
-    /// bits.
+    /// [`WordVae::encode`] of many words (N), which are read in parallel: much faster, and bit for bit
+    /// the same.
     ///
     /// # Panics
-    /// As `encode`.
+    /// As [`WordVae::encode`].
     pub fn encode_all(&self, words: &[&[u32]]) -> Vec<Posterior> {
         match &self.latent {
             Some(latent) => latent.encoder.encode(words),
@@ -111,7 +111,7 @@ impl WordVae {
         }
     }
 
-    /// The decoder's state before the first letters of the words that z stands for: z (`rows`, Z).
+    /// The decoder's state before the first letter of each row of z (`rows`, Z).
     ///
     /// # Panics
     /// If `z` has another length.

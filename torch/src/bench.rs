@@ -86,12 +86,12 @@ struct LayerRequest {
     seconds: f64,
 }
 
-/// The memory of this process, in bytes; none where the system does not tell.
+/// The memory of this process, in bytes; none if the system does not tell.
 #[derive(Serialize)]
 struct Memory {
     /// Resident now.
     resident_bytes: Option<u64>,
-    /// Resident at the most so far.
+    /// Resident at most so far.
     peak_bytes: Option<u64>,
 }
 
@@ -114,7 +114,7 @@ impl Memory {
 struct Steps(Vec<(u64, f64)>);
 
 impl Steps {
-    /// Takes steps for `time`, and `least` of them at the fewest, after `warm_up` that don't count.
+    /// Takes steps for `time`, and `least` of them at least, after `warm_up` that don't count.
     fn take(trainer: &mut Trainer, warm_up: usize, least: usize, time: Duration) -> Result<Self> {
         for _ in 0..warm_up {
             trainer.measure()?;

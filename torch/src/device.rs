@@ -30,7 +30,7 @@ pub enum DeviceError {
     },
 }
 
-/// Loads libtorch's CUDA part, where there is one. It registers itself when it is loaded; linked
+/// Loads libtorch's CUDA part, if there is one. It registers itself when it is loaded; linked
 /// plainly, the linker would drop it because no token of it is used.
 ///
 /// Returns why there is no CUDA device, or none if there is one.

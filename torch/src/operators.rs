@@ -42,7 +42,7 @@ unsafe extern "C" {
     ) -> *mut c_char;
 }
 
-/// The arrays of a layer; null where there is none. Shapes as in [`Layer`], [`Outputs`], [`Saved`].
+/// The arrays of a layer; null if there is none. Shapes as in [`Layer`], [`Outputs`], [`Saved`].
 #[repr(C)]
 struct LayerArrays {
     cell: i64,
@@ -178,7 +178,7 @@ extern "C" fn work(context: *mut c_void, _worker: i64) {
     }
 }
 
-/// `length` numbers at `pointer`, or none where it is null.
+/// `length` numbers at `pointer`, or none if it is null.
 ///
 /// # Safety
 /// A pointer that is not null points to so many numbers that live as long as `'a`.
@@ -268,7 +268,7 @@ impl LayerArrays {
         (layer, steps)
     }
 
-    /// What is saved, or none where the shim keeps nothing.
+    /// What is saved, or none if the shim keeps nothing.
     ///
     /// # Safety
     /// As [`LayerArrays::layer`].
@@ -395,7 +395,7 @@ pub struct LayerCall<'a> {
 /// Outputs (N, H) and the state (B, H) after each sequence's last step.
 ///
 /// # Panics
-/// Where a shape is another than described: a mistake in this crate.
+/// If a shape is another than described: a mistake in this crate.
 pub fn layer(call: &LayerCall) -> (Tensor, Vec<Tensor>) {
     let hidden = call.weights[1].size()[1];
     let gates = call.cell.gates() as i64 * hidden;
@@ -459,7 +459,7 @@ pub fn layer(call: &LayerCall) -> (Tensor, Vec<Tensor>) {
 /// `precision` says so.
 ///
 /// # Panics
-/// Where a shape is another than described: a mistake in this crate.
+/// If a shape is another than described: a mistake in this crate.
 pub fn predict(
     x: &Tensor,
     weight: &Tensor,

@@ -60,7 +60,7 @@ impl Parameters {
     /// are those of predicting: an embedding's are too large for it.
     ///
     /// # Panics
-    /// Where the network has no embedding of that size.
+    /// If the network has no embedding of that size.
     #[must_use]
     pub fn tie(mut self) -> Self {
         let (embedding, head) = TIED;
@@ -113,7 +113,7 @@ impl Parameters {
     /// The tensor of that name.
     ///
     /// # Panics
-    /// Where the network has no such parameter, which is a mistake in this crate.
+    /// If the network has no such parameter, which is a mistake in this crate.
     pub fn get(&self, name: &str) -> &Tensor {
         let name = if self.tied && name == TIED.1 {
             TIED.0

@@ -16,7 +16,7 @@ const NAME: &str = "rate.log_beta";
 
 /// The multiplier β of a training that holds the rate.
 pub struct RateController {
-    /// R*, nats a word.
+    /// R*, nats per word.
     target: f64,
     /// On the device, so that nothing is read back.
     log_beta: Tensor,
@@ -37,7 +37,7 @@ impl RateController {
         self.log_beta.exp()
     }
 
-    /// Moves β after a batch whose mean rate, nats a word, was `rate` (1).
+    /// Moves β after a batch whose mean rate, nats per word, was `rate` (1).
     pub fn follow(&mut self, rate: &Tensor) {
         let off = (rate.detach() - self.target) / self.target;
         let moved = &self.log_beta + off.clamp(-1.0, 1.0) * STEP;

@@ -28,7 +28,7 @@ pub enum Input<'a> {
     Tokens {
         /// (N), as rows of `embedding`.
         tokens: &'a Tensor,
-        /// Their vectors (V, E), or none where they are one-hot (I = V).
+        /// Their vectors (V, E), or none if they are one-hot (I = V).
         embedding: Option<&'a Tensor>,
         /// (B, Z): a vector that is read with every token of a sequence (I = E + Z).
         beside: Option<&'a Tensor>,

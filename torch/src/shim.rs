@@ -81,7 +81,7 @@ pub fn compiled_version() -> String {
         .into_owned()
 }
 
-/// The version of the libtorch that is loaded, such as `2.11.0`; none where it does not say.
+/// The version of the libtorch that is loaded, such as `2.11.0`; none if it does not say.
 pub fn loaded_version() -> Option<String> {
     // SAFETY: takes no arguments; the result is checked for null and freed by `take`.
     let config = take(unsafe { textgen_loaded_config() })?;

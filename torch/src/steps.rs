@@ -39,7 +39,7 @@ pub(crate) struct Grid {
     steps: i64,
     batch: i64,
     device: Device,
-    /// None where all have one length.
+    /// None if all have one length.
     pub(crate) padding: Option<Padding>,
 }
 

@@ -19,7 +19,7 @@ const CUDA_TOLERANCE: f32 = 10.0;
 /// the native engine's operators, or promised on the CPU alone, runs there in any case.
 ///
 /// # Panics
-/// Where CUDA is asked for and missing: the tests would show nothing.
+/// If CUDA is asked for and missing: the tests would show nothing.
 pub fn device() -> Device {
     static CHOSEN: OnceLock<Device> = OnceLock::new();
     *CHOSEN.get_or_init(|| match std::env::var("TEXTGEN_TEST_DEVICE").as_deref() {

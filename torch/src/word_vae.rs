@@ -84,7 +84,7 @@ impl WordBatch {
         self.letters.batch == 0
     }
 
-    /// Predicted tokens: letters and one end a word.
+    /// Predicted tokens: letters and one end per word.
     pub fn tokens(&self) -> usize {
         self.inputs.len()
     }
@@ -138,7 +138,7 @@ impl WordVae {
         );
     }
 
-    /// μ and log σ² (B, Z) of every word; nothing, (B, 0), where there is no z.
+    /// μ and log σ² (B, Z) of every word; nothing, (B, 0), if there is no z.
     pub fn encode(&self, batch: &WordBatch, train: bool) -> (Tensor, Tensor) {
         if self.network.latent() == 0 {
             let none = || Tensor::zeros([batch.len() as i64, 0], (Kind::Float, self.device()));

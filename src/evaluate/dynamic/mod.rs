@@ -1,11 +1,11 @@
-//! Dynamic evaluation (Krause et al. 2018): a model that goes on learning from what it has just read.
+//! Dynamic evaluation (Krause et al. 2018): a model that keeps learning from what it has just read.
 //!
 //! ```text
 //! L_s(θ) = −(1/T) Σ ln p_θ(token | all before it)    over the T tokens of segment s
 //! θ_{s+1} = θ_s − η ∇L_s(θ_s)
 //! ```
 //!
-//! A segment is costed with the weights that it finds, so every token is predicted before it is
+//! The cost of a segment is computed before its update, so every token is predicted before it is
 //! learnt from. This is the paper's plain form, stochastic gradient descent: without clipping, the
 //! scaling by root mean squares, and the decay to the first weights. The state is carried from segment
 //! to segment, and no gradient passes between them.
@@ -26,7 +26,7 @@ use crate::models::weights::{WeightError, Weights, check, values};
 pub struct Dynamic {
     /// The learning rate η.
     pub lr: f32,
-    /// Tokens of a segment, T; the last of a segment may be shorter.
+    /// Tokens per update, T; the last update of a text may cover fewer.
     pub segment: usize,
 }
 
@@ -50,7 +50,7 @@ struct Arrays {
     bias_hh: Vec<f32>,
 }
 
-/// A recurrent layer with what it remembers.
+/// A recurrent layer with its state and saved activations.
 #[derive(Clone, Debug)]
 struct Recurrent {
     inputs: usize,
@@ -62,9 +62,9 @@ struct Recurrent {
     c: Vec<f32>,
 }
 
-/// What a layer computed of a segment.
+/// What a layer computed for a segment.
 struct Computed {
-    /// What it read, where that is vectors (T, I).
+    /// The input (T, I) if it is vectors, else empty.
     input: Vec<f32>,
     /// (T, H).
     outputs: Vec<f32>,
@@ -79,7 +79,7 @@ struct Computed {
 pub struct Learner {
     cell: Cell,
     hidden: usize,
-    /// (V, E); none where tokens are one-hot.
+    /// (V, E); none if tokens are one-hot.
     embedding: Option<Parameter>,
     layers: Vec<Recurrent>,
     head_weight: Parameter,
@@ -109,7 +109,7 @@ fn descend(values: &mut [f32], gradient: &[f32], lr: f32) {
 }
 
 impl Arrays {
-    /// Of layer `k`.
+    /// The arrays of layer `k`.
     fn new(weights: &Weights, k: usize) -> Result<Self, WeightError> {
         let array = |name: &str| Ok(values(weights, &format!("rnn.{name}_l{k}"))?.into_owned());
         Ok(Self {
@@ -168,12 +168,12 @@ impl Learner {
         })
     }
 
-    /// What `segments` of a text cost, one after the other: each from a zero state, as
-    /// [`texts`](super::texts) reads it, with the weights that the one before left. `progress` is told
+    /// The cost of `segments` of a text, one after the other. Each starts from a zero state, as in
+    /// [`texts`](super::texts), with the weights that the one before left. `progress` is told
     /// how many more tokens have been predicted.
     ///
     /// # Panics
-    /// Where a segment is no part of `tokens`.
+    /// If a segment is no part of `tokens`.
     pub fn read(
         &mut self,
         tokens: &[u32],
@@ -201,7 +201,7 @@ impl Learner {
         Ok(cost)
     }
 
-    /// Costs a segment, in nats, and learns from it.
+    /// Computes the cost of a segment in nats, and learns from it.
     fn segment(&mut self, inputs: &[i64], targets: &[i64]) -> f64 {
         let workers = Workers {
             team: &Alone,
@@ -214,7 +214,7 @@ impl Learner {
                 Some(below) => below.outputs.clone(),
                 None => self.embedded(inputs),
             };
-            let mut made = layer.room(self.cell, self.hidden, input, steps.positions());
+            let mut made = layer.computed(self.cell, self.hidden, input, steps.positions());
             let is_one_hot = index == 0 && self.embedding.is_none();
             let read = if is_one_hot {
                 Input::Tokens(inputs)
@@ -257,8 +257,8 @@ impl Learner {
         nats.iter().map(|&nats| f64::from(nats)).sum()
     }
 
-    /// The gradients of all below the head, from that of the last layer's outputs (T, H). The state is
-    /// then that after the segment.
+    /// The gradients of all below the head, from that of the last layer's outputs (T, H). Moves the
+    /// state to the end of the segment.
     fn go_back(
         &mut self,
         workers: Workers,
@@ -325,7 +325,7 @@ impl Learner {
         }
     }
 
-    /// The tokens' rows of the embedding (T, E); nothing where they are one-hot.
+    /// The tokens' rows of the embedding (T, E); nothing if they are one-hot.
     fn embedded(&self, tokens: &[i64]) -> Vec<f32> {
         let Some(embedding) = &self.embedding else {
             return Vec::new();
@@ -337,7 +337,7 @@ impl Learner {
 }
 
 impl Recurrent {
-    /// The layer as the kernels read it.
+    /// The layer in the form that the kernels read.
     fn description<'a>(&'a self, cell: Cell, hidden: usize, input: Input<'a>) -> Layer<'a> {
         Layer {
             cell,
@@ -354,16 +354,16 @@ impl Recurrent {
         }
     }
 
-    /// Room for what it computes of `places` tokens.
-    fn room(&self, cell: Cell, hidden: usize, input: Vec<f32>, places: usize) -> Computed {
+    /// Allocates the results for `positions` tokens.
+    fn computed(&self, cell: Cell, hidden: usize, input: Vec<f32>, positions: usize) -> Computed {
         let (gates, units) = saved(cell, hidden);
         Computed {
             input,
-            outputs: vec![0.0; places * hidden],
+            outputs: vec![0.0; positions * hidden],
             h: vec![0.0; self.h.len()],
             c: vec![0.0; self.c.len()],
-            gates: vec![0.0; places * gates],
-            units: vec![0.0; places * units],
+            gates: vec![0.0; positions * gates],
+            units: vec![0.0; positions * units],
         }
     }
 }

@@ -26,7 +26,7 @@ fn segments_cost_what_pytorch_says_while_the_model_learns() {
             begin = end - 1;
         }
         assert_eq!(begin, tokens.len() - 1);
-        // It has learnt something that could be learnt, and all of the text is counted.
+        // The cost fell, and all of the text is counted.
         let least = losses.iter().copied().fold(f32::INFINITY, f32::min);
         assert!(least < 0.7 * losses[0], "{losses:?}");
         let whole = 0..tokens.len();

@@ -1,19 +1,19 @@
-//! Interpolated n-gram models of tokens, all orders at once (Witten & Bell 1991): what a network is
-//! measured against.
+//! Interpolated n-gram models of tokens, all orders at once (Witten & Bell 1991): the baseline that a
+//! network is measured against.
 //!
 //! ```text
 //! p_n(c | h) = (count(h, c) + T(h) · p_{n−1}(c | h')) / (count(h) + T(h))
 //! ```
 //!
-//! h is the last n − 1 tokens, h' the last n − 2, T(h) the number of distinct tokens that were seen
-//! behind h; p_0 is uniform. A context that was never seen leaves p_{n−1}. A context goes back to the
-//! beginning of its sequence and no further.
+//! h is the last n − 1 tokens, h' the last n − 2, and T(h) the number of distinct tokens seen after
+//! h; p_0 is uniform. A context that was never seen leaves p_{n−1}. A context never reaches beyond
+//! the start of its sequence.
 //!
-//! The counts are ranges of one array: the places of the text, sorted by what is read backwards from
-//! them. The occurrences of the last k tokens stand together for every k, each range inside the one
-//! before, so one walk over the context gives the counts of every order. Beside the text that takes 4
-//! bytes a token, and 4 for each distinct context: at order 12, some 27 bytes a token of English,
-//! where tables of n-grams take about 20 an order.
+//! The counts are ranges of one array: the positions of the text, sorted by the tokens before them,
+//! read backwards. The occurrences of the last k tokens are adjacent for every k, each range inside
+//! the one before, so one pass over the context gives the counts of every order. Besides the text,
+//! this takes 4 bytes per token and 4 per distinct context: at order 12, some 27 bytes per token of English,
+//! whereas tables of n-grams take about 20 per order.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -25,10 +25,10 @@ use crate::parallel;
 
 /// Stands before every sequence; never predicted.
 const START: u32 = u32::MAX;
-/// Two places with all tokens back to the beginning of their sequences in common.
+/// The common length of two positions with all tokens back to the start of their sequences in common.
 const ALL_IN_COMMON: u8 = u8::MAX;
 
-/// The highest order that can be asked for.
+/// The highest order that is supported.
 pub const HIGHEST_ORDER: usize = 12;
 
 /// n-gram models of orders 1 to [`NGrams::order`].
@@ -36,43 +36,43 @@ pub const HIGHEST_ORDER: usize = 12;
 pub struct NGrams {
     order: usize,
     tokens: usize,
-    /// The sequences one behind the other, [`START`] before each.
+    /// The sequences one after the other, [`START`] before each.
     text: Vec<u32>,
-    /// The places of `text`, sorted by the tokens read backwards from them.
-    places: Vec<u32>,
-    /// The ranks of the last places of sequences, behind which nothing was seen; ascending.
+    /// The positions of `text`, sorted by the tokens read backwards from them.
+    positions: Vec<u32>,
+    /// The ranks of the last positions of sequences, which no token follows; ascending.
     ends: Vec<u32>,
     /// T of the contexts of length 1, 2, …
     types: Vec<Types>,
-    /// Tokens that were predicted, and how many distinct ones.
+    /// The number of predicted tokens, and of distinct ones.
     total: (usize, usize),
 }
 
 /// T of every context of one length.
 #[derive(Clone, Debug)]
 struct Types {
-    /// A bit for each rank at which a context begins.
+    /// A bit for each rank at which a context starts.
     begins: Vec<u64>,
-    /// Bits before each word of `begins`.
+    /// The number of set bits before each word of `begins`.
     before: Vec<u32>,
-    /// T by context.
+    /// T of each context.
     counts: Vec<u32>,
 }
 
-/// The tokens that were read last, as the models see them.
+/// The most recent tokens, as the models see them.
 #[derive(Clone, Debug, Default)]
 pub struct Context {
-    /// The oldest first; from [`START`] on where the beginning is near enough.
+    /// Oldest first; from [`START`] on if the start of the sequence is within reach.
     history: Vec<u32>,
-    /// The ranks of the last 1, 2, … tokens, as far as they were seen.
+    /// The ranks of the last 1, 2, … tokens, for as many as were seen.
     ranges: Vec<Range<usize>>,
-    /// Room for those after the next token.
+    /// Scratch for the ranks after the next token.
     next: Vec<Range<usize>>,
 }
 
 impl NGrams {
-    /// Counts sequences of tokens below `tokens`, for orders up to `order`, which is held within 1
-    /// and [`HIGHEST_ORDER`]. What ends a word is a token like others, for the caller to give.
+    /// Counts sequences of tokens below `tokens`, for orders up to `order`, which is clamped to 1
+    /// to [`HIGHEST_ORDER`]. The end of a word is a token like others; the caller adds it.
     pub fn new<S>(order: usize, tokens: usize, sequences: impl IntoIterator<Item = S>) -> Self
     where
         S: IntoIterator<Item = u32>,
@@ -80,8 +80,8 @@ impl NGrams {
         Self::counted(order, tokens, sequences, 1, &|_| ())
     }
 
-    /// The same on several threads; `progress` is told, from any of them, how many more tokens have
-    /// been sorted.
+    /// [`NGrams::new`] on several threads; `progress` is told, from any of them, how many more tokens
+    /// have been sorted.
     pub fn counted<S>(
         order: usize,
         tokens: usize,
@@ -98,20 +98,20 @@ impl NGrams {
             text.push(START);
             text.extend(sequence);
         }
-        let places = sorted(&text, order, threads, progress);
+        let positions = sorted(&text, order, threads, progress);
         let mut ranks = vec![0_u32; text.len()];
-        for (rank, &place) in places.iter().enumerate() {
-            ranks[place as usize] = rank as u32;
+        for (rank, &position) in positions.iter().enumerate() {
+            ranks[position as usize] = rank as u32;
         }
-        let last = |place: &usize| text.get(place + 1).is_none_or(|&next| next == START);
+        let last = |position: &usize| text.get(position + 1).is_none_or(|&next| next == START);
         let mut ends: Vec<u32> = (0..text.len())
             .filter(last)
-            .map(|place| ranks[place])
+            .map(|position| ranks[position])
             .collect();
         ends.sort_unstable();
         let mut common = vec![0];
         common.extend(
-            places
+            positions
                 .windows(2)
                 .map(|pair| compare(&text, order, pair[0], pair[1]).1),
         );
@@ -119,19 +119,19 @@ impl NGrams {
             .map(|length| Types::new(&common, length))
             .collect();
         let mut total = (0, 0);
-        for (&place, &common) in places.iter().zip(&common) {
-            let place = place as usize;
-            if text[place] == START {
+        for (&position, &common) in positions.iter().zip(&common) {
+            let position = position as usize;
+            if text[position] == START {
                 continue;
             }
             total.0 += 1;
             total.1 += usize::from(common < 1);
-            // A new gram of length + 1 is one more type behind the context before its last token.
+            // A new gram of length + 1 is one more type after the context before its last token.
             for (length, types) in (1..).zip(&mut types) {
                 if (common as usize) < length + 1 {
-                    types.count(ranks[place - 1] as usize);
+                    types.count(ranks[position - 1] as usize);
                 }
-                if text[place - length] == START {
+                if text[position - length] == START {
                     break;
                 }
             }
@@ -140,36 +140,38 @@ impl NGrams {
             order,
             tokens,
             text,
-            places,
+            positions,
             ends,
             types,
             total,
         }
     }
 
-    /// The highest order.
+    /// The highest order that was counted.
     pub const fn order(&self) -> usize {
         self.order
     }
 
-    /// At the beginning of a sequence.
+    /// The context at the start of a sequence.
     pub fn start(&self) -> Context {
-        let first = self.places.partition_point(|&place| self.at(place) < START);
+        let first = self
+            .positions
+            .partition_point(|&position| self.at(position) < START);
         let mut context = Context::default();
         if self.order > 1 {
             context.history.push(START);
-            context.ranges.push(first..self.places.len());
+            context.ranges.push(first..self.positions.len());
         }
         context
     }
 
-    /// Where nothing is known of what came before.
+    /// The context if nothing is known of the preceding tokens.
     pub fn anywhere(&self) -> Context {
         Context::default()
     }
 
-    /// p(token | context) of the orders 1, 2, … goes to `probabilities`, of which there are as many
-    /// as orders are wanted; then the token is part of the context.
+    /// Writes p(token | context) of the orders 1, 2, … to `probabilities`, one per order wanted, and
+    /// appends the token to the context.
     pub fn read(&self, context: &mut Context, token: u32, probabilities: &mut [f64]) {
         self.find(context, token);
         self.interpolate(context, probabilities);
@@ -186,7 +188,7 @@ impl NGrams {
         }
     }
 
-    /// p of the token that was found last, of the orders 1, 2, ….
+    /// The probability of the last token found, for the orders 1, 2, ….
     fn interpolate(&self, context: &Context, probabilities: &mut [f64]) {
         let mut p = 1.0 / self.tokens as f64;
         for (length, probability) in probabilities.iter_mut().enumerate() {
@@ -199,17 +201,17 @@ impl NGrams {
         }
     }
 
-    /// Fills `next`: the ranks of the token behind the last 0, 1, … tokens, while there are any.
+    /// Sets `next` to the ranks of the token after the last 0, 1, … tokens, while there are any.
     fn find(&self, context: &mut Context, token: u32) {
         let Context { history, next, .. } = context;
         next.clear();
-        let mut range = 0..self.places.len();
+        let mut range = 0..self.positions.len();
         let wanted = std::iter::once(&token).chain(history.iter().rev());
         for (back, &wanted) in wanted.enumerate() {
-            let places = &self.places[range.clone()];
-            let token = |place: &u32| self.text[*place as usize - back];
-            let low = places.partition_point(|place| token(place) < wanted);
-            let length = places[low..].partition_point(|place| token(place) == wanted);
+            let positions = &self.positions[range.clone()];
+            let token = |position: &u32| self.text[*position as usize - back];
+            let low = positions.partition_point(|position| token(position) < wanted);
+            let length = positions[low..].partition_point(|position| token(position) == wanted);
             if length == 0 {
                 break;
             }
@@ -218,11 +220,11 @@ impl NGrams {
         }
     }
 
-    fn at(&self, place: u32) -> u32 {
-        self.text[place as usize]
+    fn at(&self, position: u32) -> u32 {
+        self.text[position as usize]
     }
 
-    /// How often the last `length` tokens were seen before another one, and how many distinct ones.
+    /// How many tokens followed the last `length` tokens, and how many distinct ones.
     fn seen(&self, context: &Context, length: usize) -> (usize, usize) {
         if length == 0 {
             return self.total;
@@ -235,7 +237,7 @@ impl NGrams {
         (range.len() - ends, self.types[length - 1].of(range.start))
     }
 
-    /// −ln p of every token of a sequence, summed, in nats: of the orders 1 to [`NGrams::order`].
+    /// −ln p of a sequence, summed over its tokens, in nats, for the orders 1 to [`NGrams::order`].
     pub fn nats(&self, sequence: impl IntoIterator<Item = u32>) -> Vec<f64> {
         let mut context = self.start();
         let mut probabilities = vec![0.0; self.order];
@@ -249,10 +251,10 @@ impl NGrams {
         nats
     }
 
-    /// Draws a sequence from the model of an order, up to `end` or `longest` tokens.
+    /// Samples a sequence from the model of an order, up to `end` or `longest` tokens.
     ///
     /// # Panics
-    /// Where there is no such order.
+    /// If there is no such order.
     pub fn sequence(
         &self,
         order: usize,
@@ -281,7 +283,7 @@ impl NGrams {
 }
 
 impl Types {
-    /// All zero, for the contexts of a length: `common` is how many tokens each place, in their
+    /// All zero, for the contexts of a length: `common` is how many tokens each position, in sorted
     /// order, has in common with the one before.
     fn new(common: &[u8], length: usize) -> Self {
         let mut begins = vec![0; common.len().div_ceil(64)];
@@ -308,7 +310,7 @@ impl Types {
         }
     }
 
-    /// Which context a rank belongs to.
+    /// The context that a rank belongs to.
     fn context(&self, rank: usize) -> usize {
         let up_to = u64::MAX >> (63 - rank % 64);
         let bits = (self.begins[rank / 64] & up_to).count_ones();
@@ -325,29 +327,33 @@ impl Types {
     }
 }
 
-/// The places of a text in the order of their last `order` tokens read backwards. Those of one pair
-/// of tokens are one job: there are many, and none holds a large share of them.
+/// The positions of a text in the order of their last `order` tokens read backwards. The positions of
+/// one pair of tokens are one job: there are many jobs, and none is a large part of the work.
 fn sorted(text: &[u32], order: usize, threads: usize, progress: &(dyn Fn(u64) + Sync)) -> Vec<u32> {
     let mut groups: BTreeMap<(u32, u32), Vec<u32>> = BTreeMap::new();
-    for place in 0..text.len() {
-        let before = place.checked_sub(1).map_or(START, |before| text[before]);
-        // What stands before a sequence's START is none of its tokens.
-        let before = if text[place] == START { START } else { before };
-        let group = groups.entry((text[place], before)).or_default();
-        group.push(place as u32);
+    for position in 0..text.len() {
+        let before = position.checked_sub(1).map_or(START, |before| text[before]);
+        // The tokens before a sequence's START do not belong to it.
+        let before = if text[position] == START {
+            START
+        } else {
+            before
+        };
+        let group = groups.entry((text[position], before)).or_default();
+        group.push(position as u32);
     }
     let groups: Vec<Mutex<Vec<u32>>> = groups.into_values().map(Mutex::new).collect();
     let sorted = parallel::map(groups.len(), threads, |index| {
         let mut group = groups[index].lock().unwrap_or_else(PoisonError::into_inner);
-        let mut places = std::mem::take(&mut *group);
-        places.sort_unstable_by(|&a, &b| compare(text, order, a, b).0);
-        progress(places.len() as u64);
-        places
+        let mut positions = std::mem::take(&mut *group);
+        positions.sort_unstable_by(|&a, &b| compare(text, order, a, b).0);
+        progress(positions.len() as u64);
+        positions
     });
     sorted.concat()
 }
 
-/// The order of two places by their last `order` tokens read backwards, and how many tokens they
+/// The order of two positions by their last `order` tokens read backwards, and how many tokens they
 /// have in common.
 fn compare(text: &[u32], order: usize, a: u32, b: u32) -> (Ordering, u8) {
     let (a, b) = (a as usize, b as usize);

@@ -7,7 +7,7 @@ fn sequences(count: usize, tokens: u32) -> Vec<Vec<u32>> {
     let mut numbers = Numbers::new(11);
     let mut below = |most: u32| {
         let number = numbers.vector(1, 0.5)[0] + 0.5;
-        // Low ones more often.
+        // Low tokens are more frequent.
         ((number * number * most as f32) as u32).min(most - 1)
     };
     (0..count)
@@ -18,7 +18,7 @@ fn sequences(count: usize, tokens: u32) -> Vec<Vec<u32>> {
         .collect()
 }
 
-/// The formula, by counting: p(token | what is before it in `given`, START first).
+/// The formula by counting: p(token | the tokens before it in `given`, START first).
 fn plainly(corpus: &[Vec<u32>], given: &[u32], token: u32, order: usize, tokens: usize) -> f64 {
     let Some(length) = order.checked_sub(1) else {
         return 1.0 / tokens as f64;
@@ -52,7 +52,7 @@ fn plainly(corpus: &[Vec<u32>], given: &[u32], token: u32, order: usize, tokens:
 fn every_order_has_the_probabilities_of_the_formula() {
     let corpus = sequences(60, 5);
     let models = NGrams::new(5, 6, corpus.iter().cloned());
-    // Known ones, and one with a token that never occurred.
+    // Known contexts, and one with a token that never occurred.
     for sequence in corpus
         .iter()
         .take(12)
@@ -115,28 +115,28 @@ fn a_text_without_a_known_beginning_is_read_from_the_unigram() {
     models.read(&mut context, 0, &mut found);
     assert_eq!(found, [(3.0 + 3.0 / 3.0) / 11.0; 3]);
     models.read(&mut context, 1, &mut found);
-    // 0 stands three times before a token, which is 1 each time; (0, 1) has no more before it.
+    // 0 comes before a token three times, which is 1 each time; (0, 1) has nothing before it.
     let unigram = (3.0 + 3.0 / 3.0) / 11.0;
     let bigram = (3.0 + unigram) / 4.0;
     assert_eq!(found, [unigram, bigram, bigram]);
     models.read(&mut context, 2, &mut found);
-    // The last 1 has nothing behind it and does not count.
+    // The last 1 has nothing after it and does not count.
     let unigram = (2.0 + 3.0 / 3.0) / 11.0;
     let bigram = (2.0 + unigram) / 3.0;
     assert_eq!(found, [unigram, bigram, (2.0 + bigram) / 3.0]);
 }
 
 #[test]
-fn draws_have_the_frequencies_of_the_model() {
+fn samples_have_the_frequencies_of_the_model() {
     let corpus = sequences(60, 5);
     // 5 ends a sequence.
     let ended = corpus.iter().map(|s| s.iter().copied().chain([5]));
     let models = NGrams::new(3, 6, ended);
     let config = Sampling::new(4);
-    let draws = 40_000;
+    let samples = 40_000;
     for order in [1, 2, 3] {
         let mut counts = std::collections::HashMap::new();
-        for index in 0..draws {
+        for index in 0..samples {
             let mut sampler = Sampler::new(&config, &[], index);
             let sequence = models.sequence(order, &mut sampler, (5, 64));
             *counts.entry(sequence).or_insert(0_u32) += 1;
@@ -146,8 +146,8 @@ fn draws_have_the_frequencies_of_the_model() {
         for (sequence, count) in frequent.into_iter().take(15) {
             let nats = models.nats(sequence.iter().copied().chain([5]));
             let p = (-nats[order - 1]).exp();
-            let deviation = (p * (1.0 - p) / draws as f64).sqrt();
-            let found = f64::from(count) / draws as f64;
+            let deviation = (p * (1.0 - p) / samples as f64).sqrt();
+            let found = f64::from(count) / samples as f64;
             assert!(
                 (found - p).abs() < 5.0 * deviation,
                 "{sequence:?}: {found} {p}"
@@ -178,7 +178,7 @@ fn counts_do_not_depend_on_threads_and_every_token_is_reported() {
         let several = NGrams::counted(order, 7, corpus.iter().cloned(), 3, &|more| {
             told.fetch_add(more, std::sync::atomic::Ordering::Relaxed);
         });
-        assert_eq!(one.places, several.places);
+        assert_eq!(one.positions, several.positions);
         let tokens: usize = corpus.iter().map(|sequence| sequence.len() + 1).sum();
         assert_eq!(told.into_inner(), tokens as u64);
         let sequence = || corpus[3].iter().chain(&corpus[5]).copied();

@@ -1,4 +1,4 @@
-//! A word-vae's figures against what can be computed in other ways.
+//! Checks a word-vae's figures against values computed in other ways.
 
 use std::collections::BTreeSet;
 
@@ -164,17 +164,17 @@ fn a_bound_depends_on_neither_threads_nor_neighbours_nor_other_ks() {
             found[word][0].to_bits()
         );
     }
-    // At k = 1 it is one draw of D + ln q − ln p, whose z is that of D.
+    // At k = 1 it is one sample of D + ln q − ln p, whose z is that of D.
     let costs = words(&[&vae], &corpus, reading(1), on_threads(1)).expect("costs");
     let first = importance(&vae, &corpus, &[1], reading(1), on_threads(1)).expect("costs");
     let rate: f64 = costs[0].iter().map(|cost| cost.rate_nats).sum::<f64>() / 70.0;
-    let drawn: f64 = costs[0]
+    let sampled: f64 = costs[0]
         .iter()
         .zip(&first)
         .map(|(cost, first)| first[0] - cost.distortion_nats)
         .sum::<f64>()
         / 70.0;
-    assert!((rate - drawn).abs() < 0.5, "{rate} {drawn}");
+    assert!((rate - sampled).abs() < 0.5, "{rate} {sampled}");
 }
 
 /// A word-vae whose posteriors differ between words.
@@ -182,7 +182,7 @@ fn telling() -> WordVae {
     telling_apart(&[-1.0, -2.0, 0.2])
 }
 
-/// The same with these log σ².
+/// As [`telling`], with these log σ².
 fn telling_apart(log_var: &[f32; 3]) -> WordVae {
     let config = word_vae(Cell::Gru, 7, 1);
     let mut weights = weights(&config);
@@ -194,7 +194,7 @@ fn telling_apart(log_var: &[f32; 3]) -> WordVae {
 
 #[test]
 fn the_rate_is_information_and_the_divergence_of_the_marginal() {
-    // So sharp that both parts are many times what chance may add to their sum.
+    // So sharp that both parts are many times the sampling error of their sum.
     let vae = telling_apart(&[-4.0, -5.0, -4.5]);
     let mut letters = some_words(900);
     // All of them different.
@@ -213,7 +213,7 @@ fn the_rate_is_information_and_the_divergence_of_the_marginal() {
     let mean: f64 = costs[0].iter().map(|cost| cost.rate_nats).sum::<f64>() / 900.0;
     assert!((rate - mean).abs() < 1e-9, "{rate} {mean}");
     let sum = found.information_nats + found.marginal_kl_nats;
-    // One draw of z a word: ln q(z|x) − ln p(z) deviates by about √(Z/2) nats, over 900 words.
+    // One sample of z per word: ln q(z|x) − ln p(z) deviates by about √(Z/2) nats, over 900 words.
     let chance = 5.0 * (3.0_f64 / 2.0 / 900.0).sqrt();
     assert!((sum - rate).abs() < chance, "{sum} {rate}");
     assert!(found.information_nats > 5.0 * chance, "{found:?}");
@@ -235,7 +235,7 @@ fn information_is_at_most_the_logarithm_of_the_words() {
     let letters: Vec<Vec<u32>> = (0..8).map(|letter| vec![letter; 3]).collect();
     let found = latent(&vae, &corpus(&letters), reading(0), on_threads(1)).expect("figures");
     let information = found.expect("a latent variable").information_nats;
-    // Every word is told from every other, and so the ceiling is reached.
+    // Every word is distinguished from every other, so the bound is reached.
     assert!(information <= 8.0_f64.ln() + 1e-9, "{information}");
     assert!(information > 8.0_f64.ln() - 1e-3, "{information}");
 }
@@ -314,12 +314,12 @@ fn greedy_reconstruction_takes_the_most_probable_letter_at_every_step() {
 }
 
 #[test]
-fn drawn_words_are_those_that_the_prior_writes_one_by_one() {
+fn sampled_words_are_those_that_the_prior_writes_one_by_one() {
     use crate::generate::Prior;
     use crate::generate::sampling::Sampler;
 
     let vae = telling();
-    let draw = |threads| {
+    let sampled = |threads| {
         sample_words(
             Inventor::Vae(&vae),
             100,
@@ -329,8 +329,8 @@ fn drawn_words_are_those_that_the_prior_writes_one_by_one() {
             on_threads(threads),
         )
     };
-    let mut found = draw(1);
-    assert_eq!(draw(3), found);
+    let mut found = sampled(1);
+    assert_eq!(sampled(3), found);
     let prior = Prior {
         vae: &vae,
         z_temperature: 1.0,
@@ -352,7 +352,7 @@ fn drawn_words_are_those_that_the_prior_writes_one_by_one() {
             .map(|word| [&word[..], &[8]].concat()),
     );
     let inventor = Inventor::NGram(&models, 3);
-    let draw = |threads| {
+    let sampled = |threads| {
         sample_words(
             inventor,
             100,
@@ -362,7 +362,7 @@ fn drawn_words_are_those_that_the_prior_writes_one_by_one() {
             on_threads(threads),
         )
     };
-    assert_eq!(draw(2), draw(1));
+    assert_eq!(sampled(2), sampled(1));
 }
 
 fn plain(seed: u64) -> WordSampling {
@@ -373,9 +373,9 @@ fn plain(seed: u64) -> WordSampling {
 }
 
 #[test]
-fn words_that_are_drawn_once_each_are_the_first_of_their_kind() {
+fn words_that_are_sampled_once_each_are_the_first_of_their_kind() {
     let vae = telling();
-    let draw = |unique, count| {
+    let sampled = |unique, count| {
         let sampling = WordSampling { unique, ..plain(3) };
         sample_words(
             Inventor::Vae(&vae),
@@ -387,14 +387,14 @@ fn words_that_are_drawn_once_each_are_the_first_of_their_kind() {
         )
     };
     let sorted = |words: Vec<Vec<u32>>| words.into_iter().collect::<BTreeSet<_>>();
-    let unique = draw(true, 500);
+    let unique = sampled(true, 500);
     assert_eq!(unique.len(), 500);
     let unique = sorted(unique);
     assert_eq!(unique.len(), 500);
-    // As many draws as it took hold exactly these.
-    let enough = (500..50_000).find(|&count| sorted(draw(false, count)).len() == 500);
-    assert_eq!(sorted(draw(false, enough.expect("some"))), unique);
-    // Where there are not so many words, all that there are, and an end.
+    // As many samples as it took contain exactly these.
+    let enough = (500..50_000).find(|&count| sorted(sampled(false, count)).len() == 500);
+    assert_eq!(sorted(sampled(false, enough.expect("some"))), unique);
+    // If there are too few words, sampling finds them all and stops.
     let certain = WordSampling {
         sampling: Sampling {
             temperature: 0.0,
@@ -417,13 +417,13 @@ fn words_that_are_drawn_once_each_are_the_first_of_their_kind() {
 #[test]
 fn samples_are_counted_against_both_lists() {
     let word = |text: &str| text.chars().map(u32::from).collect::<Vec<_>>();
-    let drawn: Vec<_> = ["a", "a", "b", "new", "cd", "cd", "x"].map(word).into();
+    let sampled: Vec<_> = ["a", "a", "b", "new", "cd", "cd", "x"].map(word).into();
     let (training, held_out) = (["a", "b"].map(word), ["cd", "ef"].map(word));
     let existing = Existing {
         training: training.iter().map(Vec::as_slice).collect(),
         held_out: held_out.iter().map(Vec::as_slice).collect(),
     };
-    let found = compare(&drawn, &existing);
+    let found = compare(&sampled, &existing);
     assert_eq!((found.words, found.held_out_hits), (7, 1));
     assert_eq!(found.distinct, 5.0 / 7.0);
     assert_eq!(found.in_training, 3.0 / 7.0);

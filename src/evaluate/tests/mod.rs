@@ -32,7 +32,7 @@ fn text(len: usize, tokens: u32) -> Vec<u32> {
     numbers.into_iter().map(token).collect()
 }
 
-/// One step after the other, each with the exponentials of f64.
+/// The cost computed step by step, each with the exponentials of f64.
 fn plainly(model: &CharRnn, segment: &[u32]) -> f64 {
     let mut state = model.state(1);
     let mut nats = 0.0;
@@ -66,7 +66,7 @@ fn a_segment_costs_the_same_alone_beside_others_and_on_any_number_of_threads() {
         let model = CharRnn::new(&config, &weights).expect("a network");
         let eight = CharRnn::new(&config, &quantize(&weights)).expect("a network");
         let tokens = text(3000, 13);
-        // Of all lengths, also none at all, and more than are read side by side.
+        // Segments of all lengths, including 0, and more of them than are read in parallel.
         let mut segments = vec![0..1500, 7..7, 9..10, 20..22];
         segments.extend((0..100).map(|at| at * 25..at * 25 + 3 + at % 7));
         let found = texts(&[&model, &eight], &tokens, &segments, on_threads(1)).expect("costs");
@@ -126,7 +126,7 @@ fn tokens_that_are_not_the_models_are_refused() {
         let whole: Vec<_> = std::iter::once(0..tokens.len()).collect();
         texts(&[&model], tokens, &whole, on_threads(1))
     };
-    // What is never predicted can still be read.
+    // A token that is never predicted can still be read.
     assert!(cost(&[5, 1, 2]).is_ok());
     let (token, outputs) = (5, 5);
     let refused = Err(EvaluateError::Unpredictable { token, outputs });

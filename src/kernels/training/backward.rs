@@ -11,7 +11,7 @@ use super::{BySteps, Input, Layer, Saved, Steps, Workers};
 use crate::config::Cell;
 use crate::kernels::barrier::Barrier;
 
-/// The gradients of what a layer computed; none where nothing depends on it.
+/// The gradients of what a layer computed; none if nothing depends on it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OutputGradients<'a> {
     /// (N, H).
@@ -22,7 +22,7 @@ pub struct OutputGradients<'a> {
     pub c: Option<&'a [f32]>,
 }
 
-/// The gradients of what a layer reads; empty where nobody asks. All of it is overwritten.
+/// The gradients of what a layer reads; empty if nobody asks. All of it is overwritten.
 #[derive(Debug, Default)]
 pub struct LayerGradients<'a> {
     /// Of vectors (N, I).
@@ -53,7 +53,7 @@ struct Weights {
 /// `saved`. What was saved is overwritten, so there is one backward pass.
 ///
 /// # Panics
-/// Where an array has another length than its description says.
+/// If an array has another length than its description says.
 pub fn backward(
     workers: Workers,
     layer: &Layer,

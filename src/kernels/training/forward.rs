@@ -40,7 +40,7 @@ struct Weights {
 /// there is any.
 ///
 /// # Panics
-/// Where an array has another length than its description says, or a token is not below I.
+/// If an array has another length than its description says, or a token is not below I.
 pub fn forward(workers: Workers, layer: &Layer, steps: &Steps, out: Outputs, saved: Option<Saved>) {
     forward_in(&groups(layer, steps), workers, layer, steps, out, saved);
 }
@@ -231,7 +231,7 @@ impl Pass<'_> {
     }
 }
 
-/// Write access that others hold for microseconds at the most.
+/// Write access that others hold for microseconds at most.
 fn write_soon<T>(lock: &RwLock<T>) -> Option<RwLockWriteGuard<'_, T>> {
     let mut access = None;
     wait_until(|| {

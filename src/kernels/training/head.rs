@@ -51,7 +51,7 @@ impl Head<'_> {
     /// [`Head::backward`].
     ///
     /// # Panics
-    /// Where an array has another length, or a target is not below V.
+    /// If an array has another length, or a target is not below V.
     pub fn forward(&self, workers: Workers, probabilities: &mut [f32], nats: &mut [f32]) {
         let (units, width) = (self.units(), self.layout().len());
         let mut weight = Packed::zeros(self.layout(), units);
@@ -77,7 +77,7 @@ impl Head<'_> {
     /// The gradients for those of the nats (N); overwrites `probabilities`.
     ///
     /// # Panics
-    /// Where an array has another length.
+    /// If an array has another length.
     pub fn backward(
         &self,
         workers: Workers,

@@ -2,8 +2,8 @@
 //! and every gradient.
 //!
 //! Each thread takes a slice of the batch through the *whole* sequence, so that threads meet once
-//! a pass and not once a step; where a large layer reads few rows, it takes some of the units
-//! (`parts.rs`). The weights are packed once a pass. The gates of all steps are saved after their
+//! a pass and not once per step; where a large layer reads few rows, it takes some of the units
+//! (`parts.rs`). The weights are packed once per pass. The gates of all steps are saved after their
 //! non-linearities, the backward pass overwrites them with their gradients, and the weights'
 //! gradients are one large product at the end. Every sum belongs to one thread and runs in one order,
 //! so any number of threads, and either kind of slice, computes the same bits.
@@ -49,7 +49,7 @@ impl Steps {
     /// From n_t, the rows under way at each step t.
     ///
     /// # Panics
-    /// Where a count is zero or above the one before it.
+    /// If a count is zero or above the one before it.
     pub fn new(counts: Vec<usize>) -> Self {
         assert!(counts.is_sorted_by(|a, b| a >= b), "the longest first");
         assert!(counts.last().is_none_or(|&last| last > 0), "no empty step");
@@ -140,7 +140,7 @@ impl Steps {
         by_part
     }
 
-    /// What is saved, `block` numbers a position for each block of 32 units, by part.
+    /// What is saved, `block` numbers per position for each block of 32 units, by part.
     fn cut_blocks<'a>(
         &self,
         values: &'a mut [f32],

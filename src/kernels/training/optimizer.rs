@@ -61,7 +61,7 @@ impl Adam {
     /// most `limit`; 0 is no limit.
     ///
     /// # Panics
-    /// Where a parameter's arrays differ in length.
+    /// If a parameter's arrays differ in length.
     pub fn step(&self, workers: Workers, parameters: Vec<Parameter>, limit: f64) {
         let numbers: usize = parameters.iter().map(|p| p.arrays.weight.len()).sum();
         let workers = workers.for_work(numbers * AN_UPDATE);

@@ -3,7 +3,7 @@
 //! Mostly each thread takes some rows through all steps, and the threads never meet. Where there are
 //! few rows and the recurrent weights leave a core's own cache, a step takes as long as reading them,
 //! one row has work for one thread alone, and every core would read them all. There each thread takes
-//! some units of all rows, reads the weights of these alone, and the threads meet once a step. What is
+//! some units of all rows, reads the weights of these alone, and the threads meet once per step. What is
 //! saved then stands step by step in groups of units, so that what a thread computes is contiguous.
 //! Which of the two depends on sizes alone, never on the threads.
 

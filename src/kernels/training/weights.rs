@@ -38,7 +38,7 @@ struct Rows<'a> {
 }
 
 impl<'a> Deltas<'a> {
-    /// The rows of a group at some positions, `block` numbers a position for each block of `values`.
+    /// The rows of a group at some positions, `block` numbers per position for each block of `values`.
     fn rows(
         &self,
         values: &'a [f32],

@@ -151,7 +151,7 @@ impl Gathering {
         }
     }
 
-    /// Waits for the others; none where they have begun without this thread.
+    /// Waits for the others; none if they have begun without this thread.
     fn join(&self) -> Option<Position<'_>> {
         let one_more = |present: u32| (present < self.most).then_some(present + 1);
         let order = Ordering::AcqRel;

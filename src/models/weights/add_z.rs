@@ -1,4 +1,4 @@
-//! A z for a decoder that was trained without one.
+//! Adds z to a decoder that was trained without it.
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -6,11 +6,11 @@ use rand_chacha::ChaCha8Rng;
 use super::{Array, Weights, expected_shapes};
 use crate::config::NetworkConfig;
 
-/// The weights of a decoder without z for the network `new`, which differs in having one.
+/// Fits the weights of a decoder without z to the network `new`, which is the same but for z.
 ///
-/// The decoder takes no notice of z at first (its weights for z are zero), so that it writes as it did.
-/// The encoder starts from the decoder's embedding and random weights, drawn from `seed` and uniform
-/// in ±1/√H.
+/// The decoder's weights for z are zero, so it writes as before until it is trained.
+/// The encoder starts from the decoder's embedding and random weights, uniform in ±1/√H and derived
+/// from `seed` alone.
 pub fn add_z(weights: &Weights, new: &NetworkConfig, seed: u64) -> Weights<'static> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let added = expected_shapes(new).into_iter().map(|(name, shape)| {
@@ -40,6 +40,6 @@ fn widened(matrix: &Array, width: usize) -> Vec<f32> {
 
 fn uniform(count: usize, hidden: usize, rng: &mut impl Rng) -> Vec<f32> {
     let bound = 1.0 / (hidden as f32).sqrt();
-    let draws = std::iter::repeat_with(|| rng.random_range(-bound..bound));
-    draws.take(count).collect()
+    let values = std::iter::repeat_with(|| rng.random_range(-bound..bound));
+    values.take(count).collect()
 }

@@ -1,18 +1,18 @@
-//! The weights of a trained network for a vocabulary that holds other tokens too.
+//! Fits the weights of a trained network to a vocabulary with further tokens.
 
 use super::{Array, Weights, expected_shapes};
 use crate::config::{NetworkConfig, NetworkKind};
 
-/// How a weight is divided among the tokens.
+/// Which dimension of a weight runs over the tokens.
 #[derive(Clone, Copy, PartialEq)]
 enum Tokens {
-    /// A row each, of those that are read.
+    /// One row per token that is read.
     Rows,
-    /// A column each, of those that are read.
+    /// One column per token that is read.
     Columns,
-    /// A row each, of those that are predicted.
+    /// One row per token that is predicted.
     Predicted,
-    /// A number each, of those that are predicted.
+    /// One number per token that is predicted.
     Biases,
 }
 
@@ -27,12 +27,12 @@ fn tokens_of(name: &str, network: &NetworkConfig) -> Option<Tokens> {
     }
 }
 
-/// The `weights` of the network `old` for the network `new`, which differs in its tokens alone;
-/// `origins` has for each of the new tokens its number in the old network, if it is there.
+/// The `weights` of the network `old` for the network `new`, which differs only in its tokens.
+/// `origins` gives the old number of each new token, if it had one.
 ///
-/// A token that is not there is read as the mean of those that are, and predicted as their mean with
-/// the lowest of their biases. So it is improbable at first, and what the network thinks of the
-/// others, relative to each other, stays as it was. Weights that are in eight bits become f32.
+/// A new token is read as the mean of the old ones, and predicted as their mean with
+/// the lowest of their biases. So it is improbable at first, and the probabilities of the
+/// old tokens relative to each other don't change. Eight-bit weights become f32.
 pub fn grow(
     weights: &Weights,
     old: &NetworkConfig,
@@ -77,7 +77,7 @@ fn mean(values: impl Iterator<Item = f32>, count: usize) -> f32 {
     (values.map(f64::from).sum::<f64>() / count as f64) as f32
 }
 
-/// The rows of a matrix of `count` rows at `origins`, their mean where there is none.
+/// The rows of a matrix of `count` rows at `origins`; their mean for each `None`.
 fn rows(values: &[f32], count: usize, origins: &[Option<usize>]) -> Vec<f32> {
     let width = values.len() / count;
     let means: Vec<f32> = (0..width)

@@ -1,4 +1,4 @@
-//! Weights by name, and the one table of names and shapes that every part goes by.
+//! Weights by name, and the table of names and shapes that the whole program uses.
 
 mod add_z;
 mod grow;
@@ -14,19 +14,19 @@ pub use self::grow::grow;
 use crate::config::{LatentConfig, NetworkConfig, NetworkKind};
 use crate::kernels::quantize_row;
 
-/// The highest number of a matrix in eight bits.
+/// The largest value of an eight-bit matrix.
 const HIGHEST_INT8: f32 = 127.0;
 
 /// The values of an array.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Values<'a> {
-    /// As they are.
+    /// Stored as they are.
     F32(Cow<'a, [f32]>),
     /// A matrix in eight bits: value = number · scale of its row.
     Int8 {
         /// −127…127, row-major.
         numbers: Cow<'a, [i8]>,
-        /// One a row.
+        /// One scale per row.
         scales: Cow<'a, [f32]>,
     },
 }
@@ -36,7 +36,7 @@ pub enum Values<'a> {
 pub struct Array<'a> {
     /// The size of each dimension, the slowest first.
     pub shape: Vec<usize>,
-    /// As many as the product of `shape`.
+    /// As many values as the product of `shape`.
     pub values: Values<'a>,
 }
 
@@ -62,7 +62,7 @@ impl<'a> Array<'a> {
         }
     }
 
-    /// The array with values of its own.
+    /// A copy that owns its values.
     pub fn into_owned(self) -> Array<'static> {
         let Self { shape, values } = self;
         let values = match values {
@@ -75,7 +75,7 @@ impl<'a> Array<'a> {
         Array { shape, values }
     }
 
-    /// A matrix in eight bits; anything else as it is.
+    /// Rounds a matrix to eight bits; returns anything else as it is.
     fn quantize(&self) -> Array<'static> {
         let data = self.data();
         let shape = self.shape.clone();
@@ -98,8 +98,8 @@ impl<'a> Array<'a> {
     }
 }
 
-/// Every matrix in eight bits, one scale a row; vectors stay as they are. What is in eight bits
-/// already stays the same.
+/// Rounds every matrix to eight bits, with one scale per row. Vectors, and matrices that have
+/// eight bits already, stay as they are.
 pub fn quantize(weights: &Weights) -> Weights<'static> {
     let array = |array: &Array| match &array.values {
         Values::F32(_) => array.quantize(),
@@ -112,7 +112,7 @@ pub fn quantize(weights: &Weights) -> Weights<'static> {
 /// Arrays by their names.
 pub type Weights<'a> = BTreeMap<String, Array<'a>>;
 
-/// Why weights do not make a network. `index` counts values in row-major order.
+/// Why a network cannot be built from weights. `index` counts values in row-major order.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the messages say what each is")]
 pub enum WeightError {
@@ -142,7 +142,7 @@ pub enum WeightError {
         rows: usize,
         found: usize,
     },
-    #[error("weight {name} holds -128 at index {index}, but eight bits go from -127 to 127")]
+    #[error("weight {name} holds -128 at index {index}, but eight-bit values go from -127 to 127")]
     OutOfRange { name: String, index: usize },
     #[error("weight {name} holds {value} at index {index}: the training of this model went wrong")]
     NotFinite {
@@ -157,7 +157,7 @@ pub enum WeightError {
 ///
 /// | char-lstm | |
 /// |---|---|
-/// | `embedding.weight` (where E > 0) | V, E |
+/// | `embedding.weight` (if E > 0) | V, E |
 /// | `rnn.weight_ih_l{k}`, `rnn.weight_hh_l{k}` | G·H, (E or V, above H); G·H, H |
 /// | `rnn.bias_ih_l{k}`, `rnn.bias_hh_l{k}` | G·H |
 /// | `head.weight`, `head.bias` | outputs, H; outputs |
@@ -165,14 +165,14 @@ pub enum WeightError {
 /// | word-vae | |
 /// |---|---|
 /// | `encoder.embedding.weight` | V, E |
-/// | `encoder.rnn.*`, and `*_reverse` where D = 2 | as above; layers above the first read D·H |
+/// | `encoder.rnn.*`, and `*_reverse` if D = 2 | as above; layers above the first read D·H |
 /// | `encoder.mean.*`, `encoder.log_var.*` | Z, D·H; Z |
 /// | `decoder.embedding.weight` | V, E |
 /// | `decoder.init.*` | L·H, Z; L·H |
 /// | `decoder.rnn.*` | as above; the first layer reads E + Z |
 /// | `decoder.head.*` | outputs, H; outputs |
 ///
-/// A word-vae whose z stands beside letters only (`z` = steps) has no `decoder.init`, and one whose z
+/// A word-vae whose decoder reads z with every letter only (`z` = steps) has no `decoder.init`, and one whose z
 /// only gives the first state (`z` = start) has a first layer that reads E. One with Z = 0 has neither encoder nor `decoder.init`: its decoder starts from zeros and
 /// its first layer reads E. The article's network has neither `decoder.embedding` nor `decoder.init`, its decoder reads Z,
 /// and `article.mean`, `article.std` (Z) are those of the last word that it was trained on.
@@ -223,7 +223,7 @@ pub fn expected_shapes(config: &NetworkConfig) -> Vec<(String, Vec<usize>)> {
     table.0
 }
 
-/// Names and shapes as they are collected.
+/// Collects names and shapes.
 #[derive(Default)]
 struct Table(Vec<(String, Vec<usize>)>);
 
@@ -266,7 +266,7 @@ pub fn check(config: &NetworkConfig, weights: &Weights) -> Result<(), WeightErro
 }
 
 /// Checks the names, shapes and scales of weights, but not their values. Settings and weights come from
-/// a file and may say anything.
+/// a file, so neither can be trusted.
 pub(crate) fn check_layout(config: &NetworkConfig, weights: &Weights) -> Result<(), WeightError> {
     config.check().map_err(WeightError::Config)?;
     let (layers, arrays) = (config.layers, weights.len());
@@ -331,7 +331,7 @@ fn check_values(name: &str, array: &Array) -> Result<(), WeightError> {
     }
 }
 
-/// Checks that every value is finite, also once it is multiplied by `most`.
+/// Checks that every value is finite, also after multiplication by `most`.
 fn check_finite(name: &str, values: &[f32], most: f32) -> Result<(), WeightError> {
     let infinite = |value: &f32| !(value * most).is_finite();
     match values.iter().position(infinite) {
@@ -344,7 +344,7 @@ fn check_finite(name: &str, values: &[f32], most: f32) -> Result<(), WeightError
     }
 }
 
-/// What the name of an eight-bit matrix's scales ends with.
+/// The suffix of the name of an eight-bit matrix's scales.
 pub(crate) const SCALE: &str = ".scale";
 
 /// The name of the scales of an eight-bit matrix.
@@ -352,7 +352,6 @@ pub fn scale_name(matrix: &str) -> String {
     format!("{matrix}{SCALE}")
 }
 
-/// An array.
 pub(crate) fn array<'w, 'a>(
     weights: &'w Weights<'a>,
     name: &str,

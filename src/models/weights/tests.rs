@@ -5,7 +5,7 @@ use crate::models::char_rnn::CharRnn;
 use crate::models::word_vae::WordVae;
 use crate::testing::{char_lstm, weights, with_latent, word_vae};
 
-/// What a char-lstm of two layers says to its weights after a change.
+/// The result of building a char-lstm of two layers after a change to its weights.
 fn refused(change: impl FnOnce(&mut NetworkConfig, &mut Weights<'static>)) -> WeightError {
     let mut config = char_lstm(Cell::Gru, 4, 2, 6);
     let mut weights = weights(&config);
@@ -114,7 +114,7 @@ fn settings_that_describe_no_network_are_refused_before_anything_is_allocated() 
     }
 }
 
-/// What a char-lstm says to its weights in eight bits, one of which was changed.
+/// The result of building a char-lstm with eight-bit weights, one of them changed.
 fn refused_in_eight_bits(
     name: &str,
     change: fn(&mut Vec<usize>, &mut Vec<i8>, &mut Vec<f32>),
@@ -178,7 +178,7 @@ fn what_is_in_eight_bits_already_stays_as_it_is() {
     }
 }
 
-/// z at one place is z at both where the other place's weights are zero.
+/// A z that enters at one point equals a z that enters at both, if the other's weights are zero.
 #[test]
 fn z_at_one_place_is_z_at_both_with_nothing_at_the_other() {
     let both = word_vae(Cell::Gru, 4, 2);

@@ -79,7 +79,7 @@ impl ArticleTask {
         )
     }
 
-    /// Log-probabilities (T, V) for `noise` (T, Z): one draw a letter.
+    /// Log-probabilities (T, V) for `noise` (T, Z): one draw per letter.
     fn decode(&self, mean: &Tensor, std: &Tensor, noise: &Tensor) -> Tensor {
         let z = mean + std * noise;
         let weights = self

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use textgen::run::Evaluation;
 
-/// How often the moving line is redrawn, at the most.
+/// How often the moving line is redrawn, at most.
 const REDRAW: Duration = Duration::from_millis(100);
 
 /// The progress of a training on stderr; a copy speaks through the same line.
@@ -30,7 +30,7 @@ pub struct Line<'a> {
     pub loss: f64,
     /// The newest validation loss.
     pub valid: Option<&'a Evaluation>,
-    /// Tokens a second.
+    /// Tokens per second.
     pub rate: f64,
     /// Seconds left.
     pub left: Option<f64>,
@@ -73,7 +73,7 @@ impl Display {
         }
     }
 
-    /// Shows the line, unless it was redrawn a moment ago. Nothing where stderr is no terminal.
+    /// Shows the line, unless it was redrawn a moment ago. Nothing if stderr is no terminal.
     pub fn update(&mut self, line: impl FnOnce() -> String, fraction: f64) {
         if let Some(bar) = &self.bar
             && self.drawn.elapsed() >= REDRAW

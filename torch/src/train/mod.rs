@@ -255,7 +255,7 @@ impl<'a> Trainer<'a> {
         Ok((tokens / steps, seconds / steps as f64))
     }
 
-    /// One optimizer step; false where it led back to an earlier state instead.
+    /// One optimizer step; false if it led back to an earlier state instead.
     fn step(&mut self) -> Result<bool> {
         let fraction = self.fraction();
         let lr = learning_rate(
@@ -293,7 +293,7 @@ impl<'a> Trainer<'a> {
         tch::manual_seed((seed >> 1) as i64);
     }
 
-    /// Adds the loss to the running mean; false where it is not finite.
+    /// Adds the loss to the running mean; false if it is not finite.
     fn accept(&mut self, loss: &Tensor) -> bool {
         self.unseen.push(loss.detach());
         if self.device.is_cuda() && (self.unseen.len() as u64) < LOOK_EVERY {
@@ -302,7 +302,7 @@ impl<'a> Trainer<'a> {
         self.look()
     }
 
-    /// Looks at the losses that have not been looked at; false where one is not finite.
+    /// Looks at the losses that have not been looked at; false if one is not finite.
     fn look(&mut self) -> bool {
         if self.unseen.is_empty() {
             return true;
@@ -364,7 +364,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// Evaluates, keeps the model if it is the best, logs, saves, and shows a sample now and then.
-    /// False where it led back to an earlier state instead.
+    /// False if it led back to an earlier state instead.
     fn evaluate(&mut self) -> Result<bool> {
         if !self.look() || !self.task.parameters().are_finite() {
             self.roll_back()?;
@@ -502,7 +502,7 @@ impl<'a> Trainer<'a> {
         self.display.update(|| text, fraction);
     }
 
-    /// The last evaluation, and the test of the best model. False where the evaluation led back to an
+    /// The last evaluation, and the test of the best model. False if the evaluation led back to an
     /// earlier state, so that the training goes on.
     fn finish(&mut self) -> Result<bool> {
         let evaluated = Metrics::read(&self.run.metrics_path())?

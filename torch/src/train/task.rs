@@ -35,7 +35,7 @@ pub trait Task {
     /// The training loss of the next step, and the tokens it covers. Moves `progress` past them.
     /// `fraction` (0 to 1) of the training is done. Noise comes from (seed, step) alone.
     fn next_loss(&mut self, progress: &mut Progress, fraction: f64) -> (Tensor, u64);
-    /// The loss on a held-out part; none where it is empty.
+    /// The loss on a held-out part; none if it is empty.
     fn evaluate(&self, part: Part) -> Result<Option<Evaluation>>;
     /// Tensors besides the weights that the next step depends on, under their names in a training state.
     fn carried(&mut self) -> Vec<(String, &mut Tensor)>;

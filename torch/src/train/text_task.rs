@@ -50,7 +50,7 @@ pub struct TextTask {
     model: CharRnn,
     vocabulary: Vocabulary,
     split: Split,
-    /// All of the text (N), in as few bytes a token as it takes; what is held out is read from it.
+    /// All of the text (N), in as few bytes per token as it takes; what is held out is read from it.
     text: Tensor,
     /// The training part (L + 1, B), time first, so that a batch is a view of it.
     streams: Tensor,

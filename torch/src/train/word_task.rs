@@ -115,7 +115,7 @@ impl WordTask {
         }
     }
 
-    /// ε of the evaluation, one draw a word, the same whatever else is in the batch.
+    /// ε of the evaluation, one draw per word, the same whatever else is in the batch.
     fn evaluation_noise(&self, words: &[usize]) -> Tensor {
         let latent = self.model.network.latent();
         let mut noise = Vec::with_capacity(words.len() * latent);
