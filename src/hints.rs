@@ -1,5 +1,5 @@
-//! What a user can do about an error of the library: the flag that helps. `textgen` and `textgen-torch`
-//! print it below the error.
+//! Hints for errors of the library: the flag that helps. `textgen` and `textgen-torch` print them below
+//! the error.
 
 use std::io;
 
@@ -62,7 +62,7 @@ pub fn of_model(error: &ModelError) -> (bool, Option<String>) {
     (true, Some(hint.to_owned()))
 }
 
-/// The hint for what is wrong with a run or a model file.
+/// The hint for an error of a run or a model file.
 pub fn of_run(error: &RunError) -> Option<String> {
     Some(match error {
         RunError::NoRuns { dir } => {
@@ -109,7 +109,7 @@ pub fn of_run(error: &RunError) -> Option<String> {
     })
 }
 
-/// The run whose name is most like `name`, if it is like it at all.
+/// The run whose name is most similar to `name`, if any is similar enough.
 fn nearest(name: &str, runs: &Runs) -> Option<String> {
     let likeness = |run: &RunDir| strsim::jaro(name, run.name());
     let runs = runs.list().ok()?;
@@ -126,7 +126,7 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
-/// The hint for what is wrong with a corpus, a vocabulary or a prompt.
+/// The hint for an error of a corpus, a vocabulary or a prompt.
 pub fn of_text(error: &TextError) -> Option<String> {
     let hint = match error {
         TextError::Missing { bundled, .. } => {

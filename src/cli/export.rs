@@ -18,7 +18,7 @@ use crate::cli::output::note;
 The file is all that `textgen generate` needs: weights, vocabulary, normal form, and a word-vae's
 training words for --novel. It is a safetensors file with PyTorch's names and gate order.
 
-With --quantize int8 every matrix is stored in eight bits with one scale a row: a quarter of the
+With --quantize int8 every matrix is stored in eight bits with one scale per row: a quarter of the
 size, and faster. `textgen eval --quantize int8` measures what that costs.
 
 Examples:

@@ -25,13 +25,13 @@ const MOST_SHOWN: usize = 200;
 
 #[derive(Args)]
 #[command(after_help = "\
-Has the model learnt to write, or does it recite? The table shows what percentage of the sample's
+Does the model write, or does it recite? The table shows what percentage of the sample's
 n-grams (all segments of n characters) also occur in the run's training text. Short ones occur in
 any text of the language, so held-out text of the same author is measured for comparison. A model
 that copies is far above it, most of all for long n-grams.
 
-The sample is what the run's model writes at --temperature 1 with --seed 0, as `textgen generate`
-would, or any TEXT. The held-out text is the test split, or the validation split if there is none;
+The sample is TEXT, or what `textgen generate` writes with the run's model at --temperature 1 and
+--seed 0. The held-out text is the test split, or the validation split if there is none;
 it is cut to the length of the sample, since longer texts have longer copies.
 
 Below the table are the longest segments that occur in the training text, with the character and the

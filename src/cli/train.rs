@@ -43,7 +43,7 @@ Examples:
 /// The end of `train --help`: defaults, goals and schedules.
 pub fn long_help() -> String {
     let mut help = "\
-Settings that are not given come from --config, else from defaults that fit the model and the budget.
+Settings that are not given come from --config, or from defaults that fit the model and the budget.
 The run's config.toml records them all, and is itself a --config file.
 "
     .to_owned();
@@ -52,19 +52,19 @@ The run's config.toml records them all, and is itself a --config file.
         let _ = write!(help, "\nDefaults of {model}:\n{defaults}");
     }
     help += "
-With an embedding the learning rate of a char-lstm is 0.4 times as high; with --from it is 0.3 times as
-high. With --minutes, network, sequences, learning rate and dropout of a char-lstm fit the time, the
-text and the speed of the machine; what was chosen is printed.
-Where no budget is given, a small corpus is passed over more often, for 2,000 steps (word-vae: 1,200),
-but at most 200 times.
+With an embedding, the learning rate of a char-lstm is multiplied by 0.4; with --from, by 0.3. With
+--minutes, the network, sequences, learning rate and dropout of a char-lstm are chosen to fit the time,
+the text and the speed of the machine, and are printed.
+Without a budget, training on a small corpus makes more passes, up to 2,000 steps (word-vae: 1,200)
+but at most 200 passes.
 
-Goals, each a few flags that go together; a flag given beside one overrides it:
+Goals, each a set of flags that go together; a flag given with a goal overrides it:
 ";
     for goal in Goal::ALL {
         let _ = writeln!(help, "  {goal:<11} {}", goal.doc());
         help += &flags(&goal.settings().entries());
     }
-    help += "With --rate the KL weight is adjusted until z carries so many nats per word; it starts at --beta.
+    help += "With --rate, the KL weight starts at --beta and is adjusted until z carries that many nats per word.
 
 Schedules of the learning rate, after its rise over --warmup steps:
 ";

@@ -1,4 +1,4 @@
-//! What can go wrong when a model is opened or used.
+//! Errors of opening or using a model.
 
 use std::path::PathBuf;
 
@@ -34,7 +34,7 @@ pub enum ModelError {
         found: &'static str,
         wanted: &'static str,
     },
-    /// An option that this model has no use for.
+    /// An option that does not apply to this model.
     #[error("--{option} does not apply to {model}")]
     NotApplicable {
         option: &'static str,
@@ -85,18 +85,18 @@ pub enum ModelError {
     TooFewWords {
         found: usize,
         tried: usize,
-        /// The lengths that the model usually writes, where they are what rules out most words.
+        /// The usual lengths of the model's words, if the length asked for rules out most of them.
         usual_lengths: Option<UsualLengths>,
     },
 }
 
-/// How long the words of a model are, in letters.
+/// The lengths of a model's words, in letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UsualLengths {
-    /// Nine of ten words have at least so many.
+    /// The lower end of the middle nine tenths.
     pub least: usize,
-    /// Nine of ten words have at most so many.
+    /// The upper end of the middle nine tenths.
     pub most: usize,
-    /// The longest word that was sampled.
+    /// The longest of the sampled words.
     pub longest: usize,
 }

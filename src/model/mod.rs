@@ -1,4 +1,4 @@
-//! A trained model, opened and used: the part of textgen that other programs build on.
+//! Opens and uses trained models: the part of textgen that other programs build on.
 
 #![cfg_attr(not(feature = "cli"), allow(dead_code, unused_imports))]
 
@@ -27,7 +27,7 @@ use crate::generate::constraint::Constraint;
 use crate::models::weights::{Weights, quantize};
 use crate::run::{ModelFile, ModelHeader, RunError};
 
-/// How a model is held in memory and how many threads it uses.
+/// The precision of a model in memory and the number of its threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenOptions {
     /// The weights as trained, or in eight bits.
@@ -43,7 +43,7 @@ impl Default for OpenOptions {
 }
 
 impl OpenOptions {
-    /// The default on so many threads.
+    /// The default options with this number of threads.
     pub const fn on_threads(threads: usize) -> Self {
         let quantize = Quantize::None;
         Self { quantize, threads }
@@ -73,12 +73,12 @@ impl Model {
         Self::open_with(path, OpenOptions::default())
     }
 
-    /// Opens a `model.safetensors`.
+    /// Opens a `model.safetensors` with these options.
     pub fn open_with(path: impl AsRef<Path>, options: OpenOptions) -> Result<Self, ModelError> {
         Self::from_file(ModelFile::open(path.as_ref())?, options)
     }
 
-    /// The model of a file that is open already.
+    /// Loads the model of an open file.
     pub(crate) fn from_file(file: ModelFile, options: OpenOptions) -> Result<Self, ModelError> {
         Ok(match file.header.network.model() {
             ModelKind::CharRnn => Self::Text(TextModel::from_file(file, options)?),
@@ -87,7 +87,7 @@ impl Model {
     }
 }
 
-/// The weights of a file, in eight bits where the options say so.
+/// The weights of a file, quantized to eight bits if the options ask for it.
 fn weights(file: &ModelFile, bits: Quantize) -> Result<Weights<'_>, RunError> {
     let weights = file.weights()?;
     Ok(match bits {
@@ -96,7 +96,7 @@ fn weights(file: &ModelFile, bits: Quantize) -> Result<Weights<'_>, RunError> {
     })
 }
 
-/// A model that learns as it reads, from a file.
+/// Loads a model that learns as it reads.
 #[cfg(feature = "cli")]
 pub(crate) fn learner(file: &ModelFile, setting: Dynamic) -> Result<Learner, ModelError> {
     Ok(Learner::new(
@@ -106,8 +106,8 @@ pub(crate) fn learner(file: &ModelFile, setting: Dynamic) -> Result<Learner, Mod
     )?)
 }
 
-/// The expression over the tokens that a model can write, of which `never` are not written as text;
-/// for texts of up to `length` tokens.
+/// Compiles an expression over the tokens that a model can write, except `never`, for texts of up to
+/// `length` tokens.
 pub(crate) fn constraint(
     regex: &str,
     header: &ModelHeader,
@@ -130,7 +130,7 @@ pub(crate) fn constraint(
     }
 }
 
-/// The bytes of every token that can be predicted; empty for those that are `never` written as text.
+/// The bytes of every token that can be predicted; empty for those in `never`.
 pub(crate) fn token_bytes(header: &ModelHeader, never: &[u32]) -> Vec<Vec<u8>> {
     let bytes = |token: u32| {
         let mut bytes = Vec::new();

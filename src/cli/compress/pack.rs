@@ -19,7 +19,7 @@ use crate::cli::progress::Progress;
 
 #[derive(Args)]
 #[command(after_help = "\
-What the model expects takes few bits: a text is compressed to the bits per character that `textgen
+Text that the model expects takes few bits: a text is compressed to the bits per character that `textgen
 eval` measures. It is restored byte for byte, on any processor, with the same model and no other.
 The file does not contain the model: keep it, or `textgen export` it.
 

@@ -22,24 +22,24 @@ corpus. Bits per byte are of the text in the run's normal form, as UTF-8.
 --protocol reads the text by another split, to compare a model with figures stated elsewhere:
 nanoGPT's are `--protocol window:256` (its block size), char-rnn's `--protocol interleaved
 --valid 0.05`, those of papers on enwik8 `--protocol contiguous --valid 0.05 --test 0.05 --part
-test`. If part of such a text was trained on, a warning says how much, and the figure is no
-held-out one.
+test`. If part of such a text was trained on, a warning says how much, and the figure is not
+a held-out one.
 
-A CORPUS is any other text, read whole unless --part says otherwise, through the model's own
+A CORPUS is any other text, read whole unless --part says otherwise, with the model's own
 normal form, unit and vocabulary. Characters that the model does not know are counted and
-reported. One that was trained with <unk> predicts that in their place; any other can give them
-no probability, so they are left out: neither read nor predicted, and not in the mean.
+reported. A model trained with <unk> predicts <unk> in their place. Any other model gives them no
+probability, so they are left out: neither read nor predicted, and not in the mean.
 
 Two simpler models of the run's training text are shown for comparison: the frequencies of
 characters (unigram), and the n-gram model, of the orders up to 12, that is best on the validation
-part. Both are interpolated down to the uniform distribution (Witten & Bell 1991). The network is
-worth what it saves against them. A model file has no training text, so it is shown alone.
+part. Both are interpolated down to the uniform distribution (Witten & Bell 1991). What the
+network saves compared with them is its worth. A model file has no training text, so it is shown alone.
 
 --dynamic LR evaluates once more while the model keeps learning (Krause et al. 2018): it predicts
 20 characters, makes one step of gradient descent on their mean loss, and continues.
-What a text repeats of itself, names and manner, becomes cheaper: much so in a text unlike the
-one it was trained on, hardly in more of the same. Every character is predicted before the model
-learns from it, but the figure is not that of the model in the file, and is shown apart. The run
+Names and phrases that a text repeats become cheaper: a lot in a text unlike the training text,
+hardly in more of the same. Every character is predicted before the model
+learns from it, but the figure is not that of the model in the file, so it is shown apart. The run
 is not changed.
 
 Words cost D + R = -ELBO nats: D for their letters and ends given z, R for z itself. One z is
@@ -50,16 +50,16 @@ the same decoder trained without z, if there is a run RUN-no-latent.
 
 Then words are sampled from the prior, and from the other models: how many are distinct, are
 training words, or are held-out words (those of validation and test). HELD-OUT HITS counts each
-held-out word once, HITS/NEW WORD every sample that is no training word. --temperature, --top-k,
+held-out word once, HITS/NEW WORD every sample that is not a training word. --temperature, --top-k,
 --top-p, --min-p and --unique sample all of them as `textgen generate` does with these flags.
 
-What z does is said in one word. It is collapsed if R is below 0.1 nats, no dimension is active,
+One word describes the role of z. It is collapsed if R is below 0.1 nats, no dimension is active,
 or another word's z costs less than 0.1 nats more than the word's own: --goal explore, --rate 4 or
-more --free-bits change that. It is memorising if half of the words sampled are training words, or
-if z names nearly every word (I_q at 95 % of its ceiling) and words still cost 2 nats more than
-without z: --goal density changes that. Else it is used.
+more --free-bits change that. It is memorising if half of the sampled words are training words, or
+if z identifies nearly every word (I_q at 95 % of its maximum) and words still cost 2 nats more
+than without z: --goal density changes that. Otherwise it is used.
 
---quantize int8 measures the model also in eight bits: the difference is what the smaller and
+--quantize int8 also measures the model in eight bits: the difference is what the smaller and
 faster model costs. `textgen export --quantize int8` writes it.
 
 Examples:

@@ -1,4 +1,4 @@
-//! The flags that say how tokens are sampled, and those of one kind of model.
+//! The flags for sampling tokens, and those of one kind of model.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -23,7 +23,7 @@ pub struct SamplingFlags {
 /// How the model's own distribution is changed before tokens are sampled from it.
 #[derive(Args)]
 pub struct LimitFlags {
-    /// Divides the logits: below 1 safer, above 1 more varied, 0 always the most probable token
+    /// Divides the logits: below 1 is safer, above 1 more varied, 0 always takes the most probable token
     #[arg(
         long,
         value_name = "T",
@@ -44,7 +44,7 @@ pub struct LimitFlags {
 }
 
 impl LimitFlags {
-    /// As the library takes them; `seed` is the one given or chosen.
+    /// Converts the flags for the library; `seed` is the one given or chosen.
     pub fn config(&self, seed: u64) -> Sampling {
         Sampling {
             temperature: self.temperature,
@@ -56,7 +56,7 @@ impl LimitFlags {
     }
 }
 
-/// How the model is held in memory, and run.
+/// The flags for opening the model: threads and precision.
 #[derive(Args)]
 pub struct OpenFlags {
     /// Threads; 0 is one per core. The output is the same on any number of them
@@ -69,7 +69,7 @@ pub struct OpenFlags {
 }
 
 impl OpenFlags {
-    /// As the library takes them.
+    /// Converts the flags for the library.
     pub const fn options(&self) -> OpenOptions {
         OpenOptions {
             quantize: self.quantize,
@@ -78,20 +78,20 @@ impl OpenFlags {
     }
 }
 
-/// What is done against loops.
+/// The flags against repetition.
 #[derive(Args)]
 pub struct LoopFlags {
-    /// Against loops: continuing a repeat of over 8 tokens divides the odds of the next one by R for
-    /// each token beyond; 1.2 to 2 are useful [default: 1, none]
+    /// Avoid loops: while a repeat is longer than 8 tokens, divide the odds of its next token by R for
+    /// each token beyond; 1.2 to 2 are useful [default: 1, off]
     #[arg(long, value_name = "R", allow_negative_numbers = true)]
     pub repetition_penalty: Option<f32>,
-    /// Tokens back that repeats are looked for [default: 256]
+    /// The number of preceding tokens searched for repeats [default: 256]
     #[arg(long, value_name = "N")]
     pub repetition_window: Option<usize>,
 }
 
 impl LoopFlags {
-    /// Adds them to `sampling`.
+    /// Adds these flags to `sampling`.
     pub fn set(&self, sampling: &mut Sampling) {
         let (penalty, window) = (self.repetition_penalty, self.repetition_window);
         sampling.repetition_penalty = penalty.unwrap_or(sampling.repetition_penalty);
@@ -129,7 +129,7 @@ pub struct TextFlags {
         value_parser = clap::value_parser!(u32).range(1..=1000)
     )]
     pub show_probs: Option<u32>,
-    /// Save the model's state after the prompt in this file, for --state; with --count 0 that is all
+    /// Save the model's state after the prompt in this file, for --state; with --count 0, nothing else
     #[arg(
         long = "output",
         short,
@@ -139,7 +139,7 @@ pub struct TextFlags {
     pub save_state: Option<PathBuf>,
     #[command(flatten)]
     pub force: Force,
-    /// Continue from such a file, before --prompt
+    /// Continue from a file of --save-state; --prompt follows it
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
 }
@@ -150,21 +150,21 @@ pub struct WordFlags {
     /// Widens (above 1) or narrows (below 1) the prior that words are sampled from [default: 1]
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
     pub z_temperature: Option<f32>,
-    /// Letters that every word begins with
+    /// Letters that every word starts with
     #[arg(long, value_name = "LETTERS")]
     pub starts_with: Option<String>,
-    /// Print beside each word its log-probability in nats: log p(word | z)
+    /// Print each word's log-probability in nats before it: log p(word | z)
     #[arg(long, conflicts_with = "json")]
     pub scores: bool,
-    /// No word twice
+    /// Never write the same word twice
     #[arg(long)]
     pub unique: bool,
-    /// No word that the model was trained on
+    /// Leave out words that the model was trained on
     #[arg(long)]
     pub novel: bool,
 }
 
-/// `--length`: how many tokens or letters, the least and the most.
+/// `--length`: the minimum and maximum number of tokens or letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Length {
     pub least: usize,

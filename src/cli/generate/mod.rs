@@ -27,13 +27,13 @@ the order shown. --decode beam:K searches for the most probable text instead and
 with --count N it shows the N best, compared by their mean log-probability per token. Under
 --constrain a text continues up to --length if the expression allows it, so limit the length of
 its parts. --show-probs prints one line per token: P is the token's probability under the model, AS
-the one that it was sampled with. Log-probabilities are always the model's own.
+the probability that it was sampled with. Log-probabilities are always the model's own.
 
 Words. A word is sampled in two steps: z from the prior, then letters given z. --starts-with fixes
 the first letters. --length, --unique, --novel and --constrain change no word: words that do not
 meet them are left out, so you see what the model writes of that kind. If too few samples match
---constrain, decoding is restricted to letters with which a word can still match, and textgen says
-so; under --decode greedy and beam:K it always is.
+--constrain, decoding is restricted to letters with which a word can still match, and textgen
+reports it; with --decode greedy and beam:K it is always restricted.
 
 Examples:
   textgen generate --temperature 0.5 --prompt 'The giant' --stop '.'
@@ -64,15 +64,14 @@ pub struct GenerateArgs {
     decode: Option<Decoding>,
     #[command(flatten)]
     open: OpenFlags,
-    /// What becomes of characters of --prompt, --fill or --starts-with that the model does not know
+    /// How to handle characters of --prompt, --fill or --starts-with that the model does not know
     /// [default: error]
     #[arg(long)]
     on_unknown: Option<OnUnknown>,
     /// Print one JSON object per line, with each sample's log-probability
     #[arg(long)]
     json: bool,
-    /// Write only texts within --length, or words, that match this regular expression from start to
-    /// end
+    /// Write only texts within --length, or words, that match this regular expression as a whole
     #[arg(
         long,
         value_name = "REGEX",
@@ -128,8 +127,8 @@ fn note_seed(args: &GenerateArgs, sampling: &Sampling) {
     }
 }
 
-/// How tokens are chosen, `usual` unless told otherwise; greedy is sampling at temperature 0. Flags for
-/// sampling are refused if nothing is sampled, with `hint`.
+/// How tokens are chosen, by default `usual`; greedy is sampling at temperature 0. Flags for sampling
+/// are refused with `hint` if nothing is sampled.
 fn decoding(
     args: &GenerateArgs,
     given: &Given,
@@ -141,7 +140,7 @@ fn decoding(
     if decoding == Decoding::Sample {
         return Ok((decoding, sampling));
     }
-    // A greedy text is written token by token, which a penalty and the table apply to.
+    // A greedy text is written token by token, so a penalty and the table apply to it.
     let single = ["show-probs", "repetition-penalty"];
     let single = single.iter().filter(|_| decoding != Decoding::Greedy);
     let sampled = ["temperature", "top-k", "top-p", "min-p"]
@@ -154,7 +153,7 @@ fn decoding(
     Ok((decoding, sampling.greedy()))
 }
 
-/// A seed short enough to be typed again.
+/// A random seed that is short enough to type.
 pub fn new_seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(std::process::id()) % 1_000_000

@@ -1,4 +1,4 @@
-//! How texts are shown: as they are written, or as JSON once they have ended.
+//! Shows texts: while they are written, or as JSON once they have ended.
 
 use std::io::{BufWriter, Write};
 use std::time::{Duration, Instant};
@@ -9,15 +9,15 @@ use super::Sample;
 use crate::cli::output::{Stdout, stdout};
 use crate::model::{self, Event, Piece, Step, TokenProbability};
 
-/// Text is shown at least so often: too fast for the eye, and seldom enough to cost nothing.
+/// The longest delay before text is shown: too short to notice, and long enough to cost nothing.
 const SHOWN_EVERY: Duration = Duration::from_millis(8);
 /// The header of the table of probabilities.
 const TABLE_HEADER: &str = "TOKEN    P      AS     MOST PROBABLE";
 
-/// stdout, for text that comes bit by bit.
+/// Buffered stdout for text that arrives in pieces.
 pub struct Paced {
     pub out: BufWriter<Stdout>,
-    /// When text last went out.
+    /// The time of the last flush.
     flushed: Option<Instant>,
 }
 
@@ -29,7 +29,7 @@ impl Paced {
         }
     }
 
-    /// Shows text, at once or within [`SHOWN_EVERY`] of what comes next.
+    /// Shows text, at once or with the first text that comes [`SHOWN_EVERY`] after the last flush.
     pub fn piece(&mut self, piece: &str) -> Result<()> {
         if piece.is_empty() {
             return Ok(());
@@ -44,20 +44,20 @@ impl Paced {
     }
 }
 
-/// How texts are shown.
+/// The form in which texts are shown.
 pub struct Shown<'a> {
     pub prompt: Option<&'a str>,
     pub json: bool,
-    /// Whether the table of probabilities is shown in place of texts.
+    /// Whether the table of probabilities replaces the texts.
     pub table: bool,
     pub count: usize,
-    /// None if nothing is sampled.
+    /// `None` if nothing is sampled.
     pub seed: Option<u64>,
     pub paced: Paced,
 }
 
 impl Shown<'_> {
-    /// Shows what happens to a sample.
+    /// Handles an event of a sample.
     pub fn event(&mut self, index: usize, event: Event) -> Result<()> {
         match event {
             Event::Begin => self.begin(index),
@@ -71,7 +71,7 @@ impl Shown<'_> {
         }
     }
 
-    /// Shows a sample that is complete.
+    /// Shows a complete sample.
     pub fn whole(&mut self, index: usize, sample: &model::Sample) -> Result<()> {
         self.begin(index)?;
         if !self.json {
@@ -96,7 +96,7 @@ impl Shown<'_> {
         self.paced.piece(self.prompt.unwrap_or_default())
     }
 
-    /// A sample has ended.
+    /// Handles the end of a sample.
     pub fn end(&mut self, index: usize, sample: &model::Sample) -> Result<()> {
         let out = &mut self.paced.out;
         if self.json {

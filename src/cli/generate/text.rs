@@ -1,4 +1,4 @@
-//! Texts from a char-lstm, shown as they are written.
+//! Texts from a char-lstm, shown while they are written.
 
 use std::io::Read as _;
 
@@ -16,9 +16,9 @@ use crate::cli::progress::Progress;
 use crate::cli::target::{Format, check_output};
 use crate::cli::unknown::Replaced;
 
-/// Tokens of a text by default.
+/// Default number of tokens of a text.
 const DEFAULT_LENGTH: usize = 500;
-/// How blanks are filled by default.
+/// The default search for filling blanks.
 const DEFAULT_FILL: Decoding = Decoding::Beam(16);
 
 /// Writes texts and shows them.
@@ -100,7 +100,7 @@ fn length(length: Option<Length>) -> Result<usize> {
     }
 }
 
-/// The state before the samples: a saved one, the prompt's, or that after a line end.
+/// The state that samples start from: a saved one, the prompt's, or that after a line end.
 fn start(
     args: &GenerateArgs,
     model: &TextModel,
@@ -137,7 +137,7 @@ fn prompt_text(args: &GenerateArgs) -> Result<Option<String>> {
     }
 }
 
-/// Says which characters were read as others.
+/// Reports the characters that were replaced.
 pub fn note_replaced(pairs: &[(String, String)]) {
     let replaced = Replaced::default();
     replaced.add(pairs.to_vec());

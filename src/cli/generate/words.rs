@@ -14,7 +14,7 @@ use crate::cli::output::{note, stdout};
 use crate::cli::progress::Progress;
 use crate::cli::unknown::Replaced;
 
-/// Words unless told otherwise.
+/// Default number of words.
 const DEFAULT_WORDS: usize = 20;
 
 pub fn words(
@@ -26,7 +26,7 @@ pub fn words(
     let hint = "leave it out; --z-temperature widens or narrows the prior";
     let (decoding, sampling) = decoding(args, given, sampling, Decoding::Sample, hint)?;
     if args.on_unknown.is_some() && args.words.starts_with.is_none() {
-        let message = "--on-unknown says what becomes of --starts-with, which is not given";
+        let message = "--on-unknown applies to --starts-with, which is not given";
         return Err(CliError::misuse(message, "leave it out").into());
     }
     let any = WordOptions::new(sampling.seed);
@@ -91,7 +91,7 @@ fn show(args: &GenerateArgs, model: &WordModel, options: &WordOptions) -> Result
     Ok(out.flush()?)
 }
 
-/// What would give more words.
+/// The hint for too few words: what would give more.
 fn advice(usual: Option<UsualLengths>, model: &WordModel, options: &WordOptions) -> String {
     if let Some(UsualLengths {
         least,

@@ -10,20 +10,20 @@ use super::AnswerFlags;
 #[derive(Args)]
 #[command(after_help = "\
 A is to B as C is to the word at C + B - A, where a word's latent vector is the mean of its
-posterior. What a word-vae knows of words is their letters, so expect letters to follow, not
+posterior. A word-vae knows only the letters of words, so expect analogies of letters, not of
 meanings.
 
 Examples:
   textgen analogy walk walked jump
   textgen analogy anna annabel carol --decode beam:8")]
 pub struct AnalogyArgs {
-    /// The word that is to B
+    /// The word that relates to B
     #[arg(value_name = "A")]
     a: String,
-    /// What A is to
+    /// The word that A relates to
     #[arg(value_name = "B")]
     b: String,
-    /// The word whose counterpart is wanted
+    /// The word whose counterpart to find
     #[arg(value_name = "C")]
     c: String,
     #[command(flatten)]

@@ -12,8 +12,8 @@ use crate::cli::output::stdout;
 
 #[derive(Args)]
 #[command(after_help = "\
-A word-vae's encoder turns a word into a Gaussian over z: its means are the word's latent vector,
-its deviations say how sure the encoder is. Each line has a word, the Z means, and the Z
+A word-vae's encoder turns a word into a Gaussian over z. The means are the word's latent vector;
+the deviations show how certain the encoder is. Each line has a word, the Z means, and the Z
 deviations.
 
 Examples:

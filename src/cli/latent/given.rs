@@ -1,4 +1,4 @@
-//! Words that the user gives: as arguments, in a file, on standard input.
+//! Words given as arguments, in a file or on standard input.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::cli::error::CliError;
 
 #[derive(Args)]
 pub struct GivenWords {
-    /// The words; `-` reads them from standard input, one a line
+    /// The words; `-` reads them from standard input, one per line
     #[arg(value_name = "WORDS", required_unless_present = "file")]
     words: Vec<String>,
     /// A file with one word a line
@@ -38,12 +38,12 @@ impl GivenWords {
 }
 
 impl Space {
-    /// A word given as an argument.
+    /// Reads a word given as an argument.
     pub fn word(&self, word: &str) -> Result<Word> {
         self.read(&format!("{word:?}"), word, CliError::misuse)
     }
 
-    /// A word of a file, which stands at this place.
+    /// Reads a word of a file; `place` is for messages.
     pub fn word_at(&self, place: &str, word: &str) -> Result<Word> {
         self.read(&format!("{place}: {word:?}"), word, CliError::failed)
     }
@@ -64,22 +64,22 @@ impl Space {
                     "" => "give at least one letter",
                     _ => "none of its letters is known; --on-unknown nearest takes similar ones",
                 };
-                Err(none(format!("{name} is no word"), hint).into())
+                Err(none(format!("{name} is not a word"), hint).into())
             }
             Err(error) => Err(error).with_context(|| name.to_owned()),
         }
     }
 
-    /// The words of the file that a flag names, one a line, or of standard input (`-`). Blank lines
-    /// are passed over.
+    /// Reads the words of the file that a flag names, or of standard input (`-`): one per line.
+    /// Blank lines are skipped.
     pub fn words_in(&self, flag: &str, path: &Path) -> Result<Vec<Word>> {
         let wanted = "a file with one word a line, or - for standard input";
         let lines = lines(flag, path, wanted)?;
         let words = lines.iter().map(|(place, line)| self.word_at(place, line));
         let words = words.collect::<Result<Vec<_>>>()?;
         if words.is_empty() {
-            let message = format!("{}: holds no word", name(path));
-            return Err(CliError::failed(message, "write one word a line").into());
+            let message = format!("{}: it contains no words", name(path));
+            return Err(CliError::failed(message, "write one word per line").into());
         }
         Ok(words)
     }
@@ -94,7 +94,7 @@ fn name(path: &Path) -> String {
 }
 
 /// The lines of the file that a flag names, or of standard input (`-`), that are not blank, each with
-/// where it stands. `wanted` says what file the flag takes.
+/// its place for messages. `wanted` describes the file that the flag takes.
 pub fn lines(flag: &str, path: &Path, wanted: &str) -> Result<Vec<(String, String)>> {
     let bytes = if path == Path::new("-") {
         let mut bytes = Vec::new();

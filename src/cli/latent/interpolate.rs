@@ -11,27 +11,27 @@ use crate::cli::output::note;
 
 #[derive(Args)]
 #[command(after_help = "\
-Latent vectors are taken from that of A to that of B, both included, along an arc: between two
-words a straight line comes nearer to zero than words are. A word that several steps in a row
-give is shown once, with how often; --tsv and --json show every step.
+Latent vectors are interpolated from A to B, both included, along an arc: a straight line between
+two words passes nearer to zero than words are. A word that repeats in consecutive steps is shown
+once with its count; --tsv and --json show every step.
 
 The first and the last word are what the model decodes from A and B; if that is another word, it
-is said on stderr.
+is reported on stderr.
 
 Examples:
   textgen interpolate anna robert
   textgen interpolate anna robert --steps 20 --linear --decode beam:8")]
 pub struct InterpolateArgs {
-    /// The word to begin at
+    /// The word to start at
     #[arg(value_name = "A")]
     from: String,
     /// The word to end at
     #[arg(value_name = "B")]
     to: String,
-    /// Latent vectors, those of both words included
+    /// The number of latent vectors, including those of both words
     #[arg(long, value_name = "N", default_value_t = 8)]
     steps: usize,
-    /// Take them from a straight line
+    /// Interpolate along a straight line
     #[arg(long)]
     linear: bool,
     #[command(flatten)]
@@ -43,7 +43,7 @@ struct Step {
     t: f64,
     word: String,
     log_prob_nats: f64,
-    /// Steps in a row with this word, in the table.
+    /// The number of consecutive steps with this word, in the table.
     #[serde(skip)]
     times: usize,
 }

@@ -1,4 +1,4 @@
-//! The commands on the latent space of a word-vae: what they share.
+//! Common parts of the commands on the latent space of a word-vae.
 
 pub mod analogy;
 pub mod encode;
@@ -24,15 +24,15 @@ use super::unknown::Replaced;
 use crate::cli::output::{Format, note};
 pub use given::GivenWords;
 
-/// Which model, and how words go into it.
+/// The flags for the model and for the words that it encodes.
 #[derive(Args)]
 pub struct ModelFlags {
     #[command(flatten)]
     chosen: ChosenModel,
-    /// What becomes of letters that the model does not know
+    /// How to handle letters that the model does not know
     #[arg(long, default_value = "error")]
     on_unknown: OnUnknown,
-    /// Threads; 0 is all cores. The words are the same on any number of them
+    /// Threads; 0 is one per core. The words are the same on any number of them
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
 }
@@ -55,22 +55,22 @@ impl ModelFlags {
     }
 }
 
-/// How latent vectors become words.
+/// The flags for decoding latent vectors to words.
 #[derive(Args)]
 pub struct DecodeFlags {
-    /// How letters are chosen: greedy (the most probable each time), sample, or beam:K (the most
-    /// probable word that K prefixes lead to)
+    /// How letters are chosen: greedy (always the most probable), sample, or beam:K (the most
+    /// probable word that a search over K prefixes finds)
     #[arg(long, value_name = "HOW", default_value = "greedy")]
     decode: Decoding,
-    /// With --decode sample, divides the logits: below 1 safer, above 1 wilder [default: 1]
+    /// With --decode sample, divides the logits: below 1 is safer, above 1 more varied [default: 1]
     #[arg(long, value_name = "T")]
     temperature: Option<f32>,
-    /// Seed of the samples [default: a new one each time, said on stderr]
+    /// Seed of the samples [default: a new one each time, printed on stderr]
     #[arg(long)]
     seed: Option<u64>,
 }
 
-/// The flags of commands that answer with words that the model decodes.
+/// The flags of commands that print decoded words.
 #[derive(Args)]
 pub struct AnswerFlags {
     #[command(flatten)]
@@ -82,8 +82,8 @@ pub struct AnswerFlags {
 }
 
 impl AnswerFlags {
-    /// The model, and how its words are decoded. A seed that was chosen is said if it is used: for
-    /// letters, or for latent vectors, which `samples_vectors` says of the model.
+    /// Opens the model and returns its decoding options. A seed that was chosen is printed if it is used:
+    /// for letters, or for latent vectors if `samples_vectors` returns true for the model.
     fn open(
         &self,
         runs: &Runs,
@@ -115,17 +115,17 @@ impl AnswerFlags {
     }
 }
 
-/// A model with a latent space, and how words go into it.
+/// A model with a latent space and the options for encoding words.
 pub struct Space {
     model: WordModel,
-    /// The run that it belongs to, where it is known.
+    /// Its run, if known.
     run: Option<RunDir>,
     on_unknown: OnUnknown,
     replaced: Replaced,
 }
 
 impl Space {
-    /// The model. Says first which letters were taken for others in the words read so far.
+    /// The model. First reports the letters that were replaced in the words read so far.
     fn model(&self) -> &WordModel {
         self.replaced.say();
         &self.model
@@ -133,7 +133,7 @@ impl Space {
 }
 
 impl Progress {
-    /// Shows what a model does with many words.
+    /// Shows the progress of work on many words.
     pub fn watcher() -> crate::model::Watcher {
         Box::new(|activity, items| {
             let progress = Ended(match activity {

@@ -20,13 +20,13 @@ Examples:
   textgen neighbours anna
   textgen neighbours anna -k 20 --among words.txt --tsv")]
 pub struct NeighboursArgs {
-    /// The word whose neighbours are wanted
+    /// The word whose neighbours to list
     #[arg(value_name = "WORD")]
     word: String,
     /// How many neighbours to show
     #[arg(short, long = "count", value_name = "K", default_value_t = 10)]
     k: usize,
-    /// Words to choose from, one a line; `-` reads standard input [default: the training words]
+    /// Words to choose from, one per line; `-` reads standard input [default: the training words]
     #[arg(long, value_name = "FILE")]
     among: Option<PathBuf>,
     #[command(flatten)]
@@ -50,7 +50,7 @@ pub fn run(args: &NeighboursArgs, runs: &Runs) -> Result<()> {
     };
     let found = space.model().neighbours(&word, &words, args.k)?;
     if found.is_empty() {
-        let message = format!("there is no word but {}", word.text);
+        let message = format!("there is no word other than {}", word.text);
         let hint = "--among FILE gives words to choose from";
         return Err(CliError::failed(message, hint).into());
     }

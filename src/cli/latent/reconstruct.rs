@@ -1,4 +1,4 @@
-//! `textgen reconstruct`: what the model reads back of a word.
+//! `textgen reconstruct`: encodes words and decodes them again.
 
 use crate::evaluate::reconstruction::edit_distance;
 use crate::run::Runs;
@@ -11,9 +11,9 @@ use crate::cli::output::note;
 
 #[derive(Args)]
 #[command(after_help = "\
-Every word is encoded, and decoded from the mean of its posterior. EDITS counts the letters to
-insert, drop or change that lead from the word to what came back; 0 is exact. How many came back
-exactly is said on stderr.
+Every word is encoded, and decoded from the mean of its posterior. EDITS is the number of letters
+to insert, delete or change to get from the word to its reconstruction; 0 is exact. The number of
+exact reconstructions is printed on stderr.
 
 Examples:
   textgen reconstruct anna hannah

@@ -9,16 +9,16 @@ use super::AnswerFlags;
 
 #[derive(Args)]
 #[command(after_help = "\
-Latent vectors are sampled at one distance from that of the word, in every direction, and decoded.
-The distance is in units of the encoder's own noise: at --radius 1 they are as far as those that
-the decoder read for this word in training, at 2 twice as far. A word that several vectors give is
-shown once, with how often, the most frequent first.
+Latent vectors are sampled in random directions at one distance from that of the word, and decoded.
+The distance is in units of the encoder's own noise: with --radius 1 they are as far away as those
+that the decoder saw for this word in training, with 2 twice as far. A word that several vectors
+decode to is shown once with its count, the most frequent first.
 
 Examples:
   textgen vary anna
   textgen vary anna --radius 1.5 --count 100 --seed 7")]
 pub struct VaryArgs {
-    /// The word that is varied
+    /// The word to vary
     #[arg(value_name = "WORD")]
     word: String,
     /// Distance from the word, in units of the posterior's deviations

@@ -1,4 +1,4 @@
-//! A text painted by the surprisal of its characters.
+//! Colours a text by the surprisal of its characters.
 
 use std::fmt::Write as _;
 use std::io::{BufWriter, IsTerminal, Write};
@@ -10,19 +10,19 @@ use clap::ValueEnum;
 use super::scored::Scored;
 use crate::cli::output::note;
 
-/// Whether the text is painted.
+/// When to colour the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum When {
     /// On a terminal, unless NO_COLOR is set.
     Auto,
-    /// Also into files and pipes.
+    /// Always, also in files and pipes.
     Always,
-    /// Never.
+    /// Never, even on a terminal.
     Never,
 }
 
 impl When {
-    /// Whether to paint; if that was asked for and cannot be done, says why.
+    /// Whether to colour. If `auto` decides against it, prints the reason.
     pub fn paints(self) -> bool {
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let why_not = match self {
@@ -31,16 +31,16 @@ impl When {
             Self::Auto if !std::io::stdout().is_terminal() => "the output is not a terminal",
             Self::Auto | Self::Always => return true,
         };
-        note!("not painted: {why_not}; --color=always paints anyway");
+        note!("not coloured: {why_not}; --color=always colours anyway");
         false
     }
 }
 
-/// Bits of the brightest colour: one in 256.
+/// Bits of the brightest colour: a probability of 1/256.
 const BRIGHTEST: f64 = 8.0;
 /// Colours from the darkest to the brightest.
 const STEPS: usize = 32;
-/// Of matplotlib's viridis (Smith & van der Walt 2015), whose lightness rises evenly.
+/// Samples of matplotlib's viridis (Smith & van der Walt 2015), whose lightness rises evenly.
 const VIRIDIS: [[u8; 3]; 10] = [
     [68, 1, 84],
     [72, 40, 120],
@@ -55,7 +55,7 @@ const VIRIDIS: [[u8; 3]; 10] = [
 ];
 const PLAIN: &str = "\x1b[0m";
 
-/// Prints the text to stdout, painted, and a legend to stderr.
+/// Prints the coloured text to stdout and a legend to stderr.
 pub fn print(scored: &Scored) -> Result<()> {
     let true_color = std::env::var("COLORTERM").is_ok_and(|v| v == "truecolor" || v == "24bit");
     let colors: Vec<String> = (0..=STEPS).map(|step| escape(step, true_color)).collect();
@@ -69,7 +69,7 @@ pub fn print(scored: &Scored) -> Result<()> {
             now = step;
         }
         match glyph {
-            // The colour of a line end is that of a space before it, and ends with the line.
+            // A line end is shown as a coloured space before it; colours end with the line.
             "\n" | "\r\n" => {
                 let space = if step.is_some() { " " } else { "" };
                 writeln!(out, "{space}{PLAIN}")?;
@@ -95,17 +95,17 @@ pub fn print(scored: &Scored) -> Result<()> {
     Ok(())
 }
 
-/// The colour of so many bits, from 0 to [`STEPS`].
+/// The index of the colour for so many bits, from 0 to [`STEPS`].
 fn step(bits: f64) -> usize {
     (bits / BRIGHTEST * STEPS as f64)
         .round()
         .clamp(0.0, STEPS as f64) as usize
 }
 
-/// What a terminal needs to paint in a colour: the background, and letters that can be read on it.
+/// The escape sequence for a background colour, with letters that are legible on it.
 fn escape(step: usize, true_color: bool) -> String {
     let [red, green, blue] = viridis(step as f64 / STEPS as f64);
-    // Rec. 709's weights of the colours.
+    // The luminance weights of Rec. 709.
     let light =
         0.2126 * f64::from(red) + 0.7152 * f64::from(green) + 0.0722 * f64::from(blue) > 110.0;
     let letters = if light { 16 } else { 231 };
@@ -117,7 +117,7 @@ fn escape(step: usize, true_color: bool) -> String {
     }
 }
 
-/// The colour at `place`, from 0 to 1.
+/// The colour at `place` on the scale, from 0 to 1.
 fn viridis(place: f64) -> [u8; 3] {
     let place = place * (VIRIDIS.len() - 1) as f64;
     let index = (place as usize).min(VIRIDIS.len() - 2);
@@ -129,7 +129,7 @@ fn viridis(place: f64) -> [u8; 3] {
     [0, 1, 2].map(mix)
 }
 
-/// The nearest of the six levels that a terminal of 256 colours has.
+/// The nearest of the six levels of a 256-colour terminal.
 fn level(value: u8) -> usize {
     match value {
         0..48 => 0, // of 0, 95, 135, 175, 215 and 255

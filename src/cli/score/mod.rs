@@ -22,8 +22,8 @@ use super::output::Format;
 #[command(after_help = "\
 A char-lstm reads a text from start to end and gives the surprisal of every character: -log2 p
 bits, given everything before it. The first character is read but not predicted, so the nats add
-up to those of `textgen eval RUN FILE --protocol contiguous`. The text is brought to the model's
-normal form, and unknown characters are treated as `eval` treats them.
+up to those of `textgen eval RUN FILE --protocol contiguous`. The text is normalised as the
+training text was, and unknown characters are treated as in `eval`.
 
 Without --per, the figures of the whole text are shown above the lines that cost the most compared
 with average text of their length. --per line, word, char or file prints a row for each. A line
@@ -35,14 +35,14 @@ and the probability that it wrote the text (or the line, given everything before
 equally likely before: the softmax of the log-probabilities. Only characters that all models know
 are counted, and the models must read text the same way (unit, normal form).
 
-A word costs a word-vae -ln p nats: the less, the more the model expects it. The figure is the
+With a word-vae, the cost of a word is -ln p nats: the lower, the more the model expects it. It is the
 bound from k samples of z (IW-k), which is exact for a model without z. NATS/CHAR divides it by
 the letters and the end of the word. PERCENTILE is the percentage of held-out words of the run's
 corpus that cost less per character: a word at 99 or above is unlike those that the model was
 trained on.
 
 A word with a character that the model does not know is impossible: inf. Every word is scored
-once, and the same word always has the same score under one --seed.
+once, and its score depends only on --seed.
 
 Examples:
   textgen score draft.txt --run tales
@@ -78,19 +78,19 @@ pub struct ScoreArgs {
     words: words::WordFlags,
 }
 
-/// A model of texts, and its run if it is one's.
+/// A text model, and its run if it has one.
 type Opened = (TextModel, Option<RunDir>);
 
-/// The order that rows are shown in.
+/// The order of the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Order {
-    /// As in the input.
+    /// The order of the input.
     None,
     /// The most unusual first.
     Score,
 }
 
-/// Scores what the models chosen can read.
+/// Scores a text or words with the chosen models.
 pub fn run(args: &ScoreArgs, runs: &Runs, given: &Given) -> Result<()> {
     check_simd()?;
     let models = match &args.models[..] {

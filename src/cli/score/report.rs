@@ -1,4 +1,4 @@
-//! The figures of a text, its lines, words or characters as tables.
+//! Prints the costs of a text, its lines, words or characters.
 
 use std::f64::consts::LN_2;
 use std::io::Write as _;
@@ -13,9 +13,9 @@ use super::{Order, ScoreArgs};
 use crate::cli::error::CliError;
 use crate::cli::output::Table;
 
-/// Lines below a summary.
+/// The number of lines listed below a summary.
 const LINES_SHOWN: usize = 10;
-/// Characters of a line that a table for persons shows.
+/// The most characters of a line that a table shows.
 const CHARS_SHOWN: usize = 80;
 
 /// A row as JSON.
@@ -23,21 +23,21 @@ const CHARS_SHOWN: usize = 80;
 struct Shown<'a> {
     line: usize,
     column: usize,
-    /// Left out where it is the whole file.
+    /// Absent if the row is the whole file.
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<&'a str>,
     tokens: u64,
     models: Vec<Cost<'a>>,
 }
 
-/// What a row costs a model.
+/// The cost of a row under one model.
 #[derive(Serialize)]
 struct Cost<'a> {
     model: &'a str,
     nats: f64,
-    /// None where no character is counted.
+    /// `None` if no character is counted.
     bits_per_char: Option<f64>,
-    /// p(model | row), where there are several.
+    /// p(model | row), if there are several models.
     #[serde(skip_serializing_if = "Option::is_none")]
     posterior: Option<f64>,
 }
@@ -65,11 +65,11 @@ fn bits_per_char(row: &Row, model: usize) -> Option<f64> {
     (row.tokens > 0).then(|| row.nats[model] / LN_2 / row.tokens as f64)
 }
 
-/// Prints a text's figures as the flags say.
+/// Prints the costs of a text as the flags ask.
 pub fn print(args: &ScoreArgs, scored: &Scored, file: &str, names: &[String]) -> Result<()> {
     let whole = scored.rows(Per::File);
     let Some(whole) = whole.first().filter(|whole| whole.tokens > 0) else {
-        let message = format!("{file}: nothing of it can be scored");
+        let message = format!("{file}: no part of it can be scored");
         let hint = "a text of two characters that every model knows is the least";
         return Err(CliError::failed(message, hint).into());
     };
@@ -103,9 +103,9 @@ pub fn print(args: &ScoreArgs, scored: &Scored, file: &str, names: &[String]) ->
         .print(&header, &lines, |line| cells(line, per, file, is_table))
 }
 
-/// Rows in the order asked, at most `most` of them, or all where that is 0. The most unusual one
-/// costs the most beyond what as many characters cost on average, under the model that expects the
-/// text best.
+/// Rows in the order asked for, at most `most` of them, or all if that is 0. The most unusual row is
+/// the one whose cost exceeds the average cost of as many characters the most, under the model that
+/// predicts the text best.
 fn ordered<'a>(mut rows: Vec<Row<'a>>, whole: &Row, order: Order, most: usize) -> Vec<Row<'a>> {
     if order == Order::Score {
         let best = best(whole);
@@ -119,14 +119,14 @@ fn ordered<'a>(mut rows: Vec<Row<'a>>, whole: &Row, order: Order, most: usize) -
     rows
 }
 
-/// The model that the text costs the least.
+/// The index of the model under which the text costs the least.
 fn best(whole: &Row) -> usize {
     let all = 0..whole.nats.len();
     all.min_by(|&a, &b| whole.nats[a].total_cmp(&whole.nats[b]))
         .unwrap_or(0)
 }
 
-/// A row a model.
+/// The summary: one row per model.
 fn summary(whole: &Row, names: &[String]) -> Table {
     let several = names.len() > 1;
     let mut header = vec!["MODEL", "CHARS", "NATS/CHAR", "BITS/CHAR", "PERPLEXITY"];
@@ -152,7 +152,7 @@ fn summary(whole: &Row, names: &[String]) -> Table {
     table
 }
 
-/// The names of the columns: where, how much, of each model, what.
+/// The names of the columns: place, size, costs under each model, text.
 fn header(per: Per, names: &[String]) -> Vec<String> {
     let place: &[&str] = match per {
         Per::File => &[],
@@ -171,7 +171,7 @@ fn header(per: Per, names: &[String]) -> Vec<String> {
     header
 }
 
-/// A row's cells; a person gets the text cut short.
+/// A row's cells; the text is cut for people.
 fn cells(line: &Shown, per: Per, file: &str, is_table: bool) -> Vec<String> {
     let mut cells = match per {
         Per::File => Vec::new(),
@@ -196,7 +196,7 @@ fn cells(line: &Shown, per: Per, file: &str, is_table: bool) -> Vec<String> {
     cells
 }
 
-/// A text without what could command a terminal; a tab becomes a space.
+/// Escapes the control characters of a text; a tab becomes a space.
 fn printable(text: &str) -> String {
     let printable = |c: char| if c.is_control() { ' ' } else { c };
     text.chars().map(printable).collect()

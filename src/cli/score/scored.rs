@@ -1,33 +1,33 @@
-//! A text with what every character of it costs, and its lines and words.
+//! A text with the cost of every character, and its lines and words.
 
 use std::ops::Range;
 
 use crate::text::{OpenText, Vocabulary};
 use clap::ValueEnum;
 
-/// What has a row of its own.
+/// The unit of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Per {
-    /// The whole text.
+    /// The whole text, in one row.
     File,
-    /// A line with its end.
+    /// A line with its line end.
     Line,
-    /// A word with the white space behind it.
+    /// A word with the white space after it.
     Word,
-    /// A character.
+    /// A character, or a grapheme cluster with --unit grapheme.
     Char,
 }
 
-/// A text in a model's tokens with what each costs.
+/// A text as a model's tokens, with the cost of each.
 pub struct Reading<'a> {
     pub vocabulary: &'a Vocabulary,
-    /// The text, whether or not the vocabulary holds its tokens.
+    /// The text, including tokens that are not in the vocabulary.
     pub open: OpenText,
-    /// What every token but the first that the model could read cost, nats.
+    /// The cost in nats of every token that the model knows but the first.
     pub surprisals: Vec<f64>,
 }
 
-/// A text with what its characters cost each of M models.
+/// A text with the costs of its characters under each of M models.
 pub struct Scored {
     text: String,
     /// Characters, in order; with --unit grapheme they are clusters.
@@ -38,26 +38,26 @@ pub struct Scored {
 }
 
 struct Glyph {
-    /// Where it ends in the text, in bytes.
+    /// The byte offset of its end in the text.
     end: usize,
-    /// Tokens of it that were predicted and count: of a byte model more than one.
+    /// Its tokens that were predicted and count; a byte model may have several.
     tokens: u32,
 }
 
-/// A segment of the text.
+/// A segment of the text: a row.
 pub struct Row<'a> {
     pub line: usize,
     /// Its first character in the line, from 1.
     pub column: usize,
     pub text: &'a str,
     pub tokens: u64,
-    /// What it cost each model, nats.
+    /// Its cost under each model, in nats.
     pub nats: Vec<f64>,
 }
 
 impl Scored {
-    /// Of a text as all of `readings` have it. A token counts where every model predicted it and,
-    /// where there are several models, every one knows it.
+    /// Combines the `readings` of one text. A token counts if every model predicted it and, if there
+    /// are several models, every one knows it.
     pub fn new(text: String, readings: &[Reading]) -> Self {
         let mut scored = Self {
             text,
@@ -95,7 +95,7 @@ impl Scored {
         scored
     }
 
-    /// Characters with their bits under the first model, in order; none where one does not count.
+    /// Characters with their bits under the first model, in order; `None` for one that does not count.
     pub fn bits(&self) -> impl Iterator<Item = (&str, Option<f64>)> {
         self.glyphs.iter().enumerate().map(|(place, glyph)| {
             let nats = self.nats[place * self.models];
@@ -166,7 +166,7 @@ impl Scored {
 }
 
 impl Reading<'_> {
-    /// What every token of the text cost; none where it was not predicted.
+    /// The cost of every token of the text; `None` if it was not predicted.
     fn costs(&self) -> impl Iterator<Item = Option<f64>> {
         let is_read = |&token: &u32| self.open.is_known(token) || self.vocabulary.unk().is_some();
         let mut surprisals = self.surprisals.iter().copied();
@@ -191,7 +191,7 @@ mod tests {
         Vocabulary::new(Unit::Char, letters.collect(), 0, false).expect("valid")
     }
 
-    /// The k-th token that is predicted costs `k · by` nats.
+    /// A reading in which the k-th predicted token costs `k · by` nats.
     fn reading<'a>(vocabulary: &'a Vocabulary, text: &str, by: f64) -> Reading<'a> {
         let open = vocabulary.encode_open(text);
         let predicted = open.readable(vocabulary.unk()).len() - 1;

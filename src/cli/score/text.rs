@@ -1,4 +1,4 @@
-//! What every character of a text costs one char-lstm, or several side by side.
+//! The cost of every character of a text under one or several char-lstms.
 
 use crate::config::TextConfig;
 use crate::model::TextModel;
@@ -26,7 +26,7 @@ pub struct TextFlags {
     /// The most rows; 0 is all [default: all, 10 lines below a summary]
     #[arg(long, value_name = "N")]
     pub top: Option<usize>,
-    /// Paint the text instead: from dark (expected) to bright (8 bits or more)
+    /// Colour the text instead: from dark (expected) to bright (8 bits or more)
     #[arg(long, value_enum, value_name = "WHEN", num_args = 0..=1, require_equals = true,
         default_missing_value = "auto", conflicts_with_all = ["per", "top", "tsv", "json", "sort"])]
     color: Option<When>,

@@ -1,4 +1,4 @@
-//! What every word costs a word-vae, to find outliers among words.
+//! The cost of every word under a word-vae, to find outliers.
 
 use std::io::Write;
 
@@ -16,26 +16,26 @@ use crate::cli::output::{note, stdout};
 use crate::cli::progress::Progress;
 use crate::cli::unknown::Replaced;
 
-/// Held-out words of the percentile unless told otherwise.
+/// Default number of held-out words for the percentile.
 const DEFAULT_REFERENCE: usize = 500;
 
 /// Flags that belong to words.
 #[derive(Args)]
 #[command(next_help_heading = "word-vae")]
 pub struct WordFlags {
-    /// A word; may be given several times
+    /// A word to score; may be given several times
     #[arg(long, value_name = "WORD", allow_hyphen_values = true)]
     word: Vec<String>,
     /// Where words come from: text, or lines for one word a line [default: as the model was trained]
     #[arg(long)]
     words: Option<WordSplit>,
-    /// What becomes of letters that the model does not know [default: their word is impossible]
+    /// How to handle letters that the model does not know [default: their word is impossible]
     #[arg(long)]
     on_unknown: Option<OnUnknown>,
     /// Samples of z for each word [default: 100]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     iw: Option<u32>,
-    /// Held-out words that the percentile is measured among; 0 is none [default: 500]
+    /// Held-out words for the percentile; 0 is none [default: 500]
     #[arg(long, value_name = "N")]
     reference: Option<usize>,
     /// Seed of the samples [default: 0]
@@ -46,10 +46,10 @@ pub struct WordFlags {
 #[derive(Serialize)]
 struct Score<'a> {
     word: &'a str,
-    /// None where the word is impossible.
+    /// `None` if the word is impossible.
     nats: Option<f64>,
     nats_per_char: Option<f64>,
-    /// None where there are no held-out words to compare with.
+    /// `None` if there are no held-out words to compare with.
     percentile: Option<f64>,
 }
 
@@ -63,7 +63,7 @@ pub fn score(args: &ScoreArgs, file: &ModelFile, run: Option<&RunDir>) -> Result
     let texts = words_to_score(args, &file.header.text)?;
     if texts.iter().any(String::is_empty) {
         let hint = "give a word of at least one letter";
-        return Err(CliError::misuse("\"\" is no word", hint).into());
+        return Err(CliError::misuse("\"\" is not a word", hint).into());
     }
     let words = read(&model, &texts, args.words.on_unknown)?;
     let reference = held_out(run, args.words.reference.unwrap_or(DEFAULT_REFERENCE))?;
@@ -123,7 +123,7 @@ pub fn score(args: &ScoreArgs, file: &ModelFile, run: Option<&RunDir>) -> Result
     Ok(())
 }
 
-/// Words for the model; unless told otherwise, a letter that it does not know makes a word impossible.
+/// Encodes words; without --on-unknown, an unknown letter makes a word impossible.
 fn read(model: &WordModel, texts: &[String], on_unknown: Option<OnUnknown>) -> Result<Vec<Word>> {
     let Some(how) = on_unknown else {
         return Ok(model.known_words(texts.iter().map(String::as_str)));
@@ -170,7 +170,7 @@ fn words_to_score(args: &ScoreArgs, text: &TextConfig) -> Result<Vec<String>> {
 }
 
 /// Up to `most` words that the run's model has not seen: of the test part, or of the validation part
-/// where there is no other.
+/// if there is no test part.
 fn held_out(run: Option<&RunDir>, most: usize) -> Result<Vec<Word>> {
     let corpus = run.filter(|_| most > 0).map(RunDir::corpus).transpose()?;
     let Some(CorpusData::Words(data)) = corpus else {

@@ -1,28 +1,28 @@
-//! An axis with round numbers.
+//! An axis of a plot, labelled with round numbers.
 
-/// Steps between numbers, times a power of ten.
+/// The allowed steps between numbers, times a power of ten.
 const ROUND: [f64; 3] = [1.0, 2.0, 5.0];
 
-/// From where to where an axis goes, and the numbers on it.
+/// The extent of an axis and the step between its numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Axis {
     /// The lowest number on it, a multiple of `step`.
     pub from: f64,
-    /// The highest, another one.
+    /// The highest number, another multiple of `step`.
     pub to: f64,
     /// 1, 2 or 5 times a power of ten.
     pub step: f64,
 }
 
 impl Axis {
-    /// An axis that holds all that lies from `least` to `most`, with about so many steps.
+    /// An axis that covers `least` to `most` with about so many steps.
     pub fn new(least: f64, most: f64, steps: f64) -> Self {
         let step = round_step((most - least) / steps);
         let from = (least / step).floor() * step;
         let to = (most / step).ceil() * step;
         Self {
             from,
-            // Where all is one number.
+            // All values are equal.
             to: if to > from { to } else { from + step },
             step,
         }
@@ -37,13 +37,13 @@ impl Axis {
             .collect()
     }
 
-    /// A number of the axis with as many digits as the steps have.
+    /// Formats a number of the axis with as many decimals as the step.
     pub fn label(&self, tick: f64) -> String {
         let digits = (-self.step.log10().floor()).max(0.0) as usize;
         format!("{tick:.digits$}")
     }
 
-    /// Where a number lies on the axis, 0 to 1.
+    /// The position of a number on the axis, from 0 to 1.
     pub fn share(&self, number: f64) -> f64 {
         (number - self.from) / (self.to - self.from)
     }

@@ -5,10 +5,10 @@ use std::fmt::Write;
 use super::axis::Axis;
 use crate::cli::svg::{COLORS, FONT, GREY, SMALL, dot, escaped, opened, width};
 
-/// Size of the plot, in pixels, and the room around it: left, above, right, below.
+/// Size of the plot and its margins in pixels: left, top, right, bottom.
 const PLOT: [f64; 2] = [720.0, 460.0];
 const ROOM: [f64; 4] = [64.0, 60.0, 40.0, 52.0];
-/// Steps that an axis has, at the most about, and the sums that lines are drawn for.
+/// The approximate number of steps of an axis, and of lines of constant D + R.
 const STEPS: f64 = 8.0;
 const SUMS: f64 = 12.0;
 const RADIUS: f64 = 4.0;
@@ -16,23 +16,23 @@ const RADIUS: f64 = 4.0;
 /// A model on the curve.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Point {
-    /// The rate that was wanted, nats a word.
+    /// The target rate, in nats per word.
     pub wanted: f64,
-    /// R, nats a word.
+    /// The rate R, in nats per word.
     pub rate: f64,
-    /// D, nats a word.
+    /// The distortion D, in nats per word.
     pub distortion: f64,
 }
 
-/// All that a picture shows.
+/// The contents of a picture.
 pub struct Curve {
     pub title: String,
     pub points: Vec<Point>,
-    /// What words cost the no-latent baseline, in nats per word.
+    /// The cost of words under the no-latent baseline, in nats per word.
     pub baseline: Option<f64>,
 }
 
-/// The two axes.
+/// The axes of the rate R (across) and the distortion D (up).
 struct Scale {
     across: Axis,
     up: Axis,
@@ -77,7 +77,7 @@ impl Scale {
 }
 
 impl Curve {
-    /// The whole picture.
+    /// Renders the picture as an SVG document.
     pub fn svg(&self) -> String {
         let scale = Scale::new(self);
         let [left, above, right, below] = ROOM;
@@ -85,7 +85,7 @@ impl Curve {
         let mut svg = opened(size, left, &self.title);
         let _ = writeln!(
             svg,
-            r#"<text x="{left}" y="46" font-size="{FONT}" fill="{GREY}">Beside a point: the rate that was wanted. Grey lines: the same −ELBO = D + R, nats a word.</text>
+            r#"<text x="{left}" y="46" font-size="{FONT}" fill="{GREY}">Beside a point: the target rate. Grey lines: constant −ELBO = D + R, nats per word.</text>
 <g transform="translate({left},{above})">"#
         );
         Self::sums(&scale, &mut svg);
@@ -151,16 +151,16 @@ impl Curve {
         let (x, y, below) = (across / 2.0, up / 2.0, up + 40.0);
         let _ = writeln!(
             svg,
-            r#"<text x="{x}" y="{below}" font-size="{FONT}" text-anchor="middle" fill="{GREY}">rate R, nats a word</text>
-<text transform="translate(-46,{y}) rotate(-90)" font-size="{FONT}" text-anchor="middle" fill="{GREY}">distortion D, nats a word</text>"#
+            r#"<text x="{x}" y="{below}" font-size="{FONT}" text-anchor="middle" fill="{GREY}">rate R, nats per word</text>
+<text transform="translate(-46,{y}) rotate(-90)" font-size="{FONT}" text-anchor="middle" fill="{GREY}">distortion D, nats per word</text>"#
         );
     }
 
-    /// What words cost without z.
+    /// The line of the no-latent baseline.
     fn baseline(&self, scale: &Scale, svg: &mut String) {
         let Some(cost) = self.baseline else { return };
         let ([_, y], color) = (scale.pixel(0.0, cost), COLORS[4]);
-        // Below the line where there is no room above.
+        // Below the line if there is no space above.
         let text = if y < 20.0 { y + 16.0 } else { y - 6.0 };
         let _ = writeln!(
             svg,
@@ -171,7 +171,7 @@ impl Curve {
         );
     }
 
-    /// The models, joined in order of their rates.
+    /// The models as points, joined in the order of their rates.
     fn points(&self, scale: &Scale, svg: &mut String) {
         let color = COLORS[0];
         let mut points = self.points.clone();

@@ -1,4 +1,4 @@
-//! `textgen sweep`: several trainings that differ in one setting.
+//! `textgen sweep`: trains several models that differ in one setting.
 
 mod axis;
 mod curve;
@@ -20,20 +20,19 @@ use super::trainer;
 use crate::config::{Entry, Goal, ModelChoice, Recipe, Settings, TrainConfig};
 use crate::run::{CorpusData, Evaluation, Metrics, RunDir, Runs};
 
-/// The setting whose sweep has a picture and measures words only.
+/// The setting whose sweep draws a picture and is for words only.
 const RATE: &str = "rate";
 
-/// Flags of `sweep`.
 #[derive(Args)]
 #[command(after_help = "\
-Every value V is a run of its own, NAME-SETTING-V, as train --SETTING V makes it: generate, map, eval and
-all other commands take it. Runs that have finished are not trained again, and one that was stopped
+Every value V is a run of its own, NAME-SETTING-V, as if trained with --SETTING V; generate, map, eval
+and all other commands accept it. Runs that have finished are not trained again, and one that was stopped
 is resumed, so the same command with the same --name continues a sweep that was interrupted.
 
-A sweep over the rate draws a picture: the distortion D, what a word costs once z is known, over the
-rate R, what z itself costs. Both are of the test words, or of the validation words if there is no test
+A sweep over the rate draws a picture: the distortion D, the cost of a word given z, over the rate R,
+the cost of z itself. Both are measured on the test words, or on the validation words if there is no test
 part. Where the curve runs along a grey line, a nat in z saves a nat in the letters. With --baseline
-no-latent a dashed line shows what words cost the same decoder without z.
+no-latent, a dashed line shows the cost of words under the same decoder without z.
 
 Examples:
   textgen sweep rate --values 1,2,4,8,16
@@ -41,7 +40,7 @@ Examples:
   textgen sweep lr --values 0.01,0.02,0.03 --model char-lstm
   textgen sweep cell --values lstm,gru --model char-lstm my-text.txt --tsv")]
 pub struct SweepArgs {
-    /// The setting, named as the flag of `train`
+    /// The setting, named like the flag of `train`
     #[arg(value_parser = PossibleValuesParser::new(Settings::keys()), hide_possible_values = true)]
     setting: String,
     /// Files, folders, names under corpora/, or a bundled corpus, as in `train`
@@ -73,14 +72,14 @@ pub struct SweepArgs {
     baseline: Option<String>,
 }
 
-/// A model of the sweep.
+/// A run of the sweep.
 struct Trial {
     run: RunDir,
-    /// The value of the setting; none for the no-latent baseline.
+    /// The value of the setting; `None` for the no-latent baseline.
     value: Option<String>,
 }
 
-/// What a model's training came to.
+/// The result of training one model.
 #[derive(Debug, Serialize)]
 struct Row {
     setting: String,
@@ -90,16 +89,16 @@ struct Row {
     wanted_rate_nats_per_word: Option<f64>,
     #[serde(flatten)]
     loss: Evaluation,
-    /// What it was measured on: test or valid.
+    /// The part that it was measured on: test or valid.
     part: &'static str,
-    /// Optimizer steps.
+    /// Optimizer steps in all.
     steps: u64,
-    /// Seconds of training.
+    /// Seconds of training, not counting pauses.
     seconds: f64,
     run: String,
 }
 
-/// Trains what has not been trained, and compares.
+/// Trains the runs that have not finished, and compares all.
 pub fn run(args: &SweepArgs, runs: &Runs) -> Result<()> {
     let values = values(args)?;
     let mut given = given(args)?;
@@ -135,7 +134,7 @@ pub fn run(args: &SweepArgs, runs: &Runs) -> Result<()> {
     let (Some(name), Some(config)) = (name, base) else {
         return Ok(());
     };
-    // Before hours of training.
+    // Fail before hours of training, not after.
     let picture = match args.setting.as_str() {
         RATE => Some(match output {
             Some(output) => output,
@@ -164,7 +163,7 @@ fn values(args: &SweepArgs) -> Result<Vec<String>> {
     for value in &args.values {
         let mut one = Settings::default();
         one.set(&args.setting, value)?;
-        // As files have it: 1.0 is 1.
+        // As settings are written to files: 1.0 is 1.
         let shown = one.entries().into_iter().map(|entry| entry.value);
         values.extend(
             shown
@@ -185,7 +184,7 @@ fn values(args: &SweepArgs) -> Result<Vec<String>> {
     Ok(values)
 }
 
-/// The settings that all runs share; refuses what a sweep decides by itself.
+/// The settings that all runs share; refuses those that the sweep determines.
 fn given(args: &SweepArgs) -> Result<Settings> {
     let (flags, setting) = (&args.given.flags, &args.setting);
     let refuse = |message: &str, hint: &str| Err(CliError::misuse(message, hint).into());
@@ -227,7 +226,7 @@ fn given(args: &SweepArgs) -> Result<Settings> {
     Ok(given)
 }
 
-/// Refuses a corpus of which nothing is held out to measure the models on.
+/// Refuses a corpus without held-out words to measure the models on.
 fn check_held_out(data: &CorpusData) -> Result<()> {
     match data {
         CorpusData::Words(words) if words.test.is_empty() && words.valid.is_empty() => {
@@ -268,7 +267,7 @@ fn open_or_create(
     Err(CliError::failed(message, hint).into())
 }
 
-/// The keys in which two settings differ, apart from those that say where to compute.
+/// The keys in which two settings differ, except those of the device and threads.
 fn other_settings(one: &TrainConfig, other: &TrainConfig) -> Vec<String> {
     let settings = |config: &TrainConfig| Settings {
         corpus: None,
@@ -289,7 +288,7 @@ fn other_settings(one: &TrainConfig, other: &TrainConfig) -> Vec<String> {
     keys
 }
 
-/// Trains the runs that have not finished. False where the user stopped it.
+/// Trains the runs that have not finished. Returns false if the user stopped it.
 fn train(trainer: &Path, name: &str, trials: &[Trial]) -> Result<bool> {
     let mut left: Vec<&RunDir> = Vec::new();
     for Trial { run, .. } in trials {
@@ -320,7 +319,7 @@ fn train(trainer: &Path, name: &str, trials: &[Trial]) -> Result<bool> {
     Ok(done == trials.len())
 }
 
-/// What a finished run recorded: of the test part, else of the validation part.
+/// The figures that a finished run recorded on the test part, or else on the validation part.
 fn row(trial: &Trial, setting: &str) -> Result<Row> {
     let run = &trial.run;
     let config = run.config()?;
@@ -348,7 +347,7 @@ fn row(trial: &Trial, setting: &str) -> Result<Row> {
     })
 }
 
-/// What the models were measured on.
+/// A phrase for the part that the models were measured on.
 fn measured_on(rows: &[Row]) -> String {
     let row = rows.first();
     let part = row.map_or("test", |row| row.part);
@@ -359,7 +358,7 @@ fn measured_on(rows: &[Row]) -> String {
     }
 }
 
-/// Where the picture goes. Standard output has the table.
+/// The destination of the picture. Standard output is for the table.
 fn picture(path: &Path, force: Force) -> Result<Target> {
     match Target::new(path, target::Format::Svg, force, &[])? {
         Target::Stdout => {
@@ -394,7 +393,7 @@ fn draw(picture: &Target, config: &TrainConfig, rows: &[Row]) -> Result<()> {
     Ok(())
 }
 
-/// Prints the table.
+/// Prints the table, or JSON, of all rows.
 fn show(args: &SweepArgs, rows: &[Row]) -> Result<()> {
     let words = !matches!(
         rows.first(),

@@ -1,5 +1,4 @@
-//! `textgen vocab`: what a corpus is made of, as a report that one can learn from, and its
-//! vocabulary where `train` finds it.
+//! `textgen vocab`: reports on the characters of a corpus, and stores its vocabulary for `train`.
 
 mod report;
 mod words;
@@ -69,7 +68,7 @@ pub fn run(args: &VocabArgs, runs: &Path) -> anyhow::Result<()> {
     } else {
         report.to_text(args.top)?
     };
-    // Before the report, whose reader may close the pipe.
+    // Written before the report, because the report's reader may close the pipe.
     let last = LastVocab::new(corpus.paths(), corpus.name.clone(), config, vocabulary);
     let saved = last.save(runs);
     let mut out = stdout();

@@ -12,14 +12,14 @@ use serde_json::{Value, json};
 
 use super::words::Words;
 
-/// Smaller vocabularies whose loss is shown.
+/// The number of smaller vocabularies whose loss is shown.
 const WHAT_IF_MIN_FREQ: [u64; 2] = [2, 10];
 const WHAT_IF_MAX_VOCAB: [usize; 2] = [64, 128];
-/// Examples shown of what normalisation changed, and of what a limit cuts.
+/// The number of examples of normalised characters and of tokens that a limit cuts.
 const EXAMPLES: usize = 6;
 const CUT_SHOWN: usize = 12;
 
-/// What a limit on the vocabulary cuts.
+/// The tokens that a limit on the vocabulary cuts.
 struct Cut {
     tokens: usize,
     count: u64,
@@ -41,7 +41,7 @@ impl Report<'_> {
         count as f64 / self.survey.tokens.max(1) as f64
     }
 
-    /// What a vocabulary within these limits would lose.
+    /// The tokens that these limits would cut.
     fn cut(&self, min_freq: u64, max_vocab: usize) -> Cut {
         let counts = &self.survey.counts;
         let frequent = counts.partition_point(|&(_, n)| n >= min_freq);
@@ -67,7 +67,7 @@ impl Report<'_> {
         limits.filter(|(_, cut)| cut.tokens > chosen).collect()
     }
 
-    /// For people; the table has `top` rows.
+    /// The report for people; its table has `top` rows.
     pub fn to_text(&self, top: usize) -> Result<String, std::fmt::Error> {
         let mut out = String::new();
         self.write_head(&mut out)?;
@@ -119,7 +119,7 @@ impl Report<'_> {
 
     fn write_table(&self, out: &mut String, top: usize) -> std::fmt::Result {
         let counts = &self.survey.counts;
-        // Terminals differ in the width of some glyphs, so that they come after all numbers.
+        // Terminals disagree on the width of some glyphs, so they come after all numbers.
         writeln!(
             out,
             "{:>4}  {:>13}  {:>8}  {:>10}  {:<8}  token and name",

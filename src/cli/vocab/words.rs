@@ -1,4 +1,4 @@
-//! How many words a corpus has for a word-vae, and which of them come again.
+//! Counts the words of a corpus for a word-vae, and their repetitions.
 
 use std::fmt::Write as _;
 
@@ -10,17 +10,17 @@ use serde_json::{Value, json};
 use crate::cli::output::note;
 use crate::cli::progress::Progress;
 
-/// Words shown that come again.
+/// The number of repeated words shown.
 const SHOWN: usize = 12;
 
-/// The words of a corpus.
+/// The words of a corpus, counted.
 pub struct Words {
     list: WordList,
     split: WordSplit,
 }
 
 impl Words {
-    /// Counts them; none where the corpus is standard input, which has been read.
+    /// Counts the words; `None` if the corpus is standard input, which has been consumed.
     pub fn count(
         corpus: &Corpus,
         config: &TextConfig,
@@ -36,7 +36,7 @@ impl Words {
         Ok(Some(Self { list: list?, split }))
     }
 
-    /// The words that come most often, each more than once; the first of several comes first.
+    /// The most frequent words, each occurring more than once; ties in order of appearance.
     fn repeated(&self) -> Vec<(&str, u64)> {
         let words = self.list.words.iter().map(String::as_str);
         let counted = words.zip(self.list.times.iter().copied());

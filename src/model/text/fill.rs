@@ -7,19 +7,19 @@ use crate::generate::fill::{Blanks, PARTICLES};
 use crate::generate::sampling::Sampler;
 use crate::parallel::ordered;
 
-/// Stands for one character.
+/// The character of a pattern that marks a blank.
 const BLANK: char = '_';
 
-/// The tokens of a text with blanks, which are none.
+/// The tokens of a text with blanks; `None` is a blank.
 pub(crate) struct Pattern {
     tokens: Vec<Option<u32>>,
-    /// As [`Snapshot::replaced`].
+    /// Unknown characters of the pattern with their replacements, as in [`Snapshot::replaced`].
     pub replaced: Vec<(String, String)>,
 }
 
 impl TextModel {
-    /// `count` texts that fill the blanks of `pattern`: one character for each `_` (`\_` is an
-    /// underscore). The most probable ones by a beam of several prefixes, the best first, or sampled ones.
+    /// Fills the blanks of `pattern` in `count` ways: one character for each `_` (`\_` is an underscore).
+    /// Beam search finds the most probable fillings, the best first; otherwise fillings are sampled.
     pub fn fill<'p>(
         &self,
         prompt: impl Into<Prompt<'p>>,
@@ -59,7 +59,7 @@ impl TextModel {
 }
 
 impl Snapshot {
-    /// Fills blanks, and hands over each text as soon as it and those before it are there.
+    /// Fills blanks, and passes on each text as soon as it and those before it are complete.
     pub(crate) fn fill<E: From<ModelError>>(
         &self,
         pattern: &Pattern,
@@ -110,7 +110,7 @@ impl Snapshot {
     }
 }
 
-/// The text between the blanks, and the blanks.
+/// Splits a pattern into the text between blanks, and blanks.
 fn pieces(pattern: &str) -> Vec<Option<String>> {
     let mut pieces: Vec<Option<String>> = Vec::new();
     let mut chars = pattern.chars().peekable();

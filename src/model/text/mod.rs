@@ -24,7 +24,7 @@ use crate::parallel::Running;
 use crate::run::{ModelFile, ModelHeader, PromptState};
 use crate::text::Token;
 
-/// Pieces that a [`Stream`] writes before they are asked for.
+/// The number of pieces that a [`Stream`] writes ahead.
 const AHEAD: usize = 64;
 
 /// A character language model with its vocabulary. A clone shares the weights.
@@ -62,7 +62,7 @@ struct Inner {
     digest: OnceLock<String>,
 }
 
-/// What a model knows of a text that it has read: everything that going on from there needs.
+/// A model's state after a text: everything that it needs to continue.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     model: TextModel,
@@ -73,12 +73,12 @@ pub struct Snapshot {
     replaced: Vec<(String, String)>,
 }
 
-/// What stands before a text that a model writes. An empty text is the beginning of a line.
+/// The context of a text that a model writes. An empty prompt means the start of a line.
 #[derive(Clone, Copy, Debug)]
 pub enum Prompt<'a> {
-    /// Is read first.
+    /// A prompt that the model reads first.
     Text(&'a str),
-    /// Has been read already.
+    /// A state after a prompt that was read before.
     Snapshot(&'a Snapshot),
 }
 
@@ -100,12 +100,12 @@ impl TextModel {
         Self::open_with(path, OpenOptions::default())
     }
 
-    /// Opens a `model.safetensors`.
+    /// Opens a `model.safetensors` with these options.
     pub fn open_with(path: impl AsRef<Path>, options: OpenOptions) -> Result<Self, ModelError> {
         Self::from_file(ModelFile::open(path.as_ref())?, options)
     }
 
-    /// The model of a file that is open already.
+    /// Loads the model of an open file.
     pub(crate) fn from_file(file: ModelFile, options: OpenOptions) -> Result<Self, ModelError> {
         let network = &file.header.network;
         if network.model() != ModelKind::CharRnn {
@@ -136,7 +136,7 @@ impl TextModel {
         self.0.file.path()
     }
 
-    /// Identifies the weights in the files that depend on them.
+    /// A digest of the weights, stored in files that depend on them.
     fn digest(&self) -> &str {
         self.0.digest.get_or_init(|| match self.0.options.quantize {
             Quantize::None => self.0.file.digest(),
@@ -144,12 +144,12 @@ impl TextModel {
         })
     }
 
-    /// Text in the model's normal form.
+    /// Normalises text as the training text was.
     pub(crate) fn normal(&self, text: &str) -> String {
         crate::text::normalize(text, &self.header().text)
     }
 
-    /// The tokens of a text, and the characters that others stand in for.
+    /// The tokens of a text, and its unknown characters with their replacements.
     fn tokenize(&self, text: &str, on_unknown: OnUnknown) -> Result<Tokenized, ModelError> {
         let vocabulary = &self.header().vocabulary;
         let mut replaced = Vec::new();
@@ -161,7 +161,7 @@ impl TextModel {
         Ok(Tokenized { tokens, replaced })
     }
 
-    /// Reads a prompt once, to go on from it many times.
+    /// Reads a prompt once, so that many texts can continue it.
     pub fn snapshot(&self, prompt: &str, on_unknown: OnUnknown) -> Result<Snapshot, ModelError> {
         let mut snapshot = Snapshot {
             model: self.clone(),
@@ -177,7 +177,7 @@ impl TextModel {
         Ok(snapshot)
     }
 
-    /// Reads a prompt's state that [`Snapshot::save`] wrote.
+    /// Reads a snapshot that [`Snapshot::save`] wrote.
     pub fn restore(&self, path: impl AsRef<Path>) -> Result<Snapshot, ModelError> {
         let path = path.as_ref();
         let saved = PromptState::read(path)?;
@@ -211,7 +211,7 @@ impl TextModel {
         }
     }
 
-    /// A text of up to `length` tokens, sampled on all threads.
+    /// Samples a text of up to `length` tokens on all threads.
     pub fn generate<'p>(
         &self,
         prompt: impl Into<Prompt<'p>>,
@@ -222,7 +222,7 @@ impl TextModel {
         Ok(samples.into_iter().next().unwrap_or_default())
     }
 
-    /// `count` texts, sampled side by side; the first is what [`TextModel::generate`] gives.
+    /// Samples `count` texts in parallel; the first is that of [`TextModel::generate`].
     pub fn generate_many<'p>(
         &self,
         prompt: impl Into<Prompt<'p>>,
@@ -242,8 +242,8 @@ impl TextModel {
         Ok(samples)
     }
 
-    /// The text of [`TextModel::generate`] in pieces, as it is written on other threads. Dropping the
-    /// iterator ends the text.
+    /// Yields the text of [`TextModel::generate`] in pieces while other threads write it. Dropping the
+    /// iterator stops them.
     pub fn stream<'p>(
         &self,
         prompt: impl Into<Prompt<'p>>,
@@ -264,8 +264,8 @@ impl TextModel {
     }
 
     /// The `count` most probable texts that a beam of `width` prefixes finds, the best first, compared by
-    /// their mean log-probability per token. Nothing is sampled: of `sampling`, only the stop text,
-    /// the constraint and what becomes of unknown characters apply.
+    /// their mean log-probability per token. Nothing is sampled: only `stop`, `constrain` and
+    /// `on_unknown` of `sampling` apply.
     pub fn beam<'p>(
         &self,
         prompt: impl Into<Prompt<'p>>,
@@ -303,7 +303,7 @@ impl TextModel {
         Ok(nats.iter().map(|nats| -nats).collect())
     }
 
-    /// What every token but the first of each text costs its model, in nats.
+    /// −ln p of every token but the first of each text under its model, in nats.
     pub(crate) fn surprisals(
         models: &[&Self],
         texts: &[Vec<u32>],
@@ -319,12 +319,12 @@ impl TextModel {
         Err(ModelError::NotANumber { what })
     }
 
-    /// Compresses any bytes, without loss, to what the model expects of them.
+    /// Compresses any bytes losslessly; the better the model predicts them, the smaller the result.
     pub fn compress(&self, original: &[u8]) -> Result<Vec<u8>, ModelError> {
         Ok(self.codec()?.compress(original, None, self.running()).bytes)
     }
 
-    /// The original of what [`TextModel::compress`] made with the same model.
+    /// Restores the bytes that [`TextModel::compress`] compressed with the same model.
     pub fn decompress(&self, compressed: &[u8]) -> Result<Vec<u8>, ModelError> {
         let container = Container::read(compressed)?;
         Ok(decompress(
@@ -358,7 +358,7 @@ impl TextModel {
 }
 
 impl Snapshot {
-    /// Tokens read.
+    /// The number of tokens read.
     pub fn len(&self) -> u64 {
         self.tokens
     }
@@ -368,13 +368,12 @@ impl Snapshot {
         self.tokens == 0
     }
 
-    /// Characters of its prompts that the model does not know, each with the one that was read in its
-    /// place ([`OnUnknown::Nearest`]).
+    /// Unknown characters of the prompts, each with its replacement ([`OnUnknown::Nearest`]).
     pub fn replaced(&self) -> &[(String, String)] {
         &self.replaced
     }
 
-    /// Reads more text.
+    /// Reads `text` and updates the snapshot.
     pub fn extend(&mut self, text: &str, on_unknown: OnUnknown) -> Result<(), ModelError> {
         let Tokenized { tokens, replaced } = self.model.tokenize(text, on_unknown)?;
         self.read(&tokens);
@@ -406,8 +405,8 @@ impl Snapshot {
         Ok(saved.write(path.as_ref())?)
     }
 
-    /// Writes a text on all threads, after which this is the snapshot behind it. `each` gets the pieces
-    /// as they become certain, and says whether to go on.
+    /// Writes a text on all threads and moves the snapshot to its end. `each` gets the pieces as they
+    /// become final, and returns whether to continue.
     pub(crate) fn write<E>(
         &mut self,
         plan: &Plan,
@@ -421,7 +420,7 @@ impl Snapshot {
             loop {
                 let next = text.write(reader.logits());
                 let more = each(std::mem::take(&mut text.ready))?;
-                // What was sampled last is part of the text, so it is read as well.
+                // The last sampled token is part of the text, so it is read too.
                 if let Some(token) = text.last.take() {
                     reader.step(token);
                 }
@@ -441,7 +440,7 @@ impl Snapshot {
         Ok(text.sample)
     }
 
-    /// The best texts that a beam finds; `progress` is told the length that it has reached.
+    /// The best texts that a beam finds; `progress` gets the length reached so far.
     pub(crate) fn search(
         &self,
         plan: &Plan,
@@ -486,7 +485,7 @@ impl Snapshot {
     }
 }
 
-/// A text as it is written: pieces of whole characters.
+/// An iterator over a text while it is written, in pieces of whole characters.
 #[derive(Debug)]
 pub struct Stream(mpsc::Receiver<String>);
 

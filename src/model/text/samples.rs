@@ -1,26 +1,26 @@
-//! Several texts side by side, handed over in order.
+//! Writes several texts in parallel and passes them on in order.
 
 use super::writing::{Piece, Plan, Sample, Text};
 use super::{ModelError, Snapshot};
 use crate::generate::{Start, Writer, lockstep, rows};
 use crate::parallel::{Queue, ordered};
 
-/// Bytes of a text that waits for its turn which are handed over at a time.
+/// The bytes per piece of a text that waited for its turn.
 const PIECE: usize = 4096;
 
-/// What happens while texts are written, always to the one whose turn it is.
+/// An event while texts are written, always of the text whose turn it is.
 pub(crate) enum Event {
     Begin,
     Piece(Piece),
-    /// Nothing more is ready at present.
+    /// No more text is ready at the moment.
     Wait,
     End(Sample),
 }
 
-/// A part of a text, and all that is known of it once it has ended.
+/// A piece of a text; the last one comes with the finished sample.
 type Part = (Piece, Option<Sample>);
 
-/// A text that is written beside others.
+/// A text that is written in parallel with others.
 struct Queued<'a, 'q, I: Iterator> {
     index: usize,
     text: Text<'a>,
@@ -42,9 +42,9 @@ impl<I: Iterator> Writer for Queued<'_, '_, I> {
 }
 
 impl Snapshot {
-    /// Writes `count` texts, many at a time on each thread; a single one on all threads. `each` is told
-    /// what happens to which of them, in order: the one that is due as it is written, what comes of later
-    /// ones when their turn comes.
+    /// Writes `count` texts, many at a time on each thread; a single one on all threads. `each` gets their
+    /// events in order: those of the current text as they happen, those of later texts when their turn
+    /// comes.
     pub(crate) fn write_many<E>(
         &self,
         plan: &Plan,
@@ -66,7 +66,7 @@ impl Snapshot {
                     if !parts.is_ready() {
                         each(due, Event::Wait)?;
                     }
-                    // None after a panic, which is passed on.
+                    // `None` after a panic, which is propagated.
                     let Some((_, (piece, sample))) = parts.next() else {
                         return Ok(());
                     };
@@ -81,7 +81,7 @@ impl Snapshot {
         })
     }
 
-    /// Writes the texts that `queue` names, `rows` at a time, until they are no longer wanted.
+    /// Writes the texts in `queue`, `rows` at a time, until they are no longer wanted.
     fn write_here<I: Iterator>(&self, plan: &Plan, rows: usize, queue: &Queue<I, Part>) {
         let done = |writer: Queued<I>| {
             let Text { ready, sample, .. } = writer.text;
@@ -111,7 +111,7 @@ impl Snapshot {
 }
 
 impl ModelError {
-    /// Refuses more texts than a beam of `width` has.
+    /// Refuses a `count` larger than the `width` of the beam.
     pub(super) fn check_beam(width: usize, count: usize) -> Result<(), Self> {
         if count > width {
             return Err(Self::BeamWidth { width, count });

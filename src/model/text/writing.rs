@@ -1,4 +1,4 @@
-//! A text as it is written, token by token: the same whatever is written beside it.
+//! Writes a text token by token, independently of the texts written in parallel.
 
 use super::{ModelError, Snapshot, TextModel};
 use crate::config::Sampling;
@@ -10,26 +10,26 @@ use crate::generate::sampling::{Probability, Sampled, Sampler};
 use crate::text::{Token, Utf8Stream, Vocabulary};
 use serde::Serialize;
 
-/// [`Sampling`], checked and made ready for texts of one model that follow one snapshot.
+/// [`Sampling`], checked and prepared for texts that follow one snapshot of a model.
 pub(crate) struct Plan {
     pub(super) sampling: Sampling,
-    /// Tokens at the most.
+    /// The most tokens of a text.
     pub(super) length: usize,
     pub(super) stop: Option<String>,
     pub(super) constraint: Option<Constraint>,
-    /// What the text before has repeated.
+    /// The repeats in the preceding text.
     pub(super) repetition: Option<Repetition>,
 }
 
 impl Snapshot {
-    /// Checks `sampling`, and makes it ready for texts of up to `length` tokens that follow.
+    /// Checks `sampling`, and prepares it for texts of up to `length` tokens.
     pub(crate) fn plan(&self, sampling: &Sampling, length: usize) -> Result<Plan, ModelError> {
         sampling.validate()?;
         let model = &self.model;
         let suppressed = &model.0.suppressed;
         let constraint =
             |regex: &String| crate::model::constraint(regex, model.header(), suppressed, length);
-        // The text is in the model's normal form, so what is looked for in it must be too.
+        // The text is normalised, so the stop text must be too.
         let stop = sampling.stop.as_deref().map(|stop| model.normal(stop));
         let repetition = || {
             let (penalty, window) = (sampling.repetition_penalty, sampling.repetition_window);
@@ -50,12 +50,12 @@ impl Snapshot {
 /// A text that a model wrote.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sample {
-    /// Without the prompt, and without the stop text unless it was to be included.
+    /// The text without the prompt, and without the stop text unless `include_stop` is set.
     pub text: String,
-    /// Ids of the vocabulary, those of the stop text included.
+    /// Its token ids, including those of the stop text.
     pub tokens: Vec<u32>,
-    /// log p of the tokens in nats under the model's own distribution; NaN without
-    /// [`Sampling::log_prob`].
+    /// log p of the tokens in nats under the model's own distribution; NaN unless
+    /// [`Sampling::log_prob`] is set.
     pub log_prob: f64,
     /// How each token was sampled, with [`Sampling::probabilities`].
     pub steps: Vec<Step>,
@@ -75,7 +75,7 @@ impl Sample {
 /// How a token was sampled.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Step {
-    /// The token.
+    /// The sampled token.
     #[serde(flatten)]
     pub sampled: TokenProbability,
     /// The tokens that are the most probable by the model's own distribution.
@@ -85,16 +85,16 @@ pub struct Step {
 /// A token and how probable it was.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TokenProbability {
-    /// In the vocabulary.
+    /// Its id in the vocabulary.
     pub id: u32,
-    /// As in a text; empty for what is none.
+    /// Its text; empty for special tokens.
     pub text: String,
-    /// The same with spaces and what else is unseen made visible.
+    /// Its text with spaces and other invisible characters made visible.
     #[serde(skip)]
     pub visible: String,
-    /// By the model's own distribution.
+    /// Its probability under the model's own distribution.
     pub p: f64,
-    /// When it was sampled: after penalty, constraint, temperature and limits.
+    /// Its probability when it was sampled: after penalty, constraint, temperature and limits.
     #[serde(rename = "drawn_p")]
     pub sampled_p: f64,
 }
@@ -123,15 +123,15 @@ impl Step {
     }
 }
 
-/// What has become certain of a text.
+/// The part of a text that has become final.
 #[derive(Debug, Default)]
 pub(crate) struct Piece {
     pub text: String,
-    /// How its tokens were sampled, if that was asked for.
+    /// The probabilities of its tokens, if asked for.
     pub steps: Vec<Step>,
 }
 
-/// What else than the model has a say in how a text is sampled.
+/// The penalty and the constraint that change how a text is sampled.
 struct Steering<'a> {
     constraint: Option<(&'a Constraint, Place)>,
     repetition: Option<Repetition>,
@@ -140,7 +140,7 @@ struct Steering<'a> {
 }
 
 impl Steering<'_> {
-    /// What is added to the logits if `left` tokens are left.
+    /// The bias added to the logits if `left` tokens are left.
     fn bias(&mut self, left: usize) -> &[f32] {
         match self.constraint {
             Some((constraint, place)) => constraint.bias(place, left, &mut self.bias),
@@ -167,7 +167,7 @@ impl Steering<'_> {
     }
 }
 
-/// A text on its way.
+/// A text that is being written.
 pub(super) struct Text<'a> {
     vocabulary: &'a Vocabulary,
     plan: &'a Plan,
@@ -175,11 +175,11 @@ pub(super) struct Text<'a> {
     steering: Option<Steering<'a>>,
     stream: Utf8Stream,
     pub sample: Sample,
-    /// What has become certain since this was last taken.
+    /// The text that has become final since the last call.
     pub ready: Piece,
     /// The last token sampled.
     pub last: Option<u32>,
-    /// Bytes of the text that have become certain.
+    /// The number of bytes of the text that are final.
     certain: usize,
     bytes: Vec<u8>,
 }
@@ -212,7 +212,7 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// Tokens that may still be written.
+    /// The number of tokens that may still be written.
     fn left(&self) -> usize {
         self.plan.length - self.sample.tokens.len()
     }
@@ -243,7 +243,7 @@ impl<'a> Text<'a> {
         sampled
     }
 
-    /// The text up to `end` is certain.
+    /// Marks the text up to `end` as final.
     fn release(&mut self, end: usize) {
         self.ready
             .text
@@ -251,13 +251,13 @@ impl<'a> Text<'a> {
         self.certain = end;
     }
 
-    /// The text ends here, if it has not.
+    /// Ends the text, if it has not ended.
     pub fn end(&mut self) {
         self.sample.text.push_str(&self.stream.finish());
         self.release(self.sample.text.len());
     }
 
-    /// Bytes at the end of what is uncertain that the stop text begins with.
+    /// The number of bytes at the end of the text that may be the start of the stop text.
     fn held_back(&self) -> usize {
         let Some(stop) = self.plan.stop.as_deref() else {
             return 0;
@@ -295,7 +295,7 @@ impl Writer for Text<'_> {
             self.end();
             return None;
         }
-        // What may be the beginning of the stop text is held back.
+        // A possible start of the stop text is held back.
         self.release(self.sample.text.len() - self.held_back());
         Some(sampled.token)
     }

@@ -1,4 +1,4 @@
-//! Words from the prior that meet conditions.
+//! Samples words from the prior that meet conditions.
 
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
@@ -14,37 +14,37 @@ use crate::models::word_vae::WordVae;
 use crate::parallel::{self, Queue};
 use crate::text::{SpecialTokens, normalize};
 
-/// Words sampled for every word wanted before conditions are given up as too rare.
+/// The number of samples per wanted word after which the conditions count as too rare.
 const MOST_TRIES: usize = 200;
-/// At least so many where a length or an expression is wanted, whose words may be rare.
+/// The least number of samples if a length or an expression is asked for, whose words may be rare.
 const MOST_TRIES_OF_A_KIND: usize = 100_000;
-/// Words sampled at least before letters are restricted to those with which a word can still match.
+/// The least number of samples before letters are restricted to those with which a word can match.
 const TRIES_WITHOUT_STEERING: usize = 10_000;
-/// Words that a thread writes in lock-step at the most: more would gain little.
+/// The most words that a thread writes in lock-step; more would gain little.
 const MOST_ROWS: usize = 48;
 
-/// How words are generated, and which ones.
+/// The options of generating words, and the conditions that they must meet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WordOptions {
     /// How letters are chosen given z.
     pub decoding: Decoding,
-    /// How letters are sampled; the seed is also that of z. `constrain` is an expression that words
-    /// match, `on_unknown` is for `starts_with`.
+    /// How letters are sampled; the seed is also used for z. Words must match `constrain`; `on_unknown`
+    /// applies to `starts_with`.
     pub sampling: Sampling,
-    /// Multiplies the prior's deviation; none where the prior is to be left as it is.
+    /// Multiplies the prior's deviation; `None` is 1.
     pub z_temperature: Option<f32>,
-    /// What every word begins with.
+    /// The letters that every word starts with.
     pub starts_with: String,
-    /// How many letters words have.
+    /// The allowed numbers of letters.
     pub length: RangeInclusive<usize>,
-    /// Whether a word that was generated before is left out.
+    /// Whether to leave out words that were generated before.
     pub unique: bool,
-    /// Whether words that the model was trained on are left out.
+    /// Whether to leave out words that the model was trained on.
     pub novel: bool,
 }
 
 impl WordOptions {
-    /// Any words, sampled as the model's own distribution has them.
+    /// Samples from the model's own distribution, without conditions.
     pub fn new(seed: u64) -> Self {
         Self {
             decoding: Decoding::Sample,
@@ -57,27 +57,27 @@ impl WordOptions {
         }
     }
 
-    /// Whether not all lengths will do.
+    /// Whether some lengths are excluded.
     fn has_length(&self) -> bool {
         self.length != (1..=LONGEST_WORD)
     }
 }
 
-/// What happens while words are generated.
+/// An event while words are generated.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the variants say what the fields are")]
 pub enum WordEvent {
-    /// A word that meets the conditions, and the number of the sample that it is.
+    /// A word that meets the conditions, and its sample number.
     Word(usize, GeneratedWord),
-    /// So many words were sampled, of `most` before it is given up.
+    /// The number of samples so far, and the `most` samples before the search stops.
     Tried { tried: usize, most: usize },
-    /// Too few of the words sampled match the expression. From here on, letters are restricted to
-    /// those with which a word can still match.
+    /// Too few of the sampled words match the expression. From now on, letters are restricted to those
+    /// with which a word can still match.
     Steering { matched: usize, tried: usize },
 }
 
 impl WordModel {
-    /// `count` words. Of a seed they are always the same.
+    /// Generates `count` words, always the same for one seed.
     pub fn generate(
         &self,
         options: &WordOptions,
@@ -93,11 +93,11 @@ impl WordModel {
         Ok(words)
     }
 
-    /// [`WordModel::generate`], which hands over each word as soon as it and those before it are found,
-    /// and says how far it is. An error of `each` ends it.
+    /// Like [`WordModel::generate`], but passes each word to `each` as soon as it and those before it are
+    /// found, and reports progress. An error of `each` ends it.
     ///
-    /// An expression changes no word: those that match are picked from the words that the model writes.
-    /// Only if too few of them match, or nothing is sampled, letters are restricted.
+    /// An expression changes no word: matching words are selected from those that the model writes.
+    /// Letters are restricted only if too few words match, or if nothing is sampled.
     pub fn generate_each<E: From<ModelError>>(
         &self,
         options: &WordOptions,
@@ -134,7 +134,7 @@ impl WordModel {
         })
     }
 
-    /// Refuses options that are out of range or not for this network.
+    /// Refuses options that are out of range or do not apply to this network.
     fn check(&self, options: &WordOptions) -> Result<(), ModelError> {
         options.sampling.validate()?;
         let t = options.z_temperature.unwrap_or(1.0);
@@ -162,7 +162,7 @@ impl WordModel {
         Err(ModelError::NotApplicable { option, model })
     }
 
-    /// What every word begins with, as the model reads it.
+    /// The start of every word, encoded for the model.
     pub(crate) fn prefix(&self, options: &WordOptions) -> Result<Word, ModelError> {
         let text = normalize(&options.starts_with, &self.header.text);
         let prefix = self.tokenize(&text, options.sampling.on_unknown)?;
@@ -184,13 +184,13 @@ impl WordModel {
     }
 }
 
-/// Words that are looked for.
+/// A search for words.
 struct Search<'a, E> {
     model: &'a WordModel,
     options: &'a WordOptions,
     z_temperature: f32,
     sampling: Sampling,
-    /// The training words, where they are left out.
+    /// The training words, if they are left out.
     training: HashSet<&'a str>,
     constraint: Option<&'a Constraint>,
     count: usize,
@@ -198,14 +198,13 @@ struct Search<'a, E> {
     seen: HashSet<String>,
     found: usize,
     tried: usize,
-    /// How many words of each length were sampled.
+    /// The number of sampled words by length.
     lengths: [usize; LONGEST_WORD + 1],
 }
 
 impl<'a, E: From<ModelError>> Search<'a, E> {
-    /// Looks until enough words are found. With a constraint words are first sampled without it, and
-    /// those that match are what the model writes of that kind. Only if it hardly writes any are its
-    /// letters steered.
+    /// Searches until enough words are found. With a constraint, words are first sampled without it, and
+    /// matching ones are kept. If too few samples match, decoding is restricted to matching letters.
     fn run(&mut self, mut form: WordForm<'a>) -> Result<(), E> {
         let count = self.count;
         let mut most = count.saturating_mul(MOST_TRIES);
@@ -241,8 +240,8 @@ impl<'a, E: From<ModelError>> Search<'a, E> {
         Err(error.into())
     }
 
-    /// A word that may not end before it matches should not go on for ever: where no length is asked
-    /// for, it may be as long as the longest training word.
+    /// The longest word under a constraint, so that a word that has not matched yet does not go on for
+    /// ever: without a length, that of the longest training word.
     fn longest_match(&self, constraint: &Constraint) -> usize {
         let lengths = self
             .model
@@ -254,7 +253,7 @@ impl<'a, E: From<ModelError>> Search<'a, E> {
         longest.clamp(constraint.shortest(), LONGEST_WORD)
     }
 
-    /// Looks until enough words are found or `most` were sampled.
+    /// Searches until enough words are found or `most` were sampled.
     fn try_up_to(&mut self, most: usize, form: WordForm) -> Result<(), E> {
         let block = self.count.clamp(64, 4096);
         while self.found < self.count && self.tried < most {
@@ -281,7 +280,7 @@ impl<'a, E: From<ModelError>> Search<'a, E> {
         Ok(())
     }
 
-    /// Hands over a word that meets the conditions.
+    /// Passes on a word if it meets the conditions.
     fn take(&mut self, index: usize, word: generate::Word) -> Result<(), E> {
         let length = word.letters.len();
         self.lengths[length.min(LONGEST_WORD)] += 1;
@@ -303,7 +302,7 @@ impl<'a, E: From<ModelError>> Search<'a, E> {
     }
 }
 
-/// What all words of a block share.
+/// The settings that all words of a block share.
 struct Writing<'a> {
     model: &'a WordModel,
     sampling: &'a Sampling,
@@ -318,13 +317,13 @@ impl Writing<'_> {
         Sampler::new(self.sampling, &self.model.suppressed, index as u64)
     }
 
-    /// Writes the words that the queue names.
+    /// Writes the words in the queue.
     fn write(&self, queue: &Queue<impl Iterator<Item = usize>, generate::Word>) {
         match &self.model.network {
             WordNetwork::Vae(vae) => self.decode(vae, queue),
             WordNetwork::Article(article) => queue.work(|index| generate::Word {
                 letters: article.generate(&mut self.sampler(index)),
-                log_prob: f64::NAN, // its words have none
+                log_prob: f64::NAN, // its words have no probability
             }),
         }
     }
@@ -362,7 +361,7 @@ impl Writing<'_> {
     }
 }
 
-/// The middle nine tenths of the lengths of words, from how many there are of each, and the longest.
+/// The middle nine tenths of the lengths of words, and the longest, from the counts by length.
 fn usual(lengths: &[usize]) -> UsualLengths {
     let all: usize = lengths.iter().sum();
     let reached = |part: f64| {

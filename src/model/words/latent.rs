@@ -1,4 +1,4 @@
-//! Words to latent vectors and back.
+//! Encodes words as latent vectors, and decodes them.
 //!
 //! The latent vector of a word is the mean μ (Z) of its posterior.
 
@@ -13,22 +13,22 @@ use crate::latent::{self, Interpolation, Plane, WordDecoder};
 use crate::model::ModelError;
 use crate::models::word_vae::{Posterior, WordVae};
 
-/// Steps of an interpolation at the most.
+/// The most steps of an interpolation.
 const MOST_STEPS: usize = 100_000;
-/// Variations of a word at the most.
+/// The most variations of a word.
 const MOST_VARIATIONS: usize = 1_000_000;
 
-/// How latent vectors are decoded.
+/// The options of decoding latent vectors.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DecodeOptions {
     /// How letters are chosen.
     pub decoding: Decoding,
-    /// How letters are sampled; the seed is also that of latent vectors.
+    /// How letters are sampled; the seed is also used for latent vectors.
     pub sampling: Sampling,
 }
 
 impl Default for DecodeOptions {
-    /// The most probable letter each time.
+    /// Greedy decoding: always the most probable letter.
     fn default() -> Self {
         Self {
             decoding: Decoding::Greedy,
@@ -37,18 +37,18 @@ impl Default for DecodeOptions {
     }
 }
 
-/// Words in two dimensions.
+/// Coordinates of words in two dimensions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WordMap {
-    /// One for each word, in their order.
+    /// The coordinates of each word, in the order given.
     pub points: Vec<[f64; 2]>,
-    /// The parts of the latent vectors' variance that the two principal components explain, each in
-    /// 0…1; none where the latent space itself has two dimensions.
+    /// The fractions of the latent vectors' variance that the two principal components explain;
+    /// `None` if the latent space itself has two dimensions.
     pub explained: Option<[f64; 2]>,
 }
 
 impl WordModel {
-    /// The network; an error where there is no latent space of words.
+    /// The network; an error if there is no latent space of words.
     fn vae(&self) -> Result<&WordVae, ModelError> {
         let model = match &self.network {
             WordNetwork::Vae(vae) if vae.latent() > 0 => return Ok(vae),
@@ -60,12 +60,12 @@ impl WordModel {
         Err(ModelError::NoLatentSpace { model })
     }
 
-    /// An error where there is no latent space of words.
+    /// Returns an error if there is no latent space of words.
     pub(crate) fn check_latent_space(&self) -> Result<(), ModelError> {
         self.vae().map(|_| ())
     }
 
-    /// The posteriors of words, in their order.
+    /// The posteriors of words, in the order given.
     pub fn encode<'w>(
         &self,
         words: impl IntoIterator<Item = &'w Word>,
@@ -85,7 +85,7 @@ impl WordModel {
         }
     }
 
-    /// The latent vectors of words (each Z), in their order.
+    /// Encodes words as latent vectors (each Z), in the order given.
     pub fn latent_vectors<'w>(
         &self,
         words: impl IntoIterator<Item = &'w Word>,
@@ -94,7 +94,7 @@ impl WordModel {
         Ok(posteriors.into_iter().map(|p| p.mean).collect())
     }
 
-    /// The words of latent vectors (each Z), in their order.
+    /// Decodes latent vectors (each Z) to words, in the order given.
     pub fn decode(
         &self,
         vectors: &[Vec<f32>],
@@ -120,7 +120,7 @@ impl WordModel {
         Ok(words.into_iter().map(|word| self.generated(word)).collect())
     }
 
-    /// What the model decodes from the latent vectors of words.
+    /// Encodes words and decodes them again.
     pub fn reconstruct<'w>(
         &self,
         words: impl IntoIterator<Item = &'w Word>,
@@ -129,8 +129,8 @@ impl WordModel {
         self.decode(&self.latent_vectors(words)?, options)
     }
 
-    /// Words at `steps` latent vectors between those of two words, both ends included, each with its t
-    /// in 0…1.
+    /// Decodes `steps` latent vectors between those of two words, both ends included; returns each word
+    /// with its t in 0…1.
     pub fn interpolate(
         &self,
         ends: [&Word; 2],
@@ -146,7 +146,7 @@ impl WordModel {
         Ok(t.into_iter().zip(self.decode(&vectors, options)?).collect())
     }
 
-    /// The word that is to `c` as `b` is to `a`: what c + b − a decodes to.
+    /// The word that is to `c` as `b` is to `a`: decodes c + b − a.
     pub fn analogy(
         &self,
         [a, b, c]: [&Word; 3],
@@ -157,8 +157,8 @@ impl WordModel {
         Ok(found.swap_remove(0))
     }
 
-    /// The `count` words of `among` whose latent vectors are nearest to that of `word`, which is none
-    /// of them, with their Euclidean distances; all of them where there are fewer.
+    /// The `count` words of `among` whose latent vectors are nearest to that of `word`, with their
+    /// Euclidean distances; all of them if there are fewer. `word` itself is left out.
     pub fn neighbours<'w>(
         &self,
         word: &Word,
@@ -179,9 +179,9 @@ impl WordModel {
         Ok(named.collect())
     }
 
-    /// The words at `count` latent vectors in random directions around that of `word`, with how many
-    /// vectors gave each: the most frequent first. At `radius` 1 they are as far from it as the
-    /// encoder's own noise.
+    /// Decodes `count` latent vectors in random directions around that of `word`; returns the words with
+    /// their counts, the most frequent first. At `radius` 1, the distance is that of the encoder's own
+    /// noise.
     pub fn vary(
         &self,
         word: &Word,
@@ -210,7 +210,7 @@ impl WordModel {
         Ok(found)
     }
 
-    /// `count` latent vectors (each Z) from the prior.
+    /// Samples `count` latent vectors (each Z) from the prior.
     pub fn sample_prior(&self, count: usize, options: &DecodeOptions) -> Vec<Vec<f32>> {
         let vector = |index| {
             let mut sampler = sampler(options, index);
@@ -219,8 +219,8 @@ impl WordModel {
         (0..count as u64).map(vector).collect()
     }
 
-    /// Words along the two directions in which their latent vectors vary most, or as they are where
-    /// these have two dimensions.
+    /// Projects words onto the two principal components of their latent vectors, or returns the vectors
+    /// themselves if they have two dimensions.
     pub fn map<'w>(
         &self,
         words: impl IntoIterator<Item = &'w Word>,
@@ -242,7 +242,8 @@ impl WordModel {
     }
 }
 
-/// Letters are sampled from the streams 0, 1, …: latent vectors from those at the other end.
+/// The random stream of latent vector `index`. Letters use the streams 0, 1, …, latent vectors those
+/// from the other end.
 fn sampler(options: &DecodeOptions, index: u64) -> Sampler {
     Sampler::new(&options.sampling, &[], u64::MAX - index)
 }

@@ -43,7 +43,7 @@ pub struct WordModel {
     path: PathBuf,
     suppressed: Vec<u32>,
     special: SpecialTokens,
-    /// With a line for each.
+    /// The names of the activities.
     training_words: String,
     threads: usize,
     watcher: Option<Watcher>,
@@ -54,17 +54,17 @@ enum WordNetwork {
     Article(Article),
 }
 
-/// What a model is doing with many words.
+/// An activity of a model on many words, for progress reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Activity {
     Encode,
     Decode,
-    /// Counted in tokens, the others in words.
+    /// Evaluating; counted in tokens, the others in words.
     Score,
 }
 
-/// Is told what begins and how many items it has; what it returns is told of every few more that are
-/// done, and dropped at the end.
+/// Called at the start of an activity with its number of items. The function that it returns is called
+/// with the number of items done since the last call, and dropped at the end.
 pub(crate) type Watcher = Box<dyn Fn(Activity, u64) -> Box<dyn Fn(u64) + Sync> + Send + Sync>;
 
 /// A word in a model's normal form.
@@ -74,7 +74,7 @@ pub struct Word {
     pub text: String,
     /// One for each letter, without `<bos>` and `<eos>`.
     pub tokens: Vec<u32>,
-    /// Letters that the model does not know, each with the one that was taken instead.
+    /// Unknown letters, each with its replacement.
     pub replaced: Vec<(String, String)>,
 }
 
@@ -85,8 +85,8 @@ pub struct GeneratedWord {
     pub text: String,
     /// One for each letter, without `<bos>` and `<eos>`.
     pub tokens: Vec<u32>,
-    /// log p(word | z) in nats at temperature 1, with the end of the word; NaN for the article's
-    /// network, whose words have none.
+    /// log p(word | z) in nats at temperature 1, including the end of the word; NaN for the article's
+    /// network, whose words have no probability.
     pub log_prob: f64,
 }
 
@@ -109,7 +109,7 @@ impl WordModel {
         Self::open_with(path, OpenOptions::default())
     }
 
-    /// Opens a `model.safetensors`.
+    /// Opens a `model.safetensors` with these options.
     pub fn open_with(path: impl AsRef<Path>, options: OpenOptions) -> Result<Self, ModelError> {
         Self::new(&ModelFile::open(path.as_ref())?, options)
     }
@@ -157,7 +157,7 @@ impl WordModel {
         self.known_words(self.training_words.lines())
     }
 
-    /// A word, normalised as the training text was.
+    /// Normalises and encodes a word as in training.
     pub fn word(&self, text: &str, on_unknown: OnUnknown) -> Result<Word, ModelError> {
         let tokens = normalize(text, &self.header.text);
         let mut word = self.tokenize(tokens.trim(), on_unknown)?;
@@ -169,7 +169,7 @@ impl WordModel {
         Ok(word)
     }
 
-    /// The tokens of a text in the model's normal form, if any are left.
+    /// The tokens of a normalised text, if there are any.
     pub(crate) fn tokenize(&self, text: &str, on_unknown: OnUnknown) -> Result<Word, ModelError> {
         let vocabulary = &self.header.vocabulary;
         let mut replaced = Vec::new();
@@ -184,7 +184,7 @@ impl WordModel {
         })
     }
 
-    /// Words in the model's normal form, whose unknown letters are `<unk>`.
+    /// Normalises and encodes words; unknown letters become `<unk>`.
     pub(crate) fn known_words<'t>(&self, texts: impl IntoIterator<Item = &'t str>) -> Vec<Word> {
         let texts: Vec<String> = texts.into_iter().map(str::to_owned).collect();
         let tokens = self.header.vocabulary.encode_words(&texts);
@@ -204,7 +204,7 @@ impl WordModel {
         }
     }
 
-    /// Does `work` on `items` items, and tells the watcher.
+    /// Runs `work` on `items` items and reports progress to the watcher.
     fn watched<R>(&self, activity: Activity, items: u64, work: impl FnOnce(Running) -> R) -> R {
         let watch = self.watcher.as_ref();
         let watch = watch.map(|watcher| watcher(activity, items));
@@ -215,7 +215,7 @@ impl WordModel {
     }
 }
 
-/// Whether an option is in its range.
+/// Returns an error unless an option is in its range.
 fn within(
     flag: &'static str,
     value: &impl ToString,

@@ -1,4 +1,4 @@
-//! What words cost.
+//! Scores words: −ln p under the model.
 
 use super::{Activity, Word, WordModel, WordNetwork, within};
 use crate::evaluate::importance::importance;
@@ -6,12 +6,12 @@ use crate::evaluate::{self, WordReading};
 use crate::model::ModelError;
 use crate::models::word_vae::WordVae;
 
-/// How closely words are scored.
+/// The options of scoring words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScoreOptions {
     /// Samples of z for each word: the more, the closer the bound.
     pub samples: usize,
-    /// Seed of z. A word's score does not depend on the words beside it.
+    /// Seed of z. A word's score does not depend on other words.
     pub seed: u64,
 }
 
@@ -25,7 +25,7 @@ impl Default for ScoreOptions {
 }
 
 impl WordModel {
-    /// What words are costed by; none where they have no probability.
+    /// The network that scores words; an error if they have no probability.
     pub(crate) const fn network(&self) -> Option<&WordVae> {
         match &self.network {
             WordNetwork::Vae(vae) => Some(vae),
@@ -77,8 +77,8 @@ impl WordModel {
     }
 }
 
-/// A number for a word's letters, which seeds its noise (FNV-1a), so that its score depends on
-/// no other word.
+/// A hash of a word's letters (FNV-1a) that seeds its noise, so that its score does not depend on other
+/// words.
 fn digest(letters: &[u32]) -> u64 {
     let bytes = letters.iter().flat_map(|letter| letter.to_le_bytes());
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {

@@ -1,26 +1,26 @@
-//! Which colour a word has.
+//! Assigns colours to words.
 
 use std::collections::BTreeMap;
 
 use crate::cli::svg::{COLORS, GREY};
 
-/// Groups at the most: as many colours as can be told apart.
+/// The most groups: as many as there are distinguishable colours.
 const MOST: usize = COLORS.len();
 
 /// A group of words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// What it is called.
+    /// The group's name in the legend.
     pub name: String,
-    /// As in SVG.
+    /// The colour, in SVG's syntax.
     pub color: &'static str,
 }
 
-/// Words in groups.
+/// Groups of words, each with a colour.
 pub struct Groups {
-    /// The groups.
+    /// The groups, in the order of the legend.
     pub all: Vec<Group>,
-    /// The group of every word, by its place in `all`.
+    /// The group of each word, as an index into `all`.
     pub of: Vec<usize>,
 }
 
@@ -30,13 +30,13 @@ fn colored(names: impl IntoIterator<Item = String>) -> Vec<Group> {
 }
 
 impl Groups {
-    /// By number of letters; the shortest and the longest words are together where there are many
-    /// lengths.
+    /// Groups by number of letters. If there are many lengths, the shortest words share a group, and so
+    /// do the longest.
     pub fn of_lengths(lengths: &[usize]) -> Self {
         let mut sorted = lengths.to_vec();
         sorted.sort_unstable();
         let (shortest, longest) = (sorted[0], sorted[sorted.len() - 1]);
-        // From where the first few words are, so that no colour is spent on one odd word.
+        // Start at the length of the first few words, so that no colour is spent on one odd word.
         let first = sorted[sorted.len() / 25];
         let last = longest.min(first + MOST - 1);
         let name = |length: usize| {
@@ -56,7 +56,7 @@ impl Groups {
         }
     }
 
-    /// By name: the most frequent ones in alphabetical order, then all others together.
+    /// Groups by name: the most frequent names in alphabetical order, then all others together.
     pub fn of_names(names: &[String]) -> Self {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for name in names {

@@ -20,26 +20,26 @@ use crate::cli::error::CliError;
 use crate::cli::output::note;
 use crate::cli::target::{self, Force, Target};
 
-/// Words at the most: more would be a file that no viewer opens.
+/// The most words in a picture: viewers do not open larger files.
 const MOST_WORDS: usize = 100_000;
-/// The picture's name unless told otherwise.
+/// The default name of the picture.
 const PICTURE: &str = "map.svg";
-/// Words across and down that are decoded over a plane.
+/// The number of words decoded over a plane, across and down.
 const GRID: [usize; 2] = [11, 23];
-/// Latent vectors sampled from the prior on a plane.
+/// The number of latent vectors sampled from the prior on a plane.
 const PRIOR_SAMPLES: usize = 60;
-/// The prior's deviations that a plane shows at least and at most.
+/// The least and greatest extent of a plane, in deviations of the prior.
 const PLANE: [f64; 2] = [2.0, 4.0];
 
 #[derive(Args)]
 #[command(after_help = "\
 Words are at the means of their posteriors, seen along the two directions in which these vary
 most (principal components); the picture says how much of the variance these explain. Every word is
-a dot, with its letters beside it if there is room for them. Colours go by the number of letters,
-by the first letter, or by what a file says of the words.
+a dot, with its letters beside it if there is space for them. Colours show the number of letters,
+the first letter, or the labels in a file.
 
-Of a model trained with --latent 2 the plane itself is shown: the words given in colour, in grey
-the words that the model decodes over a grid, and crosses at samples from the prior.
+For a model trained with --latent 2 the plane itself is shown: the given words in colour, the words
+that the model decodes over a grid in grey, and samples from the prior as crosses.
 
 Examples:
   textgen map
@@ -47,17 +47,17 @@ Examples:
   textgen map --tsv >names.tsv
   textgen map --labels origins.tsv --output - | gzip >origins.svgz")]
 pub struct MapArgs {
-    /// A file with one word a line; `-` reads standard input [default: held-out words of the run,
+    /// A file with one word per line; `-` reads standard input [default: held-out words of the run,
     /// or of a model file the words that it was trained on]
     #[arg(long, value_name = "FILE", conflicts_with = "labels")]
     file: Option<PathBuf>,
-    /// A file with a word, a tab and a label a line
+    /// A file with a word, a tab and a label per line
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
-    /// What colours say [default: label with --labels, else length]
+    /// The meaning of the colours [default: label with --labels, else length]
     #[arg(long, value_enum)]
     color: Option<Color>,
-    /// Words at the most, taken evenly from all
+    /// The most words, taken evenly from all
     #[arg(long, value_name = "N", default_value_t = 400)]
     count: usize,
     /// The picture to write; `-` is standard output [default: map.svg, or none with --tsv or --json,
@@ -70,12 +70,12 @@ pub struct MapArgs {
     answer: AnswerFlags,
 }
 
-/// What colours say.
+/// The property of a word that its colour shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Color {
     /// The number of letters.
     Length,
-    /// The letter that a word begins with.
+    /// The first letter.
     First,
     /// The label that --labels gives.
     Label,
@@ -145,7 +145,7 @@ fn color(args: &MapArgs) -> Result<Color> {
     match (args.color, &args.labels) {
         (Some(Color::Label), None) => Err(CliError::misuse(
             "--color label: there are no labels",
-            "--labels FILE gives them: a word, a tab and a label a line",
+            "--labels FILE gives them: a word, a tab and a label per line",
         )
         .into()),
         (Some(color), _) => Ok(color),
@@ -154,7 +154,7 @@ fn color(args: &MapArgs) -> Result<Color> {
     }
 }
 
-/// The words that may be shown, and what they are.
+/// The words that may be shown, and what to call them.
 fn entries(args: &MapArgs, space: &Space) -> Result<(Vec<Entry>, &'static str)> {
     if let Some(path) = &args.labels {
         return Ok((labelled(path, space)?, "labelled words"));
@@ -168,7 +168,7 @@ fn entries(args: &MapArgs, space: &Space) -> Result<(Vec<Entry>, &'static str)> 
         }
     };
     if words.is_empty() {
-        let message = "the model file carries no words";
+        let message = "the model file contains no words";
         return Err(CliError::failed(message, "--file FILE gives words to show").into());
     }
     let entry = |word| Entry {
@@ -179,8 +179,8 @@ fn entries(args: &MapArgs, space: &Space) -> Result<(Vec<Entry>, &'static str)> 
 }
 
 fn labelled(path: &Path, space: &Space) -> Result<Vec<Entry>> {
-    let hint = "write a word, a tab and a label a line";
-    let wanted = "a file with a word, a tab and a label a line";
+    let hint = "write a word, a tab and a label per line";
+    let wanted = "a file with a word, a tab and a label per line";
     let entry = |(place, line): (String, String)| -> Result<Entry> {
         let Some((word, label)) = line.split_once('\t') else {
             let message = format!("{place}: no tab between word and label");
@@ -194,13 +194,13 @@ fn labelled(path: &Path, space: &Space) -> Result<Vec<Entry>> {
     let lines = lines("--labels", path, wanted)?;
     let entries = lines.into_iter().map(entry).collect::<Result<Vec<_>>>()?;
     if entries.is_empty() {
-        let message = format!("{}: holds no word", path.display());
+        let message = format!("{}: it contains no words", path.display());
         return Err(CliError::failed(message, hint).into());
     }
     Ok(entries)
 }
 
-/// The held-out words of the model's run; none where the run is not known or holds nothing out.
+/// The held-out words of the model's run; empty if the run is unknown or holds nothing out.
 fn held_out(space: &Space) -> Result<Vec<Word>> {
     let corpus = space.run.as_ref().map(RunDir::corpus).transpose()?;
     let Some(CorpusData::Words(data)) = corpus else {
@@ -211,7 +211,7 @@ fn held_out(space: &Space) -> Result<Vec<Word>> {
     Ok(space.model.known_words(words))
 }
 
-/// At most `count` of them, evenly spaced.
+/// At most `count` of the words, evenly spaced.
 fn evenly(entries: Vec<Entry>, count: usize) -> Vec<Entry> {
     let all = entries.len();
     let count = count.min(all);
@@ -269,7 +269,7 @@ struct Row {
     color: String,
 }
 
-/// Where the picture goes; nowhere if only its numbers are wanted.
+/// The destination of the picture; `None` if only its numbers are wanted.
 fn target(args: &MapArgs) -> Result<Option<Target>> {
     let is_table = args.answer.format.is_table();
     let default = is_table.then(|| PathBuf::from(PICTURE));

@@ -1,6 +1,6 @@
-//! Which parts of a picture are taken, and which are free.
+//! Tracks which parts of a picture are occupied.
 
-/// Pixels of a picture that are taken or free together, across and down.
+/// The size of a cell in pixels, across and down.
 const CELL: f64 = 2.0;
 
 /// A rectangle, in pixels.
@@ -12,7 +12,7 @@ pub struct Area {
     pub height: f64,
 }
 
-/// Which parts of a picture are taken.
+/// A grid of cells, each occupied or free.
 pub struct Occupied {
     columns: usize,
     rows: usize,
@@ -20,7 +20,7 @@ pub struct Occupied {
 }
 
 impl Occupied {
-    /// All of it free.
+    /// A picture of this size with all cells free.
     pub fn new(width: f64, height: f64) -> Self {
         let cells = |size: f64| (size / CELL).ceil() as usize;
         let (columns, rows) = (cells(width), cells(height));
@@ -31,7 +31,7 @@ impl Occupied {
         }
     }
 
-    /// The cells of an area, as ranges of columns and rows; none where it is not wholly inside.
+    /// The cells of an area, as ranges of columns and rows; `None` if it is not wholly inside.
     fn cells(&self, area: Area) -> Option<(std::ops::Range<usize>, std::ops::Range<usize>)> {
         let range = |start: f64, size: f64, most: usize| {
             let end = ((start + size) / CELL).ceil();
@@ -41,7 +41,7 @@ impl Occupied {
         Some((columns, range(area.top, area.height, self.rows)?))
     }
 
-    /// Takes an area, whether or not it is free.
+    /// Occupies an area, whether or not it is free.
     pub fn take(&mut self, area: Area) {
         if let Some((columns, rows)) = self.cells(area) {
             for row in rows {
@@ -50,7 +50,7 @@ impl Occupied {
         }
     }
 
-    /// Takes an area if it is inside the picture and free.
+    /// Occupies an area if it is inside the picture and free; returns whether it did.
     pub fn take_if_free(&mut self, area: Area) -> bool {
         let free = self.cells(area).is_some_and(|(columns, mut rows)| {
             rows.all(|row| {

@@ -1,4 +1,4 @@
-//! The picture, as SVG.
+//! The map of words as SVG.
 
 use std::fmt::Write;
 
@@ -6,15 +6,15 @@ use super::groups::Group;
 use super::occupied::{Area, Occupied};
 use crate::cli::svg::{FONT, GREY, SMALL, dot, escaped, opened, width};
 
-/// Size of the plot, in pixels: its width, and the least and the greatest height.
+/// The plot's width, and its least and greatest height, in pixels.
 const WIDTH: f64 = 1000.0;
 const HEIGHTS: [f64; 2] = [560.0, 1000.0];
-/// Around the plot; above it stand title and legend.
+/// Margins around the plot, in pixels; title and legend are above it.
 const MARGIN: f64 = 24.0;
 const HEAD: f64 = 56.0;
 const RADIUS: f64 = 3.0;
 
-/// What is marked.
+/// The kind of a mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A word, in the colour of its group.
@@ -25,7 +25,7 @@ pub enum Kind {
     Sample,
 }
 
-/// Something at a point of the latent space, in two dimensions.
+/// A mark at a point of the latent space, in two dimensions.
 pub struct Mark {
     pub kind: Kind,
     pub word: String,
@@ -33,21 +33,21 @@ pub struct Mark {
     pub at: [f64; 2],
 }
 
-/// All that a picture shows.
+/// The contents of a picture.
 pub struct Picture<'a> {
     pub title: String,
-    /// What the axes are: across, then up.
+    /// The names of the axes: across, then up.
     pub axes: [String; 2],
     pub marks: &'a [Mark],
-    /// Of words.
+    /// The groups of the words, for the legend.
     pub groups: &'a [Group],
-    /// The plot goes from −limit to limit both ways; without, as far as the marks do.
+    /// Both axes run from −limit to limit; if `None`, they span the marks.
     pub limit: Option<f64>,
 }
 
-/// From latent coordinates to pixels, the same scale both ways.
+/// Maps latent coordinates to pixels, with the same scale on both axes.
 struct Scale {
-    /// The coordinates in the middle of the plot.
+    /// The latent coordinates of the centre of the plot.
     middle: [f64; 2],
     pixels: f64,
     height: f64,
@@ -91,7 +91,7 @@ impl Scale {
     }
 }
 
-/// Words that are written on the plot, and the parts of it that are taken.
+/// The labels on the plot, and its occupied parts.
 struct Letters {
     occupied: Occupied,
     svg: String,
@@ -121,7 +121,7 @@ impl Letters {
         }
     }
 
-    /// Writes a word with its middle at a point, if it is free there.
+    /// Writes a word centred at a point, if the space is free.
     fn over(&mut self, [x, y]: [f64; 2], word: &str, size: f64, style: &str) {
         let width = width(word, size);
         let area = Area {
@@ -145,7 +145,7 @@ impl Letters {
 }
 
 impl Picture<'_> {
-    /// The whole picture.
+    /// Renders the picture as an SVG document.
     pub fn svg(&self) -> String {
         let scale = Scale::new(self);
         let (width, height) = (WIDTH + 2.0 * MARGIN, scale.height + HEAD + 2.0 * MARGIN);
@@ -158,7 +158,7 @@ impl Picture<'_> {
         svg
     }
 
-    /// What the colours and signs mean, in a line.
+    /// The legend: colours and signs on one line.
     fn legend(&self, svg: &mut String) {
         let mut x = MARGIN;
         let mut entry = |sign: &dyn Fn(f64) -> String, name: &str| {
@@ -179,7 +179,7 @@ impl Picture<'_> {
         }
     }
 
-    /// The border, the names of the axes, and where zero is on a plane.
+    /// The border, the names of the axes, and the lines through zero on a plane.
     fn frame(&self, scale: &Scale, svg: &mut String) {
         let height = scale.height;
         let _ = writeln!(
@@ -206,7 +206,7 @@ impl Picture<'_> {
         }
     }
 
-    /// Signs first, then words where there is free space: over a grid, beside words' signs, beside samples.
+    /// Signs first, then words in free space: over a grid, beside words' signs, beside samples.
     fn marks(&self, scale: &Scale, svg: &mut String) {
         let inside = |&(_, [x, y]): &(&Mark, [f64; 2])| {
             (0.0..=WIDTH).contains(&x) && (0.0..=scale.height).contains(&y)
