@@ -132,7 +132,7 @@ pub struct TextFlags {
     /// Save the model's state after the prompt in this file, for --state; with --count 0, nothing else
     #[arg(
         long = "output",
-        short,
+        short = 'o',
         visible_alias = "save-state",
         value_name = "FILE"
     )]
