@@ -1,31 +1,31 @@
-//! Texts with blanks: some tokens are given, the others are the model's.
+//! Fills the blanks of a text: some tokens are given, the model chooses the others.
 //!
-//! What stands behind a blank must count too, or `q_t` would be filled as `q_` is. The best filling is
-//! that of the highest joint probability of blanks and given tokens, found by beam search: every
-//! prefix pays for the given tokens it runs into. A sampled filling comes from a particle filter
-//! (sequential importance resampling, Gordon, Salmond & Smith 1993): many fillings are drawn side by
-//! side, a given token weighs each by its probability after that filling, and when few are left that
-//! carry the weight all are sampled again from among themselves. One of them is then sampled by weight.
-//! With more and more particles its distribution approaches the model's own of the blanks, given all
-//! that stands around them.
+//! The text after a blank must count too, or `q_t` would be filled like `q_`. The best filling has the
+//! highest joint probability of blanks and given tokens, and is found by beam search: every prefix
+//! pays for the given tokens it reaches. A sampled filling comes from a particle filter (sequential
+//! importance resampling, Gordon, Salmond & Smith 1993): many fillings are sampled in parallel, a given
+//! token weights each by its probability after that filling, and when the weight is concentrated in
+//! few of them, all are resampled. One of them is then sampled by weight. As the number of particles
+//! grows, its distribution approaches the model's own distribution of the blanks given the text around
+//! them.
 
 use crate::generate::beam::{Beam, Found, Goal};
 use crate::generate::sampling::Sampler;
 use crate::models::char_rnn::CharRnn;
 use crate::models::{Network, RowState};
 
-/// Fillings that are sampled side by side for each that is wanted.
+/// The number of particles per sampled filling.
 pub const PARTICLES: usize = 256;
 
-/// A text with blanks, which follows another.
+/// A text with blanks that follows another text.
 #[derive(Clone, Copy, Debug)]
 pub struct Blanks<'a> {
     pub model: &'a CharRnn,
-    /// What it remembers of the text before: one row.
+    /// The network's state after the preceding text: one row.
     pub start: &'a RowState,
-    /// The tokens given; none is a blank of one token.
+    /// The given tokens; `None` is a blank of one token.
     pub tokens: &'a [Option<u32>],
-    /// Tokens that no blank is filled with.
+    /// Tokens that are never used for a blank.
     pub suppressed: &'a [u32],
 }
 
@@ -49,11 +49,11 @@ impl Goal for &[Option<u32>] {
     }
 }
 
-/// One of the fillings sampled side by side.
+/// A particle: one of the fillings sampled in parallel.
 #[derive(Clone, Debug, Default)]
 struct Particle {
     text: Found,
-    /// ln of its weight, up to a number that all share.
+    /// ln of its weight, up to a constant that all share.
     log_weight: f64,
 }
 
@@ -69,8 +69,8 @@ impl Blanks<'_> {
         beam.search(self.model, state, &self.tokens, (), |_| ())
     }
 
-    /// A filling that `sampler` samples by way of `particles`. Its temperature holds for given
-    /// tokens and blanks, its other limits for what blanks are filled with.
+    /// A filling that `sampler` samples with this many `particles`. Its temperature applies to given
+    /// tokens and blanks, its other limits only to blanks.
     pub fn sample(&self, particles: usize, mut sampler: Sampler) -> Found {
         let mut all = vec![Particle::default(); particles];
         let mut state = self.start.select(&vec![0; particles]);
@@ -106,7 +106,7 @@ impl Blanks<'_> {
     }
 }
 
-/// The weights of particles, which sum to 1; equal where none is a number.
+/// The weights of particles, which sum to 1; equal if none is a number.
 fn weights(particles: &[Particle]) -> Vec<f64> {
     let logs = || particles.iter().map(|particle| particle.log_weight);
     let highest = logs().fold(f64::NEG_INFINITY, f64::max);
@@ -119,13 +119,13 @@ fn weights(particles: &[Particle]) -> Vec<f64> {
     }
 }
 
-/// Particles that carry the weight: 1 / Σ w² (Kong, Liu & Wong 1994).
+/// The effective number of particles: 1 / Σ w² (Kong, Liu & Wong 1994).
 fn effective(weights: &[f64]) -> f64 {
     1.0 / weights.iter().map(|weight| weight * weight).sum::<f64>()
 }
 
-/// As many indices as weights, each as often as its weight says, up to one: systematic resampling
-/// (Kitagawa 1996), at the places (k + u) / n of the cumulated weights.
+/// Systematic resampling (Kitagawa 1996): as many indices as weights, each in proportion to its weight
+/// to within one, taken at (k + u) / n of the cumulative weights.
 fn resample(weights: &[f64], u: f64) -> Vec<usize> {
     let n = weights.len();
     let (mut index, mut sum) = (0, weights[0]);
@@ -209,7 +209,7 @@ mod tests {
                 assert_eq!(found.tokens, want.tokens);
                 assert!((found.log_prob - want.log_prob).abs() < 1e-9);
             }
-            // Had only what stands before a hole counted, the first would often be another.
+            // If only the text before a blank counted, the first would often be another.
             let first = |blanks: &Blanks| blanks.best(27, 1)[0].tokens[0];
             let alone = Blanks {
                 tokens: &PLACES[..1],
@@ -247,7 +247,7 @@ mod tests {
                 let own = own.iter().find(|text| same(text)).expect("a filling");
                 assert!((own.log_prob - drawn.log_prob).abs() < 1e-4);
             }
-            // Half the sum of the differences; draws alone make about √(27 / 4000) / 2 = 0.04 of it.
+            // Half the sum of the differences; sampling noise alone is about √(27 / 4000) / 2 = 0.04 of it.
             let distance: f64 = want
                 .iter()
                 .zip(&counts)

@@ -1,4 +1,4 @@
-//! Many texts or words written side by side, and words from the prior.
+//! Writes many texts or words in parallel, and samples words from the prior.
 
 pub mod beam;
 pub mod constraint;
@@ -11,26 +11,26 @@ use crate::generate::sampling::{Sampled, Sampler};
 use crate::models::word_vae::WordVae;
 use crate::models::{Network, RowState};
 
-/// Words are cut at so many letters, so that a decoder that never ends one cannot hang a program.
+/// The most letters of a word, so that a decoder that never ends a word cannot hang a program.
 pub const LONGEST_WORD: usize = 64;
 
 pub trait Writer {
-    /// Takes the logits of the next token, draws it, and returns it where the text goes on.
+    /// Takes the logits of the next token and samples it; returns it if the text continues.
     fn write(&mut self, logits: &[f32]) -> Option<u32>;
 }
 
-/// A text that begins.
+/// A text about to be written.
 #[derive(Debug)]
 pub struct Start<W> {
     pub writer: W,
-    /// What the network remembers so far: one row.
+    /// The network's state so far: one row.
     pub state: RowState,
-    /// What it reads next.
+    /// The next token that it reads.
     pub token: u32,
 }
 
 impl<W> Start<W> {
-    /// The same with a number.
+    /// Numbers the writer.
     pub fn numbered(self, index: usize) -> Start<Numbered<W>> {
         let Self {
             writer,
@@ -45,7 +45,7 @@ impl<W> Start<W> {
     }
 }
 
-/// A writer with a number, which says whose text has ended.
+/// A writer with the number of its text.
 #[derive(Debug)]
 pub struct Numbered<W> {
     pub index: usize,
@@ -58,9 +58,9 @@ impl<W: Writer> Writer for Numbered<W> {
     }
 }
 
-/// Writes texts in lock-step, at most `rows` at a time: `next` gives one after the other, and the
-/// place of one that ends goes to the next; `done` gets the writers as their texts end. A text
-/// does not depend on those beside it.
+/// Writes texts in lock-step, at most `rows` at a time: `next` returns one after the other, which takes
+/// the row of a text that has ended; `done` gets the writers as their texts end. A text does not depend
+/// on the others.
 pub fn lockstep<N: Network, W: Writer>(
     network: &N,
     rows: usize,
@@ -77,7 +77,7 @@ pub fn lockstep<N: Network, W: Writer>(
     }
     while !writers.is_empty() {
         network.step(&mut state, &tokens);
-        // From the last row on, so that one that moves has had its turn.
+        // Backwards, so that a row that moves has been handled.
         for row in (0..writers.len()).rev() {
             if let Some(token) = writers[row].write(state.logits(row)) {
                 tokens[row] = token;
@@ -94,24 +94,24 @@ pub fn lockstep<N: Network, W: Writer>(
     }
 }
 
-/// Texts or words that a thread writes in lock-step at the most: more would gain little, and begin later.
+/// The most texts or words that a thread writes in lock-step: more would gain little, and start later.
 const MOST_ROWS: usize = 48;
 
-/// Rows for each of `threads` threads that share `count` texts or words.
+/// The number of rows of each of `threads` threads that write `count` texts or words.
 pub(crate) fn rows(count: usize, threads: usize) -> usize {
     count.div_ceil(threads.max(1)).clamp(1, MOST_ROWS)
 }
 
-/// A word as drawn.
+/// A sampled word.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Word {
     /// Its letters, without `<bos>` and `<eos>`.
     pub letters: Vec<u32>,
-    /// log p(word | z) in nats at temperature 1, its end counted where it was reached.
+    /// log p(word | z) in nats at temperature 1, including the end of the word if it was reached.
     pub log_prob: f64,
 }
 
-/// Draws words from the prior: z ~ N(0, `z_temperature`²·I), then letters up to `eos` or
+/// Samples words from the prior: z ~ N(0, `z_temperature`²·I), then letters up to `eos` or
 /// [`LONGEST_WORD`].
 #[derive(Clone, Copy, Debug)]
 pub struct Prior<'a> {
@@ -123,19 +123,19 @@ pub struct Prior<'a> {
     pub eos: u32,
 }
 
-/// What words are like.
+/// The conditions that words must meet.
 #[derive(Clone, Copy, Debug)]
 pub struct WordForm<'a> {
-    /// Letters that they begin with, fewer than [`LONGEST_WORD`].
+    /// The letters that they start with, fewer than [`LONGEST_WORD`].
     pub prefix: &'a [u32],
-    /// What they match, of the network's outputs.
+    /// The expression that they match, over the network's outputs.
     pub constraint: Option<&'a Constraint>,
-    /// Letters of the longest that matches, at most [`LONGEST_WORD`].
+    /// The most letters, at most [`LONGEST_WORD`].
     pub longest_match: usize,
 }
 
 impl Default for WordForm<'_> {
-    /// Any word.
+    /// No conditions: any word.
     fn default() -> Self {
         Self {
             prefix: &[],
@@ -146,7 +146,7 @@ impl Default for WordForm<'_> {
 }
 
 impl WordForm<'_> {
-    /// Whether `token` may follow where `written` letters led to `place`; `eos` ends the word.
+    /// Whether `token` may follow after `written` letters that led to `place`; `eos` ends the word.
     pub fn allows(&self, written: usize, place: Place, token: u32, eos: u32) -> bool {
         let given = self.prefix.get(written);
         let matches = |constraint: &Constraint| {
@@ -159,14 +159,14 @@ impl WordForm<'_> {
         given.is_none_or(|&given| given == token) && self.constraint.is_none_or(matches)
     }
 
-    /// Where `token`, which is allowed and ends no word, leads.
+    /// The place after `token`, which must be allowed and not end the word.
     pub fn after(&self, place: Place, token: u32) -> Place {
         let after = |constraint: &Constraint| constraint.after(place, token);
         self.constraint.map_or(place, after)
     }
 }
 
-/// A word as it is written.
+/// A word that is being written.
 #[derive(Debug)]
 pub struct WordWriter<'a> {
     /// The word so far.
@@ -175,12 +175,12 @@ pub struct WordWriter<'a> {
     eos: u32,
     form: WordForm<'a>,
     place: Place,
-    /// −∞ for every output that may not follow, where there is a constraint.
+    /// −∞ for every output that may not follow, if there is a constraint.
     bias: Vec<f32>,
 }
 
 impl<'a> WordWriter<'a> {
-    /// Writes the letters that `form` begins with, then such as `sampler` draws, up to `eos` or
+    /// Writes the letters that `form` starts with, then letters that `sampler` samples, up to `eos` or
     /// [`LONGEST_WORD`].
     pub fn new(sampler: Sampler, eos: u32, form: WordForm<'a>) -> Self {
         Self {
@@ -224,7 +224,7 @@ impl Writer for WordWriter<'_> {
 }
 
 impl Prior<'_> {
-    /// A word that `sampler` draws, z first.
+    /// A word that `sampler` samples, z first.
     pub fn begin(&self, mut sampler: Sampler) -> Start<WordWriter<'static>> {
         let z = self.place(&mut sampler);
         Start {
@@ -234,7 +234,7 @@ impl Prior<'_> {
         }
     }
 
-    /// A z (Z).
+    /// Samples a latent vector z (Z).
     pub fn place(&self, sampler: &mut Sampler) -> Vec<f32> {
         (0..self.vae.latent())
             .map(|_| sampler.normal() * self.z_temperature)
@@ -259,7 +259,7 @@ mod tests {
 
     const CONFIG: Sampling = Sampling::new(3);
 
-    /// Writes until `left` tokens are drawn.
+    /// Writes until `left` tokens are sampled.
     struct Text {
         index: u64,
         sampler: Sampler,

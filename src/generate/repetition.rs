@@ -1,33 +1,33 @@
-//! A penalty on going on as before, against loops.
+//! A penalty on repeated sequences, against loops.
 //!
-//! The repetition penalty of Keskar et al. 2019 (CTRL) makes every token less probable that has been
-//! seen. Words can bear that; characters can't, as almost every character has just been seen. What
-//! repeats among characters is a sequence. So a token is penalised for the repeat that it would
+//! The repetition penalty of Keskar et al. 2019 (CTRL) makes every token that has been seen less
+//! probable. That works for words but not for characters, since almost every character has just been
+//! seen. What repeats among characters is a sequence. So a token is penalised for the repeat that it would
 //! prolong, as in the DRY sampler ("Don't Repeat Yourself", text-generation-webui 2024), which
-//! softens the ban on repeated n-grams of Paulus et al. 2018: where the last n tokens have stood
-//! before and c followed them, c prolongs a repeat of n tokens, and its logit is lowered by
+//! softens the ban on repeated n-grams of Paulus et al. 2018: if the last n tokens occurred before and
+//! c followed them, c prolongs a repeat of n tokens, and its logit is lowered by
 //!
 //! `ln(penalty) · max(0, n − FREE)`,
 //!
-//! n being the largest there is for c within the window. Every token beyond [`FREE`] divides c's
-//! odds by the penalty once more, where DRY multiplies the share to subtract.
+//! where n is the largest such number for c within the window. Every token beyond [`FREE`] divides c's
+//! odds by the penalty once more, whereas DRY multiplies the number to subtract.
 
-/// Repeats up to so many tokens cost nothing: words repeat in any text.
+/// The longest repeat, in tokens, without a penalty: words repeat in any text.
 pub const FREE: usize = 8;
 
-/// What one text has repeated.
+/// The repeats in one text.
 #[derive(Clone, Debug)]
 pub struct Repetition {
     log_penalty: f32,
     window: usize,
     /// The last tokens, at most `window`, the newest last.
     recent: Vec<u32>,
-    /// For each of them: how many tokens up to it are also the last ones of the text.
+    /// For each of them, the number of tokens up to it that match the end of the text.
     matching: Vec<usize>,
 }
 
 impl Repetition {
-    /// Nothing has been written.
+    /// Creates the state of an empty text.
     pub fn new(penalty: f32, window: usize) -> Self {
         Self {
             log_penalty: penalty.ln(),
@@ -37,9 +37,9 @@ impl Repetition {
         }
     }
 
-    /// The text goes on with `token`.
+    /// Appends `token` to the text.
     pub fn read(&mut self, token: u32) {
-        // What matched up to a place now matches up to the next one, if that is the same token.
+        // A match up to a position extends to the next one, if that has the same token.
         for at in (0..self.recent.len()).rev() {
             let before = at.checked_sub(1).map_or(0, |before| self.matching[before]);
             self.matching[at] = if self.recent[at] == token {
@@ -91,8 +91,8 @@ mod tests {
         repetition
     }
 
-    /// By the definition: the longest end of the window that has stood in it before, with `token`
-    /// behind it.
+    /// By the definition: the longest end of the window that occurred in it before, followed by
+    /// `token`.
     fn longest(window: &[u32], token: u32) -> usize {
         let ends = (1..window.len()).filter(|&at| window[at] == token);
         let common = |at: usize| {

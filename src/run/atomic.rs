@@ -1,4 +1,4 @@
-//! Files that are either the old one or the new one, whatever happens in between.
+//! Atomic writes: after any failure, a file is either the old one or the new one.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::RunError;
 
-/// What a temporary file's name starts with, so that leftovers of a crash can be swept.
+/// The prefix of temporary files' names, by which leftovers of a crash are found.
 pub const TEMPORARY_PREFIX: &str = ".textgen-";
 
-/// Replaces `path` by `parts`, one after the other: written to a temporary sibling, synced, renamed.
+/// Replaces `path` by the concatenated `parts`: written to a temporary sibling, synced, renamed.
 /// A device or a pipe is written to as it is.
 ///
 /// On any failure, a full disk included, the old file is untouched and the sibling is removed.
@@ -29,7 +29,7 @@ fn replace(path: &Path, parts: &[&[u8]]) -> std::io::Result<()> {
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    // Opened here, since tempfile's own error would name the temporary file, which nobody asked for.
+    // Opened here, since tempfile's own error would name the temporary file instead of `path`.
     let open = |path: &Path| {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
@@ -43,7 +43,7 @@ fn replace(path: &Path, parts: &[&[u8]]) -> std::io::Result<()> {
     write_all(temporary.as_file_mut(), parts)?;
     temporary.as_file().sync_all()?;
     temporary.persist(path).map_err(|error| error.error)?;
-    // The rename itself is durable once the folder is synced; not every file system can.
+    // Syncing the folder makes the rename durable; not every file system supports it.
     if let Ok(folder) = File::open(folder) {
         let _ = folder.sync_all();
     }

@@ -1,5 +1,5 @@
-//! `corpus.safetensors`: the corpus as tokens, so that a run needs neither the original files nor
-//! the text code again, and resuming is exact even if those files have changed since.
+//! `corpus.safetensors`: the corpus as tokens. A run no longer needs the original files or the text
+//! code, and resuming is exact even if those files have changed.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -38,20 +38,20 @@ pub struct WordData {
     pub words: Vec<String>,
     /// The letters of every word, without `<bos>` and `<eos>`.
     pub letters: Vec<Vec<u32>>,
-    /// Words to train on, by their place in `words`.
+    /// Words to train on, as indices into `words`.
     pub train: Vec<usize>,
-    /// Words to validate on.
+    /// Words to validate on, as indices into `words`.
     pub valid: Vec<usize>,
-    /// Words to test on.
+    /// Words to test on, as indices into `words`.
     pub test: Vec<usize>,
 }
 
 /// The corpus of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CorpusData {
-    /// Running text.
+    /// Running text, for a char-lstm.
     Text(TextData),
-    /// Distinct words.
+    /// Distinct words, for a word-vae.
     Words(WordData),
 }
 
@@ -62,7 +62,7 @@ struct Header {
 }
 
 impl TextData {
-    /// Tokens to train on.
+    /// The number of tokens to train on.
     pub fn training_size(&self, config: &TrainConfig) -> usize {
         let split = split_text(self.tokens.len(), config.split(), config.valid, config.test);
         split.train.iter().map(ExactSizeIterator::len).sum()
@@ -70,7 +70,7 @@ impl TextData {
 }
 
 impl CorpusData {
-    /// Tokens (char-lstm) or words (word-vae) to train on.
+    /// The number of tokens (char-lstm) or words (word-vae) to train on.
     pub fn training_size(&self, config: &TrainConfig) -> usize {
         match self {
             Self::Text(text) => text.training_size(config),
@@ -172,7 +172,7 @@ impl CorpusData {
     }
 }
 
-/// The narrowest integers that hold tokens of a vocabulary of `size`.
+/// The narrowest integer type that holds the tokens of a vocabulary of `size`.
 fn narrow(tokens: &[u32], size: usize) -> StoredTensor<'static> {
     fn all<const N: usize>(tokens: &[u32], bytes: impl Fn(u32) -> [u8; N]) -> Vec<u8> {
         tokens.iter().flat_map(|&token| bytes(token)).collect()

@@ -1,4 +1,4 @@
-//! One run: the files in its folder, and who may write them.
+//! One run: the files in its folder, and the lock for writing them.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
@@ -15,11 +15,11 @@ pub(super) const CONFIG: &str = "config.toml";
 pub(super) const CORPUS: &str = "corpus.safetensors";
 pub(super) const MODEL: &str = "model.safetensors";
 const STATE: &str = "state.safetensors";
-/// The trained model that the training starts from, if it does.
+/// The file of the trained model that training starts from.
 pub(super) const START: &str = "start.safetensors";
-/// What the name of a run's no-latent baseline ends with: now, and in older versions.
+/// The suffixes of a no-latent baseline's name: now, and in older versions.
 pub(super) const BASELINE: [&str; 2] = ["-no-latent", "-twin"];
-/// Between the name of a sweep over rates and the rate.
+/// The text between the name of a sweep over rates and the rate.
 pub(super) const RATE: &str = "-rate-";
 
 /// A run in its folder.
@@ -29,18 +29,18 @@ pub struct RunDir {
     name: String,
 }
 
-/// A trained model that a training starts from.
+/// A trained model that training starts from.
 pub struct Start {
-    /// The model's own, with the tokens of the new corpus.
+    /// The model's header, with the tokens of the new corpus.
     pub header: ModelHeader,
-    /// Grown to a row for each of these tokens.
+    /// The weights, with a row for each of these tokens.
     pub weights: Weights<'static>,
 }
 
-/// What `textgen runs` shows of a run.
+/// The summary of a run that `textgen runs` shows.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RunSummary {
-    /// As commands take it.
+    /// The name that commands accept.
     pub name: String,
     /// The kind, as `--model` names it.
     pub model: String,
@@ -50,7 +50,7 @@ pub struct RunSummary {
     pub step: u64,
     /// `new`, `training`, `stopped` or `finished`.
     pub status: &'static str,
-    /// The best validation loss, as models are chosen by it.
+    /// The best validation loss, by which models are chosen.
     pub best_loss: Option<f64>,
     /// The unit of `best_loss`.
     pub unit: &'static str,
@@ -61,7 +61,7 @@ pub struct RunSummary {
     pub baseline_of: Option<String>,
 }
 
-/// A folder, whose path is empty if it is the current one.
+/// The folder of a path; an empty path is the current folder.
 pub(super) fn or_here(folder: &Path) -> PathBuf {
     if folder.as_os_str().is_empty() {
         PathBuf::from(".")
@@ -76,7 +76,7 @@ pub(super) fn modified(path: &Path) -> Option<SystemTime> {
         .ok()
 }
 
-/// Writes the settings, every one of them.
+/// Writes all settings to `config.toml`.
 pub(super) fn write_config(path: &Path, config: &TrainConfig) -> Result<(), RunError> {
     let text = config.to_settings().to_toml();
     let text = text.map_err(|error| RunError::damaged(path, error))?;
@@ -114,7 +114,7 @@ impl RunDir {
         Runs::new(or_here(self.path.parent().unwrap_or(&self.path)))
     }
 
-    /// As [`Runs::command`], with the run's name as the last argument.
+    /// Like [`Runs::command`], with the run's name as the last argument.
     pub fn command(&self, arguments: &[&str]) -> String {
         self.runs().command(&[arguments, &[&self.name]].concat())
     }
@@ -124,8 +124,8 @@ impl RunDir {
         &self.name
     }
 
-    /// The names that its no-latent baseline may have, of which the first run counts: its own, then that
-    /// of the sweep over rates that it is part of.
+    /// The possible names of its no-latent baseline, in order of preference: its own, then that of the
+    /// sweep over rates that it is part of.
     pub fn baseline_names(&self) -> Vec<String> {
         let is_rate = |rate: &&str| rate.parse::<f64>().is_ok();
         let sweep = self.name.rsplit_once(RATE);
@@ -137,8 +137,8 @@ impl RunDir {
             .collect()
     }
 
-    /// What it is the no-latent baseline of, going by names: another run beside it, which then stands
-    /// for both, or the runs `NAME-rate-*` of a sweep.
+    /// The run that this is the no-latent baseline of, judged by the names: another run in the same
+    /// folder, or the runs `NAME-rate-*` of a sweep.
     pub fn baseline_of(&self) -> Option<String> {
         let mut ends = BASELINE.iter();
         let of = ends.find_map(|end| self.name.strip_suffix(end))?;
@@ -176,12 +176,12 @@ impl RunDir {
         self.path.join(STATE)
     }
 
-    /// `metrics.jsonl`: a line for each evaluation.
+    /// `metrics.jsonl`: one line per evaluation.
     pub fn metrics_path(&self) -> PathBuf {
         self.path.join("metrics.jsonl")
     }
 
-    /// `samples.txt`: what the model wrote as training went.
+    /// `samples.txt`: samples of the model during training.
     pub fn samples_path(&self) -> PathBuf {
         self.path.join("samples.txt")
     }
@@ -191,12 +191,12 @@ impl RunDir {
         Ok(TrainConfig::resolve(&Settings::read(&self.config_path())?)?)
     }
 
-    /// Replaces the settings, as extending a budget does.
+    /// Replaces the settings, for example to extend a budget.
     pub fn set_config(&self, config: &TrainConfig) -> Result<(), RunError> {
         write_config(&self.config_path(), config)
     }
 
-    /// A file that a complete run has.
+    /// Opens a file that every complete run has.
     fn needed(&self, file: &'static str) -> Result<PathBuf, RunError> {
         let path = self.path.join(file);
         let found = path.is_file().then_some(path);
@@ -213,19 +213,19 @@ impl RunDir {
         ModelFile::open(&self.needed(MODEL)?)
     }
 
-    /// The model that the training starts from; none if its weights are random at first.
+    /// The model that training starts from; `None` if it starts from random weights.
     pub fn start(&self) -> Result<Option<ModelFile>, RunError> {
         let path = self.path.join(START);
         path.is_file().then(|| ModelFile::open(&path)).transpose()
     }
 
-    /// The newest training state; none if training has not begun.
+    /// The newest training state; `None` if training has not begun.
     pub fn state(&self) -> Result<Option<State>, RunError> {
         let path = self.state_path();
         path.is_file().then(|| State::read(&path)).transpose()
     }
 
-    /// Removes a run of which nothing was trained. Leaves one that holds a model, a state or metrics.
+    /// Removes a run that was never trained. Leaves one with a model, a state or metrics.
     pub fn discard_unstarted(&self) {
         let trained = [self.model_path(), self.state_path(), self.metrics_path()];
         if trained.iter().any(|path| path.exists()) {
@@ -235,7 +235,7 @@ impl RunDir {
         for file in own.iter().chain(&[self.lock_path()]) {
             let _ = std::fs::remove_file(file);
         }
-        // Fails, as it should, where something else is in the folder.
+        // Fails, as it should, if the folder has any other file.
         let _ = std::fs::remove_dir(&self.path);
     }
 
@@ -243,7 +243,7 @@ impl RunDir {
         self.path.join("lock")
     }
 
-    /// Takes the run for writing, until the returned lock is dropped or the process ends.
+    /// Locks the run for writing until the lock is dropped or the process ends.
     pub fn lock(&self) -> Result<Lock, RunError> {
         let path = self.lock_path();
         let mut file = OpenOptions::new()
@@ -253,7 +253,7 @@ impl RunDir {
             .truncate(false)
             .open(&path)
             .map_err(RunError::write(&path))?;
-        // `textgen runs` holds it for a moment to see whether somebody trains.
+        // `textgen runs` holds the lock for a moment to see whether the run is being trained.
         let mut locked = file.try_lock();
         for _ in 0..5 {
             if matches!(locked, Err(TryLockError::WouldBlock)) {
@@ -285,7 +285,7 @@ impl RunDir {
             .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
 
-    /// When the run was last written.
+    /// The time of the last write to the run.
     pub(super) fn written(&self) -> Option<SystemTime> {
         [self.state_path(), self.model_path(), self.config_path()]
             .iter()
@@ -293,7 +293,7 @@ impl RunDir {
             .max()
     }
 
-    /// What `textgen runs` shows.
+    /// The summary for `textgen runs`.
     pub fn summary(&self) -> Result<RunSummary, RunError> {
         let config = self.config()?;
         let metrics = Metrics::read(&self.metrics_path())?;
@@ -324,7 +324,7 @@ impl RunDir {
     }
 }
 
-/// A run taken for writing.
+/// The lock of a run for writing.
 pub struct Lock {
     _file: File,
 }

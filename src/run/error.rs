@@ -1,4 +1,4 @@
-//! What can be wrong with a run or a model file.
+//! Errors of runs and model files.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use thiserror::Error;
 use crate::config::ConfigError;
 use crate::models::weights::WeightError;
 
-/// What can be wrong with a run or a model file.
+/// An error of a run or a model file.
 #[derive(Debug, Error)]
 #[allow(missing_docs, reason = "the messages say what each is")]
 pub enum RunError {

@@ -1,4 +1,4 @@
-//! The vocabulary last reported by `textgen vocab`, from which `train` goes on.
+//! The vocabulary last reported by `textgen vocab`, which `train` uses by default.
 
 use std::path::{Path, PathBuf};
 
@@ -8,32 +8,32 @@ use super::{RunError, atomic};
 use crate::config::TextConfig;
 use crate::text::Vocabulary;
 
-/// The `format` written, and the only one that is read.
+/// The `format` written, and the only one read.
 const FORMAT: u32 = 1;
 const FILE_NAME: &str = "vocab.json";
 
-/// What `vocab` found out: the corpus, how it was read, and its vocabulary.
+/// The result of `vocab`: the corpus, its text settings and its vocabulary.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastVocab {
     format: u32,
     /// What [`crate::text::Corpus::resolve`] takes to find the corpus again; `-` for standard input.
     pub corpus: Vec<String>,
-    /// The corpus's short name, as runs are named after it.
+    /// The corpus's short name, after which runs are named.
     pub name: String,
-    /// How its text became tokens.
+    /// The text settings.
     pub text: TextConfig,
-    /// With the tokens that were cut only counted.
+    /// The vocabulary; of the tokens cut, only the number.
     pub vocabulary: Vocabulary,
 }
 
-/// The part that every format has.
+/// The fields that every format has.
 #[derive(Deserialize)]
 struct Header {
     format: u32,
 }
 
 impl LastVocab {
-    /// What `vocab` found out.
+    /// The result of `vocab`, flattened.
     pub fn new(
         corpus: Vec<String>,
         name: String,
@@ -54,7 +54,7 @@ impl LastVocab {
         runs.join(FILE_NAME)
     }
 
-    /// Writes it into the folder of the runs, which is created if it is missing.
+    /// Writes `vocab.json` into the folder of the runs, which is created if it is missing.
     pub fn save(&self, runs: &Path) -> Result<PathBuf, RunError> {
         let path = Self::path(runs);
         let json = serde_json::to_vec(self).map_err(|error| RunError::damaged(&path, error))?;
@@ -63,7 +63,7 @@ impl LastVocab {
         Ok(path)
     }
 
-    /// Reads it from the folder of the runs; `None` if `vocab` was never run.
+    /// Reads `vocab.json` from the folder of the runs; `None` if `vocab` was never run.
     pub fn load(runs: &Path) -> Result<Option<Self>, RunError> {
         let path = Self::path(runs);
         let json = match std::fs::read(&path) {

@@ -1,4 +1,4 @@
-//! `metrics.jsonl`: one line an evaluation, for people, plots and `textgen runs`.
+//! `metrics.jsonl`: one line per evaluation, for people, plots and `textgen runs`.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -17,12 +17,12 @@ pub const METRICS_FORMAT: u32 = 1;
 pub struct CharLoss {
     /// Cross-entropy, nats per token.
     pub loss_nats_per_char: f64,
-    /// The same in bits.
+    /// Cross-entropy, bits per token.
     pub loss_bits_per_char: f64,
 }
 
 impl CharLoss {
-    /// From nats per token.
+    /// Creates the loss from nats per token.
     pub fn from_nats(loss_nats_per_char: f64) -> Self {
         Self {
             loss_nats_per_char,
@@ -34,30 +34,30 @@ impl CharLoss {
 /// The loss of a word-vae, averaged over words, at β = 1 with λ = 0.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WordLoss {
-    /// Reconstruction D, nats per word, the end of the word counted.
+    /// Reconstruction D, nats per word, including the end of the word.
     pub distortion_nats_per_word: f64,
     /// Divergence R = KL(q(z|x) ‖ p(z)), nats per word.
     pub rate_nats_per_word: f64,
     /// −ELBO = D + R, nats per word.
     pub neg_elbo_nats_per_word: f64,
-    /// −ELBO per token, the end of the word counted.
+    /// −ELBO per token, including the end of the word.
     pub neg_elbo_nats_per_char: f64,
     /// Latent dimensions with Var_x(μ_j(x)) > 0.01.
     pub active_units: usize,
 }
 
-/// What an evaluation found on one part of the corpus.
+/// The loss on one part of the corpus.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Evaluation {
-    /// Of a char-lstm or char-gru.
+    /// The loss of a char-lstm or char-gru.
     Char(CharLoss),
-    /// Of a model of words.
+    /// The loss of a word-vae.
     Word(WordLoss),
 }
 
 impl Evaluation {
-    /// The figure that people look at: nats per character, or −ELBO in nats per word.
+    /// The main figure: nats per character, or −ELBO in nats per word.
     pub fn figure(&self) -> f64 {
         match self {
             Self::Char(loss) => loss.loss_nats_per_char,
@@ -65,8 +65,8 @@ impl Evaluation {
         }
     }
 
-    /// What models are chosen by, lower is better: the figure; but D + β·R where a word-vae is trained
-    /// with another β than 1. Where a rate is held the newest model is taken, see
+    /// The loss by which models are chosen, lower is better: the main figure, or D + β·R for a word-vae
+    /// trained with β ≠ 1. With a target rate the newest model is kept instead, see
     /// [`TrainConfig::keeps_newest`].
     pub fn selection(&self, config: &TrainConfig) -> f64 {
         match self {
@@ -78,7 +78,7 @@ impl Evaluation {
         }
     }
 
-    /// One line for people.
+    /// The loss as one line of text.
     pub fn describe(&self) -> String {
         match self {
             Self::Char(loss) => format!(
@@ -108,26 +108,26 @@ pub struct Metrics {
     pub epoch: f64,
     /// Tokens trained on so far.
     pub chars: u64,
-    /// Seconds of training, all sittings together.
+    /// Seconds of training, over all sessions.
     pub seconds: f64,
     /// Learning rate of the last step.
     pub lr: f64,
     /// Mean training loss since the last line, nats per character (char-lstm) or word (word-vae).
     pub train_loss: f64,
-    /// On the validation part, if there is one.
+    /// Loss on the validation part, if there is one.
     pub valid: Option<Evaluation>,
-    /// On the test part, in the last line only.
+    /// Loss on the test part, in the last line only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<Evaluation>,
-    /// Tokens trained on a second since the last line.
+    /// Tokens trained on per second since the last line.
     pub chars_per_second: f64,
-    /// Whether the training ended here, by its budget or its patience.
+    /// Whether training ended here, by its budget or its patience.
     #[serde(default)]
     pub finished: bool,
 }
 
 impl Metrics {
-    /// The validation loss of the model that a training with these lines has kept.
+    /// The validation loss of the model that was saved, according to these lines.
     pub fn kept(lines: &[Self], config: &TrainConfig) -> Option<Evaluation> {
         let mut losses = lines.iter().filter_map(|line| line.valid);
         if config.keeps_newest() {
@@ -149,7 +149,7 @@ impl Metrics {
             .map_err(RunError::write(path))
     }
 
-    /// Every line of the log; a last line that a crash cut short is passed over.
+    /// Every line of the log; a last line that a crash cut short is skipped.
     pub fn read(path: &Path) -> Result<Vec<Self>, RunError> {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
@@ -171,7 +171,7 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// Drops the lines after `step`, which a resumed training will write again.
+    /// Drops the lines after `step`, which resumed training will write again.
     pub fn truncate_after(path: &Path, step: u64) -> Result<(), RunError> {
         let mut text = String::new();
         for metrics in Self::read(path)?.iter().filter(|line| line.step <= step) {

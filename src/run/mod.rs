@@ -3,11 +3,11 @@
 //! ```text
 //! runs/NAME/config.toml          every setting, resolved
 //! runs/NAME/corpus.safetensors   the corpus as tokens, cut into training, validation and test
-//! runs/NAME/start.safetensors    the model that the training began with, if any
-//! runs/NAME/metrics.jsonl        one line an evaluation
+//! runs/NAME/start.safetensors    the model that training started from, if any
+//! runs/NAME/metrics.jsonl        one line per evaluation
 //! runs/NAME/model.safetensors    the best model so far
 //! runs/NAME/state.safetensors    the newest full training state
-//! runs/NAME/samples.txt          samples as training went
+//! runs/NAME/samples.txt          samples during training
 //! ```
 //!
 //! Every file but the two logs is replaced atomically ([`atomic`]).

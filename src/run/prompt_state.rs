@@ -1,8 +1,8 @@
-//! A char-rnn's state after a prompt, in a file: the prompt is read once and continued many times.
+//! A char-lstm's state after a prompt, in a file: the prompt is read once and continued many times.
 //!
 //! A safetensors file: `hidden.{k}` (H) and, in an LSTM, `cell.{k}` (H) of every layer, `logits`
-//! (outputs) of the next token, `recent` (u32): the last tokens read. The metadata's `textgen` says
-//! which model, by the digest of its file, has read how many tokens.
+//! (outputs) of the next token, `recent` (u32): the last tokens read. The metadata key `textgen`
+//! holds the digest of the model's file and the number of tokens read.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use crate::models::Snapshot;
 
 /// The `format` numbers of a prompt's state that this version reads; it writes the last.
 pub const PROMPT_STATE_FORMATS: std::ops::RangeInclusive<u32> = 1..=1;
-/// What such a file says it is.
+/// The `kind` of such a file.
 const KIND: &str = "prompt";
 const FILE: FileKind = FileKind {
     what: "prompt state",
@@ -25,17 +25,17 @@ const FILE: FileKind = FileKind {
     refuse: |path, reason| RunError::damaged(path, reason),
 };
 
-/// A prompt that has been read.
+/// The state after a prompt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PromptState {
     /// The path of the model's file, for messages.
     pub model: String,
-    /// What identifies the weights: [`ModelFile::digest`](super::ModelFile::digest), and in how many
-    /// bits they were used.
+    /// Identifies the weights: [`ModelFile::digest`](super::ModelFile::digest), and the precision that
+    /// they were used in.
     pub digest: String,
-    /// Tokens read.
+    /// The number of tokens read.
     pub tokens: u64,
-    /// The last of them.
+    /// The last tokens read, the newest last.
     pub recent: Vec<u32>,
     /// The network's state after the last token.
     pub snapshot: Snapshot,
@@ -47,7 +47,7 @@ struct Header {
     format: u32,
     model: String,
     digest: String,
-    // The name that files have had since format 1.
+    // The key's name since format 1.
     #[serde(rename = "symbols")]
     tokens: u64,
     layers: usize,

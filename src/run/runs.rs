@@ -14,17 +14,17 @@ pub struct Runs {
     dir: PathBuf,
 }
 
-/// What the user names as a model: see [`Runs::resolve`].
+/// A model as the user names it; see [`Runs::resolve`].
 #[derive(Clone, Debug)]
 pub enum Resolved {
-    /// A run, whose model it is.
+    /// A run, which stands for its model.
     Run(RunDir),
     /// A model file that belongs to no run.
     File(PathBuf),
 }
 
 impl Resolved {
-    /// Opens the model; the run comes along if it is one's.
+    /// Opens the model, and returns its run if it has one.
     pub fn open(self) -> Result<(ModelFile, Option<RunDir>), RunError> {
         Ok(match self {
             Self::Run(run) => (run.model()?, Some(run)),
@@ -34,9 +34,9 @@ impl Resolved {
 }
 
 impl Runs {
-    /// Where the runs are if nothing else is said.
+    /// The default folder of the runs.
     pub const DEFAULT_DIR: &str = "runs";
-    /// The environment variable that says otherwise.
+    /// The environment variable that overrides it.
     pub const DIR_VARIABLE: &str = "TEXTGEN_RUNS";
 
     /// The runs in `dir`, which need not exist.
@@ -44,7 +44,7 @@ impl Runs {
         Self { dir: dir.into() }
     }
 
-    /// Where the runs are.
+    /// The folder that holds the runs.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -72,7 +72,7 @@ impl Runs {
         Ok(())
     }
 
-    /// A name of which there is no run yet, nor any NAME-…: MODEL-CORPUS-NUMBER.
+    /// A new name, MODEL-CORPUS-NUMBER, such that there is no run of that name or starting with NAME-.
     pub fn fresh_name(&self, config: &TrainConfig) -> String {
         let plain = |c: char| c.is_alphanumeric() || c == '_';
         let corpus = config.corpus_name.chars().take(60);
@@ -90,7 +90,7 @@ impl Runs {
         names.find(is_free).unwrap_or_default()
     }
 
-    /// Creates a run under a name that no other has.
+    /// Creates a run under a new name.
     pub fn create_fresh(
         &self,
         config: &TrainConfig,
@@ -105,7 +105,7 @@ impl Runs {
         }
     }
 
-    /// Removes drafts of runs that were never completed and are over an hour old.
+    /// Removes incomplete drafts of runs that are over an hour old.
     fn sweep_drafts(&self) {
         for draft in atomic::temporaries(&self.dir) {
             let age = modified(&draft).and_then(|time| time.elapsed().ok());
@@ -115,7 +115,7 @@ impl Runs {
         }
     }
 
-    /// Refuses a name that is not plain, or that a run has.
+    /// Refuses a name that is not plain, or that is taken.
     pub fn check_new(&self, name: &str) -> Result<(), RunError> {
         Self::check_name(name)?;
         if self.dir.join(name).exists() {
@@ -200,7 +200,7 @@ impl Runs {
         Ok(run.map_or_else(|| Resolved::File(path.to_owned()), Resolved::Run))
     }
 
-    /// As [`Runs::resolve`], for what needs more of a run than its model.
+    /// Like [`Runs::resolve`], for commands that need more of a run than its model.
     pub fn resolve_run(&self, named: &str) -> Result<RunDir, RunError> {
         match self.resolve(named)? {
             Resolved::Run(run) => Ok(run),
@@ -220,7 +220,7 @@ impl Runs {
         RunDir::open(&path)
     }
 
-    /// Every run, the one written last first. Other folders are passed over.
+    /// Every run, the newest first. Other folders are skipped.
     pub fn list(&self) -> Result<Vec<RunDir>, RunError> {
         let entries = match std::fs::read_dir(&self.dir) {
             Ok(entries) => entries,
@@ -236,20 +236,20 @@ impl Runs {
         Ok(runs)
     }
 
-    /// The name of the no-latent baseline of a run, or of the runs of a sweep: the one that it has, if
-    /// there is one.
+    /// The name of the no-latent baseline of a run, or of the runs of a sweep: that of the existing one, or
+    /// else a new one.
     pub fn baseline_name(&self, of: &str) -> String {
         let [new, old] = BASELINE.map(|end| format!("{of}{end}"));
         let has = |name: &str| self.dir.join(name).is_dir();
         if has(&old) && !has(&new) { old } else { new }
     }
 
-    /// The name of the run of a sweep that holds this rate, in nats a word.
+    /// The name of the run of a sweep with this target rate, in nats per word.
     pub fn rate_name(sweep: &str, rate: f64) -> String {
         format!("{sweep}{RATE}{rate}")
     }
 
-    /// The run, of those wanted, whose model was written last; of all runs if none is wanted.
+    /// The run whose model was written last among those wanted, or among all if none is wanted.
     /// Baselines are left out.
     pub fn newest_of(&self, wanted: impl Fn(&RunDir) -> bool) -> Result<RunDir, RunError> {
         let runs = self.list()?;
@@ -270,7 +270,7 @@ impl Runs {
     }
 }
 
-/// A word as a shell takes it.
+/// Quotes a word for the shell if needed.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_./:=@%+,".contains(c);
     if !word.is_empty() && word.chars().all(plain) {

@@ -1,4 +1,4 @@
-//! `state.safetensors`: all that resuming needs to go on as if there had been no interruption.
+//! `state.safetensors`: everything needed to resume as if training had not been interrupted.
 
 use std::path::Path;
 
@@ -17,30 +17,30 @@ const FILE: FileKind = FileKind {
     refuse: |path, reason| RunError::damaged(path, reason),
 };
 
-/// Where a training stands, apart from its tensors.
+/// The progress of training, apart from the tensors.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Optimizer steps done.
+    /// Number of optimizer steps done.
     pub step: u64,
     /// Whole passes over the training text done.
     pub epoch: u64,
     /// Position in the pass: tokens into every stream (char-lstm), or batches (word-vae).
     pub cursor: u64,
-    /// Tokens trained on.
+    /// Number of tokens trained on.
     pub chars: u64,
-    /// Seconds of training, all sittings together.
+    /// Seconds of training, over all sessions.
     pub seconds: f64,
-    /// The lowest validation loss so far, as [`super::Evaluation::selection`] has it.
+    /// The lowest validation loss so far, by [`super::Evaluation::selection`].
     pub best: Option<f64>,
     /// The step at which it was found.
     pub best_step: u64,
     /// Evaluations since `best_step`, for the patience.
     pub since_best: u64,
-    /// Evaluations done.
+    /// Number of evaluations done.
     pub evaluations: u64,
-    /// What the plateau schedule and the returns to an earlier state have made of the learning rate.
+    /// The factor of the learning rate after the plateau schedule and returns to an earlier state.
     pub lr_scale: f64,
-    /// Returns to an earlier state after a loss that was not finite.
+    /// Number of returns to an earlier state after a loss that was not finite.
     pub rollbacks: u64,
     /// Sum of the training losses since the last evaluation, and the steps it covers.
     pub loss_sum: f64,
@@ -50,13 +50,13 @@ pub struct Progress {
     pub last: (u64, f64),
     /// Fraction of the training done at the last evaluation.
     pub last_fraction: f64,
-    /// The budget, as [`crate::config::Budget`] displays, under which the training came to its end.
+    /// The budget at which training ended, as [`crate::config::Budget`] displays it.
     pub finished: Option<String>,
 }
 
 /// A training state: [`Progress`] and named f32 tensors.
 pub struct State {
-    /// Where the training stands.
+    /// Counters and losses.
     pub progress: Progress,
     /// Weights, moments, averages and carried states.
     pub tensors: Weights<'static>,

@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use super::{RunError, atomic};
 use crate::models::weights::{Array, SCALE, Values, Weights, scale_name};
 
-/// A tensor on its way into a file.
+/// A tensor to write to a file.
 pub struct StoredTensor<'a> {
     pub(crate) dtype: Dtype,
     pub(crate) shape: Vec<usize>,
@@ -36,17 +36,17 @@ impl<'a> StoredTensor<'a> {
         }
     }
 
-    /// An f32 vector.
+    /// Creates an f32 vector.
     pub fn f32(data: &'a [f32]) -> Self {
         Self::new(Dtype::F32, &[data.len()], data)
     }
 
-    /// A vector of bytes.
+    /// Creates a vector of bytes.
     pub fn u8(data: &'a [u8]) -> Self {
         Self::new(Dtype::U8, &[data.len()], data)
     }
 
-    /// A vector of tokens or offsets.
+    /// Creates a u32 vector of tokens or offsets.
     pub fn u32(data: &'a [u32]) -> Self {
         Self::new(Dtype::U32, &[data.len()], data)
     }
@@ -67,7 +67,7 @@ impl View for &StoredTensor<'_> {
     }
 }
 
-/// Arrays as tensors: one in eight bits is an i8 tensor with its scales beside it.
+/// Arrays as tensors: an int8 array becomes an i8 tensor and one of its scales.
 pub(crate) fn stored<'a>(arrays: &'a Weights) -> BTreeMap<String, StoredTensor<'a>> {
     let mut stored = BTreeMap::new();
     for (name, Array { shape, values }) in arrays {
@@ -96,27 +96,27 @@ pub(crate) fn write<'a>(
     atomic::write(path, &[&bytes])
 }
 
-/// A kind of file: safetensors with a JSON document that has a `format` number.
+/// A kind of file: safetensors with a JSON document that contains a `format` number.
 #[derive(Debug)]
 pub(crate) struct FileKind {
-    /// For messages, such as `prompt state`.
+    /// The name in messages, such as `prompt state`.
     pub what: &'static str,
     /// The document's `kind`, if files of this kind have one.
     pub kind: Option<&'static str>,
     /// The `format` numbers that this version reads.
     pub formats: RangeInclusive<u32>,
-    /// The error for a file that is of another kind or damaged.
+    /// Creates the error for a file that is damaged or of another kind.
     pub refuse: fn(&Path, String) -> RunError,
 }
 
-/// What every JSON document has.
+/// The fields that every JSON document has.
 #[derive(Deserialize)]
 struct Format {
     kind: Option<String>,
     format: u32,
 }
 
-/// A mapped file.
+/// A safetensors file, mapped into memory.
 #[derive(Debug)]
 pub(crate) struct TensorFile {
     pub path: PathBuf,
@@ -125,7 +125,7 @@ pub(crate) struct TensorFile {
 }
 
 impl TensorFile {
-    /// Maps the file.
+    /// Maps the file at `path` into memory.
     pub fn open(path: &Path, kind: &'static FileKind) -> Result<Self, RunError> {
         let file = File::open(path).map_err(RunError::io(path))?;
         if file.metadata().is_ok_and(|data| data.is_dir()) {
@@ -148,12 +148,12 @@ impl TensorFile {
         format!("sha256:{digest}")
     }
 
-    /// The error for this file being damaged, or not of the kind it should be.
+    /// The error if this file is damaged or of another kind.
     pub fn refuse(&self, reason: impl Display) -> RunError {
         (self.kind.refuse)(&self.path, reason.to_string())
     }
 
-    /// The JSON document, once its kind and format are known to be right.
+    /// The JSON document, after checking its kind and format.
     pub fn header<H: DeserializeOwned>(&self) -> Result<H, RunError> {
         let foreign =
             |error| self.refuse(format_args!("{error} (cut short, or another kind of file)"));
@@ -198,12 +198,12 @@ pub(crate) struct Tensors<'a> {
 }
 
 impl<'a> Tensors<'a> {
-    /// Whether there is a tensor of that name.
+    /// Whether the file has a tensor of that name.
     pub fn contains(&self, name: &str) -> bool {
         self.tensors.tensor(name).is_ok()
     }
 
-    /// A tensor, whose elements borrow from the file.
+    /// Returns a tensor whose elements borrow from the file.
     pub fn get(&self, name: &str) -> Result<TensorView<'a>, RunError> {
         let missing = |_| self.file.refuse(format_args!("tensor {name} is missing"));
         self.tensors.tensor(name).map_err(missing)
@@ -249,7 +249,7 @@ impl<'a> Tensors<'a> {
         self.vector(name, Dtype::U32).map(Cow::into_owned)
     }
 
-    /// All tensors but `except` as arrays; an i8 tensor has its scales beside it.
+    /// All tensors but `except` as arrays; an i8 tensor is joined with its scales.
     pub fn arrays(&self, except: &str) -> Result<Weights<'a>, RunError> {
         let is_int8 = |name: &str| {
             let tensor = self.tensors.tensor(name);

@@ -8,19 +8,19 @@
 use crate::generate::constraint::{Constraint, Place};
 use crate::models::{Network, RowState};
 
-/// Which texts are looked for.
+/// Defines the texts that the search looks for.
 pub trait Goal {
-    /// What has to be known of a prefix, apart from its tokens.
+    /// The state of a prefix, apart from its tokens.
     type Trail: Clone;
 
-    /// No text has more tokens.
+    /// The most tokens of a text.
     fn longest(&self) -> usize;
 
     /// Whether `token` may follow a prefix.
     fn allows(&self, tokens: &[u32], trail: &Self::Trail, token: u32) -> bool;
 
-    /// What is known once the last of `tokens` has been written; none where the text ends with it,
-    /// which it does at the latest after [`Goal::longest`] tokens.
+    /// The state after the last of `tokens`; `None` if the text ends with it, at the latest after
+    /// [`Goal::longest`] tokens.
     fn follow(&self, tokens: &[u32], trail: &Self::Trail) -> Option<Self::Trail>;
 
     /// Whether texts of different length are compared by their mean log-probability per token, and
@@ -37,24 +37,24 @@ pub struct Found {
     pub log_prob: f64,
 }
 
-/// How wide the search is.
+/// The limits of the search.
 #[derive(Clone, Copy, Debug)]
 pub struct Beam<'a> {
-    /// Prefixes that are followed at a time; at least 1.
+    /// The number of prefixes followed at a time; at least 1.
     pub width: usize,
-    /// So many of the best texts are kept; at least 1.
+    /// The number of best texts to return; at least 1.
     pub wanted: usize,
     /// Tokens that are never written.
     pub suppressed: &'a [u32],
 }
 
-/// A prefix that is followed.
+/// A prefix of the beam.
 struct Live<T> {
     text: Found,
     trail: T,
 }
 
-/// A prefix, and what it costs to go on with a token.
+/// A prefix and a token that may extend it.
 struct Candidate {
     /// The row of the prefix.
     row: usize,
@@ -65,7 +65,7 @@ struct Candidate {
 
 impl Beam<'_> {
     /// The best texts that follow `state`, which has one row and the logits of the first token; the
-    /// best first, none where no probability is a number. `read` is told of every token's length.
+    /// best first; empty if no probability is a number. `read` is called with the length of each step.
     pub fn search<N: Network, G: Goal>(
         self,
         network: &N,
@@ -94,7 +94,7 @@ impl Beam<'_> {
                 let log_prob = candidate.log_prob;
                 let worst = found.get(self.wanted - 1);
                 let worst = worst.map(|text| value(text.log_prob, text.tokens.len()));
-                // What follows is at the best certain, and as long as can be.
+                // At best, the rest has probability 1 and the greatest length.
                 if worst.is_some_and(|worst| value(log_prob, goal.longest()) <= worst) {
                     continue;
                 }
@@ -124,7 +124,7 @@ impl Beam<'_> {
         found
     }
 
-    /// Every way that a prefix can go on.
+    /// Every token that can extend a prefix.
     fn extend<G: Goal>(
         &self,
         goal: &G,
@@ -153,7 +153,7 @@ impl Beam<'_> {
     }
 }
 
-/// Keeps the `width` most probable, most probable first; of equals those that come first.
+/// Keeps the `width` most probable extensions, most probable first; among equals the first ones.
 fn keep(candidates: &mut Vec<Candidate>, width: usize) {
     candidates.retain(|candidate| candidate.log_prob.is_finite());
     let order = |a: &Candidate, b: &Candidate| {
@@ -169,7 +169,7 @@ fn keep(candidates: &mut Vec<Candidate>, width: usize) {
     candidates.sort_unstable_by(order);
 }
 
-/// Texts of at most so many tokens, which may end before: with the stop text, or where a constraint
+/// Texts of at most `length` tokens, which may end earlier: with the stop text, or if a constraint
 /// allows nothing more. Compared by their mean log-probability per token, which for equal lengths
 /// is as good as the sum and does not favour those that end early.
 #[derive(Clone, Copy, Debug)]
@@ -178,16 +178,16 @@ pub struct TextGoal<'a> {
     /// The bytes of each token.
     pub bytes: &'a [Vec<u8>],
     pub stop: Option<&'a [u8]>,
-    /// What the whole text must match.
+    /// The constraint that the whole text must match.
     pub constraint: Option<&'a Constraint>,
 }
 
-/// What a [`TextGoal`] has to know of a prefix.
+/// The state of a prefix under a [`TextGoal`].
 #[derive(Clone, Debug, Default)]
 pub struct TextTrail {
-    /// Its last bytes, as many as may begin the stop text.
+    /// Its last bytes, which may start the stop text.
     tail: Vec<u8>,
-    /// Where the constraint stands.
+    /// The state of the constraint.
     place: Place,
 }
 

@@ -1,10 +1,10 @@
 //! A regular expression that a text must match from its first to its last character.
 //!
-//! The expression becomes an automaton over bytes, and that a table over tokens: where each token
-//! leads to from each state, found by walking along its bytes, and how many tokens the nearest end
-//! of a match is away. A token is allowed if from where it leads a match can still end within the
-//! tokens that are left. So a text that begins with a match in reach ends with one, whatever is
-//! drawn in between: there are no dead ends, and nothing is ever taken back.
+//! The expression becomes an automaton over bytes, and that becomes a table over tokens: the state
+//! that each token leads to from each state, found by following its bytes, and the distance in tokens
+//! to the nearest end of a match. A token is allowed if a match can still end within the remaining
+//! tokens after it. So if a match is possible at the start, every sampled text ends with one: there are
+//! no dead ends and no backtracking.
 //!
 //! The automaton is determinised only as far as the tokens reach (the lazy DFA of regex-automata),
 //! so that classes of all Unicode's letters cost no more than the letters that the network knows.
@@ -18,17 +18,17 @@ use regex_automata::nfa::thompson;
 use regex_automata::{Anchored, Input, MatchKind};
 use thiserror::Error;
 
-/// Entries of the table at the most, 4 bytes each: states times tokens.
+/// The most entries of the table, 4 bytes each: states times tokens.
 const MOST_ENTRIES: usize = 1 << 23;
-/// Bytes that the automata may take while the table is made.
+/// The most bytes of the automata while the table is built.
 const MOST_BYTES: usize = 64 << 20;
-/// In place of a state or a distance: there is none.
+/// Marks a missing state or distance.
 const NONE: u32 = u32::MAX;
 
-/// Why an expression is no constraint.
+/// Why an expression cannot be a constraint.
 #[derive(Debug, Error)]
 pub enum ConstraintError {
-    /// It is no regular expression, or one that no automaton can match.
+    /// It is not a regular expression, or not one that an automaton can match.
     #[error("{0}")]
     Syntax(String),
     /// It has a word boundary by Unicode's rules, which an automaton over bytes can't see.
@@ -46,19 +46,19 @@ pub enum ConstraintError {
 #[derive(Clone, Debug)]
 pub struct Constraint {
     tokens: usize,
-    /// (states, tokens): the state that a token leads to, or [`NONE`].
+    /// (states, tokens): the next state after a token, or [`NONE`].
     next: Vec<u32>,
     /// (states): tokens to the nearest end of a match, or [`NONE`].
     distance: Vec<u32>,
 }
 
-/// How far a text has come.
+/// The state of the automaton after a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place(u32);
 
 impl Constraint {
-    /// `regex` in the syntax of the regex crate; bytes (tokens) are those of each token, empty where
-    /// it is never written. The table's first state is where a text begins.
+    /// `regex` in the syntax of the regex crate; bytes (tokens) are those of each token, empty if
+    /// it is never written. The table's first state is that of an empty text.
     pub fn new(regex: &str, bytes: &[Vec<u8>]) -> Result<Self, ConstraintError> {
         let dfa = DFA::builder()
             .configure(
@@ -83,7 +83,7 @@ impl Constraint {
         })
     }
 
-    /// Tokens of the shortest text that matches.
+    /// The number of tokens of the shortest match.
     pub fn shortest(&self) -> usize {
         self.distance[0] as usize
     }
@@ -92,18 +92,18 @@ impl Constraint {
         &self.next[place.0 as usize * self.tokens..][..self.tokens]
     }
 
-    /// Whether a match can end within `left` tokens of which the first leads to `next`.
+    /// Whether a match can end within `left` tokens, the first of which leads to `next`.
     fn in_reach(&self, next: u32, left: usize) -> bool {
         let distance = self.distance.get(next as usize);
         distance.is_some_and(|&distance| distance != NONE && (distance as usize) < left)
     }
 
-    /// Whether `token` may follow where `left` tokens are left, itself included.
+    /// Whether `token` may follow if `left` tokens are left, including itself.
     pub fn allows(&self, place: Place, token: u32, left: usize) -> bool {
         self.in_reach(self.next(place)[token as usize], left)
     }
 
-    /// Makes the bias (tokens) of those −∞ that may not follow, and of the others 0.
+    /// Sets the bias (tokens) to −∞ for tokens that may not follow, and to 0 for the others.
     pub fn bias(&self, place: Place, left: usize, bias: &mut [f32]) {
         for (bias, &next) in bias.iter_mut().zip(self.next(place)) {
             *bias = if self.in_reach(next, left) {
@@ -114,12 +114,12 @@ impl Constraint {
         }
     }
 
-    /// Whether a text that came here by what was allowed matches as it stands.
+    /// Whether a text that led here by allowed tokens is a match.
     pub fn ends(&self, place: Place) -> bool {
         self.distance[place.0 as usize] == 0
     }
 
-    /// Whether these tokens are a whole match.
+    /// Whether these tokens are a complete match.
     pub fn matches(&self, tokens: &[u32]) -> bool {
         let after = |place: Place, &token: &u32| match self.next(place)[token as usize] {
             NONE => None,
@@ -129,7 +129,7 @@ impl Constraint {
         place.is_some_and(|place| self.ends(place))
     }
 
-    /// Whether nothing may follow: a text that came here by what was allowed matches.
+    /// Whether nothing may follow. A text that led here by allowed tokens is then a match.
     pub fn is_over(&self, place: Place, left: usize) -> bool {
         !self
             .next(place)
@@ -137,10 +137,10 @@ impl Constraint {
             .any(|&next| self.in_reach(next, left))
     }
 
-    /// Where `token` leads, which must be allowed.
+    /// The state after `token`, which must be allowed.
     ///
     /// # Panics
-    /// Where no match can follow it, however long.
+    /// If no match can follow it, however long.
     pub fn after(&self, place: Place, token: u32) -> Place {
         let next = self.next(place)[token as usize];
         assert_ne!(next, NONE, "the token is not allowed");
@@ -161,7 +161,7 @@ fn refusal(error: &(dyn std::error::Error + 'static)) -> ConstraintError {
             None => break,
         }
     }
-    // The parser draws the expression over several lines; the last one says what is wrong with it.
+    // The parser shows the expression on several lines; the last line has the error.
     let text = root.to_string();
     let last = text.lines().last().unwrap_or_default();
     if last.contains("Unicode word boundar") {
@@ -170,7 +170,7 @@ fn refusal(error: &(dyn std::error::Error + 'static)) -> ConstraintError {
     ConstraintError::Syntax(last.trim_start_matches("error: ").to_owned())
 }
 
-/// The automaton as far as it is known.
+/// The part of the automaton built so far.
 struct Table<'a> {
     dfa: &'a DFA,
     cache: Cache,
@@ -188,7 +188,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Where every token leads from every state that can be reached, and which states end a match.
+    /// The next state for every token and reachable state, and the states that end a match.
     fn fill(mut self, bytes: &[Vec<u8>]) -> Result<(Vec<u32>, Vec<bool>), ConstraintError> {
         let start = Input::new("").anchored(Anchored::Yes);
         let start = self
@@ -211,7 +211,7 @@ impl<'a> Table<'a> {
         Ok((next, ends))
     }
 
-    /// The state behind the bytes of a token.
+    /// The state after the bytes of a token.
     fn walk(
         &mut self,
         mut state: LazyStateID,
@@ -227,7 +227,7 @@ impl<'a> Table<'a> {
         Ok((!bytes.is_empty()).then_some(state))
     }
 
-    /// The number of a state, a new one where it has none.
+    /// The number of a state, assigned if it has none.
     fn number(&mut self, state: LazyStateID) -> u32 {
         let number = self.states.len() as u32;
         match self.index.entry(state) {

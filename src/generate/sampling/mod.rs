@@ -7,7 +7,7 @@
 //! whose probabilities reach p; min-p that of Nguyen et al. 2024: the tokens that are at least p times
 //! as probable as the most probable one.
 //!
-//! A bias, where there is one, is added to the logits before all this: a number that makes a token
+//! A bias, if there is one, is added to the logits before all this: a number that makes a token
 //! less probable, or −∞, which excludes it.
 
 use rand::{Rng, SeedableRng};
@@ -21,11 +21,11 @@ use crate::kernels::Kernels;
 pub struct Sampled {
     pub token: u32,
     /// ln p(token) in nats under the model's own distribution: at temperature 1, with the
-    /// suppressed tokens removed and nothing else. NaN if it was not wanted.
+    /// suppressed tokens removed and nothing else. NaN if it was not asked for.
     pub log_prob: f32,
 }
 
-/// How probable a token was.
+/// The probabilities of a token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Probability {
     pub token: u32,
@@ -40,11 +40,11 @@ pub struct Probability {
 #[derive(Clone, Debug)]
 pub struct Sampler {
     temperature: f32,
-    /// At least 1.
+    /// The number of tokens kept, at least 1.
     top_k: usize,
-    /// Infinite where there is no limit.
+    /// Infinite if there is no limit.
     top_p: f64,
-    /// 0 where there is no limit.
+    /// 0 if there is no limit.
     min_p: f32,
     suppressed: Vec<u32>,
     rng: ChaCha8Rng,
@@ -52,7 +52,7 @@ pub struct Sampler {
     log_prob_wanted: bool,
     /// Logits less the highest of those allowed; −∞ where suppressed.
     scores: Vec<f32>,
-    /// The scores without the bias, where there is one.
+    /// The scores without the bias, if there is one.
     own: Vec<f32>,
     /// Their exponentials, at the temperature.
     weights: Vec<f32>,
@@ -86,16 +86,16 @@ impl Sampler {
         }
     }
 
-    /// Leaves [`Sampled::log_prob`] out, which costs as much as sampling. The tokens are the same.
+    /// Leaves out [`Sampled::log_prob`], which takes as long as sampling. The tokens are the same.
     #[must_use]
     pub fn without_log_prob(mut self) -> Self {
         self.log_prob_wanted = false;
         self
     }
 
-    /// One token from the logits (outputs). A logit that is not a number counts as −∞, and where no
-    /// token that is allowed has more than that, the first allowed one is taken with a log_prob of
-    /// −∞. Equals rank by ascending token. Allocates on the first call only.
+    /// Samples one token from the logits (outputs). A logit that is not a number counts as −∞; if no
+    /// allowed token has a higher one, the first allowed token is returned with a log_prob of −∞. Ties
+    /// rank by ascending token. Allocates on the first call only.
     pub fn sample(&mut self, logits: &[f32]) -> Sampled {
         if !self.score(logits) {
             return self.first_allowed(logits.len(), |_| true);
@@ -108,11 +108,11 @@ impl Sampler {
         }
     }
 
-    /// The same with `bias` (outputs) added to the logits: −∞ excludes a token for certain, as long
-    /// as another one is left. [`Sampled::log_prob`] knows nothing of the bias.
+    /// Samples with `bias` (outputs) added to the logits: −∞ excludes a token, as long as another one is
+    /// left. [`Sampled::log_prob`] ignores the bias.
     ///
     /// # Panics
-    /// Where `bias` is not as long as the logits.
+    /// If `bias` is not as long as the logits.
     pub fn sample_biased(&mut self, logits: &[f32], bias: &[f32]) -> Sampled {
         assert_eq!(logits.len(), bias.len(), "a bias for every token");
         let any = self.score(logits);
@@ -132,7 +132,7 @@ impl Sampler {
         }
     }
 
-    /// The first token that is possible, for logits that give none a probability.
+    /// The first allowed token, for logits that give none a probability.
     fn first_allowed(&self, tokens: usize, possible: impl Fn(u32) -> bool) -> Sampled {
         let allowed = |token: &u32| possible(*token) && !self.suppressed.contains(token);
         Sampled {
@@ -141,7 +141,7 @@ impl Sampler {
         }
     }
 
-    /// One of the scores; `weigh` where the weights are not yet theirs at temperature 1.
+    /// Samples from the scores; `weigh` if the weights are not yet theirs at temperature 1.
     fn choose(&mut self, weigh: bool) -> u32 {
         if self.temperature > 0.0 {
             if self.temperature != 1.0 || weigh {
@@ -154,8 +154,8 @@ impl Sampler {
         }
     }
 
-    /// ln p(token) at the temperature, without limits: the weight of a given token among
-    /// sampled ones.
+    /// ln p(token) at the temperature, without limits: the weight of a given token among sampled
+    /// tokens.
     pub(super) fn log_weight(&mut self, logits: &[f32], token: u32) -> f64 {
         if !self.score(logits) {
             return f64::NEG_INFINITY;
@@ -201,10 +201,10 @@ impl Sampler {
         )
     }
 
-    /// A token that is given and not sampled, with its log_prob: −∞ where it is suppressed.
+    /// A given token with its log_prob: −∞ if it is suppressed.
     ///
     /// # Panics
-    /// Where `token` is not below `logits.len()`.
+    /// If `token` is not below `logits.len()`.
     pub fn given(&mut self, logits: &[f32], token: u32) -> Sampled {
         let log_prob = if self.score(logits) {
             (f64::from(self.scores[token as usize]) - self.log_total()) as f32
@@ -222,7 +222,7 @@ impl Sampler {
         }
     }
 
-    /// ln Σ e^score, which leaves `weights` at temperature 1.
+    /// ln Σ e^score; sets `weights` to those at temperature 1.
     fn log_total(&mut self) -> f64 {
         self.weigh(1.0);
         total(&self.weights).ln()
@@ -239,7 +239,7 @@ impl Sampler {
         (self.rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// Fills `scores`; whether any is above −∞.
+    /// Fills `scores`; returns whether any is above −∞.
     fn score(&mut self, logits: &[f32]) -> bool {
         let Self {
             scores, suppressed, ..
@@ -254,12 +254,12 @@ impl Sampler {
         self.shift()
     }
 
-    /// Makes the highest score 0 and what is no number −∞; whether any is above −∞.
+    /// Shifts the highest score to 0 and replaces NaN by −∞; returns whether any is above −∞.
     fn shift(&mut self) -> bool {
         let highest = highest(&self.scores);
         for score in &mut self.scores {
             *score = if *score == highest {
-                0.0 // also where both are infinite
+                0.0 // also if both are infinite
             } else if score.is_nan() {
                 f32::NEG_INFINITY
             } else {
@@ -277,11 +277,11 @@ impl Sampler {
         self.kernels.exp(&mut self.weights);
     }
 
-    /// Sets the weights to zero that top-k, top-p and min-p exclude.
+    /// Sets the weights that top-k, top-p and min-p exclude to zero.
     fn limit(&mut self) {
         self.limit_order();
         if self.min_p > 0.0 {
-            // The most probable token, which nothing excludes, has the weight 1.
+            // The most probable token, which is never excluded, has weight 1.
             for weight in &mut self.weights {
                 if *weight < self.min_p {
                     *weight = 0.0;
@@ -290,7 +290,7 @@ impl Sampler {
         }
     }
 
-    /// Sets the weights to zero that top-k and top-p exclude.
+    /// Sets the weights that top-k and top-p exclude to zero.
     fn limit_order(&mut self) {
         let Self {
             scores,
@@ -350,10 +350,10 @@ impl Sampler {
     }
 }
 
-/// Numbers that are looked at side by side.
+/// The number of values processed in parallel.
 const LANES: usize = 8;
 
-/// The sum in f64: that of every [`LANES`]-th weight for itself, then of these sums.
+/// The sum in f64: [`LANES`] partial sums of every [`LANES`]-th weight, then their sum.
 fn total(weights: &[f32]) -> f64 {
     let mut sums = [0.0; LANES];
     let (groups, rest) = weights.as_chunks::<LANES>();
@@ -368,7 +368,7 @@ fn total(weights: &[f32]) -> f64 {
     sums.iter().sum()
 }
 
-/// The highest of the values, those aside that are not numbers; −∞ where there is none.
+/// The highest value, ignoring NaN; −∞ if there is none.
 fn highest(values: &[f32]) -> f32 {
     let higher = |a: f32, b: f32| if b > a { b } else { a };
     let mut highest = [f32::NEG_INFINITY; LANES];
@@ -384,8 +384,7 @@ fn highest(values: &[f32]) -> f32 {
         .fold(f32::NEG_INFINITY, higher)
 }
 
-/// The index of the highest value, the first of equals; what is not a number is passed over, and
-/// 0 is the answer where nothing is left.
+/// The index of the highest value, the first of equals, ignoring NaN; 0 if there is none.
 pub fn argmax(values: &[f32]) -> u32 {
     let mut best = 0;
     let mut highest = f32::NEG_INFINITY;
@@ -400,7 +399,7 @@ pub fn argmax(values: &[f32]) -> u32 {
 /// ln p(token) in nats under softmax(logits), in f64: what a text's score is the sum of.
 ///
 /// # Panics
-/// Where `token` is not below `logits.len()`.
+/// If `token` is not below `logits.len()`.
 pub fn log_prob(logits: &[f32], token: u32) -> f64 {
     let highest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
     let total: f64 = logits

@@ -135,7 +135,7 @@ pub(crate) struct Piece {
 struct Steering<'a> {
     constraint: Option<(&'a Constraint, Place)>,
     repetition: Option<Repetition>,
-    /// (outputs).
+    /// Added to the logits (outputs).
     bias: Vec<f32>,
 }
 

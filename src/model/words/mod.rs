@@ -43,7 +43,7 @@ pub struct WordModel {
     path: PathBuf,
     suppressed: Vec<u32>,
     special: SpecialTokens,
-    /// The names of the activities.
+    /// The words that the model was trained on, one per line.
     training_words: String,
     threads: usize,
     watcher: Option<Watcher>,

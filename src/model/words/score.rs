@@ -25,7 +25,7 @@ impl Default for ScoreOptions {
 }
 
 impl WordModel {
-    /// The network that scores words; an error if they have no probability.
+    /// The network that scores words; `None` if words have no probability.
     pub(crate) const fn network(&self) -> Option<&WordVae> {
         match &self.network {
             WordNetwork::Vae(vae) => Some(vae),

@@ -1,10 +1,10 @@
-//! `model.safetensors`: one portable file, all that sampling needs.
+//! `model.safetensors`: one portable file with everything that sampling needs.
 //!
-//! Tensors are f32 under PyTorch's names. Where the model was exported in eight bits, a matrix is i8
-//! and `{name}.scale` (rows, f32) stands beside it: value = number · scale of its row. The metadata
+//! Tensors are f32 under PyTorch's names. In a model exported in eight bits, a matrix is i8 with
+//! `{name}.scale` (rows, f32): value = number · scale of its row. The metadata
 //! key `textgen` holds [`ModelHeader`] as JSON.
-//! A word-vae also carries its training words (`training.words`, UTF-8 bytes, one a line), which is
-//! what lets `generate --novel` work from this file alone.
+//! A word-vae also carries its training words (`training.words`, UTF-8 bytes, one per line), so
+//! that `generate --novel` works with this file alone.
 //!
 //! Model files are untrusted input: format, header, names, dtypes and shapes are checked before use.
 
@@ -20,11 +20,11 @@ use crate::models::weights::{Array, Values, Weights, check_layout};
 use crate::text::Vocabulary;
 
 /// The `format` numbers of `model.safetensors` that this version reads; it writes the one that
-/// [`model_format`] says.
+/// [`model_format`] returns.
 pub const MODEL_FORMATS: std::ops::RangeInclusive<u32> = 1..=2;
 
-/// The `format` of a model: 2 where z enters its decoder at one place only, which older programs cannot
-/// build; else 1, which they can read.
+/// The `format` of a model: 2 if z enters its decoder at one place only, which older programs do not
+/// support; else 1.
 pub fn model_format(network: &NetworkConfig) -> u32 {
     if network.z().is_default() { 1 } else { 2 }
 }
@@ -40,18 +40,18 @@ const FILE: FileKind = FileKind {
     },
 };
 
-/// What a model file says of itself.
+/// The metadata of a model file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelHeader {
-    /// One of [`MODEL_FORMATS`].
+    /// The format number, one of [`MODEL_FORMATS`].
     pub format: u32,
-    /// The version that wrote it.
+    /// The version of textgen that wrote it.
     pub textgen: String,
-    /// What its weights are checked against.
+    /// The architecture that its weights are checked against.
     pub network: NetworkConfig,
-    /// How text becomes tokens.
+    /// The text settings: how text becomes tokens.
     pub text: TextConfig,
-    /// What the network reads and predicts.
+    /// The tokens that the network reads and predicts.
     pub vocabulary: Vocabulary,
     /// The corpus' short name.
     pub corpus_name: String,
@@ -63,12 +63,12 @@ pub struct ModelHeader {
     pub seed: u64,
     /// Optimizer steps it was trained for.
     pub step: u64,
-    /// Validation loss, where there was a validation part.
+    /// Validation loss, if there was a validation part.
     pub valid: Option<Evaluation>,
 }
 
 impl ModelHeader {
-    /// Checks what the types do not: that sizes agree and are such as training makes them.
+    /// Checks what the types do not: that sizes are consistent and in the range of training.
     fn check(&self) -> Result<(), String> {
         let network = &self.network;
         if network.inputs != self.vocabulary.len() || network.outputs != self.vocabulary.outputs() {
@@ -93,7 +93,7 @@ impl ModelHeader {
 #[derive(Debug)]
 pub struct ModelFile {
     file: TensorFile,
-    /// What the file says of itself.
+    /// The metadata of the file.
     pub header: ModelHeader,
 }
 
@@ -135,7 +135,7 @@ impl ModelFile {
         Ok(text.lines().map(str::to_owned).collect())
     }
 
-    /// The words that a word-vae was trained on as they stand in the file, one a line.
+    /// The words that a word-vae was trained on as one string, one per line.
     pub fn training_text(&self) -> Result<Option<&str>, RunError> {
         let tensors = self.file.tensors()?;
         if !tensors.contains(TRAINING_WORDS) {
@@ -146,19 +146,19 @@ impl ModelFile {
             .map_err(|error| RunError::damaged(self.path(), error))
     }
 
-    /// Whether the matrices are in eight bits, as `textgen export` leaves them.
+    /// Whether the matrices are in eight bits, as after `textgen export --quantize int8`.
     pub fn is_int8(&self) -> Result<bool, RunError> {
         let weights = self.weights()?;
         let int8 = |array: &Array| matches!(array.values, Values::Int8 { .. });
         Ok(weights.values().any(int8))
     }
 
-    /// What identifies the file: `sha256:…` of its bytes.
+    /// The file's identity: `sha256:…` of its bytes.
     pub fn digest(&self) -> String {
         self.file.digest()
     }
 
-    /// Where the file is.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.file.path
     }
