@@ -1,13 +1,13 @@
 //! Work on many items in parallel whose results are consumed in order.
 //!
-//! [`map`] is for items that are independent of each other. [`ordered`] is what it is made of, for
+//! [`map`] is for items that are independent of each other. It is built on [`ordered`], which serves
 //! everything else: its workers take items one after another from a [`Queue`], may have several of them
-//! in flight, and may send an item's result in pieces; the caller iterates over the [`Results`], which
-//! wait for the item that is due. A caller that stops early cancels what is left, and a panic of a
-//! worker cancels the others and is passed on.
+//! in flight, and may send an item's result in pieces. The caller iterates over the [`Results`], which
+//! wait for the next item in order. A caller that stops early cancels the remaining work, and a panic
+//! of a worker cancels the others and is passed on.
 //!
-//! Scoped threads rather than a pool: a call has few and long jobs, its number of threads is a
-//! setting of the user, and most jobs borrow from the caller.
+//! It uses scoped threads rather than a pool: a call has few, long jobs, the user sets its number of
+//! threads, and most jobs borrow from the caller.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::iter::Enumerate;
@@ -15,19 +15,19 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 
-/// On how many threads something runs, and who is told how far it is.
+/// The number of threads of a call, and its progress callback.
 #[derive(Clone, Copy)]
 pub struct Running<'a> {
-    /// 0 counts as 1.
+    /// The number of threads; 0 counts as 1.
     pub threads: usize,
-    /// Is told, from any thread, how many more tokens have been predicted.
+    /// Called from any thread with the number of tokens predicted since the last call.
     pub progress: &'a (dyn Fn(u64) + Sync),
 }
 
-/// The results of `work` for 0, 1, … `count` − 1, in that order.
+/// The results of `work` for 0, 1, … `count` − 1, in order.
 ///
 /// # Panics
-/// If `work` does.
+/// If `work` panics.
 pub fn map<R: Send>(count: usize, threads: usize, work: impl Fn(usize) -> R + Sync) -> Vec<R> {
     if threads.min(count) <= 1 {
         return (0..count).map(work).collect();
@@ -41,10 +41,10 @@ pub fn map<R: Send>(count: usize, threads: usize, work: impl Fn(usize) -> R + Sy
 }
 
 /// Runs `worker` on each of `threads` threads, and `consume` on this one. The workers take `items` from
-/// their queues; what they send, `consume` gets by item, in the order of the items.
+/// their queues; `consume` gets their results in the order of the items.
 ///
 /// # Panics
-/// If a worker or `consume` does.
+/// If a worker or `consume` panics.
 pub fn ordered<I: Iterator + Send, T: Send, R>(
     items: I,
     threads: usize,
@@ -84,18 +84,18 @@ pub fn ordered<I: Iterator + Send, T: Send, R>(
     })
 }
 
-/// Whose turn it is, and whether anybody still waits for results.
+/// The item whose turn it is, and whether anybody still waits for results.
 #[derive(Default)]
 struct Turn {
     due: AtomicUsize,
     cancelled: AtomicBool,
 }
 
-/// What workers send: a part of an item's result with the item's index, and whether it is the last one.
-/// None says that a worker has panicked.
+/// A message from a worker: an item's index, a part of its result, and whether it is the last part.
+/// `None` means that a worker has panicked.
 type Message<T> = Option<(usize, T, bool)>;
 
-/// Where a worker gets its items and leaves its results.
+/// A worker's source of items and outlet for results.
 pub struct Queue<'a, I: Iterator, T> {
     items: &'a Mutex<Enumerate<I>>,
     turn: &'a Turn,
@@ -103,7 +103,7 @@ pub struct Queue<'a, I: Iterator, T> {
 }
 
 impl<I: Iterator, T> Queue<'_, I, T> {
-    /// The next item with its index; none after the last one, or once the work is cancelled.
+    /// The next item with its index; `None` after the last one, or once the work is cancelled.
     pub fn next(&self) -> Option<(usize, I::Item)> {
         if self.turn.cancelled.load(Ordering::Relaxed) {
             return None;
@@ -112,12 +112,12 @@ impl<I: Iterator, T> Queue<'_, I, T> {
         items.next()
     }
 
-    /// Whether the consumer waits for this item.
+    /// Whether the consumer is waiting for this item.
     pub fn is_due(&self, index: usize) -> bool {
         index == self.turn.due.load(Ordering::Relaxed)
     }
 
-    /// Sends a part of an item's result, which is not the last one. False if the work is cancelled.
+    /// Sends a part of an item's result, but not the last one. False if the work is cancelled.
     pub fn send(&self, index: usize, part: T) -> bool {
         self.sender.send(Some((index, part, false))).is_ok()
     }
@@ -127,7 +127,7 @@ impl<I: Iterator, T> Queue<'_, I, T> {
         self.sender.send(Some((index, part, true))).is_ok()
     }
 
-    /// Finishes one item after another with what `work` makes of it.
+    /// Applies `work` to one item after another and sends the results.
     pub fn work(&self, mut work: impl FnMut(I::Item) -> T) {
         while let Some((index, item)) = self.next() {
             if !self.finish(index, work(item)) {
@@ -138,7 +138,7 @@ impl<I: Iterator, T> Queue<'_, I, T> {
 }
 
 impl<I: Iterator, T> Drop for Queue<'_, I, T> {
-    /// The other workers need not go on after a panic, since nobody will see their results.
+    /// Stops the other workers after a panic, since nobody will see their results.
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.turn.cancelled.store(true, Ordering::Relaxed);

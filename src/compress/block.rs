@@ -6,7 +6,7 @@
 
 use crate::generate::Writer;
 use crate::models::char_rnn::CharRnn;
-use crate::text::{Encoder as Lookup, Piece, Vocabulary};
+use crate::text::{Piece, TokenEncoder, Vocabulary};
 
 use super::CompressError;
 use super::coder::{ArithmeticDecoder, ArithmeticEncoder, Coder};
@@ -27,7 +27,7 @@ pub enum Item {
 
 /// Converts bytes to items and back.
 pub struct Alphabet<'v> {
-    lookup: Lookup<'v>,
+    lookup: TokenEncoder<'v>,
     vocabulary: &'v Vocabulary,
 }
 

@@ -1,4 +1,4 @@
-//! Adam, element by element, and the sum of squares that clipping needs.
+//! Adam, element by element, and the sum of squares for gradient clipping.
 
 use super::lanes::{Lanes, unrolled};
 use super::matrix::PANEL;
@@ -7,12 +7,10 @@ use super::matrix::PANEL;
 /// gradients themselves.
 const SUMMED_AT_ONCE: usize = 128 * PANEL;
 
-/// A segment of a parameter with what belongs to it; all of one length.
+/// A segment of a parameter with its gradient and moments, all of one length.
 #[derive(Debug)]
 pub struct AdamPiece<'a> {
-    /// Weights.
     pub weight: &'a mut [f32],
-    /// Their gradients.
     pub gradient: &'a [f32],
     /// First moments m.
     pub first: &'a mut [f32],
@@ -22,14 +20,14 @@ pub struct AdamPiece<'a> {
     pub largest: &'a mut [f32],
 }
 
-/// What one step multiplies with; see [`kernels::training::Adam`](super::training::Adam).
+/// The factors of one step; see [`kernels::training::Adam`](super::training::Adam).
 #[derive(Clone, Copy, Debug)]
 pub struct AdamFactors {
-    /// What clipping leaves of the gradient.
+    /// The factor of gradient clipping.
     pub scale: f32,
-    /// Weight decay that is added to the gradient: 0 if it is decoupled.
+    /// Weight decay added to the gradient: 0 if it is decoupled.
     pub decay: f32,
-    /// What decoupled weight decay leaves of the weight: 1 if it is not decoupled.
+    /// The weight's factor under decoupled weight decay: 1 if it is not decoupled.
     pub save: f32,
     /// 1 − β₁.
     pub of_first: f32,
@@ -64,8 +62,8 @@ pub(super) unsafe fn adam<V: Lanes>(piece: AdamPiece, by: &AdamFactors) {
     let amsgrad = !largest.is_empty();
     assert!(!amsgrad || largest.len() == length, "largest moments");
     let whole = length - length % V::COUNT;
-    // SAFETY: `at` stays within the lengths, which have been checked; the instructions are the
-    // caller's matter.
+    // SAFETY: `at` stays within the lengths, which have been checked; the caller
+    // vouches for the instructions.
     unsafe {
         for at in (0..whole).step_by(V::COUNT) {
             let largest = amsgrad.then(|| largest.as_mut_ptr().add(at));
@@ -77,7 +75,7 @@ pub(super) unsafe fn adam<V: Lanes>(piece: AdamPiece, by: &AdamFactors) {
                 by,
             );
         }
-        // What does not fill a register passes through one that it does not fill.
+        // A remainder shorter than a register goes through a padded one.
         let rest = length - whole;
         let mut scratch = [[0.0_f32; PANEL]; 5];
         if rest > 0 {
@@ -108,7 +106,7 @@ pub(super) unsafe fn adam<V: Lanes>(piece: AdamPiece, by: &AdamFactors) {
     }
 }
 
-/// One register of weights.
+/// Updates one register of weights.
 ///
 /// # Safety
 /// `V::COUNT` numbers stand at every pointer, and the machine has the instructions of `V`.
@@ -144,8 +142,8 @@ unsafe fn update<V: Lanes>(
     }
 }
 
-/// Adds Σ x² to `sum`: in f32 over segments and in f64 over these, in the same order whatever the
-/// lanes.
+/// Adds Σ x² to `sum`: in f32 within segments and in f64 across them, in the same order for any
+/// number of lanes.
 ///
 /// # Safety
 /// The machine has the instructions of `V`, `FULL` of which are a panel.
@@ -155,7 +153,7 @@ pub(super) unsafe fn add_squares<V: Lanes, const FULL: usize>(values: &[f32], su
     for segment in values.chunks(SUMMED_AT_ONCE) {
         let mut lanes = [0.0_f32; PANEL];
         let (panels, rest) = segment.as_chunks::<PANEL>();
-        // SAFETY: the loads and stores stay within a panel; the instructions are the caller's matter.
+        // SAFETY: the loads and stores stay within a panel; the caller vouches for the instructions.
         unsafe {
             let mut sums = [V::splat(0.0); FULL];
             for panel in panels {

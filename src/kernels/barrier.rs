@@ -1,15 +1,15 @@
-//! Where threads meet many thousand times a second.
+//! A barrier for threads that meet many thousand times per second.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-/// How often a waiting thread looks, at some nanoseconds a look, before it lets others run.
+/// How often a waiting thread polls, at some nanoseconds a time, before it yields.
 const LOOKS: u32 = 5_000;
-/// How often it lets others run before it sleeps, longer and longer: it is not needed now.
+/// How often it yields before it sleeps, for longer and longer, because it is not needed now.
 const YIELDS: u32 = 1_000;
 const LONGEST_NAP: Duration = Duration::from_millis(2);
 
-/// Where threads wait for each other, looking all the time: the wait is shorter than a sleep.
+/// A spinning barrier: the wait is usually shorter than a sleep.
 #[derive(Debug)]
 pub(crate) struct Barrier {
     members: u32,
@@ -20,7 +20,7 @@ pub(crate) struct Barrier {
 }
 
 impl Barrier {
-    /// For so many threads.
+    /// A barrier for `members` threads.
     pub(crate) const fn new(members: u32) -> Self {
         Self {
             members,
@@ -30,10 +30,10 @@ impl Barrier {
         }
     }
 
-    /// Returns when all have come; what any of them stored before is then visible to all.
+    /// Returns when all threads have arrived; whatever any of them stored before is then visible to all.
     ///
     /// # Panics
-    /// If one of them has failed.
+    /// If one of the threads has panicked.
     pub(crate) fn wait(&self) {
         let round = self.round.load(Ordering::Relaxed);
         if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == self.members {
@@ -51,13 +51,13 @@ impl Barrier {
         });
     }
 
-    /// A thread has failed: nobody waits for it any more.
+    /// Marks a thread as failed, so that nobody waits for it any more.
     pub(crate) fn give_up(&self) {
         self.broken.store(true, Ordering::Release);
     }
 }
 
-/// Breaks the barrier when its thread fails, so that nobody waits for it for ever.
+/// Breaks the barrier if its thread panics, so that nobody waits for it forever.
 pub(crate) struct Presence<'a>(pub(crate) &'a Barrier);
 
 impl Drop for Presence<'_> {
@@ -68,7 +68,7 @@ impl Drop for Presence<'_> {
     }
 }
 
-/// Asks until it is so: all the time at first, then letting others run, then ever more seldom.
+/// Polls until `is_so` returns true: by spinning at first, then yielding, then sleeping ever longer.
 pub(crate) fn wait_until(mut is_so: impl FnMut() -> bool) {
     let mut looks = 0_u32;
     while !is_so() {

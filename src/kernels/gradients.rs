@@ -1,17 +1,17 @@
-//! The recurrent cells and the cross-entropy as training needs them: what their gradients ask for
-//! is saved, and overwritten by these gradients.
+//! The recurrent cells and the cross-entropy for training: they save the activations that their
+//! gradients need, and the gradients overwrite them.
 //!
 //! A row of `width` numbers is a vector of H units in panels, its last panel padded; the padding
-//! it up is zero in every state and every gradient.
+//! is zero in every state and every gradient.
 
 use super::lanes::Lanes;
 use super::matrix::PANEL;
 use super::pointwise::{each, exp_of, sigmoid_of, tanh_of};
 
-/// Rows and columns that [`transpose`] turns at a time: a cache line of each.
+/// Rows and columns that [`transpose`] handles at a time: a cache line of each.
 const TURNED_AT_ONCE: usize = 16;
 
-/// Units in a panel that may be the last of a row: the rest is zero.
+/// Copies at most [`PANEL`] values to a panel, padded with zeros.
 #[inline(always)]
 fn filled(values: &[f32]) -> [f32; PANEL] {
     let mut panel = [0.0; PANEL];
@@ -19,7 +19,7 @@ fn filled(values: &[f32]) -> [f32; PANEL] {
     panel
 }
 
-/// Holds the lengths against each other: gates (N, `count` · width), `padded` (N, width) each,
+/// Checks the lengths: gates (N, `count` · width), `padded` (N, width) each,
 /// `plain` (N, units) each.
 #[inline(always)]
 fn check(gates: &[f32], count: usize, width: usize, padded: &[&[f32]], plain: &[(&[f32], usize)]) {
@@ -62,7 +62,7 @@ pub(super) unsafe fn lstm_saving<V: Lanes>(
         for (((gates, before), cell), hidden) in blocks {
             for k in (0..PANEL).step_by(V::COUNT) {
                 // SAFETY: four panels of gates and one of the others, of which V::COUNT divides
-                // the length; the instructions are the caller's matter.
+                // the length; the caller vouches for the instructions.
                 unsafe {
                     let gates = gates.as_mut_ptr();
                     let gate = |gate: usize| gates.add(gate * PANEL + k);
@@ -77,7 +77,7 @@ pub(super) unsafe fn lstm_saving<V: Lanes>(
                 }
             }
             let mut new = [0.0; PANEL];
-            // A loop of its own: as one, it would be a single long chain of operations.
+            // A separate loop; in one loop this would be a single long chain of operations.
             for k in (0..PANEL).step_by(V::COUNT) {
                 // SAFETY: as above.
                 unsafe {
@@ -134,7 +134,7 @@ pub(super) unsafe fn lstm_backward<V: Lanes>(
         for k in (0..PANEL).step_by(V::COUNT) {
             let unit = block * PANEL + k;
             // SAFETY: four panels of gates, and a panel of the others for each four, as was checked;
-            // V::COUNT divides their length; the instructions are the caller's matter.
+            // V::COUNT divides their length; the caller vouches for the instructions.
             unsafe {
                 let gates = gates.as_mut_ptr();
                 let gate = |gate: usize| gates.add(gate * PANEL + k);
@@ -192,7 +192,7 @@ pub(super) unsafe fn gru_saving<V: Lanes>(
             let mut state = filled(before);
             for k in (0..PANEL).step_by(V::COUNT) {
                 // SAFETY: three panels of each array and one of the others, of which V::COUNT
-                // divides the length; the instructions are the caller's matter.
+                // divides the length; the caller vouches for the instructions.
                 unsafe {
                     let gates = gates.as_mut_ptr();
                     let gate = |gate: usize| gates.add(gate * PANEL + k);
@@ -214,7 +214,7 @@ pub(super) unsafe fn gru_saving<V: Lanes>(
 }
 
 /// With h = n + z·(h₋₁ − n), n = tanh(n_x + r·n_h): ∂z = ∂h·(h₋₁ − n), ∂n = ∂h·(1 − z),
-/// ∂n_x = ∂n·(1 − n²), ∂r = ∂n_x·n_h, ∂n_h = ∂n_x·r, and ∂h·z passes the gates by.
+/// ∂n_x = ∂n·(1 − n²), ∂r = ∂n_x·n_h, ∂n_h = ∂n_x·r, and ∂h·z bypasses the gates.
 ///
 /// # Safety
 /// The machine has the instructions of `V`.
@@ -247,7 +247,7 @@ pub(super) unsafe fn gru_backward<V: Lanes>(
             let before = filled(before);
             for k in (0..PANEL).step_by(V::COUNT) {
                 // SAFETY: three panels of each array and one of the others, of which V::COUNT
-                // divides the length; the instructions are the caller's matter.
+                // divides the length; the caller vouches for the instructions.
                 unsafe {
                     let gates = gates.as_mut_ptr();
                     let gate = |gate: usize| gates.add(gate * PANEL + k);

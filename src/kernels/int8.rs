@@ -9,13 +9,13 @@ use std::ops::Range;
 
 use super::matrix::{Layout, PANEL};
 
-/// Inputs that are multiplied and added in one instruction.
+/// Inputs multiplied and added by one instruction.
 pub(super) const GROUP: usize = 4;
-/// What is added to an input's number to make it unsigned.
+/// The offset that makes an input's number unsigned.
 const ZERO: i32 = 64;
-/// The highest number of an input.
+/// The largest number of an input.
 const HIGHEST_INPUT: f32 = 63.0;
-/// The highest number of a weight.
+/// The largest number of a weight.
 const HIGHEST_WEIGHT: f32 = 127.0;
 /// 1.5 · 2²³: adding it rounds to an integer, ties to even.
 const ROUND: f32 = 12_582_912.0;
@@ -48,7 +48,7 @@ pub struct PackedInt8 {
     lines: Vec<Line>,
     /// By panel: the scale of each row.
     scales: Vec<[f32; PANEL]>,
-    /// By panel: what [`ZERO`] adds to each row's sum.
+    /// By panel: the amount that [`ZERO`] adds to each row's sum.
     offsets: Vec<[i32; PANEL]>,
     layout: Layout,
     columns: usize,
@@ -59,7 +59,7 @@ impl PackedInt8 {
     /// have one of `scales` each.
     ///
     /// # Panics
-    /// As [`Packed::new`](super::Packed::new), and where the scales are not one a row.
+    /// As [`Packed::new`](super::Packed::new), and if there is not one scale per row.
     pub fn new(
         matrix: &[i8],
         scales: &[f32],
@@ -101,7 +101,7 @@ impl PackedInt8 {
         packed
     }
 
-    /// Where each output stands.
+    /// The layout of the outputs.
     pub const fn layout(&self) -> Layout {
         self.layout
     }
@@ -140,12 +140,12 @@ pub struct PanelsInt8<'a> {
     columns: usize,
 }
 
-/// Vectors as seven-bit numbers, kept between products so that none allocates.
+/// Vectors as seven-bit numbers; reused between products so that none allocates.
 #[derive(Clone, Debug, Default)]
 pub struct Quantized {
-    /// (N, groups): four numbers per group, what is missing in the last group counts nothing.
+    /// (N, groups): four numbers per group; padding in the last group contributes nothing.
     groups: Vec<[u8; GROUP]>,
-    /// (N).
+    /// The scale of each vector (N).
     scales: Vec<f32>,
 }
 

@@ -1,22 +1,22 @@
-//! Vectors of f32 in registers, which the kernels are written with.
+//! Vectors of f32 in registers, the building blocks of the kernels.
 //!
 //! Compilers vectorise simple loops by themselves, but neither reliably keep as many sums in
 //! registers as there are, nor vectorise an exponential in every build.
 
-/// Numbers side by side. Every operation rounds once per lane, as IEEE 754 has it, so that a formula
+/// A register of numbers. Every operation rounds once per lane, as IEEE 754 has it, so that a formula
 /// gives the same bits with any number of lanes.
 ///
 /// # Safety
 /// Every function needs the instructions of its type; [`load`](Lanes::load) and
 /// [`store`](Lanes::store) need [`COUNT`](Lanes::COUNT) numbers at the pointer.
 pub(super) trait Lanes: Copy {
-    /// Numbers in one.
+    /// The number of lanes.
     const COUNT: usize;
     /// Loads [`COUNT`](Self::COUNT) numbers.
     unsafe fn load(from: *const f32) -> Self;
     /// Stores [`COUNT`](Self::COUNT) numbers.
     unsafe fn store(self, to: *mut f32);
-    /// Asks for the cache line at `from` to be brought near, where the machine can; any pointer will do.
+    /// Prefetches the cache line at `from` if the machine can; any pointer is allowed.
     unsafe fn fetch(from: *const f32);
     /// One number in all lanes.
     unsafe fn splat(number: f32) -> Self;
@@ -30,20 +30,20 @@ pub(super) trait Lanes: Copy {
     unsafe fn mul(self, other: Self) -> Self;
     /// self / other.
     unsafe fn div(self, other: Self) -> Self;
-    /// `then` where self < other, else `otherwise`, also where one is not a number.
+    /// `then` where self < other, else `otherwise`, also for NaN.
     unsafe fn if_less(self, other: Self, then: Self, otherwise: Self) -> Self;
     /// √self.
     unsafe fn sqrt(self) -> Self;
     /// |self|.
     unsafe fn abs(self) -> Self;
-    /// self, which is not negative, with the sign of `other`.
+    /// self, which must not be negative, with the sign of `other`.
     unsafe fn with_sign_of(self, other: Self) -> Self;
-    /// The bits of self plus those of `other` shifted left by 23: self · 2^n where `other` ends in
+    /// The bits of self plus those of `other` shifted left by 23: self · 2^n if `other` ends in
     /// the bits of n.
     unsafe fn times_power(self, other: Self) -> Self;
 }
 
-/// Any processor's: four lanes are a register of NEON and SSE.
+/// Portable lanes: four of them are a register of NEON and SSE.
 pub(super) type Portable = [f32; 4];
 
 /// Implements lane by lane.
@@ -155,7 +155,7 @@ mod x86 {
 
     use super::Lanes;
 
-    /// The bit that is the sign.
+    /// The sign bit.
     const SIGN: i32 = i32::MIN;
 
     x86! {
@@ -206,8 +206,8 @@ mod x86 {
 #[cfg(target_arch = "x86_64")]
 pub(super) use std::arch::x86_64::{__m256, __m512};
 
-/// `body(0)` … `body(N − 1)`, N ≤ 12, one after the other in the code: with a loop the compiler
-/// may decide that sums which are indexed by its counter must stand in memory.
+/// `body(0)` … `body(N − 1)`, N ≤ 12, one after the other in the code: in a loop, the compiler
+/// may decide to store sums that are indexed by its counter in memory.
 #[inline(always)]
 pub(super) fn unrolled<const N: usize>(mut body: impl FnMut(usize)) {
     const { assert!(N <= 12, "as many as are written below") };

@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use super::lanes::{Lanes, unrolled};
 
-/// Outputs that are summed side by side: four AVX2 registers, two AVX-512 registers.
+/// Outputs that are summed in parallel: four AVX2 registers, two AVX-512 registers.
 pub const PANEL: usize = 32;
 
-/// Columns that are taken at a time when there are many vectors: half a panel of them and the
+/// Columns handled at a time if there are many vectors: half a panel of them and the
 /// inputs fit in the first-level cache.
 const COLUMNS_AT_ONCE: usize = 256;
 
@@ -22,12 +22,12 @@ pub(super) struct Line([f32; PANEL]);
 /// How the rows of a matrix are laid out in panels of [`PANEL`].
 ///
 /// The matrix of a recurrent layer has G gates of H rows each. A panel holds one gate of 32 units,
-/// and the G panels of the same units follow each other: what a cell needs for these units stands
-/// together, and a range of units is a range of panels. Other matrices have one gate. Where H is
-/// no multiple of 32, the last panel of each gate is padded.
+/// and the G panels of the same units follow each other: what a cell needs for these units is
+/// contiguous, and a range of units is a range of panels. Other matrices have one gate. If H is
+/// not a multiple of 32, the last panel of each gate is padded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// G.
+    /// The number of gates, G.
     pub gates: usize,
     /// H, the rows of one gate.
     pub units: usize,
@@ -66,7 +66,7 @@ impl Layout {
         self.units == 0
     }
 
-    /// The rows of a panel, from its first lane on; fewer than [`PANEL`] where it is padded.
+    /// The rows of a panel, from its first lane on; fewer than [`PANEL`] if it is padded.
     pub fn rows(self, panel: usize) -> Range<usize> {
         let (block, gate) = (panel / self.gates, panel % self.gates);
         let first = block * PANEL;
@@ -74,7 +74,7 @@ impl Layout {
         gate * self.units + first..gate * self.units + end
     }
 
-    /// `values`, one a row, in this layout; zeros fill it up.
+    /// `values`, one per row, in this layout, padded with zeros.
     ///
     /// # Panics
     /// If `values` has another length.
@@ -143,7 +143,7 @@ impl Packed {
         })
     }
 
-    /// Where each output stands.
+    /// The layout of the outputs.
     pub const fn layout(&self) -> Layout {
         self.layout
     }
@@ -166,7 +166,7 @@ impl Packed {
     /// Some of its panels.
     ///
     /// # Panics
-    /// If there are fewer.
+    /// If there are fewer panels.
     pub fn panels(&self, panels: Range<usize>) -> Panels<'_> {
         self.part(panels, 0..self.columns)
     }
@@ -174,7 +174,7 @@ impl Packed {
     /// Some columns of some of its panels.
     ///
     /// # Panics
-    /// If there are fewer.
+    /// If there are fewer panels.
     pub fn part(&self, panels: Range<usize>, columns: Range<usize>) -> Panels<'_> {
         assert!(columns.end <= self.columns, "columns of the matrix");
         let lines = &self.lines[panels.start * self.columns..panels.end * self.columns];
@@ -187,7 +187,7 @@ impl Packed {
     }
 }
 
-/// One panel of a packed matrix, to be filled.
+/// One panel of a packed matrix, for writing.
 #[derive(Debug)]
 pub struct PanelMut<'a> {
     lines: &'a mut [Line],
@@ -196,23 +196,22 @@ pub struct PanelMut<'a> {
 }
 
 impl PanelMut<'_> {
-    /// Its numbers.
     pub const fn len(&self) -> usize {
         self.lines.len() * PANEL
     }
 
-    /// Whether it has none.
+    /// Whether the panel is empty.
     pub const fn is_empty(&self) -> bool {
         self.lines.is_empty()
     }
 
-    /// From a row-major matrix (gates · H, columns) as PyTorch has it.
+    /// Copies from a row-major matrix (gates · H, columns), as PyTorch stores it.
     ///
     /// # Panics
     /// If the matrix is too small.
     pub fn fill(&mut self, matrix: &[f32]) {
         let columns = self.lines.len();
-        // A cache line of every row at a time: what is written to stays in the cache.
+        // A cache line of every row at a time, so that the lines written to stay in the cache.
         for (part, lines) in self.lines.chunks_mut(CACHE_LINE).enumerate() {
             for (lane, row) in self.layout.rows(self.panel).enumerate() {
                 let row = &matrix[row * columns + part * CACHE_LINE..][..lines.len()];
@@ -223,7 +222,7 @@ impl PanelMut<'_> {
         }
     }
 
-    /// From the transpose of a row-major matrix (G · H, outputs): its rows, which `inputs` lays out
+    /// Copies from the transpose of a row-major matrix (G · H, outputs): its rows, which `inputs` lays out
     /// in panels, are the columns of this one.
     ///
     /// # Panics
@@ -240,8 +239,8 @@ impl PanelMut<'_> {
     }
 }
 
-/// Rows (K, width) of numbers in panels, packed so that [`accumulate`] sums over the rows: what a
-/// weight's gradient is.
+/// Rows (K, width) of numbers in panels, packed so that [`accumulate`] sums over the rows, as a
+/// weight's gradient needs.
 #[derive(Debug, Default)]
 pub struct Stacked {
     /// Line `panel * K + row`.
@@ -250,14 +249,13 @@ pub struct Stacked {
 }
 
 impl Stacked {
-    /// Forgets what it holds; what follows has `rows` rows.
+    /// Clears it for `rows` rows.
     pub fn begin(&mut self, rows: usize) {
         self.rows = rows;
         self.lines.clear();
     }
 
-    /// Adds one panel of some rows of `values` (rows, width), until K rows are there and the next
-    /// panel begins.
+    /// Appends one panel of some rows of `values` (rows, width); the next panel starts after K rows.
     ///
     /// # Panics
     /// If there are fewer panels.
@@ -274,7 +272,7 @@ impl Stacked {
     /// All panels; the rows are their columns.
     ///
     /// # Panics
-    /// If one has fewer rows.
+    /// If a panel has fewer rows.
     pub fn panels(&self) -> Panels<'_> {
         assert_eq!(self.lines.len() % self.rows.max(1), 0, "whole panels");
         Panels {
@@ -305,8 +303,8 @@ impl<'a> Panels<'a> {
 }
 
 /// `out += weight · x` for every vector: x (N, columns), out (N, panels · 32). Tiles of `ROWS`
-/// vectors by `WIDE` registers of outputs stay in registers, `FULL` of which are a panel; which
-/// tiles there are changes no bit.
+/// vectors by `WIDE` registers of outputs stay in registers, `FULL` of which are a panel; the
+/// choice of tiles changes no bit.
 ///
 /// # Safety
 /// The machine has the instructions of `V`.
@@ -331,7 +329,7 @@ pub(super) unsafe fn accumulate<
     let rows = x.len() / columns;
     assert_eq!(out.len(), rows * count * PANEL, "outputs");
     if rows == 1 {
-        // SAFETY: the lengths have been checked, the instructions are the caller's matter.
+        // SAFETY: the lengths have been checked, the caller vouches for the instructions.
         return unsafe { one::<V, FULL>(weight, x, out) };
     }
     for panel in 0..count {
@@ -344,7 +342,7 @@ pub(super) unsafe fn accumulate<
             };
             let mut row = 0;
             // SAFETY: a tile stays below `rows`, within the lines' columns and within the panel, and
-            // the lengths of x and out have been checked; the instructions are the caller's matter.
+            // the lengths of x and out have been checked; the caller vouches for the instructions.
             unsafe {
                 if ROWS <= rows {
                     for first in (0..FULL).step_by(WIDE) {
@@ -376,7 +374,7 @@ pub(super) unsafe fn accumulate<
     }
 }
 
-/// Where a tile's vectors and outputs stand.
+/// The offsets of a tile's vectors and outputs.
 #[derive(Clone, Copy)]
 struct Offsets {
     /// Inputs of a vector.
@@ -390,7 +388,7 @@ struct Offsets {
 }
 
 impl Offsets {
-    /// From vector `row` on.
+    /// The same offsets from vector `row` on.
     #[inline(always)]
     const fn at(self, row: usize) -> Self {
         Self {
@@ -401,9 +399,9 @@ impl Offsets {
     }
 }
 
-/// `ROWS` vectors and `WIDE` registers of the panel's outputs, from the `first` on. With `AHEAD` the
-/// lines that follow are fetched meanwhile: all vectors pass these lines first, so they arrive in
-/// time even from memory that other programs keep busy.
+/// `ROWS` vectors and `WIDE` registers of the panel's outputs, from the `first` on. With `AHEAD`,
+/// the following lines are prefetched: all vectors use the present lines first, so the next ones
+/// arrive in time even from memory that other programs keep busy.
 ///
 /// # Safety
 /// x and out reach as far as `offsets` says, and the machine has the instructions of `V`.
@@ -452,7 +450,7 @@ unsafe fn tile<V: Lanes, const ROWS: usize, const WIDE: usize, const AHEAD: bool
     }
 }
 
-/// One vector: two panels at a time, so that enough sums are under way to hide their latency.
+/// One vector: two panels at a time, so that there are enough independent sums to hide their latency.
 ///
 /// # Safety
 /// x has as many numbers as a panel has lines, out 32 a panel, and the machine has the
@@ -462,7 +460,7 @@ unsafe fn one<V: Lanes, const FULL: usize>(weight: Panels, x: &[f32], out: &mut 
     let mut outs = out.chunks_exact_mut(2 * PANEL);
     for (pair, out) in (&mut outs).enumerate() {
         let (left, right) = (weight.lines(2 * pair), weight.lines(2 * pair + 1));
-        // SAFETY: `out` has two panels, a line one; the instructions are the caller's matter.
+        // SAFETY: `out` has two panels, a line one; the caller vouches for the instructions.
         unsafe {
             let out = out.as_mut_ptr();
             let mut sums = [[V::splat(0.0); FULL]; 2];

@@ -1,4 +1,4 @@
-//! The inner loops: products with packed matrices, and what the recurrent cells do with them.
+//! The inner loops: products with packed matrices, and the recurrent cells.
 //!
 //! A kernel is written once, over lanes of any number, and compiled once a [`Level`]. No result
 //! depends on the number of lanes, so the order of arithmetic, and with it every bit, is the same
@@ -25,20 +25,20 @@ pub use matrix::{Layout, PANEL, Packed, PanelMut, Panels, Stacked};
 
 use crate::kernels::simd::{Level, level};
 
-/// The kernels at one level; a copy is one byte.
+/// The kernels at one SIMD level; the type is one byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kernels {
-    /// Supported by this machine: the constructors see to it, and `unsafe` below relies on it.
+    /// Supported by this machine: the constructors check it, and `unsafe` below relies on it.
     level: Level,
 }
 
 impl Kernels {
-    /// At the level in use ([`level`]).
+    /// The kernels at the level in use ([`level`]).
     pub fn new() -> Self {
         Self { level: level() }
     }
 
-    /// At a given level; `None` where the machine lacks it.
+    /// The kernels at a given level; `None` if the machine lacks it.
     pub fn at(level: Level) -> Option<Self> {
         level.is_supported().then_some(Self { level })
     }
@@ -56,7 +56,7 @@ impl Default for Kernels {
 }
 
 /// Compiles each function once per level and makes it a method of [`Kernels`] that picks one. A body
-/// speaks of the level's lanes as `V`, of its tiles as `ROWS`, `WIDE` and `FULL`, and of its sums of
+/// refers to the level's lanes as `V`, of its tiles as `ROWS`, `WIDE` and `FULL`, and of its sums of
 /// eight-bit products as `sums`.
 macro_rules! at_every_level {
     ($($(#[$doc:meta])* $name:ident($($arg:ident: $type:ty),*) = $body:expr;)+) => {
@@ -127,26 +127,26 @@ at_every_level! {
     /// out (N, panels · 32).
     ///
     /// # Panics
-    /// If the lengths are others.
+    /// If the lengths don't match.
     accumulate(weight: Panels, x: &[f32], out: &mut [f32]) =
         matrix::accumulate::<V, ROWS, WIDE, FULL>(weight, x, out);
-    /// The same with eight-bit weights: x (N, columns) as [`Kernels::quantize`] left it.
+    /// [`Kernels::accumulate`] with eight-bit weights: x (N, columns) as [`Kernels::quantize`] left it.
     ///
     /// # Panics
-    /// If the lengths are others.
+    /// If the lengths don't match.
     accumulate_int8(weight: PanelsInt8, x: &Quantized, out: &mut [f32]) =
         int8::accumulate(weight, x, out, |lines, x| sums(lines, x));
-    /// Vectors (N, columns) as seven-bit numbers, with one scale per vector.
+    /// Converts vectors (N, columns) to seven-bit numbers, with one scale per vector.
     quantize(x: &[f32], columns: usize, quantized: &mut Quantized) =
         int8::quantize(x, columns, quantized);
     /// `out += x`, both of one length.
     add(x: &[f32], out: &mut [f32]) = pointwise::add(x, out);
-    /// Every value becomes its exponential: at most 1.02 ulp off; 0 below −87, e^88 above 88.
+    /// Replaces every value by its exponential: at most 1.02 ulp off; 0 below −87, e^88 above 88.
     /// (Errors here and below: measured against f64 on every third f32.)
     exp(values: &mut [f32]) = pointwise::exp::<V>(values);
-    /// Every value becomes its hyperbolic tangent: at most 1.34 ulp off.
+    /// Replaces every value by its hyperbolic tangent: at most 1.34 ulp off.
     tanh(values: &mut [f32]) = pointwise::tanh::<V>(values);
-    /// Every value becomes 1 / (1 + e^−x): at most 2.5 ulp off above −87.
+    /// Replaces every value by 1 / (1 + e^−x): at most 2.5 ulp off above −87.
     sigmoid(values: &mut [f32]) = pointwise::sigmoid::<V>(values);
     /// N LSTM updates of H units: gates (N, blocks, 4, 32) i, f, g, o before their non-linearities,
     /// cell (N, blocks · 32), hidden (N, H), with as many blocks of 32 as hold H.
@@ -163,8 +163,8 @@ at_every_level! {
     lstm_saving(gates: &mut [f32], before: &[f32], cell: &mut [f32], hidden: &mut [f32], units: usize) =
         gradients::lstm_saving::<V>(gates, before, cell, hidden, units);
     /// The gradients of N LSTM updates. Gates as [`Kernels::lstm_saving`] left them become the
-    /// gradients of what they were before their non-linearities; `d_cell` (N, blocks · 32) turns from
-    /// the gradient of `cell` into that of `before`; `d_hidden` (N, blocks · 32) is read.
+    /// gradients of their pre-activations; `d_cell` (N, blocks · 32) changes
+    /// from the gradient of `cell` to that of `before`; `d_hidden` (N, blocks · 32) is read.
     lstm_backward(gates: &mut [f32], before: &[f32], cell: &[f32], d_hidden: &[f32], d_cell: &mut [f32]) =
         gradients::lstm_backward::<V>(gates, before, cell, d_hidden, d_cell);
     /// [`Kernels::gru`] for training: `gates` (N, blocks, 3, 32) turn from the input product into
@@ -175,7 +175,7 @@ at_every_level! {
     /// The gradients of N GRU updates. Gates and `candidate` as [`Kernels::gru_saving`] left them
     /// become the gradients of the input product and of the recurrent product of n; `recurrent`
     /// (N, blocks, 3, 32) receives those of the whole recurrent product; `d_hidden` (N, blocks · 32)
-    /// turns from the gradient of `hidden` into what reaches `before` past the gates.
+    /// changes from the gradient of `hidden` to the part of that of `before` that bypasses the gates.
     gru_backward(gates: &mut [f32], candidate: &mut [f32], before: &[f32], d_hidden: &mut [f32],
         recurrent: &mut [f32], units: usize) =
         gradients::gru_backward::<V>(gates, candidate, before, d_hidden, recurrent, units);
@@ -185,16 +185,16 @@ at_every_level! {
     /// The gradients of N updates of the plain cell, which overwrite the gates: `d_hidden` (N, blocks · 32).
     rnn_backward(gates: &mut [f32], d_hidden: &[f32]) = gradients::rnn_backward(gates, d_hidden);
     /// Softmax and cross-entropy of N predictions: logits (N, width) become probabilities over the
-    /// first `outputs` of each row, and zeros behind; nats (N) are −log p(target).
+    /// first `outputs` of each row, and zeros after them; nats (N) are −log p(target).
     ///
     /// # Panics
-    /// If a target is not below `outputs`, or the lengths are others.
+    /// If a target is not below `outputs`, or the lengths don't match.
     cross_entropy(logits: &mut [f32], outputs: usize, targets: &[i64], nats: &mut [f32]) =
         gradients::cross_entropy::<V>(logits, outputs, targets, nats);
-    /// Its gradient: probabilities (N, width) become the gradients of the logits for those of the nats.
+    /// The backward pass: probabilities (N, width) become the gradients of the logits, given those of the nats.
     cross_entropy_backward(probabilities: &mut [f32], targets: &[i64], d_nats: &[f32]) =
         gradients::cross_entropy_backward(probabilities, targets, d_nats);
-    /// Turns rows (N, columns), each a slice, into `out` (columns, N).
+    /// Transposes rows (N, columns), each a slice, to `out` (columns, N).
     transpose(rows: &[&[f32]], out: &mut [f32]) = gradients::transpose(rows, out);
     /// One step of Adam.
     ///

@@ -10,13 +10,13 @@ use std::f32::consts::LOG2_E;
 use super::lanes::Lanes;
 use super::matrix::PANEL;
 
-/// Beyond these the exponential leaves the normal numbers.
+/// Outside this range the exponential is not a normal number.
 const EXP_LOWEST: f32 = -87.0;
 const EXP_HIGHEST: f32 = 88.0;
 /// ln 2 in two parts; the first has few bits, so that its multiples are exact.
 const LN_2_HIGH: f32 = 355.0 / 512.0;
 const LN_2_LOW: f32 = -2.121_944_4e-4;
-/// 1.5 · 2²³: adding it rounds to an integer, which then stands in the lowest bits.
+/// 1.5 · 2²³: adding it rounds to an integer, which is then in the lowest bits.
 const ROUND: f32 = 12_582_912.0;
 
 /// e^x = 2^n · e^r with n = round(x / ln 2), |r| ≤ ½ ln 2.
@@ -64,7 +64,7 @@ pub(super) unsafe fn sigmoid_of<V: Lanes>(x: V) -> V {
     }
 }
 
-/// A polynomial near zero, where the other formula would cancel, else 1 − 2 / (e^2|x| + 1).
+/// A polynomial near zero, where the other formula would suffer cancellation, else 1 − 2 / (e^2|x| + 1).
 ///
 /// # Safety
 /// The machine has the instructions of `V`.
@@ -91,7 +91,7 @@ pub(super) fn add(x: &[f32], out: &mut [f32]) {
     }
 }
 
-/// `function` of every value.
+/// Applies `function` to every value.
 ///
 /// # Safety
 /// The machine has the instructions of `V`.
@@ -161,7 +161,7 @@ pub(super) unsafe fn lstm<V: Lanes>(
             let mut new = [0.0; PANEL];
             for k in (0..PANEL).step_by(V::COUNT) {
                 // SAFETY: four panels of gates and one of the others, of which V::COUNT divides
-                // the length; the instructions are the caller's matter.
+                // the length; the caller vouches for the instructions.
                 unsafe {
                     let gate = |gate: usize| V::load(gates.as_ptr().add(gate * PANEL + k));
                     let cell = cell.as_mut_ptr().add(k);
@@ -171,7 +171,7 @@ pub(super) unsafe fn lstm<V: Lanes>(
                     sigmoid_of(gate(3)).store(new.as_mut_ptr().add(k));
                 }
             }
-            // A loop of its own: as one, it would be a single long chain of operations.
+            // A separate loop; in one loop this would be a single long chain of operations.
             for k in (0..PANEL).step_by(V::COUNT) {
                 // SAFETY: as above.
                 unsafe {
@@ -211,7 +211,7 @@ pub(super) unsafe fn gru<V: Lanes>(
             state[..hidden.len()].copy_from_slice(hidden);
             for k in (0..PANEL).step_by(V::COUNT) {
                 // SAFETY: three panels of each array and one of state, of which V::COUNT divides
-                // the length; the instructions are the caller's matter.
+                // the length; the caller vouches for the instructions.
                 unsafe {
                     let input = |gate: usize| V::load(input.as_ptr().add(gate * PANEL + k));
                     let product = |gate: usize| V::load(recurrent.as_ptr().add(gate * PANEL + k));
@@ -244,8 +244,8 @@ pub(super) unsafe fn rnn<V: Lanes>(gates: &[f32], hidden: &mut [f32], units: usi
     }
 }
 
-/// The length of a vector of `units` in panels, after the lengths of the others have been held
-/// against it: gates (N, G, that), hidden (N, units).
+/// The length of a vector of `units` in panels. Checks the other lengths against it: gates
+/// (N, G, that), hidden (N, units).
 #[inline(always)]
 fn check(gates: &[f32], count: usize, hidden: &[f32], units: usize) -> usize {
     assert!(

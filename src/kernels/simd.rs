@@ -1,7 +1,7 @@
-//! Which instructions the kernels use: found out once, when the first network is made.
+//! The instruction set that the kernels use, detected once, when the first network is built.
 //!
-//! The variable `TEXTGEN_SIMD` forces a level. [`level`] never fails, so that a library user need
-//! not care; a program calls [`check`] first and reports what is wrong with the variable.
+//! The variable `TEXTGEN_SIMD` forces a level. [`level`] never fails, so that library users need
+//! not care; a program calls [`check`] first and reports an invalid variable.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -11,10 +11,10 @@ use thiserror::Error;
 /// The environment variable that forces a level.
 pub const VARIABLE: &str = "TEXTGEN_SIMD";
 
-/// A set of instructions. All of them compute the same bits.
+/// An instruction set. All of them compute the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// What the compiler's target guarantees: SSE2 on x86-64 (with fused multiply-adds in software,
+    /// The instructions that the compiler's target guarantees: SSE2 on x86-64 (with fused multiply-adds in software,
     /// slowly), NEON on AArch64.
     Portable,
     /// AVX2 and FMA, eight lanes.
@@ -26,10 +26,10 @@ pub enum Level {
 }
 
 impl Level {
-    /// Every level, the slowest first.
+    /// Every level, slowest first.
     pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Vnni];
 
-    /// The name in `TEXTGEN_SIMD` and in reports.
+    /// The level's name in `TEXTGEN_SIMD` and in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
@@ -54,7 +54,7 @@ impl Level {
         }
     }
 
-    /// The levels that this machine can run, the slowest first.
+    /// The levels that this machine can run, slowest first.
     pub fn supported() -> impl Iterator<Item = Self> {
         Self::ALL.into_iter().filter(|level| level.is_supported())
     }
@@ -71,13 +71,13 @@ impl fmt::Display for Level {
     }
 }
 
-/// What is wrong with `TEXTGEN_SIMD`.
+/// Why the value of `TEXTGEN_SIMD` is invalid.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum SimdError {
     /// No level has this name.
     #[error("{VARIABLE}={value}: not one of {valid}")]
     Unknown {
-        /// The variable's value.
+        /// The value of the variable.
         value: String,
         /// The levels of this machine, separated by commas.
         valid: String,
@@ -92,7 +92,7 @@ pub enum SimdError {
     },
 }
 
-/// The level that a value of `TEXTGEN_SIMD` asks for; none or an empty one asks for the fastest.
+/// The level that a value of `TEXTGEN_SIMD` asks for; no value or an empty one asks for the fastest.
 fn parse(value: Option<&str>) -> Result<Level, SimdError> {
     let Some(value) = value.filter(|value| !value.is_empty()) else {
         return Ok(Level::best());
@@ -116,7 +116,7 @@ fn parse(value: Option<&str>) -> Result<Level, SimdError> {
     }
 }
 
-/// The variable is read once; the answer holds for the life of the process.
+/// The variable is read once per process.
 fn chosen() -> &'static Result<Level, SimdError> {
     static CHOSEN: OnceLock<Result<Level, SimdError>> = OnceLock::new();
     CHOSEN.get_or_init(|| {
@@ -130,13 +130,13 @@ fn chosen() -> &'static Result<Level, SimdError> {
     })
 }
 
-/// The level in use, or what is wrong with `TEXTGEN_SIMD`.
+/// The level in use, or why the value of `TEXTGEN_SIMD` is invalid.
 pub fn check() -> Result<Level, SimdError> {
     chosen().clone()
 }
 
-/// The level in use: what `TEXTGEN_SIMD` asks for, and the fastest where it asks for nothing that
-/// can be had.
+/// The level in use: the one that `TEXTGEN_SIMD` names if this machine can run it, else the
+/// fastest.
 pub fn level() -> Level {
     chosen()
         .as_ref()

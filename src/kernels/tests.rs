@@ -1,4 +1,4 @@
-//! The kernels against plain f64 loops, and the levels against each other.
+//! Compares the kernels with plain f64 loops, and the levels with each other.
 
 use super::*;
 use crate::testing::Numbers;
@@ -26,7 +26,7 @@ fn at_every_level(values: &[f32], kernel: impl Fn(Kernels, &mut [f32])) -> Vec<f
     first.expect("the portable level is everywhere")
 }
 
-/// Distance in units of the last position of `want`.
+/// Distance in units in the last place of `want`.
 fn ulps(found: f32, want: f64) -> f64 {
     let unit = f64::from((want as f32).abs().next_up()) - f64::from((want as f32).abs());
     (f64::from(found) - want).abs() / unit
@@ -316,10 +316,10 @@ fn the_cells_are_the_formulas_at_awkward_sizes() {
             let cell = sigmoid(gate(1)) * old + sigmoid(gate(0)) * tanh(gate(2));
             close(lstm[row * width + k], cell);
             close(lstm[cells + at], sigmoid(gate(3)) * cell.tanh());
-            let (input, share) = (|g| gates[position(g, 3)], |g| other[position(g, 3)]);
-            let r = sigmoid(input(0) + share(0));
-            let z = sigmoid(input(1) + share(1));
-            let n = (f64::from(input(2)) + r * f64::from(share(2))).tanh();
+            let (input, recurrent) = (|g| gates[position(g, 3)], |g| other[position(g, 3)]);
+            let r = sigmoid(input(0) + recurrent(0));
+            let z = sigmoid(input(1) + recurrent(1));
+            let n = (f64::from(input(2)) + r * f64::from(recurrent(2))).tanh();
             close(gru[at], (1.0 - z) * n + z * f64::from(hidden[at]));
             close(rnn[at], tanh(gates[position(0, 1)]));
         }

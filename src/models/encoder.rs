@@ -22,7 +22,7 @@ pub struct Posterior {
 
 /// Recurrent layers, and the linear layers that compute a posterior from their last states.
 #[derive(Clone, Debug)]
-pub(super) struct Encoder {
+pub(super) struct WordEncoder {
     /// By layer, then by direction: forward and, if there is one, backward.
     layers: Vec<Vec<Layer>>,
     mean: Linear,
@@ -31,7 +31,7 @@ pub(super) struct Encoder {
     kernels: Kernels,
 }
 
-impl Encoder {
+impl WordEncoder {
     /// From weights that [`check`](crate::models::weights::check) has passed.
     pub fn new(
         config: &NetworkConfig,

@@ -6,7 +6,7 @@
 
 use crate::config::{LatentConfig, NetworkConfig, NetworkKind};
 use crate::kernels::{Kernels, Quantized};
-use crate::models::encoder::Encoder;
+use crate::models::encoder::WordEncoder;
 use crate::models::linear::Linear;
 use crate::models::predictor::{Network, Predictor, RowState};
 use crate::models::recurrent::{Columns, set_row};
@@ -26,7 +26,7 @@ pub struct WordVae {
 /// The parts of the network that exist only if Z > 0.
 #[derive(Clone, Debug)]
 struct Latent {
-    encoder: Encoder,
+    encoder: WordEncoder,
     /// Computes the decoder's initial hidden states (L·H) from z; none if they are zeros.
     init: Option<Linear>,
 }
@@ -59,7 +59,7 @@ impl WordVae {
         let of_z = || {
             let init = z.at_start();
             Ok(Latent {
-                encoder: Encoder::new(config, weights, kernels)?,
+                encoder: WordEncoder::new(config, weights, kernels)?,
                 init: init
                     .then(|| Linear::new(weights, "decoder.init"))
                     .transpose()?,

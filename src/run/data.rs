@@ -56,7 +56,7 @@ pub enum CorpusData {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Header {
+struct DataHeader {
     format: u32,
     vocabulary: Vocabulary,
 }
@@ -87,7 +87,7 @@ impl CorpusData {
     }
 
     pub(crate) fn write(&self, path: &Path) -> Result<(), RunError> {
-        let header = Header {
+        let header = DataHeader {
             format: FORMAT,
             vocabulary: self.vocabulary().clone(),
         };
@@ -119,7 +119,7 @@ impl CorpusData {
 
     pub(crate) fn read(path: &Path) -> Result<Self, RunError> {
         let file = TensorFile::open(path, &FILE)?;
-        let Header { vocabulary, .. } = file.header()?;
+        let DataHeader { vocabulary, .. } = file.header()?;
         let tensors = file.tensors()?;
         let tokens = |name: &str| -> Result<Vec<u32>, RunError> {
             let view = tensors.get(name)?;

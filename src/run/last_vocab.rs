@@ -28,7 +28,7 @@ pub struct LastVocab {
 
 /// The fields that every format has.
 #[derive(Deserialize)]
-struct Header {
+struct VocabHeader {
     format: u32,
 }
 
@@ -72,7 +72,7 @@ impl LastVocab {
             Err(error) => return Err(RunError::io(&path)(error)),
         };
         let damaged = |error| RunError::damaged(&path, error);
-        let Header { format } = serde_json::from_slice(&json).map_err(damaged)?;
+        let VocabHeader { format } = serde_json::from_slice(&json).map_err(damaged)?;
         if format != FORMAT {
             return Err(RunError::Format {
                 path,

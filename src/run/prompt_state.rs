@@ -42,7 +42,7 @@ pub struct PromptState {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Header {
+struct PromptHeader {
     kind: Cow<'static, str>,
     format: u32,
     model: String,
@@ -57,7 +57,7 @@ impl PromptState {
     /// Writes the state, atomically.
     pub fn write(&self, path: &Path) -> Result<(), RunError> {
         let snapshot = &self.snapshot;
-        let header = Header {
+        let header = PromptHeader {
             kind: KIND.into(),
             format: *PROMPT_STATE_FORMATS.end(),
             model: self.model.clone(),
@@ -81,7 +81,7 @@ impl PromptState {
     /// Reads a state of any of [`PROMPT_STATE_FORMATS`].
     pub fn read(path: &Path) -> Result<Self, RunError> {
         let file = TensorFile::open(path, &FILE)?;
-        let header: Header = file.header()?;
+        let header: PromptHeader = file.header()?;
         let tensors = file.tensors()?;
         let (mut hidden, mut cell) = (Vec::new(), Vec::new());
         for layer in 0..header.layers {

@@ -63,7 +63,7 @@ pub struct State {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Header {
+struct StateHeader {
     format: u32,
     progress: Progress,
 }
@@ -71,7 +71,7 @@ struct Header {
 impl State {
     /// Writes the state, atomically.
     pub fn write(&self, path: &Path) -> Result<(), RunError> {
-        let header = Header {
+        let header = StateHeader {
             format: *STATE_FORMATS.end(),
             progress: self.progress.clone(),
         };
@@ -81,7 +81,7 @@ impl State {
     /// Reads a state of any of [`STATE_FORMATS`].
     pub fn read(path: &Path) -> Result<Self, RunError> {
         let file = TensorFile::open(path, &FILE)?;
-        let Header { progress, .. } = file.header()?;
+        let StateHeader { progress, .. } = file.header()?;
         let arrays = file.tensors()?.arrays("")?.into_iter();
         Ok(Self {
             progress,

@@ -33,14 +33,14 @@ impl Piece<'_> {
 }
 
 /// Look-up tables from tokens to ids.
-pub struct Encoder<'v> {
+pub struct TokenEncoder<'v> {
     unit: Unit,
     table: Vec<u32>,
     chars: HashMap<char, u32>,
     clusters: HashMap<&'v str, u32>,
 }
 
-impl<'v> Encoder<'v> {
+impl<'v> TokenEncoder<'v> {
     /// For tokens in the order of their ids.
     pub fn new(unit: Unit, letters: &'v [Token]) -> Self {
         let mut encoder = Self {
@@ -97,8 +97,8 @@ fn single(text: &str) -> Option<char> {
 
 impl Vocabulary {
     /// Look-up tables for encoding; worth keeping for many texts.
-    pub(crate) fn encoder(&self) -> Encoder<'_> {
-        Encoder::new(self.unit(), &self.tokens()[..self.letters()])
+    pub(crate) fn encoder(&self) -> TokenEncoder<'_> {
+        TokenEncoder::new(self.unit(), &self.tokens()[..self.letters()])
     }
 
     /// The ids of a text that is already in the model's normal form. Tokens that the vocabulary

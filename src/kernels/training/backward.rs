@@ -11,7 +11,7 @@ use super::{BySteps, Input, Layer, Saved, Steps, Workers};
 use crate::config::Cell;
 use crate::kernels::barrier::Barrier;
 
-/// The gradients of what a layer computed; none if nothing depends on it.
+/// The gradients of what a layer computed; `None` if nothing depends on it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OutputGradients<'a> {
     /// (N, H).
@@ -22,7 +22,7 @@ pub struct OutputGradients<'a> {
     pub c: Option<&'a [f32]>,
 }
 
-/// The gradients of what a layer reads; empty if nobody asks. All of it is overwritten.
+/// The gradients of a layer's inputs and weights; empty if not wanted. All of it is overwritten.
 #[derive(Debug, Default)]
 pub struct LayerGradients<'a> {
     /// Of vectors (N, I).
@@ -50,7 +50,7 @@ struct Weights {
 }
 
 /// The gradients of `layer`, whose [`forward`](super::forward()) computed `outputs` (N, H) and filled
-/// `saved`. What was saved is overwritten, so there is one backward pass.
+/// `saved`. This overwrites `saved`, so there is only one backward pass.
 ///
 /// # Panics
 /// If an array has another length than its description says.
@@ -75,7 +75,7 @@ pub fn backward(
     );
 }
 
-/// The same in these groups.
+/// [`backward`] with the given groups of units.
 #[expect(clippy::too_many_arguments, reason = "those of `backward`")]
 pub(super) fn backward_in(
     groups: &[Range<usize>],
@@ -158,7 +158,7 @@ pub(super) fn backward_in(
     };
     let hidden = layer.hidden;
     let before = |position: usize| -> &[f32] {
-        // The rows of a step follow those of the step before, which are as many or more.
+        // The rows of a step come after those of the previous step, which has as many or more.
         let t = steps.starts.partition_point(|&start| start <= position) - 1;
         let row = position - steps.starts[t];
         if t == 0 {
@@ -218,21 +218,21 @@ struct Pass<'a> {
     of: OutputGradients<'a>,
 }
 
-/// What threads that take units tell each other: the gradients of the gates, of which each thread
-/// needs all.
+/// The data that threads exchange if they split units: the gradients of the gates, which every
+/// thread needs in full.
 struct Exchange<'a, 'b> {
     /// By part and step (n_t, own gates).
     gates: &'a [Vec<RwLock<&'b mut [f32]>>],
-    /// Of a GRU what replaces them in the recurrent product (B, own gates), by part, for
+    /// For a GRU, their replacements in the recurrent product (B, own gates), by part, for
     /// every other step.
     recurrent: &'a [Vec<RwLock<Vec<f32>>>; 2],
     parts: &'a [Part],
 }
 
-/// The part of a layer that one thread takes back through the whole sequence.
+/// The part of a layer that one thread carries back through the whole sequence.
 struct Slice<'a> {
     part: Part,
-    /// What is saved of the units.
+    /// The saved activations of the units.
     units: BySteps<'a>,
     /// ∂h (R, width).
     d_hidden: Vec<f32>,
@@ -242,19 +242,19 @@ struct Slice<'a> {
     cell: Vec<f32>,
     /// The sum of the gates' gradients (R, gates), or none.
     constant: Vec<f32>,
-    /// A GRU's h before a step (R, own units), where the units of a row are several threads'.
+    /// A GRU's h before a step (R, own units), if several threads compute the units of a row.
     before: Vec<f32>,
     /// Numbers of the recurrent product of its gates, R · gates.
     recurrent: usize,
 }
 
-/// Each behind a lock.
+/// Wraps each item in a lock.
 fn locks<T>(values: impl IntoIterator<Item = T>) -> Vec<RwLock<T>> {
     values.into_iter().map(RwLock::new).collect()
 }
 
 impl Pass<'_> {
-    /// Rows of the batch, with their gates and the gradients of their inputs.
+    /// A part of some rows of the batch, with their gates and the gradients of their inputs.
     fn rows(&self, slice: &mut Slice, mut gates: BySteps, mut input: BySteps) {
         let (kernels, layer) = (self.kernels, self.layer);
         let mut recurrent = slice.recurrent_scratch();
@@ -276,7 +276,7 @@ impl Pass<'_> {
         }
     }
 
-    /// Units of all rows.
+    /// A part of some units of all rows.
     fn units(&self, mut slices: Vec<&mut Slice>, exchange: &Exchange, barrier: &Barrier) {
         let gates = self.layer.layout().gates;
         let gru = self.layer.cell == Cell::Gru;
@@ -375,7 +375,7 @@ impl<'a> Slice<'a> {
         vec![0.0; self.recurrent]
     }
 
-    /// The gradients of the gates at a step; of a GRU also those of their recurrent product.
+    /// The gradients of the gates at a step; for a GRU also those of their recurrent product.
     fn cells(&mut self, pass: &Pass, t: usize, gates: &mut [f32], recurrent: &mut [f32]) {
         let &Pass {
             kernels,
@@ -389,7 +389,7 @@ impl<'a> Slice<'a> {
         let rows = self.part.rows.start;
         let count = steps.count_in(t, &self.part.rows);
         let ended = steps.count_in(t + 1, &self.part.rows);
-        // For the rows that end with this step their gradients are those of the final state.
+        // The rows that end with this step start from the gradients of the final state.
         let last = (rows + ended) * hidden..(rows + count) * hidden;
         let in_panels = ended * width..count * width;
         if let Some(of_h) = of.h {
@@ -442,7 +442,7 @@ impl<'a> Slice<'a> {
         }
     }
 
-    /// Adds to ∂h what some columns of the gates pass on: their gradients x (R, columns).
+    /// Adds to ∂h the contribution of some columns of the gates, whose gradients are x (R, columns).
     fn add_product(&mut self, pass: &Pass, t: usize, columns: Range<usize>, x: &[f32]) {
         let count = pass.steps.count_in(t, &self.part.rows);
         let matrix = pass
@@ -453,7 +453,7 @@ impl<'a> Slice<'a> {
             .accumulate(matrix, x, &mut self.d_hidden[..count * self.part.width()]);
     }
 
-    /// Hands the gradients of the rows' starts and constants over, where somebody asks.
+    /// Writes the gradients of the rows' initial states and constants, if they are wanted.
     fn finish(&self, layer: &Layer, h0: &mut [f32], c0: &mut [f32], constant: &mut [f32]) {
         let (part, hidden, layout) = (&self.part, layer.hidden, layer.layout());
         for (from, to) in [(&self.d_hidden, h0), (&self.d_cell, c0)] {
@@ -475,7 +475,7 @@ impl<'a> Slice<'a> {
     }
 }
 
-/// `to` (R, units) = matrix · x, x being some columns after the other, by way of `scratch` where its rows
+/// `to` (R, units) = matrix · x, x being some columns at a time, through `scratch` if its rows
 /// do not fill their panels.
 pub(super) fn product<'a>(
     kernels: Kernels,

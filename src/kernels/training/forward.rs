@@ -1,4 +1,4 @@
-//! A layer over a whole sequence.
+//! Runs a layer over whole sequences.
 
 use std::ops::Range;
 use std::sync::{PoisonError, RwLock, RwLockWriteGuard, TryLockError};
@@ -26,18 +26,18 @@ pub struct Outputs<'a> {
 
 /// The weights as the steps read them.
 struct Weights {
-    /// The input's product for the gates before their non-linearities, with biases: by token (V,
+    /// The input's product for the gate pre-activations, with biases: by token (V,
     /// gates), or one row.
     table: Vec<f32>,
-    /// W_ih, where the input is vectors.
+    /// W_ih, if the input is vectors.
     input: Option<Packed>,
     recurrent: Packed,
     /// b_hn of a GRU in panels, zeros for its other gates; empty for other cells.
     recurrent_bias: Vec<f32>,
 }
 
-/// Runs `layer` over all steps; keeps what [`backward`](super::backward) needs in `saved`, where
-/// there is any.
+/// Runs `layer` over all steps; stores what [`backward`](super::backward) needs in `saved`, if it
+/// is given.
 ///
 /// # Panics
 /// If an array has another length than its description says, or a token is not below I.
@@ -45,7 +45,7 @@ pub fn forward(workers: Workers, layer: &Layer, steps: &Steps, out: Outputs, sav
     forward_in(&groups(layer, steps), workers, layer, steps, out, saved);
 }
 
-/// The same in these groups.
+/// [`forward`] with the given groups of units.
 pub(super) fn forward_in(
     groups: &[Range<usize>],
     workers: Workers,
@@ -169,27 +169,27 @@ struct Pass<'a> {
     weights: &'a Weights,
 }
 
-/// The part of a layer that one thread takes through the whole sequence.
+/// The part of a layer that one thread carries through the whole sequence.
 struct Slice<'a> {
     part: Part,
-    /// Gates and units of every step, where they are saved.
+    /// Gates and units of every step, if they are saved.
     saved: Option<(BySteps<'a>, BySteps<'a>)>,
     /// What every step of a row adds to its gates (R, gates), or none.
     constant: Option<Vec<f32>>,
-    /// Gates of one step (R, gates), where they are not saved.
+    /// Gates of one step (R, gates), if they are not saved.
     gates: Vec<f32>,
     /// The recurrent product of a GRU's gates (R, gates).
     recurrent: Vec<f32>,
-    /// An LSTM's cells (R, width): before the first step, and of each row after its last. Where none
-    /// are saved, the newest.
+    /// An LSTM's cells (R, width): before the first step, and of each row after its last. If none
+    /// are saved, the current ones.
     cell: Vec<f32>,
-    /// h after the newest step and after the one before it (R, own units), where the units of a row
-    /// are several threads'.
+    /// h after the current step and after the one before it (R, own units), if several threads
+    /// compute the units of a row.
     hidden: [Vec<f32>; 2],
 }
 
 impl Pass<'_> {
-    /// Rows of the batch: `outputs` are theirs.
+    /// A part of some rows of the batch, with their `outputs`.
     fn rows(&self, slice: &mut Slice, mut outputs: BySteps) {
         let hidden = self.layer.hidden;
         let h0 = slice.part.rows_of(self.layer.h0, hidden);
@@ -201,7 +201,7 @@ impl Pass<'_> {
         }
     }
 
-    /// Units of all rows: `outputs` (n_t, H) by step are everybody's.
+    /// A part of some units of all rows; all threads share `outputs` (n_t, H) by step.
     fn units(
         &self,
         mut slices: Vec<&mut Slice>,
@@ -231,7 +231,7 @@ impl Pass<'_> {
     }
 }
 
-/// Write access that others hold for microseconds at most.
+/// Takes the write lock, which others hold for microseconds at most.
 fn write_soon<T>(lock: &RwLock<T>) -> Option<RwLockWriteGuard<'_, T>> {
     let mut access = None;
     wait_until(|| {
@@ -278,7 +278,7 @@ impl<'a> Slice<'a> {
         }
     }
 
-    /// One step; h stays here.
+    /// Takes one step; h stays in this part.
     fn step_of_units(&mut self, pass: &Pass, t: usize, before: &[f32]) {
         let [mut past, mut now] = std::mem::take(&mut self.hidden);
         let own = pass.steps.count(t) * self.part.units.len();
@@ -287,7 +287,7 @@ impl<'a> Slice<'a> {
         self.hidden = [past, now];
     }
 
-    /// One step: h of all units (R, H) and of its own before it, and its own after it.
+    /// Takes one step, given h of all units (R, H) and of its own before it; writes its own after it.
     fn step(&mut self, pass: &Pass, t: usize, before: &[f32], own: &[f32], now: &mut [f32]) {
         let &Pass {
             kernels,
@@ -350,7 +350,7 @@ impl<'a> Slice<'a> {
     }
 }
 
-/// What the rows' constants add to a part's gates (R, gates), or none.
+/// The constants that each step adds to a part's gates (R, gates), or none.
 fn spread_rows(layer: &Layer, part: &Part) -> Option<Vec<f32>> {
     let layout = layer.layout();
     let constant = part.rows_of(layer.constant?, layout.gates * layout.units);
@@ -363,7 +363,7 @@ fn spread_rows(layer: &Layer, part: &Part) -> Option<Vec<f32>> {
     Some(spread)
 }
 
-/// The gates of some positions before anything is multiplied: some columns of all.
+/// The gates of some positions before any product is added: some columns of all.
 fn begin(
     layer: &Layer,
     weights: &Weights,

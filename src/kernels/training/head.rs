@@ -1,4 +1,4 @@
-//! The layer that predicts, with softmax and cross-entropy: logits and their gradients stand in one
+//! The layer that predicts, with softmax and cross-entropy: logits and their gradients are in one
 //! array, and are computed while they are in the cache.
 
 use super::super::{Layout, Packed};
@@ -6,7 +6,7 @@ use super::backward::product;
 use super::weights::{Deltas, Factor, Product, weight_gradients};
 use super::workers::{Filling, Workers};
 
-/// Positions that one job takes: a multiple of every tile's height.
+/// Positions per job: a multiple of every tile's height.
 const PLACES_A_JOB: usize = 96;
 
 /// A linear layer and what it predicts.
@@ -34,12 +34,12 @@ pub struct HeadGradients<'a> {
 }
 
 impl Head<'_> {
-    /// H.
+    /// Hidden size H.
     fn units(&self) -> usize {
         self.weight.len() / self.bias.len()
     }
 
-    /// Where each logit stands.
+    /// The layout of the logits.
     pub const fn layout(&self) -> Layout {
         Layout {
             gates: 1,
@@ -74,7 +74,7 @@ impl Head<'_> {
         });
     }
 
-    /// The gradients for those of the nats (N); overwrites `probabilities`.
+    /// The gradients, given those of the nats (N); overwrites `probabilities`.
     ///
     /// # Panics
     /// If an array has another length.

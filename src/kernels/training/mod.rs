@@ -1,15 +1,14 @@
-//! What training computes besides sampling's products: whole sequences with their activations saved,
-//! and every gradient.
+//! The kernels of training: whole sequences with saved activations, and every gradient.
 //!
-//! Each thread takes a slice of the batch through the *whole* sequence, so that threads meet once
-//! a pass and not once per step; where a large layer reads few rows, it takes some of the units
-//! (`parts.rs`). The weights are packed once per pass. The gates of all steps are saved after their
+//! Each thread takes a slice of the batch through the *whole* sequence, so threads meet once
+//! per pass and not once per step. If a large layer reads few rows, it takes some of the units
+//! instead (`parts.rs`). The weights are packed once per pass. The gates of all steps are saved after their
 //! non-linearities, the backward pass overwrites them with their gradients, and the weights'
 //! gradients are one large product at the end. Every sum belongs to one thread and runs in one order,
 //! so any number of threads, and either kind of slice, computes the same bits.
 //!
-//! Sequences of different length stand in order of length, the longest first: at step t the first
-//! n_t rows are under way, and nothing is computed for those that have ended. An array over all
+//! Sequences of different length are sorted by length, longest first: at step t the first
+//! n_t rows are active, and nothing is computed for those that have ended. An array over all
 //! positions is (N, ·) with N = Σ n_t, step by step.
 
 mod backward;
@@ -37,16 +36,16 @@ use parts::Part;
 /// A part of an array, step by step.
 type BySteps<'a> = Vec<&'a mut [f32]>;
 
-/// How many rows of the batch are under way at each step: never more than at the step before.
+/// The number of active rows of the batch at each step, which never rises.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Steps {
     counts: Vec<usize>,
-    /// Where each step's rows begin, and where the last one's end.
+    /// The first row of each step, and the end of the last step's rows.
     starts: Vec<usize>,
 }
 
 impl Steps {
-    /// From n_t, the rows under way at each step t.
+    /// Built from n_t, the active rows at each step t.
     ///
     /// # Panics
     /// If a count is zero or above the one before it.
@@ -72,22 +71,22 @@ impl Steps {
         self.counts.is_empty()
     }
 
-    /// Sequences, B.
+    /// The number of sequences, B.
     pub fn batch(&self) -> usize {
         self.counts.first().copied().unwrap_or(0)
     }
 
-    /// Positions in all, N.
+    /// The number of positions, N.
     pub fn positions(&self) -> usize {
         self.starts[self.len()]
     }
 
-    /// Rows under way at step `t`; none after the last.
+    /// The number of active rows at step `t`; 0 after the last.
     fn count(&self, t: usize) -> usize {
         self.counts.get(t).copied().unwrap_or(0)
     }
 
-    /// Those among `rows`, counted from its start.
+    /// The active rows among `rows`, counted from its start.
     fn count_in(&self, t: usize, rows: &Range<usize>) -> usize {
         self.count(t).clamp(rows.start, rows.end) - rows.start
     }
@@ -119,7 +118,7 @@ impl Steps {
         slices
     }
 
-    /// `values` step by step for each of several parts, which have so many numbers at a step.
+    /// Splits `values` step by step for several parts, given how many numbers each has at a step.
     fn cut<'a>(
         &self,
         values: &'a mut [f32],
@@ -140,7 +139,7 @@ impl Steps {
         by_part
     }
 
-    /// What is saved, `block` numbers per position for each block of 32 units, by part.
+    /// The saved activations by part, `block` numbers per position for each block of 32 units.
     fn cut_blocks<'a>(
         &self,
         values: &'a mut [f32],
@@ -186,25 +185,25 @@ impl Steps {
     }
 }
 
-/// What a layer reads at every position.
+/// The input of a layer at every position.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
-    /// Tokens (N), one-hot: a column of the weight each.
+    /// One-hot tokens (N), each of which selects a column of the weight.
     Tokens(&'a [i64]),
     /// Vectors (N, I).
     Vectors(&'a [f32]),
 }
 
-/// One recurrent layer that reads one way, with its input: arrays as in PyTorch.
+/// One recurrent layer of one direction, with its input; arrays as in PyTorch.
 #[derive(Clone, Copy, Debug)]
 pub struct Layer<'a> {
-    /// Decides G, the number of gates.
+    /// The cell, which determines G, the number of gates.
     pub cell: Cell,
     /// Hidden size H.
     pub hidden: usize,
     /// Input size I.
     pub inputs: usize,
-    /// One input for every position.
+    /// One input per position.
     pub input: Input<'a>,
     /// (B, G·H) that every step of a row adds to its input product, or none.
     pub constant: Option<&'a [f32]>,
@@ -223,7 +222,7 @@ pub struct Layer<'a> {
 }
 
 impl Layer<'_> {
-    /// G gates of H units.
+    /// The layout of G gates of H units.
     pub const fn layout(&self) -> Layout {
         Layout {
             gates: self.cell.gates(),
@@ -231,12 +230,12 @@ impl Layer<'_> {
         }
     }
 
-    /// Multiplications of a pass over so many positions.
+    /// Multiplications of a pass over `positions` positions.
     const fn work(&self, positions: usize) -> usize {
         positions * self.layout().len() * self.hidden
     }
 
-    /// H units, one gate.
+    /// The layout of H units of one gate.
     const fn units(&self) -> Layout {
         Layout {
             gates: 1,
@@ -245,7 +244,7 @@ impl Layer<'_> {
     }
 }
 
-/// Numbers that a layer of `units` units keeps at each position for the backward pass: the gates, and
+/// Numbers that a layer of `units` units saves at each position for the backward pass: the gates, and
 /// the cell (LSTM) or the recurrent product of n (GRU).
 pub const fn saved(cell: Cell, units: usize) -> (usize, usize) {
     let width = units.next_multiple_of(PANEL);
@@ -256,12 +255,12 @@ pub const fn saved(cell: Cell, units: usize) -> (usize, usize) {
     (cell.gates() * width, second)
 }
 
-/// What the forward pass keeps for the backward pass, (N, ·) as [`saved`] says. Where threads take units
-/// the numbers of a step stand by groups of these.
+/// The saved activations, (N, ·) with the sizes of [`saved`]. If threads split the units,
+/// the numbers of a step are sorted by group of units.
 #[derive(Debug)]
 pub struct Saved<'a> {
     /// The gates after their non-linearities; after the backward pass, the gradients of the input's
-    /// share of them.
+    /// part of their pre-activations.
     pub gates: &'a mut [f32],
     /// The cells of an LSTM, or a GRU's recurrent product of n; empty for the plain cell.
     pub units: &'a mut [f32],

@@ -1,12 +1,12 @@
-//! The step that follows the gradients: their norm, clipping and Adam, each array read once for the
-//! norm and once for all the rest.
+//! The optimizer step: the gradients' norm, clipping and Adam. Each array is read once for the
+//! norm and once for everything else.
 
 use super::super::{AdamFactors, AdamPiece};
 use super::Workers;
 
-/// Numbers that one job takes: what it touches of five arrays fits in the second-level cache.
+/// Numbers per job: its parts of five arrays fit in the second-level cache.
 const A_JOB: usize = 1 << 14;
-/// Updating a number takes about as long as so many multiplications of a product.
+/// The cost of updating a number, in multiplications of a product.
 const AN_UPDATE: usize = 64;
 
 /// The constants of Adam (Kingma & Ba 2015, algorithm 1), of AMSGrad as PyTorch has it (Reddi, Kale &
@@ -19,20 +19,20 @@ pub struct Adam {
     pub beta1: f64,
     /// Decay of the second moment β₂.
     pub beta2: f64,
-    /// ε.
+    /// ε, which keeps the denominator above zero.
     pub epsilon: f64,
     /// Whether weight decay is decoupled (AdamW).
     pub decoupled: bool,
-    /// The steps taken with this one, t.
+    /// The number of this step, t, from 1.
     pub step: u64,
 }
 
-/// A parameter, all arrays of one length.
+/// A parameter with its gradient and moments, all of one length.
 #[derive(Debug)]
 pub struct Parameter<'a> {
-    /// The weights and what belongs to them.
+    /// The weights, their gradient and moments.
     pub arrays: AdamPiece<'a>,
-    /// Weight decay.
+    /// The parameter's weight decay.
     pub weight_decay: f64,
 }
 
@@ -57,7 +57,7 @@ impl Adam {
         }
     }
 
-    /// One step for all parameters, with gradients scaled down so that their common L2 norm is at
+    /// Updates all parameters, with gradients scaled down so that their common L2 norm is at
     /// most `limit`; 0 is no limit.
     ///
     /// # Panics
@@ -127,11 +127,17 @@ mod tests {
     /// Weights, gradients, and first, second and largest moments.
     fn arrays(length: usize) -> [Vec<f32>; 5] {
         let mut numbers = Numbers::new(length as u32 + 3);
-        let mut draw = |sign: bool| -> Vec<f32> {
+        let mut random = |sign: bool| -> Vec<f32> {
             let values = numbers.vector(length, 1.0).into_iter();
             values.map(|x| if sign { x } else { x * x }).collect()
         };
-        [draw(true), draw(true), draw(true), draw(false), draw(false)]
+        [
+            random(true),
+            random(true),
+            random(true),
+            random(false),
+            random(false),
+        ]
     }
 
     fn step(

@@ -1,22 +1,22 @@
-//! How a layer's work is cut for the threads: by rows of the batch, or by units.
+//! How a layer's work is split among threads: by rows of the batch, or by units.
 //!
-//! Mostly each thread takes some rows through all steps, and the threads never meet. Where there are
-//! few rows and the recurrent weights leave a core's own cache, a step takes as long as reading them,
-//! one row has work for one thread alone, and every core would read them all. There each thread takes
-//! some units of all rows, reads the weights of these alone, and the threads meet once per step. What is
-//! saved then stands step by step in groups of units, so that what a thread computes is contiguous.
-//! Which of the two depends on sizes alone, never on the threads.
+//! Usually each thread takes some rows through all steps, and the threads never meet. If there are
+//! few rows and the recurrent weights don't fit in a core's own cache, a step takes as long as reading
+//! them, and every core would read them all. In that case each thread takes some units of all rows and
+//! reads only their weights, and the threads meet once per step. Saved activations are then sorted by
+//! step and group of units, so that the results of a thread are contiguous. The choice depends only on
+//! sizes, never on the threads.
 
 use std::ops::Range;
 
 use super::super::PANEL;
 use super::{Layer, Steps};
 
-/// Bytes of recurrent weights that a core keeps near by.
+/// Bytes of recurrent weights that fit in a core's own cache.
 const NEAR: usize = 512 << 10;
-/// Rows of a batch that take less time than reading weights that are not near.
+/// Rows of a batch that take less time than reading weights from beyond that cache.
 const FEW_ROWS: usize = 16;
-/// Blocks of 32 units in a group: as many as make the products of a group worth a call.
+/// Blocks of 32 units in a group: enough to make the products of a group worth a call.
 const BLOCKS_A_GROUP: usize = 2;
 
 /// The blocks of 32 units that are computed and saved together: all, or some.
@@ -25,7 +25,7 @@ pub(super) fn groups(layer: &Layer, steps: &Steps) -> Vec<Range<usize>> {
     groups_of(layer, if by_units { BLOCKS_A_GROUP } else { usize::MAX })
 }
 
-/// Groups of at most so many blocks.
+/// Groups of at most `size` blocks.
 pub(super) fn groups_of(layer: &Layer, size: usize) -> Vec<Range<usize>> {
     let blocks = layer.layout().blocks();
     let size = size.min(blocks);
@@ -35,7 +35,7 @@ pub(super) fn groups_of(layer: &Layer, size: usize) -> Vec<Range<usize>> {
         .collect()
 }
 
-/// Some rows of a batch and some units of a layer: one of the two is all.
+/// Some rows of a batch and some units of a layer; one of the two is complete.
 #[derive(Clone, Debug)]
 pub(super) struct Part {
     pub rows: Range<usize>,
@@ -45,8 +45,8 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// The parts of a layer for so many threads. Where there is one group they are slices of the
-    /// rows, else the groups.
+    /// The parts of a layer for `threads` threads: slices of the rows if there is one group, else
+    /// the groups.
     pub(super) fn all(
         layer: &Layer,
         steps: &Steps,
@@ -74,7 +74,7 @@ impl Part {
         self.blocks.start * gates..self.blocks.end * gates
     }
 
-    /// Where its gates stand among all.
+    /// The range of its gates among all gates.
     pub(super) const fn columns(&self, gates: usize) -> Range<usize> {
         self.panels(gates).start * PANEL..self.panels(gates).end * PANEL
     }
@@ -89,7 +89,7 @@ impl Part {
         &values[self.rows.start * width..self.rows.end * width]
     }
 
-    /// The same, to be overwritten.
+    /// [`Part::rows_of`], mutable.
     pub(super) fn rows_of_mut<'a>(&self, values: &'a mut [f32], width: usize) -> &'a mut [f32] {
         &mut values[self.rows.start * width..self.rows.end * width]
     }

@@ -1,5 +1,5 @@
-//! Every gradient against differences of a plain network in f64, at every level and on any number of
-//! threads.
+//! Compares every gradient with finite differences of a plain network in f64, at every level and on
+//! any number of threads.
 
 use super::backward::backward_in;
 use super::forward::forward_in;
@@ -26,7 +26,7 @@ impl Team for Several {
     }
 }
 
-/// Threads that are promised, and all but the caller's never come.
+/// Threads of which only the caller's ever comes.
 struct Promised(usize);
 
 impl Team for Promised {
@@ -146,7 +146,7 @@ impl Case {
         self.run_in(&groups(&self.layer(), &self.steps()), workers)
     }
 
-    /// The same in these groups of blocks.
+    /// [`Case::run`] with the given groups of blocks.
     fn run_in(&self, groups: &[Range<usize>], workers: Workers) -> ([Vec<f32>; 3], Arrays) {
         let (layer, steps) = (self.layer(), self.steps());
         let (gates, units) = saved(self.cell, self.hidden);
@@ -294,7 +294,7 @@ impl Case {
         }
         let step = 1e-5;
         for (which, gradient) in gradients.iter().enumerate() {
-            // Some of each array: every one costs a pass.
+            // Only some numbers of each array, since every one costs a pass.
             for index in (0..gradient.len()).step_by(gradient.len() / 23 + 1) {
                 let moved = |by: f64| self.loss(Some((which, index, by)));
                 let want = (moved(step) - moved(-step)) / (2.0 * step);
@@ -339,7 +339,7 @@ fn bits((results, gradients): ([Vec<f32>; 3], Arrays)) -> Vec<u32> {
     numbers.map(|x| x.to_bits()).collect()
 }
 
-/// These are worth more than one thread.
+/// Cases large enough for more than one thread.
 fn large_cases(hidden: usize) -> impl Iterator<Item = Case> {
     let lengths: Vec<usize> = (10..40).rev().collect();
     let case = move |cell, tokens| Case::new(cell, hidden, &lengths, tokens, !tokens);

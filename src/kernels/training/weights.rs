@@ -1,6 +1,6 @@
 //! The gradients of weights: products over all positions of a batch.
 //!
-//! ∂W = Δᵀ·x, with Δ the gradients of what W computed. Threads share the panels of Δ's columns, so
+//! ∂W = Δᵀ·x, with Δ the gradients of what W computed. Threads split the panels of Δ's columns, so
 //! each sum over the positions belongs to one thread.
 
 use std::ops::Range;
@@ -8,24 +8,24 @@ use std::ops::Range;
 use super::super::{Kernels, Layout, PANEL, Stacked};
 use super::workers::{A_COPY, Workers};
 
-/// Positions that are multiplied at a time: half a panel of them fits in the first-level cache.
+/// Positions multiplied at a time: half a panel of them fits in the first-level cache.
 const POSITIONS_AT_ONCE: usize = 256;
-/// Most panels that one job takes.
+/// The most panels per job.
 const MOST_PANELS: usize = 8;
-/// Jobs a thread, so that a thread that is held up leaves work to the others.
+/// Jobs per thread, so that a delayed thread leaves work to the others.
 const JOBS_A_THREAD: usize = 4;
 
-/// Gradients of what weights computed.
+/// Gradients of the outputs of weights.
 pub(super) struct Deltas<'a> {
     pub layout: Layout,
     /// (N, gates).
     pub values: &'a [f32],
-    /// What replaces n for a GRU's recurrent weights (N, units in panels).
+    /// The replacement of n for a GRU's recurrent weights (N, units in panels).
     pub candidate: Option<&'a [f32]>,
-    /// The blocks of 32 units that stand together at each step; one group is all.
+    /// The blocks of 32 units that are contiguous at each step; one group is all of them.
     pub groups: &'a [Range<usize>],
-    /// Where the positions of each step begin, and where the last one's end; with one group all may
-    /// be one step.
+    /// The first position of each step, and the end of the last step; with one group, all positions
+    /// may be one step.
     pub starts: &'a [usize],
 }
 
@@ -65,14 +65,14 @@ impl<'a> Deltas<'a> {
     }
 }
 
-/// What the weights were multiplied with.
+/// The inputs of the weights.
 #[derive(Clone, Copy)]
 pub(super) enum Factor<'a> {
-    /// A token a position: its column of the weight alone.
+    /// One token per position, which selects a column of the weight.
     Tokens(&'a [i64]),
     /// (N, columns).
     Rows(&'a [f32]),
-    /// The same by position.
+    /// (N, columns), one slice per position.
     Positions(&'a (dyn Fn(usize) -> &'a [f32] + Sync)),
 }
 
@@ -81,7 +81,7 @@ pub(super) struct Product<'a> {
     pub factor: Factor<'a>,
     /// Columns of the weight.
     pub columns: usize,
-    /// Whether [`Deltas::candidate`] counts.
+    /// Whether [`Deltas::candidate`] applies.
     pub recurrent: bool,
     /// Receives the gradient (rows, columns).
     pub weight: &'a mut [f32],
@@ -94,14 +94,14 @@ struct Source<'a> {
     factor: Factor<'a>,
     columns: usize,
     recurrent: bool,
-    /// The factor turned: (columns, K) for every K = [`POSITIONS_AT_ONCE`] positions; empty for tokens.
+    /// The transposed factor: (columns, K) for every K = [`POSITIONS_AT_ONCE`] positions; empty for tokens.
     turned: Vec<f32>,
 }
 
-/// Where one panel of one product goes: its rows of the weight, and of the bias.
+/// The destination of one panel of one product: its rows of the weight and of the bias.
 type Target<'a> = (&'a mut [f32], &'a mut [f32]);
 
-/// Computes all products.
+/// Computes all weight and bias gradients.
 pub(super) fn weight_gradients(workers: Workers, deltas: &Deltas, products: Vec<Product>) {
     let layout = deltas.layout;
     let positions = deltas.values.len() / layout.len();
@@ -146,7 +146,7 @@ pub(super) fn weight_gradients(workers: Workers, deltas: &Deltas, products: Vec<
     workers.each(jobs, |_, job| job.run(workers.kernels, deltas, &sources));
 }
 
-/// A row-major matrix (rows, columns) panel by panel.
+/// Splits a row-major matrix (rows, columns) by panel.
 fn by_panel(matrix: &mut [f32], layout: Layout, columns: usize) -> Vec<&mut [f32]> {
     let gates = matrix.chunks_exact_mut(layout.units * columns);
     let mut gates: Vec<_> = gates.map(|gate| gate.chunks_mut(PANEL * columns)).collect();
@@ -157,7 +157,7 @@ fn by_panel(matrix: &mut [f32], layout: Layout, columns: usize) -> Vec<&mut [f32
     panels
 }
 
-/// A factor turned, [`POSITIONS_AT_ONCE`] at a time.
+/// Transposes a factor, [`POSITIONS_AT_ONCE`] positions at a time.
 fn turned(workers: Workers, factor: Factor, positions: usize, columns: usize) -> Vec<f32> {
     if matches!(factor, Factor::Tokens(_)) {
         return Vec::new();
@@ -184,7 +184,7 @@ fn turned(workers: Workers, factor: Factor, positions: usize, columns: usize) ->
 struct Job<'a> {
     group: Range<usize>,
     panels: Range<usize>,
-    /// By panel, one a product.
+    /// By panel, one entry per product.
     targets: Vec<Vec<Target<'a>>>,
 }
 
@@ -230,7 +230,7 @@ impl Job<'_> {
         }
     }
 
-    /// Packs some positions; with what replaces n where that is wanted.
+    /// Packs some positions, with the replacement of n if it is wanted.
     fn stack(&self, deltas: &Deltas, positions: Range<usize>, recurrent: bool, to: &mut Stacked) {
         let gates = deltas.layout.gates;
         to.begin(positions.len());
@@ -251,7 +251,7 @@ impl Job<'_> {
         }
     }
 
-    /// Adds each position's gradients to its token's.
+    /// Adds each position's gradients to those of its token.
     fn add_tokens(
         &self,
         kernels: Kernels,

@@ -1,4 +1,4 @@
-//! Threads, and what they are given to do.
+//! Threads and their work.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -8,26 +8,26 @@ use super::super::Kernels;
 use super::super::matrix::{Layout, PanelMut};
 use crate::kernels::barrier::{Barrier, Presence, wait_until};
 
-/// Fewer multiplications than this, some 20 µs of them, one thread has done before several have met,
-/// and long before where another program holds one of them up.
+/// Below this many multiplications, some 20 µs, one thread is done before several have met, and
+/// long before if another program delays one of them.
 const WORTH_MEETING: usize = 1 << 20;
-/// Copying a number to where it belongs takes about as long as so many multiplications.
+/// The cost of copying a number, in multiplications.
 pub(super) const A_COPY: usize = 16;
-/// How long the first thread waits for others that it is to meet at every step. One that is not
-/// there by then has no core.
+/// How long the first thread waits for the others that it meets at every step. A thread that has
+/// not come by then has no core.
 const PATIENCE: Duration = Duration::from_millis(1);
-/// Instead of the number of threads that have come: no more may.
+/// Replaces the number of threads that have come once no more may come.
 const CLOSED: u32 = u32::MAX;
 
 /// Threads that work together.
 pub trait Team: Sync {
-    /// How many.
+    /// The number of threads.
     fn threads(&self) -> usize;
-    /// Calls `job` with every number below `jobs`, each once, and returns when all are done.
+    /// Calls `job` once with every number below `jobs`, and returns when all calls are done.
     fn run(&self, jobs: usize, job: &(dyn Fn(usize) + Sync));
 }
 
-/// The caller's thread alone.
+/// Runs everything on the caller's thread.
 #[derive(Clone, Copy, Debug)]
 pub struct Alone;
 
@@ -41,17 +41,15 @@ impl Team for Alone {
     }
 }
 
-/// Who computes, and with what.
+/// The threads and kernels of a computation.
 #[derive(Clone, Copy)]
 pub struct Workers<'a> {
-    /// The threads.
     pub team: &'a dyn Team,
-    /// What they run.
     pub kernels: Kernels,
 }
 
 impl Workers<'_> {
-    /// The caller's thread alone for little work, counted in multiplications.
+    /// Uses only the caller's thread for little work, measured in multiplications.
     pub(super) fn for_work(self, work: usize) -> Self {
         if work < WORTH_MEETING {
             Self {
@@ -63,7 +61,7 @@ impl Workers<'_> {
         }
     }
 
-    /// As many as there are threads.
+    /// The number of threads.
     pub(super) fn threads(self) -> usize {
         self.team.threads()
     }
@@ -82,9 +80,9 @@ impl Workers<'_> {
         });
     }
 
-    /// Hands every part to one thread; the threads work side by side and meet at the barrier as often
-    /// as they like. A team may have fewer threads to spare than it says, so those that come share
-    /// the parts between them: there may be one.
+    /// Hands every part to one thread; the threads run in parallel and meet at the barrier as often
+    /// as they like. Fewer threads may come than promised, perhaps only one; those that come split
+    /// the parts among them.
     pub(super) fn together<T: Send>(
         self,
         parts: impl IntoIterator<Item = T>,
@@ -97,14 +95,14 @@ impl Workers<'_> {
             let Some(position) = gathering.join() else {
                 return;
             };
-            let share = |index: usize| parts.len() * index / position.members;
-            let own = &parts[share(position.index)..share(position.index + 1)];
+            let start = |index: usize| parts.len() * index / position.members;
+            let own = &parts[start(position.index)..start(position.index + 1)];
             let _presence = Presence(position.barrier);
             work(own.iter().filter_map(take).collect(), position.barrier);
         });
     }
 
-    /// Fills panels of several packed matrices side by side.
+    /// Fills panels of several packed matrices in parallel.
     pub(super) fn fill<'a>(self, panels: Vec<(PanelMut<'a>, Filling<'a>)>) {
         let numbers: usize = panels.iter().map(|(panel, _)| panel.len()).sum();
         let parts = panels.into_iter();
@@ -116,26 +114,26 @@ impl Workers<'_> {
     }
 }
 
-/// A part that one thread will take.
+/// A part for one thread to take.
 fn to_be_taken<T>(part: T) -> Mutex<Option<T>> {
     Mutex::new(Some(part))
 }
 
-/// Takes it, once.
+/// Takes the part; `None` if it has been taken already.
 fn take<T>(part: &Mutex<Option<T>>) -> Option<T> {
     part.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-/// Threads that come to work together: all that are wanted, or those that came in time.
+/// The threads that work together: all that are wanted, or those that came in time.
 struct Gathering {
     most: u32,
-    /// How many have come, or [`CLOSED`].
+    /// The number of threads that have come, or [`CLOSED`].
     present: AtomicU32,
-    /// Where they meet, once it is known who they are.
+    /// Their barrier, once it is known who they are.
     closed: OnceLock<(Barrier, usize)>,
 }
 
-/// A thread among those that work together.
+/// The position of one of the threads that work together.
 struct Position<'a> {
     index: usize,
     members: usize,
@@ -151,7 +149,7 @@ impl Gathering {
         }
     }
 
-    /// Waits for the others; none if they have begun without this thread.
+    /// Waits for the others; `None` if they have started without this thread.
     fn join(&self) -> Option<Position<'_>> {
         let one_more = |present: u32| (present < self.most).then_some(present + 1);
         let order = Ordering::AcqRel;
@@ -174,7 +172,7 @@ impl Gathering {
         })
     }
 
-    /// Those who have come begin.
+    /// Lets the threads that have come start.
     fn close(&self) {
         let present = self.present.swap(CLOSED, Ordering::AcqRel);
         if present != CLOSED {
@@ -184,11 +182,11 @@ impl Gathering {
     }
 }
 
-/// Where a packed matrix comes from.
+/// The source of a packed matrix.
 #[derive(Clone, Copy)]
 pub(super) enum Filling<'a> {
     /// A row-major matrix.
     Rows(&'a [f32]),
-    /// The transpose of one, whose rows are laid out so.
+    /// The transpose of a row-major matrix whose rows have this layout.
     Transposed(&'a [f32], Layout),
 }
