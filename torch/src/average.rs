@@ -1,5 +1,5 @@
-//! The average of the weights that a training passes through, with older ones counting less and less
-//! (EMA): it lies nearer to the middle of the valley that single steps jump about in.
+//! An exponential moving average of the weights during training (EMA). It is nearer to the middle of
+//! the valley in which single steps jump about.
 
 use anyhow::Result;
 use tch::Tensor;
@@ -7,17 +7,17 @@ use tch::Tensor;
 use crate::parameters::{Parameters, copy_into_named, to_array};
 use textgen::models::weights::Weights;
 
-/// What the names of averaged weights begin with in a training state.
+/// The prefix of the names of averaged weights in a training state.
 const PREFIX: &str = "average.";
 
-/// Averaged weights.
+/// Averaged weights, in the order of the parameters.
 pub struct Average {
     decay: f64,
     tensors: Vec<Tensor>,
 }
 
 impl Average {
-    /// Of `parameters` as they are; a step keeps `decay` of the average.
+    /// Starts from `parameters`; a step weights the previous average by `decay`.
     pub fn new(decay: f64, parameters: &Parameters) -> Self {
         Self {
             decay,
@@ -29,7 +29,7 @@ impl Average {
         }
     }
 
-    /// Takes in `parameters` after step `step` (from 1). The first steps keep less, (1 + step) / (10 + step),
+    /// Adds `parameters` after step `step` (from 1). The first steps use a smaller decay, (1 + step) / (10 + step),
     /// so that the initial weights are soon forgotten.
     pub fn step(&mut self, parameters: &Parameters, step: u64) {
         let decay = self.decay.min((1 + step) as f64 / (10 + step) as f64);
@@ -40,18 +40,18 @@ impl Average {
         });
     }
 
-    /// Exchanges the average and the weights of `parameters`.
+    /// Swaps the average with the weights of `parameters`.
     pub fn exchange(&mut self, parameters: &mut Parameters) {
         tch::no_grad(|| {
             for (average, tensor) in self.tensors.iter_mut().zip(parameters.tensors_mut()) {
-                let kept = tensor.copy();
+                let saved = tensor.copy();
                 tensor.copy_(average);
-                average.copy_(&kept);
+                average.copy_(&saved);
             }
         });
     }
 
-    /// Copies by name, on the CPU, each name with `prefix` before it.
+    /// Copies on the CPU by name, each name preceded by `prefix`.
     fn named(&self, names: &[String], prefix: &str) -> Weights<'static> {
         let named = names.iter().map(|name| format!("{prefix}{name}"));
         named.zip(self.tensors.iter().map(to_array)).collect()
@@ -67,7 +67,7 @@ impl Average {
         into.append(&mut self.named(parameters.names(), PREFIX));
     }
 
-    /// Takes the average from a training state.
+    /// Restores the average from a training state.
     pub fn load(&mut self, parameters: &Parameters, from: &Weights) -> Result<()> {
         copy_into_named(from, PREFIX, parameters.names(), &mut self.tensors)
     }

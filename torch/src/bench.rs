@@ -31,16 +31,16 @@ use textgen_torch::recurrent::{Input, Shape};
 use textgen_torch::train::Trainer;
 use textgen_torch::{device, shim};
 
-/// Steps of a run just opened before its speed counts, and of one that has been measured before.
+/// Warm-up steps of a run just opened, and of one that has been measured before.
 const WARM_UP_STEPS: usize = 3;
 const WARM_UP_AGAIN: usize = 1;
-/// Measured steps of one run, at least, and for how long.
+/// The least number of measured steps of one run, and the time to measure for.
 const MEASURED_STEPS: usize = 15;
 const MEASURED_TIME: Duration = Duration::from_secs(3);
-/// Measured steps of a request, at least.
+/// The least number of measured steps of a request.
 const LEAST_STEPS: usize = 3;
 
-/// What the driver asks.
+/// A request of the driver.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "what", rename_all = "lowercase")]
 enum Request {
@@ -59,18 +59,18 @@ struct TrainRequest {
     seconds: f64,
 }
 
-/// What a recurrent network reads.
+/// The input of a recurrent network.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Reads {
-    /// One-hot tokens.
+    /// Tokens as one-hot vectors.
     Tokens,
     /// Vectors that have a gradient.
     Vectors,
 }
 
-/// Forward and backward pass of a recurrent network through the native operators and through
-/// libtorch's.
+/// Times the forward and backward pass of a recurrent network, with the native operators and with
+/// those of libtorch.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LayerRequest {
@@ -80,18 +80,18 @@ struct LayerRequest {
     batch: usize,
     seq: usize,
     reads: Reads,
-    /// Tokens, or the size of a vector.
+    /// The number of tokens, or the size of a vector.
     inputs: usize,
     threads: usize,
     seconds: f64,
 }
 
-/// The memory of this process, in bytes; none if the system does not tell.
+/// The memory of this process, in bytes; `None` if the system does not say.
 #[derive(Serialize)]
 struct Memory {
-    /// Resident now.
+    /// Resident memory now.
     resident_bytes: Option<u64>,
-    /// Resident at most so far.
+    /// Peak resident memory so far.
     peak_bytes: Option<u64>,
 }
 
@@ -110,11 +110,11 @@ impl Memory {
     }
 }
 
-/// What steps took, one after the other: their tokens and seconds.
+/// The tokens and seconds of each step.
 struct Steps(Vec<(u64, f64)>);
 
 impl Steps {
-    /// Takes steps for `time`, and `least` of them at least, after `warm_up` that don't count.
+    /// Takes steps for `time`, but at least `least`, after `warm_up` that don't count.
     fn take(trainer: &mut Trainer, warm_up: usize, least: usize, time: Duration) -> Result<Self> {
         for _ in 0..warm_up {
             trainer.measure()?;
@@ -135,8 +135,8 @@ impl Steps {
         )
     }
 
-    /// All words by all of the time. A median would flatter: the words of a batch are of about one
-    /// length, so that most steps are short and some are long.
+    /// All words divided by the whole time. A median would be too high: the words of a batch have
+    /// similar lengths, so most steps are short and some are long.
     fn words_per_second(&self, words_per_step: f64) -> f64 {
         let seconds: f64 = self.0.iter().map(|(_, seconds)| seconds).sum();
         words_per_step * self.0.len() as f64 / seconds
@@ -166,7 +166,7 @@ impl Steps {
     }
 }
 
-/// Words of a step on average, since the last batch of a pass may be smaller; none of texts.
+/// Words per step on average, since the last batch of a pass may be smaller; `None` for texts.
 fn words_per_step(run: &RunDir, trainer: &Trainer) -> Result<Option<f64>> {
     Ok(match run.corpus()? {
         CorpusData::Text(_) => None,
@@ -199,7 +199,7 @@ pub fn serve() -> Result<()> {
     Ok(())
 }
 
-/// Trainings between requests, by the folders of their runs.
+/// The open trainings, by the folders of their runs.
 type Opened = HashMap<PathBuf, (&'static RunDir, Trainer<'static>)>;
 
 fn answer(line: &str, opened: &mut Opened) -> Result<Value> {
@@ -220,7 +220,7 @@ fn answer_train(request: &TrainRequest, opened: &mut Opened) -> Result<Value> {
     let threads = device::set_threads(request.threads);
     let known = opened.contains_key(&request.run);
     if !known {
-        // A training borrows its run, and both are wanted until the program ends.
+        // A training borrows its run, and both are needed until the program ends.
         let run: &'static RunDir = Box::leak(Box::new(RunDir::open(&request.run)?));
         let trainer = Trainer::new(run, device::choose(run.config()?.device)?)?;
         opened.insert(request.run.clone(), (run, trainer));
@@ -352,7 +352,7 @@ fn answer_layer(request: &LayerRequest) -> Result<Value> {
     }))
 }
 
-/// The middle one of some numbers.
+/// The median of some numbers.
 fn median(numbers: impl Iterator<Item = f64>) -> f64 {
     let mut sorted: Vec<f64> = numbers.collect();
     sorted.sort_by(f64::total_cmp);

@@ -15,20 +15,20 @@ pub struct CharRnn {
     pub network: NetworkConfig,
     /// Under the names of the engine's table of shapes.
     pub parameters: Parameters,
-    /// Of every layer's outputs, while training.
+    /// Dropout of every layer's outputs while training.
     pub dropout: Dropout,
     /// Probability that a token is read as zeros while training.
     pub input_dropout: f64,
     /// Probability that a recurrent weight is dropped while training (DropConnect; Merity et al. 2017).
     pub recurrent_dropout: f64,
-    /// What it trains in on CUDA.
+    /// The precision of training on CUDA.
     pub precision: Precision,
     /// On CUDA the vectors of one-hot tokens (V, V), looked up instead of made at every step.
     one_hot: Option<Tensor>,
 }
 
 impl CharRnn {
-    /// Without dropout.
+    /// Builds the model without dropout.
     pub fn new(network: NetworkConfig, parameters: Parameters) -> Self {
         let device = parameters.tensors()[0].device();
         let inputs = network.inputs as i64;
@@ -48,7 +48,7 @@ impl CharRnn {
         model
     }
 
-    /// The recurrent layers.
+    /// The shape of the recurrent layers.
     pub fn shape(&self) -> Shape {
         Shape::of(&self.network, self.precision)
     }
@@ -60,7 +60,7 @@ impl CharRnn {
     }
 
     /// Mean cross-entropy, nats per token, of `targets` (T, B) after `tokens` (T, B): over all
-    /// positions or the last alone.
+    /// positions or only the last.
     pub fn loss(
         &self,
         tokens: &Tensor,

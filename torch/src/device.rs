@@ -12,15 +12,15 @@ pub enum DeviceError {
     /// libtorch sees no CUDA device.
     #[error("--device {asked}: no CUDA device: {why}")]
     NoCuda {
-        /// The device asked for.
+        /// The value of `--device`.
         asked: Device,
-        /// What is missing.
+        /// The reason: what is missing.
         why: String,
     },
-    /// Less than f32 without a CUDA device.
+    /// A lower precision than f32 without a CUDA device.
     #[error("--precision {0}: needs a CUDA device, and training is on the CPU")]
     Precision(Precision),
-    /// There are fewer devices.
+    /// The number asked for is too high.
     #[error("--device cuda:{asked}: there are {count} CUDA devices, numbered from 0")]
     NoSuchDevice {
         /// The number asked for.
@@ -30,8 +30,8 @@ pub enum DeviceError {
     },
 }
 
-/// Loads libtorch's CUDA part, if there is one. It registers itself when it is loaded; linked
-/// plainly, the linker would drop it because no token of it is used.
+/// Loads libtorch's CUDA part, if there is one. It registers itself when it is loaded; if it
+/// were linked plainly, the linker would drop it because no symbol of it is used.
 ///
 /// Returns why there is no CUDA device, or none if there is one.
 pub fn load_cuda() -> Option<String> {
@@ -90,7 +90,7 @@ pub fn choose(asked: Device) -> Result<tch::Device> {
     })
 }
 
-/// Makes f32 on a CUDA device what `precision` says; elsewhere refuses less than f32.
+/// Sets the precision of f32 products on a CUDA device; elsewhere refuses less than f32.
 pub fn set_precision(precision: Precision, device: tch::Device) -> Result<()> {
     if device.is_cuda() {
         shim::allow_tf32(precision == Precision::Tf32)?;
@@ -100,8 +100,8 @@ pub fn set_precision(precision: Precision, device: tch::Device) -> Result<()> {
     Ok(())
 }
 
-/// Lets the C library keep memory that is given back. A step of training asks for the same large
-/// arrays as the step before it; by default each would be mapped, and cleared page by page, anew.
+/// Lets the C library retain freed memory. A training step allocates the same large arrays as the
+/// step before; by default each would be mapped, and cleared page by page, again.
 pub fn keep_memory() {
     #[cfg(target_env = "gnu")]
     // SAFETY: sets two parameters of malloc, before other threads run.

@@ -7,12 +7,12 @@ use tch::{Kind, Tensor};
 pub struct Dropout {
     /// Probability that a unit is dropped; the others are scaled up by 1 / (1 − rate).
     pub rate: f64,
-    /// The same units at all steps of a sequence (Gal & Ghahramani 2016), else others at each.
+    /// Whether the same units are dropped at all steps of a sequence (Gal & Ghahramani 2016).
     pub variational: bool,
 }
 
 impl Dropout {
-    /// Other units at each step.
+    /// Drops other units at each step.
     pub const fn each_step(rate: f64) -> Self {
         Self {
             rate,
@@ -32,8 +32,8 @@ impl Dropout {
     }
 }
 
-/// The vectors (V + 1, E) of tokens, none of `vectors` (V, E) being one-hot, and a last one of zeros
-/// for a dropped token; the others are scaled up by 1 / (1 − `rate`).
+/// The vectors (V + 1, E) of tokens, one-hot if `vectors` (V, E) is `None`, and a last one of zeros
+/// for dropped tokens; the others are scaled up by 1 / (1 − `rate`).
 pub fn with_nothing(vectors: Option<&Tensor>, one_hot: i64, rate: f64, like: &Tensor) -> Tensor {
     let options = (Kind::Float, like.device());
     let vectors = match vectors {
@@ -73,7 +73,7 @@ mod tests {
         let left = left.reshape([steps, batch, width]);
         let first = left.narrow(0, 0, 1);
         assert!(left.equal(&first.expand_as(&left)));
-        // Each sequence has its own, and what remains is scaled up.
+        // Each sequence drops its own units, and the rest is scaled up.
         assert!(!left.select(1, 0).equal(&left.select(1, 1)));
         let mask = left.gt(0.0).to_kind(Kind::Double).mean(Kind::Double);
         assert!((mask.double_value(&[]) - 0.75).abs() < 0.05);
@@ -93,7 +93,7 @@ mod tests {
         let left = drop_tokens(&tokens, 0.2, 3);
         let vectors = with_nothing(None, 3, 0.2, &tokens).index_select(0, &left);
         let whole = Tensor::eye(3, (Kind::Float, tch::Device::Cpu)).index_select(0, &tokens);
-        // On average nothing changes.
+        // The mean does not change.
         let mean = |vectors: &Tensor| vectors.mean(Kind::Double).double_value(&[]);
         assert!((mean(&vectors) - mean(&whole)).abs() < 0.02);
         let gone = left.eq(3).to_kind(Kind::Double).mean(Kind::Double);

@@ -1,9 +1,9 @@
 //! The trainer of textgen: the only code that sees libtorch.
 //!
 //! [`train`] is the loop; [`char_rnn`] and [`word_vae`] are the models, written on libtorch's
-//! tensors; [`recurrent`] is the one place that runs recurrent networks, on the CPU through [`operators`].
+//! tensors; [`recurrent`] runs all recurrent networks, on the CPU through [`operators`].
 
-/// A line on stderr. Nobody may be listening, which is no reason to fail.
+/// Prints a line to stderr, and ignores a failure: stderr may be closed.
 #[macro_export]
 macro_rules! note {
     ($($text:tt)*) => {{
@@ -40,7 +40,7 @@ use textgen::run::{CharLoss, CorpusData, Evaluation, RunDir};
 use train::{Part, Reading, Task, TextTask};
 
 /// The losses of a run's best model on its validation and test parts, as JSON. A char-lstm reads
-/// each part one token after the other, where training reads several streams at once.
+/// each part one token after the other, whereas training reads several streams at once.
 pub fn evaluate_exactly(
     run: &RunDir,
     config: &TrainConfig,

@@ -20,7 +20,7 @@ const USAGE: &str =
        textgen-torch bench --serve
 `textgen train` calls this program; there is hardly a reason to call it by hand.";
 
-/// A held rate that is off by more than this share of it has been missed.
+/// A target rate has been missed if the relative error is larger than this.
 const FAR_FROM_RATE: f64 = 0.1;
 
 /// Where a panic came from.
@@ -75,15 +75,17 @@ fn main() -> ExitCode {
                     .lock()
                     .map(|place| place.clone())
                     .unwrap_or_default();
-                note!("error: a mistake in textgen-torch, at {place}: {text}");
+                note!(
+                    "error: internal error in textgen-torch at {place}; please report it: {text}"
+                );
             }
-            note!("hint: what was saved before is whole; `textgen runs` shows it");
+            note!("hint: everything saved before is intact; `textgen runs` lists it");
             ExitCode::FAILURE
         }
     }
 }
 
-/// The line of a libtorch failure that says what went wrong.
+/// The line of a libtorch error that states the problem.
 fn torch_message(text: &str) -> &str {
     let start = text.find("Torch(\"").map_or(0, |at| at + 7);
     let message = &text[start..];
@@ -111,7 +113,7 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Refuses a libtorch of another version than the one that this program was compiled against.
+/// Refuses a libtorch whose version differs from the one that this program was compiled against.
 fn check_version() -> Result<()> {
     let compiled = shim::compiled_version();
     match shim::loaded_version() {
@@ -249,7 +251,7 @@ fn eval(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What `textgen doctor` shows of libtorch, as JSON.
+/// The facts about libtorch that `textgen doctor` shows, as JSON.
 fn doctor() {
     let missing = device::load_cuda();
     let report = serde_json::json!({

@@ -67,7 +67,7 @@ struct LayerArrays {
     units: *mut f32,
 }
 
-/// Its gradients, likewise: those of the outputs to read, the others to write.
+/// The gradients of a layer: those of the outputs to read, the others to write.
 #[repr(C)]
 struct LayerGradientArrays {
     d_outputs: *const f32,
@@ -127,7 +127,7 @@ static HEAD_KERNELS: HeadKernels = HeadKernels {
     backward: head_backward,
 };
 
-/// libtorch's threads.
+/// The threads of libtorch's pool.
 struct Threads;
 
 impl Team for Threads {
@@ -136,8 +136,8 @@ impl Team for Threads {
     }
 
     fn run(&self, jobs: usize, job: &(dyn Fn(usize) + Sync)) {
-        // libtorch deals ranges out beforehand; taking numbers from a counter instead, a thread
-        // that other programs hold up leaves its share to the others.
+        // libtorch assigns ranges in advance; with a counter instead, a thread that other
+        // programs delay leaves its part to the others.
         let next = AtomicI64::new(0);
         let context = Jobs {
             job,
@@ -151,7 +151,7 @@ impl Team for Threads {
     }
 }
 
-/// libtorch's threads, at the level of this machine.
+/// libtorch's threads with the kernels of this machine's level.
 pub(crate) fn workers() -> Workers<'static> {
     Workers {
         team: &Threads,
@@ -159,7 +159,7 @@ pub(crate) fn workers() -> Workers<'static> {
     }
 }
 
-/// What [`work`] is called with.
+/// The argument of [`work`].
 struct Jobs<'a> {
     job: &'a (dyn Fn(usize) + Sync),
     next: &'a AtomicI64,
@@ -181,7 +181,7 @@ extern "C" fn work(context: *mut c_void, _worker: i64) {
 /// `length` numbers at `pointer`, or none if it is null.
 ///
 /// # Safety
-/// A pointer that is not null points to so many numbers that live as long as `'a`.
+/// A pointer that is not null points to `length` numbers that live as long as `'a`.
 unsafe fn read<'a, T>(pointer: *const T, length: usize) -> &'a [T] {
     if pointer.is_null() {
         return &[];
@@ -190,10 +190,10 @@ unsafe fn read<'a, T>(pointer: *const T, length: usize) -> &'a [T] {
     unsafe { slice::from_raw_parts(pointer, length) }
 }
 
-/// The same, to be overwritten.
+/// [`read`], mutable.
 ///
 /// # Safety
-/// As [`read`], and nobody else uses them.
+/// As [`read`], and nothing else uses the numbers.
 unsafe fn write<'a>(pointer: *mut f32, length: usize) -> &'a mut [f32] {
     if pointer.is_null() {
         return &mut [];
@@ -205,13 +205,13 @@ unsafe fn write<'a>(pointer: *mut f32, length: usize) -> &'a mut [f32] {
 /// The numbers of a tensor.
 ///
 /// # Panics
-/// Unless it is f32, contiguous and on the CPU: a mistake in this crate.
+/// If it is not f32, contiguous and on the CPU: a bug in this crate.
 pub(crate) fn numbers(tensor: &Tensor) -> &[f32] {
     // SAFETY: as many numbers as the tensor has, which cannot go before the borrow ends.
     unsafe { read(plain_data(tensor), tensor.numel()) }
 }
 
-/// The same, to be overwritten.
+/// [`numbers`], mutable.
 ///
 /// # Panics
 /// As [`numbers`].
@@ -228,11 +228,11 @@ fn plain_data(tensor: &Tensor) -> *mut f32 {
     tensor.data_ptr().cast()
 }
 
-/// The numbers of cells between here and the shim.
+/// The cells by their number in the shim.
 const CELLS: [Cell; 3] = [Cell::Lstm, Cell::Gru, Cell::Rnn];
 
 impl LayerArrays {
-    /// What the arrays are, as the kernels take them.
+    /// The arrays in the form that the kernels take.
     ///
     /// # Safety
     /// The arrays have the sizes that their descriptions say.
@@ -268,7 +268,7 @@ impl LayerArrays {
         (layer, steps)
     }
 
-    /// What is saved, or none if the shim keeps nothing.
+    /// The saved activations, or `None` if the shim passes no buffer for them.
     ///
     /// # Safety
     /// As [`LayerArrays::layer`].
@@ -376,11 +376,11 @@ extern "C" fn head_backward(arrays: *const HeadArrays, gradients: *const HeadGra
     }
 }
 
-/// One layer that reads one way over sequences that stand in order of length, the longest first.
+/// One layer of one direction over sequences sorted by length, longest first.
 pub struct LayerCall<'a> {
-    /// The cell.
+    /// The cell, which determines G, the number of gates.
     pub cell: Cell,
-    /// Sequences under way at each step, n_t; N is their sum, B the first.
+    /// Active sequences at each step, n_t; N is their sum, B the first.
     pub counts: &'a [i64],
     /// Tokens (N), or vectors (N, I).
     pub input: &'a Tensor,
@@ -395,7 +395,7 @@ pub struct LayerCall<'a> {
 /// Outputs (N, H) and the state (B, H) after each sequence's last step.
 ///
 /// # Panics
-/// If a shape is another than described: a mistake in this crate.
+/// If a shape is not as described: a bug in this crate.
 pub fn layer(call: &LayerCall) -> (Tensor, Vec<Tensor>) {
     let hidden = call.weights[1].size()[1];
     let gates = call.cell.gates() as i64 * hidden;
@@ -455,11 +455,11 @@ pub fn layer(call: &LayerCall) -> (Tensor, Vec<Tensor>) {
 }
 
 /// −log p(target), nats (N), of targets (N) under logits = x · weightᵀ + bias: x (N, H), weight (V, H),
-/// bias (V). On another device than the CPU through libtorch's own operators, the product in bf16 where
+/// bias (V). On other devices than the CPU it uses libtorch's own operators, with the product in bf16 if
 /// `precision` says so.
 ///
 /// # Panics
-/// If a shape is another than described: a mistake in this crate.
+/// If a shape is not as described: a bug in this crate.
 pub fn predict(
     x: &Tensor,
     weight: &Tensor,

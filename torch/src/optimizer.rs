@@ -14,14 +14,14 @@ use crate::shim::{self, AdamConstants, AdamTensors};
 const BETA1: f64 = 0.9;
 const EPSILON: f64 = 1e-8;
 
-/// Parameters that share a weight decay: matrices have it, vectors do not under AdamW.
+/// Parameters with the same weight decay: under AdamW, matrices have it and vectors do not.
 struct Group {
     parameters: Vec<Tensor>,
     names: Vec<String>,
     first: Vec<Tensor>,
     second: Vec<Tensor>,
     largest: Option<Vec<Tensor>>,
-    /// On CUDA, a count of the steps for every parameter; libtorch's operator wants them so.
+    /// On CUDA, a step count per parameter, as libtorch's operator wants.
     steps: Vec<Tensor>,
     weight_decay: f64,
 }
@@ -32,12 +32,12 @@ pub struct Optimizer {
     decoupled: bool,
     clip: f64,
     beta2: f64,
-    /// Steps taken.
+    /// The number of steps taken.
     taken: u64,
 }
 
 impl Optimizer {
-    /// With all moments at zero.
+    /// Starts with all moments at zero.
     pub fn new(config: &TrainConfig, parameters: &Parameters) -> Self {
         let decoupled = config.optimizer == OptimizerKind::Adamw;
         let is_vector = |tensor: &Tensor| decoupled && tensor.dim() < 2;
@@ -79,7 +79,7 @@ impl Optimizer {
         }
     }
 
-    /// Forgets the gradients of the last step.
+    /// Clears the gradients of the last step.
     pub fn drop_gradients(&mut self) -> Result<()> {
         for group in &self.groups {
             shim::drop_gradients(&group.parameters)?;
@@ -131,7 +131,7 @@ impl Optimizer {
         Ok(())
     }
 
-    /// The same on the CPU: clipping and Adam in one pass.
+    /// The step on the CPU: clipping and Adam in one pass.
     fn step_native(&mut self, lr: f64, gradients: Vec<Vec<Tensor>>) {
         let adam = Adam {
             lr,

@@ -1,4 +1,4 @@
-//! Named parameters: created from the engine's table of shapes, moved to and from files.
+//! Named parameters: created from the engine's table of shapes, loaded from and saved to files.
 
 use anyhow::{Context, Result, bail};
 use rand::{RngExt, SeedableRng};
@@ -14,11 +14,11 @@ pub struct Parameters {
     tied: bool,
 }
 
-/// What tied weights are stored under, and what else they are used as (Press & Wolf 2017).
+/// The name under which tied weights are stored, and their other name (Press & Wolf 2017).
 const TIED: (&str, &str) = ("embedding.weight", "head.weight");
 
 impl Parameters {
-    /// Initial weights drawn from `seed`, the same on every device.
+    /// Initial weights derived from `seed`, the same on every device.
     ///
     /// Recurrent weights and biases: uniform in ±1/√H; linear layers: uniform in ±1/√(inputs);
     /// embeddings: standard normal, all as PyTorch's modules do.
@@ -26,7 +26,7 @@ impl Parameters {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut names = Vec::new();
         let mut tensors = Vec::new();
-        // What the article's network remembers of its last word is no parameter.
+        // The article network's memory of its last word is not a parameter.
         let mut shapes = expected_shapes(network);
         shapes.retain(|(name, _)| !name.starts_with("article."));
         for (name, shape) in &shapes {
@@ -56,8 +56,8 @@ impl Parameters {
         }
     }
 
-    /// With one matrix (V, H) to embed a char-lstm's tokens and to predict them. Its initial weights
-    /// are those of predicting: an embedding's are too large for it.
+    /// Uses one matrix (V, H) to embed a char-lstm's tokens and to predict them. It is initialized for
+    /// prediction, because an embedding's initial weights are too large for that.
     ///
     /// # Panics
     /// If the network has no embedding of that size.
@@ -76,24 +76,24 @@ impl Parameters {
         self
     }
 
-    /// The tensors, in order.
+    /// The tensors in order.
     pub fn tensors(&self) -> &[Tensor] {
         &self.tensors
     }
 
-    /// The tensors, to be overwritten.
+    /// The tensors in order, mutable.
     pub fn tensors_mut(&mut self) -> &mut [Tensor] {
         &mut self.tensors
     }
 
-    /// The names, in the tensors' order.
+    /// The names in the order of the tensors.
     pub fn names(&self) -> &[String] {
         &self.names
     }
 
     /// Whether every weight is a finite number.
     pub fn are_finite(&self) -> bool {
-        // A sum is not finite where one of its terms is not.
+        // A sum is not finite if one of its terms is not.
         let sums: Vec<Tensor> = self
             .tensors
             .iter()
@@ -105,7 +105,7 @@ impl Parameters {
             .is_finite()
     }
 
-    /// Parameters in all.
+    /// The number of weights in all parameters.
     pub fn count(&self) -> usize {
         self.tensors.iter().map(Tensor::numel).sum()
     }
@@ -113,7 +113,7 @@ impl Parameters {
     /// The tensor of that name.
     ///
     /// # Panics
-    /// If the network has no such parameter, which is a mistake in this crate.
+    /// If the network has no such parameter: a bug in this crate.
     pub fn get(&self, name: &str) -> &Tensor {
         let name = if self.tied && name == TIED.1 {
             TIED.0
@@ -126,7 +126,7 @@ impl Parameters {
         }
     }
 
-    /// The linear layer `name` of `input` (…, I).
+    /// Applies the linear layer `name` to `input` (…, I).
     pub fn linear(&self, input: &Tensor, name: &str) -> Tensor {
         let [weight, bias] = ["weight", "bias"].map(|part| self.get(&format!("{name}.{part}")));
         input.linear(weight, Some(bias))
@@ -144,33 +144,33 @@ impl Parameters {
             .collect()
     }
 
-    /// Those of all layers, the lowest first.
+    /// The weights and biases of all layers, bottom layer first.
     pub fn recurrent(&self, prefix: &str, layers: usize) -> Vec<Tensor> {
         (0..layers)
             .flat_map(|layer| self.layer(prefix, layer, ""))
             .collect()
     }
 
-    /// Copies of all, by name, on the CPU, as a model file holds them.
+    /// Copies of all parameters on the CPU by name, as a model file stores them.
     pub fn to_weights(&self) -> Weights<'static> {
         let copies = self.tensors.iter().map(to_array);
         self.untie(self.names.iter().cloned().zip(copies).collect())
     }
 
-    /// Adds what tied weights are besides to weights by name.
+    /// Adds tied weights under their other name.
     pub fn untie(&self, mut weights: Weights<'static>) -> Weights<'static> {
         let shared = weights.get(TIED.0).filter(|_| self.tied).cloned();
         weights.extend(shared.map(|weight| (TIED.1.to_owned(), weight)));
         weights
     }
 
-    /// Overwrites all by what `source` holds under their names, each with `prefix` before it.
+    /// Overwrites all parameters with those of `source`, whose names are preceded by `prefix`.
     pub fn load(&mut self, source: &Weights, prefix: &str) -> Result<()> {
         copy_into_named(source, prefix, &self.names, &mut self.tensors)
     }
 }
 
-/// Overwrites each of `tensors` by what `source` holds under its name, with `prefix` before it.
+/// Overwrites each of `tensors` with that of `source`, whose name is preceded by `prefix`.
 pub fn copy_into_named(
     source: &Weights,
     prefix: &str,
@@ -187,7 +187,7 @@ pub fn copy_into_named(
     Ok(())
 }
 
-/// Inputs of the linear layer that `name` belongs to: the columns of its weight.
+/// The number of inputs of the linear layer that `name` belongs to: the columns of its weight.
 fn fan_in(shapes: &[(String, Vec<usize>)], name: &str) -> usize {
     let weight = name.replace(".bias", ".weight");
     shapes

@@ -1,4 +1,4 @@
-//! Holds what z carries at a wanted rate.
+//! Holds the rate, the information that z carries, at a target.
 //!
 //! D + β·(R − R*) is the Lagrangian of least distortion at the rate R*, and β its multiplier. It
 //! follows the constraint by dual ascent on log β, so that nobody has to guess a β for a rate
@@ -6,24 +6,24 @@
 
 use tch::{Device, Kind, Tensor};
 
-/// How far log β goes a step where R is off by R* or more.
+/// The change of log β per step if R is off by R* or more.
 const STEP: f64 = 0.01;
-/// β stays within these.
+/// The bounds of β.
 const LOWEST: f64 = 1e-4;
 const HIGHEST: f64 = 10.0;
 /// The name of log β in a training state.
 const NAME: &str = "rate.log_beta";
 
-/// The multiplier β of a training that holds the rate.
+/// The multiplier β of a training with a target rate.
 pub struct RateController {
-    /// R*, nats per word.
+    /// R* in nats per word.
     target: f64,
-    /// On the device, so that nothing is read back.
+    /// log β, on the device so that nothing is read back.
     log_beta: Tensor,
 }
 
 impl RateController {
-    /// With β at `beta`.
+    /// Starts with β at `beta`.
     pub fn new(target: f64, beta: f64, device: Device) -> Self {
         let beta = beta.clamp(LOWEST, HIGHEST);
         Self {
@@ -32,19 +32,19 @@ impl RateController {
         }
     }
 
-    /// β (1).
+    /// The present β (1).
     pub fn beta(&self) -> Tensor {
         self.log_beta.exp()
     }
 
-    /// Moves β after a batch whose mean rate, nats per word, was `rate` (1).
+    /// Updates β after a batch with the mean rate `rate` (1) in nats per word.
     pub fn follow(&mut self, rate: &Tensor) {
         let off = (rate.detach() - self.target) / self.target;
         let moved = &self.log_beta + off.clamp(-1.0, 1.0) * STEP;
         self.log_beta = moved.clamp(LOWEST.ln(), HIGHEST.ln());
     }
 
-    /// What the next step depends on, with its name in a training state.
+    /// The tensor that the next step depends on, with its name in a training state.
     pub fn carried(&mut self) -> (String, &mut Tensor) {
         (NAME.to_owned(), &mut self.log_beta)
     }
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn the_multiplier_finds_the_rate() {
-        // A model whose rate answers its multiplier at once: R = 2 / β.
+        // A model whose rate follows its multiplier at once: R = 2 / β.
         let mut controller = RateController::new(8.0, 1.0, Device::Cpu);
         for _ in 0..2_000 {
             let rate = controller.beta().pow_tensor_scalar(-1) * 2.0;

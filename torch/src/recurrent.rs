@@ -11,26 +11,26 @@ use crate::steps::{Grid, Steps};
 /// The shape of a recurrent network.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
-    /// The cell.
+    /// The recurrent cell.
     pub cell: Cell,
     /// Hidden size H.
     pub hidden: usize,
-    /// Layers L.
+    /// Number of layers L.
     pub layers: usize,
-    /// What it trains in on CUDA; TF32 is libtorch's own setting.
+    /// The precision of training on CUDA; TF32 is libtorch's own setting.
     pub precision: Precision,
 }
 
-/// What a network reads at N positions: at step t one of each of the first n_t sequences.
+/// The input of a network at N positions: at step t, one item of each of the first n_t sequences.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
-    /// Tokens.
+    /// Tokens, optionally with a constant vector per sequence.
     Tokens {
-        /// (N), as rows of `embedding`.
+        /// Rows of `embedding` (N).
         tokens: &'a Tensor,
-        /// Their vectors (V, E), or none if they are one-hot (I = V).
+        /// The tokens' vectors (V, E), or none if they are one-hot (I = V).
         embedding: Option<&'a Tensor>,
-        /// (B, Z): a vector that is read with every token of a sequence (I = E + Z).
+        /// A vector (B, Z) that is read with every token of a sequence (I = E + Z).
         beside: Option<&'a Tensor>,
     },
     /// Vectors (N, I).
@@ -38,7 +38,7 @@ pub enum Input<'a> {
 }
 
 impl Input<'_> {
-    /// One-hot tokens, or with their embedding.
+    /// Tokens, one-hot or with their embedding.
     pub fn tokens<'a>(tokens: &'a Tensor, embedding: Option<&'a Tensor>) -> Input<'a> {
         Input::Tokens {
             tokens,
@@ -49,7 +49,7 @@ impl Input<'_> {
 }
 
 impl Shape {
-    /// The recurrent layers of a network.
+    /// The shape of the recurrent layers of a network.
     pub const fn of(network: &NetworkConfig, precision: Precision) -> Self {
         Self {
             cell: network.cell,
@@ -59,7 +59,7 @@ impl Shape {
         }
     }
 
-    /// What it computes in. What is evaluated is the model that is saved, so that is f32.
+    /// The precision it computes in. An evaluation is of the saved model, so it uses f32.
     pub fn computes_in(&self, train: bool) -> Precision {
         if train {
             self.precision
@@ -68,7 +68,7 @@ impl Shape {
         }
     }
 
-    /// The state that all layers start from, zero: h, and c for an LSTM, each (L, B, H).
+    /// The zero state of all layers: h, and c for an LSTM, each (L, B, H).
     pub fn zero_state(&self, batch: i64, device: Device) -> Vec<Tensor> {
         let size = [self.layers as i64, batch, self.hidden as i64];
         let tensors = if self.cell == Cell::Lstm { 2 } else { 1 };
@@ -77,8 +77,8 @@ impl Shape {
             .collect()
     }
 
-    /// Lays the weights into one buffer, as cuDNN wants them; nothing on the CPU. Without it cuDNN
-    /// copies them at every call, and says so.
+    /// Packs the weights into one buffer, as cuDNN wants them; does nothing on the CPU. Otherwise cuDNN
+    /// copies them at every call, with a warning.
     pub fn flatten(&self, weights: &[Tensor]) {
         let on_cuda = weights
             .first()
@@ -112,8 +112,8 @@ impl Shape {
         }
     }
 
-    /// Reads `input` from `state`, with `steps` sequences under way. Returns the top layer's outputs (N, H) and the state after each sequence's last step. `dropout` falls
-    /// between layers, where `train`.
+    /// Reads `input` from `state`, with the active sequences of `steps`. Returns the top layer's outputs
+    /// (N, H) and the state after each sequence's last step. `dropout` applies between layers, if `train`.
     pub fn run(
         &self,
         input: Input,
@@ -191,12 +191,12 @@ impl Shape {
             return (outputs.reshape([-1, self.hidden as i64]), ends);
         };
         let outputs = grid.gather(&outputs);
-        // What libtorch calls the end is that of the padding, but for the top layer's h.
+        // libtorch returns the state at the end of the padding, except for the top layer's h.
         let end = outputs.index_select(0, &padding.last).unsqueeze(0);
         (outputs, vec![end])
     }
 
-    /// As [`Shape::sequence`] while training, each layer by itself, with dropout that libtorch's
+    /// [`Shape::sequence`] for training, layer by layer, with the kinds of dropout that libtorch's
     /// operators do not have between layers.
     fn sequence_by_layer(
         &self,
@@ -246,10 +246,10 @@ impl Shape {
         }
     }
 
-    /// As [`Shape::sequence`] while training, computed by cuDNN in bf16 from f32 and back to f32.
+    /// [`Shape::sequence`] for training, computed by cuDNN in bf16 from f32 and back to f32.
     ///
     /// libtorch's autocast would run cuDNN's layers in f16, whatever type it is set to; and its
-    /// `lstm` would complain at every step that the weights, being fresh copies, are in no one buffer.
+    /// `lstm` would warn at every step that the weights, being fresh copies, are not in one buffer.
     fn sequence_in_bf16(
         &self,
         input: &Tensor,
@@ -314,7 +314,7 @@ fn layer_by_layer(
     (outputs.unwrap_or_default(), ends.collect())
 }
 
-/// What dropout leaves of a layer's outputs (T, B, H).
+/// A layer's outputs (T, B, H) after dropout.
 fn dropped_out(outputs: &Tensor, dropout: Dropout) -> Tensor {
     let size = outputs.size();
     let flat = outputs.reshape([-1, size[2]]);
@@ -325,8 +325,8 @@ fn contiguous(tensors: &[Tensor]) -> Vec<Tensor> {
     tensors.iter().map(Tensor::contiguous).collect()
 }
 
-/// What a layer's input product is by token: W_ih·e of each (G·H, V) in place of W_ih, and what
-/// stands beside the tokens as its own addend (B, G·H).
+/// A layer's input product by token: W_ih·e of each token (G·H, V) in place of W_ih, and the product
+/// with the constant vectors as a separate addend (B, G·H).
 fn by_token(input: Input, weights: &[Tensor]) -> (Vec<Tensor>, Option<Tensor>) {
     let mut weights: Vec<Tensor> = weights.iter().map(Tensor::shallow_clone).collect();
     let Input::Tokens {
@@ -345,7 +345,7 @@ fn by_token(input: Input, weights: &[Tensor]) -> (Vec<Tensor>, Option<Tensor>) {
     (weights, constant)
 }
 
-/// The vectors (N, I) that a network reads.
+/// The input of a network as vectors (N, I).
 fn vectors(input: Input, grid: &Grid, inputs: i64) -> Tensor {
     let Input::Tokens {
         tokens,

@@ -4,11 +4,11 @@ use textgen::config::{KlSchedule, Schedule, TrainConfig, WordVaeConfig};
 
 /// Cycles of the cyclical KL schedule (Fu et al. 2019).
 const CYCLES: f64 = 4.0;
-/// The logistic curve of the sigmoid KL schedule goes from −6 to 6.
+/// The sigmoid KL schedule uses the logistic curve from −6 to 6.
 const SIGMOID_REACH: f64 = 6.0;
 
-/// The learning rate of step `step` (from 0), when `fraction` (0 to 1) of the training is done and
-/// plateaus or returns to an earlier state have left `scale` of it.
+/// The learning rate of step `step` (from 0), after `fraction` (0 to 1) of the training, scaled by
+/// `scale`, which plateaus and returns to an earlier state reduce.
 pub fn learning_rate(config: &TrainConfig, step: u64, fraction: f64, scale: f64) -> f64 {
     let rising = if step < config.warmup {
         (step + 1) as f64 / config.warmup as f64
@@ -28,7 +28,7 @@ pub fn learning_rate(config: &TrainConfig, step: u64, fraction: f64, scale: f64)
     config.lr * rising * shape * scale
 }
 
-/// The weight of the divergence when `fraction` of the training is done: it rises over `kl-warmup`
+/// The weight of the divergence after `fraction` of the training: it rises over `kl-warmup`
 /// of the training, or of each cycle, to `beta`.
 pub fn beta(config: &WordVaeConfig, fraction: f64) -> f64 {
     if config.kl_warmup <= 0.0 {
@@ -42,7 +42,7 @@ pub fn beta(config: &WordVaeConfig, fraction: f64) -> f64 {
     let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
     let shape = match config.kl_schedule {
         KlSchedule::Linear | KlSchedule::Cyclical => risen,
-        // Scaled, so that it begins at 0 and ends at 1.
+        // Scaled so that it starts at 0 and ends at 1.
         KlSchedule::Sigmoid => {
             let least = sigmoid(-SIGMOID_REACH);
             (sigmoid(SIGMOID_REACH * (2.0 * risen - 1.0)) - least) / (1.0 - 2.0 * least)
@@ -117,7 +117,7 @@ mod tests {
         {
             assert!((got - want).abs() < 1e-12f64, "{curve:?}");
         }
-        // σ(−3) and its mirror image, the ends cut off.
+        // σ(−3) and its mirror image, with the ends cut off.
         let end = 1.0 / (1.0 + 6f64.exp());
         let low = 2.0 * (1.0 / (1.0 + 3f64.exp()) - end) / (1.0 - 2.0 * end);
         assert!((curve[1] - low).abs() < 1e-12, "{curve:?}");

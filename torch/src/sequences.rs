@@ -1,29 +1,29 @@
-//! Words of different length side by side, without padding: step by step, the longest word first,
-//! so that at every step the words under way are the first ones.
+//! Batches of words of different length without padding: step by step, longest word first,
+//! so that at every step the unfinished words come first.
 
 use tch::{Device, Tensor};
 
 use crate::shim::upload;
 use crate::steps::Steps;
 
-/// Sequences of tokens.
+/// A batch of token sequences, sorted by length.
 pub struct Sequences {
-    /// Sequences under way at each step.
+    /// The number of active sequences at each step.
     pub steps: Steps,
-    /// Sequences, B.
+    /// The number of sequences, B.
     pub batch: usize,
-    /// For every position the sequence that it belongs to, as the caller counts them (N).
+    /// The sequence of every position (N), by the caller's number.
     pub rows: Tensor,
-    /// For every position the one that stands there when every sequence is turned round (N).
+    /// For every position, the one that replaces it if every sequence is reversed (N).
     pub reversed: Tensor,
-    /// The caller's number of each sequence, the longest first (B).
+    /// The caller's number of each sequence, longest first (B).
     order: Tensor,
     /// The rank of each of the caller's sequences in that order (B).
     ranks: Tensor,
     tokens: Vec<i64>,
 }
 
-/// The caller's numbers of some sequences, the longest first, and how many are under way at each step.
+/// The caller's numbers of some sequences, longest first, and the number of active ones at each step.
 struct Order {
     order: Vec<usize>,
     counts: Vec<i64>,
@@ -48,7 +48,7 @@ impl Order {
         }
     }
 
-    /// The sequences under way at each step, with the step.
+    /// Each step with its active sequences.
     fn positions(&self) -> impl Iterator<Item = (usize, usize)> {
         let steps = self.counts.iter().enumerate();
         steps.flat_map(|(time, &count)| {
@@ -64,14 +64,14 @@ impl Order {
     }
 }
 
-/// The tokens (N) of sequences, in the order in which [`Sequences::new`] lays them.
+/// The tokens (N) of sequences, in the order of [`Sequences::new`].
 pub fn by_position(sequences: &[impl AsRef<[u32]>], device: Device) -> Tensor {
     let tokens = Order::of(sequences).tokens(sequences);
     upload(&Tensor::from_slice(&tokens), device)
 }
 
 impl Sequences {
-    /// Lays sequences side by side; none may be empty.
+    /// Sorts sequences into a batch; none may be empty.
     pub fn new(sequences: &[impl AsRef<[u32]>], device: Device) -> Self {
         let order = Order::of(sequences);
         let tokens = order.tokens(sequences);
@@ -90,7 +90,7 @@ impl Sequences {
             .map(|(row, time)| starts[sequences[row].as_ref().len() - 1 - time] + ranks[row])
             .collect();
         let by_rank: Vec<i64> = order.order.iter().map(|&row| row as i64).collect();
-        // In one piece to the device.
+        // One transfer to the device.
         let (positions, batch) = (tokens.len() as i64, sequences.len() as i64);
         let all = upload(
             &Tensor::from_slice(&[rows, reversed, by_rank, ranks].concat()),
@@ -117,22 +117,22 @@ impl Sequences {
         upload(&Tensor::from_slice(&self.tokens), device)
     }
 
-    /// `values` (N, …) with every sequence turned round.
+    /// `values` (N, …) with every sequence reversed.
     pub fn turn(&self, values: &Tensor) -> Tensor {
         values.index_select(0, &self.reversed)
     }
 
-    /// `values` (B, …) of the caller's sequences in the order of length.
+    /// Sorts `values` (B, …) of the caller's sequences by length.
     pub fn ordered(&self, values: &Tensor) -> Tensor {
         values.index_select(0, &self.order)
     }
 
-    /// `values` (B, …) in the order of length as the caller counts sequences.
+    /// Puts `values` (B, …), sorted by length, into the caller's order.
     pub fn as_given(&self, values: &Tensor) -> Tensor {
         values.index_select(0, &self.ranks)
     }
 
-    /// Tokens in all, N.
+    /// The number of tokens, N.
     pub fn len(&self) -> usize {
         self.tokens.len()
     }

@@ -32,7 +32,7 @@ unsafe extern "C" {
     fn textgen_upload(tensor: *mut C_tensor, index: i64, out: *mut *mut C_tensor) -> *mut c_char;
 }
 
-/// What libtorch said when a call failed.
+/// The error message of a failed libtorch call.
 #[derive(Debug, thiserror::Error)]
 #[error("libtorch: {0}")]
 pub struct TorchError(String);
@@ -44,7 +44,7 @@ fn pointers(tensors: &[Tensor]) -> Vec<*mut C_tensor> {
         .collect()
 }
 
-/// Takes a message that the shim allocated.
+/// Takes ownership of a message that the shim allocated.
 fn take(message: *mut c_char) -> Option<String> {
     if message.is_null() {
         return None;
@@ -57,7 +57,7 @@ fn take(message: *mut c_char) -> Option<String> {
     }
 }
 
-/// Panics with what libtorch said, as tch does: its callers have no other failures either.
+/// Panics with libtorch's message, as tch does, so that callers see one kind of failure.
 pub(crate) fn must(message: *mut c_char) {
     if let Err(TorchError(text)) = check(message) {
         panic!("{:?}", tch::TchError::Torch(text));
@@ -94,15 +94,15 @@ pub fn loaded_version() -> Option<String> {
     )
 }
 
-/// What one call of [`adam`] updates; all lists are as long as `parameters`.
+/// The tensors that one call of [`adam`] updates; all lists are as long as `parameters`.
 pub struct AdamTensors<'a> {
-    /// Parameters.
+    /// The parameters, updated in place.
     pub parameters: &'a [Tensor],
-    /// Their gradients.
+    /// The gradients, one per parameter.
     pub gradients: &'a [Tensor],
-    /// First moments.
+    /// First moments m.
     pub first: &'a [Tensor],
-    /// Second moments.
+    /// Second moments v.
     pub second: &'a [Tensor],
     /// Largest second moments (AMSGrad), or none.
     pub largest: Option<&'a [Tensor]>,
@@ -119,9 +119,9 @@ pub struct AdamConstants {
     pub beta1: f64,
     /// Decay of the second moment β₂.
     pub beta2: f64,
-    /// Weight decay.
+    /// Weight decay λ, 0 for none.
     pub weight_decay: f64,
-    /// ε.
+    /// ε, which keeps the denominator above zero.
     pub epsilon: f64,
     /// Whether weight decay is decoupled (AdamW).
     pub decoupled: bool,
@@ -171,7 +171,7 @@ pub fn allow_tf32(allowed: bool) -> Result<(), TorchError> {
     check(unsafe { textgen_allow_tf32(allowed) })
 }
 
-/// `tensor`, which is on the CPU, on `device`. Does not wait for what a CUDA device still has to do.
+/// Copies `tensor` from the CPU to `device`, without waiting for the pending work of a CUDA device.
 pub fn upload(tensor: &Tensor, device: Device) -> Tensor {
     let Device::Cuda(index) = device else {
         return tensor.to_device(device);

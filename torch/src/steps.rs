@@ -1,5 +1,5 @@
-//! How many sequences are under way at each step, and the same padded to one length, as libtorch's
-//! own operators want it.
+//! The number of active sequences at each step, and the padded grid that libtorch's own operators
+//! want.
 
 use std::cell::OnceCell;
 
@@ -7,16 +7,16 @@ use tch::{Device, Kind, Tensor};
 
 use crate::shim::upload;
 
-/// Sequences side by side, the longest first, so that at every step those under way come first.
+/// A batch of sequences, longest first, so that at every step the active ones come first.
 pub struct Steps {
-    /// Sequences under way at each step, n_t; their sum is N.
+    /// Active sequences at each step, n_t; their sum is N.
     pub counts: Vec<i64>,
-    /// Made where libtorch's own operators run, and once only.
+    /// Made once, and only for libtorch's own operators.
     grid: OnceCell<Grid>,
 }
 
 impl Steps {
-    /// With n_t sequences under way at step t.
+    /// Built from n_t, the active sequences at each step t.
     pub fn new(counts: Vec<i64>) -> Self {
         Self {
             counts,
@@ -39,15 +39,15 @@ pub(crate) struct Grid {
     steps: i64,
     batch: i64,
     device: Device,
-    /// None if all have one length.
+    /// `None` if all sequences have one length.
     pub(crate) padding: Option<Padding>,
 }
 
-/// Where in a grid there is no padding.
+/// The positions of a grid that are not padding.
 pub(crate) struct Padding {
     /// The positions of the grid that are not padding (N).
     positions: Tensor,
-    /// For every sequence the position, among the N, of its last step (B).
+    /// The position, among the N, of each sequence's last step (B).
     pub(crate) last: Tensor,
 }
 
@@ -111,7 +111,7 @@ impl Padding {
                 positions.push(t as i64 * batch + row);
             }
         }
-        // In one piece to the device.
+        // One transfer to the device.
         let count = positions.len() as i64;
         let both = upload(&Tensor::from_slice(&[positions, last].concat()), device);
         Self {

@@ -12,11 +12,11 @@ use textgen::models::weights::{Array, Weights};
 use textgen::run::{CorpusData, RunDir, Runs, TextData, WordData};
 use textgen::text::{Corpus, Vocabulary, split_words, survey, tokens, words};
 
-/// Numbers that are summed in another order than on the CPU may differ by so much more.
+/// The extra tolerance for sums in another order than on the CPU.
 const CUDA_TOLERANCE: f32 = 10.0;
 
-/// Where tests run: on CUDA where `TEXTGEN_TEST_DEVICE=cuda` says so, else on the CPU. What is about
-/// the native engine's operators, or promised on the CPU alone, runs there in any case.
+/// The device of the tests: CUDA if `TEXTGEN_TEST_DEVICE=cuda`, else the CPU. Tests of the native
+/// engine's operators, or of what only the CPU promises, always run on the CPU.
 ///
 /// # Panics
 /// If CUDA is asked for and missing: the tests would show nothing.
@@ -33,7 +33,7 @@ pub fn device() -> Device {
     })
 }
 
-/// How far a number may lie from the one wanted: `on_cpu`, and more on CUDA.
+/// The tolerance of a comparison: `on_cpu`, and more on CUDA.
 pub fn tolerance(on_cpu: f32) -> f32 {
     if device().is_cuda() {
         on_cpu * CUDA_TOLERANCE
@@ -42,13 +42,13 @@ pub fn tolerance(on_cpu: f32) -> f32 {
     }
 }
 
-/// libtorch's random generator is the process's: whoever trains in a test holds this.
+/// libtorch's random generator is global: every test that trains holds this lock.
 pub fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Settings of a tiny char-lstm, with dropout, so that a test would notice noise of its own.
+/// Settings of a tiny char-lstm, with dropout, so that a test would notice unexpected noise.
 pub fn text_config() -> TrainConfig {
     TrainConfig::resolve(&Settings {
         model: Some(ModelChoice::CharLstm),
@@ -128,7 +128,7 @@ pub fn create_run(folder: &Path, name: &str, config: &TrainConfig) -> RunDir {
         .expect("created")
 }
 
-/// The same settings with some changed: `key=value`, separated by spaces.
+/// The settings with some changed: `key=value`, separated by spaces.
 pub fn with(config: &TrainConfig, changes: &str) -> TrainConfig {
     let mut settings = Settings::default();
     for change in changes.split(' ') {
@@ -138,7 +138,7 @@ pub fn with(config: &TrainConfig, changes: &str) -> TrainConfig {
     config.with(settings).expect("valid")
 }
 
-/// The same settings with a budget in steps and a constant learning rate.
+/// The settings with a budget in steps and a constant learning rate.
 pub fn constant(config: TrainConfig, steps: u64) -> TrainConfig {
     TrainConfig {
         budget: Budget::Steps(steps),
@@ -147,9 +147,8 @@ pub fn constant(config: TrainConfig, steps: u64) -> TrainConfig {
     }
 }
 
-/// The weights of a safetensors file and what stands beside them under `golden.`.
+/// A golden safetensors file: its weights, and the expected results under `golden.`.
 pub struct Golden {
-    /// The architecture.
     pub network: textgen::config::NetworkConfig,
     /// Weights by name.
     pub weights: Weights<'static>,
@@ -160,7 +159,7 @@ pub struct Golden {
 }
 
 impl Golden {
-    /// Every golden file whose name begins so.
+    /// Every golden file whose name starts with a prefix.
     pub fn all(prefix: &str) -> Vec<Self> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden");
         let paths = std::fs::read_dir(folder)
@@ -205,7 +204,7 @@ impl Golden {
         golden
     }
 
-    /// Parameters on the tests' device that hold the weights.
+    /// Parameters on the tests' device with the file's weights.
     pub fn parameters(&self) -> crate::parameters::Parameters {
         let mut parameters = crate::parameters::Parameters::init(&self.network, 0, device());
         parameters.load(&self.weights, "").expect("the weights fit");
@@ -213,7 +212,7 @@ impl Golden {
     }
 }
 
-/// Fails where two lists differ by more than `tolerance` of 1 + their size.
+/// Fails if two lists differ by more than `tolerance` · (1 + their magnitude).
 #[track_caller]
 pub fn assert_close(have: &[f32], want: &[f32], tolerance: f32, what: &str) {
     assert_eq!(have.len(), want.len(), "{what}: lengths");

@@ -1,7 +1,7 @@
 //! The word VAE: letters → encoder → q(z|x) = N(μ, diag σ²) → z → decoder → letters.
 //!
 //! Formulas: Kingma & Welling 2014 (estimator B, closed-form divergence), free bits as in Kingma et
-//! al. 2016. All figures in nats, summed over a word's tokens, its end counted.
+//! al. 2016. All figures in nats, summed over a word's tokens, including its end.
 
 use tch::{Device, Kind, Tensor};
 use textgen::config::{Cell, NetworkConfig, Precision};
@@ -13,7 +13,7 @@ use crate::parameters::Parameters;
 use crate::recurrent::{Input, Shape};
 use crate::sequences::{Sequences, by_position};
 
-/// Bounds on log σ², wide enough to be met only by a run that diverges.
+/// Bounds on log σ², so wide that only a diverging run reaches them.
 pub const LOG_VAR_BOUND: f64 = 10.0;
 
 /// A word-vae on a device.
@@ -24,25 +24,25 @@ pub struct WordVae {
     pub parameters: Parameters,
     /// `<bos>`, `<eos>` and `<unk>`.
     pub special: SpecialTokens,
-    /// Share of outputs between the encoder's layers dropped while training.
+    /// Dropout rate of the outputs between the encoder's layers while training.
     pub dropout: f64,
-    /// Dropout rate of the outputs of every layer of the decoder dropped while training.
+    /// Dropout rate of the outputs of every layer of the decoder while training.
     pub decoder_dropout: f64,
-    /// What it trains in on CUDA.
+    /// The precision of training on CUDA.
     pub precision: Precision,
 }
 
 /// A batch of words on the device.
 pub struct WordBatch {
-    /// What the encoder reads: letters.
+    /// The encoder's input: letters.
     pub letters: Sequences,
-    /// What the decoder reads: `<bos>`, letters.
+    /// The decoder's input: `<bos>`, letters.
     pub inputs: Sequences,
-    /// What it predicts at every position: letters, `<eos>`.
+    /// The decoder's target at every position: letters, `<eos>`.
     pub targets: Tensor,
 }
 
-/// What the model makes of a batch.
+/// The terms of the bound for a batch.
 pub struct WordTerms {
     /// −log p(c_t | c_<t, z) at every position of the decoder's input.
     pub token_nll: Tensor,
@@ -53,7 +53,7 @@ pub struct WordTerms {
 }
 
 impl WordBatch {
-    /// Lays out words given as letters.
+    /// Builds a batch of words, given as their letters.
     pub fn new(words: &[&[u32]], special: SpecialTokens, device: Device) -> Self {
         let around = |before: Option<u32>, after: Option<u32>| -> Vec<Vec<u32>> {
             words
@@ -74,7 +74,7 @@ impl WordBatch {
         }
     }
 
-    /// Words in the batch.
+    /// The number of words in the batch.
     pub fn len(&self) -> usize {
         self.letters.batch
     }
@@ -84,7 +84,7 @@ impl WordBatch {
         self.letters.batch == 0
     }
 
-    /// Predicted tokens: letters and one end per word.
+    /// The number of predicted tokens: letters and one end per word.
     pub fn tokens(&self) -> usize {
         self.inputs.len()
     }
@@ -110,7 +110,7 @@ impl WordVae {
         Shape::of(&self.network, self.precision)
     }
 
-    /// Lays the recurrent weights out as cuDNN wants them.
+    /// Packs the recurrent weights as cuDNN wants them.
     pub fn flatten(&self) {
         let one = Shape {
             layers: 1,
@@ -138,7 +138,7 @@ impl WordVae {
         );
     }
 
-    /// μ and log σ² (B, Z) of every word; nothing, (B, 0), if there is no z.
+    /// μ and log σ² (B, Z) of every word; (B, 0) if there is no z.
     pub fn encode(&self, batch: &WordBatch, train: bool) -> (Tensor, Tensor) {
         if self.network.latent() == 0 {
             let none = || Tensor::zeros([batch.len() as i64, 0], (Kind::Float, self.device()));

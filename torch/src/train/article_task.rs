@@ -1,7 +1,7 @@
 //! `--recipe article`: the word VAE of 2018 as it was published, faults included, so that anyone can
 //! see what each correction buys.
 //!
-//! Its faults: the letter that the decoder predicts is drawn from fresh noise and from no letter
+//! Its faults: the decoder predicts each letter from fresh noise and from no letter
 //! before it; the loss of a letter is the L2 distance between a one-hot row and log-probabilities,
 //! and of the one-hot rows only the first is ever set, with every letter of the word; the divergence
 //! is subtracted, lacks log σ² and is counted at every letter. The *evaluation* is sound: with
@@ -22,7 +22,7 @@ use crate::parameters::{Parameters, normal, to_array};
 use crate::recurrent::{Input, Shape};
 use crate::steps::Steps;
 
-/// The names of what a model file holds of the last training word (Z).
+/// The names of a model file's arrays of the last training word (Z).
 const LAST: [&str; 2] = ["article.mean", "article.std"];
 
 /// The article's model and its words.
@@ -31,13 +31,13 @@ pub struct ArticleTask {
     network: textgen::config::NetworkConfig,
     parameters: Parameters,
     data: WordData,
-    /// Mean and what is called std there, of the last training word.
+    /// Mean of the last training word, and what the article calls its std.
     last: [Tensor; 2],
     device: Device,
 }
 
 impl ArticleTask {
-    /// With initial weights from the configuration's seed.
+    /// Starts with initial weights from the configuration's seed.
     pub fn new(config: &TrainConfig, data: WordData, device: Device) -> Self {
         let network = config.network(data.vocabulary.len(), data.vocabulary.outputs());
         let parameters = Parameters::init(&network, config.seed, device);
@@ -79,7 +79,7 @@ impl ArticleTask {
         )
     }
 
-    /// Log-probabilities (T, V) for `noise` (T, Z): one draw per letter.
+    /// Log-probabilities (T, V) for `noise` (T, Z): one sample per letter.
     fn decode(&self, mean: &Tensor, std: &Tensor, noise: &Tensor) -> Tensor {
         let z = mean + std * noise;
         let weights = self
@@ -169,7 +169,7 @@ impl Task for ArticleTask {
         let _no_grad = tch::no_grad_guard();
         let latent = self.network.latent();
         let mut sums = Sums::new(latent as i64, self.device);
-        // A word a call is slow; some hundred words are enough for a network that learns nothing.
+        // One word per call is slow; some hundred words are enough for a network that learns nothing.
         for &word in words.iter().take(500) {
             let targets = self.targets(word);
             let (mean, std) = self.encode(&self.data.letters[word]);
@@ -221,6 +221,6 @@ impl Task for ArticleTask {
     }
 
     fn describe_step(&self) -> String {
-        "one word a step, drawn at random".to_owned()
+        "one random word per step".to_owned()
     }
 }

@@ -1,4 +1,4 @@
-//! What a person sees while training: one line that moves in a terminal, plain lines elsewhere.
+//! The output of a training: one updating line in a terminal, plain lines elsewhere.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -6,23 +6,23 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use textgen::run::Evaluation;
 
-/// How often the moving line is redrawn, at most.
+/// The shortest time between two updates of the progress line.
 const REDRAW: Duration = Duration::from_millis(100);
 
-/// The progress of a training on stderr; a copy speaks through the same line.
+/// The progress of a training on stderr; copies write to the same line.
 #[derive(Clone)]
 pub struct Display {
     bar: Option<ProgressBar>,
     drawn: Instant,
 }
 
-/// What the progress line shows.
+/// The figures on the progress line.
 pub struct Line<'a> {
-    /// Steps done.
+    /// The number of steps taken.
     pub step: u64,
-    /// Steps in all, where that is known.
+    /// The total number of steps, if it is known.
     pub steps: Option<u64>,
-    /// Share of the training done, 0 to 1.
+    /// The fraction of the training that is done, 0 to 1.
     pub fraction: f64,
     /// Passes over the training part.
     pub epoch: f64,
@@ -32,7 +32,7 @@ pub struct Line<'a> {
     pub valid: Option<&'a Evaluation>,
     /// Tokens per second.
     pub rate: f64,
-    /// Seconds left.
+    /// The estimated time left in seconds.
     pub left: Option<f64>,
 }
 
@@ -58,7 +58,7 @@ impl Line<'_> {
 }
 
 impl Display {
-    /// On stderr.
+    /// A display on stderr.
     pub fn on_stderr() -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::stderr());
@@ -73,7 +73,7 @@ impl Display {
         }
     }
 
-    /// Shows the line, unless it was redrawn a moment ago. Nothing if stderr is no terminal.
+    /// Shows the line, unless it was just updated. Does nothing if stderr is not a terminal.
     pub fn update(&mut self, line: impl FnOnce() -> String, fraction: f64) {
         if let Some(bar) = &self.bar
             && self.drawn.elapsed() >= REDRAW
@@ -89,13 +89,13 @@ impl Display {
         self.bar.is_some() && self.drawn.elapsed() >= REDRAW
     }
 
-    /// A line that stays.
+    /// Prints a permanent line.
     pub fn say(&self, text: &str) {
         let show = || note!("{text}");
         self.bar.as_ref().map_or_else(show, |bar| bar.suspend(show));
     }
 
-    /// A progress line that stays, after an evaluation.
+    /// Prints a permanent progress line, after an evaluation.
     pub fn evaluated(&self, line: &Line) {
         self.say(&line.text());
     }
@@ -105,7 +105,7 @@ impl Display {
         line.text()
     }
 
-    /// Takes the moving line away.
+    /// Clears the progress line.
     pub fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -113,7 +113,7 @@ impl Display {
     }
 }
 
-/// Seconds as people say them: `45 s`, `2 min 5 s`, `3 h 20 min`.
+/// A duration for people: `45 s`, `2 min 5 s`, `3 h 20 min`.
 pub fn duration(seconds: f64) -> String {
     let seconds = seconds.max(0.0).round() as u64;
     match seconds {

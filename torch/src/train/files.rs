@@ -1,4 +1,4 @@
-//! What a training writes into its run, and reads back.
+//! The files that a training writes into its run and reads back.
 
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
@@ -12,7 +12,7 @@ use super::Trainer;
 use super::task::{carried, set_carried};
 
 impl Trainer<'_> {
-    /// Takes up the run's saved state, if it has one. Returns whether it has.
+    /// Restores the run's saved state if it has one. Returns whether it has.
     pub fn resume(&mut self) -> Result<bool> {
         let Some(state) = self.run.state()? else {
             if self.run.model_path().exists() {
@@ -26,7 +26,7 @@ impl Trainer<'_> {
         self.restore(&state)?;
         self.seconds_before = self.progress.seconds;
         self.progress.finished = None;
-        // A larger budget makes the same place a smaller share of it.
+        // With a larger budget, the same step is a smaller fraction of the training.
         self.progress.last_fraction = self.progress.last_fraction.min(self.fraction());
         Metrics::truncate_after(&self.run.metrics_path(), self.progress.step)?;
         self.valid = Metrics::read(&self.run.metrics_path())?
@@ -52,7 +52,7 @@ impl Trainer<'_> {
 
     /// Writes the full training state.
     pub(super) fn save(&mut self) -> Result<()> {
-        // What a loss that is not finite has touched is not worth keeping.
+        // A state after a loss that is not finite is not worth saving.
         if !self.look() || !self.task.parameters().are_finite() {
             return Ok(());
         }
@@ -77,7 +77,7 @@ impl Trainer<'_> {
         self.saver.submit(move || Ok(state.write(&path)?))
     }
 
-    /// Writes the model file, beside the training.
+    /// Writes the model file on the saver's thread.
     pub(super) fn write_model(&mut self, valid: Option<Evaluation>) -> Result<()> {
         let weights = self.kept_weights();
         let vocabulary = self.identity.vocabulary.clone();
@@ -107,16 +107,16 @@ impl Trainer<'_> {
         })
     }
 
-    /// Shows a sample, and keeps it, both beside the training: it is drawn on the CPU from a copy of
-    /// the weights, and a device that trains need not wait for that.
+    /// Shows and saves a sample on the saver's thread. It is sampled on the CPU from a copy of the
+    /// weights, so that a device that trains need not wait.
     pub(super) fn show_sample(&mut self) -> Result<()> {
-        let draw = self
+        let make = self
             .task
             .sample(self.kept_weights(), self.progress.evaluations);
         let (display, path) = (self.display.clone(), self.run.samples_path());
         let step = self.progress.step;
         self.saver.submit(move || {
-            let sample = draw()?;
+            let sample = make()?;
             let mut shown = String::new();
             for line in sample.lines() {
                 let _ = write!(shown, "\n    {}", line.trim_end_matches('\r'));

@@ -1,9 +1,9 @@
 //! The training loop: steps, evaluations, saves, and what happens when something goes wrong.
 //!
 //! Everything that the next step depends on is either in the run's `config.toml`, in its
-//! `state.safetensors`, or derived from (seed, step). Stopping anywhere and going on therefore gives,
-//! on the CPU, the same weights bit for bit as not stopping, except under `--minutes`, where the
-//! clock decides.
+//! `state.safetensors`, or derived from (seed, step). On the CPU, a training that is stopped and
+//! resumed therefore gives the same weights bit for bit as one that is not, except under `--minutes`,
+//! where the clock decides.
 
 mod article_task;
 mod display;
@@ -39,23 +39,23 @@ use saver::Saver;
 
 /// Evaluations in a training whose `eval-every` is 0.
 const AUTOMATIC_EVALUATIONS: u64 = 10;
-/// And where it lasts less than a minute, of which evaluations would take too much.
+/// The same for a training of less than a minute, of which evaluations would take too much.
 const HURRIED_EVALUATIONS: u64 = 3;
-/// Steps between looks at the loss on a device where looking waits for the device.
+/// Steps between checks of the loss on a device that has to be waited for.
 const LOOK_EVERY: u64 = 50;
-/// Steps that are measured together on such a device.
+/// Steps that are timed together on such a device.
 const MEASURED_AT_ONCE: u64 = 20;
-/// Returns to an earlier state before giving up.
+/// The most returns to an earlier state before giving up.
 const MOST_ROLLBACKS: u64 = 3;
 
 /// How a training ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// By its budget.
+    /// Its budget is used up.
     Budget,
-    /// By its patience.
+    /// Its patience is exhausted.
     Patience,
-    /// By the user; it can be resumed.
+    /// The user stopped it; it can be resumed.
     Stopped,
 }
 
@@ -70,7 +70,7 @@ pub fn task(config: &TrainConfig, corpus: CorpusData, device: Device) -> Result<
     })
 }
 
-/// What a model file says besides its weights, from the corpus.
+/// The parts of a model file that come from the corpus.
 struct Identity {
     vocabulary: textgen::text::Vocabulary,
     training_words: Option<Arc<str>>,
@@ -92,7 +92,7 @@ impl Identity {
     }
 }
 
-/// A training under way.
+/// A training in progress.
 pub struct Trainer<'a> {
     run: &'a RunDir,
     config: TrainConfig,
@@ -100,15 +100,15 @@ pub struct Trainer<'a> {
     /// The model and its corpus.
     pub task: Box<dyn Task>,
     optimizer: Optimizer,
-    /// The averaged weights, where they are what is evaluated and kept.
+    /// The averaged weights, if these are evaluated and saved.
     average: Option<Average>,
     progress: Progress,
     display: Display,
     saver: Saver,
     device: Device,
-    /// Whether libtorch's generator is seeded for the steps to come, on a device where that lasts.
+    /// Whether libtorch's generator is seeded for the following steps, on a device that is seeded once.
     seeded: bool,
-    /// Losses not yet looked at, on a device where looking waits.
+    /// Losses not yet checked, on a device that has to be waited for.
     unseen: Vec<Tensor>,
     valid: Option<Evaluation>,
     sitting: Instant,
@@ -116,7 +116,7 @@ pub struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    /// A training that starts, or goes on where its state stands.
+    /// Starts a training, or continues from its saved state.
     pub fn new(run: &'a RunDir, device: Device) -> Result<Self> {
         let config = run.config()?;
         set_precision(config.precision, device)?;
@@ -151,12 +151,12 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Seconds of training, all sittings together.
+    /// Seconds of training over all sessions.
     fn seconds(&self) -> f64 {
         self.seconds_before + self.sitting.elapsed().as_secs_f64()
     }
 
-    /// Steps in all, where the budget says so.
+    /// The total number of steps, if the budget determines it.
     fn total_steps(&self) -> Option<u64> {
         match self.config.budget {
             Budget::Steps(steps) => Some(steps),
@@ -168,7 +168,7 @@ impl<'a> Trainer<'a> {
     }
 
     fn epoch(&self) -> f64 {
-        // A pass' steps are known only on average where sequence lengths are drawn.
+        // If sequence lengths are random, the steps of a pass are known only on average.
         let steps = self.task.steps_per_epoch();
         match self.config.varying_lengths() {
             None => self.progress.step as f64 / steps,
@@ -179,7 +179,7 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// Share of the training done, 0 to 1 and beyond.
+    /// The fraction of the training that is done, 0 to 1 and beyond.
     fn fraction(&self) -> f64 {
         match (self.config.budget, self.total_steps()) {
             (Budget::Minutes(minutes), _) => self.seconds() / (60.0 * minutes),
@@ -195,7 +195,7 @@ impl<'a> Trainer<'a> {
         self.train_until(stop, None)
     }
 
-    /// As [`Trainer::train`]; stops after step `last`, as if the user had.
+    /// [`Trainer::train`], but stops after step `last` as if the user had.
     pub fn train_until(&mut self, stop: &AtomicBool, last: Option<u64>) -> Result<Ending> {
         self.sitting = Instant::now();
         if self.progress.step == 0 {
@@ -236,8 +236,8 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// Takes one step without evaluating, saving or showing, for measuring. Returns its tokens and
-    /// seconds. On CUDA these are means over several steps, since looking at the clock waits for the
+    /// Takes one step without evaluating, saving or showing, for benchmarks. Returns its tokens and
+    /// seconds. On CUDA these are means over several steps, since timing has to wait for the
     /// device.
     pub fn measure(&mut self) -> Result<(u64, f64)> {
         let steps = if self.device.is_cuda() {
@@ -255,7 +255,7 @@ impl<'a> Trainer<'a> {
         Ok((tokens / steps, seconds / steps as f64))
     }
 
-    /// One optimizer step; false if it led back to an earlier state instead.
+    /// Takes one optimizer step; false if it returned to an earlier state instead.
     fn step(&mut self) -> Result<bool> {
         let fraction = self.fraction();
         let lr = learning_rate(
@@ -283,7 +283,7 @@ impl<'a> Trainer<'a> {
 
     /// Dropout and ε come from libtorch's generator, on the CPU seeded anew for every step. On CUDA that
     /// would make cuDNN prepare its dropout anew at every step, which waits for the device: there it
-    /// is seeded where a sitting starts, and after a return to an earlier state.
+    /// is seeded when a session starts, and after a return to an earlier state.
     fn seed_libtorch(&mut self) {
         use rand::Rng;
         if self.device.is_cuda() && std::mem::replace(&mut self.seeded, true) {
@@ -302,7 +302,7 @@ impl<'a> Trainer<'a> {
         self.look()
     }
 
-    /// Looks at the losses that have not been looked at; false if one is not finite.
+    /// Checks the losses that have not been checked; false if one is not finite.
     fn look(&mut self) -> bool {
         if self.unseen.is_empty() {
             return true;
@@ -320,7 +320,7 @@ impl<'a> Trainer<'a> {
         true
     }
 
-    /// Goes back to the last saved state with half the learning rate.
+    /// Returns to the last saved state with half the learning rate.
     fn roll_back(&mut self) -> Result<()> {
         let rollbacks = self.progress.rollbacks + 1;
         let scale = self.progress.lr_scale * 0.5;
@@ -363,8 +363,8 @@ impl<'a> Trainer<'a> {
         passed(self.fraction()) > passed(self.progress.last_fraction)
     }
 
-    /// Evaluates, keeps the model if it is the best, logs, saves, and shows a sample now and then.
-    /// False if it led back to an earlier state instead.
+    /// Evaluates, saves the model if it is the best, logs, saves, and sometimes shows a sample.
+    /// False if it returned to an earlier state instead.
     fn evaluate(&mut self) -> Result<bool> {
         if !self.look() || !self.task.parameters().are_finite() {
             self.roll_back()?;
@@ -379,7 +379,7 @@ impl<'a> Trainer<'a> {
         }
         self.progress.evaluations += 1;
         let train_loss = self.progress.loss_sum / self.progress.loss_steps.max(1) as f64;
-        // Without a validation part the newest model is the best; the originals never chose one.
+        // Without a validation part, the newest model is the best, as in the originals.
         let newest = valid.is_none() || self.config.keeps_newest();
         let figure = valid.map_or(train_loss, |valid| valid.selection(&self.config));
         if newest || self.progress.best.is_none_or(|best| figure < best) {
@@ -410,12 +410,12 @@ impl<'a> Trainer<'a> {
         if every > 0 && (self.progress.evaluations - 1).is_multiple_of(every) {
             self.show_sample()?;
         }
-        // What was shown and evaluated is no part of the next line's rate.
+        // Time spent on samples and evaluations does not count in the next line's rate.
         self.progress.last.1 = self.seconds();
         Ok(true)
     }
 
-    /// What a model file holds: the averaged weights if there are any, else the weights.
+    /// The weights for a model file: the averaged ones if there are any, else the current ones.
     fn kept_weights(&self) -> Weights<'static> {
         let parameters = self.task.parameters();
         let mut weights = match &self.average {
@@ -426,7 +426,7 @@ impl<'a> Trainer<'a> {
         weights
     }
 
-    /// The loss of the weights that are kept on a held-out part.
+    /// The loss, on a held-out part, of the weights that are saved.
     fn evaluate_kept(&mut self, part: Part) -> Result<Option<Evaluation>> {
         self.exchange_average();
         let evaluation = self.evaluate_part(part);
@@ -440,7 +440,7 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// The loss on a held-out part, in f32 whatever the training computes in: of the model as it is saved.
+    /// The loss of the model on a held-out part, in f32 as it is saved, whatever the training computes in.
     fn evaluate_part(&self, part: Part) -> Result<Option<Evaluation>> {
         set_precision(Precision::F32, self.device)?;
         let evaluation = self.task.evaluate(part)?;
@@ -502,8 +502,8 @@ impl<'a> Trainer<'a> {
         self.display.update(|| text, fraction);
     }
 
-    /// The last evaluation, and the test of the best model. False if the evaluation led back to an
-    /// earlier state, so that the training goes on.
+    /// The last evaluation, and the test of the best model. False if the evaluation returned to an
+    /// earlier state, so that the training continues.
     fn finish(&mut self) -> Result<bool> {
         let evaluated = Metrics::read(&self.run.metrics_path())?
             .last()
@@ -531,7 +531,7 @@ impl<'a> Trainer<'a> {
         Ok(true)
     }
 
-    /// Where the training stands.
+    /// The progress of the training.
     pub fn progress(&self) -> &Progress {
         &self.progress
     }

@@ -1,4 +1,4 @@
-//! What a training says before it starts.
+//! The message before a training starts.
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use super::task::{carried, set_carried};
 use indicatif::HumanCount;
 
 impl Trainer<'_> {
-    /// Says what is about to happen: the network, the step, the budget, memory and expected time.
+    /// Prints the network, the step, the budget, memory and expected time.
     pub fn announce(&mut self, threads: usize) -> Result<()> {
         let config = &self.config;
         let parameters = self.task.parameters().count();
@@ -59,7 +59,7 @@ impl Trainer<'_> {
         Ok(())
     }
 
-    /// Seconds that the rest of the training should take, from a few trial steps that leave no trace.
+    /// The estimated seconds of the rest of the training, from a few trial steps that change nothing.
     fn expected_seconds(&mut self) -> Result<f64> {
         let left = (1.0 - self.fraction()).max(0.0);
         if let Budget::Minutes(minutes) = self.config.budget {

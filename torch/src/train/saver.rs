@@ -1,5 +1,5 @@
-//! What is done beside the training, because training need not wait for it: files are written, since
-//! syncing to a busy disk can take seconds, and samples are drawn.
+//! A thread for jobs that training need not wait for: writing files, since syncing to a busy disk can
+//! take seconds, and sampling.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -7,11 +7,11 @@ use std::thread::JoinHandle;
 use anyhow::{Result, bail};
 type Job = Box<dyn FnOnce() -> Result<()> + Send>;
 
-/// Jobs that may wait, an evaluation's model, state and sample; a disk slower than that slows the
+/// The most jobs that may wait: an evaluation's model, state and sample. A slower disk slows the
 /// training down.
 const WAITING: usize = 3;
 
-/// A thread that does these jobs, in the order in which they were handed in.
+/// A thread that runs jobs in the order in which they were handed in.
 pub struct Saver {
     jobs: Option<SyncSender<Job>>,
     outcomes: Receiver<Result<()>>,
@@ -20,7 +20,7 @@ pub struct Saver {
 }
 
 impl Saver {
-    /// Starts the thread.
+    /// Starts the thread that runs the jobs.
     pub fn new() -> Self {
         let (jobs, received) = sync_channel::<Job>(WAITING);
         let (report, outcomes) = std::sync::mpsc::channel();

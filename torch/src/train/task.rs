@@ -1,4 +1,4 @@
-//! What the training loop needs of a model and its corpus.
+//! The interface between the training loop and a model with its corpus.
 
 use anyhow::{Context, Result};
 use rand::SeedableRng;
@@ -19,18 +19,18 @@ pub enum Part {
     Test,
 }
 
-/// Draws a sample; it owns all that it needs, so that training need not wait for it.
+/// Creates a sample. It owns everything it needs, so that training need not wait for it.
 pub type SampleJob = Box<dyn FnOnce() -> Result<String> + Send>;
 
-/// A model, its corpus, and how one learns the other.
+/// A model, its corpus, and how the model learns the corpus.
 pub trait Task {
-    /// The weights.
+    /// The model's weights.
     fn parameters(&self) -> &Parameters;
-    /// The weights, to be overwritten.
+    /// The model's weights, mutable.
     fn parameters_mut(&mut self) -> &mut Parameters;
     /// Steps in one pass over the training part.
     fn steps_per_epoch(&self) -> f64;
-    /// Bytes that one step's activations take, about.
+    /// The approximate size of one step's activations in bytes.
     fn activation_bytes(&self) -> u64;
     /// The training loss of the next step, and the tokens it covers. Moves `progress` past them.
     /// `fraction` (0 to 1) of the training is done. Noise comes from (seed, step) alone.
@@ -39,17 +39,17 @@ pub trait Task {
     fn evaluate(&self, part: Part) -> Result<Option<Evaluation>>;
     /// Tensors besides the weights that the next step depends on, under their names in a training state.
     fn carried(&mut self) -> Vec<(String, &mut Tensor)>;
-    /// What a model file holds besides the parameters.
+    /// The arrays of a model file besides the parameters.
     fn extra_weights(&self) -> Weights<'static> {
         Weights::new()
     }
     /// A job that lets the native engine generate a few lines from `weights`.
     fn sample(&self, weights: Weights<'static>, seed: u64) -> SampleJob;
-    /// What one step reads, for people.
+    /// Describes for people what one step reads.
     fn describe_step(&self) -> String;
 }
 
-/// Copies of what a task carries.
+/// Copies the tensors that a task carries.
 pub fn carried(task: &mut dyn Task) -> Weights<'static> {
     let carried = task.carried().into_iter();
     carried
@@ -57,13 +57,13 @@ pub fn carried(task: &mut dyn Task) -> Weights<'static> {
         .collect()
 }
 
-/// Overwrites what a task carries by copies of it.
+/// Overwrites the tensors that a task carries with copies of those of a state.
 pub fn set_carried(task: &mut dyn Task, from: &Weights) -> Result<()> {
     for (name, tensor) in task.carried() {
         let array = from
             .get(&name)
             .with_context(|| format!("{name} is missing"))?;
-        // A tensor of its own: the one held may be shared with a step under way.
+        // A new tensor, since the present one may be shared with an unfinished step.
         let mut copy = tensor.copy();
         copy_into(array, &mut copy)?;
         *tensor = copy;
@@ -79,7 +79,7 @@ pub fn held_out(data: &WordData, part: Part) -> &[usize] {
     }
 }
 
-/// What random numbers are for, so that no two uses share a stream.
+/// The uses of random numbers; each has its own streams.
 #[derive(Clone, Copy, Debug)]
 pub enum Use {
     /// Sequence lengths and hidden letters of a step.
@@ -92,7 +92,7 @@ pub enum Use {
     Step = 4,
 }
 
-/// Random numbers for `what` at place `at`, derived from the seed and nothing else.
+/// Random numbers for `what` at index `at`, derived from the seed alone.
 pub fn random(seed: u64, what: Use, at: u64) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     // A use owns 2⁶⁰ streams, so that no step count meets another use's.
@@ -100,7 +100,7 @@ pub fn random(seed: u64, what: Use, at: u64) -> ChaCha8Rng {
     rng
 }
 
-/// How the samples shown while training are drawn.
+/// The sampling settings of the samples shown while training.
 pub fn sample_config(seed: u64) -> Sampling {
     Sampling {
         temperature: 0.8,

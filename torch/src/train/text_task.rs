@@ -23,11 +23,11 @@ use crate::shim::upload;
 
 /// Tokens of a sample that is shown while training.
 const SAMPLE_LENGTH: usize = 200;
-/// In an evaluation with the state carried, a long part is read as up to so many streams at once,
+/// An evaluation with the state carried reads a long part as at most this many parallel streams,
 const MOST_STREAMS: usize = 32;
-/// each of at least so many tokens,
+/// each of at least this many tokens,
 const LEAST_STREAM: usize = 1024;
-/// after reading so many tokens before its own, so that its state is warm.
+/// after this many tokens before its own, so that its state is warm.
 const BURN_IN: usize = 256;
 /// Tokens that an evaluation reads in one call.
 const EVALUATION_SEQ: usize = 256;
@@ -39,7 +39,7 @@ const EVALUATION_LOGITS: usize = 1 << 23;
 pub enum Reading {
     /// One token after the other, the state carried from the first to the last.
     Exact,
-    /// Several streams at once, each warmed up on what stands before it.
+    /// Several streams at once, each warmed up on the tokens before it.
     Parallel,
 }
 
@@ -50,22 +50,22 @@ pub struct TextTask {
     model: CharRnn,
     vocabulary: Vocabulary,
     split: Split,
-    /// All of the text (N), in as few bytes per token as it takes; what is held out is read from it.
+    /// All of the text (N), in as few bytes per token as possible; held-out parts are read from it.
     text: Tensor,
     /// The training part (L + 1, B), time first, so that a batch is a view of it.
     streams: Tensor,
     length: usize,
-    /// What samples begin after: the first token of the text.
+    /// The prompt of samples: the first token of the text.
     first: u32,
     state: Vec<Tensor>,
     device: Device,
 }
 
 impl TextTask {
-    /// With initial weights from the configuration's seed.
+    /// Starts with initial weights from the configuration's seed.
     pub fn new(config: &TrainConfig, data: TextData, device: Device) -> Result<Self> {
         let ModelConfig::CharRnn(own) = &config.model else {
-            bail!("a text is for a char-lstm, not for a {}", config.kind());
+            bail!("a text trains a char-lstm, not a {}", config.kind());
         };
         let network = config.network(data.vocabulary.len(), data.vocabulary.outputs());
         let split = split_text(data.tokens.len(), own.split, config.valid, config.test);
@@ -140,7 +140,7 @@ impl TextTask {
         (nats.double_value(&[]), tokens)
     }
 
-    /// The segments of a held-out range that are read side by side.
+    /// The segments of a held-out range that are read in parallel.
     fn sections(&self, range: Range<usize>, reading: Reading) -> Vec<Section> {
         let predicted = range.len().saturating_sub(1);
         let (size, burn_in) = match (self.own.split, reading) {
@@ -165,7 +165,7 @@ impl TextTask {
             .collect()
     }
 
-    /// Loss of all sections, f64, read side by side from zero states.
+    /// The loss of all sections (f64), read in parallel from zero states.
     fn read(&self, sections: &[Section]) -> Tensor {
         let longest = sections.iter().map(Section::end).max().unwrap_or(0);
         let batch = sections.len() as i64;
@@ -187,12 +187,14 @@ impl TextTask {
             let steps = seq.min(longest - at) as i64;
             let at = at as i64;
             let integers = (Kind::Int64, self.device);
-            let places = Tensor::arange_start(at, at + steps, integers).unsqueeze(1);
-            // A section that has ended reads its last token again, which does not count.
-            let counted = places.ge_tensor(&own).logical_and(&places.lt_tensor(&ends));
-            let tokens = (places.minimum(&(&ends - 1)) + &starts).reshape([-1]);
-            let rows = |places: &Tensor| {
-                let tokens = self.text.index_select(0, places).to_kind(Kind::Int64);
+            let positions = Tensor::arange_start(at, at + steps, integers).unsqueeze(1);
+            // A section that has ended repeats its last token, which does not count.
+            let counted = positions
+                .ge_tensor(&own)
+                .logical_and(&positions.lt_tensor(&ends));
+            let tokens = (positions.minimum(&(&ends - 1)) + &starts).reshape([-1]);
+            let rows = |positions: &Tensor| {
+                let tokens = self.text.index_select(0, positions).to_kind(Kind::Int64);
                 tokens.reshape([steps, batch])
             };
             let (inputs, targets) = (rows(&tokens), rows(&(&tokens + 1)));
@@ -217,7 +219,7 @@ impl Section {
     }
 }
 
-/// Tokens as bytes, where `kind` is that, else as 32-bit integers.
+/// Tokens as bytes if `kind` says so, else as 32-bit integers.
 fn tokens_tensor(tokens: &[u32], kind: Kind) -> Tensor {
     if kind == Kind::Uint8 {
         let bytes: Vec<u8> = tokens.iter().map(|&token| token as u8).collect();

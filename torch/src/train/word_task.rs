@@ -18,13 +18,13 @@ use crate::schedule::beta;
 use crate::shim::upload;
 use crate::word_vae::{WordBatch, WordVae};
 
-/// Words shown in a sample while training.
+/// Words in a sample that is shown while training.
 const SAMPLE_WORDS: u64 = 10;
 /// Batches whose words are sorted together.
 const GROUPED_BATCHES: usize = 32;
 /// Words that an evaluation reads in one call.
 const EVALUATION_BATCH: usize = 512;
-/// A latent dimension is active where Var_x(μ_j(x)) is above this (Burda, Grosse & Salakhutdinov 2016).
+/// A latent dimension is active if Var_x(μ_j(x)) is above this (Burda, Grosse & Salakhutdinov 2016).
 pub const ACTIVE_VARIANCE: f64 = 0.01;
 
 /// A word-vae and its words.
@@ -34,16 +34,16 @@ pub struct WordTask {
     model: WordVae,
     data: WordData,
     device: Device,
-    /// The epoch whose order this is, and the order.
+    /// The current epoch and its order of words.
     order: Option<(u64, Vec<usize>)>,
-    /// Holds the rate, where one is wanted.
+    /// Holds the rate, if there is a target.
     controller: Option<RateController>,
 }
 
 impl WordTask {
-    /// With initial weights from the configuration's seed.
+    /// Starts with initial weights from the configuration's seed.
     pub fn new(config: &TrainConfig, data: WordData, device: Device) -> Result<Self> {
-        let own = config.word_vae().context("words are for a word-vae")?;
+        let own = config.word_vae().context("words train a word-vae")?;
         let network = config.network(data.vocabulary.len(), data.vocabulary.outputs());
         let parameters = Parameters::init(&network, config.seed, device);
         let model = WordVae {
@@ -80,8 +80,8 @@ impl WordTask {
         }
     }
 
-    /// Puts words of about the same length into the same batch, so that little is filled up: within
-    /// segments of some batches words are sorted by length, then whole batches change places. The
+    /// Puts words of similar length into the same batch, so that there is little padding: within
+    /// segments of some batches words are sorted by length, then whole batches are shuffled. The
     /// last batch, which may be smaller, stays last.
     fn group_by_length(&self, order: &mut [usize], rng: &mut ChaCha8Rng) {
         let size = self.config.batch;
@@ -90,8 +90,8 @@ impl WordTask {
         }
         for i in (1..order.len() / size).rev() {
             let j = rng.random_range(0..=i);
-            for place in 0..size {
-                order.swap(i * size + place, j * size + place);
+            for index in 0..size {
+                order.swap(i * size + index, j * size + index);
             }
         }
     }
@@ -104,7 +104,7 @@ impl WordTask {
         WordBatch::new(&letters, self.model.special, self.device)
     }
 
-    /// Hides a share of the letters that the decoder reads (Bowman et al. 2016).
+    /// Hides each letter that the decoder reads with a given probability (Bowman et al. 2016).
     fn hide_letters(&self, batch: &mut WordBatch, step: u64) {
         let mut rng = random(self.config.seed, Use::Batch, step);
         let bos = i64::from(self.model.special.bos);
@@ -115,7 +115,7 @@ impl WordTask {
         }
     }
 
-    /// ε of the evaluation, one draw per word, the same whatever else is in the batch.
+    /// ε of the evaluation, one sample per word, independent of the rest of the batch.
     fn evaluation_noise(&self, words: &[usize]) -> Tensor {
         let latent = self.model.network.latent();
         let mut noise = Vec::with_capacity(words.len() * latent);
@@ -234,15 +234,15 @@ impl Task for WordTask {
     }
 }
 
-/// What an evaluation adds up, on the device: it is read back once.
+/// The sums of an evaluation, on the device so that they are read back only once.
 pub struct Sums {
     /// Nats of reconstruction, f64.
     pub distortion: Tensor,
     /// Nats of divergence, f64.
     pub rate: Tensor,
-    /// Tokens, ends of words counted.
+    /// Tokens, including ends of words.
     pub tokens: usize,
-    /// Words.
+    /// The number of words.
     pub words: usize,
     mean: Tensor,
     square: Tensor,
