@@ -1,4 +1,5 @@
-//! How fast this machine can read a buffer of a given size: what the engine is held against.
+//! Measures how fast this machine reads a buffer of a given size, the bound that the engine is compared
+//! with.
 
 use std::error::Error;
 use std::fs;
@@ -10,10 +11,10 @@ use textgen::kernels::simd::{Level, level};
 
 use super::{at_least_one, rates, rates_of_threads};
 
-/// At least so much is read between two looks at the clock.
+/// Bytes that are read, at least, between two looks at the clock.
 const BYTES_BETWEEN_LOOKS: usize = 1 << 20;
 
-/// Reading a buffer of `bytes`, each of the threads its own share of it, again and again.
+/// Reads a buffer of `bytes` again and again; each thread reads its own part.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Request {
@@ -23,12 +24,12 @@ pub(super) struct Request {
     seconds: f64,
 }
 
-/// A cache line.
+/// A cache line of 64 bytes.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
 struct Line([u64; 8]);
 
-/// Four sums of lines: enough to keep two loads a cycle in flight.
+/// Four sums of lines: enough for two loads per cycle in flight.
 type Sums = [[u64; 8]; 4];
 
 #[expect(
@@ -55,7 +56,7 @@ fn in_order(lines: &[Line]) -> Sums {
     sums
 }
 
-/// The same in four places at a time, which keeps more prefetchers busy.
+/// The sums of all lines, read at four positions at a time, which occupies more prefetchers.
 #[expect(clippy::inline_always, reason = "as above")]
 #[inline(always)]
 fn in_four_places(lines: &[Line]) -> Sums {
@@ -75,7 +76,7 @@ fn in_four_places(lines: &[Line]) -> Sums {
     sums
 }
 
-/// The two ways of reading with registers of one level.
+/// The two ways to read with registers of one level.
 macro_rules! compiled_for {
     ($module:ident, $features:literal) => {
         #[cfg(target_arch = "x86_64")]
@@ -142,16 +143,16 @@ pub(super) fn answer(request: &Request) -> Result<Value, Box<dyn Error>> {
         seconds,
     } = request;
     at_least_one(&[bytes, threads])?;
-    // A multiple of four lines, so that either way reads all of them.
-    let share = (bytes / threads / size_of::<Line>())
+    // A multiple of four lines, so that both ways read all of them.
+    let part = (bytes / threads / size_of::<Line>())
         .next_multiple_of(4)
         .max(4);
     let best = [Way::InOrder, Way::InFourPlaces]
         .into_iter()
         .flat_map(|way| {
             rates_of_threads(threads, |thread, barrier| {
-                // Written, so that the pages exist, and by the thread that reads them.
-                let lines = vec![Line([thread as u64 + 1; 8]); share];
+                // Written by the thread that reads them, so that the pages exist.
+                let lines = vec![Line([thread as u64 + 1; 8]); part];
                 barrier.wait();
                 rates_of_reading(way, &lines, seconds / 2.0)
             })
@@ -163,7 +164,7 @@ pub(super) fn answer(request: &Request) -> Result<Value, Box<dyn Error>> {
     }))
 }
 
-/// Where a buffer of `bytes` stays that `threads` cores read their shares of: `L1`…, `memory`, or
+/// The memory level that holds a buffer of `bytes` split among `threads` cores: `L1`…, `memory`, or
 /// nothing if the system does not describe its caches.
 fn cache_level(bytes: usize, threads: usize) -> Option<String> {
     let caches = fs::read_dir("/sys/devices/system/cpu/cpu0/cache").ok()?;
@@ -181,7 +182,7 @@ fn cache_level(bytes: usize, threads: usize) -> Option<String> {
         .collect();
     caches.sort_unstable();
     let level = caches.iter().find(|&&(level, size)| {
-        // The first two levels are each core's own.
+        // The first two levels are private to each core.
         let own = if level <= 2 { bytes / threads } else { bytes };
         own <= size
     });
@@ -192,7 +193,7 @@ fn cache_level(bytes: usize, threads: usize) -> Option<String> {
     }
 }
 
-/// `512K` → 512.
+/// Parses a size such as `512K` to KiB.
 fn kilobytes(size: &str) -> Option<usize> {
     size.trim().strip_suffix('K')?.parse().ok()
 }

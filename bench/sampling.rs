@@ -11,7 +11,7 @@
 //! {"what":"bandwidth","bytes":1000000,"threads":1,"seconds":0.2}
 //! ```
 //!
-//! Rates are medians over slices of time; a bandwidth, being a limit, is the best of them.
+//! Rates are medians over slices of time; a bandwidth, being a limit, is the maximum.
 
 use std::error::Error;
 use std::io::{self, BufRead, Write};
@@ -31,16 +31,16 @@ use textgen::models::word_vae::WordVae;
 
 mod bandwidth;
 
-/// Slices that a measurement is cut into.
+/// The number of slices of a measurement.
 const SLICES: u32 = 10;
 /// Tokens between two looks at the clock: a look costs some tens of nanoseconds.
 const BURST: usize = 16;
-/// Letters of a word, `<eos>` among them.
+/// Letters of a word, including `<eos>`.
 const LETTERS: usize = 8;
 const EMBEDDING: usize = 32;
 const LATENT: usize = 32;
 
-/// What `bench/sampling.py` asks.
+/// A request of `bench/sampling.py`.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "what", rename_all = "lowercase")]
 enum Request {
@@ -50,7 +50,7 @@ enum Request {
     Bandwidth(bandwidth::Request),
 }
 
-/// How matrices are stored.
+/// The storage format of matrices.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 enum Quantize {
@@ -103,7 +103,7 @@ const fn letters() -> usize {
     30
 }
 
-/// Units of work done per second, one number per slice: `work` does some and says how many.
+/// Units of work per second, one number per slice: `work` does some and returns how many.
 fn rates(seconds: f64, mut work: impl FnMut() -> usize) -> Vec<f64> {
     let length = Duration::from_secs_f64(seconds / f64::from(SLICES));
     let mut slice = || {
@@ -182,7 +182,7 @@ fn sampler(index: usize) -> Sampler {
     Sampler::new(&settings, &[], index as u64).without_log_prob()
 }
 
-/// One text on `threads` threads, or on fewer where the engine finds the network too small: the
+/// One text on `threads` threads, or on fewer if the network is too small for them: the
 /// loop of `textgen generate`.
 fn one_stream(network: &CharRnn, threads: usize, seconds: f64) -> Vec<f64> {
     let (mut sampler, mut token) = (sampler(0), 0);
@@ -197,7 +197,7 @@ fn one_stream(network: &CharRnn, threads: usize, seconds: f64) -> Vec<f64> {
     })
 }
 
-/// `batch` texts in lock-step, shared out among `threads` threads.
+/// `batch` texts in lock-step, split among `threads` threads.
 fn many_streams(network: &CharRnn, batch: usize, threads: usize, seconds: f64) -> Vec<f64> {
     let threads = threads.min(batch);
     rates_of_threads(threads, |thread, barrier| {
@@ -263,7 +263,7 @@ fn answer_words(request: &Words) -> Result<Value, Box<dyn Error>> {
     };
     let network = WordVae::new(&config, &weights(&config, quantize))?;
     let mut samplers: Vec<_> = (0..batch).map(sampler).collect();
-    // Whole words: a z from the prior, what follows from it once a word, then letter by letter.
+    // Whole words: a z from the prior, the decoder's state once per word, then letter by letter.
     let rates = rates(seconds, || {
         let z: Vec<f32> = samplers
             .iter_mut()
@@ -288,13 +288,13 @@ fn answer_words(request: &Words) -> Result<Value, Box<dyn Error>> {
 }
 
 /// Bytes of the decoder's weights that every letter reads: the recurrent matrix and the head's, in
-/// panels. The input's are a table by then.
+/// panels. The input weights are a lookup table by then.
 fn decoder_bytes(hidden: usize, vocab: usize, form: Quantize) -> usize {
     let gates = Cell::Gru.gates();
     let rows = Layout::new(gates * hidden, gates).len() + Layout::new(vocab, 1).len();
     match form {
         Quantize::None => rows * hidden * size_of::<f32>(),
-        // Four inputs stand together; a row also has a scale and an offset.
+        // Four inputs are adjacent; a row also has a scale and an offset.
         Quantize::Int8 => rows * (hidden.next_multiple_of(4) + size_of::<(f32, i32)>()),
     }
 }
@@ -320,8 +320,8 @@ fn answer(line: &str) -> Result<Value, Box<dyn Error>> {
 }
 
 fn main() -> io::Result<()> {
-    // `cargo bench` and `cargo test` start every bench with arguments of their own and without
-    // anybody to ask.
+    // `cargo bench` and `cargo test` start every bench with their own arguments and nobody to
+    // send requests.
     if !std::env::args().any(|argument| argument == "--serve") {
         println!("sampling: answers bench/sampling.py; start that (or `make bench`) instead");
         return Ok(());

@@ -1,8 +1,8 @@
-//! The kernels alone: products, and what the cells do with them.
+//! Benchmarks of single kernels: products and recurrent cells.
 //!
 //! `cargo bench --bench kernels`; `TEXTGEN_SIMD` forces a level. One element is one multiply-add in
-//! a product, and one value, or one unit of one text, elsewhere. With one vector a product reads
-//! four bytes of weights an element in f32 and one in eight bits.
+//! a product, and one value, or one unit of one text, elsewhere. With one vector, a product reads
+//! four bytes of weights per element in f32 and one in eight bits.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use textgen::kernels::{Kernels, Packed, PackedInt8, Quantized, quantize_row};
 /// H; the matrix is that of an LSTM, (4·H, H).
 const UNITS: [usize; 3] = [128, 256, 512];
 const GATES: usize = 4;
-/// Vectors at a time: one text; a register tile; half a batch; a batch.
+/// Vectors per product: one text; a register tile; half a batch; a batch.
 const VECTORS: [usize; 4] = [1, 6, 32, 64];
 
 type Function = fn(Kernels, &mut [f32]);
@@ -61,7 +61,7 @@ fn accumulate(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The same in eight bits, the vectors' quantization included.
+/// Products of every height in eight bits, including the quantization of the vectors.
 fn accumulate_int8(criterion: &mut Criterion) {
     let kernels = Kernels::new();
     let mut group = group(criterion, "accumulate_int8");

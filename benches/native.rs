@@ -12,7 +12,7 @@ use textgen::models::Network;
 use textgen::models::char_rnn::CharRnn;
 use textgen::models::weights::{Array, Weights, expected_shapes};
 
-/// A char-lstm as the fairy tales have it: 96 characters, one-hot.
+/// A char-lstm for the fairy tales: 96 one-hot characters.
 fn config(hidden: usize, layers: usize) -> NetworkConfig {
     NetworkConfig::char_rnn(Cell::Lstm, hidden, layers, 96)
 }
@@ -54,7 +54,7 @@ fn step(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Tokens written per second at each shape: every one is drawn, then read.
+/// Tokens written per second at each shape: each is sampled, then read.
 fn sample(criterion: &mut Criterion) {
     let settings = Sampling {
         temperature: 0.5,
@@ -78,7 +78,7 @@ fn sample(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Draws per second from 96 tokens.
+/// Tokens sampled per second from 96 logits.
 fn draw(criterion: &mut Criterion) {
     let logits: Vec<f32> = (0..96_u8)
         .map(|k| (f32::from(k) * 0.7).sin() * 4.0)

@@ -1,4 +1,4 @@
-//! How fast a corpus is surveyed: plain ASCII, accented text, text in decomposed form.
+//! Measures how fast a corpus is surveyed: plain ASCII, accented text, and decomposed text.
 
 use std::io::Write;
 

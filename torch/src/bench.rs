@@ -264,7 +264,7 @@ impl Network {
             layers,
             precision: Precision::F32,
         };
-        let (hidden, inputs, places) = (hidden as i64, inputs as i64, (batch * seq) as i64);
+        let (hidden, inputs, positions) = (hidden as i64, inputs as i64, (batch * seq) as i64);
         let gates = cell.gates() as i64 * hidden;
         let floats = (Kind::Float, Device::Cpu);
         let scale = 1.0 / (hidden as f64).sqrt();
@@ -281,8 +281,10 @@ impl Network {
             shape,
             reads,
             input: match reads {
-                Reads::Tokens => Tensor::randint(inputs, [places], (Kind::Int64, Device::Cpu)),
-                Reads::Vectors => Tensor::randn([places, inputs], floats).set_requires_grad(true),
+                Reads::Tokens => Tensor::randint(inputs, [positions], (Kind::Int64, Device::Cpu)),
+                Reads::Vectors => {
+                    Tensor::randn([positions, inputs], floats).set_requires_grad(true)
+                }
             },
             steps: textgen_torch::steps::Steps::even(seq as i64, batch as i64),
             state: shape.zero_state(batch as i64, Device::Cpu),
@@ -292,7 +294,7 @@ impl Network {
                     uniform.set_requires_grad(true)
                 })
                 .collect(),
-            d_outputs: Tensor::randn([places, hidden], floats),
+            d_outputs: Tensor::randn([positions, hidden], floats),
         }
     }
 

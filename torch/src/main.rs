@@ -24,7 +24,7 @@ const USAGE: &str =
 const FAR_FROM_RATE: f64 = 0.1;
 
 /// Where a panic came from.
-static PANIC_PLACE: Mutex<String> = Mutex::new(String::new());
+static PANIC_LOCATION: Mutex<String> = Mutex::new(String::new());
 
 /// Whether Ctrl-C has been pressed.
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -35,8 +35,8 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     // tch reports libtorch's failures by panicking; a user gets one line.
     std::panic::set_hook(Box::new(|panic| {
-        if let Ok(mut place) = PANIC_PLACE.lock() {
-            *place = panic
+        if let Ok(mut location) = PANIC_LOCATION.lock() {
+            *location = panic
                 .location()
                 .map(ToString::to_string)
                 .unwrap_or_default();
@@ -71,12 +71,12 @@ fn main() -> ExitCode {
             if text.contains("Torch(\"") {
                 note!("error: libtorch: {}", torch_message(&text));
             } else {
-                let place = PANIC_PLACE
+                let location = PANIC_LOCATION
                     .lock()
-                    .map(|place| place.clone())
+                    .map(|location| location.clone())
                     .unwrap_or_default();
                 note!(
-                    "error: internal error in textgen-torch at {place}; please report it: {text}"
+                    "error: internal error in textgen-torch at {location}; please report it: {text}"
                 );
             }
             note!("hint: everything saved before is intact; `textgen runs` lists it");

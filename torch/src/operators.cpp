@@ -1,6 +1,6 @@
 // Two operators of libtorch's autograd whose forward and backward passes are Rust functions on
-// plain arrays: a recurrent layer over a whole sequence, and the predicting layer with its
-// cross-entropy. What the arrays hold is said in operators.rs; both sides lay the structs out alike.
+// plain arrays: a recurrent layer over a whole sequence, and the output layer with its
+// cross-entropy. operators.rs describes the arrays; both sides lay out the structs alike.
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -15,7 +15,7 @@ using torch::autograd::variable_list;
 extern "C" {
 
 struct TextgenLayer {
-  int64_t cell, steps, places, inputs, hidden;
+  int64_t cell, steps, positions, inputs, hidden;
   const int64_t* counts;
   const int64_t* symbols;
   const float *vectors, *constant, *weight_ih, *weight_hh, *bias_ih, *bias_hh, *h0, *c0;
@@ -33,7 +33,7 @@ struct TextgenLayerKernels {
 };
 
 struct TextgenHead {
-  int64_t places, hidden, outputs;
+  int64_t positions, hidden, outputs;
   const float *vectors, *weight, *bias;
   const int64_t* targets;
   float *probabilities, *nats;
@@ -80,7 +80,7 @@ Tensor like(const Tensor& tensor, bool wanted = true) {
   return tensor.defined() && wanted ? at::empty_like(tensor) : Tensor();
 }
 
-// What a backward pass overwrites can be used once.
+// A tensor that a backward pass overwrites can be used only once.
 Tensor take(AutogradContext* context, const char* name) {
   Tensor tensor = context->saved_data[name].toTensor();
   TORCH_CHECK(tensor.defined(), "this operator goes back once");
@@ -88,7 +88,7 @@ Tensor take(AutogradContext* context, const char* name) {
   return tensor;
 }
 
-// The arguments of a layer, in the order of the operator's.
+// The arguments of a layer, in the order of the operator.
 enum LayerArgument { kInput, kConstant, kWeightIh, kWeightHh, kBiasIh, kBiasHh, kH0, kC0, kLayerArguments };
 
 TextgenLayer describe(const variable_list& arguments, const std::vector<int64_t>& counts, int64_t cell) {
@@ -97,7 +97,7 @@ TextgenLayer describe(const variable_list& arguments, const std::vector<int64_t>
   layer.cell = cell;
   layer.steps = static_cast<int64_t>(counts.size());
   layer.counts = counts.data();
-  layer.places = input.size(0);
+  layer.positions = input.size(0);
   layer.inputs = arguments[kWeightIh].size(1);
   layer.hidden = arguments[kWeightHh].size(1);
   if (input.scalar_type() == at::kLong) {
@@ -115,8 +115,8 @@ TextgenLayer describe(const variable_list& arguments, const std::vector<int64_t>
   return layer;
 }
 
-// Numbers kept at every place for the backward pass.
-struct Kept {
+// Numbers saved at every position for the backward pass.
+struct Saved {
   int64_t gates, units;
 };
 
@@ -125,16 +125,16 @@ struct LayerResults {
 };
 
 LayerResults run_layer(const variable_list& arguments, const std::vector<int64_t>& counts, int64_t cell,
-                       const TextgenLayerKernels* kernels, std::optional<Kept> kept) {
+                       const TextgenLayerKernels* kernels, std::optional<Saved> saved) {
   TextgenLayer layer = describe(arguments, counts, cell);
   const Tensor& h0 = arguments[kH0];
   LayerResults results;
-  results.outputs = at::empty({layer.places, layer.hidden}, h0.options());
+  results.outputs = at::empty({layer.positions, layer.hidden}, h0.options());
   results.h = at::empty_like(h0);
   results.c = like(arguments[kC0]);
-  if (kept) {
-    results.gates = at::empty({layer.places, kept->gates}, h0.options());
-    results.units = at::empty({layer.places, kept->units}, h0.options());
+  if (saved) {
+    results.gates = at::empty({layer.positions, saved->gates}, h0.options());
+    results.units = at::empty({layer.positions, saved->units}, h0.options());
   }
   layer.outputs = data(results.outputs);
   layer.h = data(results.h);
@@ -150,10 +150,10 @@ struct Layer : torch::autograd::Function<Layer> {
                                const Tensor& weight_ih, const Tensor& weight_hh, const Tensor& bias_ih,
                                const Tensor& bias_hh, const Tensor& h0, const MaybeTensor& c0,
                                const std::vector<int64_t>& counts, int64_t cell,
-                               const TextgenLayerKernels* kernels, Kept kept) {
+                               const TextgenLayerKernels* kernels, Saved saved) {
     variable_list arguments{input,   constant.value_or(Tensor()), weight_ih, weight_hh, bias_ih,
                             bias_hh, h0, c0.value_or(Tensor())};
-    LayerResults results = run_layer(arguments, counts, cell, kernels, kept);
+    LayerResults results = run_layer(arguments, counts, cell, kernels, saved);
     arguments.push_back(results.outputs);
     context->save_for_backward(arguments);
     context->saved_data["counts"] = counts;
@@ -179,7 +179,7 @@ struct Layer : torch::autograd::Function<Layer> {
     for (Tensor& gradient : of) gradient = plain(gradient);
 
     variable_list to(kLayerArguments);
-    size_t edge = 0;  // Arguments that are not there have none.
+    size_t edge = 0;  // Missing arguments have none.
     for (int i = 0; i < kLayerArguments; ++i) {
       if (!arguments[i].defined()) continue;
       bool symbols = i == kInput && layer.symbols != nullptr;
@@ -207,7 +207,7 @@ struct Layer : torch::autograd::Function<Layer> {
 
 TextgenHead describe_head(const Tensor& vectors, const Tensor& weight, const Tensor& bias, const Tensor& targets) {
   TextgenHead head{};
-  head.places = vectors.size(0);
+  head.positions = vectors.size(0);
   head.hidden = vectors.size(1);
   head.outputs = bias.size(0);
   head.vectors = data(vectors);
@@ -222,11 +222,11 @@ struct HeadResults {
 };
 
 HeadResults run_head(const Tensor& vectors, const Tensor& weight, const Tensor& bias, const Tensor& targets,
-                     const TextgenHeadKernels* kernels, int64_t kept) {
+                     const TextgenHeadKernels* kernels, int64_t saved) {
   TextgenHead head = describe_head(vectors, weight, bias, targets);
   HeadResults results;
-  results.nats = at::empty({head.places}, vectors.options());
-  results.probabilities = at::empty({head.places, kept}, vectors.options());
+  results.nats = at::empty({head.positions}, vectors.options());
+  results.probabilities = at::empty({head.positions, saved}, vectors.options());
   head.nats = data(results.nats);
   head.probabilities = data(results.probabilities);
   kernels->forward(&head);
@@ -235,8 +235,8 @@ HeadResults run_head(const Tensor& vectors, const Tensor& weight, const Tensor& 
 
 struct Head : torch::autograd::Function<Head> {
   static Tensor forward(AutogradContext* context, const Tensor& vectors, const Tensor& weight, const Tensor& bias,
-                        const Tensor& targets, const TextgenHeadKernels* kernels, int64_t kept) {
-    HeadResults results = run_head(vectors, weight, bias, targets, kernels, kept);
+                        const Tensor& targets, const TextgenHeadKernels* kernels, int64_t saved) {
+    HeadResults results = run_head(vectors, weight, bias, targets, kernels, saved);
     context->save_for_backward({vectors, weight, bias, targets});
     context->saved_data["kernels"] = reinterpret_cast<int64_t>(kernels);
     context->saved_data["probabilities"] = results.probabilities;
@@ -278,7 +278,7 @@ void textgen_parallel(int64_t count, void (*job)(void*, int64_t), void* context)
 // A recurrent layer. `tensors` are the arguments, some null; `out` receives outputs, h and, for an
 // LSTM, c.
 char* textgen_layer(Tensor** tensors, const int64_t* counts, size_t steps, int64_t cell,
-                    const TextgenLayerKernels* kernels, int64_t kept_gates, int64_t kept_units, Tensor** out) {
+                    const TextgenLayerKernels* kernels, int64_t saved_gates, int64_t saved_units, Tensor** out) {
   return guarded([&] {
     variable_list arguments;
     for (int i = 0; i < kLayerArguments; ++i) {
@@ -291,7 +291,7 @@ char* textgen_layer(Tensor** tensors, const int64_t* counts, size_t steps, int64
     if (wants_gradient(arguments)) {
       results = Layer::apply(arguments[kInput], maybe(arguments[kConstant]), arguments[kWeightIh],
                              arguments[kWeightHh], arguments[kBiasIh], arguments[kBiasHh], arguments[kH0],
-                             maybe(arguments[kC0]), rows, cell, kernels, Kept{kept_gates, kept_units});
+                             maybe(arguments[kC0]), rows, cell, kernels, Saved{saved_gates, saved_units});
     } else {
       LayerResults run = run_layer(arguments, rows, cell, kernels, std::nullopt);
       results = {run.outputs, run.h, run.c};
@@ -304,11 +304,11 @@ char* textgen_layer(Tensor** tensors, const int64_t* counts, size_t steps, int64
 
 // −log p(target) of a linear layer's predictions.
 char* textgen_head(Tensor* vectors, Tensor* weight, Tensor* bias, Tensor* targets,
-                   const TextgenHeadKernels* kernels, int64_t kept, Tensor** out) {
+                   const TextgenHeadKernels* kernels, int64_t saved, Tensor** out) {
   return guarded([&] {
     Tensor x = plain(*vectors), w = plain(*weight), b = plain(*bias), t = plain_symbols(*targets);
-    Tensor nats = wants_gradient({x, w, b}) ? Head::apply(x, w, b, t, kernels, kept)
-                                           : run_head(x, w, b, t, kernels, kept).nats;
+    Tensor nats = wants_gradient({x, w, b}) ? Head::apply(x, w, b, t, kernels, saved)
+                                           : run_head(x, w, b, t, kernels, saved).nats;
     *out = new Tensor(nats);
   });
 }

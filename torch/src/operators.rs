@@ -27,8 +27,8 @@ unsafe extern "C" {
         steps: usize,
         cell: i64,
         kernels: *const LayerKernels,
-        kept_gates: i64,
-        kept_units: i64,
+        saved_gates: i64,
+        saved_units: i64,
         out: Tensors,
     ) -> *mut c_char;
     fn textgen_head(
@@ -47,7 +47,7 @@ unsafe extern "C" {
 struct LayerArrays {
     cell: i64,
     steps: i64,
-    places: i64,
+    positions: i64,
     inputs: i64,
     hidden: i64,
     counts: *const i64,
@@ -97,7 +97,7 @@ static LAYER_KERNELS: LayerKernels = LayerKernels {
 /// The arrays of a head; shapes as in [`Head`].
 #[repr(C)]
 struct HeadArrays {
-    places: i64,
+    positions: i64,
     hidden: i64,
     outputs: i64,
     vectors: *const f32,
@@ -238,7 +238,7 @@ impl LayerArrays {
     /// The arrays have the sizes that their descriptions say.
     unsafe fn layer(&self) -> (Layer<'_>, Steps) {
         let (hidden, inputs) = (self.hidden as usize, self.inputs as usize);
-        let (places, cell) = (self.places as usize, CELLS[self.cell as usize]);
+        let (positions, cell) = (self.positions as usize, CELLS[self.cell as usize]);
         let rows = cell.gates() * hidden;
         // SAFETY: the caller's promise, here and below.
         let counts = unsafe { read(self.counts, self.steps as usize) };
@@ -251,9 +251,9 @@ impl LayerArrays {
                 hidden,
                 inputs,
                 input: if self.tokens.is_null() {
-                    Input::Vectors(read(self.vectors, places * inputs))
+                    Input::Vectors(read(self.vectors, positions * inputs))
                 } else {
-                    Input::Tokens(read(self.tokens, places))
+                    Input::Tokens(read(self.tokens, positions))
                 },
                 constant: (!self.constant.is_null())
                     .then(|| read(self.constant, steps.batch() * rows)),
@@ -274,12 +274,12 @@ impl LayerArrays {
     /// As [`LayerArrays::layer`].
     unsafe fn saved(&self, layer: &Layer) -> Option<Saved<'_>> {
         let (gates, units) = saved(layer.cell, layer.hidden);
-        let places = self.places as usize;
+        let positions = self.positions as usize;
         // SAFETY: the caller's promise.
         (!self.gates.is_null()).then(|| unsafe {
             Saved {
-                gates: write(self.gates, places * gates),
-                units: write(self.units, places * units),
+                gates: write(self.gates, positions * gates),
+                units: write(self.units, positions * units),
             }
         })
     }
@@ -335,17 +335,17 @@ impl HeadArrays {
     /// # Safety
     /// The arrays have the sizes that their descriptions say.
     unsafe fn head<'a>(&self) -> (Head<'a>, &'a mut [f32]) {
-        let (places, units) = (self.places as usize, self.hidden as usize);
+        let (positions, units) = (self.positions as usize, self.hidden as usize);
         let outputs = self.outputs as usize;
         // SAFETY: the caller's promise.
         unsafe {
             let head = Head {
-                hidden: read(self.vectors, places * units),
+                hidden: read(self.vectors, positions * units),
                 weight: read(self.weight, outputs * units),
                 bias: read(self.bias, outputs),
-                targets: read(self.targets, places),
+                targets: read(self.targets, positions),
             };
-            let probabilities = write(self.probabilities, places * head.layout().len());
+            let probabilities = write(self.probabilities, positions * head.layout().len());
             (head, probabilities)
         }
     }
@@ -399,13 +399,13 @@ pub struct LayerCall<'a> {
 pub fn layer(call: &LayerCall) -> (Tensor, Vec<Tensor>) {
     let hidden = call.weights[1].size()[1];
     let gates = call.cell.gates() as i64 * hidden;
-    let (batch, places) = (call.counts[0], call.counts.iter().sum::<i64>());
+    let (batch, positions) = (call.counts[0], call.counts.iter().sum::<i64>());
     let inputs = call.weights[0].size()[1];
     let tokens = call.input.kind() == Kind::Int64;
     let want = if tokens {
-        vec![places]
+        vec![positions]
     } else {
-        vec![places, inputs]
+        vec![positions, inputs]
     };
     assert_eq!(call.input.size(), want, "input");
     assert_eq!(call.weights[0].size(), [gates, inputs], "W_ih");
@@ -429,7 +429,7 @@ pub fn layer(call: &LayerCall) -> (Tensor, Vec<Tensor>) {
     tensors.extend(call.weights[..4].iter().map(pointer));
     tensors.extend(call.state.iter().map(pointer));
     tensors.resize(8, std::ptr::null_mut());
-    let (kept_gates, kept_units) = saved(call.cell, hidden as usize);
+    let (saved_gates, saved_units) = saved(call.cell, hidden as usize);
     let cell = CELLS.iter().position(|&cell| cell == call.cell);
     let mut out = [std::ptr::null_mut(); 3];
     // SAFETY: eight live tensors or nulls and the counts, borrowed for the call; their shapes were
@@ -441,8 +441,8 @@ pub fn layer(call: &LayerCall) -> (Tensor, Vec<Tensor>) {
             call.counts.len(),
             cell.unwrap_or_default() as i64,
             &raw const LAYER_KERNELS,
-            kept_gates as i64,
-            kept_units as i64,
+            saved_gates as i64,
+            saved_units as i64,
             out.as_mut_ptr(),
         )
     });
@@ -482,10 +482,10 @@ pub fn predict(
 }
 
 fn predict_native(x: &Tensor, weight: &Tensor, bias: &Tensor, targets: &Tensor) -> Tensor {
-    let (places, hidden) = (x.size()[0], x.size()[1]);
+    let (positions, hidden) = (x.size()[0], x.size()[1]);
     let outputs = bias.size()[0];
     assert_eq!(weight.size(), [outputs, hidden], "weight");
-    assert_eq!(targets.size(), [places], "targets");
+    assert_eq!(targets.size(), [positions], "targets");
     let mut out = std::ptr::null_mut();
     let pointer = |tensor: &Tensor| tensor.as_ptr().cast_mut();
     // SAFETY: live tensors, borrowed for the call, whose shapes were checked above.

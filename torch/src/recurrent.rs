@@ -31,7 +31,7 @@ pub enum Input<'a> {
         /// The tokens' vectors (V, E), or none if they are one-hot (I = V).
         embedding: Option<&'a Tensor>,
         /// A vector (B, Z) that is read with every token of a sequence (I = E + Z).
-        beside: Option<&'a Tensor>,
+        latent: Option<&'a Tensor>,
     },
     /// Vectors (N, I).
     Vectors(&'a Tensor),
@@ -43,7 +43,7 @@ impl Input<'_> {
         Input::Tokens {
             tokens,
             embedding,
-            beside: None,
+            latent: None,
         }
     }
 }
@@ -330,15 +330,15 @@ fn contiguous(tensors: &[Tensor]) -> Vec<Tensor> {
 fn by_token(input: Input, weights: &[Tensor]) -> (Vec<Tensor>, Option<Tensor>) {
     let mut weights: Vec<Tensor> = weights.iter().map(Tensor::shallow_clone).collect();
     let Input::Tokens {
-        embedding, beside, ..
+        embedding, latent, ..
     } = input
     else {
         return (weights, None);
     };
     let columns = weights[0].size()[1];
-    let size = columns - beside.map_or(0, |beside| beside.size()[1]);
-    let of_beside = weights[0].narrow(1, size, columns - size);
-    let constant = beside.map(|beside| beside.matmul(&of_beside.tr()));
+    let size = columns - latent.map_or(0, |latent| latent.size()[1]);
+    let of_latent = weights[0].narrow(1, size, columns - size);
+    let constant = latent.map(|latent| latent.matmul(&of_latent.tr()));
     if let Some(embedding) = embedding {
         weights[0] = weights[0].narrow(1, 0, size).matmul(&embedding.tr());
     }
@@ -350,7 +350,7 @@ fn vectors(input: Input, grid: &Grid, inputs: i64) -> Tensor {
     let Input::Tokens {
         tokens,
         embedding,
-        beside,
+        latent,
     } = input
     else {
         let Input::Vectors(vectors) = input else {
@@ -365,8 +365,8 @@ fn vectors(input: Input, grid: &Grid, inputs: i64) -> Tensor {
         let mut zeros = Tensor::zeros(size, (Kind::Float, tokens.device()));
         zeros.scatter_value_(1, &tokens.unsqueeze(1), 1.0)
     };
-    match beside {
-        Some(beside) => Tensor::cat(&[by_token, beside.index_select(0, &grid.rows())], 1),
+    match latent {
+        Some(latent) => Tensor::cat(&[by_token, latent.index_select(0, &grid.rows())], 1),
         None => by_token,
     }
 }

@@ -40,7 +40,7 @@ char* textgen_loaded_config() {
   }
 }
 
-// One step of Adam (AdamW where `decoupled`) on all parameters at once. `largest` holds the
+// One step of Adam (AdamW if `decoupled`) on all parameters at once. `largest` holds the
 // running maxima of AMSGrad, or is null. `steps` are one-element tensors that count the steps.
 char* textgen_adam(at::Tensor** parameters, at::Tensor** gradients, at::Tensor** first, at::Tensor** second,
                    at::Tensor** largest, at::Tensor** steps, size_t count, double lr, double beta1, double beta2,
@@ -59,7 +59,7 @@ char* textgen_adam(at::Tensor** parameters, at::Tensor** gradients, at::Tensor**
   });
 }
 
-// Drops the gradients, so that the next backward pass hands its own over instead of adding them to
+// Drops the gradients, so that the next backward pass assigns its own instead of adding them to
 // buffers that would have to be zeroed.
 char* textgen_drop_gradients(at::Tensor** parameters, size_t count) {
   return guarded([&] {
@@ -87,8 +87,8 @@ char* textgen_allow_tf32(bool allowed) {
   });
 }
 
-// A copy of a CPU tensor on CUDA device `index`, in page-locked memory on its way, so that nobody
-// waits for what the device still has to do. The allocator keeps that memory until it was read.
+// A copy of a CPU tensor on CUDA device `index`, through page-locked memory, so that nothing
+// waits for pending work of the device. The allocator holds that memory until it has been read.
 char* textgen_upload(at::Tensor* tensor, int64_t index, at::Tensor** out) {
   return guarded([&] {
     at::Device device(at::kCUDA, static_cast<c10::DeviceIndex>(index));

@@ -212,7 +212,7 @@ impl WordVae {
         let input = Input::Tokens {
             tokens: &words.tokens(self.device()),
             embedding: Some(self.parameters.get("decoder.embedding.weight")),
-            beside: z.as_ref().filter(|_| placement.at_steps()),
+            latent: z.as_ref().filter(|_| placement.at_steps()),
         };
         let dropout = Dropout::each_step(self.decoder_dropout);
         let (outputs, _) = self

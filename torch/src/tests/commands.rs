@@ -1,4 +1,4 @@
-//! What the commands that walk in a word-vae's latent space show, computed once more with libtorch from
+//! The output of the commands that explore a word-vae's latent space, recomputed with libtorch from
 //! their formulas: `encode`, `reconstruct`, `interpolate`, `analogy`, `neighbours`, `vary`, `score`,
 //! `map`, `generate` and beam search.
 
@@ -26,7 +26,7 @@ const SPECIAL: SpecialTokens = SpecialTokens {
     eos: 12,
     unk: 13,
 };
-const FORBIDDEN: [u32; 1] = [SPECIAL.unk];
+const SUPPRESSED: [u32; 1] = [SPECIAL.unk];
 const QUIETLY: Running = Running {
     threads: 2,
     progress: &|_| (),
@@ -37,7 +37,7 @@ const READING: WordReading = WordReading {
     seed: 5,
 };
 
-/// The same network on both sides, so peaked that no draw hangs on the last bit.
+/// The same network on both sides, with probabilities so peaked that no sample depends on the last bit.
 struct Both {
     torch: WordVae,
     native: textgen::models::word_vae::WordVae,
@@ -88,7 +88,7 @@ impl Both {
             vae: &self.native,
             bos: SPECIAL.bos,
             eos: SPECIAL.eos,
-            suppressed: &FORBIDDEN,
+            suppressed: &SUPPRESSED,
             form: WordForm::default(),
         }
     }
@@ -101,7 +101,7 @@ impl Both {
         (mean, (log_var * 0.5).exp())
     }
 
-    /// The most probable letters of z (Z) one after the other, by libtorch.
+    /// The most probable letters of z (Z), decoded greedily by libtorch.
     fn greedy(&self, z: &Tensor) -> Vec<u32> {
         let mut letters: Vec<u32> = Vec::new();
         while letters.len() < LONGEST_WORD {
@@ -120,8 +120,8 @@ impl Both {
 
     /// ln p(word | z) for every row of z (K, Z), by libtorch; `<unk>` is never written.
     fn log_prob(&self, word: &[u32], z: &Tensor, suppressed: bool) -> Tensor {
-        let draws = z.size()[0] as usize;
-        let batch = WordBatch::new(&vec![word; draws], SPECIAL, Device::Cpu);
+        let samples = z.size()[0] as usize;
+        let batch = WordBatch::new(&vec![word; samples], SPECIAL, Device::Cpu);
         let logits = self.torch.decode(&batch, z, false);
         if suppressed {
             let _ = logits
@@ -130,14 +130,14 @@ impl Both {
         }
         let log_probs = logits.log_softmax(1, Kind::Double);
         let of_tokens = log_probs.gather(1, &batch.targets.unsqueeze(1), false);
-        Tensor::zeros([draws as i64], (Kind::Double, Device::Cpu)).index_add(
+        Tensor::zeros([samples as i64], (Kind::Double, Device::Cpu)).index_add(
             0,
             &batch.inputs.rows,
             &of_tokens.squeeze_dim(1),
         )
     }
 
-    /// The native engine decodes `vectors` as libtorch decodes `wanted` (N, Z).
+    /// Checks that the native engine decodes `vectors` as libtorch decodes `wanted` (N, Z).
     fn decodes_alike(&self, vectors: &[Vec<f32>], wanted: &Tensor, what: &str) {
         assert_close(&vectors.concat(), &flat(wanted), 1e-4, what);
         let sampling = Sampling::new(0);
@@ -160,9 +160,14 @@ fn tensor(vector: &[f32]) -> Tensor {
 
 /// Words of 2 to 6 letters.
 fn words(count: u32) -> Vec<Vec<u32>> {
-    let letter = |word: u32, place: u32| (word * word + 5 * place * (word + 1) + place) % LETTERS;
+    let letter =
+        |word: u32, position: u32| (word * word + 5 * position * (word + 1) + position) % LETTERS;
     (0..count)
-        .map(|word| (0..2 + word % 5).map(|place| letter(word, place)).collect())
+        .map(|word| {
+            (0..2 + word % 5)
+                .map(|position| letter(word, position))
+                .collect()
+        })
         .collect()
 }
 
@@ -245,7 +250,7 @@ fn words_are_encoded_and_latent_vectors_decoded_as_by_libtorch() {
 
 #[test]
 fn words_cost_what_libtorch_says_over_many_draws() {
-    const DRAWS: usize = 40;
+    const SAMPLES: usize = 40;
     every_cell(|both| {
         let words = words(6);
         let (mean, deviation) = both.posteriors(&words);
@@ -254,18 +259,18 @@ fn words_cost_what_libtorch_says_over_many_draws() {
             .zip(0..)
             .map(|(letters, index)| Word { index, letters })
             .collect();
-        let found = importance(&both.native, &given, &[DRAWS], READING, QUIETLY).expect("finite");
+        let found = importance(&both.native, &given, &[SAMPLES], READING, QUIETLY).expect("finite");
         for (row, word) in (0..).zip(&words) {
             let config = Sampling::new(READING.seed);
             let mut sampler = Sampler::new(&config, &[], row as u64);
-            let noise: Vec<f32> = (0..DRAWS * LATENT).map(|_| sampler.normal()).collect();
-            let noise = tensor(&noise).view([DRAWS as i64, LATENT as i64]);
+            let noise: Vec<f32> = (0..SAMPLES * LATENT).map(|_| sampler.normal()).collect();
+            let noise = tensor(&noise).view([SAMPLES as i64, LATENT as i64]);
             let z = mean.get(row) + &noise * deviation.get(row);
             // ln N(z; 0, 1) − ln N(z; μ, σ²), in which the constants cancel.
             let ratio = (noise.square() - z.square()) * 0.5 + deviation.get(row).log();
             let ratio = ratio.sum_dim_intlist(1, false, Kind::Double);
             let weights = both.log_prob(word, &z, false) + ratio;
-            let want = (DRAWS as f64).ln() - weights.logsumexp(0, false).double_value(&[]);
+            let want = (SAMPLES as f64).ln() - weights.logsumexp(0, false).double_value(&[]);
             let have = found[row as usize][0];
             assert!((have - want).abs() < 1e-3, "{have} {want}");
         }
@@ -309,7 +314,7 @@ fn words_drawn_have_the_probabilities_that_libtorch_gives_them() {
         let config = Sampling::new(8);
         let mut ended = 0;
         for index in 0..20 {
-            let sampler = || Sampler::new(&config, &FORBIDDEN, index);
+            let sampler = || Sampler::new(&config, &SUPPRESSED, index);
             let z = prior.place(&mut sampler());
             let z_tensor = tensor(&z).unsqueeze(0);
             for (word, what) in [

@@ -1,4 +1,4 @@
-//! What only a CUDA device can show. Elsewhere these tests have nothing to do.
+//! Tests that need a CUDA device. Elsewhere they do nothing.
 
 use std::sync::atomic::AtomicBool;
 
@@ -24,7 +24,7 @@ fn valid_loss(config: &TrainConfig, precision: Precision) -> f64 {
     let run = create_run(folder.path(), "run", &config);
     let mut trainer = Trainer::new(&run, device()).expect("trainer");
     trainer.train(&AtomicBool::new(false)).expect("trained");
-    // The setting is the process's.
+    // The setting is global to the process.
     set_precision(Precision::F32, device()).expect("set back");
     let lines = Metrics::read(&run.metrics_path()).expect("metrics");
     lines[0].valid.expect("a validation part").figure()
@@ -40,7 +40,7 @@ fn less_precision_learns_about_as_much() {
         let want = valid_loss(&config, Precision::F32);
         for precision in [Precision::Tf32, Precision::Bf16] {
             let have = valid_loss(&config, precision);
-            // Noise is drawn alike, so that only rounding differs.
+            // The noise is the same, so only rounding differs.
             let limit = if config.kind() == ModelKind::CharRnn {
                 0.02
             } else {

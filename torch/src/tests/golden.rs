@@ -1,4 +1,4 @@
-//! libtorch against PyTorch's numbers, and the native engine against libtorch.
+//! Compares libtorch with PyTorch's numbers, and the native engine with libtorch.
 
 use tch::{Kind, Tensor};
 use textgen::config::{Cell, Precision, ZPlacement};
@@ -91,14 +91,14 @@ fn golden_words(golden: &Golden) -> Vec<Vec<u32>> {
 }
 
 fn vae(golden: &Golden) -> WordVae {
-    let mark = |name: &str| golden.tokens[name][0] as u32;
+    let special = |name: &str| golden.tokens[name][0] as u32;
     WordVae {
         network: golden.network.clone(),
         parameters: golden.parameters(),
         special: SpecialTokens {
-            bos: mark("bos"),
-            eos: mark("eos"),
-            unk: mark("eos"),
+            bos: special("bos"),
+            eos: special("eos"),
+            unk: special("eos"),
         },
         dropout: 0.0,
         decoder_dropout: 0.0,
@@ -240,7 +240,7 @@ fn a_later_letter_changes_no_earlier_logit() {
     assert_eq!(logits(&[1, 2, 3]), logits(&[1, 2, 0]));
 }
 
-/// Both compute in f32, but sum in another order: what that makes of 200 steps is seen to stay below.
+/// Both compute in f32 but sum in another order; over 200 steps the difference stays below this.
 #[test]
 fn two_hundred_steps_of_training_lose_what_they_lose_in_pytorch() {
     let files = Golden::all("training-");

@@ -1,4 +1,4 @@
-//! Tests of the models, the objective and the loop. Numbers of single functions are tested beside them.
+//! Tests of the models, the objective and the loop. Single functions are tested in their own modules.
 
 mod commands;
 mod cuda;

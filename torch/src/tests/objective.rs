@@ -1,4 +1,4 @@
-//! The word VAE's objective against closed forms, and against what it must not depend on.
+//! Checks the word VAE's objective against closed forms, and that it is independent of what it must be.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -29,8 +29,8 @@ fn the_closed_form_divergence_is_the_monte_carlo_mean() {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     for (mean, log_var) in [(0.0, 0.0), (1.5, -2.0), (-0.7, 0.9)] {
         let std = (0.5f64 * log_var).exp();
-        let draws = 400_000;
-        let sum: f64 = (0..draws)
+        let samples = 400_000;
+        let sum: f64 = (0..samples)
             .map(|_| {
                 let noise = f64::from(normal(&mut rng));
                 let z = mean + std * noise;
@@ -39,7 +39,7 @@ fn the_closed_form_divergence_is_the_monte_carlo_mean() {
             .sum();
         let closed = 0.5 * (mean * mean + log_var.exp() - log_var - 1.0);
         assert!(
-            (sum / f64::from(draws) - closed).abs() < 0.01,
+            (sum / f64::from(samples) - closed).abs() < 0.01,
             "{mean} {log_var}"
         );
     }

@@ -1,4 +1,4 @@
-//! The native operators against libtorch's own: every output and every gradient.
+//! Compares the native operators with libtorch's own: every output and every gradient.
 
 use tch::{Device, Kind, Tensor};
 use textgen::config::{Cell, Precision};
@@ -21,20 +21,20 @@ fn uniform(size: &[i64], scale: f64) -> Tensor {
     numbers.set_requires_grad(true)
 }
 
-/// A network and what it reads, all of it leaves of the graph.
+/// A network and its input, all of it leaves of the graph.
 struct Case {
     shape: Shape,
     counts: &'static [i64],
     tokens: Tensor,
     vectors: Option<Tensor>,
     embedding: Option<Tensor>,
-    beside: Option<Tensor>,
+    latent: Option<Tensor>,
     state: Vec<Tensor>,
     weights: Vec<Tensor>,
     dropout: Dropout,
 }
 
-/// What the first layer of a [`Case`] reads.
+/// The input of the first layer of a [`Case`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Reads {
     OneHot,
@@ -45,7 +45,7 @@ enum Reads {
 impl Case {
     fn new(cell: Cell, hidden: i64, layers: i64, counts: &'static [i64], reads: Reads) -> Self {
         tch::manual_seed(hidden);
-        let places = counts.iter().sum();
+        let positions = counts.iter().sum();
         let inputs = if reads == Reads::OneHot { TOKENS } else { 8 };
         let gates = cell.gates() as i64 * hidden;
         let scale = 1.0 / (hidden as f64).sqrt();
@@ -68,10 +68,10 @@ impl Case {
                 precision: Precision::F32,
             },
             counts,
-            tokens: Tensor::randint(TOKENS, [places], (Kind::Int64, Device::Cpu)),
-            vectors: leaf(Reads::Vectors, &[places, inputs]),
+            tokens: Tensor::randint(TOKENS, [positions], (Kind::Int64, Device::Cpu)),
+            vectors: leaf(Reads::Vectors, &[positions, inputs]),
             embedding: leaf(Reads::EmbeddingAndVector, &[TOKENS, 5]),
-            beside: leaf(Reads::EmbeddingAndVector, &[counts[0], 3]),
+            latent: leaf(Reads::EmbeddingAndVector, &[counts[0], 3]),
             state: (0..states)
                 .map(|_| uniform(&[layers, counts[0], hidden], 0.9))
                 .collect(),
@@ -87,7 +87,7 @@ impl Case {
             None => Input::Tokens {
                 tokens: &self.tokens,
                 embedding: self.embedding.as_ref(),
-                beside: self.beside.as_ref(),
+                latent: self.latent.as_ref(),
             },
         };
         let run = if native {
@@ -105,7 +105,7 @@ impl Case {
             self.dropout,
             true,
         );
-        // Where sequences end at different steps, libtorch's path returns the top layer's h alone.
+        // If sequences end at different steps, libtorch's path returns only the top layer's h.
         let ragged = self.counts.first() != self.counts.last();
         let last = ends[0].select(0, ends[0].size()[0] - 1);
         let mut results = vec![outputs, last];
@@ -118,7 +118,7 @@ impl Case {
             (x.reshape([-1]) * weights.sin()).sum(Kind::Float)
         };
         let loss: Tensor = results.iter().map(weigh).sum();
-        let leaves: Vec<&Tensor> = [&self.vectors, &self.embedding, &self.beside]
+        let leaves: Vec<&Tensor> = [&self.vectors, &self.embedding, &self.latent]
             .into_iter()
             .flatten()
             .chain(&self.state)
@@ -178,7 +178,7 @@ fn the_same_units_are_taken_away_between_layers_on_either_path() {
     }
 }
 
-/// What the CUDA path reads instead of making one-hot vectors at every step.
+/// The CUDA path looks up one-hot vectors instead of making them at every step.
 #[test]
 fn an_identity_matrix_as_the_embedding_is_one_hot() {
     let _alone = crate::testing::alone();
@@ -219,7 +219,7 @@ fn a_frozen_network_and_an_unused_output_are_no_trouble() {
         );
         (to_array(&outputs), ends)
     };
-    let (kept, ends) = run();
+    let (learnt, ends) = run();
     ends[1].sum(Kind::Float).backward();
     assert!(
         case.weights[1]
@@ -230,23 +230,23 @@ fn a_frozen_network_and_an_unused_output_are_no_trouble() {
             > 0.0
     );
     let (frozen, ends) = tch::no_grad(run);
-    assert_eq!(kept, frozen);
+    assert_eq!(learnt, frozen);
     assert!(!ends[0].requires_grad());
 }
 
 #[test]
 fn a_prediction_costs_what_libtorch_says_and_so_do_its_gradients() {
     let _alone = crate::testing::alone();
-    for (places, hidden, outputs) in [(1, 1, 2), (64, 33, 94), (500, 129, 31)] {
-        tch::manual_seed(places);
+    for (positions, hidden, outputs) in [(1, 1, 2), (64, 33, 94), (500, 129, 31)] {
+        tch::manual_seed(positions);
         let leaves = [
-            uniform(&[places, hidden], 1.0),
+            uniform(&[positions, hidden], 1.0),
             uniform(&[outputs, hidden], 0.5),
             uniform(&[outputs], 0.5),
         ];
-        let targets = Tensor::randint(outputs, [places], (Kind::Int64, Device::Cpu));
+        let targets = Tensor::randint(outputs, [positions], (Kind::Int64, Device::Cpu));
         let results = |nats: Tensor| {
-            let weights = Tensor::arange(places, (Kind::Float, Device::Cpu)).sin();
+            let weights = Tensor::arange(positions, (Kind::Float, Device::Cpu)).sin();
             let loss = (&nats * weights).sum(Kind::Float);
             let gradients = Tensor::run_backward(&[loss], &leaves, false, false);
             let all = std::iter::once(&nats).chain(&gradients);
@@ -269,7 +269,7 @@ fn a_prediction_costs_what_libtorch_says_and_so_do_its_gradients() {
             0.0,
         ));
         for (have, want) in have.iter().zip(&want) {
-            assert_close(have, want, 1e-4, &format!("{places} {hidden} {outputs}"));
+            assert_close(have, want, 1e-4, &format!("{positions} {hidden} {outputs}"));
         }
     }
 }

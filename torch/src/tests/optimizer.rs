@@ -1,4 +1,4 @@
-//! The optimizer against the papers' formulas, written out in f64.
+//! Compares the optimizer with the papers' formulas, written out in f64.
 
 use std::collections::BTreeMap;
 

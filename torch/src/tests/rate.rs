@@ -1,4 +1,4 @@
-//! A rate that is asked for is the rate that a trained model has.
+//! A trained model has the rate that was asked for.
 
 use std::sync::atomic::AtomicBool;
 

@@ -1,4 +1,4 @@
-//! What is dropped while training, against the same network with it taken out by hand.
+//! Compares dropout while training with the same network whose units are dropped by hand.
 
 use tch::{Kind, Tensor};
 use textgen::config::{Cell, NetworkConfig};
@@ -25,8 +25,8 @@ fn model(cell: Cell, layers: usize, embedding: usize) -> CharRnn {
 /// Tokens and targets (T, B).
 fn batch() -> (Tensor, Tensor) {
     tch::manual_seed(4);
-    let draw = || Tensor::randint(TOKENS, [6, 5], (Kind::Int64, device()));
-    (draw(), draw())
+    let random = || Tensor::randint(TOKENS, [6, 5], (Kind::Int64, device()));
+    (random(), random())
 }
 
 fn loss(model: &CharRnn, train: bool) -> f64 {
@@ -40,10 +40,10 @@ fn loss(model: &CharRnn, train: bool) -> f64 {
 #[test]
 fn dropped_recurrent_weights_are_weights_of_zero() {
     let _alone = alone();
-    let share = 0.5;
+    let rate = 0.5;
     for (cell, layers) in [(Cell::Lstm, 1), (Cell::Gru, 2)] {
         let mut dropping = model(cell, layers, 0);
-        dropping.recurrent_dropout = share;
+        dropping.recurrent_dropout = rate;
         let have = loss(&dropping, true);
         let mut by_hand = model(cell, layers, 0);
         assert!((loss(&dropping, false) - loss(&by_hand, false)).abs() < 1e-9);
@@ -57,7 +57,7 @@ fn dropped_recurrent_weights_are_weights_of_zero() {
                     .position(|known| *known == name)
                     .expect("named");
                 let weight = &mut by_hand.parameters.tensors_mut()[index];
-                let left = weight.dropout(share, true);
+                let left = weight.dropout(rate, true);
                 weight.copy_(&left);
             }
         });
@@ -70,28 +70,25 @@ fn dropped_recurrent_weights_are_weights_of_zero() {
     }
 }
 
-/// One token is made a vector of zeros by hand, and drawn nowhere else.
+/// One token is replaced by a vector of zeros by hand; no other token is dropped.
 #[test]
-fn tokens_taken_away_are_read_as_nothing() {
+fn dropped_tokens_are_read_as_zeros() {
     let _alone = alone();
-    let share = 0.3;
+    let rate = 0.3;
     for embedding in [0, 4] {
         let mut dropping = model(Cell::Lstm, 1, embedding);
-        dropping.input_dropout = share;
+        dropping.input_dropout = rate;
         let have = loss(&dropping, true);
         let (tokens, targets) = batch();
         tch::manual_seed(8);
-        let left = drop_tokens(&tokens.reshape([-1]), share, TOKENS);
-        // The same network with one token more, whose column of the input weights is zero.
+        let left = drop_tokens(&tokens.reshape([-1]), rate, TOKENS);
+        // The same network with one more token, whose column of the input weights is zero.
         let plain = model(Cell::Lstm, 1, embedding);
         let vectors = match embedding {
             0 => Tensor::eye(TOKENS, (Kind::Float, device())),
             _ => plain.parameters.get("embedding.weight").detach(),
         };
-        let inputs = Tensor::cat(
-            &[&vectors / (1.0 - share), vectors.narrow(0, 0, 1) * 0.0],
-            0,
-        );
+        let inputs = Tensor::cat(&[&vectors / (1.0 - rate), vectors.narrow(0, 0, 1) * 0.0], 0);
         let state = plain.shape().zero_state(5, device());
         let (outputs, _, _) = inputs.index_select(0, &left).reshape([6, 5, -1]).lstm(
             &state,
@@ -133,14 +130,14 @@ fn units_taken_away_above_the_top_layer_stay_away() {
     let mut whole = model(Cell::Lstm, 1, 0);
     let weight = whole.parameters.get("head.weight").copy();
     tch::manual_seed(8);
-    let kept = Tensor::ones([1, 5, 9], (Kind::Float, device())).dropout(0.5, true);
+    let mask = Tensor::ones([1, 5, 9], (Kind::Float, device())).dropout(0.5, true);
     let total: f64 = (0..5)
         .map(|text| {
             tch::no_grad(|| {
                 let names = whole.parameters.names().to_vec();
                 let index = names.iter().position(|name| name == "head.weight");
                 let head = &mut whole.parameters.tensors_mut()[index.expect("named")];
-                head.copy_(&(&weight * kept.select(1, text)));
+                head.copy_(&(&weight * mask.select(1, text)));
             });
             let (nats, _) = whole.nats(&tokens, &targets, &state);
             nats.reshape([6, 5])

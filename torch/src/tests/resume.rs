@@ -1,5 +1,5 @@
-//! Stopping and going on gives what not stopping gives, bit for bit; and what becomes of a loss
-//! that is not finite.
+//! A training that is stopped and resumed gives the same result bit for bit as one that is not. Also
+//! tests how training handles a loss that is not finite.
 
 use std::sync::atomic::AtomicBool;
 

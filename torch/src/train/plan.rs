@@ -25,7 +25,7 @@ impl Trainer<'_> {
             0 => String::new(),
             latent => format!(" · latent {latent}"),
         };
-        let place = if self.device.is_cuda() {
+        let device = if self.device.is_cuda() {
             format!("{:?}", self.device)
         } else {
             format!(
@@ -51,8 +51,10 @@ impl Trainer<'_> {
             HumanCount(parameters as u64),
             HumanCount((bytes >> 20).max(1)),
         ));
-        self.display
-            .say(&format!("{}; {budget}; {place}", self.task.describe_step()));
+        self.display.say(&format!(
+            "{}; {budget}; {device}",
+            self.task.describe_step()
+        ));
         let expected = self.expected_seconds()?;
         self.display
             .say(&format!("expected time: about {}", duration(expected)));
