@@ -103,7 +103,8 @@ pub fn of_run(error: &RunError) -> Option<String> {
             "make its folder first, or give another path".to_owned()
         }
         RunError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-            "give a run's name or folder, or a model file; textgen runs lists the runs".to_owned()
+            "give a run's name or folder, or a file that exists; textgen runs lists the runs"
+                .to_owned()
         }
         _ => return None,
     })

@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::models::weights::{check, quantize};
-use crate::run::{ModelFile, Runs};
-use anyhow::{Context, Result};
+use crate::run::Runs;
+use anyhow::Result;
 use clap::Args;
 use indicatif::DecimalBytes;
 
@@ -56,12 +55,7 @@ pub fn run(args: &ExportArgs, runs: &Runs) -> Result<()> {
         return Err(CliError::failed(message, hint).into());
     }
     let network = &file.header.network;
-    let mut weights = file.weights()?;
-    check(network, &weights).with_context(|| file.path().display().to_string())?;
-    if int8 {
-        weights = quantize(&weights);
-    }
-    ModelFile::write(&args.output, &file.header, &weights, file.training_text()?)?;
+    file.export(&args.output, int8)?;
     let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |data| data.len());
     note!(
         "{}: {}x{}: {} -> {}",

@@ -1,8 +1,7 @@
 //! `train --from`: training that starts from a trained model.
 
-use crate::config::{NetworkConfig, NetworkKind, Recipe, Settings, TrainConfig};
-use crate::models::weights::{add_z, grow};
-use crate::run::{CorpusData, ModelFile, ModelHeader, Runs, Start, model_format};
+use crate::config::{NetworkKind, Recipe, Settings, TrainConfig};
+use crate::run::{CorpusData, ModelFile, ModelHeader, Runs, Start};
 use crate::text::Vocabulary;
 use anyhow::Result;
 
@@ -100,9 +99,7 @@ impl From {
     /// The model, extended by the new tokens of the corpus. Prints how many they are.
     pub fn start(&self, config: &TrainConfig, data: &CorpusData) -> Result<Start> {
         let old = &self.model.header;
-        let vocabulary = data.vocabulary().clone();
-        let network = config.network(vocabulary.len(), vocabulary.outputs());
-        let places = vocabulary.places_in(&old.vocabulary);
+        let vocabulary = data.vocabulary();
         let added: Vec<String> = vocabulary.tokens()
             [old.vocabulary.letters()..vocabulary.letters()]
             .iter()
@@ -118,26 +115,12 @@ impl From {
                 format!(", {} new: {}", added.len(), added.join(" "))
             }
         );
-        let grown = NetworkConfig {
-            inputs: network.inputs,
-            outputs: network.outputs,
-            ..old.network.clone()
-        };
-        let mut weights = grow(&self.model.weights()?, &old.network, &grown, &places);
-        if network.latent() > old.network.latent() {
-            note!(
-                "z: {} dimensions for a decoder that had none",
-                network.latent()
-            );
-            weights = add_z(&weights, &network, config.seed);
+        let start = Start::new(&self.model, config, vocabulary)?;
+        let latent = start.header.network.latent();
+        if latent > old.network.latent() {
+            note!("z: {latent} dimensions for a decoder that had none");
         }
         self.warn_of_held_out(data)?;
-        let header = ModelHeader {
-            format: model_format(&network),
-            network,
-            vocabulary,
-            ..old.clone()
-        };
-        Ok(Start { header, weights })
+        Ok(start)
     }
 }

@@ -3,9 +3,8 @@
 //! the posterior of one word, the last that it was trained on.
 
 use crate::config::NetworkConfig;
-use crate::generate::sampling::Sampler;
 use crate::kernels::Kernels;
-use crate::models::predictor::Predictor;
+use crate::models::predictor::{Predictor, argmax};
 use crate::models::recurrent::{Columns, Read};
 use crate::models::weights::{WeightError, Weights, check, values};
 
@@ -41,13 +40,8 @@ impl Article {
     }
 
     /// One word: at most [`LONGEST`] letters, the most probable ones, up to the end of the word
-    /// (the last token, which is left out). The sampler gives the noise only.
-    pub fn generate(&self, sampler: &mut Sampler) -> Vec<u32> {
-        self.generate_with(|| sampler.normal())
-    }
-
-    /// [`Article::generate`] with the caller's noise: `noise` yields one ε at a time, Z per letter.
-    pub fn generate_with(&self, mut noise: impl FnMut() -> f32) -> Vec<u32> {
+    /// (the last token, which is left out). `noise` yields one ε at a time, Z per letter.
+    pub fn generate(&self, mut noise: impl FnMut() -> f32) -> Vec<u32> {
         let mut state = self.decoder.state(1);
         let mut letters = Vec::with_capacity(LONGEST);
         while letters.len() < LONGEST {
@@ -58,7 +52,7 @@ impl Article {
                 .map(|(mean, std)| mean + std * noise())
                 .collect();
             self.decoder.step_on(&mut state, Read::Vectors(&z));
-            let letter = crate::generate::sampling::argmax(state.logits(0));
+            let letter = argmax(state.logits(0));
             if letter as usize + 1 == state.logits(0).len() {
                 break;
             }

@@ -203,7 +203,7 @@ fn the_articles_network_writes_what_pytorch_does() {
     let golden = &Golden::all("article")[0];
     let network = Article::new(&golden.config, &golden.weights).expect("a network");
     let mut noise = golden.numbers("eps").iter().copied();
-    let found = network.generate_with(|| noise.next().expect("noise for every letter"));
+    let found = network.generate(|| noise.next().expect("noise for every letter"));
     let eos = golden.special("eos");
     let want: Vec<u32> = golden
         .tokens("letters")

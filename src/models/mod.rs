@@ -23,4 +23,4 @@ pub mod team;
 pub mod weights;
 pub mod word_vae;
 
-pub use predictor::{Network, RowState, Snapshot};
+pub use predictor::{Network, RowState, Snapshot, argmax};

@@ -243,3 +243,15 @@ impl Predictor {
         below.unwrap_or_default()
     }
 }
+
+/// The index of the highest value, the first of equals, ignoring NaN; 0 if there is none.
+pub fn argmax(values: &[f32]) -> u32 {
+    let mut best = 0;
+    let mut highest = f32::NEG_INFINITY;
+    for (index, &value) in values.iter().enumerate() {
+        if value > highest {
+            (best, highest) = (index, value);
+        }
+    }
+    best as u32
+}

@@ -7,9 +7,12 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::{CorpusData, Metrics, ModelFile, ModelHeader, RunError, Runs, State, atomic};
-use crate::config::{Settings, TrainConfig};
-use crate::models::weights::Weights;
+use super::{
+    CorpusData, Metrics, ModelFile, ModelHeader, RunError, Runs, State, atomic, model_format,
+};
+use crate::config::{NetworkConfig, Settings, TrainConfig};
+use crate::models::weights::{Weights, add_z, grow};
+use crate::text::Vocabulary;
 
 pub(super) const CONFIG: &str = "config.toml";
 pub(super) const CORPUS: &str = "corpus.safetensors";
@@ -35,6 +38,35 @@ pub struct Start {
     pub header: ModelHeader,
     /// The weights, with a row for each of these tokens.
     pub weights: Weights<'static>,
+}
+
+impl Start {
+    /// `model` with the tokens of a new corpus, and with a z if `config` has one and the model has none.
+    pub fn new(
+        model: &ModelFile,
+        config: &TrainConfig,
+        vocabulary: &Vocabulary,
+    ) -> Result<Self, RunError> {
+        let old = &model.header;
+        let network = config.network(vocabulary.len(), vocabulary.outputs());
+        let grown = NetworkConfig {
+            inputs: network.inputs,
+            outputs: network.outputs,
+            ..old.network.clone()
+        };
+        let origins = vocabulary.places_in(&old.vocabulary);
+        let mut weights = grow(&model.weights()?, &old.network, &grown, &origins);
+        if network.latent() > old.network.latent() {
+            weights = add_z(&weights, &network, config.seed);
+        }
+        let header = ModelHeader {
+            format: model_format(&network),
+            network,
+            vocabulary: vocabulary.clone(),
+            ..old.clone()
+        };
+        Ok(Self { header, weights })
+    }
 }
 
 /// The summary of a run that `textgen runs` shows.

@@ -12,6 +12,7 @@ use super::{GenerateArgs, Length, decoding, note_seed};
 use crate::cli::chosen::text_model;
 use crate::cli::error::CliError;
 use crate::cli::given::Given;
+use crate::cli::output::note;
 use crate::cli::progress::Progress;
 use crate::cli::target::{Format, check_output};
 use crate::cli::unknown::Replaced;
@@ -50,6 +51,7 @@ pub fn texts(
         let sources = [(model.path(), "is the model that is used")];
         check_output(path, Format::PromptState, flags.force, &sources)?;
         start.save(path)?;
+        note!("prompt state: {}", path.display());
     }
     let count = args.count.unwrap_or(1);
     let mut shown = Shown {

@@ -15,6 +15,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::config::Sampling;
 use crate::kernels::Kernels;
+pub(crate) use crate::models::argmax;
 
 /// A token that was sampled.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -382,18 +383,6 @@ fn highest(values: &[f32]) -> f32 {
         .into_iter()
         .chain(rest.iter().copied())
         .fold(f32::NEG_INFINITY, higher)
-}
-
-/// The index of the highest value, the first of equals, ignoring NaN; 0 if there is none.
-pub fn argmax(values: &[f32]) -> u32 {
-    let mut best = 0;
-    let mut highest = f32::NEG_INFINITY;
-    for (index, &value) in values.iter().enumerate() {
-        if value > highest {
-            (best, highest) = (index, value);
-        }
-    }
-    best as u32
 }
 
 /// ln p(token) in nats under softmax(logits), in f64: what a text's score is the sum of.

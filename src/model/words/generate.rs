@@ -321,9 +321,12 @@ impl Writing<'_> {
     fn write(&self, queue: &Queue<impl Iterator<Item = usize>, generate::Word>) {
         match &self.model.network {
             WordNetwork::Vae(vae) => self.decode(vae, queue),
-            WordNetwork::Article(article) => queue.work(|index| generate::Word {
-                letters: article.generate(&mut self.sampler(index)),
-                log_prob: f64::NAN, // its words have no probability
+            WordNetwork::Article(article) => queue.work(|index| {
+                let mut sampler = self.sampler(index);
+                generate::Word {
+                    letters: article.generate(|| sampler.normal()),
+                    log_prob: f64::NAN, // its words have no probability
+                }
             }),
         }
     }

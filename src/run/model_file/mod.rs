@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::tensors::{self, FileKind, StoredTensor, TensorFile};
 use super::{Evaluation, RunError};
 use crate::config::{NetworkConfig, TextConfig};
-use crate::models::weights::{Array, Values, Weights, check_layout};
+use crate::models::weights::{Array, Values, Weights, check, check_layout, quantize};
 use crate::text::Vocabulary;
 
 /// The `format` numbers of `model.safetensors` that this version reads; it writes the one that
@@ -144,6 +144,19 @@ impl ModelFile {
         let text = std::str::from_utf8(tensors.get(TRAINING_WORDS)?.data());
         text.map(Some)
             .map_err(|error| RunError::damaged(self.path(), error))
+    }
+
+    /// Writes the model to another file, with its matrices in eight bits if `int8`.
+    pub fn export(&self, path: &Path, int8: bool) -> Result<(), RunError> {
+        let mut weights = self.weights()?;
+        check(&self.header.network, &weights).map_err(|source| RunError::Weights {
+            path: self.path().to_owned(),
+            source,
+        })?;
+        if int8 {
+            weights = quantize(&weights);
+        }
+        Self::write(path, &self.header, &weights, self.training_text()?)
     }
 
     /// Whether the matrices are in eight bits, as after `textgen export --quantize int8`.

@@ -214,7 +214,7 @@ impl Task for ArticleTask {
             let article = textgen::models::article::Article::new(&network, &weights)?;
             let mut sampler = textgen::generate::sampling::Sampler::new(&config, &[], seed);
             let words: Vec<String> = (0..10)
-                .map(|_| vocabulary.decode(&article.generate(&mut sampler)))
+                .map(|_| vocabulary.decode(&article.generate(|| sampler.normal())))
                 .collect();
             Ok(words.join(" "))
         })
