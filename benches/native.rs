@@ -79,7 +79,7 @@ fn sample(criterion: &mut Criterion) {
 }
 
 /// Tokens sampled per second from 96 logits.
-fn draw(criterion: &mut Criterion) {
+fn sample_token(criterion: &mut Criterion) {
     let logits: Vec<f32> = (0..96_u8)
         .map(|k| (f32::from(k) * 0.7).sin() * 4.0)
         .collect();
@@ -92,7 +92,7 @@ fn draw(criterion: &mut Criterion) {
         top_p: Some(0.9),
         ..plain.clone()
     };
-    let mut group = criterion.benchmark_group("draw");
+    let mut group = criterion.benchmark_group("sample token");
     group.throughput(Throughput::Elements(1));
     for (name, config) in [("temperature", plain), ("top-k and top-p", limited)] {
         let mut sampler = Sampler::new(&config, &[], 0);
@@ -103,5 +103,5 @@ fn draw(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, step, sample, draw);
+criterion_group!(benches, step, sample, sample_token);
 criterion_main!(benches);

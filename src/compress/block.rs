@@ -47,13 +47,13 @@ impl<'v> Alphabet<'v> {
                     items.push(Item::Token(id));
                     return;
                 }
-                let mut room = [0; 4];
+                let mut buffer = [0; 4];
                 let bytes = match piece {
                     Piece::Byte(byte) => {
-                        room[0] = byte;
-                        &room[..1]
+                        buffer[0] = byte;
+                        &buffer[..1]
                     }
-                    Piece::Char(c) => c.encode_utf8(&mut room).as_bytes(),
+                    Piece::Char(c) => c.encode_utf8(&mut buffer).as_bytes(),
                     Piece::Cluster(cluster) => cluster.as_bytes(),
                 };
                 items.extend(bytes.iter().map(|&byte| Item::Byte(byte)));
@@ -86,7 +86,7 @@ impl<'v> Alphabet<'v> {
 }
 
 /// The state that both directions share.
-struct Walk<'a> {
+struct Coding<'a> {
     alphabet: &'a Alphabet<'a>,
     escapes: Escapes,
     frequencies: Frequencies,
@@ -94,7 +94,7 @@ struct Walk<'a> {
     unreported: usize,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> Coding<'a> {
     fn new(
         model: &CharRnn,
         alphabet: &'a Alphabet<'a>,
@@ -139,10 +139,10 @@ impl<'a> Walk<'a> {
 
 /// Encodes a block.
 pub struct BlockEncoder<'a> {
-    walk: Walk<'a>,
+    coding: Coding<'a>,
     coder: ArithmeticEncoder,
     items: std::vec::IntoIter<Item>,
-    room: Vec<u8>,
+    scratch: Vec<u8>,
     escaped: u64,
 }
 
@@ -154,10 +154,10 @@ impl<'a> BlockEncoder<'a> {
         progress: &'a (dyn Fn(u64) + Sync),
     ) -> Self {
         Self {
-            walk: Walk::new(model, alphabet, progress),
+            coding: Coding::new(model, alphabet, progress),
             coder: ArithmeticEncoder::new(),
             items: alphabet.items(block).into_iter(),
-            room: Vec::new(),
+            scratch: Vec::new(),
             escaped: 0,
         }
     }
@@ -166,7 +166,7 @@ impl<'a> BlockEncoder<'a> {
     pub fn reads(&self) -> Vec<u32> {
         let items = self.items.as_slice().iter();
         items
-            .filter_map(|&item| self.walk.alphabet.read(item))
+            .filter_map(|&item| self.coding.alphabet.read(item))
             .collect()
     }
 
@@ -181,14 +181,14 @@ impl Writer for BlockEncoder<'_> {
     fn write(&mut self, logits: &[f32]) -> Option<u32> {
         loop {
             let item = self.items.next()?;
-            let Self { walk, coder, .. } = self;
+            let Self { coding, coder, .. } = self;
             // An encoder never fails, and items are of the alphabet.
-            walk.code(coder, item, logits).ok()?;
-            self.room.clear();
-            walk.alphabet.push_bytes(item, &mut self.room).ok()?;
-            walk.report(self.room.len());
+            coding.code(coder, item, logits).ok()?;
+            self.scratch.clear();
+            coding.alphabet.push_bytes(item, &mut self.scratch).ok()?;
+            coding.report(self.scratch.len());
             self.escaped += u64::from(matches!(item, Item::Byte(_)));
-            if let Some(token) = walk.alphabet.read(item) {
+            if let Some(token) = coding.alphabet.read(item) {
                 return Some(token);
             }
         }
@@ -197,7 +197,7 @@ impl Writer for BlockEncoder<'_> {
 
 /// Decodes a block.
 pub struct BlockDecoder<'a> {
-    walk: Walk<'a>,
+    coding: Coding<'a>,
     coder: ArithmeticDecoder<'a>,
     bytes: Vec<u8>,
     /// The length of the block in bytes.
@@ -215,7 +215,7 @@ impl<'a> BlockDecoder<'a> {
         progress: &'a (dyn Fn(u64) + Sync),
     ) -> Self {
         Self {
-            walk: Walk::new(model, alphabet, progress),
+            coding: Coding::new(model, alphabet, progress),
             coder: ArithmeticDecoder::new(coded),
             bytes: Vec::new(),
             length,
@@ -227,10 +227,10 @@ impl<'a> BlockDecoder<'a> {
     fn decode(&mut self, logits: &[f32]) -> Result<Option<u32>, CompressError> {
         while (self.bytes.len() as u64) < self.length {
             let before = self.bytes.len();
-            let item = self.walk.code(&mut self.coder, Item::Token(0), logits)?;
-            self.walk.alphabet.push_bytes(item, &mut self.bytes)?;
-            self.walk.report(self.bytes.len() - before);
-            if let Some(token) = self.walk.alphabet.read(item) {
+            let item = self.coding.code(&mut self.coder, Item::Token(0), logits)?;
+            self.coding.alphabet.push_bytes(item, &mut self.bytes)?;
+            self.coding.report(self.bytes.len() - before);
+            if let Some(token) = self.coding.alphabet.read(item) {
                 return Ok(Some(token));
             }
         }

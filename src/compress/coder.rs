@@ -130,11 +130,11 @@ impl<'a> ArithmeticDecoder<'a> {
 impl Coder for ArithmeticDecoder<'_> {
     fn choose(&mut self, frequencies: &[u32], _: usize) -> Result<usize, CompressError> {
         let step = self.range >> FREQUENCY_BITS;
-        let mark = self.offset / step;
+        let target = self.offset / step;
         let mut before = 0_u64;
         for (index, &frequency) in frequencies.iter().enumerate() {
             let end = before + u64::from(frequency);
-            if mark < end {
+            if target < end {
                 self.offset -= step * before;
                 self.range = step * u64::from(frequency);
                 while self.range < LEAST_RANGE {
@@ -203,11 +203,11 @@ mod tests {
                 .map(|_| {
                     let frequencies = frequencies(&mut numbers, count);
                     // Sampled by the frequencies themselves, so that likely options are frequent.
-                    let mut mark =
+                    let mut target =
                         (f64::from(numbers.vector(1, 0.5)[0] + 0.5) * f64::from(TOTAL - 1)) as u32;
                     let index = frequencies.iter().position(|&frequency| {
-                        let found = mark < frequency;
-                        mark = mark.saturating_sub(frequency);
+                        let found = target < frequency;
+                        target = target.saturating_sub(frequency);
                         found
                     });
                     (frequencies, index.expect("they add up"))

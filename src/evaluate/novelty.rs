@@ -129,14 +129,14 @@ struct State {
 
 impl State {
     fn next(&self, token: u32) -> Option<u32> {
-        let place = self.next.binary_search_by_key(&token, |&(key, _)| key);
-        place.ok().map(|place| self.next[place].1)
+        let index = self.next.binary_search_by_key(&token, |&(key, _)| key);
+        index.ok().map(|index| self.next[index].1)
     }
 
     fn set_next(&mut self, token: u32, state: u32) {
         match self.next.binary_search_by_key(&token, |&(key, _)| key) {
-            Ok(place) => self.next[place].1 = state,
-            Err(place) => self.next.insert(place, (token, state)),
+            Ok(index) => self.next[index].1 = state,
+            Err(index) => self.next.insert(index, (token, state)),
         }
     }
 }
@@ -205,8 +205,8 @@ impl Automaton {
         new
     }
 
-    /// The state of the substrings of up to `length` tokens among those of `there`, where `token`
-    /// leads from `at`: `there` itself, or a new one.
+    /// The state of the substrings of up to `length` tokens among those of `there`, the
+    /// transition of `token` from `at`: `there` itself, or a new state.
     fn split(&mut self, at: u32, token: u32, there: u32, length: u32) -> u32 {
         if self.states[there as usize].length == length {
             return there;
@@ -321,8 +321,8 @@ mod tests {
             let fraction = (!grams.is_empty()).then(|| found as f64 / grams.len() as f64);
             assert_eq!(copied.fraction(n), fraction, "{n}-grams");
             let covered = |text: &&[u32]| {
-                let in_gram = |place: &usize| {
-                    let starts = place.saturating_sub(n - 1)..=*place;
+                let in_gram = |index: &usize| {
+                    let starts = index.saturating_sub(n - 1)..=*index;
                     let mut grams = starts.filter_map(|start| text.get(start..start + n));
                     grams.any(|gram| stands(&&gram))
                 };

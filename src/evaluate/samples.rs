@@ -85,10 +85,10 @@ pub fn sample_words(
         let found = sample(sampled..sampled + more);
         sampled += more;
         let before = words.len();
-        let kept = found
+        let unseen = found
             .into_iter()
             .filter(|word| !sampling.unique || seen.insert(word.clone()));
-        words.extend(kept);
+        words.extend(unseen);
         let new = words.len() - before;
         (running.progress)(new as u64);
         (tries, news) = (tries + more, news + new);

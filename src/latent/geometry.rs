@@ -52,7 +52,7 @@ pub fn interpolate(a: &[f32], b: &[f32], steps: usize, how: Interpolation) -> Ve
         .collect()
 }
 
-/// c + b − a: what is to `c` as `b` is to `a` (Mikolov et al. 2013).
+/// c + b − a, which relates to `c` as `b` does to `a` (Mikolov et al. 2013).
 ///
 /// # Panics
 /// If the lengths differ.

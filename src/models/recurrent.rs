@@ -131,7 +131,7 @@ pub(crate) struct Layer {
     cell: Cell,
     /// (tokens or 1, blocks, G, 32).
     start: Vec<f32>,
-    /// Input weights of what is read as a vector.
+    /// Input weights of the vector input.
     input: Matrix,
     /// (G·H, H).
     recurrent: Matrix,

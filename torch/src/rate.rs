@@ -1,7 +1,7 @@
 //! Holds the rate, the information that z carries, at a target.
 //!
 //! D + β·(R − R*) is the Lagrangian of least distortion at the rate R*, and β its multiplier. It
-//! follows the constraint by dual ascent on log β, so that nobody has to guess a β for a rate
+//! follows the constraint by dual ascent on log β, so that users need not guess the β of a rate
 //! (Rezende & Viola 2018 do the same for a wanted distortion).
 
 use tch::{Device, Kind, Tensor};

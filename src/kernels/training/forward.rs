@@ -11,7 +11,7 @@ use crate::config::Cell;
 use crate::kernels::barrier::{Barrier, wait_until};
 
 /// Tokens whose rows of the table one job writes.
-const TOKENS_A_JOB: usize = 16;
+const TOKENS_PER_JOB: usize = 16;
 
 /// What a layer computes.
 #[derive(Debug)]
@@ -144,10 +144,10 @@ impl Weights {
 fn token_table(workers: Workers, layer: &Layer, bias: &[f32]) -> Vec<f32> {
     let (layout, tokens) = (layer.layout(), layer.inputs);
     let mut table = bias.repeat(tokens);
-    let parts = table.chunks_mut(TOKENS_A_JOB * layout.len());
+    let parts = table.chunks_mut(TOKENS_PER_JOB * layout.len());
     let workers = workers.for_work(tokens * layout.len() * A_COPY);
     workers.each(parts, |job, part| {
-        let first = job * TOKENS_A_JOB;
+        let first = job * TOKENS_PER_JOB;
         let count = part.len() / layout.len();
         for panel in 0..layout.panels() {
             for (lane, row) in layout.rows(panel).enumerate() {

@@ -7,7 +7,7 @@ use super::weights::{Deltas, Factor, Product, weight_gradients};
 use super::workers::{Filling, Workers};
 
 /// Positions per job: a multiple of every tile's height.
-const PLACES_A_JOB: usize = 96;
+const POSITIONS_PER_JOB: usize = 96;
 
 /// A linear layer and what it predicts.
 #[derive(Clone, Copy, Debug)]
@@ -60,10 +60,10 @@ impl Head<'_> {
         let kernels = workers.kernels;
         let bias = self.layout().spread(self.bias);
         let parts = probabilities
-            .chunks_mut(PLACES_A_JOB * width)
-            .zip(nats.chunks_mut(PLACES_A_JOB))
-            .zip(self.targets.chunks(PLACES_A_JOB))
-            .zip(self.hidden.chunks(PLACES_A_JOB * units));
+            .chunks_mut(POSITIONS_PER_JOB * width)
+            .zip(nats.chunks_mut(POSITIONS_PER_JOB))
+            .zip(self.targets.chunks(POSITIONS_PER_JOB))
+            .zip(self.hidden.chunks(POSITIONS_PER_JOB * units));
         let members = workers.for_work(self.targets.len() * width * units);
         members.each(parts, |_, (((logits, nats), targets), hidden)| {
             for row in logits.chunks_exact_mut(width) {
@@ -98,10 +98,10 @@ impl Head<'_> {
         workers.fill(panels.collect());
         let kernels = workers.kernels;
         let parts = probabilities
-            .chunks_mut(PLACES_A_JOB * layout.len())
-            .zip(d_nats.chunks(PLACES_A_JOB))
-            .zip(self.targets.chunks(PLACES_A_JOB))
-            .zip(hidden.chunks_mut(PLACES_A_JOB * units));
+            .chunks_mut(POSITIONS_PER_JOB * layout.len())
+            .zip(d_nats.chunks(POSITIONS_PER_JOB))
+            .zip(self.targets.chunks(POSITIONS_PER_JOB))
+            .zip(hidden.chunks_mut(POSITIONS_PER_JOB * units));
         let members = workers.for_work(self.targets.len() * layout.len() * units);
         members.each(parts, |_, (((values, d_nats), targets), d_hidden)| {
             kernels.cross_entropy_backward(values, targets, d_nats);

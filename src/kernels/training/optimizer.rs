@@ -5,7 +5,7 @@ use super::super::{AdamFactors, AdamPiece};
 use super::Workers;
 
 /// Numbers per job: its parts of five arrays fit in the second-level cache.
-const A_JOB: usize = 1 << 14;
+const NUMBERS_PER_JOB: usize = 1 << 14;
 /// The cost of updating a number, in multiplications of a product.
 const AN_UPDATE: usize = 64;
 
@@ -83,7 +83,9 @@ impl Adam {
 
 /// The L2 norm of all `arrays` together: the same for any number of threads.
 fn norm<'a>(workers: Workers, arrays: impl Iterator<Item = &'a [f32]>) -> f64 {
-    let arrays: Vec<&[f32]> = arrays.flat_map(|array| array.chunks(A_JOB)).collect();
+    let arrays: Vec<&[f32]> = arrays
+        .flat_map(|array| array.chunks(NUMBERS_PER_JOB))
+        .collect();
     let mut sums = vec![0.0; arrays.len()];
     workers.each(arrays.into_iter().zip(&mut sums), |_, (array, sum)| {
         workers.kernels.add_squares(array, sum);
@@ -91,7 +93,7 @@ fn norm<'a>(workers: Workers, arrays: impl Iterator<Item = &'a [f32]>) -> f64 {
     sums.iter().sum::<f64>().sqrt()
 }
 
-/// A parameter in pieces of [`A_JOB`] numbers.
+/// A parameter in pieces of [`NUMBERS_PER_JOB`] numbers.
 fn pieces(arrays: AdamPiece) -> impl Iterator<Item = AdamPiece> {
     let AdamPiece {
         weight,
@@ -100,12 +102,12 @@ fn pieces(arrays: AdamPiece) -> impl Iterator<Item = AdamPiece> {
         second,
         largest,
     } = arrays;
-    let mut largest = largest.chunks_mut(A_JOB);
+    let mut largest = largest.chunks_mut(NUMBERS_PER_JOB);
     weight
-        .chunks_mut(A_JOB)
-        .zip(gradient.chunks(A_JOB))
-        .zip(first.chunks_mut(A_JOB))
-        .zip(second.chunks_mut(A_JOB))
+        .chunks_mut(NUMBERS_PER_JOB)
+        .zip(gradient.chunks(NUMBERS_PER_JOB))
+        .zip(first.chunks_mut(NUMBERS_PER_JOB))
+        .zip(second.chunks_mut(NUMBERS_PER_JOB))
         .map(move |(((weight, gradient), first), second)| AdamPiece {
             weight,
             gradient,
@@ -197,7 +199,7 @@ mod tests {
             (true, true, 1e9),
         ] {
             let adam = Adam { decoupled, ..ADAM };
-            let start = [arrays(1), arrays(45), arrays(2 * A_JOB + 17)];
+            let start = [arrays(1), arrays(45), arrays(2 * NUMBERS_PER_JOB + 17)];
             let norm = start
                 .iter()
                 .flat_map(|[_, g, ..]| g)

@@ -17,12 +17,19 @@ const NEAR: usize = 512 << 10;
 /// Rows of a batch that take less time than reading weights from beyond that cache.
 const FEW_ROWS: usize = 16;
 /// Blocks of 32 units in a group: enough to make the products of a group worth a call.
-const BLOCKS_A_GROUP: usize = 2;
+const BLOCKS_PER_GROUP: usize = 2;
 
 /// The blocks of 32 units that are computed and saved together: all, or some.
 pub(super) fn groups(layer: &Layer, steps: &Steps) -> Vec<Range<usize>> {
     let by_units = size_of_val(layer.weight_hh) > NEAR && steps.batch() <= FEW_ROWS;
-    groups_of(layer, if by_units { BLOCKS_A_GROUP } else { usize::MAX })
+    groups_of(
+        layer,
+        if by_units {
+            BLOCKS_PER_GROUP
+        } else {
+            usize::MAX
+        },
+    )
 }
 
 /// Groups of at most `size` blocks.

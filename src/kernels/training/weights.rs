@@ -13,7 +13,7 @@ const POSITIONS_AT_ONCE: usize = 256;
 /// The most panels per job.
 const MOST_PANELS: usize = 8;
 /// Jobs per thread, so that a delayed thread leaves work to the others.
-const JOBS_A_THREAD: usize = 4;
+const JOBS_PER_THREAD: usize = 4;
 
 /// Gradients of the outputs of weights.
 pub(super) struct Deltas<'a> {
@@ -125,7 +125,7 @@ pub(super) fn weight_gradients(workers: Workers, deltas: &Deltas, products: Vec<
     let workers = workers.for_work(positions * layout.len() * columns);
     let size = layout
         .panels()
-        .div_ceil(JOBS_A_THREAD * workers.threads())
+        .div_ceil(JOBS_PER_THREAD * workers.threads())
         .clamp(1, MOST_PANELS);
     let mut jobs = Vec::new();
     for group in deltas.groups {

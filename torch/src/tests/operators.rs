@@ -12,7 +12,7 @@ use crate::testing::assert_close;
 
 /// Sizes that fill no register, panel or tile evenly.
 const HIDDEN: [i64; 5] = [1, 7, 33, 100, 129];
-/// Sequences under way at each step: of one length, of one sequence, of different lengths.
+/// Active sequences at each step: of one length, of one sequence, of different lengths.
 const COUNTS: [&[i64]; 4] = [&[5, 5, 5], &[1, 1, 1, 1], &[64, 64], &[9, 9, 7, 3, 3, 1]];
 const TOKENS: i64 = 11;
 

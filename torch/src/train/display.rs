@@ -7,13 +7,13 @@ use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use textgen::run::Evaluation;
 
 /// The shortest time between two updates of the progress line.
-const REDRAW: Duration = Duration::from_millis(100);
+const UPDATE_EVERY: Duration = Duration::from_millis(100);
 
 /// The progress of a training on stderr; copies write to the same line.
 #[derive(Clone)]
 pub struct Display {
     bar: Option<ProgressBar>,
-    drawn: Instant,
+    updated: Instant,
 }
 
 /// The figures on the progress line.
@@ -69,16 +69,16 @@ impl Display {
         });
         Self {
             bar,
-            drawn: Instant::now(),
+            updated: Instant::now(),
         }
     }
 
     /// Shows the line, unless it was just updated. Does nothing if stderr is not a terminal.
     pub fn update(&mut self, line: impl FnOnce() -> String, fraction: f64) {
         if let Some(bar) = &self.bar
-            && self.drawn.elapsed() >= REDRAW
+            && self.updated.elapsed() >= UPDATE_EVERY
         {
-            self.drawn = Instant::now();
+            self.updated = Instant::now();
             bar.set_position((fraction * 1000.0) as u64);
             bar.set_message(line());
         }
@@ -86,7 +86,7 @@ impl Display {
 
     /// Whether [`Display::update`] would show anything now.
     pub fn is_due(&self) -> bool {
-        self.bar.is_some() && self.drawn.elapsed() >= REDRAW
+        self.bar.is_some() && self.updated.elapsed() >= UPDATE_EVERY
     }
 
     /// Prints a permanent line.
