@@ -91,7 +91,6 @@ fn flags(settings: &[Entry]) -> String {
     lines.iter().flat_map(|line| [" ", line, "\n"]).collect()
 }
 
-/// Flags of `train`.
 #[derive(Args)]
 pub struct TrainArgs {
     /// Files, folders, names under corpora/, or a bundled corpus [default: the one last given to

@@ -1,4 +1,4 @@
-//! What must hold between settings; the range of each alone is in the table.
+//! Checks between settings; the range of each setting is in the table.
 
 use super::{
     Cell, ConfigError, Device, ModelConfig, Precision, Settings, TrainConfig, WordVaeConfig,
@@ -16,7 +16,7 @@ fn require(
     Err(ConfigError::range(flag, value, must))
 }
 
-/// What the article's network is, whatever is asked for.
+/// The fixed architecture of the article's network.
 fn article() -> Settings {
     Settings {
         cell: Some(Cell::Gru),
@@ -30,7 +30,7 @@ fn article() -> Settings {
 }
 
 impl TrainConfig {
-    /// Checks what must hold between settings.
+    /// Checks the settings against each other.
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         let must = "must leave something to train on";
         require("test", self.test, self.valid + self.test < 1.0, must)?;

@@ -25,7 +25,7 @@ macro_rules! choices {
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $text),+ }
             }
-            /// What it means.
+            /// Its doc comment, on one line.
             pub const fn doc(self) -> &'static str {
                 match self { $(Self::$variant => concat!($($vdoc),+).trim_ascii()),+ }
             }
@@ -117,7 +117,7 @@ macro_rules! numbered {
 }
 
 choices! {
-    /// Which generator, as model files name it: a char-lstm may have any cell.
+    /// The kind of generator, as model files name it: a char-lstm may have any cell.
     ModelKind("model") {
         /// A character-level recurrent language model.
         CharRnn = "char-lstm",
@@ -145,7 +145,7 @@ impl ModelChoice {
         }
     }
 
-    /// The cell that it has unless told otherwise.
+    /// The default cell.
     pub const fn cell(self) -> Cell {
         match self {
             Self::CharLstm => Cell::Lstm,
@@ -173,7 +173,7 @@ choices! {
     }
 }
 impl Cell {
-    /// Gates a unit: rows of `weight_hh` = `gates()` × hidden size.
+    /// Gates per unit: rows of `weight_hh` = `gates()` × hidden size.
     pub const fn gates(self) -> usize {
         match self {
             Self::Lstm => 4,
@@ -183,16 +183,16 @@ impl Cell {
     }
 }
 choices! {
-    /// How many bits the weights of a network that generates have.
+    /// The precision of the weights of a network that generates.
     Quantize("quantize") {
-        /// 32: as trained.
+        /// 32 bits, as trained.
         None = "none",
-        /// 8, with one scale a row: faster, and almost the same text.
+        /// 8 bits, with one scale per row: faster, with almost the same text.
         Int8 = "int8",
     }
 }
 choices! {
-    /// What one token of a char-lstm is.
+    /// The unit of text that one token of a char-lstm is.
     Unit("unit") {
         /// A Unicode scalar value.
         Char = "char",
@@ -203,57 +203,57 @@ choices! {
     }
 }
 choices! {
-    /// The normal form that text is brought to first.
+    /// The normal form of text before it becomes tokens.
     NormalForm("normalize") {
-        /// As it stands.
+        /// Text is not changed.
         None = "none",
         /// Canonical composition (UAX #15).
         Nfc = "nfc",
         /// Compatibility composition (UAX #15).
         Nfkc = "nfkc",
-        /// Transliterated to ASCII.
+        /// Transliteration to ASCII.
         Ascii = "ascii",
     }
 }
 choices! {
-    /// What becomes of line ends.
+    /// The treatment of line ends.
     Newlines("newlines") {
-        /// As they stand.
+        /// Line ends are not changed.
         Keep = "keep",
         /// CR LF and lone CR become LF.
         Unix = "unix",
     }
 }
 choices! {
-    /// Where words come from (word-vae).
+    /// How words are found in a text (word-vae).
     WordSplit("words") {
         /// Running text: split on white space, punctuation stripped from the ends.
         Text = "text",
-        /// One word a line.
+        /// One word per line.
         Lines = "lines",
     }
 }
 choices! {
-    /// How the learning rate changes in the training, after the warm-up.
+    /// How the learning rate changes during training, after the warm-up.
     Schedule("schedule") {
-        /// it stays
+        /// stays constant
         Constant = "constant",
-        /// down half a cosine to --final-lr times --lr
+        /// falls along half a cosine to --final-lr times --lr
         Cosine = "cosine",
-        /// times --decay after every tenth of the training
+        /// is multiplied by --decay after every tenth of the training
         Step = "step",
-        /// times --decay after an evaluation that did not improve
+        /// is multiplied by --decay after an evaluation that did not improve
         Plateau = "plateau",
     }
 }
 choices! {
-    /// What a word-vae is for (word-vae).
+    /// The purpose of a word-vae (word-vae).
     Goal("goal") {
         /// probable words, with a z that says something about each (the default)
         Density = "density",
         /// a z that carries 8 nats per word: enough to steer by, smooth enough to traverse
         Explore = "explore",
-        /// words that can be read back from z
+        /// words that can be decoded from z
         Autoencode = "autoencode",
     }
 }
@@ -271,11 +271,11 @@ choices! {
 choices! {
     /// Where z enters the decoder (word-vae).
     ZPlacement("z") {
-        /// The first state is made of it, and it stands beside every letter.
+        /// z sets the first state and is an input with every letter.
         Both = "both",
-        /// The first state is made of it.
+        /// z sets the first state.
         Start = "start",
-        /// It stands beside every letter; the first state is zero.
+        /// z is an input with every letter; the first state is zero.
         Steps = "steps",
     }
 }
@@ -289,71 +289,71 @@ impl Default for ZPlacement {
     }
 }
 impl ZPlacement {
-    /// Whether the decoder's first state is made of z.
+    /// Whether z sets the decoder's first state.
     pub const fn at_start(self) -> bool {
         matches!(self, Self::Both | Self::Start)
     }
 
-    /// Whether z stands beside every letter.
+    /// Whether z is an input with every letter.
     pub const fn at_steps(self) -> bool {
         matches!(self, Self::Both | Self::Steps)
     }
 
-    /// Whether it is where z enters unless told otherwise.
+    /// Whether this is the default.
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
 }
 choices! {
-    /// The optimizer.
+    /// The optimizer, in PyTorch's formulation.
     OptimizerKind("optimizer") {
         /// Adam (Kingma & Ba 2015); weight decay as an L2 term.
         Adam = "adam",
-        /// Adam with the largest second moment kept (Reddi et al. 2018).
+        /// Adam with the maximum of past second moments (Reddi et al. 2018).
         Amsgrad = "amsgrad",
         /// Adam with decoupled weight decay (Loshchilov & Hutter 2019).
         Adamw = "adamw",
     }
 }
 choices! {
-    /// What numbers training computes with on a CUDA device. Weights, loss and optimizer are f32.
+    /// The precision of training on a CUDA device. Weights, loss and optimizer are f32.
     Precision("precision") {
-        /// 32 bits everywhere.
+        /// f32 in all products.
         F32 = "f32",
-        /// Products of matrices with 10 bits of mantissa (NVIDIA's TF32).
+        /// Matrix products with 10 bits of mantissa (NVIDIA's TF32).
         Tf32 = "tf32",
         /// The recurrent layers and the head in bfloat16.
         Bf16 = "bf16",
     }
 }
 choices! {
-    /// Over which positions of a sequence the loss is taken (char-lstm).
+    /// The positions of a sequence that the loss counts (char-lstm).
     LossOver("loss") {
-        /// All of them.
+        /// All positions of the sequence.
         All = "all",
-        /// The last only, as in the original notebook.
+        /// The last position only, as in the original notebook.
         Last = "last",
     }
 }
 choices! {
     /// A whole set of settings that reproduces an original system.
     Recipe("recipe") {
-        /// textgen's own defaults.
+        /// No recipe: textgen's own defaults.
         Default = "default",
-        /// The char-RNN notebook of 2020, to the letter (char-lstm).
+        /// The char-RNN notebook of 2020, exactly (char-lstm).
         Notebook = "notebook",
-        /// The word-VAE article of 2018, to the letter, wrong signs included (word-vae).
+        /// The word-VAE article of 2018, exactly, including its wrong signs (word-vae).
         Article = "article",
     }
 }
 choices! {
-    /// What becomes of a prompt's characters that the model does not know.
+    /// The treatment of characters that the model does not know.
     OnUnknown("on-unknown") {
-        /// An error that names the character and the nearest known one.
+        /// Reports an error that names the character and the nearest known one.
         Error = "error",
-        /// Left out.
+        /// Leaves the character out.
         Skip = "skip",
-        /// Replaced by the nearest known one.
+        /// Replaces the character by the nearest known one.
         Nearest = "nearest",
     }
 }
@@ -371,11 +371,11 @@ numbered! {
     }
 }
 numbered! {
-    /// Where training runs.
+    /// The device that training runs on.
     Device("device", &["auto", "cpu", "cuda", "cuda:N"]) {
         /// The first CUDA device if there is one, else the CPU.
         Auto = "auto",
-        /// The CPU.
+        /// The CPU, even if there is a CUDA device.
         Cpu = "cpu";
         /// A CUDA device by its number.
         Cuda = "cuda:" + 0.., or "cuda" = 0
@@ -384,12 +384,12 @@ numbered! {
 numbered! {
     /// How letters are chosen by their probabilities.
     Decoding("decode", &["greedy", "sample", "beam:K (K 1 to 4096)"]) {
-        /// The most probable letter each time.
+        /// Always the most probable letter.
         Greedy = "greedy",
-        /// Sampled.
+        /// Letters are sampled from their distribution.
         Sample = "sample";
-        /// The most probable word of those that the K best prefixes at a time lead to. A wider beam gains
-        /// nothing, and every hypothesis takes memory.
+        /// The most probable word that a search over the K best prefixes finds. The limit on K bounds the
+        /// memory; a wider beam gains nothing.
         Beam = "beam:" + 1..=4096
     }
 }

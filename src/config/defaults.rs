@@ -1,21 +1,21 @@
-//! What a model, a recipe, a goal or another setting makes the default where the table has none, or another.
+//! Defaults that depend on the model, the recipe, the goal or another setting.
 
 use super::{
     Cell, Entry, Goal, LossOver, ModelChoice, ModelKind, NormalForm, OptimizerKind, Recipe,
     Schedule, Settings, SplitKind, TrainConfig,
 };
 
-/// Streams per step of a char-lstm unless told otherwise.
+/// Default number of streams per step of a char-lstm.
 pub const DEFAULT_BATCH: usize = 32;
-/// Tokens of each stream per step unless told otherwise.
+/// Default number of tokens of each stream per step.
 pub const DEFAULT_SEQ: usize = 32;
-/// Fraction of a corpus held out for validation unless told otherwise.
+/// Default fraction of a corpus held out for validation.
 pub const DEFAULT_VALID: f64 = 0.1;
-/// Adam's β₂ as PyTorch has it.
+/// Adam's β₂ in PyTorch.
 const BETA2: f64 = 0.999;
 
 impl Recipe {
-    /// The model that the original system is.
+    /// The model of the original system.
     pub const fn model(self) -> Option<ModelChoice> {
         match self {
             Self::Default => None,
@@ -26,7 +26,7 @@ impl Recipe {
 }
 
 impl Goal {
-    /// The settings that it stands for.
+    /// The settings of the original system.
     pub fn settings(self) -> Settings {
         of_goal(&Settings {
             goal: Some(self),
@@ -65,7 +65,7 @@ pub(super) fn defaults(given: &Settings, model: ModelChoice, recipe: Recipe) -> 
     original.over(own).over(cell).over(Settings::defaults())
 }
 
-/// Completes settings by what depends on others of them.
+/// Completes settings with the defaults that depend on other settings.
 pub(super) fn derived(all: Settings, model: ModelChoice) -> Settings {
     let text = model.kind() == ModelKind::CharRnn;
     let lstm = text && all.cell == Some(Cell::Lstm);
@@ -74,14 +74,14 @@ pub(super) fn derived(all: Settings, model: ModelChoice) -> Settings {
         ModelKind::CharRnn => lr_of_cell(all.cell) * lr_of_embedding(all.embedding),
         ModelKind::WordVae => 2e-3,
     };
-    // A model that is trained already would forget what it knows at the full learning rate.
+    // At the full learning rate, a trained model would forget what it has learnt.
     let trained = all.from.as_ref().is_some_and(|from| !from.is_empty());
     let derived = Settings {
         lr: Some(if trained { lr * 0.3 } else { lr }),
         beta2: Some(if lstm { 0.99 } else { BETA2 }),
-        // Under plain Adam weight decay is an L2 term, which nobody asked for.
+        // In plain Adam, weight decay would be an L2 term, which is not wanted by default.
         weight_decay: Some(if text && adamw { 0.01 } else { 0.0 }),
-        // char-rnn, whose split interleaved is, holds out half as much.
+        // The interleaved split is char-rnn's, which holds out half as much.
         valid: Some(if all.split == Some(SplitKind::Interleaved) {
             DEFAULT_VALID / 2.0
         } else {
@@ -102,8 +102,8 @@ const fn lr_of_cell(cell: Option<Cell>) -> f64 {
     }
 }
 
-/// Factor of the learning rate of a char-lstm: with an embedding, whose tokens are larger than one-hot
-/// ones, the whole rate can drive a GRU to where it learns no more.
+/// Factor of the learning rate of a char-lstm with an embedding: its vectors are larger than one-hot
+/// ones, and the full rate can drive a GRU to where it stops learning.
 pub(super) const fn lr_of_embedding(embedding: Option<usize>) -> f64 {
     match embedding {
         None | Some(0) => 1.0,
@@ -111,8 +111,8 @@ pub(super) const fn lr_of_embedding(embedding: Option<usize>) -> f64 {
     }
 }
 
-/// Measured in `docs/quality.md`; under a budget of time [`TimeBudget::fit`](super::TimeBudget::fit)
-/// lies over them.
+/// Measured in `docs/quality.md`; with a time budget,
+/// [`TimeBudget::fit`](super::TimeBudget::fit) overrides them.
 fn char_rnn() -> Settings {
     Settings {
         hidden: Some(256),
@@ -140,7 +140,7 @@ fn word_vae() -> Settings {
     }
 }
 
-/// What a goal stands for, or a rate, or the decoder without z.
+/// The defaults of a goal, of a target rate, or of the decoder without z.
 pub(super) fn of_goal(given: &Settings) -> Settings {
     let unbound = Settings {
         kl_warmup: Some(0.0),
@@ -149,7 +149,7 @@ pub(super) fn of_goal(given: &Settings) -> Settings {
     };
     match given.goal {
         _ if given.latent == Some(0) => Settings {
-            // Letters are hidden so that the decoder turns to z for them; without z that only hurts.
+            // Hidden letters make the decoder use z; without z they only hurt.
             char_dropout: Some(0.0),
             bidirectional: Some(false),
             ..unbound
@@ -164,7 +164,7 @@ pub(super) fn of_goal(given: &Settings) -> Settings {
             ..unbound
         },
         _ if given.rate.is_some_and(|rate| rate > 0.0) => unbound,
-        // Free bits see to it that z is used; hidden letters would cost 0.3 nats a name.
+        // Free bits ensure that z is used; hidden letters would cost 0.3 nats per name.
         _ => Settings {
             char_dropout: Some(0.0),
             epochs: Some(25.0),
@@ -173,8 +173,8 @@ pub(super) fn of_goal(given: &Settings) -> Settings {
     }
 }
 
-/// The notebook of 2020. Where it is silent (hidden size, learning rate) stand PyTorch's default
-/// learning rate and the hidden size of a small layer.
+/// The notebook of 2020. It does not state hidden size and learning rate; these are the size of a small
+/// layer and PyTorch's default.
 fn notebook() -> Settings {
     Settings {
         normalize: Some(NormalForm::Ascii),
@@ -189,7 +189,7 @@ fn notebook() -> Settings {
     }
 }
 
-/// The article of 2018: 5,000 words, one a step.
+/// The article of 2018: 5,000 words, one per step.
 fn article() -> Settings {
     Settings {
         hidden: Some(20),
@@ -202,7 +202,7 @@ fn article() -> Settings {
     }
 }
 
-/// How both original systems were trained.
+/// The training settings of both original systems.
 fn original(optimizer: OptimizerKind) -> Settings {
     Settings {
         optimizer: Some(optimizer),

@@ -1,15 +1,15 @@
-//! What fits a budget of time: the sizes of a char-lstm and how it is trained, from the work that the
-//! machine can do in that time and from how much text there is. Measured in `docs/quality.md`.
+//! Fits a char-lstm to a time budget: its sizes and training settings follow from the operations that
+//! the machine can do in that time and from the size of the text. Measured in `docs/quality.md`.
 
 use super::defaults::lr_of_embedding;
 use super::{Cell, ModelChoice, Settings};
 
-/// A budget of time for a char-lstm.
+/// A time budget for a char-lstm.
 #[derive(Clone, Copy, Debug)]
 pub struct TimeBudget {
-    /// Minutes of training.
+    /// Minutes of training, including evaluations.
     pub minutes: f64,
-    /// Operations a second that training a large network comes to, in units of 10⁹.
+    /// Operations per second in training a large network, in units of 10⁹.
     pub gigaflops: f64,
     /// Tokens of the training part.
     pub tokens: usize,
@@ -17,28 +17,28 @@ pub struct TimeBudget {
     pub vocabulary: usize,
 }
 
-/// What was chosen for a budget, and what to expect of it.
+/// The settings chosen for a budget, and the expected training.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fit {
-    /// The settings; each may be overruled.
+    /// The settings; each may be overridden.
     pub settings: Settings,
-    /// Tokens that will be read, about.
+    /// Approximate number of tokens that will be read.
     pub tokens: f64,
-    /// Passes over the training part that this comes to.
+    /// Approximate number of passes over the training part.
     pub passes: f64,
 }
 
-/// A network, and how it is trained.
+/// A network and its training settings.
 struct Size {
-    /// For budgets below so many operations, in units of 10¹².
+    /// The upper limit of the budget, in units of 10¹² operations.
     below: f64,
     hidden: usize,
     seq: usize,
-    /// Of a GRU.
+    /// The learning rate of a GRU.
     lr: f64,
 }
 
-/// From a few seconds of two cores to hours.
+/// Networks for budgets from a few seconds of two cores to hours.
 const SIZES: [Size; 6] = [
     size(0.3, 96, 16, 1.5e-2),
     size(2.5, 160, 16, 1e-2),
@@ -48,9 +48,9 @@ const SIZES: [Size; 6] = [
     size(f64::INFINITY, 512, 64, 4e-3),
 ];
 
-/// Streams a step.
+/// Default number of streams per step.
 const BATCH: usize = 32;
-/// Units at which a step costs twice what its products alone would.
+/// The hidden size at which a step takes twice the time of its products alone.
 const HALF_RATE: f64 = 64.0;
 
 const fn size(below: f64, hidden: usize, seq: usize, lr: f64) -> Size {
@@ -62,7 +62,7 @@ const fn size(below: f64, hidden: usize, seq: usize, lr: f64) -> Size {
     }
 }
 
-/// What an LSTM's learning rate is to that of a GRU of this hidden size.
+/// The ratio of an LSTM's learning rate to that of a GRU of this hidden size.
 const fn lr_of_cell(cell: Cell, hidden: usize) -> f64 {
     match (cell, hidden) {
         (Cell::Lstm, ..=256) => 3.0,
@@ -71,7 +71,7 @@ const fn lr_of_cell(cell: Cell, hidden: usize) -> f64 {
     }
 }
 
-/// How a network that reads each token so many times is kept from learning the text by heart.
+/// The regularisation of a network that reads each token this many times.
 fn regularisation(passes: f64) -> Settings {
     let (dropout, recurrent) = match passes {
         _ if passes < 3.0 => (0.0, 0.0),
@@ -88,7 +88,7 @@ fn regularisation(passes: f64) -> Settings {
 }
 
 impl TimeBudget {
-    /// What fits; what is `given` counts as chosen.
+    /// The settings that fit the budget, given the settings in `given`.
     pub fn fit(&self, given: &Settings) -> Fit {
         let work = self.minutes * 60.0 * self.gigaflops / 1e3;
         let [first, .., last] = &SIZES;
@@ -115,7 +115,7 @@ impl TimeBudget {
         }
     }
 
-    /// Operations that a token takes: each weight is multiplied and added once forward and twice back.
+    /// Operations per token: each weight is multiplied and added once forward and twice backward.
     fn operations(&self, hidden: usize, layers: usize, cell: Cell) -> f64 {
         let (hidden, layers) = (hidden as f64, layers.max(1) as f64);
         let recurrent = (2.0 * layers - 1.0) * cell.gates() as f64 * hidden * hidden;

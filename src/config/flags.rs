@@ -9,14 +9,14 @@ use super::settings::{Row, Settings};
 use super::value::Value;
 use super::{ModelChoice, model_defaults, name};
 
-/// The keys of which some model has another default than the table; the help of `train` lists those.
+/// The keys whose default depends on the model; the help of `train` lists these defaults.
 pub(super) fn overridden() -> HashSet<String> {
     let models = ModelChoice::ALL.iter();
     let defaults = models.flat_map(|&model| model_defaults(model));
     defaults.map(|entry| entry.key()).collect()
 }
 
-/// The flag of a row.
+/// The flag of a row of the table.
 pub(super) fn flag<T: Value + Send + Sync + 'static>(
     row: &Row,
     overridden: &HashSet<String>,
@@ -53,7 +53,7 @@ pub(super) fn flag<T: Value + Send + Sync + 'static>(
     }
 }
 
-/// The settings of how text becomes tokens, as flags.
+/// The text settings as flags.
 #[derive(Clone, Debug)]
 pub(crate) struct TextFlags(pub Settings);
 

@@ -1,11 +1,11 @@
 //! Every setting of a run: its type, its default, its documentation and its range.
 //!
-//! Three layers, in order of force: flags, a `--config` file, defaults. Flags and files arrive as
+//! Three layers, highest priority first: flags, a `--config` file, defaults. Flags and files arrive as
 //! [`Settings`], in which every field is optional and every key is the flag's name; [`TrainConfig`]
 //! is what the program uses, complete and checked. A run's `config.toml` is the resolved settings,
 //! so it is itself a valid `--config` file.
 //!
-//! `settings.rs` has one row for each setting. A new one is that row, and its use.
+//! `settings.rs` has one row for each setting. To add a setting, add its row and use it.
 
 use std::borrow::Cow;
 
@@ -34,10 +34,10 @@ pub use settings::{CharRnnConfig, Entry, Settings, TextConfig, TrainConfig, Word
 pub use train::{ArticleConfig, Budget, ModelConfig};
 
 /// The smallest and the largest `format` of `config.toml` that this version reads; it writes the largest.
-/// Format 1 has every setting, also those of the other model.
+/// Format 1 contains every setting, including those of the other model.
 pub const CONFIG_FORMATS: std::ops::RangeInclusive<u32> = 1..=2;
 
-/// What is wrong with a setting.
+/// An error in a setting.
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// A value outside its range.
@@ -47,10 +47,10 @@ pub enum ConfigError {
         flag: &'static str,
         /// The value as given.
         value: String,
-        /// What it must be.
+        /// The requirement, as in `must be above 0`.
         must: Cow<'static, str>,
     },
-    /// A word that is none of the valid ones.
+    /// A name that is not a valid value.
     #[error("--{} {value}: not one of {valid}", name(flag))]
     Choice {
         /// The flag's name, without dashes.
@@ -60,7 +60,7 @@ pub enum ConfigError {
         /// The valid values, separated by commas.
         valid: String,
     },
-    /// A setting that there is not.
+    /// An unknown setting.
     #[error("there is no setting {0}: `textgen train --help` lists them")]
     Unknown(String),
     /// Two settings that exclude one another.
@@ -69,17 +69,17 @@ pub enum ConfigError {
     /// A settings file that cannot be read.
     #[error("{path}")]
     Read {
-        /// The file.
+        /// The path as given.
         path: String,
-        /// Why.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A settings file that is no valid TOML, or has an unknown key.
+    /// A settings file that is not valid TOML, or has an unknown key.
     #[error("{path}: {message}")]
     Parse {
-        /// The file.
+        /// The path as given.
         path: String,
-        /// What the parser said, on one line.
+        /// The parser's message, on one line.
         message: String,
     },
     /// A settings file of a format that this version does not read.
@@ -87,9 +87,9 @@ pub enum ConfigError {
         "{path}: format {found}, but this textgen reads up to format {newest}: use a newer textgen"
     )]
     Format {
-        /// The file.
+        /// The path as given.
         path: String,
-        /// The format found.
+        /// The file's `format` number.
         found: u32,
         /// The newest format known.
         newest: u32,

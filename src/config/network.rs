@@ -1,4 +1,4 @@
-//! The architecture of a network: with it, the weights can be laid out.
+//! The architecture of a network, which determines the layout of its weights.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,19 +7,19 @@ use super::{Cell, ModelKind, ZPlacement};
 /// The largest hidden, embedding or latent size, and the most layers, that a file may ask for.
 const LARGEST: usize = 1 << 16;
 
-/// The architecture: with the vocabulary's sizes, all that is needed to lay out the weights.
+/// The architecture: with the vocabulary's sizes, it determines the layout of the weights.
 ///
 /// In JSON it is one flat object with the keys of every kind, as model headers have had it since format 1.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "Flat", try_from = "Flat")]
 pub struct NetworkConfig {
-    /// What only this kind of network has.
+    /// The kind of network, with the fields that only this kind has.
     pub kind: NetworkKind,
     /// The cell of every recurrent layer.
     pub cell: Cell,
-    /// Hidden size H.
+    /// Hidden size H of every recurrent layer.
     pub hidden: usize,
-    /// Layers L.
+    /// Number of recurrent layers L.
     pub layers: usize,
     /// Embedding size E; 0 is one-hot, which only a char-rnn can have.
     pub embedding: usize,
@@ -29,7 +29,7 @@ pub struct NetworkConfig {
     pub outputs: usize,
 }
 
-/// The kinds of network, each with what only it has.
+/// The kinds of network, each with its own fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NetworkKind {
     /// A character-level recurrent language model.
@@ -68,7 +68,7 @@ impl NetworkConfig {
         }
     }
 
-    /// Which generator it belongs to.
+    /// The kind of generator.
     pub const fn model(&self) -> ModelKind {
         match self.kind {
             NetworkKind::CharRnn => ModelKind::CharRnn,
@@ -76,7 +76,7 @@ impl NetworkConfig {
         }
     }
 
-    /// Latent size Z; 0 where there is no z.
+    /// Latent size Z; 0 if there is no z.
     pub const fn latent(&self) -> usize {
         match self.kind {
             NetworkKind::CharRnn => 0,
@@ -107,7 +107,7 @@ impl NetworkConfig {
         )
     }
 
-    /// Where z enters the decoder; both where there is no choice.
+    /// Where z enters the decoder; `both` for networks without a choice.
     pub const fn z(&self) -> ZPlacement {
         match self.kind {
             NetworkKind::WordVae(LatentConfig { z, .. }) => z,
@@ -115,7 +115,7 @@ impl NetworkConfig {
         }
     }
 
-    /// Checks that such a network can be built, since the numbers may come from a file.
+    /// Checks that the network can be built, since the numbers may come from an untrusted file.
     pub fn check(&self) -> Result<(), String> {
         let sizes = [self.hidden, self.layers, self.embedding, self.latent()];
         if self.hidden == 0 || self.layers == 0 || self.outputs == 0 {
@@ -144,7 +144,7 @@ impl NetworkConfig {
     }
 }
 
-/// [`NetworkConfig`] as it stands in files: the keys of all kinds beside each other.
+/// [`NetworkConfig`] in files: one flat object with the keys of all kinds.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct Flat {
@@ -154,7 +154,7 @@ struct Flat {
     layers: usize,
     embedding: usize,
     latent: usize,
-    // Models that were written before there was a choice have both.
+    // Models from before this setting existed use both.
     #[serde(default, skip_serializing_if = "ZPlacement::is_default")]
     z: ZPlacement,
     bidirectional: bool,

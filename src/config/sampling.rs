@@ -1,8 +1,8 @@
-//! How tokens are chosen.
+//! The options of sampling.
 
 use super::{ConfigError, OnUnknown};
 
-/// How a text or a word is written: how its tokens are sampled, and what else it obeys.
+/// The options of writing a text or a word: how tokens are sampled, and the constraints on them.
 ///
 /// ```
 /// let sampling = textgen::Sampling {
@@ -14,7 +14,7 @@ use super::{ConfigError, OnUnknown};
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sampling {
-    /// Divides the logits: below 1 safer, above 1 more varied; 0 always takes the most probable token.
+    /// Divides the logits: below 1 is safer, above 1 more varied; 0 always takes the most probable token.
     pub temperature: f32,
     /// Samples from the k most probable tokens only.
     pub top_k: Option<usize>,
@@ -27,28 +27,27 @@ pub struct Sampling {
     /// Divides the odds of a token, once for every token by which it would prolong a repeat of more
     /// than [`FREE`](crate::generate::repetition::FREE) tokens; 1 is no penalty.
     pub repetition_penalty: f32,
-    /// Tokens back that repeats are looked for, at most [`WIDEST_WINDOW`](Self::WIDEST_WINDOW).
+    /// The number of preceding tokens searched for repeats, at most [`WIDEST_WINDOW`](Self::WIDEST_WINDOW).
     pub repetition_window: usize,
     /// A text ends before this one.
     pub stop: Option<String>,
     /// Whether the stop text is part of the text.
     pub include_stop: bool,
-    /// What a text or word must match from first to last: a regular expression in the syntax of the
-    /// crate regex.
+    /// A regular expression, in the syntax of the crate regex, that the whole text or word must match.
     pub constrain: Option<String>,
-    /// What becomes of characters of a prompt that the model does not know.
+    /// How to handle characters of a prompt that the model does not know.
     pub on_unknown: OnUnknown,
-    /// Whether texts come with their log-probability, which costs as much time as sampling itself.
+    /// Whether to compute the log-probability of texts, which takes as long as sampling itself.
     pub log_prob: bool,
-    /// If above 0, texts come with the probability of each of their tokens and of this many of the most
-    /// probable ones.
+    /// If above 0, samples include the probability of each token and of this many of the most probable
+    /// tokens.
     pub probabilities: usize,
 }
 
 impl Sampling {
-    /// A few lines, as loops are seldom longer.
+    /// The default window, a few lines: loops are rarely longer.
     pub(crate) const WINDOW: usize = 256;
-    /// As many tokens as a saved state holds.
+    /// The largest window: the number of tokens in a saved state.
     pub const WIDEST_WINDOW: usize = 4096;
 
     /// The model's own distribution, without limits.
@@ -70,7 +69,7 @@ impl Sampling {
         }
     }
 
-    /// The same, but always the most probable token.
+    /// These options with temperature 0: always the most probable token.
     #[must_use]
     pub fn greedy(&self) -> Self {
         Self {
@@ -79,7 +78,7 @@ impl Sampling {
         }
     }
 
-    /// Checks the ranges.
+    /// Returns an error if an option is out of range.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let within = |valid: bool, flag, value: String, must| {
             let error = || ConfigError::range(flag, value, must);

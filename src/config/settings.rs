@@ -20,9 +20,9 @@ use super::{
     ZPlacement, name,
 };
 
-/// What `config.toml` begins with.
+/// The first lines of `config.toml`.
 const HEADER: &str = "# Every setting of this run. `textgen train --config` takes this file.\n";
-/// A part of a whole, which may be none of it and not all.
+/// The range of a fraction: at least 0 and below 1.
 const RATE: Range<f64> = 0.0..1.0;
 const ABOVE_0: (Bound<f64>, Bound<f64>) = (Bound::Excluded(0.0), Bound::Unbounded);
 
@@ -35,7 +35,7 @@ macro_rules! settings {
             )+}
         )+}
     )+) => {
-        /// Settings that may be given; what is not given is left to the next layer.
+        /// Optional settings; those not given are left to the next layer.
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
         #[serde(rename_all = "kebab-case", deny_unknown_fields)]
         pub struct Settings {$($($(
@@ -65,7 +65,7 @@ macro_rules! settings {
                 Self { $($($($field: None$(.or(Some($default)))?),+),+),+ }
             }
 
-            /// What is given, in the order of the table.
+            /// The settings given, in the order of the table.
             pub fn entries(&self) -> Vec<Entry> {
                 let mut entries = Vec::new();
                 $($($(entries.extend(self.$field.as_ref().map(|value| Entry {
@@ -76,7 +76,7 @@ macro_rules! settings {
                 entries
             }
 
-            /// Gives the setting `key` the value that `text` stands for, as its flag does.
+            /// Sets `key` to the value that `text` means, as its flag does.
             pub fn set(&mut self, key: &str, text: &str) -> Result<(), ConfigError> {
                 match key.replace('-', "_").as_str() {
                     $($($(stringify!($field) => {
@@ -89,14 +89,14 @@ macro_rules! settings {
                 Ok(())
             }
 
-            /// Takes out what is not `wanted`, by its owner and its field.
+            /// Removes the settings that are not `wanted`, by owner and field.
             fn retain(&mut self, wanted: impl Fn(&str, &str) -> bool) {
                 $($($(if !wanted(stringify!($owner), stringify!($field)) {
                     self.$field = None;
                 })+)+)+
             }
 
-            /// These settings where given, `lower`'s elsewhere.
+            /// These settings if given, else those of `lower`.
             fn or(self, lower: Self) -> Self {
                 Self { $($($($field: self.$field.or(lower.$field)),+),+),+ }
             }
@@ -129,7 +129,7 @@ macro_rules! settings {
                 command
             }
 
-            /// What the flags give.
+            /// The settings that the flags give.
             pub(super) fn from_flags(matches: &clap::ArgMatches) -> Self {
                 Self { $($($($field: if $heading.is_empty() {
                     None
@@ -143,7 +143,7 @@ macro_rules! settings {
     };
 }
 
-/// The configuration that the rows under one owner make.
+/// The configuration struct of the rows with one owner.
 macro_rules! typed {
     // The file itself and the budget have fields of another kind.
     ($(#[$meta:meta])* File $($rest:tt)+) => {};
@@ -158,7 +158,7 @@ macro_rules! typed {
         }
 
         impl $owner {
-            /// From settings that are complete.
+            /// Builds the configuration from complete settings.
             pub(super) fn of(all: &Settings $(, $part: $of)*) -> Result<Self, ConfigError> {
                 let missing = |field| ConfigError::range(field, "", "must be given");
                 Ok(Self {
@@ -184,7 +184,7 @@ pub(super) struct Row {
     pub field: &'static str,
     /// The configuration that it belongs to.
     pub owner: &'static str,
-    /// Where `--help` lists it; empty for what has no flag.
+    /// The heading of the flag in `--help`; empty if there is no flag.
     pub heading: &'static str,
     pub doc: String,
     pub value: Option<&'static str>,
@@ -194,7 +194,7 @@ pub(super) struct Row {
     pub range: Option<String>,
 }
 
-/// A setting that is given.
+/// A setting that was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     field: &'static str,
@@ -224,7 +224,7 @@ impl Entry {
         rows.any(|row| row.field == self.field && of_model(row))
     }
 
-    /// Refuses it unless the model has it.
+    /// Returns an error unless the model has this setting.
     pub(super) fn check_belongs(&self, kind: ModelKind, recipe: Recipe) -> Result<(), ConfigError> {
         let of = match (self.owner, kind) {
             ("CharRnnConfig", ModelKind::WordVae) => "belongs to char-lstm",
@@ -239,27 +239,26 @@ impl Entry {
 }
 
 settings! {
-    /// The file.
     File {
         "" {
             /// Format of this file
             format: u32;
         }
         "Options" {
-            /// Which generator
+            /// The generator to train
             model: ModelChoice;
         }
     }
-    /// How text becomes tokens. It is recorded in the model, and prompts go through it too.
+    /// How text becomes tokens. The model records these settings and applies them to prompts too.
     #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
     #[serde(rename_all = "kebab-case", deny_unknown_fields)]
     TextConfig {
         "Text" {
-            /// What one token is
+            /// The unit of a token
             unit: Unit = Unit::Char;
             /// Normal form of the text
             normalize: NormalForm ["FORM"] = NormalForm::Nfc;
-            /// Lower all letters
+            /// Convert all letters to lower case
             lowercase: bool = false;
             /// utf-8, lossy, or an encoding such as latin-1 or windows-1252
             encoding: String ["LABEL"] = "utf-8".to_owned();
@@ -298,11 +297,11 @@ settings! {
             test: f64 ["FRACTION"], in RATE;
         }
         "Network" {
-            /// Recurrent cell
+            /// Cell of the recurrent layers
             cell: Cell;
-            /// Hidden size
+            /// Hidden size of each layer
             hidden: usize ["H"], in 1.0..=16_384.0;
-            /// Layers
+            /// Number of recurrent layers
             layers: usize ["L"] = 1, in 1.0..=16.0;
             /// Embedding size; 0 is one-hot, which only a char-lstm can be
             embedding: usize ["E"], in 0.0..=16_384.0;
@@ -322,11 +321,11 @@ settings! {
             final_lr: f64 ["FRACTION"] = 0.05, in 0.0..=1.0;
             /// Factor of the step and plateau schedules
             decay: f64 ["FACTOR"] = 0.5, in (Bound::Excluded(0.0), Bound::Included(1.0));
-            /// Optimizer
+            /// Optimizer of the weights
             optimizer: OptimizerKind = OptimizerKind::Adamw;
             /// Decay per step of the optimizer's second moments, Adam's β₂
             beta2: f64 ["DECAY"], in RATE;
-            /// Weight decay
+            /// Weight decay of the optimizer
             weight_decay: f64 ["RATE"], in RATE;
             /// Scale gradients down to this norm; 0 is off
             clip: f64 ["NORM"] = 5.0, in 0.0..;
@@ -344,16 +343,16 @@ settings! {
             seed: u64 = 42;
             /// auto, cpu, cuda or cuda:N
             device: Device = Device::Auto;
-            /// Precision of a CUDA device; the CPU has f32
+            /// Precision on a CUDA device; the CPU uses f32
             precision: Precision = Precision::F32;
-            /// CPU threads; 0 is all cores
+            /// CPU threads; 0 is one per core
             threads: usize ["N"] = 0, in 0.0..=1024.0;
         }
     }
     /// How long to train.
     Limits {
         "Budget (one of these)" {
-            /// Optimizer steps
+            /// Number of optimizer steps
             steps: u64 ["N"], in ABOVE_0;
             /// Passes over the training text
             epochs: f64 ["N"], in ABOVE_0;
@@ -361,7 +360,7 @@ settings! {
             minutes: f64 ["M"], in ABOVE_0;
         }
     }
-    /// What only a character-level language model has.
+    /// Settings of a character-level language model.
     #[derive(Clone, Debug, PartialEq)]
     CharRnnConfig {
         "Text" {
@@ -371,9 +370,9 @@ settings! {
         "char-lstm" {
             /// Predict with the embedding's weights; needs --embedding as large as --hidden
             tied: bool = false;
-            /// Dropout takes the same units away at all steps of a sequence
+            /// Dropout drops the same units at all steps of a sequence
             variational: bool = false;
-            /// Fraction of the tokens that are read as nothing in training
+            /// Fraction of the input tokens that are blanked in training
             input_dropout: f64 ["RATE"] = 0.0, in RATE;
             /// Fraction of the recurrent weights that are dropped in training (DropConnect)
             recurrent_dropout: f64 ["RATE"] = 0.0, in RATE;
@@ -385,7 +384,7 @@ settings! {
             loss: LossOver = LossOver::All;
         }
     }
-    /// What only a word VAE has.
+    /// Settings of a word VAE.
     #[derive(Clone, Debug, PartialEq)]
     WordVaeConfig {
         "word-vae" {
@@ -395,7 +394,7 @@ settings! {
             z: ZPlacement ["WHERE"] = ZPlacement::Both;
             /// Whether the encoder reads both ways
             bidirectional: bool = true;
-            /// What the model is for: probable words, a z to steer by, or words read back from z
+            /// Purpose of the model: probable words, a z to steer by, or words decoded from z
             goal: Goal = Goal::Density;
             /// Nats per word that z carries, held by adjusting the KL weight; 0 is off
             rate: f64 ["NATS"] = 0.0, in 0.0..=1000.0;
@@ -405,7 +404,7 @@ settings! {
             kl_schedule: KlSchedule = KlSchedule::Linear;
             /// Fraction of the training, or of each of 4 cycles, over which the KL weight rises
             kl_warmup: f64 ["FRACTION"] = 0.2, in 0.0..=1.0;
-            /// Nats that each latent dimension may carry free of charge
+            /// Nats that each latent dimension may carry without penalty
             free_bits: f64 ["NATS"] = 0.06, in 0.0..;
             /// Fraction of the letters hidden from the decoder in training
             char_dropout: f64 ["RATE"] = 0.1, in RATE;
@@ -425,26 +424,25 @@ impl Default for TextConfig {
 }
 
 impl Settings {
-    /// The rows of the table.
+    /// The rows of the table, in order.
     pub(super) fn rows() -> &'static [Row] {
         static ROWS: LazyLock<Vec<Row>> = LazyLock::new(Settings::table);
         &ROWS
     }
 
-    /// The settings of how text becomes tokens, and no others.
+    /// Only the text settings.
     pub fn of_text(text: &TextConfig) -> Self {
         text.own_settings()
     }
 
-    /// How text becomes tokens, with the defaults for what is not given.
+    /// The text settings, completed with their defaults.
     pub fn text(&self) -> Result<TextConfig, ConfigError> {
         let all = self.clone().over(Self::defaults());
         all.check_ranges()?;
         TextConfig::of(&all)
     }
 
-    /// These settings where given, `lower`'s elsewhere. A budget replaces the lower one, whichever kind
-    /// each is.
+    /// These settings if given, else those of `lower`. A budget replaces a lower one of any kind.
     #[must_use]
     pub fn over(self, mut lower: Self) -> Self {
         if self.has_budget() {
@@ -453,7 +451,7 @@ impl Settings {
         self.or(lower)
     }
 
-    /// With the cell that the model's name asks for, where it is no char-lstm's own.
+    /// Adds the cell that the model's name implies, such as `char-gru`.
     #[must_use]
     pub fn with_cell_of_model(self) -> Self {
         match self.model {
@@ -478,7 +476,7 @@ impl Settings {
         self.steps.is_some() || self.epochs.is_some() || self.minutes.is_some()
     }
 
-    /// What is given here and otherwise in `other`: each with the value that `other` has.
+    /// The settings given here that differ in `other`, each with the value in `other`.
     pub fn differing(&self, other: &Self) -> Vec<(Entry, String)> {
         let others = other.entries();
         let differing = self.entries().into_iter().filter_map(|given| {
@@ -532,8 +530,8 @@ impl Settings {
         Ok(settings)
     }
 
-    /// From format 1, which has the settings of the other model too, at values that mean nothing, and was
-    /// written when a char-lstm was a GRU unless told otherwise and β₂ was no setting.
+    /// Converts settings of format 1, which contains the settings of the other model at meaningless values
+    /// and dates from when a char-lstm was a GRU by default and β₂ was not a setting.
     fn upgrade(&mut self) {
         let recipe = self.recipe.unwrap_or(Recipe::Default);
         let Some(model) = self.model.or(recipe.model()) else {
@@ -549,7 +547,7 @@ impl Settings {
         }
     }
 
-    /// The settings as TOML, a comment beside each.
+    /// The settings as TOML, each with a comment.
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
         let mut out = HEADER.to_owned();
         for line in toml::to_string(self)?.lines() {

@@ -382,7 +382,7 @@ files. A flag overrides the file, the file overrides the default. With `--minute
 `--recipe` some defaults are others (`textgen train --help`).
 ";
 
-/// The whole page.
+/// The text of `docs/settings.md`.
 fn page() -> String {
     let models = ModelChoice::ALL.iter().map(|&model| {
         let given = Settings {

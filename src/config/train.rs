@@ -9,16 +9,16 @@ use super::{
     WordVaeConfig, ZPlacement,
 };
 
-/// Steps that the default budget has at least, however small the corpus: char-lstm, word-vae.
+/// The least steps of the default budget, however small the corpus: char-lstm, word-vae.
 const LEAST_STEPS: [f64; 2] = [2000.0, 1200.0];
 
-/// And passes over it that this may raise the default budget to, at the most.
+/// The most passes over the corpus that this minimum may lead to.
 const MOST_EPOCHS: f64 = 200.0;
 
-/// How much training.
+/// The amount of training.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Budget {
-    /// Optimizer steps.
+    /// A number of optimizer steps.
     Steps(u64),
     /// Passes over the training text.
     Epochs(f64),
@@ -60,21 +60,21 @@ impl Budget {
     }
 }
 
-/// What only one model has.
+/// The settings that only one kind of model has.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ModelConfig {
     /// A character-level language model.
     CharRnn(CharRnnConfig),
-    /// A word VAE.
+    /// A variational autoencoder of words.
     WordVae(WordVaeConfig),
     /// The original article's network.
     Article(ArticleConfig),
 }
 
-/// What only the original article's network has.
+/// The settings of the original article's network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ArticleConfig {
-    /// Latent size.
+    /// Latent size Z.
     pub latent: usize,
 }
 
@@ -111,7 +111,7 @@ impl TrainConfig {
         Self::resolve(&changes.over(self.to_settings()))
     }
 
-    /// Which generator.
+    /// The kind of generator.
     pub const fn kind(&self) -> ModelKind {
         match self.model {
             ModelConfig::CharRnn(_) => ModelKind::CharRnn,
@@ -127,7 +127,7 @@ impl TrainConfig {
         }
     }
 
-    /// How a text is held out; words are held out one by one, for which files say `contiguous`.
+    /// How text is held out; words are held out individually, which files call `contiguous`.
     pub const fn split(&self) -> SplitKind {
         match &self.model {
             ModelConfig::CharRnn(own) => own.split,
@@ -143,7 +143,7 @@ impl TrainConfig {
         }
     }
 
-    /// What only a word VAE has, if it is one.
+    /// The settings of a word VAE, if it is one.
     pub const fn word_vae(&self) -> Option<&WordVaeConfig> {
         match &self.model {
             ModelConfig::WordVae(own) => Some(own),
@@ -151,7 +151,7 @@ impl TrainConfig {
         }
     }
 
-    /// Raises a budget in epochs that nobody asked for, so that a small corpus gets enough steps.
+    /// Raises the default budget in epochs, so that a small corpus gets enough steps.
     /// `train` is the size of the training part in tokens (char-lstm) or words (word-vae).
     pub fn fit_default_budget(&mut self, train: usize) {
         let (per_step, least) = match &self.model {
@@ -164,13 +164,13 @@ impl TrainConfig {
         }
     }
 
-    /// Whether the newest model is kept and not the one with the lowest loss: the original systems
-    /// never chose one, and the multiplier that holds a rate settles towards the end.
+    /// Whether the newest model is kept instead of the one with the lowest loss: the original systems did
+    /// not choose one, and the multiplier that holds a target rate settles towards the end.
     pub fn keeps_newest(&self) -> bool {
         self.recipe != Recipe::Default || self.word_vae().is_some_and(|own| own.rate > 0.0)
     }
 
-    /// Whether it is the decoder of a word-vae alone.
+    /// Whether it is a word-vae without z, which is a decoder alone.
     pub fn is_without_z(&self) -> bool {
         self.word_vae().is_some_and(|own| own.latent == 0)
     }
@@ -181,7 +181,7 @@ impl TrainConfig {
         self.word_vae().is_some_and(|own| own.latent > 0)
     }
 
-    /// The same decoder without z, under the same budget: what z is measured against. None for a model
+    /// The no-latent baseline: the same decoder without z, with the same budget. `None` for a model
     /// without z.
     pub fn no_latent_baseline(&self) -> Option<Self> {
         let own = self.word_vae().filter(|own| own.latent > 0)?;
@@ -196,7 +196,7 @@ impl TrainConfig {
                 kl_schedule: super::KlSchedule::Linear,
                 kl_warmup: 0.0,
                 free_bits: 0.0,
-                // Letters are hidden so that the decoder turns to z for them.
+                // Hidden letters make the decoder use z, which is missing here.
                 char_dropout: 0.0,
                 decoder_dropout: own.decoder_dropout,
             }),
@@ -204,7 +204,7 @@ impl TrainConfig {
         })
     }
 
-    /// The settings as a file holds them: what [`TrainConfig::resolve`] turns into `self` again.
+    /// The settings as stored in a file, which [`TrainConfig::resolve`] turns back into `self`.
     pub fn to_settings(&self) -> Settings {
         let own = match &self.model {
             ModelConfig::CharRnn(own) => own.own_settings(),

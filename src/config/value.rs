@@ -1,4 +1,4 @@
-//! What a type needs so that a setting can have it.
+//! The types of settings: parsing, printing and ranges.
 
 use std::ops::{Bound, RangeBounds};
 
@@ -10,16 +10,16 @@ use super::ConfigError;
     reason = "files, flags and the reference page each need some of it"
 )]
 pub(super) trait Value: Clone + Sized {
-    /// Every value, if it is one of a few words.
+    /// Every value, if there are only a few names.
     const NAMES: &'static [&'static str] = &[];
     /// Whether the flag alone means `true`.
     const IS_SWITCH: bool = false;
 
-    /// The value that the text stands for, or what is wrong with it.
+    /// Parses the value, or returns what is wrong with it.
     fn read(text: &str) -> Result<Self, String>;
-    /// The text that stands for it.
+    /// Formats the value so that [`Value::parse`] accepts it.
     fn show(&self) -> String;
-    /// What a range is about.
+    /// The number that ranges apply to.
     fn number(&self) -> f64 {
         f64::NAN
     }
@@ -58,7 +58,7 @@ impl Value for Vec<String> {
     }
 }
 
-/// An error unless `value` is in `range`; that a number is finite goes without saying.
+/// Returns an error unless `value` is finite and in `range`.
 pub(super) fn check<T: Value>(
     flag: &'static str,
     value: &T,

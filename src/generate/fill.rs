@@ -78,16 +78,16 @@ impl Blanks<'_> {
             let mut tokens = Vec::with_capacity(particles);
             for (row, particle) in all.iter_mut().enumerate() {
                 let logits = state.logits(row);
-                let draw = match *place {
+                let sampled = match *place {
                     None => sampler.sample(logits),
                     Some(given) => {
                         particle.log_weight += sampler.log_weight(logits, given);
                         sampler.given(logits, given)
                     }
                 };
-                particle.text.tokens.push(draw.token);
-                particle.text.log_prob += f64::from(draw.log_prob);
-                tokens.push(draw.token);
+                particle.text.tokens.push(sampled.token);
+                particle.text.log_prob += f64::from(sampled.log_prob);
+                tokens.push(sampled.token);
             }
             if at + 1 < self.tokens.len() {
                 self.model.step(&mut state, &tokens);
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn drawn_fillings_follow_the_models_distribution_given_all_around() {
+    fn sampled_fillings_follow_the_models_distribution_given_all_around() {
         for (seed, temperature) in [(0, 1.0), (1, 1.0), (2, 0.6)] {
             let model = network(seed);
             let start = start(&model);
@@ -238,14 +238,14 @@ mod tests {
                 temperature,
                 ..Sampling::new(5)
             };
-            let draws = 4000;
+            let samples = 4000;
             let mut counts = vec![0_u32; want.len()];
-            for index in 0..draws {
-                let drawn = blanks.sample(64, Sampler::new(&config, &FORBIDDEN, index));
-                let same = |text: &Found| text.tokens == drawn.tokens;
+            for index in 0..samples {
+                let sampled = blanks.sample(64, Sampler::new(&config, &FORBIDDEN, index));
+                let same = |text: &Found| text.tokens == sampled.tokens;
                 counts[want.iter().position(same).expect("a filling")] += 1;
                 let own = own.iter().find(|text| same(text)).expect("a filling");
-                assert!((own.log_prob - drawn.log_prob).abs() < 1e-4);
+                assert!((own.log_prob - sampled.log_prob).abs() < 1e-4);
             }
             // Half the sum of the differences; sampling noise alone is about √(27 / 4000) / 2 = 0.04 of it.
             let distance: f64 = want
@@ -253,7 +253,7 @@ mod tests {
                 .zip(&counts)
                 .map(|(text, &count)| {
                     let p = text.log_prob.exp() / total;
-                    (f64::from(count) / draws as f64 - p).abs() / 2.0
+                    (f64::from(count) / samples as f64 - p).abs() / 2.0
                 })
                 .sum();
             assert!(distance < 0.06, "{distance}");
@@ -270,12 +270,12 @@ mod tests {
             tokens: &PLACES,
             suppressed: &FORBIDDEN,
         };
-        let draw = |index| {
+        let sample = |index| {
             let config = Sampling::new(9);
             blanks.sample(PARTICLES, Sampler::new(&config, &FORBIDDEN, index))
         };
-        let all: Vec<Found> = (0..30).map(draw).collect();
-        assert_eq!(all, (0..30).map(draw).collect::<Vec<_>>());
+        let all: Vec<Found> = (0..30).map(sample).collect();
+        assert_eq!(all, (0..30).map(sample).collect::<Vec<_>>());
         assert!(all.iter().any(|text| text.tokens != all[0].tokens));
     }
 
@@ -291,10 +291,10 @@ mod tests {
         };
         let equal = weights(&[f64::NAN, f64::NEG_INFINITY].map(particle));
         assert_eq!(equal, [0.5, 0.5]);
-        let shares = weights(&[-1000.0, -1000.0 + 3.0_f64.ln()].map(particle));
-        assert!((shares[1] - 0.75).abs() < 1e-12);
+        let relative = weights(&[-1000.0, -1000.0 + 3.0_f64.ln()].map(particle));
+        assert!((relative[1] - 0.75).abs() < 1e-12);
         assert_eq!(
-            [0.0, 0.24, 0.26, 0.99].map(|u| first_above(&shares, u)),
+            [0.0, 0.24, 0.26, 0.99].map(|u| first_above(&relative, u)),
             [0, 0, 1, 1]
         );
     }

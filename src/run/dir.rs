@@ -93,7 +93,7 @@ pub struct RunSummary {
     pub baseline_of: Option<String>,
 }
 
-/// The folder of a path; an empty path is the current folder.
+/// The folder itself, or `.` for an empty path.
 pub(super) fn or_here(folder: &Path) -> PathBuf {
     if folder.as_os_str().is_empty() {
         PathBuf::from(".")

@@ -33,7 +33,7 @@ struct VocabHeader {
 }
 
 impl LastVocab {
-    /// The result of `vocab`, flattened.
+    /// Collects the result of `vocab`.
     pub fn new(
         corpus: Vec<String>,
         name: String,

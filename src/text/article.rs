@@ -1,9 +1,9 @@
-//! Words as the original word-VAE article read them (`--recipe article`), its fault included.
+//! Words as the original word-VAE article read them (`--recipe article`), including its bug.
 
 use super::{Corpus, TextError, Token, Vocabulary, whole};
 use crate::config::{TextConfig, Unit};
 
-/// The words of a corpus: ASCII punctuation deleted, split on white space, repetitions kept.
+/// The words of a corpus: ASCII punctuation deleted, split on white space, with repetitions.
 pub fn article_words(corpus: &Corpus, config: &TextConfig) -> Result<Vec<String>, TextError> {
     let text = whole(corpus, config, |_| ())?;
     let text = text.replace(|c: char| c.is_ascii_punctuation(), "");

@@ -16,11 +16,11 @@ const ROUNDING: f64 = 1e-9;
 /// The parts of a text, as ranges of tokens in order; none of them is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Split {
-    /// What the model learns from.
+    /// The training part.
     pub train: Vec<Range<usize>>,
-    /// What the best model is chosen by, and when to stop early.
+    /// The validation part, which decides on the best model and on stopping early.
     pub valid: Vec<Range<usize>>,
-    /// What no decision was made by.
+    /// The test part, which decides on nothing.
     pub test: Vec<Range<usize>>,
 }
 
@@ -32,7 +32,7 @@ pub fn split_text(len: usize, kind: SplitKind, valid: f64, test: f64) -> Split {
     };
     let mut split = Split::default();
     for stream in 0..streams {
-        // In u128, since a product of two lengths may pass 64 bits.
+        // In u128, since a product of two lengths may exceed 64 bits.
         let border = |i: usize| (len as u128 * i as u128 / streams as u128) as usize;
         let (start, end) = (border(stream), border(stream + 1));
         let (train, valid, _) = sizes(end - start, valid, test);
@@ -50,8 +50,8 @@ pub fn split_text(len: usize, kind: SplitKind, valid: f64, test: f64) -> Split {
 
 /// How an evaluation reads a held-out part: segments of the text, each from a zero state, in which
 /// every token but the first is predicted. A range of the part is one segment; under `window:N` it
-/// is cut into segments of N predictions each, the last perhaps shorter, of which one begins with
-/// the token that the one before ended with. Ranges in which nothing is predicted are left out.
+/// is cut into segments of N predictions each, the last perhaps shorter, each of which starts with
+/// the last token of the one before. Ranges in which nothing is predicted are left out.
 pub fn segments(part: &[Range<usize>], kind: SplitKind) -> Vec<Range<usize>> {
     let cut = |range: &Range<usize>| {
         let Range { start, end } = *range;
@@ -67,7 +67,7 @@ pub fn segments(part: &[Range<usize>], kind: SplitKind) -> Vec<Range<usize>> {
     part.iter().flat_map(cut).collect()
 }
 
-/// The number of things in each part of `count`: training ⌊count·(1 − valid − test)⌋, validation
+/// The number of items of `count` in each part: training ⌊count·(1 − valid − test)⌋, validation
 /// ⌊count·valid⌋, test the rest; without a test part the rest is validation, and without either
 /// everything is for training.
 fn sizes(count: usize, valid: f64, test: f64) -> (usize, usize, usize) {
@@ -86,7 +86,7 @@ fn sizes(count: usize, valid: f64, test: f64) -> (usize, usize, usize) {
 }
 
 /// Splits `count` words after a Fisher–Yates shuffle by ChaCha8 seeded with `seed`: indices for
-/// training, validation and test, as many as [`sizes`] says.
+/// training, validation and test, as many as [`sizes`] returns.
 pub fn split_words(
     count: usize,
     valid: f64,
@@ -96,7 +96,7 @@ pub fn split_words(
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut order: Vec<usize> = (0..count).collect();
     for i in (1..count).rev() {
-        // The high half of a 64-bit draw times the range: uniform but for a bias below 2⁻⁴⁰.
+        // The high half of a 64-bit random number times the range: uniform but for a bias below 2⁻⁴⁰.
         let j = (u128::from(rng.next_u64()) * (i as u128 + 1)) >> 64;
         order.swap(i, j as usize);
     }

@@ -1,15 +1,15 @@
-//! Cuts a stream of text into chunks that can be worked on apart from one another.
+//! Cuts a stream of text into chunks that can be processed independently.
 //!
-//! A chunk ends where no later step can tell: not inside a character, a line end, a grapheme
-//! cluster (UAX #29) or a sequence that normalises as one (UAX #15). Two kinds of places are safe
-//! in any text, and nearly every text has one in its last few bytes:
+//! A cut must not affect any later step: it is never inside a character, a line end, a grapheme
+//! cluster (UAX #29) or a sequence that normalises as one (UAX #15). Two kinds of positions are
+//! safe in any text, and nearly every text has one in its last few bytes:
 //!
 //! - after a LF: nothing composes with it, and a cluster always ends there;
 //! - before an ASCII character other than LF: it composes with nothing before it, and joins the
-//!   cluster before it only where that ends in one of the few prepended marks (GB9b).
+//!   cluster before it only if that ends in one of the few prepended marks (GB9b).
 //!
 //! If there is neither (a megabyte of Chinese on one line), the cut is between two letters that
-//! neither compose nor join; without those, text is held back up to [`LONGEST`] chunks and then cut
+//! neither compose nor join; if there are none, text is held back up to [`LONGEST`] chunks and then cut
 //! between two characters, so that memory stays bounded.
 
 use std::sync::Arc;
@@ -23,15 +23,15 @@ use super::decode::{Decoding, Source};
 use super::normal::is_inert;
 use crate::config::NormalForm;
 
-/// Bytes of a chunk: large enough that handing it over costs nothing, small enough for the cache.
+/// Bytes of a chunk: large enough that passing it on costs nothing, small enough for the cache.
 pub const CHUNK_BYTES: usize = 256 << 10;
-/// How much text without a safe place is held back: this many chunks, and no less than these bytes.
+/// The limit on held-back text without a safe position: in chunks, and at least this many bytes.
 const LONGEST: usize = 16;
 const LONGEST_BYTES: usize = 1024;
 
 /// A piece of one source.
 pub struct Chunk {
-    /// UTF-8, but not yet checked to be.
+    /// UTF-8 that has not been validated.
     pub bytes: Vec<u8>,
     /// The source's name in messages.
     pub path: Arc<str>,
@@ -41,12 +41,12 @@ pub struct Chunk {
     pub line: u64,
     /// Its offset in the source, in bytes after decoding.
     pub offset: u64,
-    /// Raw bytes read since the chunk before.
+    /// Raw bytes read since the previous chunk.
     pub raw_bytes: u64,
 }
 
 impl Chunk {
-    /// Its text, or the first byte that is not UTF-8.
+    /// Its text, or an error at the first byte that is not UTF-8.
     pub fn text(&self) -> Result<&str, TextError> {
         std::str::from_utf8(&self.bytes).map_err(|e| {
             let (before, after) = self.bytes.split_at(e.valid_up_to());
@@ -63,7 +63,7 @@ impl Chunk {
     }
 }
 
-/// Reads one source and hands on its chunks of about `size` bytes, until it ends or `emit` says stop.
+/// Reads one source and emits chunks of about `size` bytes, until it ends or `emit` breaks.
 pub fn cut_source(
     source: &CorpusSource,
     decoding: Decoding,
@@ -75,7 +75,7 @@ pub fn cut_source(
     cut(Source::new(reader, &name, decoding), &name, size, emit)
 }
 
-/// As [`cut_source`], from any reader.
+/// Like [`cut_source`], but for any reader.
 pub fn cut(
     mut source: Source<'_>,
     name: &str,
@@ -93,7 +93,7 @@ pub fn cut(
             offset = source.mark_bytes;
         }
         let at = if more {
-            // Only the new part is searched, with the character that may have been cut in two.
+            // Search only the new part, and the character before it that may have been incomplete.
             match safe_cut(&buffer, before.saturating_sub(4)) {
                 Some(at) => at,
                 None if buffer.len() >= LONGEST_BYTES.max(size * LONGEST) => between_chars(&buffer),
@@ -127,7 +127,7 @@ pub fn cut(
     Ok(())
 }
 
-/// The last place after `from` at which the bytes can be cut unseen; they need not be valid.
+/// The last safe position after `from`; the bytes need not be valid.
 fn safe_cut(bytes: &[u8], from: usize) -> Option<usize> {
     if bytes.last() == Some(&b'\n') {
         return Some(bytes.len());
@@ -149,7 +149,7 @@ fn ends_in_prepended(bytes: &[u8]) -> bool {
     }
 }
 
-/// The last place between two letters, of which the second composes with nothing before it.
+/// The last position between two letters, the second of which composes with nothing before it.
 fn between_letters(bytes: &[u8], from: usize) -> Option<usize> {
     let mut end = bytes.len();
     let mut next: Option<char> = None;
@@ -179,7 +179,7 @@ fn joins(before: char, after: char) -> bool {
     pair.graphemes(true).count() == 1
 }
 
-/// The character that ends the bytes, if they end in a whole one.
+/// The last character, if the bytes end in a whole one.
 fn last_char(bytes: &[u8]) -> Option<char> {
     let start = bytes
         .iter()
@@ -191,7 +191,7 @@ fn last_char(bytes: &[u8]) -> Option<char> {
     chars.next()
 }
 
-/// The last place that is not inside a character; the end where the bytes are not UTF-8 anyway.
+/// The last position that is not inside a character; the end if the bytes are not UTF-8 anyway.
 fn between_chars(bytes: &[u8]) -> usize {
     (bytes.len().saturating_sub(3)..bytes.len())
         .rev()
@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn text_without_ascii_is_cut_between_letters() {
         assert_eq!(safe_cut("北京市".as_bytes(), 0), Some(6));
-        // Syllables written as jamo belong together.
+        // The jamo of a syllable belong together.
         assert_eq!(safe_cut("\u{1112}\u{1161}\u{11AB}".as_bytes(), 0), None);
     }
 

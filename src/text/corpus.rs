@@ -1,4 +1,4 @@
-//! Where text comes from: files, folders, standard input, or the corpus inside the program.
+//! The sources of text: files, folders, standard input, or the bundled corpus.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -8,22 +8,22 @@ use sha2::{Digest, Sha256};
 
 use super::TextError;
 
-/// The name of the corpus inside the program.
+/// The name of the bundled corpus.
 pub const BUNDLED_NAME: &str = "fairy-tales.txt";
 const BUNDLED: &[u8] = include_bytes!("../../corpora/fairy-tales.txt");
-/// Marks the recorded name of a bundled corpus, so that no file of that name is taken for it.
+/// The prefix of a bundled corpus's recorded name, so that no file is mistaken for it.
 const BUNDLED_PREFIX: &str = "bundled:";
-/// Where a corpus is looked for after the path itself.
+/// The folder that is searched for a corpus if its path does not exist.
 const CORPORA: &str = "corpora";
 
 /// One source of text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A file on disk, as it was named.
+    /// A file, by the path given.
     File(PathBuf),
-    /// Standard input, which can be read once.
+    /// Standard input, which can be read only once.
     Stdin,
-    /// The corpus inside the program.
+    /// The bundled corpus.
     Bundled,
 }
 
@@ -64,7 +64,7 @@ pub struct Corpus {
 }
 
 impl Corpus {
-    /// The corpus that the arguments of a command name. Each is an existing path, else one under
+    /// The corpus that a command's arguments name. Each is an existing path, else one under
     /// `corpora/`, else a bundled corpus; `-` is standard input; a folder is every `*.txt` below
     /// it, sorted by path. No argument at all is the bundled corpus.
     pub fn resolve(args: &[String]) -> Result<Self, TextError> {
@@ -100,7 +100,7 @@ impl Corpus {
         }
     }
 
-    /// Names that [`Corpus::resolve`] turns into these sources again from any working folder:
+    /// Names that [`Corpus::resolve`] turns back into these sources from any working folder:
     /// absolute paths, `-` for standard input, `bundled:NAME`.
     pub fn paths(&self) -> Vec<String> {
         let path = |source: &Source| match source {
@@ -114,12 +114,12 @@ impl Corpus {
         self.sources.iter().map(path).collect()
     }
 
-    /// Whether standard input is among the sources, so that it can be read only once.
+    /// Whether standard input is among the sources, so that the corpus can be read only once.
     pub fn has_stdin(&self) -> bool {
         self.sources.contains(&Source::Stdin)
     }
 
-    /// Bytes to read, if that is known beforehand.
+    /// The number of bytes to read, if known in advance.
     pub fn size_bytes(&self) -> Option<u64> {
         let size = |source: &Source| match source {
             Source::Stdin => None,
@@ -154,7 +154,7 @@ impl Corpus {
         }
         let mut text = "sha256:".to_owned();
         for byte in hasher.finalize() {
-            // Writing to a String cannot fail.
+            // Writing to a `String` cannot fail.
             let _ = write!(text, "{byte:02x}");
         }
         Ok(text)
@@ -224,7 +224,7 @@ fn folder(path: &Path) -> Result<(String, Vec<Source>), TextError> {
     Ok((name, files.into_iter().map(Source::File).collect()))
 }
 
-/// Every `*.txt` below `folder`. Links to folders are not followed: they may lead back up.
+/// Every `*.txt` below `folder`. Links to folders are not followed, because they may form a loop.
 fn collect_text(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), TextError> {
     let name = || folder.display().to_string();
     for entry in folder.read_dir().map_err(TextError::io(name()))? {

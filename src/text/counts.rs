@@ -7,10 +7,11 @@ use super::vocab::{Token, rank};
 use crate::config::Unit;
 
 const PAGE: usize = 4096;
-/// Words are counted fast or slowly by blocks; small enough that one odd space costs little.
+/// The size of the blocks for counting words, each by a fast or a slow path; small enough that one
+/// unusual space costs little.
 const BLOCK_BYTES: usize = 2048;
 
-/// A number for every code point, in pages that exist once they are needed.
+/// A counter for every code point, in pages that are allocated when needed.
 #[derive(Default)]
 pub struct Tally {
     pages: Vec<Option<Box<[u64]>>>,
@@ -49,10 +50,10 @@ impl Tally {
     }
 }
 
-/// Counts the tokens of a text that comes in pieces.
+/// Counts the tokens of a text that arrives in pieces.
 pub struct Counter {
     unit: Unit,
-    /// Four histograms of bytes, so that equal neighbours do not wait for one another.
+    /// Four histograms of bytes, so that equal adjacent bytes do not depend on each other.
     lanes: Box<[[u64; 256]; 4]>,
     chars: Tally,
     clusters: HashMap<Box<str>, u64>,
@@ -61,7 +62,7 @@ pub struct Counter {
 }
 
 impl Counter {
-    /// With all counts at zero, for tokens of this unit.
+    /// Starts with all counts at zero, for tokens of this unit.
     pub fn new(unit: Unit) -> Self {
         Self {
             unit,
@@ -74,12 +75,12 @@ impl Counter {
 
     /// Counts a piece that ends where a token ends.
     pub fn count(&mut self, text: &str) {
-        // Every character has one byte that does not continue it.
+        // Every character has exactly one byte that is not a continuation byte.
         self.scalars += count_bytes(text, |b| b & 0xC0 != 0x80);
         match self.unit {
             Unit::Byte => self.count_bytes(text.as_bytes()),
             Unit::Char => {
-                // Bytes outside ASCII are counted too, and left aside in the end.
+                // Bytes outside ASCII are counted too, and ignored at the end.
                 self.count_bytes(text.as_bytes());
                 for_each_non_ascii(text, 0, |_, c| {
                     self.chars.add(c, 1);

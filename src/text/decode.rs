@@ -1,5 +1,5 @@
-//! Bytes → UTF-8, block by block. UTF-8 itself passes through as it is and is checked later, in
-//! parallel; other encodings are decoded here with encoding_rs.
+//! Bytes → UTF-8, block by block. UTF-8 passes through unchanged and is validated later, in parallel;
+//! other encodings are decoded here with encoding_rs.
 
 use std::io::{self, Read};
 
@@ -9,7 +9,7 @@ use super::TextError;
 
 const UTF8_BOM: &[u8] = b"\xEF\xBB\xBF";
 
-/// How the bytes of a corpus become text.
+/// How the bytes of a corpus are decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decoding {
     /// UTF-8; an invalid byte is an error.
@@ -23,7 +23,7 @@ pub enum Decoding {
 impl Decoding {
     /// The decoding of an `--encoding` label: `utf-8`, `lossy`, any label of the WHATWG Encoding
     /// Standard, and the usual names of the Latin family with a dash. As in that standard,
-    /// `latin-1` is read as windows-1252, which holds all of it.
+    /// `latin-1` is read as windows-1252, which contains it.
     pub fn from_label(label: &str) -> Result<Self, TextError> {
         let lower = label.trim().to_ascii_lowercase();
         if lower == "lossy" {
@@ -34,7 +34,7 @@ impl Decoding {
             .map(|number| format!("latin{number}"));
         match Encoding::for_label(dashless.unwrap_or(lower).as_bytes()) {
             Some(encoding) if encoding == UTF_8 => Ok(Self::Utf8),
-            // The standard's `replacement` encoding stands for ones that nobody should read.
+            // The standard maps encodings that are unsafe to decode to `replacement`.
             Some(encoding) if encoding != encoding_rs::REPLACEMENT => Ok(Self::Other(encoding)),
             _ => Err(TextError::UnknownEncoding {
                 label: label.to_owned(),
@@ -56,12 +56,12 @@ pub struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// Starts on `reader`, which messages call `path`.
+    /// Starts reading `reader`, which messages call `path`.
     pub fn new(reader: Box<dyn Read + Send + 'a>, path: &'a str, decoding: Decoding) -> Self {
         let decoder = match decoding {
             Decoding::Utf8 => None,
             Decoding::Lossy => Some((UTF_8.new_decoder_with_bom_removal(), UTF_8, true)),
-            // Only here does the mark decide between the two byte orders.
+            // Only for UTF-16 does the mark decide between two byte orders.
             Decoding::Other(e) if e == UTF_16LE => Some((e.new_decoder(), e, false)),
             Decoding::Other(e) => Some((e.new_decoder_with_bom_removal(), e, false)),
         };
@@ -76,14 +76,14 @@ impl<'a> Source<'a> {
     }
 
     /// Reads about `block` bytes and appends their text to `buffer`. `line` is the line at the
-    /// start of `buffer`, for messages. Returns whether more may come.
+    /// start of `buffer`, for messages. Returns whether there may be more.
     pub fn fill(
         &mut self,
         buffer: &mut Vec<u8>,
         block: usize,
         line: u64,
     ) -> Result<bool, TextError> {
-        // The first block must hold a whole byte order mark.
+        // The first block must contain a whole byte order mark.
         let block = block.max(4);
         let first = self.bytes_read == 0;
         let target = if self.decoder.is_none() {
@@ -114,7 +114,7 @@ impl<'a> Source<'a> {
         let mut rest = &self.raw[..];
         loop {
             let start = buffer.len();
-            // Room for three bytes a byte holds what any encoding gives; one more turn if not.
+            // Three bytes per byte are enough space for any encoding; if not, the loop runs again.
             buffer.resize(start + rest.len() * 3 + 16, 0);
             let (read, written, done, malformed) = if *lossy {
                 let (result, read, written, _) =

@@ -12,7 +12,7 @@ use crate::config::{OnUnknown, Unit};
 const TABLE: usize = 0x3000;
 const NONE: u32 = u32::MAX;
 
-/// A token of a text that is being encoded.
+/// A token of the text to encode.
 #[derive(Clone, Copy, Debug)]
 pub enum Piece<'t> {
     Byte(u8),
@@ -22,7 +22,7 @@ pub enum Piece<'t> {
 }
 
 impl Piece<'_> {
-    /// The token that it would be.
+    /// Converts the piece to an owned token.
     pub fn to_token(self) -> Token {
         match self {
             Self::Byte(byte) => Token::Byte(byte),
@@ -41,7 +41,7 @@ pub struct TokenEncoder<'v> {
 }
 
 impl<'v> TokenEncoder<'v> {
-    /// For tokens in the order of their ids.
+    /// Builds the tables for tokens in the order of their ids.
     pub fn new(unit: Unit, letters: &'v [Token]) -> Self {
         let mut encoder = Self {
             unit,
@@ -64,7 +64,7 @@ impl<'v> TokenEncoder<'v> {
         encoder
     }
 
-    /// Calls `f` with the id of every token, if it has one.
+    /// Calls `f` with every token and its id, if it has one.
     pub fn for_each<'t>(&self, text: &'t str, mut f: impl FnMut(Option<u32>, Piece<'t>)) {
         match self.unit {
             Unit::Byte => text
@@ -96,20 +96,20 @@ fn single(text: &str) -> Option<char> {
 }
 
 impl Vocabulary {
-    /// Look-up tables for encoding; worth keeping for many texts.
+    /// Look-up tables for encoding; build them once for many texts.
     pub(crate) fn encoder(&self) -> TokenEncoder<'_> {
         TokenEncoder::new(self.unit(), &self.tokens()[..self.letters()])
     }
 
-    /// The ids of a text that is already in the model's normal form. Tokens that the vocabulary
-    /// does not hold are treated as `on_unknown` says, whether or not there is an `<unk>`. What
-    /// counts as nearest is described at `nearest`.
+    /// The ids of a text that is already in the model's normal form. `on_unknown`
+    /// applies to tokens outside the vocabulary, whether or not there is an `<unk>`. The module
+    /// `nearest` defines which token is nearest.
     pub fn encode(&self, text: &str, on_unknown: OnUnknown) -> Result<Vec<u32>, TextError> {
         self.encode_telling(text, on_unknown, |_, _| ())
     }
 
-    /// As [`Vocabulary::encode`]; `replaced` is told every token that the nearest one replaces, and
-    /// that one's id.
+    /// Like [`Vocabulary::encode`]; `replaced` is called with every token that is replaced by the
+    /// nearest one, and the id of that one.
     pub fn encode_telling(
         &self,
         text: &str,
@@ -139,8 +139,8 @@ impl Vocabulary {
         error.map_or(Ok(ids), Err)
     }
 
-    /// The tokens of a text that is already in the model's normal form, whether or not the
-    /// vocabulary holds them.
+    /// The tokens of a text that is already in the model's normal form, including those outside the
+    /// vocabulary.
     pub fn encode_open(&self, text: &str) -> OpenText {
         let mut open = OpenText {
             tokens: Vec::with_capacity(text.len()),
@@ -160,16 +160,16 @@ impl Vocabulary {
         open
     }
 
-    /// The token before the first of a text: a line end, or the most frequent token if the vocabulary
-    /// has no line end.
+    /// The token that precedes a text: a line end, or the most frequent token if the vocabulary has no
+    /// line end.
     pub fn beginning(&self) -> u32 {
         let mut first = None;
         self.encoder().for_each("\n", |id, _| first = id);
         first.unwrap_or(0)
     }
 
-    /// The letters of words that are already in the model's normal form; what the vocabulary does
-    /// not hold becomes `<unk>`, or is left out if there is none.
+    /// The letters of words that are already in the model's normal form; letters outside the vocabulary
+    /// become `<unk>`, or are left out if there is no `<unk>`.
     pub fn encode_words(&self, words: &[String]) -> Vec<Vec<u32>> {
         let encoder = self.encoder();
         let encode = |word: &String| {
@@ -206,8 +206,8 @@ impl Vocabulary {
             .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
     }
 
-    /// Appends the bytes of one token, which may be a part of a character. [`Utf8Stream`] makes
-    /// whole characters of them.
+    /// Appends the bytes of one token, which may be part of a character. [`Utf8Stream`] joins them to
+    /// whole characters.
     pub fn push_bytes(&self, id: u32, out: &mut Vec<u8>) {
         if let Some(token) = self.token(id) {
             token.push_bytes(out);
@@ -226,37 +226,37 @@ impl Token {
     }
 }
 
-/// A text in the tokens of a vocabulary and others that the vocabulary does not hold.
+/// A text as the tokens of a vocabulary and tokens outside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenText {
-    /// Ids: the vocabulary's, and from its length on the places in `others`.
+    /// Ids: the vocabulary's, and from its length on, indices into `others`.
     pub tokens: Vec<u32>,
-    /// The tokens that the vocabulary does not hold, in the order of first appearance.
+    /// The tokens outside the vocabulary, in the order of first appearance.
     pub others: Vec<Token>,
-    /// Tokens of the vocabulary.
+    /// The number of tokens of the vocabulary.
     own: usize,
 }
 
 impl OpenText {
-    /// Whether the vocabulary holds the token of an id.
+    /// Whether the token of an id is in the vocabulary.
     pub fn is_known(&self, token: u32) -> bool {
         (token as usize) < self.own
     }
 
-    /// Tokens of the text that the vocabulary does not hold.
+    /// The number of tokens of the text that are not in the vocabulary.
     pub fn unknown(&self) -> usize {
         let known = self.tokens.iter().filter(|&&token| self.is_known(token));
         self.tokens.len() - known.count()
     }
 
-    /// The text as a model can read it: what the vocabulary does not hold becomes `unk`, or is left
-    /// out if that is none.
+    /// The text as a model can read it: tokens outside the vocabulary become `unk`, or are left out if
+    /// that is `None`.
     pub fn readable(&self, unk: Option<u32>) -> Vec<u32> {
         let known = |&token: &u32| Some(token).filter(|&token| self.is_known(token)).or(unk);
         self.tokens.iter().filter_map(known).collect()
     }
 
-    /// Appends the bytes of one token, as [`Vocabulary::push_bytes`] does.
+    /// Appends the bytes of one token, like [`Vocabulary::push_bytes`].
     pub fn push_bytes(&self, vocabulary: &Vocabulary, token: u32, out: &mut Vec<u8>) {
         let other = (token as usize).checked_sub(self.own);
         match other.and_then(|place| self.others.get(place)) {
@@ -266,14 +266,14 @@ impl OpenText {
     }
 }
 
-/// Turns bytes that arrive one by one into whole characters, so that a terminal never gets a part of one.
+/// Turns bytes that arrive one by one into whole characters, so that a terminal never gets part of one.
 #[derive(Debug, Default)]
 pub struct Utf8Stream {
     pending: Vec<u8>,
 }
 
 impl Utf8Stream {
-    /// Takes bytes and returns the text that is complete by now; invalid bytes give U+FFFD.
+    /// Appends bytes and returns the text that is complete now; invalid bytes give U+FFFD.
     pub fn push(&mut self, bytes: &[u8]) -> String {
         self.pending.extend_from_slice(bytes);
         let mut text = String::new();

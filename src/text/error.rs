@@ -1,8 +1,8 @@
-//! What can be wrong with a text.
+//! Errors of texts.
 
 use thiserror::Error;
 
-/// What is wrong with a corpus, a vocabulary or a prompt. Lines, and places in a text, count from 1;
+/// An error of a corpus, a vocabulary or a prompt. Lines and positions in a text count from 1;
 /// byte offsets from 0.
 #[derive(Debug, Error)]
 #[allow(missing_docs, reason = "the messages say what each is")]

@@ -1,4 +1,4 @@
-//! Which known token replaces an unknown one.
+//! Finds the known token that replaces an unknown one.
 
 use unicode_properties::UnicodeGeneralCategory;
 
@@ -11,11 +11,11 @@ use super::vocab::{Token, Vocabulary};
 /// 2. its base letter, without diacritics, in either case;
 /// 3. the first character of its transliteration to ASCII, in either case;
 /// 4. the token of the same general category group (letter, number, mark, punctuation, …) whose
-///    code point is nearest, the lower of two as near;
+///    code point is nearest, the lower of two equally near ones;
 /// 5. the token whose code point is nearest.
 ///
-/// A cluster is taken for its first character, and so are the clusters of the vocabulary from the
-/// fourth rule on. Bytes go by the fifth rule, letters by the first.
+/// A cluster counts as its first character; so do the clusters of the vocabulary from the fourth rule
+/// on. Bytes go by the fifth rule, letters by the first.
 pub fn nearest(vocab: &Vocabulary, unknown: &Token) -> Option<u32> {
     let c = first_char(unknown)?;
     let letters = &vocab.tokens()[..vocab.letters()];

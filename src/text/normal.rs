@@ -1,8 +1,8 @@
-//! Brings text to its normal form, and counts what that changes.
+//! Normalises text, and counts the changes.
 //!
-//! Most characters of most texts stay as they are and have nothing to do with their neighbours:
-//! they are *inert*. Only the runs around the others go through the tables of Unicode, and a run
-//! that came before is remembered, so that a text in decomposed form costs little more.
+//! Most characters of most texts do not change or interact with their neighbours: they are *inert*.
+//! Only the runs around other characters go through Unicode's tables, and runs are cached, so that
+//! decomposed text takes little longer.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -14,11 +14,11 @@ use super::counts::Tally;
 use super::unicode::{count_bytes, for_each_non_ascii};
 use crate::config::{Newlines, NormalForm, TextConfig};
 
-/// Longest run that is remembered, in bytes, and how many runs are.
+/// The longest cached run, in bytes, and the most cached runs.
 const REMEMBERED_BYTES: usize = 64;
 const REMEMBERED_RUNS: usize = 1 << 16;
 
-/// What the normal form, lowering and line ends changed.
+/// The changes by the normal form, lowering and line ends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     /// Carriage returns turned into line feeds or dropped (`--newlines unix`).
@@ -27,7 +27,7 @@ pub struct Changes {
     pub normalized: u64,
     /// Letters that became lower case.
     pub lowered: u64,
-    /// What the normal form replaced, most frequent first.
+    /// The replacements by the normal form, most frequent first.
     pub examples: Vec<Change>,
 }
 
@@ -38,7 +38,7 @@ pub struct Change {
     pub from: String,
     /// The characters after; may be empty.
     pub to: String,
-    /// How often it happened.
+    /// The number of occurrences.
     pub count: u64,
 }
 
@@ -56,20 +56,20 @@ pub fn is_inert(c: char, form: NormalForm) -> bool {
     quick == IsNormalized::Yes && canonical_combining_class(c) == 0
 }
 
-/// Brings text to the form that a [`TextConfig`] asks for. Works chunk by chunk, where chunks end
-/// at the places that `chunks` describes.
+/// Normalises text as a [`TextConfig`] asks for, chunk by chunk. Chunks must end at the positions that
+/// `chunks` describes.
 pub struct Normalizer {
     form: NormalForm,
     lowercase: bool,
     newlines: Newlines,
-    /// By code point: 0 not looked up yet, else one of the two below. Untouched pages cost nothing.
+    /// By code point: 0 if not looked up yet, else one of the two below. Untouched pages cost nothing.
     classes: Vec<u8>,
     runs: HashMap<Box<str>, Run>,
     transliterated: Tally,
     changes: Changes,
 }
 
-/// A run around characters that are not inert, its normal form, and how often it came.
+/// A run around characters that are not inert, its normal form, and the number of its occurrences.
 struct Run {
     normal: Box<str>,
     changed: u64,
@@ -80,7 +80,7 @@ const INERT: u8 = 1;
 const ACTIVE: u8 = 2;
 
 impl Normalizer {
-    /// For texts under `config`.
+    /// Creates a normaliser for texts under `config`.
     pub fn new(config: &TextConfig) -> Self {
         Self {
             form: config.normalize,
@@ -93,8 +93,8 @@ impl Normalizer {
         }
     }
 
-    /// The text in its form: line ends, normal form, lower case, and the normal form once more,
-    /// since lowering can leave it.
+    /// Normalises text: line ends, normal form, lower case, and the normal form once more, since
+    /// lowering can undo it.
     pub fn apply<'t>(&mut self, text: &'t str) -> Cow<'t, str> {
         let text = self.unix(text);
         let text = and_then(text, |t| self.in_form(t, true));
@@ -154,7 +154,7 @@ impl Normalizer {
         }
     }
 
-    /// As unidecode: what has no transliteration is left out.
+    /// Transliterates like unidecode: characters without a transliteration are left out.
     fn transliterate(&mut self, text: &str) -> String {
         let mut ascii = String::with_capacity(text.len() + 16);
         for c in text.chars() {
@@ -247,7 +247,7 @@ impl Normalizer {
         }
     }
 
-    /// Adds what this one and all the others changed.
+    /// The changes of all normalizers together.
     pub fn sum_changes(normalizers: impl IntoIterator<Item = Self>) -> Changes {
         let mut sum = Changes::default();
         let mut pairs: HashMap<(String, String), u64> = HashMap::new();
@@ -278,7 +278,7 @@ impl Normalizer {
     }
 }
 
-/// The two texts without what they start and end with alike.
+/// The two texts without their common prefix and suffix.
 fn changed_part<'t>(from: &'t str, to: &'t str) -> (&'t str, &'t str) {
     let alike = |a: (usize, char), b: (usize, char)| a.1 == b.1;
     let head = from

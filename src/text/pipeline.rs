@@ -1,6 +1,6 @@
-//! One pass over a corpus: a thread reads and cuts, the others normalise and work, the caller gets
-//! what they made in the order of the text. Memory does not grow with the corpus: channels are
-//! bounded, and chunks are.
+//! One pass over a corpus: one thread reads and cuts, the others normalise and work, and the caller
+//! gets the results in the order of the text. Memory does not grow with the corpus, since channels and
+//! chunks are bounded.
 
 use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::sync::{Mutex, PoisonError};
@@ -13,21 +13,21 @@ use super::normal::Normalizer;
 use crate::config::TextConfig;
 use crate::parallel;
 
-/// More threads than this wait for the one that reads.
+/// The most worker threads; more would wait for the reader.
 const MOST_WORKERS: usize = 8;
 
-/// What a worker made of a chunk, with what the caller may want to know about the chunk.
+/// A worker's result for a chunk, with facts about the chunk.
 pub struct Made<R> {
-    /// What `work` returned.
+    /// The value that `work` returned.
     pub result: R,
     /// Whether the chunk is the first of its source.
     pub first: bool,
-    /// Raw bytes read since the chunk before.
+    /// Raw bytes read since the previous chunk.
     pub raw_bytes: u64,
 }
 
 /// Runs `work` on the normalised text of every chunk and gives the results to `sink` in order.
-/// Every worker has a state of its own, made by `state`; they are returned with the normalizers.
+/// Every worker has its own state, created by `state`; the states are returned with the normalizers.
 /// The error returned is the first one in the order of the text.
 pub fn for_each_chunk<S: Send, R: Send>(
     corpus: &Corpus,
@@ -40,8 +40,8 @@ pub fn for_each_chunk<S: Send, R: Send>(
     let decoding = Decoding::from_label(&config.encoding)?;
     let workers = std::thread::available_parallelism().map_or(1, |n| n.get().min(MOST_WORKERS));
     let (chunks, queue) = channel();
-    // Holds a () for every chunk that has been read and whose result is not consumed; the reader waits
-    // while it is full.
+    // Holds a () for every chunk that was read but whose result is not consumed; the reader waits while
+    // it is full.
     let (begin, end) = sync_channel(4 * workers);
     let states = Mutex::new(Vec::with_capacity(workers));
     let worker = |queue: &parallel::Queue<_, _>| {
@@ -70,7 +70,7 @@ pub fn for_each_chunk<S: Send, R: Send>(
     Ok(states.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Sends the chunks of a corpus, and the error that ends them early, until nobody wants more.
+/// Sends the chunks of a corpus, and the error that ends them early, until the receivers are gone.
 fn read(
     corpus: &Corpus,
     decoding: Decoding,

@@ -1,4 +1,4 @@
-//! Small questions about characters: names, clusters, words, punctuation.
+//! Properties of characters: names, clusters, words, punctuation.
 
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 use unicode_segmentation::UnicodeSegmentation;
@@ -46,8 +46,8 @@ pub fn category_name(c: char) -> &'static str {
     }
 }
 
-/// Text as it can be shown inside a line: escapes for what has no glyph, a lone space in quotes,
-/// combining marks on a dotted circle.
+/// Text that can be shown inside a line: characters without a glyph are escaped, a lone space is
+/// quoted, combining marks are on a dotted circle.
 pub fn visible(text: &str) -> String {
     if text == " " {
         return "' '".to_owned();
@@ -74,14 +74,14 @@ pub fn visible(text: &str) -> String {
     shown
 }
 
-/// Calls `f` with the place of every non-ASCII character and the character, until it says stop.
-/// Eight bytes are looked at in one go, so that ASCII costs next to nothing.
+/// Calls `f` with the offset of every non-ASCII character and the character, until it breaks. Eight
+/// bytes are tested at once, so that ASCII costs almost nothing.
 pub fn for_each_non_ascii(text: &str, from: usize, mut f: impl FnMut(usize, char) -> bool) {
     let mut visit = |at: usize| text[at..].chars().next().is_none_or(|c| f(at, c));
     let (words, rest) = text.as_bytes()[from..].as_chunks::<8>();
     for (i, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
-        // The top bits of bytes 11xxxxxx, with which a character of several bytes begins.
+        // The top bits of bytes 11xxxxxx, which start a character of several bytes.
         let mut leads = word & (word << 1) & 0x8080_8080_8080_8080;
         while leads != 0 {
             if !visit(from + i * 8 + leads.trailing_zeros() as usize / 8) {
@@ -98,8 +98,8 @@ pub fn for_each_non_ascii(text: &str, from: usize, mut f: impl FnMut(usize, char
     }
 }
 
-/// Calls `f` with every extended grapheme cluster in turn. Between two plain characters there is
-/// always a border, so that most text needs no tables.
+/// Calls `f` with every extended grapheme cluster in turn. There is always a boundary between two plain
+/// characters, so that most text needs no tables.
 pub fn for_each_grapheme<'t>(text: &'t str, mut f: impl FnMut(&'t str)) {
     let mut emit = |part: &'t str, single: bool| {
         if single {
@@ -123,8 +123,8 @@ pub fn for_each_grapheme<'t>(text: &'t str, mut f: impl FnMut(&'t str)) {
     }
 }
 
-/// Whether there is always a border between the character and another such one: ASCII but CR, and
-/// Latin, Greek, Cyrillic, kana and Chinese characters that are no marks, pictographs or controls.
+/// Whether there is always a boundary between the character and another such one: ASCII but CR, and
+/// Latin, Greek, Cyrillic, kana and Chinese characters except marks, pictographs and controls.
 fn is_plain(c: char) -> bool {
     match c as u32 {
         0..=0x7F => c != '\r',
@@ -138,8 +138,8 @@ fn is_plain(c: char) -> bool {
     }
 }
 
-/// Words that start in the text: runs of anything but white space. `in_word` says whether the text
-/// before ended within one, and then whether this text does.
+/// The number of words that start in the text: runs of anything but white space. `in_word` is whether
+/// the previous text ended within a word, and is updated for this text.
 pub fn count_words(text: &str, in_word: &mut bool) -> u64 {
     if !has_wide_space(text.as_bytes()) {
         return count_words_at_ascii_space(text.as_bytes(), in_word);
@@ -154,7 +154,7 @@ pub fn count_words(text: &str, in_word: &mut bool) -> u64 {
 }
 
 /// Whether there is white space outside ASCII: U+0085, U+00A0, U+1680, U+2000–200A, U+2028, U+2029,
-/// U+202F, U+205F or U+3000. Written without branches, so that the compiler tests many places at once.
+/// U+202F, U+205F or U+3000. Written without branches, so that the compiler tests many positions at once.
 #[allow(clippy::needless_bitwise_bool)]
 fn has_wide_space(text: &[u8]) -> bool {
     if text.is_ascii() {
@@ -185,7 +185,7 @@ fn count_words_at_ascii_space(text: &[u8], in_word: &mut bool) -> u64 {
         return 0;
     };
     let mut words = u64::from(is_word(first) && !*in_word);
-    // Sums in bytes let the compiler count sixteen places at once.
+    // Sums in bytes let the compiler count sixteen positions at once.
     for (before, after) in text.chunks(255).zip(text[1..].chunks(255)) {
         let starts = before.iter().zip(after);
         let sum: u8 = starts
@@ -197,7 +197,7 @@ fn count_words_at_ascii_space(text: &[u8], in_word: &mut bool) -> u64 {
     words
 }
 
-/// How many bytes are of a kind. Sums in bytes let the compiler count sixteen at once.
+/// The number of bytes of a kind. Sums in bytes let the compiler count sixteen at once.
 pub fn count_bytes(text: &str, is_of: impl Fn(u8) -> bool) -> u64 {
     let blocks = text.as_bytes().chunks(255);
     let sum = |block: &[u8]| block.iter().map(|&b| u8::from(is_of(b))).sum::<u8>();
@@ -230,7 +230,7 @@ pub fn describe(text: &str) -> String {
     format!("{} ({})", in_quotes(visible(text)), names.join(", "))
 }
 
-/// A visible text in quotes, which a lone space has already.
+/// A visible text in quotes; a lone space is quoted already.
 pub fn in_quotes(shown: String) -> String {
     if shown.starts_with('\'') {
         shown

@@ -1,8 +1,8 @@
-//! Corpora, flags and prompts that are wrong: one clear line, nothing made, nothing lost.
+//! Wrong corpora, flags and prompts: one clear line, no file created, none lost.
 
 use super::common::{Home, Ran, Refusal, golden_model, model_of, textgen, trainer, vae_words};
 
-/// `train` refuses this corpus, whichever model, with this exit code, and leaves the folder as it was.
+/// `train` refuses this corpus for every model with this exit code, and changes no file.
 #[track_caller]
 fn train_refuses(home: &Home, arguments: &str, code: i32) -> Refusal {
     trainer();
@@ -327,7 +327,7 @@ fn unknown_characters_of_a_prompt_can_be_skipped_or_replaced() {
     assert_eq!(nearest, said("A hen", &[]));
     let skipped = said("A h☃en", &["--on-unknown", "skip"]);
     assert_eq!(skipped, said("A hen", &[]));
-    // A prompt of which nothing is left is no prompt.
+    // A prompt that is empty after normalisation is refused.
     assert_eq!(said("☃", &["--on-unknown", "skip"]), said("", &[]));
 }
 

@@ -21,7 +21,7 @@ fn a_reply_goes_on_from_what_is_typed_up_to_the_end_of_the_line() {
     let ran = chat("--temperature 0 --seed 1", "A hen\n");
     assert_eq!(ran.stdout, " who lived beside the sea\n");
     assert_eq!(ran.stderr, "");
-    // What was written before counts: an empty line is enough to continue.
+    // An empty line continues the text written before.
     let ran = chat("--temperature 0 --seed 1", "A hen\n\n");
     assert_eq!(
         ran.stdout,
@@ -56,7 +56,7 @@ fn commands_change_what_follows() {
     }
 }
 
-/// What the model writes from nothing up to the first e.
+/// What the model writes without a prompt, up to the first e.
 fn first_to_e() -> String {
     let ran = chat("--temperature 0 --seed 1 --stop e", "\n");
     ran.stdout.trim_end_matches('\n').to_owned()
@@ -69,7 +69,7 @@ fn the_same_seed_gives_the_same_conversation() {
     assert_eq!(one, chat("--seed 5 --threads 1", typed).stdout);
     assert_ne!(one, chat("--seed 6", typed).stdout);
     assert_eq!(one, chat("--seed 4", &format!("/seed 5\n{typed}")).stdout);
-    // Undone and typed again, with the seed set again: the same.
+    // Undone and typed again with the same seed, the reply is the same.
     let again = chat(
         "--seed 5",
         &format!("The \n/undo\n/seed 6\n/seed 5\n{typed}"),
@@ -103,7 +103,7 @@ fn a_conversation_goes_on_from_where_it_was_saved() {
     let first = talk("", "A hen\n/save talk.state\n");
     let rest = talk("--state talk.state", "\n\n");
     assert_eq!(format!("{first}{rest}"), whole);
-    // The same file is one for generate.
+    // `generate` reads the same file.
     let mut command = home.command(textgen());
     command.args([
         "generate",

@@ -1,4 +1,4 @@
-//! A folder of its own for every test, the ways to run the programs, and runs that tests share.
+//! A folder for each test, ways to run the programs, and runs shared by tests.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -46,19 +46,19 @@ pub fn golden_model() -> PathBuf {
     repository("tests/golden-run/model.safetensors")
 }
 
-/// A folder to run the programs in. It goes when it is dropped.
+/// A folder to run the programs in, deleted on drop.
 pub struct Home {
     folder: TempDir,
 }
 
 impl Home {
-    /// An empty one.
+    /// Creates an empty folder.
     pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         Self { folder }
     }
 
-    /// One with a copy of a run that is shared by the tests.
+    /// Creates a folder with a copy of a run that the tests share.
     pub fn with_run(shared: &Path) -> Self {
         let home = Self::new();
         let name = shared.file_name().expect("a run's name");
@@ -66,7 +66,7 @@ impl Home {
         home
     }
 
-    /// The folder.
+    /// The folder's path.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -76,7 +76,7 @@ impl Home {
         self.folder().join(name)
     }
 
-    /// Writes a file, and the folders that it stands in.
+    /// Writes a file, and creates its folders.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
@@ -84,7 +84,7 @@ impl Home {
         path
     }
 
-    /// A command that will run here.
+    /// A command with this folder as its working folder.
     pub fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir(self.folder()).timeout(MOST);
@@ -94,7 +94,7 @@ impl Home {
         command
     }
 
-    /// As [`Home::command`], to be started in the background, its stderr readable.
+    /// Like [`Home::command`], to run in the background with a readable stderr.
     pub fn background(&self, arguments: &str) -> std::process::Command {
         trainer();
         let mut command = std::process::Command::new(textgen());
@@ -112,7 +112,7 @@ impl Home {
         self.textgen_with(words(arguments))
     }
 
-    /// Runs `textgen` with these arguments, which may hold spaces.
+    /// Runs `textgen` with these arguments, which may contain spaces.
     pub fn textgen_with<S: AsRef<std::ffi::OsStr>>(
         &self,
         arguments: impl IntoIterator<Item = S>,
@@ -120,7 +120,7 @@ impl Home {
         Ran::of(self.command(textgen()).args(arguments))
     }
 
-    /// Trains; fails the test where `textgen-torch` is missing or training fails.
+    /// Trains; fails the test if `textgen-torch` is missing or training fails.
     pub fn train(&self, arguments: &str) -> Ran {
         trainer();
         self.textgen(&format!("train {arguments}")).succeeded()
@@ -140,7 +140,7 @@ impl Home {
         )
     }
 
-    /// Every file below the folder with its content, to see whether anything was lost or made.
+    /// Every file below the folder with its content, to check that none was lost or created.
     pub fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         files_below(self.folder())
     }
@@ -150,8 +150,8 @@ fn words(arguments: &str) -> impl Iterator<Item = &str> {
     arguments.split(' ').filter(|word| !word.is_empty())
 }
 
-/// Every file below a folder with its content, and every folder with none. A trainer's lock file
-/// stays behind with its process number, which is nothing that could be lost.
+/// Every file below a folder with its content, and every empty folder. The lock file that a trainer
+/// leaves behind contains its process id, and is ignored.
 pub fn files_below(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(folder).expect("a folder").flatten() {
@@ -180,14 +180,14 @@ pub fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
-/// What a command left behind.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Ran {
-    /// Exit code; none where a signal ended it.
+    /// Exit code; `None` if a signal ended it.
     pub code: Option<i32>,
-    /// What it wrote to stdout, which is always UTF-8.
+    /// Its stdout, which is always UTF-8.
     pub stdout: String,
-    /// What it wrote to stderr.
+    /// Its stderr, lossily decoded.
     pub stderr: String,
 }
 
@@ -202,16 +202,16 @@ impl Ran {
         }
     }
 
-    /// It must have succeeded.
+    /// Asserts that the command succeeded.
     #[track_caller]
     pub fn succeeded(self) -> Self {
         assert_eq!(self.code, Some(0), "{}", self.stderr);
         self
     }
 
-    /// It must have failed with this exit code and one line that says why, which is returned with
-    /// its hint; or with what clap says of the command line. Notices, such as which corpus was chosen,
-    /// may come before it; nothing after it.
+    /// Asserts that the command failed with this exit code and one line of error, which is returned
+    /// with its hint, or with clap's message. Notices, such as the corpus chosen, may come before it,
+    /// nothing after it.
     #[track_caller]
     pub fn refused(&self, code: i32) -> Refusal {
         assert_eq!(self.code, Some(code), "{self:?}");
@@ -253,17 +253,17 @@ impl Ran {
     }
 }
 
-/// How a command refused.
+/// A command's error and hint.
 #[derive(Debug)]
 pub struct Refusal {
-    /// The line of error, without `error: `.
+    /// The error's line, without `error: `.
     pub error: String,
-    /// The hint, without `hint: `; empty where there is none.
+    /// The hint, without `hint: `; empty if there is none.
     pub hint: String,
 }
 
 impl Refusal {
-    /// The error must hold all of these.
+    /// Asserts that the error contains all of these.
     #[track_caller]
     pub fn names(self, parts: &[&str]) -> Self {
         for part in parts {
@@ -276,7 +276,7 @@ impl Refusal {
         self
     }
 
-    /// The hint must hold this.
+    /// Asserts that the hint contains this.
     #[track_caller]
     pub fn advises(self, part: &str) -> Self {
         assert!(
@@ -287,7 +287,7 @@ impl Refusal {
     }
 }
 
-/// Where the shared runs are kept while the tests run.
+/// The folder of the shared runs while the tests run.
 struct Shared {
     _home: Home,
     run: PathBuf,
@@ -304,7 +304,7 @@ fn shared(cell: &'static OnceLock<Shared>, name: &str, arguments: &str) -> &'sta
         .run
 }
 
-/// A finished run named `texts`: a char-lstm that has hardly learnt. Copy it with
+/// A finished run named `texts`: a char-lstm that was hardly trained. Copy it with
 /// [`Home::with_run`] before changing it.
 pub fn texts() -> &'static Path {
     static RUN: OnceLock<Shared> = OnceLock::new();
@@ -315,7 +315,7 @@ pub fn texts() -> &'static Path {
     )
 }
 
-/// A finished run named `words`: a word-vae that has hardly learnt.
+/// A finished run named `words`: a word-vae that was hardly trained.
 pub fn vae_words() -> &'static Path {
     static RUN: OnceLock<Shared> = OnceLock::new();
     shared(

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::common::{Home, Ran, golden_model, json, repository, textgen};
 use super::made_runs::{exported, golden_run, word_run};
 
-/// Compresses `name` with the golden model and gives the report.
+/// Compresses `name` with the golden model and returns the report.
 #[track_caller]
 fn compressed(home: &Home, name: &str, more: &str) -> Value {
     let model = golden_model();
@@ -19,7 +19,7 @@ fn compressed(home: &Home, name: &str, more: &str) -> Value {
     json(&home.textgen_with(command.chain(more)).succeeded().stdout)
 }
 
-/// Compresses and decompresses bytes with the golden model and gives the report on the first.
+/// Compresses and decompresses bytes with the golden model and returns the report on the first.
 #[track_caller]
 fn round_trip(home: &Home, original: &[u8], more: &str) -> Value {
     home.write("file", original);
@@ -37,7 +37,7 @@ fn round_trip(home: &Home, original: &[u8], more: &str) -> Value {
     report
 }
 
-/// Bytes without any order.
+/// Pseudo-random bytes.
 fn random(length: usize) -> Vec<u8> {
     let mut seed = 7_u32;
     let mut next = || {
@@ -65,7 +65,7 @@ fn a_text_costs_what_eval_says_of_it() {
     let report = round_trip(&home, held_out.as_bytes(), "");
     let want = bits.expect("a figure") * (tokens - 1) as f64 + 40_f64.log2();
     let found = 8.0 * report["compressed_bytes"].as_f64().expect("a size");
-    // 45 bytes say what the file is, and some bits that nothing was escaped.
+    // 45 bytes are the header, and a few bits tell that nothing was escaped.
     assert!(
         (want - 1.0..want * 1.005 + 8.0 * 45.0 + 24.0).contains(&found),
         "{found} bits, not {want}"
@@ -99,7 +99,7 @@ fn what_is_no_text_comes_back_and_grows_by_a_few_bytes_at_most() {
         assert_eq!(report["stored_blocks"], report["blocks"]);
         assert!(length > 0 || report["bits_per_byte"].is_null());
     }
-    // A model is not needed for such.
+    // Blocks stored uncompressed need no model.
     home.write("file", random(1000));
     compressed(&home, "file", "--force");
     fs::remove_file(home.path("file")).expect("removed");
@@ -132,7 +132,7 @@ fn other_instructions_and_threads_write_the_same_bytes_and_read_them() {
     if Ran::of(&mut avx2).code == Some(0) {
         levels.push("avx2");
     }
-    // Whatever is the fastest.
+    // The fastest instructions, whichever they are.
     levels.push("");
     for threads in [1, 3] {
         for blocks in [1, 4] {
@@ -214,7 +214,7 @@ fn the_line_on_stderr_says_how_small_it_is_and_why_not_smaller() {
     {
         assert!(row.starts_with(name), "{row}");
     }
-    // Where they are not, there is nothing to compare with.
+    // Without them there is nothing to compare with.
     let mut command = home.command(textgen());
     let arguments = "compress file --compare --force --json";
     command
@@ -313,7 +313,7 @@ fn nothing_is_overwritten_but_by_force() {
     home.write("file", "precious too");
     home.textgen("decompress file.textgen --force").succeeded();
     assert!(fs::read(home.path("file")).expect("a file") == original);
-    // Neither what is read nor a folder, even by force.
+    // Neither the input nor a folder is replaced, even with --force.
     home.textgen("compress file -o ./file --force")
         .refused(1)
         .names(&["file that is read"]);

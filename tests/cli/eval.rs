@@ -1,4 +1,4 @@
-//! `textgen eval`: what held-out text and words cost, and what it says where there is nothing to
+//! `textgen eval`: the cost of held-out text and words, and the errors if there is nothing to
 //! measure.
 
 use std::fs;
@@ -101,7 +101,7 @@ fn the_table_says_corpus_part_split_and_figures() {
     assert!(lines[3][0].ends_with("-gram"), "{}", ran.stdout);
     assert!(lines[4].join(" ").starts_with("the network "));
     assert_eq!(lines.len(), 5, "{}", ran.stdout);
-    // Named, in both ways, nothing is said of the choice.
+    // If the model is named, in either way, its name is not printed.
     for command in ["eval golden --part test", "eval --run golden --part test"] {
         let named = home.textgen(command).succeeded();
         assert_eq!(
@@ -186,7 +186,7 @@ fn bounds_fall_with_k_and_stand_in_the_table() {
     assert_eq!(bounds.len(), 2);
     assert_eq!((&bounds[0]["k"], &bounds[1]["k"]), (&3.into(), &200.into()));
     let nats = |value: &Value| number(&value["nats_per_word"]);
-    // Of a decoder that has learnt nothing all draws say about the same, but R is saved.
+    // Of a decoder that has learnt nothing all samples cost about the same, but R is saved.
     assert!(nats(&bounds[1]) < number(&row["neg_elbo_nats_per_word"]));
     assert!(nats(&bounds[1]) < nats(&bounds[0]) + 0.1);
     let per_char = nats(&bounds[1]) * 20.0 / number(&found["tokens"]);
@@ -233,12 +233,12 @@ fn the_latents_figures_belong_together() {
     assert!(information <= ceiling, "{latent}");
     let parts = information + number(&latent["marginal_kl_nats"]);
     assert!((parts - rate).abs() < 1.5, "{parts} {rate}");
-    // Weights that were drawn and not trained have a z that says next to nothing.
+    // Weights that are random and not trained have a z with almost no information.
     assert_eq!(found["verdict"]["latent"], "collapsed", "{found}");
     let why = found["verdict"]["why"].as_str().expect("a reason");
     assert!(why.contains("--goal explore"), "{why}");
-    let drawn = &found["samples"];
-    let names: Vec<&Value> = drawn
+    let sampled = &found["samples"];
+    let names: Vec<&Value> = sampled
         .as_array()
         .expect("rows")
         .iter()
@@ -251,7 +251,7 @@ fn the_latents_figures_belong_together() {
         names,
         [&Value::from("word-vae"), &format!("{order}-gram").into()]
     );
-    assert_eq!(drawn[0]["words"], 500);
+    assert_eq!(sampled[0]["words"], 500);
 }
 
 #[test]
@@ -278,7 +278,7 @@ fn the_no_latent_baseline_is_shown_and_asked_for_if_it_is_missing() {
     let row = &found["baselines"]["no_latent"];
     assert_eq!(row["name"], "words-twin");
     assert_eq!(found["samples"].as_array().map(Vec::len), Some(3));
-    // By itself it costs the same, without z and without noise.
+    // Evaluated alone it costs the same, without z and without noise.
     let alone = report(&home, "words-twin --samples 100 --seed 7");
     let whole = &alone["results"][0];
     assert_eq!(whole["rate_nats_per_word"], 0.0);
@@ -292,7 +292,7 @@ fn the_no_latent_baseline_is_shown_and_asked_for_if_it_is_missing() {
     let gain =
         number(&row["nats_per_word"]) - number(&found["results"][0]["neg_elbo_nats_per_word"]);
     assert_close(&row["model_gains_nats_per_word"], gain, 1e-9);
-    // It goes by the same name in its own report.
+    // Its own report uses the same name.
     assert_eq!(alone["samples"][0]["name"], "words-twin");
     let table = home
         .textgen("eval words-twin --samples 100")
@@ -300,14 +300,14 @@ fn the_no_latent_baseline_is_shown_and_asked_for_if_it_is_missing() {
         .stdout;
     assert!(table.contains("\nwords-twin f32 "), "{table}");
     assert!(!table.contains("word-vae"), "{table}");
-    // It generates, too.
+    // It also generates.
     let words = home
         .textgen("generate --run words-twin --count 5 --seed 1")
         .succeeded()
         .stdout;
     assert_eq!(words.lines().count(), 5);
 
-    // A model with a latent variable is no such baseline, nor is one of other words.
+    // A model with a latent variable is not a baseline, nor is one of other words.
     fs::copy(run.model_path(), baseline.model_path()).expect("copied");
     let ran = home
         .textgen("eval words --json --iw 0 --samples 0")
@@ -340,21 +340,21 @@ fn the_runs_of_a_sweep_share_its_baseline() {
     made_words(&home, "s-rate-0.5-twin", "latent = 0");
     let found = report(&home, "s-rate-0.5 --iw 0 --samples 0");
     assert_eq!(found["baselines"]["no_latent"]["name"], "s-rate-0.5-twin");
-    // What they are is said in the list of runs, but not of a run that only has such a name.
+    // The list of runs marks baselines, but not a run that only has such a name.
     made_words(&home, "words", "latent = 4");
     made_words(&home, "words-twin", "latent = 4");
     made_words(&home, "other-twin", "latent = 0");
     let list = json(&home.textgen("runs --json").succeeded().stdout);
-    let twins: Vec<[Option<&str>; 2]> = list
+    let baselines: Vec<[Option<&str>; 2]> = list
         .as_array()
         .expect("runs")
         .iter()
         .map(|run| ["name", "baseline_of"].map(|key| run[key].as_str()))
         .filter(|[_, of]| of.is_some())
         .collect();
-    assert_eq!(twins.len(), 2, "{twins:?}");
-    assert!(twins.contains(&[Some("s-twin"), Some("s-rate-*")]));
-    assert!(twins.contains(&[Some("s-rate-0.5-twin"), Some("s-rate-0.5")]));
+    assert_eq!(baselines.len(), 2, "{baselines:?}");
+    assert!(baselines.contains(&[Some("s-twin"), Some("s-rate-*")]));
+    assert!(baselines.contains(&[Some("s-rate-0.5-twin"), Some("s-rate-0.5")]));
     let table = home.textgen("runs").succeeded().stdout;
     assert!(table.contains("new, baseline of s-rate-0.5 "), "{table}");
 }
@@ -486,7 +486,7 @@ fn a_trained_model_costs_what_the_trainer_measured() {
     let home = Home::with_run(vae_words());
     let header = Parts::read(&model_of(vae_words())).textgen();
     let found = report(&home, "words");
-    // The trainer draws other noise for D.
+    // The trainer samples other noise for D.
     let (row, valid) = (&found["results"][0], &header["valid"]);
     let name = "rate_nats_per_word";
     assert_close(&row[name], number(&valid[name]), 1e-3);

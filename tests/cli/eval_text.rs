@@ -1,4 +1,4 @@
-//! `textgen eval` on any text, by any protocol, and beside the n-gram models of the training text.
+//! `textgen eval` on any text, by any protocol, compared with n-gram models of the training text.
 
 use std::fs;
 
@@ -74,8 +74,11 @@ fn a_figure_of_text_that_was_trained_on_is_warned_of() {
     );
     let (mixed, warning) = report(&home, "golden --protocol interleaved");
     let trained = mixed["trained_on_tokens"].as_u64().expect("a count");
-    let share = trained as f64 / number(&mixed["tokens"]);
-    assert!((0.4..0.6).contains(&share), "half of each stream: {share}");
+    let fraction = trained as f64 / number(&mixed["tokens"]);
+    assert!(
+        (0.4..0.6).contains(&fraction),
+        "half of each stream: {fraction}"
+    );
     assert_eq!(warning.lines().count(), 1, "{warning}");
     assert!(
         warning.starts_with("warning: ") && warning.contains("trained"),
@@ -98,7 +101,7 @@ fn a_figure_of_text_that_was_trained_on_is_warned_of() {
         warning.contains("% of the characters evaluated are in"),
         "{warning}"
     );
-    // A model file does not say what was held out.
+    // A model file does not record what was held out.
     let (_, warning) = report(&home, "model.safetensors corpus.txt --no-baselines");
     assert!(warning.contains("does not say which part"), "{warning}");
 }
@@ -168,7 +171,7 @@ fn n_gram_models_of_the_training_part_stand_beside_the_network() {
     let want = valid[1..].iter().map(surprisal).sum::<f64>() / (valid.len() - 1) as f64;
     let found = number(&unigram["loss_nats_per_char"]);
     assert!((found - want).abs() < 1e-9, "{found} {want}");
-    // They are left out where that is wished, and where there is no text to make them of.
+    // They are left out on request, and if there is no text to count.
     let (without, quiet) = report(&home, "golden --no-baselines");
     assert!(
         without["baselines"].is_null() && quiet.is_empty(),
@@ -203,7 +206,7 @@ fn dynamic_evaluation_stands_apart_and_learns_what_a_text_repeats() {
     assert_eq!(dynamic["segment"], 20);
     let learnt = number(&dynamic["loss_nats_per_char"]);
     assert!(learnt < 0.5 * nats(&found), "{found}");
-    // A segment as long as the text is costed before there is anything to learn from.
+    // A segment as long as the text is predicted before the model can learn from it.
     let (whole, _) = report(&home, "golden again.txt --dynamic 0.2 --dynamic-seq 100000");
     let costed = number(&whole["dynamic"]["loss_nats_per_char"]);
     assert!((costed - nats(&whole)).abs() < 1e-4, "{whole}");

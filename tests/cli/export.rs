@@ -109,7 +109,7 @@ fn a_file_that_is_there_is_replaced_only_by_force() {
     home.textgen("export --output precious --force").succeeded();
     assert!(fs::read(home.path("precious")).expect("a file").len() > 1000);
 
-    // Neither a folder nor the model itself, even by force.
+    // Neither a folder nor the model itself is replaced, even with --force.
     home.textgen("export --output runs --force")
         .refused(1)
         .names(&["runs", "folder"]);
@@ -130,7 +130,7 @@ fn a_file_that_is_there_is_replaced_only_by_force() {
         .names(&["nothing"]);
 }
 
-/// `generate` and `export` refuse these bytes in the same words.
+/// `generate` and `export` refuse these bytes with the same message.
 #[track_caller]
 fn refused(parts: &Parts) -> Refusal {
     let home = Home::new();

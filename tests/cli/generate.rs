@@ -35,7 +35,7 @@ fn samples(model: &Path, arguments: &str) -> Vec<Value> {
     ran.stdout.lines().map(json).collect()
 }
 
-/// The model of a word-vae that knows a few short words so well that it says them.
+/// The model of a word-vae that knows a few short words so well that it generates them.
 fn few_words() -> &'static Path {
     static MODEL: OnceLock<(Home, PathBuf)> = OnceLock::new();
     let make = || {
@@ -129,10 +129,10 @@ fn temperature_zero_does_not_depend_on_the_seed() {
         generate(&model_of(texts()), &arguments).stdout
     };
     assert_eq!(text(1), text(2));
-    // Top-k 1 leaves the most probable token alone, whatever the temperature.
+    // Top-k 1 leaves only the most probable token, at any temperature.
     let top = generate(&model_of(texts()), "--top-k 1 --length 60 --seed 3");
     assert_eq!(text(1), top.stdout);
-    // For words the prior is drawn from as well.
+    // For words the prior is sampled too.
     let words = |seed| {
         let arguments = format!("--temperature 0 --z-temperature 0 --count 3 --seed {seed}");
         generate(&model_of(vae_words()), &arguments).stdout
@@ -234,7 +234,7 @@ fn unique_words_come_once() {
     let words = generate(few_words(), "--seed 1 --unique --count 12").stdout;
     let distinct: HashSet<&str> = words.lines().collect();
     assert_eq!(distinct.len(), 12, "{words}");
-    // Without the flag this model repeats itself, so the flag is what did it.
+    // Without the flag this model repeats itself, so the flag has an effect.
     let words = generate(few_words(), "--seed 1 --count 60").stdout;
     assert!(words.lines().collect::<HashSet<_>>().len() < 60, "{words}");
 }
@@ -263,7 +263,7 @@ fn more_unique_words_than_there_are_is_an_error_with_a_hint() {
     command.args(["--temperature", "0", "--z-temperature", "0", "--model-file"]);
     let ran = Ran::of(command.arg(few_words()));
     assert_eq!(ran.code, Some(1), "{ran:?}");
-    // What was found is data all the same.
+    // The words found are still printed.
     assert_eq!(ran.stdout.lines().count(), 1, "{ran:?}");
     let lines: Vec<&str> = ran.stderr.lines().collect();
     assert!(lines[0].starts_with("error: only 1 such word"), "{ran:?}");

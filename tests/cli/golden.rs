@@ -1,4 +1,4 @@
-//! A committed model must be read, and say the same, for good. `tests/golden-run/README.md` has the
+//! A committed model must load and generate the same text in every version. `tests/golden-run/README.md` has the
 //! commands that made the model and its text.
 
 use super::common::{Home, Ran, golden_model, repository, textgen};
@@ -14,7 +14,7 @@ const COMMAND: [&str; 8] = [
     "A hen",
 ];
 
-/// What the model says, on the processor's instructions of this name (none: the fastest).
+/// The model's output with the processor's instructions of this name (`None`: the fastest).
 #[track_caller]
 fn says(simd: Option<&str>, more: &[&str]) -> String {
     let home = Home::new();

@@ -1,4 +1,4 @@
-//! A committed word-vae must be read, and give the same words and scores, for good.
+//! A committed word-vae must load and give the same words and scores in every version.
 //! `tests/golden-words/README.md` has the commands that made the model and what is expected of it.
 
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! What the programs are linked with, and what happens where a part of the installation is missing.
+//! The programs' linked libraries, and errors if a part of the installation is missing.
 
 use std::fs;
 use std::path::Path;
@@ -158,7 +158,7 @@ fn textgen_torch_is_found_on_path() {
     Ran::of(command.args(arguments.split(' ')).env("PATH", path)).succeeded();
 }
 
-/// `textgen` with this file as its trainer refuses to train, and makes no run.
+/// `textgen` with this file as its trainer refuses to train, and creates no run.
 #[cfg(unix)]
 #[track_caller]
 fn trainer_is_refused(content: &str, mode: u32, parts: &[&str]) {

@@ -1,5 +1,5 @@
-//! A training that is interrupted, by Ctrl-C or by force, goes on as if it had not been: the weights
-//! of the end are those of a training without interruption, bit for bit.
+//! Training that is interrupted, by Ctrl-C or by a kill, resumes as if it had not been: the final
+//! weights are those of training without interruption, bit for bit.
 #![cfg(unix)]
 
 use std::fs;
@@ -126,7 +126,7 @@ fn ctrl_c_saves_says_how_to_go_on_and_going_on_is_exact_for_words() {
     ctrl_c_then_resume(WORDS, "step 40/");
 }
 
-/// Kills at moments that nobody chose, until the training gets through.
+/// Kills the trainer at arbitrary moments until training completes.
 fn killed_then_resumed(arguments: &'static str) {
     use std::hash::{BuildHasher as _, RandomState};
     reference(arguments);

@@ -1,4 +1,4 @@
-//! The commands that walk in the latent space of a word-vae, and `generate`'s flags for words.
+//! The commands that traverse the latent space of a word-vae, and `generate`'s flags for words.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -58,12 +58,12 @@ fn numbers(line: &Value, key: &str) -> Vec<f64> {
         .collect()
 }
 
-/// Where a word stands, as `encode` says.
+/// The latent vector of a word, as `encode` prints it.
 fn place(home: &Home, word: &str) -> Vec<f64> {
     numbers(&lines(home, &format!("encode {word}"))[0], "mean")
 }
 
-/// What the model reads back of a word.
+/// The model's reconstruction of a word.
 fn read_back(home: &Home, word: &str) -> String {
     text(
         &lines(home, &format!("reconstruct {word}"))[0],
@@ -285,7 +285,7 @@ fn a_map_shows_the_held_out_words() {
     let square = |(a, b): (&f64, &f64)| (a - b).powi(2);
     let flat = one.iter().zip(&other).map(square).sum::<f64>();
     assert!(flat <= here.iter().zip(&there).map(square).sum::<f64>() + 1e-6);
-    // The same again, as JSON, and another number of words. No picture is drawn unasked.
+    // The same again, as JSON, and another number of words. No picture is written unasked.
     fs::remove_file(home.path("map.svg")).expect("removed");
     let again = home.textgen("map --tsv").succeeded();
     assert_eq!(again.stdout, table);
@@ -305,7 +305,7 @@ fn a_map_shows_the_held_out_words() {
         .succeeded()
         .stdout;
     assert_eq!(fewer.lines().count(), 7);
-    // Without any flag the picture has a name of its own; it goes to standard output, too.
+    // Without a flag the picture has a default name; it can go to standard output, too.
     home.textgen("map").succeeded();
     assert_eq!(
         fs::read_to_string(home.path("map.svg")).expect("a picture"),
@@ -404,7 +404,7 @@ fn words_begin_and_are_as_long_as_asked() {
             .all(|word| (4..=6).contains(&word.len()) && word.starts_with("ca"))
     );
     assert!(range.iter().any(|word| word.len() != range[0].len()));
-    // Words are those that are drawn without the flag, less those of other lengths.
+    // Words are those sampled without the flag, except those of other lengths.
     let all = words("--count 2000");
     let left: Vec<String> = all.into_iter().filter(|word| word.len() == 3).collect();
     assert_eq!(short, left[..15]);
@@ -432,7 +432,7 @@ fn greedy_words_are_those_at_temperature_zero_and_a_wider_beam_finds_better_ones
     assert_eq!(words(&greedy), words(&beam));
     let sum = |scored: &[(String, f64)]| scored.iter().map(|(_, score)| score).sum::<f64>();
     assert!(sum(&scored("--decode beam:16")) > sum(&beam));
-    // With --scores the same is said in text.
+    // --scores prints the same as text.
     let table = home
         .textgen(&format!("{begun} --decode greedy --scores"))
         .succeeded();
@@ -449,7 +449,7 @@ fn greedy_words_are_those_at_temperature_zero_and_a_wider_beam_finds_better_ones
 fn the_newest_run_with_a_latent_space_is_chosen() {
     let home = home();
     baseline_run(&home);
-    // The baseline of a sweep stands for no run either.
+    // The baseline of a sweep is not a default run either.
     made_words(&home, "s-rate-2", "latent = 3\nrate = 2.0");
     made_words(&home, "s-twin", "latent = 0");
     golden_run(&home, "");

@@ -1,4 +1,4 @@
-//! What the commands that walk in a latent space, and `generate`'s flags for words, refuse.
+//! What the commands that traverse a latent space, and `generate`'s flags for words, refuse.
 
 use textgen::models::weights::Array;
 use textgen::run::ModelFile;

@@ -1,5 +1,5 @@
-//! Runs that no training made: put together through the library, so that tests of what reads runs
-//! need no `textgen-torch`.
+//! Runs created through the library without training, so that tests of commands that read runs do not
+//! need `textgen-torch`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -35,7 +35,7 @@ pub fn golden_run(home: &Home, more: &str) -> RunDir {
     run
 }
 
-/// A run named `words`, of a word-vae that has learnt nothing and words of the letters a to e.
+/// A run named `words`, of an untrained word-vae, with words of the letters a to e.
 pub fn word_run(home: &Home, more: &str) -> RunDir {
     word_run_of_latent(home, 4, more)
 }

@@ -2,24 +2,25 @@
 //! The unit tests beside the code know what is inside; these only run the two programs.
 //!
 //! What belongs where, under `cli/`:
-//! - `common`: a folder of its own for every test, the ways to run the programs, shared runs;
-//! - `made_runs`: runs that no training made, for tests of what only reads them;
+//! - `common`: a folder for each test, the ways to run the programs, shared runs;
+//! - `made_runs`: runs created without training, for tests of commands that only read them;
 //! - `bad_input`: corpora, flags and prompts that are wrong;
 //! - `model_files`: model files that are damaged, foreign or newer;
 //! - `run_folders`: runs that are locked, incomplete, cannot be written, or meet a full disk;
-//! - `installation`: what the programs are linked with, and what happens where a part is missing;
+//! - `installation`: what the programs are linked with, and errors if a part is missing;
 //! - `vocab`, `train`, `generate`, `eval`, `score`, `novelty`, `export`: each command as it should work;
-//! - `compress`: files made small and got back, and what is refused;
+//! - `compress`: files compressed and restored, and refusals;
 //! - `eval_text`, `score_text`: the same for texts that no run holds, and several models;
-//! - `steering`: `generate` where more than the model has a say; `chat`: texts written in turn;
+//! - `steering`: `generate` with limits, expressions and penalties; `chat`: texts written in turns;
 //! - `sweep`: several trainings that differ in one setting;
-//! - `latent`: the commands that walk in a word-vae's latent space;
+//! - `latent`: the commands that traverse a word-vae's latent space;
 //! - `latent_refusals`: what these refuse;
 //! - `interrupted`: Ctrl-C, a killed trainer, and going on after both;
-//! - `golden`: a committed model must say the same for good; `old_runs`: runs and files of older versions;
+//! - `golden`: a committed model must generate the same text in every version; `old_runs`: runs and files of older versions;
 //! - `tour`: the commands of the README; `quality`: those of docs/quality.md.
 //!
-//! `textgen-torch` must stand beside `textgen`, where `make build` puts it; `make test` sees to that.
+//! `textgen-torch` must be in the same folder as `textgen`, where `make build` puts it; `make test` builds
+//! it first.
 
 mod bad_input;
 mod chat;

@@ -1,4 +1,4 @@
-//! Model files come from anywhere: whatever is wrong with one is said in one line, never a crash.
+//! Model files are untrusted: any damage gives one line of error, never a crash.
 
 use std::fs;
 use std::path::Path;
@@ -67,7 +67,7 @@ fn a_model_file_with_bytes_too_many_is_refused() {
 fn files_of_other_kinds_are_refused() {
     let text = "Once upon a time there was a text file.\n".repeat(100);
     refused(&text).names(&["not a textgen model"]);
-    // Bytes without any order, the same each time.
+    // Pseudo-random bytes, the same each time.
     let mut seed = 1_u32;
     let mut byte = || {
         seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

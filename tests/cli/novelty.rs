@@ -38,11 +38,11 @@ fn shares_and_the_longest_copy_are_those_of_a_brute_force_search() {
     home.write("sample.txt", sample);
     let found = report(&home, "golden sample.txt --ngrams 1,3,5,9,200");
     let sample: Vec<char> = sample.chars().collect();
-    for share in found["sample"]["ngrams"].as_array().expect("shares") {
-        let n = share["n"].as_u64().expect("n") as usize;
+    for ngrams in found["sample"]["ngrams"].as_array().expect("n-grams") {
+        let n = ngrams["n"].as_u64().expect("n") as usize;
         let grams: Vec<String> = sample.windows(n).map(|w| w.iter().collect()).collect();
         let copied = grams.iter().filter(|gram| training.contains(*gram)).count();
-        match share["copied"].as_f64() {
+        match ngrams["copied"].as_f64() {
             Some(found) => {
                 let want = copied as f64 / grams.len() as f64;
                 assert!((found - want).abs() < 1e-12, "{n}: {found} {want}");
@@ -67,8 +67,8 @@ fn shares_and_the_longest_copy_are_those_of_a_brute_force_search() {
 #[test]
 fn the_sample_is_what_generate_writes() {
     let home = golden();
-    let drawn = report(&home, "golden --length 300");
-    assert_eq!(drawn["sample"]["tokens"], 300);
+    let sampled = report(&home, "golden --length 300");
+    assert_eq!(sampled["sample"]["tokens"], 300);
     let generated = home
         .textgen("generate --run golden --length 300 --seed 0")
         .succeeded();
@@ -76,13 +76,13 @@ fn the_sample_is_what_generate_writes() {
     command.args(["novelty", "golden", "-", "--json"]);
     let text = generated.stdout.strip_suffix('\n').expect("a line end");
     let piped = json(&Ran::of(command.write_stdin(text)).succeeded().stdout);
-    assert_eq!(piped["sample"]["ngrams"], drawn["sample"]["ngrams"]);
-    assert_eq!(piped["sample"]["longest"], drawn["sample"]["longest"]);
-    // It has learnt the text by heart, and held-out text is none of it.
-    let share = |text: &Value| text["ngrams"][2]["copied"].as_f64().expect("a share");
+    assert_eq!(piped["sample"]["ngrams"], sampled["sample"]["ngrams"]);
+    assert_eq!(piped["sample"]["longest"], sampled["sample"]["longest"]);
+    // It has memorised the training text, and the held-out text is not part of it.
+    let copied = |text: &Value| text["ngrams"][2]["copied"].as_f64().expect("a fraction");
     let cold = report(&home, "golden --temperature 0 --seed 3");
     assert!(
-        share(&cold["sample"]) > 0.2 && share(&cold["held_out"]) < 0.05,
+        copied(&cold["sample"]) > 0.2 && copied(&cold["held_out"]) < 0.05,
         "{cold}"
     );
     let table = home.textgen("novelty --length 300").succeeded();

@@ -1,4 +1,4 @@
-//! Runs, states and compressed files of older versions open, and give what they gave then.
+//! Runs, states and compressed files of older versions open and give the same results.
 //! `tests/old-runs/README.md` has the commands that made them.
 
 use std::fs;
@@ -13,7 +13,7 @@ fn old() -> Home {
     home
 }
 
-/// A command's arguments; those that hold spaces stand in double quotes.
+/// A command's arguments; those with spaces are in double quotes.
 fn arguments(command: &str) -> Vec<&str> {
     let pieces = command.split('"').enumerate();
     pieces

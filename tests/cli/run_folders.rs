@@ -17,7 +17,7 @@ fn torch_train(home: &Home, run: &str) -> Ran {
     Ran::of(command.arg("train").arg(home.path("runs").join(run)))
 }
 
-/// Both ways to go on with the run `texts` refuse, and leave it as it was.
+/// Both ways to resume the run `texts` refuse, and do not change it.
 #[track_caller]
 fn resuming_is_refused(home: &Home) -> Refusal {
     trainer();
@@ -50,7 +50,7 @@ fn a_run_that_another_process_writes_is_refused_with_its_number() {
     torch_train(&home, "texts")
         .refused(1)
         .names(&["process 424242"]);
-    // Reading goes on, and the list shows it.
+    // Reading still works, and the list shows the lock.
     home.textgen("generate --run texts --length 10").succeeded();
     let runs = parsed(&home.textgen("runs --json").succeeded().stdout);
     assert_eq!(runs[0]["status"], "training");
@@ -172,7 +172,7 @@ fn a_file_in_place_of_the_folder_of_the_runs_is_refused() {
     assert_eq!(fs::read(home.path("file")).expect("the file"), b"precious");
 }
 
-/// Makes a folder read-only; false where that does not bind, as for root.
+/// Makes a folder read-only; false if that has no effect, as for root.
 #[cfg(unix)]
 fn make_read_only(folder: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
@@ -233,7 +233,7 @@ fn a_run_whose_lock_cannot_be_written_is_refused() {
 
 // ---------------------------------------------------------------- a full disk
 
-/// A limit on the size of files stands for a full disk: writes past it fail. It is below the size
+/// A limit on the size of files simulates a full disk: writes past it fail. It is below the size
 /// of a model and a state, and above that of settings and figures. Units are 512 bytes, or 1024 in
 /// shells that are not quite POSIX.
 #[cfg(unix)]
@@ -267,7 +267,7 @@ fn a_full_disk_is_one_line_and_the_saved_state_survives_and_resumes() {
         }
         home.textgen("generate --run texts --length 10").succeeded();
     }
-    // With room again, it goes on as if nothing had happened, to the budget that it was given.
+    // With space again, it continues as if nothing had happened, to its budget.
     home.train("--resume texts");
     home.train("--resume lucky --steps 60");
     let model = |run: &str| fs::read(home.path(&format!("runs/{run}/model.safetensors")));

@@ -6,16 +6,16 @@ use std::path::Path;
 
 use serde_json::Value;
 
-/// A file taken apart.
+/// The parts of a file.
 pub struct Parts {
     /// The JSON: tensors by name, and `__metadata__`.
     pub header: Value,
-    /// All that follows.
+    /// The data after the JSON.
     pub data: Vec<u8>,
 }
 
 impl Parts {
-    /// Takes a file apart.
+    /// Parses a file into JSON and data.
     pub fn read(path: &Path) -> Self {
         let bytes = std::fs::read(path).expect("a file");
         let (length, rest) = bytes.split_first_chunk::<8>().expect("a length");
@@ -26,7 +26,7 @@ impl Parts {
         }
     }
 
-    /// Puts it together again.
+    /// Serialises the file.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut header = self.header.to_string();
         while !header.len().is_multiple_of(8) {

@@ -1,4 +1,4 @@
-//! `textgen score`: what words cost, where they stand among held-out words, and what is refused.
+//! `textgen score`: the cost of words, their percentile among held-out words, and refusals.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! `textgen score` of texts: what characters, words and lines cost, and which model wrote them.
+//! `textgen score` of texts: the cost of characters, words and lines, and which model wrote them.
 
 use std::fs;
 

@@ -1,5 +1,5 @@
-//! `textgen generate` where more than the model has a say: limits, expressions, holes, beams, loops,
-//! saved states, and what is told of the draws.
+//! `textgen generate` with limits, expressions, blanks, beams, penalties,
+//! saved states, and the reported probabilities.
 
 use std::fs;
 
@@ -96,7 +96,7 @@ fn min_p_of_one_leaves_the_most_probable_token_alone() {
 fn greedy_is_temperature_zero_and_a_beam_of_one() {
     let greedy =
         generate(&["--decode", "greedy", "--length", "120", "--prompt", "A h"]).succeeded();
-    assert_eq!(greedy.stderr, "", "nothing is drawn, so there is no seed");
+    assert_eq!(greedy.stderr, "", "nothing is sampled, so there is no seed");
     let zero = [
         "--temperature",
         "0",
@@ -120,7 +120,7 @@ fn a_beam_finds_texts_as_probable_as_the_greedy_one_best_first() {
     assert_eq!(beam.len(), 4);
     assert!(beam.is_sorted_by(|a, b| log_prob(a) >= log_prob(b)));
     assert!(log_prob(&beam[0]) >= log_prob(&greedy[0]) - 1e-3);
-    assert!(beam[0].get("seed").is_none(), "nothing was drawn");
+    assert!(beam[0].get("seed").is_none(), "nothing was sampled");
     let stopped = samples(&["--decode", "beam:5", "--prompt", "A hen", "--stop", "\n"]);
     assert!(!text(&stopped[0]).contains('\n') && !text(&stopped[0]).is_empty());
     for (wrong, named) in [
@@ -224,7 +224,7 @@ fn holes_are_filled_and_what_is_given_stays() {
         "{several:?}"
     );
     assert_eq!(text(&several[0]), whole);
-    let drawn = check_same(&[
+    let sampled = check_same(&[
         "--fill",
         "w_s k__p___ b__s",
         "--decode",
@@ -232,11 +232,11 @@ fn holes_are_filled_and_what_is_given_stays() {
         "--temperature",
         "2",
     ]);
-    assert!(drawn.iter().all(|sample| text(sample).starts_with('w')));
-    // What stands behind a hole counts: the first letter alone would be another.
+    assert!(sampled.iter().all(|sample| text(sample).starts_with('w')));
+    // The text after a blank counts: the first letter alone would be another.
     let first = |pattern: &str| text(&samples(&["--fill", pattern])[0]).chars().next();
     assert_ne!(first("_"), first("_as keeping bees"));
-    // The prompt is what stands before.
+    // The prompt is the text before.
     let after = generate(&["--fill", "__", "--prompt", "A hen who lived beside the s"]);
     assert_eq!(after.succeeded().stdout, "ea\n");
 }
@@ -285,7 +285,7 @@ fn a_repetition_penalty_breaks_loops_and_one_is_none() {
         samples(&[&greedy[..], &more].concat())
     };
     assert_eq!(with("1"), plain);
-    // How often the most frequent segment of 24 characters stands in the text.
+    // How often the most frequent segment of 24 characters occurs in the text.
     let loops = |sample: &Value| {
         let text: Vec<char> = text(sample).chars().collect();
         let count = |one: &[char]| text.windows(24).filter(|other| *other == one).count();
@@ -321,12 +321,12 @@ fn the_table_of_draws_tells_of_every_token() {
         "0.7",
     ];
     let sample = &samples(&arguments)[0];
-    let probs = sample["probs"].as_array().expect("draws");
+    let probs = sample["probs"].as_array().expect("samples");
     assert_eq!(probs.len(), 12);
-    let mut spelt = String::new();
+    let mut decoded = String::new();
     let mut total = 0.0;
     for step in probs {
-        spelt.push_str(step["text"].as_str().expect("a token"));
+        decoded.push_str(step["text"].as_str().expect("a token"));
         let p = |of: &Value, name: &str| of[name].as_f64().expect("a probability");
         total += p(step, "p").ln();
         let top = step["top"].as_array().expect("the most probable");
@@ -335,13 +335,13 @@ fn the_table_of_draws_tells_of_every_token() {
         // Below temperature 1 the most probable one becomes more probable.
         assert!(p(&top[0], "drawn_p") >= p(&top[0], "p") - 1e-6);
     }
-    assert_eq!(spelt, text(sample));
+    assert_eq!(decoded, text(sample));
     assert!((total - log_prob(sample)).abs() < 1e-4);
     let table = generate(&arguments).succeeded().stdout;
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines.len(), 13, "{table}");
     assert!(lines[0].starts_with("TOKEN"), "{table}");
-    // Five are shown unless told otherwise, and the text is what it is without.
+    // Five are shown by default, and the text does not change.
     let usual = samples(&[
         "--show-probs",
         "--length",

@@ -44,7 +44,7 @@ fn a_sweep_over_rates_trains_a_run_a_rate_and_draws_them() {
     let ran = home.textgen("encode ab").succeeded();
     assert_eq!(ran.stderr, "run: s-rate-4\n");
 
-    // Nothing is trained a second time.
+    // No run is trained a second time.
     let before = fs::read(home.path("runs/s-rate-4/metrics.jsonl")).expect("metrics");
     let again = home
         .textgen(&format!("{command} --tsv --output again.svg"))
@@ -104,7 +104,7 @@ fn a_sweep_refuses_what_it_decides_itself() {
     assert!(!home.path("runs").exists());
 }
 
-/// Ctrl-C reaches both programs; the same command takes up what is left.
+/// Ctrl-C reaches both programs; the same command continues the sweep.
 #[cfg(unix)]
 #[test]
 fn an_interrupted_sweep_goes_on_with_the_same_command() {

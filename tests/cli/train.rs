@@ -1,4 +1,4 @@
-//! `textgen train` as it should work, and the lists of what came of it.
+//! `textgen train` as it should work, and the lists of its runs.
 
 use std::fs;
 use std::path::Path;
@@ -326,7 +326,7 @@ fn a_run_holds_no_path_of_the_machine_in_its_model() {
     let folder = texts().ancestors().nth(2).map(Path::to_string_lossy);
     let folder = folder.expect("the home");
     let found = bytes.windows(folder.len()).any(|w| w == folder.as_bytes());
-    assert!(!found, "{folder} stands in the model file");
+    assert!(!found, "the model file contains {folder}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `textgen vocab`: the report, its numbers, and the file that `train` takes up.
+//! `textgen vocab`: the report, its numbers, and the file that `train` reads.
 
 use std::fs;
 
@@ -90,7 +90,9 @@ fn the_json_counts_a_small_text_right() {
     // -Σ p log₂ p over 5, 3, 2, 2, 2, 1, 1, 1, 1 of 18.
     let entropy = report["entropy_bits_per_char"].as_f64().expect("entropy");
     assert!((entropy - 2.927_451_224_964_518).abs() < 1e-12, "{entropy}");
-    let last = report["table"][8]["cumulative"].as_f64().expect("a share");
+    let last = report["table"][8]["cumulative"]
+        .as_f64()
+        .expect("a fraction");
     assert!((last - 1.0).abs() < 1e-12, "{last}");
 }
 

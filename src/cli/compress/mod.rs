@@ -53,7 +53,7 @@ fn target(
     let sources = [(input, "is the file that is read")];
     let target = Target::new(&path, format, flags.force, &sources)?;
     if target == Target::Stdout && flags.json {
-        let message = "--json prints on standard output, where the file itself goes";
+        let message = "--json prints to standard output, but so does the file itself";
         return Err(CliError::misuse(message, "name a file with --output").into());
     }
     Ok(target)

@@ -90,7 +90,7 @@ pub fn run(args: &CompressArgs, runs: &Runs) -> Result<()> {
         return Err(CliError::misuse(message, "name a file with --output").into());
     }
     if args.compare && matches!(target, Target::Stdout) {
-        let message = "--compare prints on standard output, where the file itself goes";
+        let message = "--compare prints to standard output, but so does the file itself";
         return Err(CliError::misuse(message, "name a file with --output").into());
     }
     let original = read(&args.file)?;

@@ -44,7 +44,7 @@ impl Axis {
     }
 
     /// The position of a number on the axis, from 0 to 1.
-    pub fn share(&self, number: f64) -> f64 {
+    pub fn fraction(&self, number: f64) -> f64 {
         (number - self.from) / (self.to - self.from)
     }
 }
@@ -86,8 +86,8 @@ mod tests {
             let ticks = axis.ticks();
             assert!((4..=10).contains(&ticks.len()), "{ticks:?}");
             assert!((ticks[ticks.len() - 1] - axis.to).abs() < 1e-6 * axis.step);
-            assert_eq!(axis.share(axis.from), 0.0);
-            assert_eq!(axis.share(axis.to), 1.0);
+            assert_eq!(axis.fraction(axis.from), 0.0);
+            assert_eq!(axis.fraction(axis.to), 1.0);
         }
     }
 

@@ -54,8 +54,8 @@ impl Scale {
     /// Pixels from the left and from the top of the plot.
     fn pixel(&self, rate: f64, distortion: f64) -> [f64; 2] {
         [
-            self.across.share(rate) * PLOT[0],
-            (1.0 - self.up.share(distortion)) * PLOT[1],
+            self.across.fraction(rate) * PLOT[0],
+            (1.0 - self.up.fraction(distortion)) * PLOT[1],
         ]
     }
 
@@ -243,8 +243,8 @@ mod tests {
         for (sum, ends) in lines {
             for [rate, distortion] in ends {
                 assert!((rate + distortion - sum).abs() < 1e-9);
-                for share in [scale.across.share(rate), scale.up.share(distortion)] {
-                    assert!((-1e-9..=1.0 + 1e-9).contains(&share), "{sum}: {ends:?}");
+                for fraction in [scale.across.fraction(rate), scale.up.fraction(distortion)] {
+                    assert!((-1e-9..=1.0 + 1e-9).contains(&fraction), "{sum}: {ends:?}");
                 }
             }
         }

@@ -202,7 +202,7 @@ impl<'a> Table<'a> {
                 return Err(ConstraintError::TooLarge);
             }
             for bytes in bytes {
-                let to = self.walk(state, bytes)?;
+                let to = self.follow(state, bytes)?;
                 next.push(to.map_or(NONE, |to| self.number(to)));
             }
             let end = self.dfa.next_eoi_state(&mut self.cache, state);
@@ -212,7 +212,7 @@ impl<'a> Table<'a> {
     }
 
     /// The state after the bytes of a token.
-    fn walk(
+    fn follow(
         &mut self,
         mut state: LazyStateID,
         bytes: &[u8],

@@ -51,12 +51,12 @@ fn texts(longest: usize) -> Vec<Vec<u32>> {
     all
 }
 
-fn spelt(text: &[u32]) -> String {
+fn decoded(text: &[u32]) -> String {
     text.iter().map(|&token| TOKENS[token as usize]).collect()
 }
 
-/// A text of at most `length` tokens, drawn from logits that know nothing of the expression.
-fn draw(constraint: &Constraint, length: usize, temperature: f32, seed: u64) -> Vec<u32> {
+/// A text of at most `length` tokens, sampled from logits that are independent of the expression.
+fn sampled(constraint: &Constraint, length: usize, temperature: f32, seed: u64) -> Vec<u32> {
     let config = Sampling {
         temperature,
         ..Sampling::new(seed)
@@ -101,7 +101,10 @@ fn exactly_the_beginnings_of_matches_are_allowed() {
         // Its comment would swallow what the other engine's expression has behind it.
         let commented = regex.starts_with("(?x)");
         let mut matches = matcher(if commented { "ab" } else { regex });
-        let whole: Vec<&Vec<u32>> = texts.iter().filter(|text| matches(&spelt(text))).collect();
+        let whole: Vec<&Vec<u32>> = texts
+            .iter()
+            .filter(|text| matches(&decoded(text)))
+            .collect();
         let prefixes: HashSet<&[u32]> = whole
             .iter()
             .flat_map(|text| (0..=text.len()).map(|end| &text[..end]))
@@ -139,8 +142,8 @@ fn a_text_is_long_where_it_may_go_on_and_ends_where_it_may_not() {
         ("", 5, 0),
     ] {
         // The cluster `ab` is one token of two letters.
-        let text = draw(&constraint(regex), length, 1.0, 1);
-        assert!(matches(regex, &spelt(&text)), "{regex}: {text:?}");
+        let text = sampled(&constraint(regex), length, 1.0, 1);
+        assert!(matches(regex, &decoded(&text)), "{regex}: {text:?}");
         if !regex.contains("ab") {
             assert_eq!(text.len(), want, "{regex}");
         }
@@ -156,12 +159,12 @@ fn bytes_make_whole_characters() {
     for _ in 0..200 {
         let (mut place, mut text) = (Place::default(), Vec::new());
         while !constraint.is_over(place, 12 - text.len()) {
-            let draws = numbers.vector(256, 1.0);
+            let scores = numbers.vector(256, 1.0);
             let allowed = |&byte: &u32| constraint.allows(place, byte, 12 - text.len());
-            let draw = |byte: &u32| draws[*byte as usize];
+            let score = |byte: &u32| scores[*byte as usize];
             let byte = (0..256)
                 .filter(allowed)
-                .max_by(|a, b| draw(a).total_cmp(&draw(b)))
+                .max_by(|a, b| score(a).total_cmp(&score(b)))
                 .expect("one is allowed");
             place = constraint.after(place, byte);
             text.push(byte as u8);
@@ -238,9 +241,9 @@ proptest! {
         match Constraint::new(&regex, &bytes()) {
             Ok(constraint) => {
                 let length = constraint.shortest() + more;
-                let text = draw(&constraint, length, temperature, seed);
+                let text = sampled(&constraint, length, temperature, seed);
                 prop_assert!(text.len() <= length);
-                prop_assert!(matches(&regex, &spelt(&text)), "{regex}: {:?}", spelt(&text));
+                prop_assert!(matches(&regex, &decoded(&text)), "{regex}: {:?}", decoded(&text));
             }
             Err(error) => prop_assert!(matches!(error, ConstraintError::TooLarge), "{error}"),
         }

@@ -25,7 +25,7 @@ fn expected(temperature: f64, kept: &[usize]) -> [f64; 8] {
     weights.map(|weight| weight / total)
 }
 
-/// Pearson's χ² of 100,000 draws, against the quantile that it passes once in 10,000 times.
+/// Pearson's χ² of 100,000 samples, against the quantile that it passes once in 10,000 times.
 fn check_frequencies(config: &Sampling, suppressed: &[u32], want: [f64; 8]) {
     /// By degrees of freedom, from 1: χ² at 1 − 1e-4.
     const QUANTILES: [f64; 7] = [15.14, 18.42, 21.11, 23.51, 25.74, 27.86, 29.88];
@@ -52,7 +52,7 @@ fn check_frequencies(config: &Sampling, suppressed: &[u32], want: [f64; 8]) {
 }
 
 #[test]
-fn draws_follow_the_softmax_at_every_temperature() {
+fn samples_follow_the_softmax_at_every_temperature() {
     let all: Vec<usize> = (0..8).collect();
     for temperature in [0.5_f32, 1.0, 2.0] {
         let want = expected(f64::from(temperature), &all);
@@ -105,14 +105,14 @@ fn with_min_p(min_p: f32, config: &Sampling) -> Sampling {
 
 #[test]
 fn min_p_keeps_what_is_near_enough_to_the_most_probable() {
-    // Shares of the largest, at temperature 1: e^(logit − 2).
-    let share = |logit: f32| (logit - 2.0).exp();
+    // Ratios to the largest, at temperature 1: e^(logit − 2).
+    let ratio = |logit: f32| (logit - 2.0).exp();
     let plain = || config(1.0, None, None);
     for (min_p, kept) in [
-        (share(1.9) * 1.001, &[2, 4][..]),
-        (share(1.9) * 0.999, &[2, 4, 7]),
-        (share(1.0) * 0.999, &[0, 2, 4, 7]),
-        (share(0.0) * 0.999, &[0, 2, 3, 4, 6, 7]),
+        (ratio(1.9) * 1.001, &[2, 4][..]),
+        (ratio(1.9) * 0.999, &[2, 4, 7]),
+        (ratio(1.0) * 0.999, &[0, 2, 4, 7]),
+        (ratio(0.0) * 0.999, &[0, 2, 3, 4, 6, 7]),
         (1.0, &[2, 4]),
     ] {
         check_frequencies(&with_min_p(min_p, &plain()), &[], expected(1.0, kept));
@@ -121,10 +121,10 @@ fn min_p_keeps_what_is_near_enough_to_the_most_probable() {
 
 #[test]
 fn min_p_comes_after_the_temperature_and_the_other_limits() {
-    // At temperature 2 the share of 0 is e^(−1/2) = 0.61, at temperature 1 it was 0.37.
+    // At temperature 2 the ratio of token 0 is e^(−1/2) = 0.61, at temperature 1 it was 0.37.
     let hot = with_min_p(0.6, &config(2.0, None, None));
     check_frequencies(&hot, &[], expected(2.0, &[0, 2, 4, 7]));
-    // What top-k excludes stays out, and the largest share is that of what is left.
+    // What top-k excludes stays out, and the ratios are to the largest one left.
     let both = with_min_p(0.3, &config(1.0, Some(3), None));
     check_frequencies(&both, &[], expected(1.0, &[2, 4, 7]));
     let without = with_min_p(0.3, &config(1.0, None, None));
@@ -140,7 +140,7 @@ fn min_p_comes_after_the_temperature_and_the_other_limits() {
 }
 
 #[test]
-fn a_bias_of_zeros_changes_no_draw() {
+fn a_bias_of_zeros_changes_no_sample() {
     for config in [
         config(1.0, None, None),
         config(0.4, Some(5), Some(0.9)),
@@ -174,11 +174,11 @@ fn a_bias_excludes_and_shifts_and_leaves_the_log_probability_alone() {
         let mut sampler = sampler(temperature);
         let mut count = 0;
         for _ in 0..10_000 {
-            let draw = sampler.sample_biased(&LOGITS, &bias);
-            assert!([1, 5].contains(&draw.token));
-            count += u32::from(draw.token == 5);
-            let want = own[draw.token as usize].ln();
-            assert!((f64::from(draw.log_prob) - want).abs() < 1e-6);
+            let sampled = sampler.sample_biased(&LOGITS, &bias);
+            assert!([1, 5].contains(&sampled.token));
+            count += u32::from(sampled.token == 5);
+            let want = own[sampled.token as usize].ln();
+            assert!((f64::from(sampled.log_prob) - want).abs() < 1e-6);
         }
         let p = 1.0 / (1.0 + f64::from(-0.5 / temperature).exp());
         let deviation = (p * (1.0 - p) / 10_000.0).sqrt();
@@ -187,13 +187,13 @@ fn a_bias_excludes_and_shifts_and_leaves_the_log_probability_alone() {
     // Also where the network gives no number at all.
     let bias = [low, low, low, 0.0, 0.0, low, low, low];
     for logits in [[f32::NAN; 8], [low; 8]] {
-        let draw = Sampler::new(&config(1.0, None, None), &[3], 0).sample_biased(&logits, &bias);
-        assert_eq!((draw.token, draw.log_prob), (4, low));
+        let sampled = Sampler::new(&config(1.0, None, None), &[3], 0).sample_biased(&logits, &bias);
+        assert_eq!((sampled.token, sampled.log_prob), (4, low));
     }
 }
 
 #[test]
-fn suppressed_tokens_are_never_drawn() {
+fn suppressed_tokens_are_never_sampled() {
     let want = expected(1.0, &[0, 1, 3, 5, 6, 7]);
     check_frequencies(&config(1.0, None, None), &[2, 4, 100], want);
 }
@@ -204,11 +204,11 @@ fn the_log_probability_is_the_models_own() {
     let want = expected(1.0, &[0, 1, 3, 4, 5, 6, 7]);
     let mut sampler = Sampler::new(&config(0.3, Some(5), Some(0.9)), &suppressed, 0);
     for _ in 0..100 {
-        let draw = sampler.sample(&LOGITS);
-        let want = want[draw.token as usize].ln();
+        let sampled = sampler.sample(&LOGITS);
+        let want = want[sampled.token as usize].ln();
         assert!(
-            (f64::from(draw.log_prob) - want).abs() < 1e-6,
-            "{draw:?}, {want}"
+            (f64::from(sampled.log_prob) - want).abs() < 1e-6,
+            "{sampled:?}, {want}"
         );
     }
     let whole = expected(1.0, &[0, 1, 2, 3, 4, 5, 6, 7]);
@@ -216,20 +216,20 @@ fn the_log_probability_is_the_models_own() {
 }
 
 #[test]
-fn one_seed_and_index_give_the_same_draws_and_another_index_others() {
+fn one_seed_and_index_give_the_same_samples_and_another_index_others() {
     let config = config(1.0, None, None);
-    let draws = |index| {
+    let samples = |index| {
         let mut sampler = Sampler::new(&config, &[], index);
         (0..50)
             .map(|_| sampler.sample(&LOGITS).token)
             .collect::<Vec<_>>()
     };
-    assert_eq!(draws(4), draws(4));
-    assert_ne!(draws(4), draws(5));
+    assert_eq!(samples(4), samples(4));
+    assert_ne!(samples(4), samples(5));
 }
 
 #[test]
-fn limits_that_exclude_nothing_change_no_draw() {
+fn limits_that_exclude_nothing_change_no_sample() {
     let mut plain = sampler(0.9);
     let mut limited = Sampler::new(&config(0.9, Some(8), Some(0.999_999_9)), &[], 0);
     for _ in 0..1000 {
@@ -261,7 +261,7 @@ fn temperature_zero_is_the_most_probable_token_and_the_first_of_equals() {
 }
 
 #[test]
-fn a_tiny_temperature_draws_among_the_highest_only() {
+fn a_tiny_temperature_samples_among_the_highest_only() {
     for temperature in [1e-6, f32::MIN_POSITIVE, f32::from_bits(1)] {
         let mut sampler = sampler(temperature);
         let mut seen = [0; 8];
@@ -276,7 +276,7 @@ fn a_tiny_temperature_draws_among_the_highest_only() {
 }
 
 #[test]
-fn huge_logits_and_infinite_ones_are_drawn_from() {
+fn huge_logits_and_infinite_ones_are_sampled_from() {
     let low = f32::NEG_INFINITY;
     for logits in [
         [f32::MIN, f32::MAX, f32::MIN],
@@ -285,9 +285,9 @@ fn huge_logits_and_infinite_ones_are_drawn_from() {
         [1e38, f32::INFINITY, f32::NAN],
     ] {
         for temperature in [0.0, 1e-6, 1.0, 1e6] {
-            let draw = sampler(temperature).sample(&logits);
+            let sampled = sampler(temperature).sample(&logits);
             assert_eq!(
-                draw,
+                sampled,
                 Sampled {
                     token: 1,
                     log_prob: 0.0
@@ -299,7 +299,7 @@ fn huge_logits_and_infinite_ones_are_drawn_from() {
 }
 
 #[test]
-fn without_any_probable_token_the_first_allowed_one_is_drawn() {
+fn without_any_probable_token_the_first_allowed_one_is_sampled() {
     let low = [f32::NEG_INFINITY; 3];
     let mut sampler = Sampler::new(&config(1.0, None, None), &[0], 0);
     assert_eq!(
@@ -329,7 +329,7 @@ fn normal_numbers_have_mean_zero_and_variance_one() {
 }
 
 #[test]
-fn leaving_the_log_probability_out_changes_no_draw() {
+fn leaving_the_log_probability_out_changes_no_sample() {
     for (temperature, top_k, top_p) in [
         (0.0, None, None),
         (0.5, None, None),
@@ -339,9 +339,9 @@ fn leaving_the_log_probability_out_changes_no_draw() {
         let sampler = || Sampler::new(&config(temperature, top_k, top_p), &[1], 5);
         let (mut with, mut without) = (sampler(), sampler().without_log_prob());
         for _ in 0..100 {
-            let draw = without.sample(&LOGITS);
-            assert_eq!(draw.token, with.sample(&LOGITS).token);
-            assert!(draw.log_prob.is_nan());
+            let sampled = without.sample(&LOGITS);
+            assert_eq!(sampled.token, with.sample(&LOGITS).token);
+            assert!(sampled.log_prob.is_nan());
         }
     }
 }
@@ -360,14 +360,14 @@ fn sums_and_maxima_of_lanes_are_those_of_the_whole() {
 }
 
 #[test]
-fn probabilities_are_the_models_own_and_those_of_the_draw() {
+fn probabilities_are_the_models_own_and_those_of_the_sample() {
     let own = expected(1.0, &[0, 1, 3, 4, 5, 6, 7]);
     let mut sampler = Sampler::new(&config(0.5, Some(3), None), &[2], 0);
     let bias = [0.0, 0.0, 0.0, 0.0, f32::NEG_INFINITY, 0.0, 0.0, 0.0];
-    let drawn = expected(0.5, &[0, 6, 7]);
-    let draw = sampler.sample_biased(&LOGITS, &bias);
-    let (one, all) = sampler.probabilities(&LOGITS, draw, 4);
-    assert_eq!(one.token, draw.token);
+    let changed = expected(0.5, &[0, 6, 7]);
+    let sampled = sampler.sample_biased(&LOGITS, &bias);
+    let (one, all) = sampler.probabilities(&LOGITS, sampled, 4);
+    assert_eq!(one.token, sampled.token);
     let tokens: Vec<u32> = all.iter().map(|probability| probability.token).collect();
     assert_eq!(tokens, [4, 7, 0, 6]);
     for probability in all.iter().chain([&one]) {
@@ -377,14 +377,14 @@ fn probabilities_are_the_models_own_and_those_of_the_draw() {
             "{probability:?}"
         );
         assert!(
-            (probability.sampled - drawn[token]).abs() < 1e-6,
+            (probability.sampled - changed[token]).abs() < 1e-6,
             "{probability:?}"
         );
     }
     // The most probable token is certain at temperature 0, and more than all are all.
     let mut greedy = Sampler::new(&config(0.0, None, None), &[2], 0);
-    let draw = greedy.sample(&LOGITS);
-    let (one, all) = greedy.probabilities(&LOGITS, draw, 100);
+    let sampled = greedy.sample(&LOGITS);
+    let (one, all) = greedy.probabilities(&LOGITS, sampled, 100);
     assert_eq!((one.token, one.sampled, all.len()), (4, 1.0, 7));
     assert!(
         all[1..]

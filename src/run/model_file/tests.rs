@@ -93,8 +93,8 @@ fn a_model_in_eight_bits_takes_about_a_quarter_of_the_room_and_says_the_same() {
     let quantized = quantize(&file.weights().expect("weights"));
     ModelFile::write(&eight, &header, &quantized, None).expect("written");
     let size = |path| std::fs::metadata(path).expect("a file").len() as f64;
-    let share = size(&eight) / size(&whole);
-    assert!((0.24..0.28).contains(&share), "{share}");
+    let ratio = size(&eight) / size(&whole);
+    assert!((0.24..0.28).contains(&ratio), "{ratio}");
 
     let logits = |weights: &Weights| {
         let network = CharRnn::new(&header.network, weights).expect("a network");

@@ -11,13 +11,13 @@ use super::vocab::{Token, Vocabulary};
 use super::{Corpus, TextError};
 use crate::config::{TextConfig, Unit, WordSplit};
 
-/// Text in the form that `config` asks for, as prompts need it.
+/// Normalises a short text, such as a prompt, as `config` asks for.
 pub fn normalize(text: &str, config: &TextConfig) -> String {
     Normalizer::new(config).apply(text).into_owned()
 }
 
-/// What one pass over a corpus tells about it. Characters, lines, words and tokens are those of
-/// the normalised text.
+/// The results of one pass over a corpus. Characters, lines, words and tokens are those of the
+/// normalised text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Survey {
     /// The corpus's short name.
@@ -34,12 +34,12 @@ pub struct Survey {
     pub tokens: u64,
     /// Every token with its count, most frequent first, ties by code point.
     pub counts: Vec<(Token, u64)>,
-    /// What normalisation changed, with examples.
+    /// The changes by normalisation, with examples.
     pub changes: Changes,
 }
 
 impl Survey {
-    /// An error if there is nothing to learn: a single distinct token.
+    /// Returns an error if there is nothing to learn: a single distinct token.
     pub fn check_trainable(&self) -> Result<(), TextError> {
         match &self.counts[..] {
             [(token, _)] => Err(TextError::SingleToken {
@@ -58,7 +58,7 @@ impl Survey {
     }
 }
 
-/// Surveys a corpus in one pass, in constant memory; `progress` is told the raw bytes read so far.
+/// Surveys a corpus in one pass, in constant memory; `progress` is called with the raw bytes read so far.
 pub fn survey(
     corpus: &Corpus,
     config: &TextConfig,
@@ -67,8 +67,8 @@ pub fn survey(
     survey_in_chunks(corpus, config, CHUNK_BYTES, progress)
 }
 
-/// Gives `sink` what `work` makes of every chunk of normalised text, and whether the chunk is the first
-/// of its source; `progress` is told the raw bytes read so far.
+/// Calls `sink` with the result of `work` for every chunk of normalised text, and whether the chunk is
+/// the first of its source; `progress` is called with the raw bytes read so far.
 fn pass<R: Send>(
     corpus: &Corpus,
     config: &TextConfig,
@@ -94,14 +94,14 @@ fn pass<R: Send>(
     Ok(())
 }
 
-/// What was made of a corpus, or an error if that is nothing.
+/// The result, or an error if the corpus is empty.
 fn unless_empty<R>(corpus: &Corpus, is_empty: bool, made: R) -> Result<R, TextError> {
     let name = &corpus.name;
     let empty = || TextError::Empty { name: name.clone() };
     (!is_empty).then_some(made).ok_or_else(empty)
 }
 
-/// What the survey needs to know of a chunk, in order.
+/// The facts about a chunk that the survey needs in order.
 struct Piece {
     words: u64,
     newlines: u64,
@@ -181,8 +181,8 @@ fn survey_in_chunks(
     })
 }
 
-/// The corpus as token ids, the sources one after the other. What the vocabulary does not hold
-/// becomes `<unk>`, or is an error if the vocabulary has none.
+/// The corpus as token ids, the sources one after the other. Tokens outside the vocabulary
+/// become `<unk>`, or are an error if the vocabulary has none.
 pub fn tokens(
     corpus: &Corpus,
     config: &TextConfig,
@@ -226,8 +226,8 @@ fn tokens_in_chunks(
     unless_empty(corpus, tokens.is_empty(), tokens)
 }
 
-/// A whole corpus in the form that `config` asks for, the sources one after the other; `progress` is
-/// told the raw bytes read so far.
+/// A whole corpus, normalised as `config` asks for, the sources one after the other; `progress` is
+/// called with the raw bytes read so far.
 pub fn whole(
     corpus: &Corpus,
     config: &TextConfig,
@@ -257,7 +257,7 @@ pub struct WordList {
     pub times: Vec<u64>,
     /// Further appearances of words in the list.
     pub duplicates: u64,
-    /// Words that were nothing but punctuation, or lines that were nothing but white space.
+    /// The number of words of punctuation only, or of blank lines.
     pub empty: u64,
 }
 
@@ -270,8 +270,8 @@ impl WordList {
     }
 }
 
-/// The words of a corpus: normalised, split as `config.words` says, every one once. `progress` is told
-/// the raw bytes read so far.
+/// The words of a corpus: normalised, split by `config.words`, each once. `progress` is called with the
+/// raw bytes read so far.
 pub fn words(
     corpus: &Corpus,
     config: &TextConfig,
@@ -316,7 +316,7 @@ struct Lister {
     /// The index of every word in the list.
     seen: HashMap<String, usize>,
     split: WordSplit,
-    /// The start of a word that the text so far ended in.
+    /// The start of a word at the end of the text so far.
     part: String,
 }
 

@@ -1,12 +1,12 @@
-//! The vocabulary: which tokens there are, and which number each has.
+//! The vocabulary: the tokens and their ids.
 //!
 //! Ids are ranks: the most frequent token is 0, ties go by code point, so the same text always
 //! gives the same vocabulary. Special tokens come after all others, in one of three layouts:
 //!
 //! - none (char-lstm, nothing cut);
 //! - `<unk>` (char-lstm, something cut);
-//! - `<eos>`, `<unk>`, `<bos>` (words): `<unk>` is always there, since character dropout feeds it,
-//!   but it is predicted only where something was cut; `<bos>` is never predicted.
+//! - `<eos>`, `<unk>`, `<bos>` (words): `<unk>` is always present, since character dropout reads
+//!   it, but it is predicted only if something was cut; `<bos>` is never predicted.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,11 +16,11 @@ use super::TextError;
 use super::unicode::{for_each_grapheme, visible};
 use crate::config::Unit;
 
-/// The `format` written in files, and the only one that is read.
+/// The `format` written in files, and the only one read.
 const FORMAT: u64 = 1;
-/// More tokens than any text has.
+/// The most tokens of a vocabulary; no text has as many.
 const MOST_TOKENS: usize = 1 << 21;
-/// Longest cluster that can be a token, in bytes; longer ones are cut.
+/// The longest cluster that can be a token, in bytes; longer ones are split.
 const LONGEST_TOKEN_BYTES: usize = 256;
 
 /// What a model reads or writes in one step.
@@ -28,18 +28,18 @@ const LONGEST_TOKEN_BYTES: usize = 256;
 pub enum Token {
     /// A character or a grapheme cluster.
     Text(String),
-    /// A byte, which may be a part of a character.
+    /// A byte, which may be part of a character.
     Byte(u8),
-    /// What the vocabulary does not hold.
+    /// `<unk>`: a token outside the vocabulary.
     Unk,
-    /// The beginning of a word; only read, never predicted.
+    /// `<bos>`: the start of a word; only read, never predicted.
     Bos,
-    /// The end of a word.
+    /// `<eos>`: the end of a word.
     Eos,
 }
 
 impl Token {
-    /// As it can be shown in a table or a message.
+    /// Its form for tables and messages.
     pub fn visible(&self) -> String {
         match self {
             Self::Text(text) => visible(text),
@@ -52,10 +52,10 @@ impl Token {
     }
 }
 
-/// The ids of the tokens of a word vocabulary that are no letters.
+/// The ids of the tokens of a word vocabulary that are not letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpecialTokens {
-    /// `<bos>` begins a word; the decoder reads it and never predicts it.
+    /// `<bos>` starts a word; the decoder reads it and never predicts it.
     pub bos: u32,
     /// `<eos>` ends a word.
     pub eos: u32,
@@ -68,14 +68,14 @@ pub fn rank(counts: &mut [(Token, u64)]) {
     counts.sort_by(|(a, n), (b, m)| m.cmp(n).then_with(|| a.cmp(b)));
 }
 
-/// Which tokens there are. In JSON: `{"format":1,"unit":"char","symbols":["e"," "],"unk":2,
+/// The tokens and their ids. In JSON: `{"format":1,"unit":"char","symbols":["e"," "],"unk":2,
 /// "bos":null,"eos":null,"cut":3}`, with the special ids after those of `tokens`, and bytes as numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "Stored", try_from = "Stored")]
 pub struct Vocabulary {
     unit: Unit,
     tokens: Vec<Token>,
-    /// Tokens that are not special.
+    /// The number of tokens that are not special.
     letters: usize,
     words: bool,
     cut: u64,
@@ -100,8 +100,8 @@ impl Vocabulary {
         Self::lay_out(unit, letters, cut, true)
     }
 
-    /// This vocabulary with what else was seen after its own letters: those at least `min_freq` times, as
-    /// many as fit into `max_vocab`. `<unk>` stays if it is one of the tokens.
+    /// This vocabulary, extended by the new letters seen at least `min_freq` times, as many as fit into
+    /// `max_vocab`. They follow its own letters. `<unk>` stays if it is one of the tokens.
     #[must_use]
     pub fn extended(&self, counts: &[(Token, u64)], min_freq: u64, max_vocab: usize) -> Self {
         let known: HashSet<&Token> = self.tokens[..self.letters].iter().collect();
@@ -116,15 +116,15 @@ impl Vocabulary {
         Self::lay_out(self.unit, letters.collect(), cut.max(self.cut), self.words)
     }
 
-    /// For each token of this vocabulary its id in `older`, if it is there.
+    /// For each token of this vocabulary, its id in `older`, if it has one.
     pub fn places_in(&self, older: &Self) -> Vec<Option<usize>> {
         let ids: HashMap<&Token, usize> = older.tokens.iter().zip(0..).collect();
         let place = |token| ids.get(token).copied();
         self.tokens.iter().map(place).collect()
     }
 
-    /// A vocabulary of given letters in the order of their ids, as a stored or imported model has
-    /// it; `cut` is how many tokens it leaves out. Checks that it can be right.
+    /// A vocabulary of given letters in the order of their ids, from a stored or imported model; `cut`
+    /// is the number of tokens left out. Checks that it is valid.
     pub fn new(unit: Unit, letters: Vec<Token>, cut: u64, words: bool) -> Result<Self, TextError> {
         let invalid = |what: String| Err(TextError::Vocabulary { what });
         if letters.len() > MOST_TOKENS {
@@ -161,12 +161,12 @@ impl Vocabulary {
         }
     }
 
-    /// What one token is.
+    /// The unit of its tokens.
     pub fn unit(&self) -> Unit {
         self.unit
     }
 
-    /// Tokens that can be read, the special ones included.
+    /// The number of tokens that can be read, including special ones.
     pub fn len(&self) -> usize {
         self.tokens.len()
     }
@@ -176,7 +176,7 @@ impl Vocabulary {
         self.tokens.is_empty()
     }
 
-    /// Tokens that can be predicted; always the first ones.
+    /// The number of tokens that can be predicted; always the first ones.
     pub fn outputs(&self) -> usize {
         match (self.words, self.cut) {
             (true, 0) => self.letters + 1,
@@ -185,17 +185,17 @@ impl Vocabulary {
         }
     }
 
-    /// Tokens that are not special; always the first ones.
+    /// The number of tokens that are not special; always the first ones.
     pub fn letters(&self) -> usize {
         self.letters
     }
 
-    /// How many tokens of the text were left out.
+    /// The number of distinct tokens of the text that were cut.
     pub fn cut(&self) -> u64 {
         self.cut
     }
 
-    /// The special tokens, which a vocabulary of words has.
+    /// The special tokens, if this is a vocabulary of words.
     pub fn special_tokens(&self) -> Result<SpecialTokens, TextError> {
         match (self.bos(), self.eos(), self.unk()) {
             (Some(bos), Some(eos), Some(unk)) => Ok(SpecialTokens { bos, eos, unk }),
@@ -231,7 +231,7 @@ impl Vocabulary {
         &self.tokens
     }
 
-    /// Ids below [`Vocabulary::outputs`] that must not be written: `<unk>`.
+    /// Ids below [`Vocabulary::outputs`] that must never be sampled: `<unk>`.
     pub fn suppressed(&self) -> Vec<u32> {
         let outputs = self.outputs() as u32;
         self.unk().into_iter().filter(|&id| id < outputs).collect()
@@ -276,7 +276,7 @@ fn is_one(token: &Token, unit: Unit) -> bool {
 struct Stored {
     format: u64,
     unit: Unit,
-    // The name that files have had since format 1.
+    // The key's name since format 1.
     #[serde(rename = "symbols")]
     tokens: Vec<StoredToken>,
     unk: Option<u32>,

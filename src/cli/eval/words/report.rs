@@ -27,12 +27,12 @@ pub struct Report<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub int8_costs_bits_per_char: Option<f64>,
     pub baselines: Baselines,
-    /// None where there is no z.
+    /// `None` if there is no z.
     pub latent: Option<Latent>,
     pub samples: Vec<Samples>,
     /// The sampling flags; empty for the models' own distributions.
     pub sampled_with: String,
-    /// None where there is no z.
+    /// `None` if there is no z.
     pub verdict: Option<Verdict>,
 }
 

@@ -280,7 +280,7 @@ mod tests {
         (0..count).map(mark).collect()
     }
 
-    fn drawn(marks: &[Mark]) -> String {
+    fn rendered(marks: &[Mark]) -> String {
         let groups = ["red", "green", "blue"].map(|color| Group {
             name: color.to_owned(),
             color,
@@ -297,10 +297,10 @@ mod tests {
 
     #[test]
     fn every_word_is_a_dot_and_some_have_room_for_their_letters() {
-        let few = drawn(&marks(20));
+        let few = rendered(&marks(20));
         assert_eq!(few.matches("<circle").count(), 20 + 3);
         assert_eq!(few.matches(">word").count(), 20);
-        let many = drawn(&marks(5000));
+        let many = rendered(&marks(5000));
         assert_eq!(many.matches("<circle").count(), 5000 + 3);
         let written = many.matches(">word").count();
         assert!(written < 5000, "{written}");
@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_picture_of_one_place_is_a_picture() {
-        let svg = drawn(&marks(1));
+        let svg = rendered(&marks(1));
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
     }
 
@@ -316,7 +316,7 @@ mod tests {
     fn text_cannot_end_the_element_it_stands_in() {
         let mut all = marks(2);
         all[0].word = "</text><script>&\"\u{1}\u{FFFF}".to_owned();
-        let svg = drawn(&all);
+        let svg = rendered(&all);
         assert!(svg.contains("a &lt;title&gt; &amp; more"));
         assert!(svg.contains("&lt;/text&gt;&lt;script&gt;&amp;&quot;\u{FFFD}\u{FFFD}"));
         assert!(!svg.contains("<script>"));
