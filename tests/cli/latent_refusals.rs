@@ -82,7 +82,7 @@ fn words_that_cannot_be_read_are_refused() {
         home.textgen(command).refused(2);
         home.textgen_with([command, " "])
             .refused(2)
-            .names(&["no word"]);
+            .names(&["not a word"]);
         home.textgen_with([command, "xyz", "--on-unknown", "skip"])
             .refused(2)
             .names(&["xyz", "no word"]);
