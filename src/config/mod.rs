@@ -18,6 +18,7 @@ mod fit;
 #[cfg(feature = "cli")]
 mod flags;
 mod network;
+mod row;
 mod sampling;
 mod settings;
 mod train;

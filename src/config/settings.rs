@@ -12,6 +12,7 @@ use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
+use super::row::Row;
 use super::train::{Budget, ModelConfig};
 use super::value::{Value, check, described};
 use super::{
@@ -115,13 +116,13 @@ macro_rules! settings {
             pub(super) fn add_flags(
                 mut command: clap::Command,
                 wanted: impl Fn(&str) -> bool,
+                overridden: &HashSet<String>,
             ) -> clap::Command {
-                let overridden = super::flags::overridden();
                 for row in Self::rows() {
                     match row.field {
                         _ if row.heading.is_empty() || !wanted(row.owner) => {}
                         $($($(stringify!($field) => {
-                            command = command.arg(super::flags::flag::<$type>(row, &overridden));
+                            command = command.arg(super::row::flag::<$type>(row, overridden));
                         })+)+)+
                         _ => {}
                     }
@@ -173,25 +174,6 @@ macro_rules! typed {
             }
         }
     };
-}
-
-/// A row of the table.
-#[allow(
-    dead_code,
-    reason = "files, flags and the reference page each need some of it"
-)]
-pub(super) struct Row {
-    pub field: &'static str,
-    /// The configuration that it belongs to.
-    pub owner: &'static str,
-    /// The heading of the flag in `--help`; empty if there is no flag.
-    pub heading: &'static str,
-    pub doc: String,
-    pub value: Option<&'static str>,
-    pub names: &'static [&'static str],
-    pub is_switch: bool,
-    pub default: Option<String>,
-    pub range: Option<String>,
 }
 
 /// A setting that was given.

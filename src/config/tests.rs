@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::settings::Row;
+use super::row::Row;
 use super::*;
 
 #[test]
