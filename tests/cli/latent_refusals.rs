@@ -85,7 +85,7 @@ fn words_that_cannot_be_read_are_refused() {
             .names(&["not a word"]);
         home.textgen_with([command, "xyz", "--on-unknown", "skip"])
             .refused(2)
-            .names(&["xyz", "no word"]);
+            .names(&["xyz", "not a word"]);
     }
     let same = home.textgen("encode ab").stdout;
     assert_eq!(
