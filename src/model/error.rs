@@ -71,7 +71,7 @@ pub enum ModelError {
     OtherSnapshot,
     #[error(transparent)]
     Compress(#[from] CompressError),
-    #[error("{word:?} is no word")]
+    #[error("{word:?} is not a word")]
     NoWord { word: String },
     #[error("it is {model}, so there is no latent space of words")]
     NoLatentSpace { model: &'static str },

@@ -123,7 +123,7 @@ fn words_that_cannot_be_read_are_refused() {
     home.write("strange.txt", "ab\nxyz\n");
     home.textgen("encode --file strange.txt --on-unknown skip")
         .refused(1)
-        .names(&["strange.txt", "line 2", "xyz", "no word"]);
+        .names(&["strange.txt", "line 2", "xyz", "not a word"]);
     home.write("labels.tsv", "ab\tone\ncd two\n");
     home.textgen("map --labels labels.tsv")
         .refused(1)
