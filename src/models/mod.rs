@@ -20,6 +20,7 @@ mod predictor;
 mod recurrent;
 pub mod speed;
 pub mod team;
+pub mod training;
 pub mod weights;
 pub mod word_vae;
 
