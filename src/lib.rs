@@ -72,6 +72,8 @@ pub mod run;
 pub(crate) mod testing;
 #[doc(hidden)]
 pub mod text;
+#[doc(hidden)]
+pub mod train;
 
 pub use config::{Decoding, OnUnknown, Quantize, Sampling};
 pub use model::{Model, ModelError, OpenOptions, Sample, TextModel, WordModel};

@@ -11,6 +11,7 @@
 //! ([`Level`](crate::kernels::simd::Level)), on any number of threads, whatever else is read in the same batch.
 
 pub mod article;
+pub mod batch;
 pub mod char_rnn;
 mod encoder;
 #[cfg(test)]

@@ -1,0 +1,115 @@
+//! The interface between the training loop and what computes: a model's weights, their gradients and
+//! the optimizer, on one device. The loop makes batches of plain integers; an engine learns from them
+//! and measures on them.
+
+use thiserror::Error;
+
+use crate::models::batch::{ArticleBatch, TextBatch};
+use crate::models::weights::Weights;
+
+/// What one step learns from, or one call of an evaluation measures.
+#[derive(Clone, Debug)]
+pub enum Batch {
+    /// For a char-lstm.
+    Text(TextBatch),
+    /// For the network of the original article.
+    Article(ArticleBatch),
+}
+
+/// What a step depends on besides its batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Step {
+    /// The number of steps before this one, which selects the random numbers of dropout.
+    pub number: u64,
+    /// Learning rate.
+    pub lr: f64,
+    /// β, the weight of the divergence of a word-vae. An engine that holds a rate has its own.
+    pub kl_weight: f32,
+}
+
+/// The training losses of some steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Losses {
+    /// Their sum: nats per token (char-lstm), the objective per word (word-vae).
+    pub sum: f64,
+    /// The number of steps.
+    pub steps: u64,
+}
+
+/// What a batch costs under the weights, without dropout.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Costs {
+    /// −log p of every target, in nats: (T·B) for a text, (N) in the order of the decoder's input for
+    /// words, (T + 1) for the article.
+    pub nats: Vec<f32>,
+    /// R_j of every word in nats (B, Z), by the caller's rows; empty for a text. For the article, of one letter.
+    pub rates: Vec<f32>,
+    /// μ of every word (B, Z), by the caller's rows; empty for a text.
+    pub means: Vec<f32>,
+}
+
+/// Why an engine cannot go on.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// An array that the model or the optimizer needs is missing.
+    #[error("{name} is missing")]
+    Missing {
+        /// The array's name.
+        name: String,
+    },
+    /// An array of another shape than the model's.
+    #[error("{name} has shape {found:?}, but {wanted:?} is needed")]
+    Shape {
+        /// The array's name.
+        name: String,
+        /// Its shape.
+        found: Vec<usize>,
+        /// The model's.
+        wanted: Vec<usize>,
+    },
+    /// The device cannot be used, or has failed.
+    #[error("{0}")]
+    Device(String),
+}
+
+/// The training of one model on one device: its weights, gradients and optimizer.
+pub trait Engine {
+    /// Takes one optimizer step: gradients, clipping, update, average, held rate, carried state.
+    fn step(&mut self, batch: &Batch, step: &Step) -> Result<(), EngineError>;
+
+    /// Computes the gradients of a step and forgets them, to see how long it takes. Changes nothing.
+    fn trial(&mut self, batch: &Batch, step: &Step) -> Result<(), EngineError>;
+
+    /// The losses of the steps that were not yet reported. A device that has to be waited for may hold
+    /// some back, unless `wait` says not to.
+    fn losses(&mut self, wait: bool) -> Losses;
+
+    /// The costs of a batch in f32, without dropout. A text with `from_zero` begins a new state, which the
+    /// following calls continue; training's carried state is another.
+    fn evaluate(&mut self, batch: &Batch) -> Result<Costs, EngineError>;
+
+    /// The arrays of a model file: the averaged weights if averages are kept, else the current ones; for the
+    /// article also what it remembers of its last word.
+    fn weights(&self) -> Weights<'static>;
+
+    /// Overwrites the weights, such as those of a model that training starts from, or evaluates.
+    fn set_weights(&mut self, weights: &Weights) -> Result<(), EngineError>;
+
+    /// Exchanges the weights and their average for an evaluation, or back; does nothing without averages.
+    fn use_average(&mut self, on: bool);
+
+    /// What the next step depends on: `weights.*`, `optimizer.*`, `average.*`, `carried.*`, `rate.*`.
+    fn state(&self) -> Weights<'static>;
+
+    /// Restores [`Engine::state`] as it was after `step` steps.
+    fn restore(&mut self, state: &Weights, step: u64) -> Result<(), EngineError>;
+
+    /// Whether every weight is a finite number.
+    fn are_finite(&self) -> bool;
+
+    /// The number of weights.
+    fn parameters(&self) -> usize;
+
+    /// The device in words, such as `cpu, 2 threads`.
+    fn describe(&self) -> String;
+}
