@@ -17,8 +17,10 @@ mod encoder;
 #[cfg(test)]
 pub(crate) mod golden;
 mod linear;
+pub mod noise;
 mod predictor;
 mod recurrent;
+pub mod sequences;
 pub mod speed;
 pub mod team;
 pub mod training;

@@ -81,6 +81,14 @@ impl Steps {
         self.starts[self.len()]
     }
 
+    /// The positions of step `t`.
+    ///
+    /// # Panics
+    /// If there is no such step.
+    pub fn range(&self, t: usize) -> Range<usize> {
+        self.starts[t]..self.starts[t + 1]
+    }
+
     /// The number of active rows at step `t`; 0 after the last.
     fn count(&self, t: usize) -> usize {
         self.counts.get(t).copied().unwrap_or(0)

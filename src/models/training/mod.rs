@@ -1,8 +1,14 @@
 //! Forward and backward passes of the networks, chained by hand on the kernels of training.
+//!
+//! The weights of a network are one flat buffer ([`Parameters`]), and so are its gradients, the
+//! optimizer's moments and the averages.
 
+mod parameters;
 #[cfg(test)]
 #[allow(
     dead_code,
     reason = "the networks that it is compared with use all of it"
 )]
 pub(crate) mod reference;
+
+pub use parameters::{Entry, Parameters};
