@@ -1,0 +1,107 @@
+//! Holds the rate, the information that z carries, at a target.
+//!
+//! D + β·(R − R*) is the Lagrangian of least distortion at the rate R*, and β its multiplier. It
+//! follows the constraint by dual ascent on log β, so that users need not guess the β of a rate
+//! (Rezende & Viola 2018 do the same for a wanted distortion).
+
+use crate::kernels::Kernels;
+use crate::models::weights::{Array, Weights};
+
+use super::EngineError;
+
+/// The change of log β per step if R is off by R* or more.
+const STEP: f32 = 0.01;
+/// The bounds of log β: β is within 10⁻⁴ and 10.
+const LOWEST: f32 = -4.0 * std::f32::consts::LN_10;
+const HIGHEST: f32 = std::f32::consts::LN_10;
+/// The name of log β in a training state.
+const NAME: &str = "rate.log_beta";
+
+/// The multiplier β of a training with a target rate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RateController {
+    /// R* in nats per word.
+    target: f32,
+    log_beta: f32,
+}
+
+impl RateController {
+    /// Starts with β at `beta`, or at the nearest of its bounds.
+    pub fn new(target: f64, beta: f64) -> Self {
+        Self {
+            target: target as f32,
+            log_beta: (beta.ln() as f32).clamp(LOWEST, HIGHEST),
+        }
+    }
+
+    /// The present β.
+    pub fn beta(&self) -> f32 {
+        // Not the system's: the same bits on every machine.
+        let mut beta = [self.log_beta];
+        Kernels::new().exp(&mut beta);
+        beta[0]
+    }
+
+    /// Updates β after a batch with the mean rate `rate`, in nats per word.
+    pub fn follow(&mut self, rate: f32) {
+        let off = (rate - self.target) / self.target;
+        let moved = self.log_beta + off.clamp(-1.0, 1.0) * STEP;
+        self.log_beta = moved.clamp(LOWEST, HIGHEST);
+    }
+
+    /// What the next step depends on, for a training state.
+    pub fn state(&self) -> (String, Array<'static>) {
+        (NAME.to_owned(), Array::f32([1], vec![self.log_beta]))
+    }
+
+    /// Restores [`RateController::state`].
+    pub fn restore(&mut self, state: &Weights) -> Result<(), EngineError> {
+        let array = state.get(NAME).ok_or_else(|| EngineError::Missing {
+            name: NAME.to_owned(),
+        })?;
+        let [log_beta] = array.data()[..] else {
+            return Err(EngineError::Shape {
+                name: NAME.to_owned(),
+                found: array.shape.clone(),
+                wanted: vec![1],
+            });
+        };
+        self.log_beta = log_beta;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_multiplier_finds_the_rate() {
+        // A model whose rate follows its multiplier at once: R = 2 / β.
+        let mut controller = RateController::new(8.0, 1.0);
+        for _ in 0..2_000 {
+            controller.follow(2.0 / controller.beta());
+        }
+        let beta = controller.beta();
+        assert!((beta - 0.25).abs() < 1e-3, "{beta}");
+        let mut other = RateController::new(8.0, 1.0);
+        other
+            .restore(&Weights::from([controller.state()]))
+            .expect("its own state");
+        assert_eq!(other, controller);
+        assert!(other.restore(&Weights::new()).is_err());
+    }
+
+    #[test]
+    fn the_multiplier_stays_within_its_bounds() {
+        let mut controller = RateController::new(8.0, 1.0);
+        for (rate, bound) in [(0.0, 1e-4), (1e6, 10.0)] {
+            for _ in 0..3_000 {
+                controller.follow(rate);
+            }
+            let beta = controller.beta();
+            assert!((beta / bound - 1.0).abs() < 1e-3, "{beta}");
+        }
+        assert!((RateController::new(8.0, 0.0).beta() / 1e-4 - 1.0).abs() < 1e-3);
+    }
+}
