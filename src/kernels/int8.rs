@@ -2,7 +2,7 @@
 //!
 //! A weight is q · s with q in −127…127 and one scale s a row. A vector is (u − 64) · s with u in
 //! 1…127 and one scale per vector: with seven bits, two neighbouring products fit in the 16 bits in
-//! which AVX2 adds them, so that AVX2, AVX-512 VNNI and portable code count the same integers.
+//! which AVX2 and NEON add them, so that every level counts the same integers.
 //! Sums are exact in i32; then each output is rounded once.
 
 use std::ops::Range;
@@ -228,6 +228,40 @@ pub(super) fn sums(lines: &[Line], x: &[[u8; GROUP]]) -> [i32; PANEL] {
         }
     }
     sums
+}
+
+#[cfg(target_arch = "aarch64")]
+pub(super) mod arm {
+    use std::arch::aarch64::{
+        vdupq_n_s32, vget_low_s8, vld1q_s8, vmull_high_s8, vmull_s8, vpadalq_s16, vpaddq_s16,
+        vreinterpretq_s8_s32, vst1q_s32,
+    };
+
+    use super::{GROUP, Line, PANEL};
+
+    /// The sums of one panel with NEON: inputs fit in seven bits, so they may be taken as signed, and
+    /// 127 · 127 · 2 fits in the 16 bits of the first addition.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    pub fn sums_neon(lines: &[Line], x: &[[u8; GROUP]]) -> [i32; PANEL] {
+        let mut sums = [vdupq_n_s32(0); 8];
+        for (line, x) in lines.iter().zip(x) {
+            let x = vreinterpretq_s8_s32(vdupq_n_s32(i32::from_le_bytes(*x)));
+            for (part, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: a line has 8 · 16 bytes.
+                let weights = unsafe { vld1q_s8(line.0.as_ptr().cast::<i8>().add(16 * part)) };
+                let low = vmull_s8(vget_low_s8(weights), vget_low_s8(x));
+                let high = vmull_high_s8(weights, x);
+                *sum = vpadalq_s16(*sum, vpaddq_s16(low, high));
+            }
+        }
+        let mut out = [0; PANEL];
+        for (part, sum) in sums.into_iter().enumerate() {
+            // SAFETY: `out` has 8 · 4 numbers.
+            unsafe { vst1q_s32(out.as_mut_ptr().add(4 * part), sum) };
+        }
+        out
+    }
 }
 
 #[cfg(target_arch = "x86_64")]

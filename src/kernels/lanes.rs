@@ -43,7 +43,7 @@ pub(super) trait Lanes: Copy {
     unsafe fn times_power(self, other: Self) -> Self;
 }
 
-/// Portable lanes: four of them are a register of NEON and SSE.
+/// Portable lanes: four of them are a register of most machines.
 pub(super) type Portable = [f32; 4];
 
 /// Implements lane by lane.
@@ -97,10 +97,11 @@ impl Lanes for Portable {
     }
 }
 
-/// Implements [`Lanes`] by x86 intrinsics.
-#[cfg(target_arch = "x86_64")]
-macro_rules! x86 {
+/// Implements [`Lanes`] by intrinsics.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! by_intrinsics {
     ($name:ident, $count:literal, load: $load:ident, store: $store:ident, splat: $splat:ident,
+        fetch($from:ident): $fetch:expr,
         $($method:ident($self:ident $(, $arg:ident)*) = $body:expr;)+) => {
         impl Lanes for $name {
             const COUNT: usize = $count;
@@ -118,9 +119,8 @@ macro_rules! x86 {
             }
 
             #[inline(always)]
-            unsafe fn fetch(from: *const f32) {
-                // SAFETY: fetching ahead reads nothing that the program sees, and never faults.
-                unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
+            unsafe fn fetch($from: *const f32) {
+                $fetch
             }
 
             #[inline(always)]
@@ -158,8 +158,16 @@ mod x86 {
     /// The sign bit.
     const SIGN: i32 = i32::MIN;
 
-    x86! {
+    /// Prefetches into the second-level cache.
+    #[inline(always)]
+    fn prefetch(from: *const f32) {
+        // SAFETY: every x86-64 has SSE; fetching ahead reads nothing that the program sees, and never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
+    }
+
+    by_intrinsics! {
         __m256, 8, load: _mm256_loadu_ps, store: _mm256_storeu_ps, splat: _mm256_set1_ps,
+        fetch(from): prefetch(from),
         mul_add(x, factor, sum) = _mm256_fmadd_ps(x, factor, sum);
         add(x, other) = _mm256_add_ps(x, other);
         sub(x, other) = _mm256_sub_ps(x, other);
@@ -179,8 +187,9 @@ mod x86 {
         ));
     }
 
-    x86! {
+    by_intrinsics! {
         __m512, 16, load: _mm512_loadu_ps, store: _mm512_storeu_ps, splat: _mm512_set1_ps,
+        fetch(from): prefetch(from),
         mul_add(x, factor, sum) = _mm512_fmadd_ps(x, factor, sum);
         add(x, other) = _mm512_add_ps(x, other);
         sub(x, other) = _mm512_sub_ps(x, other);
@@ -205,6 +214,38 @@ mod x86 {
 }
 #[cfg(target_arch = "x86_64")]
 pub(super) use std::arch::x86_64::{__m256, __m512};
+
+#[cfg(target_arch = "aarch64")]
+mod arm {
+    use std::arch::aarch64::{
+        float32x4_t, vabsq_f32, vaddq_f32, vaddq_u32, vbslq_f32, vcltq_f32, vdivq_f32, vdupq_n_f32,
+        vdupq_n_u32, vfmaq_f32, vld1q_f32, vmulq_f32, vreinterpretq_f32_u32, vreinterpretq_u32_f32,
+        vshlq_n_u32, vsqrtq_f32, vst1q_f32, vsubq_f32,
+    };
+
+    use super::Lanes;
+
+    by_intrinsics! {
+        float32x4_t, 4, load: vld1q_f32, store: vst1q_f32, splat: vdupq_n_f32,
+        // Stable Rust has no intrinsic for it.
+        fetch(_from): (),
+        mul_add(x, factor, sum) = vfmaq_f32(sum, x, factor);
+        add(x, other) = vaddq_f32(x, other);
+        sub(x, other) = vsubq_f32(x, other);
+        mul(x, other) = vmulq_f32(x, other);
+        div(x, other) = vdivq_f32(x, other);
+        if_less(x, other, then, otherwise) = vbslq_f32(vcltq_f32(x, other), then, otherwise);
+        sqrt(x) = vsqrtq_f32(x);
+        abs(x) = vabsq_f32(x);
+        with_sign_of(x, other) = vbslq_f32(vdupq_n_u32(1 << 31), other, x);
+        times_power(x, other) = vreinterpretq_f32_u32(vaddq_u32(
+            vreinterpretq_u32_f32(x),
+            vshlq_n_u32::<23>(vreinterpretq_u32_f32(other)),
+        ));
+    }
+}
+#[cfg(target_arch = "aarch64")]
+pub(super) use std::arch::aarch64::float32x4_t;
 
 /// `body(0)` … `body(N − 1)`, N ≤ 12, one after the other in the code: in a loop, the compiler
 /// may decide to store sums that are indexed by its counter in memory.

@@ -74,6 +74,9 @@ macro_rules! at_every_level {
                     // SAFETY: as above.
                     #[cfg(target_arch = "x86_64")]
                     Level::Avx2 => unsafe { avx2::$name($($arg),*) },
+                    // SAFETY: as above.
+                    #[cfg(target_arch = "aarch64")]
+                    Level::Neon => unsafe { neon::$name($($arg),*) },
                     _ => portable::$name($($arg),*),
                 }
             })+
@@ -92,16 +95,19 @@ macro_rules! at_every_level {
             $(pub(super) fn $name($($arg: $type),*) { unsafe { $body } })+
         }
 
-        at_every_level!(x86 avx2, "avx2,fma", lanes::__m256, [6, 2, 4], int8::x86::sums_avx2,
+        // Of 32 registers, 24 hold sums, four weights, and the rest inputs.
+        at_every_level!("aarch64" neon, "neon", lanes::float32x4_t, [6, 4, 8], int8::arm::sums_neon,
             $($name($($arg: $type),*) = $body;)+);
-        at_every_level!(x86 avx512, "avx512f,avx2,fma", lanes::__m512, [12, 2, 2], int8::x86::sums_avx2,
+        at_every_level!("x86_64" avx2, "avx2,fma", lanes::__m256, [6, 2, 4], int8::x86::sums_avx2,
             $($name($($arg: $type),*) = $body;)+);
-        at_every_level!(x86 vnni, "avx512f,avx512vnni,avx2,fma", lanes::__m512, [12, 2, 2], int8::x86::sums_vnni,
+        at_every_level!("x86_64" avx512, "avx512f,avx2,fma", lanes::__m512, [12, 2, 2], int8::x86::sums_avx2,
+            $($name($($arg: $type),*) = $body;)+);
+        at_every_level!("x86_64" vnni, "avx512f,avx512vnni,avx2,fma", lanes::__m512, [12, 2, 2], int8::x86::sums_vnni,
             $($name($($arg: $type),*) = $body;)+);
     };
-    (x86 $level:ident, $features:literal, $lanes:path, [$rows:literal, $wide:literal, $full:literal], $sums:path,
+    ($arch:literal $level:ident, $features:literal, $lanes:path, [$rows:literal, $wide:literal, $full:literal], $sums:path,
         $($name:ident($($arg:ident: $type:ty),*) = $body:expr;)+) => {
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(target_arch = $arch)]
         #[allow(unused_unsafe, clippy::redundant_closure, reason = "some bodies need them")]
         mod $level {
             use super::{AdamFactors, AdamPiece, Panels, PanelsInt8, Quantized};

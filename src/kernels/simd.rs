@@ -3,6 +3,8 @@
 //! The variable `TEXTGEN_SIMD` forces a level. [`level`] never fails, so that library users need
 //! not care; a program calls [`check`] first and reports an invalid variable.
 
+#[cfg(target_arch = "aarch64")]
+use std::arch::is_aarch64_feature_detected;
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -14,9 +16,11 @@ pub const VARIABLE: &str = "TEXTGEN_SIMD";
 /// An instruction set. All of them compute the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// The instructions that the compiler's target guarantees: SSE2 on x86-64 (with fused multiply-adds in software,
-    /// slowly), NEON on AArch64.
+    /// Plain code, compiled for the instructions that the target guarantees: on x86-64 with fused multiply-adds in
+    /// software, slowly.
     Portable,
+    /// NEON on AArch64, four lanes.
+    Neon,
     /// AVX2 and FMA, eight lanes.
     Avx2,
     /// AVX-512F, sixteen lanes.
@@ -27,12 +31,19 @@ pub enum Level {
 
 impl Level {
     /// Every level, slowest first.
-    pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Vnni];
+    pub const ALL: [Self; 5] = [
+        Self::Portable,
+        Self::Neon,
+        Self::Avx2,
+        Self::Avx512,
+        Self::Vnni,
+    ];
 
     /// The level's name in `TEXTGEN_SIMD` and in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
+            Self::Neon => "neon",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
             Self::Vnni => "vnni",
@@ -43,6 +54,10 @@ impl Level {
     pub fn is_supported(self) -> bool {
         match self {
             Self::Portable => true,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => is_aarch64_feature_detected!("neon"),
+            #[cfg(not(target_arch = "aarch64"))]
+            Self::Neon => false,
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             #[cfg(target_arch = "x86_64")]
