@@ -7,6 +7,7 @@ use crate::generate::constraint::ConstraintError;
 use crate::model::ModelError;
 use crate::run::{RunDir, RunError, Runs};
 use crate::text::TextError;
+use crate::train::TrainError;
 
 /// Whether the command line is wrong, and the hint.
 pub fn of_model(error: &ModelError) -> (bool, Option<String>) {
@@ -96,6 +97,12 @@ pub fn of_run(error: &RunError) -> Option<String> {
         RunError::Format { found, newest, .. } if found > newest => {
             "use the textgen that wrote it, or a newer one".to_owned()
         }
+        RunError::Format { path, what, .. } if *what == "state" => {
+            let run = path.parent().and_then(|folder| RunDir::open(folder).ok());
+            let from = run.map(|run| run.command(&["train", "--from"]));
+            let from = from.unwrap_or_else(|| "textgen train --from RUN".to_owned());
+            format!("a new run can start from its model: {from}")
+        }
         RunError::Write { source, .. } if is_full(source) => {
             "free some space; what was saved before is whole".to_owned()
         }
@@ -105,6 +112,24 @@ pub fn of_run(error: &RunError) -> Option<String> {
         RunError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
             "give a run's name or folder, or a file that exists; textgen runs lists the runs"
                 .to_owned()
+        }
+        _ => return None,
+    })
+}
+
+/// The hint for a training that cannot go on.
+pub fn of_train(error: &TrainError) -> Option<String> {
+    Some(match error {
+        TrainError::Run(error) => return of_run(error),
+        TrainError::Text(error) => return of_text(error),
+        TrainError::Diverged { lr, .. } => {
+            format!("train with a lower --lr (now {lr}), or with --clip 1")
+        }
+        TrainError::NoState { .. } => {
+            "train a new run; this one's model can still generate".to_owned()
+        }
+        TrainError::Memory(_) => {
+            "a smaller --hidden, --layers, --batch or --seq needs less".to_owned()
         }
         _ => return None,
     })

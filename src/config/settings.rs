@@ -329,6 +329,8 @@ settings! {
             precision: Precision = Precision::F32;
             /// CPU threads; 0 is one per core
             threads: usize ["N"] = 0, in 0.0..=1024.0;
+            /// Parts of a batch that are computed one after the other, which takes less memory
+            shards: usize ["S"] = 1, in 1.0..=1024.0;
         }
     }
     /// How long to train.

@@ -43,7 +43,7 @@ pub enum RunError {
     NotAModel { path: PathBuf, reason: String },
     #[error("{path}: damaged: {reason}")]
     Damaged { path: PathBuf, reason: String },
-    #[error("{path}: {what} format {found}, but this textgen reads formats {oldest} to {newest}")]
+    #[error("{path}: {what} format {found}, but this textgen reads {}", formats(*oldest, *newest))]
     Format {
         path: PathBuf,
         what: &'static str,
@@ -55,6 +55,15 @@ pub enum RunError {
     Weights { path: PathBuf, source: WeightError },
     #[error(transparent)]
     Config(#[from] ConfigError),
+}
+
+/// The formats that are read.
+fn formats(oldest: u32, newest: u32) -> String {
+    if oldest == newest {
+        format!("only format {newest}")
+    } else {
+        format!("formats {oldest} to {newest}")
+    }
 }
 
 impl RunError {

@@ -32,4 +32,4 @@ pub use metrics::{CharLoss, Evaluation, METRICS_FORMAT, Metrics, WordLoss};
 pub use model_file::{MODEL_FORMATS, ModelFile, ModelHeader, model_format};
 pub use prompt_state::{PROMPT_STATE_FORMATS, PromptState};
 pub use runs::{Resolved, Runs};
-pub use state::{Progress, STATE_FORMATS, State};
+pub use state::{Progress, STATE_FORMATS, State, Unfinished};

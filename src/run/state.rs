@@ -8,14 +8,27 @@ use super::RunError;
 use super::tensors::{self, FileKind, TensorFile};
 use crate::models::weights::Weights;
 
-/// The `format` numbers of `state.safetensors` that this version reads; it writes the last.
-pub const STATE_FORMATS: std::ops::RangeInclusive<u32> = 1..=1;
+/// The `format` numbers of `state.safetensors` that this version reads; it writes the last. Format 1 dates from
+/// when random numbers came from generators.
+pub const STATE_FORMATS: std::ops::RangeInclusive<u32> = 2..=2;
 const FILE: FileKind = FileKind {
     what: "state",
     kind: None,
     formats: STATE_FORMATS,
     refuse: |path, reason| RunError::damaged(path, reason),
 };
+
+/// What a training that was stopped was doing between two steps, and does first when it is resumed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unfinished {
+    /// An evaluation on the validation part.
+    Evaluation,
+    /// A sample after an evaluation.
+    Sample,
+    /// The test of a training that has run out of patience.
+    Test,
+}
 
 /// The progress of training, apart from the tensors.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -52,6 +65,9 @@ pub struct Progress {
     pub last_fraction: f64,
     /// The budget at which training ended, as [`crate::config::Budget`] displays it.
     pub finished: Option<String>,
+    /// What comes before the next step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unfinished: Option<Unfinished>,
 }
 
 /// A training state: [`Progress`] and named f32 tensors.

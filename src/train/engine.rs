@@ -4,14 +4,16 @@
 
 use thiserror::Error;
 
-use crate::models::batch::{ArticleBatch, TextBatch};
-use crate::models::weights::Weights;
+use crate::models::batch::{ArticleBatch, TextBatch, WordBatch};
+use crate::models::weights::{WeightError, Weights};
 
 /// What one step learns from, or one call of an evaluation measures.
 #[derive(Clone, Debug)]
 pub enum Batch {
     /// For a char-lstm.
     Text(TextBatch),
+    /// For a word-vae.
+    Words(WordBatch),
     /// For the network of the original article.
     Article(ArticleBatch),
 }
@@ -51,22 +53,9 @@ pub struct Costs {
 /// Why an engine cannot go on.
 #[derive(Debug, Error)]
 pub enum EngineError {
-    /// An array that the model or the optimizer needs is missing.
-    #[error("{name} is missing")]
-    Missing {
-        /// The array's name.
-        name: String,
-    },
-    /// An array of another shape than the model's.
-    #[error("{name} has shape {found:?}, but {wanted:?} is needed")]
-    Shape {
-        /// The array's name.
-        name: String,
-        /// Its shape.
-        found: Vec<usize>,
-        /// The model's.
-        wanted: Vec<usize>,
-    },
+    /// Arrays of another network, or of none.
+    #[error(transparent)]
+    Weights(#[from] WeightError),
     /// The device cannot be used, or has failed.
     #[error("{0}")]
     Device(String),

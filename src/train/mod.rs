@@ -1,7 +1,593 @@
 //! Training: corpora become batches, and an [`Engine`] learns from them.
+//!
+//! [`Trainer`] is the loop: steps, evaluations, saves, and what happens when something goes wrong. Everything
+//! that the next step depends on is in the run's `config.toml`, in its `state.safetensors`, or
+//! derived from (seed, step). On the CPU, a training that is stopped anywhere and resumed therefore gives the
+//! same weights bit for bit as one that is not, except under `--minutes`, where the clock decides.
 
+mod article;
 mod engine;
-mod rate;
+mod error;
+mod files;
+pub mod memory;
+mod native;
+mod plan;
+mod saver;
+mod schedule;
+mod task;
+mod text;
+mod words;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 pub use engine::{Batch, Costs, Engine, EngineError, Losses, Step};
-pub use rate::RateController;
+pub use error::TrainError;
+pub use native::NativeEngine;
+pub use plan::Plan;
+
+use crate::config::{Budget, ModelConfig, NetworkConfig, Schedule, TrainConfig};
+use crate::run::{
+    CharLoss, CorpusData, Evaluation, METRICS_FORMAT, Metrics, Progress, RunDir, Unfinished,
+};
+use article::ArticleTask;
+use saver::Saver;
+use schedule::learning_rate;
+use task::{Next, Part, Task};
+use text::{Reading, TextTask};
+use words::WordTask;
+
+/// Evaluations in a training whose `eval-every` is 0.
+const AUTOMATIC_EVALUATIONS: u64 = 10;
+/// The same for a training of less than a minute, of which evaluations would take too much.
+const HURRIED_EVALUATIONS: u64 = 3;
+/// The shortest time between two progress reports.
+const REPORT_EVERY: Duration = Duration::from_millis(100);
+/// The most returns to an earlier state before giving up.
+const MOST_ROLLBACKS: u64 = 3;
+
+/// How a training ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Its budget is used up.
+    Budget,
+    /// Its patience is exhausted.
+    Patience,
+    /// The user stopped it; it can be resumed.
+    Stopped,
+}
+
+/// The figures of a progress line.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Line {
+    /// The number of steps taken.
+    pub step: u64,
+    /// The total number of steps, if it is known.
+    pub steps: Option<u64>,
+    /// The fraction of the training that is done, 0 to 1.
+    pub fraction: f64,
+    /// Passes over the training part.
+    pub epoch: f64,
+    /// Mean training loss since the last evaluation.
+    pub loss: f64,
+    /// The newest validation loss.
+    pub valid: Option<Evaluation>,
+    /// Tokens per second.
+    pub rate: f64,
+    /// The estimated time left in seconds.
+    pub left: Option<f64>,
+}
+
+/// What a training tells as it goes.
+#[derive(Clone, Copy, Debug)]
+pub enum Report<'a> {
+    /// It goes on; told some ten times a second.
+    Step(&'a Line),
+    /// An evaluation is done.
+    Evaluated(&'a Line),
+    /// A sample of the model.
+    Sample(&'a str),
+    /// The loss was not finite at step `at`: training goes on from step `to`, with the learning rate times `scale`.
+    RolledBack {
+        /// The step of that loss.
+        at: u64,
+        /// The step that training goes on from.
+        to: u64,
+        /// The factor of the learning rate.
+        scale: f64,
+    },
+    /// No more lines follow.
+    Ended,
+}
+
+/// Creates the engine of a run.
+pub type Factory<'a> =
+    dyn Fn(&TrainConfig, &NetworkConfig) -> Result<Box<dyn Engine>, EngineError> + 'a;
+
+/// The corpus of a run as batches.
+fn task(config: &TrainConfig, corpus: CorpusData) -> Result<Box<dyn Task>, TrainError> {
+    Ok(match (corpus, &config.model) {
+        (CorpusData::Text(text), ModelConfig::CharRnn(own)) => {
+            Box::new(TextTask::new(config, own, text)?)
+        }
+        (CorpusData::Words(words), ModelConfig::WordVae(own)) => {
+            Box::new(WordTask::new(config, own, words)?)
+        }
+        (CorpusData::Words(words), ModelConfig::Article(_)) => {
+            Box::new(ArticleTask::new(config, words))
+        }
+        _ => return Err(TrainError::OtherCorpus(config.kind())),
+    })
+}
+
+/// The losses of a run's best model on its validation and test parts, by `factory`'s engine. A char-lstm reads
+/// each part one token after the other, whereas training reads several streams at once.
+pub fn evaluate_exactly(
+    run: &RunDir,
+    factory: &Factory,
+) -> Result<[Option<Evaluation>; 2], TrainError> {
+    let (config, go) = (run.config()?, AtomicBool::new(false));
+    let corpus = run.corpus()?;
+    let vocabulary = corpus.vocabulary();
+    let network = config.network(vocabulary.len(), vocabulary.outputs());
+    let mut engine = factory(&config, &network)?;
+    engine.set_weights(&run.model()?.weights()?)?;
+    let mut losses = [None, None];
+    for (part, loss) in [Part::Valid, Part::Test].into_iter().zip(&mut losses) {
+        *loss = match (run.corpus()?, &config.model) {
+            (CorpusData::Text(text), ModelConfig::CharRnn(own)) => {
+                let task = TextTask::new(&config, own, text)?;
+                let (nats, tokens) = task.evaluate_as(part, Reading::Exact, &mut *engine, &go)?;
+                let loss = CharLoss::from_nats(nats / tokens as f64);
+                (tokens > 0).then_some(Evaluation::Char(loss))
+            }
+            (corpus, _) => task(&config, corpus)?.evaluate(part, &mut *engine, &go)?,
+        };
+    }
+    Ok(losses)
+}
+
+/// The parts of a model file that come from the corpus.
+struct Identity {
+    vocabulary: crate::text::Vocabulary,
+    training_words: Option<Arc<str>>,
+}
+
+impl Identity {
+    fn of(corpus: &CorpusData) -> Self {
+        Self {
+            vocabulary: corpus.vocabulary().clone(),
+            training_words: match corpus {
+                CorpusData::Text(_) => None,
+                CorpusData::Words(data) => {
+                    let words: Vec<&str> =
+                        data.train.iter().map(|&i| data.words[i].as_str()).collect();
+                    Some(words.join("\n").into())
+                }
+            },
+        }
+    }
+}
+
+/// A training in progress.
+pub struct Trainer<'a> {
+    run: &'a RunDir,
+    config: TrainConfig,
+    identity: Identity,
+    task: Box<dyn Task>,
+    engine: Box<dyn Engine>,
+    progress: Progress,
+    report: Box<dyn FnMut(Report) + 'a>,
+    reported: Instant,
+    saver: Saver,
+    valid: Option<Evaluation>,
+    session: Instant,
+    seconds_before: f64,
+}
+
+impl<'a> Trainer<'a> {
+    /// Prepares a training from its first step; [`Trainer::resume`] continues from its saved state.
+    pub fn new(
+        run: &'a RunDir,
+        factory: &Factory,
+        report: impl FnMut(Report) + 'a,
+    ) -> Result<Self, TrainError> {
+        let config = run.config()?;
+        let corpus = run.corpus()?;
+        let identity = Identity::of(&corpus);
+        let task = task(&config, corpus)?;
+        let mut engine = factory(&config, task.network())?;
+        if let Some(start) = run.start()? {
+            engine.set_weights(&start.weights()?)?;
+        }
+        let progress = Progress {
+            lr_scale: 1.0,
+            ..Progress::default()
+        };
+        Ok(Self {
+            run,
+            identity,
+            task,
+            engine,
+            progress,
+            report: Box::new(report),
+            reported: Instant::now(),
+            saver: Saver::new(),
+            valid: None,
+            session: Instant::now(),
+            seconds_before: 0.0,
+            config,
+        })
+    }
+
+    /// The progress of the training.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// The settings of the run.
+    pub fn config(&self) -> &TrainConfig {
+        &self.config
+    }
+
+    /// Seconds of training over all sessions.
+    fn seconds(&self) -> f64 {
+        self.seconds_before + self.session.elapsed().as_secs_f64()
+    }
+
+    /// The total number of steps, if the budget determines it.
+    fn total_steps(&self) -> Option<u64> {
+        match self.config.budget {
+            Budget::Steps(steps) => Some(steps),
+            Budget::Epochs(epochs) if self.config.varying_lengths().is_none() => {
+                Some(((epochs * self.task.steps_per_epoch()).round() as u64).max(1))
+            }
+            _ => None,
+        }
+    }
+
+    fn epoch(&self) -> f64 {
+        // If sequence lengths are random, the steps of a pass are known only on average.
+        let steps = self.task.steps_per_epoch();
+        match self.config.varying_lengths() {
+            None => self.progress.step as f64 / steps,
+            Some([shortest, longest]) => {
+                self.progress.epoch as f64
+                    + self.progress.cursor as f64 / (steps * (longest + shortest) as f64 / 2.0)
+            }
+        }
+    }
+
+    /// The fraction of the training that is done, 0 to 1 and beyond.
+    fn fraction(&self) -> f64 {
+        match (self.config.budget, self.total_steps()) {
+            (Budget::Minutes(minutes), _) => self.seconds() / (60.0 * minutes),
+            (Budget::Epochs(epochs), None) => self.epoch() / epochs,
+            (_, Some(steps)) | (Budget::Steps(steps), None) => {
+                self.progress.step as f64 / steps as f64
+            }
+        }
+    }
+
+    /// Trains until the budget, the patience or `stop` ends it.
+    pub fn train(&mut self, stop: &AtomicBool) -> Result<Ending, TrainError> {
+        self.train_until(stop, None)
+    }
+
+    /// [`Trainer::train`], but stops after step `last` as if the user had.
+    pub fn train_until(
+        &mut self,
+        stop: &AtomicBool,
+        last: Option<u64>,
+    ) -> Result<Ending, TrainError> {
+        self.session = Instant::now();
+        if self.progress.step == 0 && self.progress.unfinished.is_none() {
+            self.save()?;
+            self.saver.wait()?;
+        }
+        let ending = match self.go_on(stop, last) {
+            Err(TrainError::Stopped) => Ending::Stopped,
+            other => other?,
+        };
+        if ending == Ending::Stopped {
+            self.save()?;
+        }
+        self.saver.wait()?;
+        (self.report)(Report::Ended);
+        Ok(ending)
+    }
+
+    /// Takes one step after the other, and does what comes between them.
+    fn go_on(&mut self, stop: &AtomicBool, last: Option<u64>) -> Result<Ending, TrainError> {
+        loop {
+            task::check(stop)?;
+            match self.progress.unfinished {
+                Some(Unfinished::Evaluation) => {
+                    self.evaluate(stop)?;
+                    self.tire();
+                    continue;
+                }
+                Some(Unfinished::Sample) => {
+                    self.sample(stop)?;
+                    // Time spent on samples and evaluations does not count in the next line's rate.
+                    self.progress.last.1 = self.seconds();
+                    self.tire();
+                    continue;
+                }
+                Some(Unfinished::Test) => {
+                    self.finish(stop)?;
+                    return Ok(Ending::Patience);
+                }
+                None => {}
+            }
+            if self.fraction() >= 1.0 {
+                if self.is_evaluated()? {
+                    self.finish(stop)?;
+                    return Ok(Ending::Budget);
+                }
+                self.progress.unfinished = Some(Unfinished::Evaluation);
+                continue;
+            }
+            if last.is_some_and(|last| self.progress.step >= last) {
+                return Err(TrainError::Stopped);
+            }
+            if !self.step()? {
+                continue;
+            }
+            if self.reported.elapsed() >= REPORT_EVERY {
+                self.reported = Instant::now();
+                self.show();
+            }
+            if self.evaluation_is_due() {
+                self.progress.unfinished = Some(Unfinished::Evaluation);
+            } else if self.config.save_every > 0
+                && self.progress.step.is_multiple_of(self.config.save_every)
+            {
+                self.save()?;
+            }
+        }
+    }
+
+    /// Ends a training whose patience is exhausted, once everything after its evaluation is done.
+    fn tire(&mut self) {
+        let patience = self.config.patience;
+        let is_tired = patience > 0 && self.progress.since_best >= patience;
+        if is_tired && self.progress.unfinished.is_none() {
+            self.progress.unfinished = Some(Unfinished::Test);
+        }
+    }
+
+    /// Takes `steps` steps without evaluating, saving or reporting, for benchmarks. Returns the tokens and
+    /// seconds of one, on average.
+    #[doc(hidden)]
+    pub fn measure(&mut self, steps: u64) -> Result<(u64, f64), TrainError> {
+        let (before, started) = (self.progress.chars, Instant::now());
+        for _ in 0..steps {
+            self.step()?;
+        }
+        self.look(true);
+        let seconds = started.elapsed().as_secs_f64();
+        let tokens = self.progress.chars - before;
+        Ok((tokens / steps.max(1), seconds / steps.max(1) as f64))
+    }
+
+    /// Takes one optimizer step; false if it returned to an earlier state instead.
+    fn step(&mut self) -> Result<bool, TrainError> {
+        let fraction = self.fraction();
+        let scale = self.progress.lr_scale;
+        let number = self.progress.step;
+        let lr = learning_rate(&self.config, number, fraction, scale);
+        let Next {
+            batch,
+            kl_weight,
+            tokens,
+        } = self.task.next(&mut self.progress, fraction);
+        let step = Step {
+            number,
+            lr,
+            kl_weight: kl_weight as f32,
+        };
+        self.engine.step(&batch, &step)?;
+        self.progress.step += 1;
+        self.progress.chars += tokens;
+        if !self.look(false) {
+            self.roll_back()?;
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Adds the losses that have not been seen to the running mean; false if one is not finite.
+    fn look(&mut self, wait: bool) -> bool {
+        let Losses { sum, steps } = self.engine.losses(wait);
+        if !sum.is_finite() {
+            return false;
+        }
+        self.progress.loss_sum += sum;
+        self.progress.loss_steps += steps;
+        true
+    }
+
+    /// Returns to the last saved state with half the learning rate.
+    fn roll_back(&mut self) -> Result<(), TrainError> {
+        let times = self.progress.rollbacks + 1;
+        let scale = self.progress.lr_scale * 0.5;
+        let at = self.progress.step;
+        if times > MOST_ROLLBACKS {
+            return Err(TrainError::Diverged {
+                step: at,
+                times,
+                lr: self.config.lr,
+            });
+        }
+        self.saver.wait()?;
+        let Some(state) = self.run.state()? else {
+            return Err(TrainError::NothingSaved { step: at });
+        };
+        self.restore(&state)?;
+        self.progress.rollbacks = times;
+        self.progress.lr_scale = scale;
+        self.progress.unfinished = None;
+        let to = self.progress.step;
+        Metrics::truncate_after(&self.run.metrics_path(), to)?;
+        (self.report)(Report::RolledBack { at, to, scale });
+        self.save()?;
+        self.saver.wait()
+    }
+
+    fn evaluation_is_due(&self) -> bool {
+        if self.config.eval_every > 0 {
+            return self.progress.step.is_multiple_of(self.config.eval_every);
+        }
+        if let Some(steps) = self.total_steps() {
+            let every = steps.div_ceil(AUTOMATIC_EVALUATIONS).max(1);
+            return self.progress.step.is_multiple_of(every);
+        }
+        let evaluations = match self.config.budget {
+            Budget::Minutes(minutes) if minutes < 1.0 => HURRIED_EVALUATIONS,
+            _ => AUTOMATIC_EVALUATIONS,
+        };
+        let passed = |fraction: f64| (fraction * evaluations as f64).floor();
+        passed(self.fraction()) > passed(self.progress.last_fraction)
+    }
+
+    /// Evaluates, saves the model if it is the best, logs and saves; or returns to an earlier state.
+    fn evaluate(&mut self, stop: &AtomicBool) -> Result<(), TrainError> {
+        if !self.look(true) || !self.engine.are_finite() {
+            return self.roll_back();
+        }
+        let rate = self.rate();
+        self.engine.use_average(true);
+        let valid = self.task.evaluate(Part::Valid, &mut *self.engine, stop);
+        self.engine.use_average(false);
+        let valid = valid?;
+        if valid.is_some_and(|valid| !valid.selection(&self.config).is_finite()) {
+            return self.roll_back();
+        }
+        self.progress.evaluations += 1;
+        let train_loss = self.train_loss();
+        // Without a validation part, the newest model is the best, as in the originals.
+        let newest = valid.is_none() || self.config.keeps_newest();
+        let figure = valid.map_or(train_loss, |valid| valid.selection(&self.config));
+        if newest || self.progress.best.is_none_or(|best| figure < best) {
+            self.progress.best = Some(figure);
+            self.progress.best_step = self.progress.step;
+            self.progress.since_best = 0;
+            self.write_model(valid)?;
+        } else {
+            self.progress.since_best += 1;
+            if self.config.schedule == Schedule::Plateau {
+                self.progress.lr_scale *= self.config.decay;
+            }
+        }
+        self.valid = valid;
+        self.metrics(train_loss, valid, rate)
+            .append(&self.run.metrics_path())?;
+        self.progress.last = (self.progress.chars, self.seconds());
+        self.progress.last_fraction = self.fraction();
+        self.progress.loss_sum = 0.0;
+        self.progress.loss_steps = 0;
+        let every = self.config.sample_every;
+        let sampled = every > 0 && (self.progress.evaluations - 1).is_multiple_of(every);
+        self.progress.unfinished = sampled.then_some(Unfinished::Sample);
+        if self.config.save_every == 0 || self.progress.step.is_multiple_of(self.config.save_every)
+        {
+            self.save()?;
+        }
+        let line = self.line(train_loss, rate);
+        (self.report)(Report::Evaluated(&line));
+        self.progress.last.1 = self.seconds();
+        Ok(())
+    }
+
+    /// The mean training loss since the last evaluation.
+    fn train_loss(&self) -> f64 {
+        self.progress.loss_sum / self.progress.loss_steps.max(1) as f64
+    }
+
+    /// Tokens per second since the last evaluation.
+    fn rate(&self) -> f64 {
+        let (chars, seconds) = self.progress.last;
+        (self.progress.chars - chars) as f64 / (self.seconds() - seconds).max(1e-9)
+    }
+
+    fn metrics(
+        &self,
+        train_loss: f64,
+        valid: Option<Evaluation>,
+        chars_per_second: f64,
+    ) -> Metrics {
+        Metrics {
+            format: METRICS_FORMAT,
+            step: self.progress.step,
+            epoch: self.epoch(),
+            chars: self.progress.chars,
+            seconds: self.seconds(),
+            lr: learning_rate(
+                &self.config,
+                self.progress.step.saturating_sub(1),
+                self.fraction(),
+                self.progress.lr_scale,
+            ),
+            train_loss,
+            valid,
+            test: None,
+            chars_per_second,
+            finished: false,
+        }
+    }
+
+    fn line(&self, loss: f64, rate: f64) -> Line {
+        let fraction = self.fraction();
+        let left = match self.config.budget {
+            Budget::Minutes(minutes) => Some((minutes * 60.0 - self.seconds()).max(0.0)),
+            _ if fraction > 0.0 => Some(self.seconds() * (1.0 - fraction).max(0.0) / fraction),
+            _ => None,
+        };
+        Line {
+            step: self.progress.step,
+            steps: self.total_steps(),
+            fraction,
+            epoch: self.epoch(),
+            loss,
+            valid: self.valid,
+            rate,
+            left,
+        }
+    }
+
+    fn show(&mut self) {
+        let line = self.line(self.train_loss(), self.rate());
+        (self.report)(Report::Step(&line));
+    }
+
+    /// Whether the weights of this step have been evaluated.
+    fn is_evaluated(&self) -> Result<bool, TrainError> {
+        let metrics = Metrics::read(&self.run.metrics_path())?;
+        Ok(metrics
+            .last()
+            .is_some_and(|line| line.step == self.progress.step))
+    }
+
+    /// The test of the best model, and the last save.
+    fn finish(&mut self, stop: &AtomicBool) -> Result<(), TrainError> {
+        self.saver.wait()?;
+        let best = self.run.model()?;
+        let state = self.engine.state();
+        self.engine.set_weights(&best.weights()?)?;
+        let test = self.task.evaluate(Part::Test, &mut *self.engine, stop);
+        self.engine.restore(&state, self.progress.step)?;
+        let test = test?;
+        let mut lines = Metrics::read(&self.run.metrics_path())?;
+        if let Some(last) = lines.last_mut() {
+            last.test = test;
+            last.finished = true;
+            Metrics::truncate_after(&self.run.metrics_path(), last.step.saturating_sub(1))?;
+            last.append(&self.run.metrics_path())?;
+        }
+        self.progress.unfinished = None;
+        self.progress.finished = Some(self.config.budget.to_string());
+        self.save()
+    }
+}

@@ -1,20 +1,20 @@
-//! A thread for jobs that training need not wait for: writing files, since syncing to a busy disk can
-//! take seconds, and sampling.
+//! A thread that writes files, for which training need not wait: syncing to a busy disk can take seconds.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use anyhow::{Result, bail};
-type Job = Box<dyn FnOnce() -> Result<()> + Send>;
+use super::TrainError;
 
-/// The most jobs that may wait: an evaluation's model, state and sample. A slower disk slows the
+type Job = Box<dyn FnOnce() -> Result<(), TrainError> + Send>;
+
+/// The most jobs that may wait: an evaluation's model and state. A slower disk slows the
 /// training down.
-const WAITING: usize = 3;
+const WAITING: usize = 2;
 
 /// A thread that runs jobs in the order in which they were handed in.
 pub struct Saver {
     jobs: Option<SyncSender<Job>>,
-    outcomes: Receiver<Result<()>>,
+    outcomes: Receiver<Result<(), TrainError>>,
     pending: usize,
     thread: Option<JoinHandle<()>>,
 }
@@ -40,7 +40,10 @@ impl Saver {
     }
 
     /// Hands in a job. Returns the failure of an earlier one, if there was one.
-    pub fn submit(&mut self, job: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
+    pub fn submit(
+        &mut self,
+        job: impl FnOnce() -> Result<(), TrainError> + Send + 'static,
+    ) -> Result<(), TrainError> {
         while let Ok(outcome) = self.outcomes.try_recv() {
             self.pending -= 1;
             outcome?;
@@ -50,15 +53,15 @@ impl Saver {
                 self.pending += 1;
                 Ok(())
             }
-            _ => bail!("the thread that writes files has ended"),
+            _ => Err(TrainError::Saver),
         }
     }
 
     /// Waits until everything handed in is done.
-    pub fn wait(&mut self) -> Result<()> {
+    pub fn wait(&mut self) -> Result<(), TrainError> {
         while self.pending > 0 {
             self.pending -= 1;
-            self.outcomes.recv()??;
+            self.outcomes.recv().map_err(|_| TrainError::Saver)??;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The learning rate at every step.
 
-use textgen::config::{KlSchedule, Schedule, TrainConfig, WordVaeConfig};
+use crate::config::{KlSchedule, Schedule, TrainConfig, WordVaeConfig};
 
 /// Cycles of the cyclical KL schedule (Fu et al. 2019).
 const CYCLES: f64 = 4.0;
@@ -53,7 +53,7 @@ pub fn beta(config: &WordVaeConfig, fraction: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use textgen::config::{ModelChoice, Settings};
+    use crate::config::{ModelChoice, Settings};
 
     use super::*;
 

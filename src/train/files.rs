@@ -1,0 +1,101 @@
+//! The files that a training writes into its run and reads back.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::sync::atomic::AtomicBool;
+
+use super::{Report, TrainError, Trainer};
+use crate::run::{Evaluation, Metrics, ModelFile, ModelHeader, RunError, State, model_format};
+
+impl Trainer<'_> {
+    /// Restores the run's saved state if it has one. Returns whether it has.
+    pub fn resume(&mut self) -> Result<bool, TrainError> {
+        let Some(state) = self.run.state()? else {
+            if self.run.model_path().exists() {
+                return Err(TrainError::NoState {
+                    name: self.run.name().to_owned(),
+                });
+            }
+            return Ok(false);
+        };
+        self.restore(&state)?;
+        self.seconds_before = self.progress.seconds;
+        self.progress.finished = None;
+        // With a larger budget, the same step is a smaller fraction of the training.
+        self.progress.last_fraction = self.progress.last_fraction.min(self.fraction());
+        Metrics::truncate_after(&self.run.metrics_path(), self.progress.step)?;
+        self.valid = Metrics::read(&self.run.metrics_path())?
+            .last()
+            .and_then(|line| line.valid);
+        Ok(true)
+    }
+
+    pub(super) fn restore(&mut self, state: &State) -> Result<(), TrainError> {
+        let restored = self.engine.restore(&state.tensors, state.progress.step);
+        restored.map_err(|error| RunError::damaged(&self.run.state_path(), error))?;
+        self.progress = state.progress.clone();
+        Ok(())
+    }
+
+    /// Writes the full training state.
+    pub(super) fn save(&mut self) -> Result<(), TrainError> {
+        // A state after a loss that is not finite is not worth saving.
+        if !self.look(true) || !self.engine.are_finite() {
+            return Ok(());
+        }
+        self.progress.seconds = self.seconds();
+        let state = State {
+            progress: self.progress.clone(),
+            tensors: self.engine.state(),
+        };
+        let path = self.run.state_path();
+        self.saver.submit(move || Ok(state.write(&path)?))
+    }
+
+    /// Writes the model file on the saver's thread.
+    pub(super) fn write_model(&mut self, valid: Option<Evaluation>) -> Result<(), TrainError> {
+        let weights = self.engine.weights();
+        let vocabulary = self.identity.vocabulary.clone();
+        let network = self.task.network().clone();
+        let header = ModelHeader {
+            format: model_format(&network),
+            textgen: env!("CARGO_PKG_VERSION").to_owned(),
+            network,
+            text: self.config.text.clone(),
+            vocabulary,
+            corpus_name: self.config.corpus_name.clone(),
+            corpus_digest: self.config.corpus_digest.clone(),
+            split: self.config.split().to_string(),
+            seed: self.config.seed,
+            step: self.progress.step,
+            valid,
+        };
+        let words = self.identity.training_words.clone();
+        let path = self.run.model_path();
+        self.saver.submit(move || {
+            Ok(ModelFile::write(
+                &path,
+                &header,
+                &weights,
+                words.as_deref(),
+            )?)
+        })
+    }
+
+    /// Reports a sample and appends it to `samples.txt`.
+    pub(super) fn sample(&mut self, stop: &AtomicBool) -> Result<(), TrainError> {
+        let seed = self.progress.evaluations;
+        let sample = self.task.sample(&self.engine.weights(), seed, stop)?;
+        (self.report)(Report::Sample(&sample));
+        let entry = format!("== step {}\n{sample}\n\n", self.progress.step);
+        let path = self.run.samples_path();
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .and_then(|mut file| file.write_all(entry.as_bytes()))
+            .map_err(RunError::write(&path))?;
+        self.progress.unfinished = None;
+        Ok(())
+    }
+}

@@ -1,0 +1,171 @@
+//! Whether a training fits in memory: its size is known before anything is allocated.
+
+use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+
+use super::TrainError;
+use super::text::{EVALUATION_LOGITS, EVALUATION_SEQ};
+use crate::config::{ModelConfig, NetworkConfig, OptimizerKind, TrainConfig};
+use crate::models::weights::expected_shapes;
+use crate::run::CorpusData;
+
+/// Bytes of a number.
+const NUMBER: u64 = 4;
+/// Letters of a word, for words whose length is not known.
+const WORD: u64 = 16;
+/// The program itself, and small buffers.
+const PROGRAM: u64 = 8 << 20;
+
+/// The memory that a training takes, and that there is, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// What training takes, about.
+    pub needed: u64,
+    /// What is free.
+    pub available: u64,
+}
+
+/// Bytes for people, such as `1.5 GB`.
+pub fn shown(bytes: u64) -> String {
+    let megabytes = bytes as f64 / 1e6;
+    if megabytes < 1000.0 {
+        format!("{megabytes:.0} MB")
+    } else {
+        format!("{:.1} GB", megabytes / 1e3)
+    }
+}
+
+/// Numbers of all weights.
+fn weights(network: &NetworkConfig) -> u64 {
+    let sizes = expected_shapes(network).into_iter().map(|(_, shape)| {
+        let sizes = shape.iter().map(|&size| size as u64);
+        sizes.fold(1, u64::saturating_mul)
+    });
+    sizes.fold(0, u64::saturating_add)
+}
+
+/// The bytes that training takes on the CPU, about: weights, gradients, moments, their copies on the way to
+/// the disk, and the activations of a step or of an evaluation.
+pub fn needed(config: &TrainConfig, network: &NetworkConfig) -> u64 {
+    let saved =
+        3 + u64::from(config.optimizer == OptimizerKind::Amsgrad) + u64::from(config.ema > 0.0);
+    // Packed weights; the gradients of the shards; a state and its bytes.
+    let shards = config.shards.next_power_of_two().ilog2() as u64;
+    let copies = 1 + 1 + shards + 3 * saved;
+    let of_weights = weights(network).saturating_mul(copies);
+    let (layers, hidden) = (network.layers as u64, network.hidden as u64);
+    let gates = network.cell.gates() as u64;
+    let (inputs, outputs) = (network.inputs as u64, network.outputs as u64);
+    let width = hidden.next_multiple_of(32);
+    // Gates and units that are saved, outputs, their gradients and masks.
+    let layer = width * (gates + 1) + 4 * hidden;
+    let (positions, passes, evaluated) = match &config.model {
+        ModelConfig::CharRnn(own) => {
+            let rows = (config.batch as u64).div_ceil(config.shards as u64);
+            let logits = 64 * EVALUATION_SEQ as u64 * outputs;
+            let evaluated = logits.min(EVALUATION_LOGITS as u64) / outputs.max(1);
+            (rows.saturating_mul(own.seq as u64), 1, evaluated)
+        }
+        ModelConfig::WordVae(own) => {
+            let rows = (config.batch as u64).div_ceil(config.shards as u64);
+            let encoders = if own.bidirectional { 2 } else { 1 };
+            (rows.saturating_mul(WORD), 1 + encoders, 512 * WORD)
+        }
+        ModelConfig::Article(_) => (WORD, 2, WORD),
+    };
+    let trained =
+        positions.saturating_mul(passes * layers * layer + 2 * outputs.next_multiple_of(32));
+    let evaluated = evaluated.saturating_mul(passes * 2 * hidden + outputs + gates * width);
+    // The products of one-hot tokens.
+    let tables = passes.saturating_mul(inputs).saturating_mul(gates * width);
+    of_weights
+        .saturating_add(trained.max(evaluated))
+        .saturating_add(tables)
+        .saturating_mul(NUMBER)
+        .saturating_add(PROGRAM)
+}
+
+/// The free memory in bytes: of the machine, of this process's control group, and under its limit of
+/// address space.
+pub fn available() -> u64 {
+    let memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
+    let system = System::new_with_specifics(memory);
+    let group = system.cgroup_limits().map(|limits| limits.free_memory);
+    let free = system.available_memory();
+    [group, address_space()]
+        .into_iter()
+        .flatten()
+        .fold(free, u64::min)
+}
+
+/// What `ulimit -v` leaves.
+#[cfg(target_os = "linux")]
+fn address_space() -> Option<u64> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max address space"))?;
+    let limit: u64 = line.split_whitespace().next()?.parse().ok()?;
+    let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = pages.split_whitespace().next()?.parse().ok()?;
+    Some(limit.saturating_sub(pages * 4096))
+}
+
+#[cfg(not(target_os = "linux"))]
+const fn address_space() -> Option<u64> {
+    None
+}
+
+/// Refuses a training that does not fit in memory.
+pub fn check(config: &TrainConfig, corpus: &CorpusData) -> Result<(), TrainError> {
+    let vocabulary = corpus.vocabulary();
+    let network = config.network(vocabulary.len(), vocabulary.outputs());
+    // No more streams or words than there are can be read at a step.
+    let batch = config.batch.min(corpus.training_size(config).max(1));
+    let config = TrainConfig {
+        batch,
+        ..config.clone()
+    };
+    let memory = Memory {
+        needed: needed(&config, &network),
+        available: available(),
+    };
+    if memory.needed > memory.available {
+        return Err(TrainError::Memory(memory));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ModelChoice, Settings};
+
+    fn config(hidden: usize, layers: usize) -> TrainConfig {
+        TrainConfig::resolve(&Settings {
+            model: Some(ModelChoice::CharLstm),
+            hidden: Some(hidden),
+            layers: Some(layers),
+            ..Settings::default()
+        })
+        .expect("valid")
+    }
+
+    #[test]
+    fn the_memory_of_a_training_grows_with_its_network_and_never_overflows() {
+        let needed = |config: &TrainConfig| needed(config, &config.network(100, 100));
+        assert!(needed(&config(128, 1)) < 60 << 20);
+        assert!(needed(&config(1024, 2)) > needed(&config(1024, 1)));
+        assert!(needed(&config(16_384, 16)) > 1 << 39);
+        let widest = TrainConfig {
+            batch: 1_000_000,
+            ..config(16_384, 16)
+        };
+        assert!(needed(&widest) > 1 << 40);
+    }
+
+    #[test]
+    fn sizes_are_shown_in_megabytes_or_gigabytes() {
+        assert_eq!(shown(45_678_901), "46 MB");
+        assert_eq!(shown(1_200_345_000_000), "1200.3 GB");
+    }
+}

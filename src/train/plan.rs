@@ -1,0 +1,79 @@
+//! What a training will cost, before it starts.
+
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use super::task::{Next, check};
+use super::{Step, TrainError, Trainer, memory};
+use crate::config::Budget;
+
+/// Trial steps that are timed.
+const TRIALS: u64 = 4;
+
+/// The cost of a training.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The number of weights.
+    pub parameters: usize,
+    /// Memory of the training in bytes, about.
+    pub memory_bytes: u64,
+    /// Tokens of the vocabulary.
+    pub inputs: usize,
+    /// What one step reads, in words.
+    pub step: String,
+    /// The total number of steps, if the budget determines it.
+    pub steps: Option<u64>,
+    /// The device, in words.
+    pub device: String,
+    /// Seconds that the rest of the training takes, about.
+    pub expected_seconds: f64,
+}
+
+impl Trainer<'_> {
+    /// The network, the step, memory and expected time. A few trial steps, which change nothing, are timed.
+    pub fn plan(&mut self, stop: &AtomicBool) -> Result<Plan, TrainError> {
+        let expected_seconds = self.expected_seconds(stop)?;
+        let network = self.task.network();
+        Ok(Plan {
+            parameters: self.engine.parameters(),
+            memory_bytes: memory::needed(&self.config, network),
+            inputs: network.inputs,
+            step: self.task.describe_step(),
+            steps: self.total_steps(),
+            device: self.engine.describe(),
+            expected_seconds,
+        })
+    }
+
+    fn expected_seconds(&mut self, stop: &AtomicBool) -> Result<f64, TrainError> {
+        let left = (1.0 - self.fraction()).max(0.0);
+        if let Budget::Minutes(minutes) = self.config.budget {
+            return Ok(minutes * 60.0 * left);
+        }
+        let mut fastest = f64::INFINITY;
+        for _ in 0..TRIALS {
+            if check(stop).is_err() {
+                break; // the loop saves and ends
+            }
+            let mut trial = self.progress.clone();
+            let started = Instant::now();
+            let Next {
+                batch, kl_weight, ..
+            } = self.task.next(&mut trial, 0.0);
+            let step = Step {
+                number: self.progress.step,
+                lr: 0.0,
+                kl_weight: kl_weight as f32,
+            };
+            self.engine.trial(&batch, &step)?;
+            fastest = fastest.min(started.elapsed().as_secs_f64());
+        }
+        let steps = match (self.config.budget, self.total_steps()) {
+            (_, Some(steps)) | (Budget::Steps(steps), None) => steps as f64,
+            (Budget::Epochs(epochs), None) => epochs * self.task.steps_per_epoch(),
+            (Budget::Minutes(_), None) => 0.0,
+        };
+        let expected = fastest * 1.1 * steps * left;
+        Ok(if expected.is_finite() { expected } else { 0.0 })
+    }
+}

@@ -1,0 +1,157 @@
+//! What the loop needs of a model and its corpus: batches, evaluations and samples.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{Batch, Engine, TrainError};
+use crate::config::{NetworkConfig, Sampling};
+use crate::models::weights::{Weights, expected_shapes};
+use crate::run::{Evaluation, Progress, WordData, WordLoss};
+
+/// The multiplications of one call of an evaluation: some 100 ms, so that a training that is stopped
+/// meanwhile stops at once.
+const PIECE: usize = 1 << 30;
+/// A latent dimension is active if Var_x(μ_j(x)) is above this (Burda, Grosse & Salakhutdinov 2016).
+const ACTIVE_VARIANCE: f64 = 0.01;
+
+/// A part of the corpus that is held out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// For choosing the model.
+    Valid,
+    /// For the final figure.
+    Test,
+}
+
+/// The next batch, and what it costs the training to take it.
+pub struct Next {
+    /// What the engine learns from.
+    pub batch: Batch,
+    /// β, the weight of the divergence.
+    pub kl_weight: f64,
+    /// The tokens that the step covers.
+    pub tokens: u64,
+}
+
+/// A model's corpus, and how it becomes batches.
+pub trait Task {
+    /// The network that learns it.
+    fn network(&self) -> &NetworkConfig;
+    /// Steps in one pass over the training part.
+    fn steps_per_epoch(&self) -> f64;
+    /// The next step's batch. Moves `progress` past it. `fraction` (0 to 1) of the training is done.
+    /// Random numbers come from (seed, step) alone.
+    fn next(&mut self, progress: &mut Progress, fraction: f64) -> Next;
+    /// The loss on a held-out part; none if it is empty.
+    fn evaluate(
+        &self,
+        part: Part,
+        engine: &mut dyn Engine,
+        stop: &AtomicBool,
+    ) -> Result<Option<Evaluation>, TrainError>;
+    /// A few lines generated from `weights`.
+    fn sample(&self, weights: &Weights, seed: u64, stop: &AtomicBool)
+    -> Result<String, TrainError>;
+    /// Describes for people what one step reads.
+    fn describe_step(&self) -> String;
+}
+
+/// Returns an error if the user wants the training to stop.
+pub fn check(stop: &AtomicBool) -> Result<(), TrainError> {
+    if stop.load(Ordering::Relaxed) {
+        Err(TrainError::Stopped)
+    } else {
+        Ok(())
+    }
+}
+
+/// About the multiplications that a token costs: one per weight.
+pub fn work(network: &NetworkConfig) -> usize {
+    let sizes = expected_shapes(network).into_iter();
+    let sizes = sizes.map(|(_, shape)| shape.iter().product::<usize>());
+    sizes.fold(0, usize::saturating_add)
+}
+
+/// How many items an evaluation may measure in one call, if one takes `work` multiplications.
+pub const fn at_once(work: usize, most: usize) -> usize {
+    let some = PIECE / if work == 0 { 1 } else { work };
+    if some == 0 {
+        1
+    } else if some < most {
+        some
+    } else {
+        most
+    }
+}
+
+/// Words that are held out.
+pub fn held_out(data: &WordData, part: Part) -> &[usize] {
+    match part {
+        Part::Valid => &data.valid,
+        Part::Test => &data.test,
+    }
+}
+
+/// The sampling settings of the samples shown while training.
+pub fn sample_config(seed: u64) -> Sampling {
+    Sampling {
+        temperature: 0.8,
+        ..Sampling::new(seed)
+    }
+}
+
+/// The sums of an evaluation of words, each added in the order of the words.
+pub struct Sums {
+    /// Nats of reconstruction.
+    distortion: f64,
+    /// Nats of divergence.
+    rate: f64,
+    /// Tokens, including ends of words.
+    tokens: usize,
+    /// The number of words.
+    words: usize,
+    /// Σ μ_j and Σ μ_j² (Z).
+    means: Vec<[f64; 2]>,
+}
+
+impl Sums {
+    /// All zero, for `latent` dimensions.
+    pub fn new(latent: usize) -> Self {
+        Self {
+            distortion: 0.0,
+            rate: 0.0,
+            tokens: 0,
+            words: 0,
+            means: vec![[0.0; 2]; latent],
+        }
+    }
+
+    /// Adds a word of so many tokens, its distortion and rate in nats, and its μ (Z).
+    pub fn add(&mut self, tokens: usize, distortion: f64, rate: f64, means: &[f32]) {
+        self.distortion += distortion;
+        self.rate += rate;
+        self.tokens += tokens;
+        self.words += 1;
+        for (sums, &mean) in self.means.iter_mut().zip(means) {
+            let mean = f64::from(mean);
+            sums[0] += mean;
+            sums[1] += mean * mean;
+        }
+    }
+
+    /// Averages over words; variances over all words seen.
+    pub fn loss(&self) -> WordLoss {
+        let words = self.words as f64;
+        let active = self.means.iter().filter(|&&[sum, squares]| {
+            let mean = sum / words;
+            squares / words - mean * mean > ACTIVE_VARIANCE
+        });
+        let neg_elbo = self.distortion + self.rate;
+        WordLoss {
+            distortion_nats_per_word: self.distortion / words,
+            rate_nats_per_word: self.rate / words,
+            neg_elbo_nats_per_word: neg_elbo / words,
+            neg_elbo_nats_per_char: neg_elbo / self.tokens as f64,
+            active_units: active.count(),
+        }
+    }
+}
