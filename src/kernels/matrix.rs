@@ -132,6 +132,11 @@ impl Packed {
         }
     }
 
+    /// Sets everything to zero.
+    pub fn clear(&mut self) {
+        self.lines.fill(Line([0.0; PANEL]));
+    }
+
     /// The panels one by one, so that several threads can fill them.
     pub fn parts(&mut self) -> impl Iterator<Item = PanelMut<'_>> {
         let (layout, columns) = (self.layout, self.columns);

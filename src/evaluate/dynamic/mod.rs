@@ -16,8 +16,8 @@ use super::{EvaluateError, TextCost, check_predicted, check_read};
 use crate::config::{Cell, NetworkConfig};
 use crate::kernels::Kernels;
 use crate::kernels::training::{
-    Alone, Head, HeadGradients, Input, Layer, LayerGradients, OutputGradients, Outputs, Saved,
-    Steps, Workers, backward, forward, saved,
+    Alone, Buffers, Head, HeadGradients, Input, Layer, LayerGradients, OutputGradients, Outputs,
+    Saved, Steps, Workers, backward, forward, saved,
 };
 use crate::models::weights::{WeightError, Weights, check, values};
 
@@ -203,9 +203,11 @@ impl Learner {
 
     /// Computes the cost of a segment in nats, and learns from it.
     fn segment(&mut self, inputs: &[i64], targets: &[i64]) -> f64 {
+        let buffers = Buffers::new();
         let workers = Workers {
             team: &Alone,
             kernels: Kernels::new(),
+            buffers: &buffers,
         };
         let steps = Steps::new(vec![1; inputs.len()]);
         let mut computed: Vec<Computed> = Vec::with_capacity(self.layers.len());

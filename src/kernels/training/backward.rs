@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::{PoisonError, RwLock};
 
 use super::super::{Kernels, Layout, PANEL, Packed};
+use super::buffers::Loan;
 use super::parts::{Part, groups};
 use super::weights::{Deltas, Factor, Product, weight_gradients};
 use super::workers::Filling;
@@ -44,9 +45,9 @@ pub struct LayerGradients<'a> {
 }
 
 /// The transposed weights.
-struct Weights {
-    recurrent: Packed,
-    input: Option<Packed>,
+struct Weights<'a> {
+    recurrent: Loan<'a, Packed>,
+    input: Option<Loan<'a, Packed>>,
 }
 
 /// The gradients of `layer`, whose [`forward`](super::forward()) computed `outputs` (N, H) and filled
@@ -102,6 +103,7 @@ pub(super) fn backward_in(
         let weights = Weights::pack(workers, layer, !input.is_empty());
         let workers = workers.for_work(layer.work(steps.positions()));
         let pass = Pass {
+            workers,
             kernels: workers.kernels,
             layer,
             steps,
@@ -115,7 +117,9 @@ pub(super) fn backward_in(
         let mut slices: Vec<Slice> = parts
             .iter()
             .zip(own_units)
-            .map(|(part, units)| Slice::new(layer, part.clone(), units, !constant.is_empty()))
+            .map(|(part, units)| {
+                Slice::new(workers, layer, part.clone(), units, !constant.is_empty())
+            })
             .collect();
         let own_gates = steps.cut_blocks(&mut *gates, of_gates, &parts);
         if groups.len() == 1 {
@@ -127,7 +131,8 @@ pub(super) fn backward_in(
             });
         } else {
             let own_gates: Vec<_> = own_gates.into_iter().map(locks).collect();
-            let recurrent = [0, 1].map(|_| locks(slices.iter().map(Slice::recurrent_scratch)));
+            let recurrent =
+                [0, 1].map(|_| locks(slices.iter().map(|slice| slice.recurrent_scratch(workers))));
             let exchange = Exchange {
                 gates: &own_gates,
                 recurrent: &recurrent,
@@ -190,18 +195,18 @@ pub(super) fn backward_in(
     weight_gradients(workers, &deltas, products);
 }
 
-impl Weights {
-    fn pack(workers: Workers, layer: &Layer, with_input: bool) -> Self {
+impl<'a> Weights<'a> {
+    fn pack(workers: Workers<'a>, layer: &Layer, with_input: bool) -> Self {
         let gates = layer.layout();
-        let mut recurrent = Packed::zeros(layer.units(), gates.len());
+        let mut recurrent = workers.buffers.packed(layer.units(), gates.len());
         let of_input = Layout {
             gates: 1,
             units: layer.inputs,
         };
-        let mut input = with_input.then(|| Packed::zeros(of_input, gates.len()));
+        let mut input = with_input.then(|| workers.buffers.packed(of_input, gates.len()));
         let panels = recurrent.parts();
         let panels = panels.map(|p| (p, Filling::Transposed(layer.weight_hh, gates)));
-        let of_input = input.iter_mut().flat_map(Packed::parts);
+        let of_input = input.iter_mut().flat_map(|input| input.parts());
         let of_input = of_input.map(|p| (p, Filling::Transposed(layer.weight_ih, gates)));
         workers.fill(panels.chain(of_input).collect());
         Self { recurrent, input }
@@ -210,22 +215,23 @@ impl Weights {
 
 /// A pass back over all steps.
 struct Pass<'a> {
+    workers: Workers<'a>,
     kernels: Kernels,
     layer: &'a Layer<'a>,
     steps: &'a Steps,
-    weights: &'a Weights,
+    weights: &'a Weights<'a>,
     outputs: &'a [f32],
     of: OutputGradients<'a>,
 }
 
 /// The data that threads exchange if they split units: the gradients of the gates, which every
 /// thread needs in full.
-struct Exchange<'a, 'b> {
+struct Exchange<'a, 'b, 'c> {
     /// By part and step (n_t, own gates).
     gates: &'a [Vec<RwLock<&'b mut [f32]>>],
     /// For a GRU, their replacements in the recurrent product (B, own gates), by part, for
     /// every other step.
-    recurrent: &'a [Vec<RwLock<Vec<f32>>>; 2],
+    recurrent: &'a [Vec<RwLock<Loan<'c, Vec<f32>>>>; 2],
     parts: &'a [Part],
 }
 
@@ -235,15 +241,15 @@ struct Slice<'a> {
     /// The saved activations of the units.
     units: BySteps<'a>,
     /// ∂h (R, width).
-    d_hidden: Vec<f32>,
+    d_hidden: Loan<'a, Vec<f32>>,
     /// ∂c (R, width) of an LSTM.
-    d_cell: Vec<f32>,
+    d_cell: Loan<'a, Vec<f32>>,
     /// The cells before the first step (R, width).
-    cell: Vec<f32>,
+    cell: Loan<'a, Vec<f32>>,
     /// The sum of the gates' gradients (R, gates), or none.
-    constant: Vec<f32>,
+    constant: Loan<'a, Vec<f32>>,
     /// A GRU's h before a step (R, own units), if several threads compute the units of a row.
-    before: Vec<f32>,
+    before: Loan<'a, Vec<f32>>,
     /// Numbers of the recurrent product of its gates, R · gates.
     recurrent: usize,
 }
@@ -256,10 +262,9 @@ fn locks<T>(values: impl IntoIterator<Item = T>) -> Vec<RwLock<T>> {
 impl Pass<'_> {
     /// A part of some rows of the batch, with their gates and the gradients of their inputs.
     fn rows(&self, slice: &mut Slice, mut gates: BySteps, mut input: BySteps) {
-        let (kernels, layer) = (self.kernels, self.layer);
-        let mut recurrent = slice.recurrent_scratch();
+        let layer = self.layer;
+        let mut recurrent = slice.recurrent_scratch(self.workers);
         let all = 0..layer.layout().len();
-        let mut scratch = Vec::new();
         for t in (0..self.steps.len()).rev() {
             let gates = &mut *gates[t];
             if gates.is_empty() {
@@ -271,7 +276,7 @@ impl Pass<'_> {
             slice.add_product(self, t, all.clone(), &x[..gates.len()]);
             if let Some(matrix) = &self.weights.input {
                 let x = [(all.clone(), &*gates)];
-                product(kernels, matrix, x, &mut scratch, input[t], layer.inputs);
+                product(self.workers, matrix, x, input[t], layer.inputs);
             }
         }
     }
@@ -333,15 +338,22 @@ impl Pass<'_> {
                 let position = steps.count(t) * columns.start..steps.count(t) * columns.end;
                 (columns, &gates[position])
             });
-            product(self.kernels, matrix, x, &mut Vec::new(), to, inputs);
+            product(workers, matrix, x, to, inputs);
         });
     }
 }
 
 impl<'a> Slice<'a> {
-    fn new(layer: &Layer, part: Part, units: BySteps<'a>, with_constant: bool) -> Self {
+    fn new(
+        workers: Workers<'a>,
+        layer: &Layer,
+        part: Part,
+        units: BySteps<'a>,
+        with_constant: bool,
+    ) -> Self {
         let (rows, hidden) = (part.rows.len(), layer.hidden);
-        let where_needed = |needed: bool, length: usize| vec![0.0; if needed { length } else { 0 }];
+        let where_needed =
+            |needed: bool, length: usize| workers.buffers.zeros(if needed { length } else { 0 });
         let (lstm, gru) = (layer.cell == Cell::Lstm, layer.cell == Cell::Gru);
         let in_panels = rows * part.width();
         let mut cell = where_needed(lstm, in_panels);
@@ -356,7 +368,7 @@ impl<'a> Slice<'a> {
         let own = part.units.len();
         Self {
             units,
-            d_hidden: vec![0.0; in_panels],
+            d_hidden: workers.buffers.zeros(in_panels),
             d_cell: where_needed(lstm, in_panels),
             cell,
             constant: where_needed(with_constant, in_panels * layer.layout().gates),
@@ -371,8 +383,8 @@ impl<'a> Slice<'a> {
     }
 
     /// Scratch for the gradients of a GRU's recurrent product (R, gates).
-    fn recurrent_scratch(&self) -> Vec<f32> {
-        vec![0.0; self.recurrent]
+    fn recurrent_scratch<'b>(&self, workers: Workers<'b>) -> Loan<'b, Vec<f32>> {
+        workers.buffers.zeros(self.recurrent)
     }
 
     /// The gradients of the gates at a step; for a GRU also those of their recurrent product.
@@ -475,34 +487,31 @@ impl<'a> Slice<'a> {
     }
 }
 
-/// `to` (R, units) = matrix · x, x being some columns at a time, through `scratch` if its rows
-/// do not fill their panels.
+/// `to` (R, units) = matrix · x, x being some columns at a time.
 pub(super) fn product<'a>(
-    kernels: Kernels,
+    workers: Workers,
     matrix: &Packed,
     x: impl IntoIterator<Item = (Range<usize>, &'a [f32])>,
-    scratch: &mut Vec<f32>,
     to: &mut [f32],
     units: usize,
 ) {
     let width = matrix.layout().len();
-    let whole = width == units;
-    let sums = if whole {
-        to.fill(0.0);
-        &mut *to
-    } else {
-        scratch.clear();
-        scratch.resize(to.len() / units * width, 0.0);
-        &mut scratch[..]
-    };
-    for (columns, x) in x {
-        let panels = 0..matrix.layout().panels();
-        kernels.accumulate(matrix.part(panels, columns), x, sums);
-    }
-    if !whole {
-        let rows = scratch.chunks_exact(width).zip(to.chunks_exact_mut(units));
-        for (from, to) in rows {
-            to.copy_from_slice(&from[..units]);
+    let add = |sums: &mut [f32]| {
+        for (columns, x) in x {
+            let panels = 0..matrix.layout().panels();
+            workers
+                .kernels
+                .accumulate(matrix.part(panels, columns), x, sums);
         }
+    };
+    if width == units {
+        to.fill(0.0);
+        return add(to);
+    }
+    // Its rows do not fill their panels.
+    let mut sums = workers.buffers.zeros(to.len() / units * width);
+    add(&mut sums);
+    for (from, to) in sums.chunks_exact(width).zip(to.chunks_exact_mut(units)) {
+        to.copy_from_slice(&from[..units]);
     }
 }

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::{PoisonError, RwLock, RwLockWriteGuard, TryLockError};
 
 use super::super::{Kernels, PANEL, Packed};
+use super::buffers::Loan;
 use super::parts::{Part, groups};
 use super::workers::{A_COPY, Filling};
 use super::{BySteps, Input, Layer, Saved, Steps, Workers};
@@ -25,13 +26,13 @@ pub struct Outputs<'a> {
 }
 
 /// The weights as the steps read them.
-struct Weights {
+struct Weights<'a> {
     /// The input's product for the gate pre-activations, with biases: by token (V,
     /// gates), or one row.
-    table: Vec<f32>,
+    table: Loan<'a, Vec<f32>>,
     /// W_ih, if the input is vectors.
-    input: Option<Packed>,
-    recurrent: Packed,
+    input: Option<Loan<'a, Packed>>,
+    recurrent: Loan<'a, Packed>,
     /// b_hn of a GRU in panels, zeros for its other gates; empty for other cells.
     recurrent_bias: Vec<f32>,
 }
@@ -67,7 +68,10 @@ pub(super) fn forward_in(
     });
     let mut slices: Vec<Slice> = parts
         .iter()
-        .map(|part| Slice::new(layer, part.clone(), saved.as_mut().and_then(Iterator::next)))
+        .map(|part| {
+            let saved = saved.as_mut().and_then(Iterator::next);
+            Slice::new(workers, layer, part.clone(), saved)
+        })
         .collect();
     let pass = Pass {
         kernels: workers.kernels,
@@ -99,16 +103,16 @@ pub(super) fn forward_in(
     }
 }
 
-impl Weights {
-    fn pack(workers: Workers, layer: &Layer) -> Self {
+impl<'a> Weights<'a> {
+    fn pack(workers: Workers<'a>, layer: &Layer) -> Self {
         let layout = layer.layout();
-        let mut recurrent = Packed::zeros(layout, layer.hidden);
-        let mut input =
-            matches!(layer.input, Input::Vectors(_)).then(|| Packed::zeros(layout, layer.inputs));
+        let mut recurrent = workers.buffers.packed(layout, layer.hidden);
+        let mut input = matches!(layer.input, Input::Vectors(_))
+            .then(|| workers.buffers.packed(layout, layer.inputs));
         let panels = recurrent
             .parts()
             .map(|p| (p, Filling::Rows(layer.weight_hh)));
-        let of_input = input.iter_mut().flat_map(Packed::parts);
+        let of_input = input.iter_mut().flat_map(|input| input.parts());
         let of_input = of_input.map(|p| (p, Filling::Rows(layer.weight_ih)));
         workers.fill(panels.chain(of_input).collect());
 
@@ -127,10 +131,7 @@ impl Weights {
             of_n[n..].copy_from_slice(&layer.bias_hh[n..]);
             recurrent_bias = layout.spread(&of_n);
         }
-        let mut table = layout.spread(&both);
-        if let Input::Tokens(_) = layer.input {
-            table = token_table(workers, layer, &table);
-        }
+        let table = token_table(workers, layer, &layout.spread(&both));
         Self {
             table,
             input,
@@ -140,10 +141,21 @@ impl Weights {
     }
 }
 
-/// What each token adds to the gates (V, gates): its column of W_ih, and the biases.
-fn token_table(workers: Workers, layer: &Layer, bias: &[f32]) -> Vec<f32> {
-    let (layout, tokens) = (layer.layout(), layer.inputs);
-    let mut table = bias.repeat(tokens);
+/// What each token adds to the gates (V, gates): its column of W_ih, and the biases. For vectors, one
+/// row with the biases.
+fn token_table<'a>(workers: Workers<'a>, layer: &Layer, bias: &[f32]) -> Loan<'a, Vec<f32>> {
+    let layout = layer.layout();
+    let tokens = match layer.input {
+        Input::Tokens(_) => layer.inputs,
+        Input::Vectors(_) => 1,
+    };
+    let mut table = workers.buffers.numbers(tokens * layout.len());
+    for row in table.chunks_exact_mut(layout.len()) {
+        row.copy_from_slice(bias);
+    }
+    if let Input::Vectors(_) = layer.input {
+        return table;
+    }
     let parts = table.chunks_mut(TOKENS_PER_JOB * layout.len());
     let workers = workers.for_work(tokens * layout.len() * A_COPY);
     workers.each(parts, |job, part| {
@@ -166,7 +178,7 @@ struct Pass<'a> {
     kernels: Kernels,
     layer: &'a Layer<'a>,
     steps: &'a Steps,
-    weights: &'a Weights,
+    weights: &'a Weights<'a>,
 }
 
 /// The part of a layer that one thread carries through the whole sequence.
@@ -175,17 +187,17 @@ struct Slice<'a> {
     /// Gates and units of every step, if they are saved.
     saved: Option<(BySteps<'a>, BySteps<'a>)>,
     /// What every step of a row adds to its gates (R, gates), or none.
-    constant: Option<Vec<f32>>,
+    constant: Option<Loan<'a, Vec<f32>>>,
     /// Gates of one step (R, gates), if they are not saved.
-    gates: Vec<f32>,
+    gates: Loan<'a, Vec<f32>>,
     /// The recurrent product of a GRU's gates (R, gates).
-    recurrent: Vec<f32>,
+    recurrent: Loan<'a, Vec<f32>>,
     /// An LSTM's cells (R, width): before the first step, and of each row after its last. If none
     /// are saved, the current ones.
-    cell: Vec<f32>,
+    cell: Loan<'a, Vec<f32>>,
     /// h after the current step and after the one before it (R, own units), if several threads
     /// compute the units of a row.
-    hidden: [Vec<f32>; 2],
+    hidden: [Loan<'a, Vec<f32>>; 2],
 }
 
 impl Pass<'_> {
@@ -246,11 +258,17 @@ fn write_soon<T>(lock: &RwLock<T>) -> Option<RwLockWriteGuard<'_, T>> {
 }
 
 impl<'a> Slice<'a> {
-    fn new(layer: &Layer, part: Part, saved: Option<(BySteps<'a>, BySteps<'a>)>) -> Self {
+    fn new(
+        workers: Workers<'a>,
+        layer: &Layer,
+        part: Part,
+        saved: Option<(BySteps<'a>, BySteps<'a>)>,
+    ) -> Self {
         let hidden = layer.hidden;
         let rows = part.rows.len();
         let gates = rows * part.columns(layer.layout().gates).len();
-        let where_needed = |needed: bool, length: usize| vec![0.0; if needed { length } else { 0 }];
+        let where_needed =
+            |needed: bool, length: usize| workers.buffers.zeros(if needed { length } else { 0 });
         let lstm = layer.cell == Cell::Lstm;
         let mut cell = where_needed(lstm, rows * part.width());
         if lstm {
@@ -262,13 +280,12 @@ impl<'a> Slice<'a> {
             );
         }
         let units = part.units.len();
-        let apart = where_needed(units < hidden, rows * units);
-        let mut h0 = apart.clone();
+        let [mut h0, apart] = [0, 1].map(|_| where_needed(units < hidden, rows * units));
         if units < hidden {
             part.gather(layer.h0, hidden, &mut h0, units);
         }
         Self {
-            constant: spread_rows(layer, &part),
+            constant: spread_rows(workers, layer, &part),
             gates: where_needed(saved.is_none(), gates),
             recurrent: where_needed(layer.cell == Cell::Gru, gates),
             cell,
@@ -280,11 +297,13 @@ impl<'a> Slice<'a> {
 
     /// Takes one step; h stays in this part.
     fn step_of_units(&mut self, pass: &Pass, t: usize, before: &[f32]) {
-        let [mut past, mut now] = std::mem::take(&mut self.hidden);
         let own = pass.steps.count(t) * self.part.units.len();
+        let [past, now] = &mut self.hidden;
+        let (past, mut now) = (std::mem::take(&mut **past), std::mem::take(&mut **now));
         self.step(pass, t, before, &past[..own], &mut now[..own]);
-        std::mem::swap(&mut past, &mut now);
-        self.hidden = [past, now];
+        // What is now is past at the next step.
+        *self.hidden[0] = now;
+        *self.hidden[1] = past;
     }
 
     /// Takes one step, given h of all units (R, H) and of its own before it; writes its own after it.
@@ -351,14 +370,17 @@ impl<'a> Slice<'a> {
 }
 
 /// The constants that each step adds to a part's gates (R, gates), or none.
-fn spread_rows(layer: &Layer, part: &Part) -> Option<Vec<f32>> {
+fn spread_rows<'a>(workers: Workers<'a>, layer: &Layer, part: &Part) -> Option<Loan<'a, Vec<f32>>> {
     let layout = layer.layout();
     let constant = part.rows_of(layer.constant?, layout.gates * layout.units);
     let rows = constant.chunks_exact(layout.gates * layout.units);
     let columns = part.columns(layout.gates);
-    let mut spread = Vec::with_capacity(rows.len() * columns.len());
-    for row in rows {
-        spread.extend_from_slice(&layout.spread(row)[columns.clone()]);
+    let mut spread = workers.buffers.zeros(rows.len() * columns.len());
+    for (from, to) in rows.zip(spread.chunks_exact_mut(columns.len())) {
+        for (panel, to) in part.panels(layout.gates).zip(to.chunks_exact_mut(PANEL)) {
+            let from = &from[layout.rows(panel)];
+            to[..from.len()].copy_from_slice(from);
+        }
     }
     Some(spread)
 }

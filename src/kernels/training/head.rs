@@ -1,7 +1,7 @@
 //! The layer that predicts, with softmax and cross-entropy: logits and their gradients are in one
 //! array, and are computed while they are in the cache.
 
-use super::super::{Layout, Packed};
+use super::super::Layout;
 use super::backward::product;
 use super::weights::{Deltas, Factor, Product, weight_gradients};
 use super::workers::{Filling, Workers};
@@ -54,7 +54,7 @@ impl Head<'_> {
     /// If an array has another length, or a target is not below V.
     pub fn forward(&self, workers: Workers, probabilities: &mut [f32], nats: &mut [f32]) {
         let (units, width) = (self.units(), self.layout().len());
-        let mut weight = Packed::zeros(self.layout(), units);
+        let mut weight = workers.buffers.packed(self.layout(), units);
         let panels = weight.parts();
         workers.fill(panels.map(|p| (p, Filling::Rows(self.weight))).collect());
         let kernels = workers.kernels;
@@ -92,7 +92,7 @@ impl Head<'_> {
         } = to;
         let (units, layout) = (self.units(), self.layout());
         let of_hidden = Layout { gates: 1, units };
-        let mut turned = Packed::zeros(of_hidden, layout.len());
+        let mut turned = workers.buffers.packed(of_hidden, layout.len());
         let panels = turned.parts();
         let panels = panels.map(|p| (p, Filling::Transposed(self.weight, layout)));
         workers.fill(panels.collect());
@@ -106,7 +106,7 @@ impl Head<'_> {
         members.each(parts, |_, (((values, d_nats), targets), d_hidden)| {
             kernels.cross_entropy_backward(values, targets, d_nats);
             let values = [(0..layout.len(), &*values)];
-            product(kernels, &turned, values, &mut Vec::new(), d_hidden, units);
+            product(workers, &turned, values, d_hidden, units);
         });
         let all = 0..layout.blocks();
         let deltas = Deltas {

@@ -12,10 +12,13 @@
 //! positions is (N, ·) with N = Σ n_t, step by step.
 
 mod backward;
+mod buffers;
 mod forward;
 mod head;
+mod linear;
 mod optimizer;
 mod parts;
+mod pool;
 #[cfg(test)]
 mod tests;
 mod weights;
@@ -24,9 +27,12 @@ mod workers;
 use std::ops::Range;
 
 pub use backward::{LayerGradients, OutputGradients, backward};
+pub use buffers::Buffers;
 pub use forward::{Outputs, forward};
 pub use head::{Head, HeadGradients};
+pub use linear::{Linear, LinearGradients};
 pub use optimizer::{Adam, Parameter};
+pub use pool::Pool;
 pub use workers::{Alone, Team, Workers};
 
 use super::matrix::{Layout, PANEL};

@@ -120,7 +120,7 @@ fn pieces(arrays: AdamPiece) -> impl Iterator<Item = AdamPiece> {
 #[cfg(test)]
 mod tests {
     use super::super::Alone;
-    use super::super::tests::Several;
+    use super::super::tests::{BUFFERS, Several};
     use super::*;
     use crate::kernels::Kernels;
     use crate::kernels::simd::Level;
@@ -221,7 +221,12 @@ mod tests {
                     let team: &dyn super::super::Team =
                         if threads == 1 { &alone } else { &several };
                     let mut now = start.clone();
-                    step(Workers { team, kernels }, &adam, &mut now, amsgrad, limit);
+                    let workers = Workers {
+                        team,
+                        kernels,
+                        buffers: &BUFFERS,
+                    };
+                    step(workers, &adam, &mut now, amsgrad, limit);
                     let first = first.get_or_insert_with(|| now.clone());
                     assert_eq!(*first, now, "{level:?}, {threads} threads");
                 }

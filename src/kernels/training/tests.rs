@@ -9,6 +9,9 @@ use crate::kernels::Kernels;
 use crate::kernels::simd::Level;
 use crate::testing::Numbers;
 
+/// Nothing may depend on what the buffers held.
+pub(super) static BUFFERS: Buffers = Buffers::new();
+
 /// Threads made for one call.
 pub(super) struct Several(pub(super) usize);
 
@@ -40,8 +43,11 @@ impl Team for Promised {
 }
 
 fn on(team: &dyn Team) -> Workers<'_> {
-    let kernels = Kernels::new();
-    Workers { team, kernels }
+    Workers {
+        team,
+        kernels: Kernels::new(),
+        buffers: &BUFFERS,
+    }
 }
 
 /// A layer's arrays, by name, in the order of [`NAMES`].
@@ -356,7 +362,11 @@ fn levels_and_threads_change_no_bit() {
             let kernels = Kernels::at(level).expect("supported");
             for threads in [1, 2, 3, 16] {
                 let team = &Several(threads);
-                let have = bits(case.run(Workers { team, kernels }));
+                let workers = Workers {
+                    kernels,
+                    ..on(team)
+                };
+                let have = bits(case.run(workers));
                 assert!(have == want, "{:?} {level} {threads}", case.cell);
             }
         }

@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use super::super::{Kernels, Layout, PANEL, Stacked};
+use super::buffers::Loan;
 use super::workers::{A_COPY, Workers};
 
 /// Positions multiplied at a time: half a panel of them fits in the first-level cache.
@@ -95,14 +96,18 @@ struct Source<'a> {
     columns: usize,
     recurrent: bool,
     /// The transposed factor: (columns, K) for every K = [`POSITIONS_AT_ONCE`] positions; empty for tokens.
-    turned: Vec<f32>,
+    turned: Loan<'a, Vec<f32>>,
 }
 
 /// The destination of one panel of one product: its rows of the weight and of the bias.
 type Target<'a> = (&'a mut [f32], &'a mut [f32]);
 
 /// Computes all weight and bias gradients.
-pub(super) fn weight_gradients(workers: Workers, deltas: &Deltas, products: Vec<Product>) {
+pub(super) fn weight_gradients<'a>(
+    workers: Workers<'a>,
+    deltas: &Deltas,
+    products: Vec<Product<'a>>,
+) {
     let layout = deltas.layout;
     let positions = deltas.values.len() / layout.len();
     let mut sources = Vec::with_capacity(products.len());
@@ -143,7 +148,7 @@ pub(super) fn weight_gradients(workers: Workers, deltas: &Deltas, products: Vec<
             });
         }
     }
-    workers.each(jobs, |_, job| job.run(workers.kernels, deltas, &sources));
+    workers.each(jobs, |_, job| job.run(workers, deltas, &sources));
 }
 
 /// Splits a row-major matrix (rows, columns) by panel.
@@ -158,11 +163,16 @@ fn by_panel(matrix: &mut [f32], layout: Layout, columns: usize) -> Vec<&mut [f32
 }
 
 /// Transposes a factor, [`POSITIONS_AT_ONCE`] positions at a time.
-fn turned(workers: Workers, factor: Factor, positions: usize, columns: usize) -> Vec<f32> {
+fn turned<'a>(
+    workers: Workers<'a>,
+    factor: Factor,
+    positions: usize,
+    columns: usize,
+) -> Loan<'a, Vec<f32>> {
     if matches!(factor, Factor::Tokens(_)) {
-        return Vec::new();
+        return workers.buffers.numbers(0);
     }
-    let mut turned = vec![0.0; positions * columns];
+    let mut turned = workers.buffers.numbers(positions * columns);
     let parts = turned.chunks_mut(POSITIONS_AT_ONCE * columns);
     let workers = workers.for_work(positions * columns * A_COPY);
     workers.each(parts, |part, out| {
@@ -189,16 +199,19 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn run(self, kernels: Kernels, deltas: &Deltas, sources: &[Source]) {
+    fn run(self, workers: Workers, deltas: &Deltas, sources: &[Source]) {
+        let Workers {
+            kernels, buffers, ..
+        } = workers;
         let layout = deltas.layout;
         let width = self.panels.len() * PANEL;
         let positions = deltas.values.len() / layout.len();
-        let mut sums: Vec<Vec<f32>> = sources
+        let mut sums: Vec<_> = sources
             .iter()
-            .map(|s| vec![0.0; s.columns * width])
+            .map(|source| buffers.zeros(source.columns * width))
             .collect();
-        let mut biases: Vec<Vec<f32>> = sources.iter().map(|_| vec![0.0; width]).collect();
-        let (mut plain, mut recurrent) = (Stacked::default(), Stacked::default());
+        let mut biases: Vec<_> = sources.iter().map(|_| buffers.zeros(width)).collect();
+        let (mut plain, mut recurrent) = (buffers.stacked(), buffers.stacked());
         let ones = [1.0; POSITIONS_AT_ONCE];
         for first in (0..positions).step_by(POSITIONS_AT_ONCE) {
             let positions = first..positions.min(first + POSITIONS_AT_ONCE);

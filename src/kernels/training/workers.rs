@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::super::Kernels;
 use super::super::matrix::{Layout, PanelMut};
+use super::Buffers;
 use crate::kernels::barrier::{Barrier, Presence, wait_until};
 
 /// Below this many multiplications, some 20 µs, one thread is done before several have met, and
@@ -41,14 +42,18 @@ impl Team for Alone {
     }
 }
 
-/// The threads and kernels of a computation.
+/// The threads, kernels and buffers of a computation.
 #[derive(Clone, Copy)]
 pub struct Workers<'a> {
+    /// Its threads.
     pub team: &'a dyn Team,
+    /// Its kernels.
     pub kernels: Kernels,
+    /// Where passes find their scratch buffers, and leave them for the next.
+    pub buffers: &'a Buffers,
 }
 
-impl Workers<'_> {
+impl<'a> Workers<'a> {
     /// Uses only the caller's thread for little work, measured in multiplications.
     pub(super) fn for_work(self, work: usize) -> Self {
         if work < WORTH_MEETING {
@@ -80,6 +85,18 @@ impl Workers<'_> {
         });
     }
 
+    /// Hands parts of `size` numbers of an array to the threads, if there are many; `work` gets a part's number
+    /// and the part.
+    pub fn in_parts(
+        self,
+        values: &mut [f32],
+        size: usize,
+        work: impl Fn(usize, &mut [f32]) + Sync,
+    ) {
+        self.for_work(values.len() * A_COPY)
+            .each(values.chunks_mut(size), work);
+    }
+
     /// Hands every part to one thread; the threads run in parallel and meet at the barrier as often
     /// as they like. Fewer threads may come than promised, perhaps only one; those that come split
     /// the parts among them.
@@ -103,7 +120,7 @@ impl Workers<'_> {
     }
 
     /// Fills panels of several packed matrices in parallel.
-    pub(super) fn fill<'a>(self, panels: Vec<(PanelMut<'a>, Filling<'a>)>) {
+    pub(super) fn fill(self, panels: Vec<(PanelMut, Filling)>) {
         let numbers: usize = panels.iter().map(|(panel, _)| panel.len()).sum();
         let parts = panels.into_iter();
         self.for_work(numbers * A_COPY)

@@ -3,6 +3,9 @@
 //! The weights of a network are one flat buffer ([`Parameters`]), and so are its gradients, the
 //! optimizer's moments and the averages.
 
+mod char_rnn;
+mod dropout;
+mod layer;
 mod parameters;
 #[cfg(test)]
 #[allow(
@@ -10,5 +13,7 @@ mod parameters;
     reason = "the networks that it is compared with use all of it"
 )]
 pub(crate) mod reference;
+mod tokens;
 
+pub use char_rnn::{CharRnnTraining, TextDropout, TextState};
 pub use parameters::{Entry, Parameters};

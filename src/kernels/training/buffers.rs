@@ -1,0 +1,142 @@
+//! Buffers that a pass needs for a while: taken from here and put back, so that a training step
+//! allocates no array once the first has.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, PoisonError};
+
+use super::super::{Layout, Packed, Stacked};
+
+/// The buffers that are not in use. Their contents are left over from earlier uses.
+#[derive(Debug, Default)]
+pub struct Buffers {
+    numbers: Stock<Vec<f32>>,
+    packed: Stock<Packed>,
+    stacked: Stock<Stacked>,
+}
+
+impl Buffers {
+    /// No buffers yet.
+    pub const fn new() -> Self {
+        Self {
+            numbers: Stock::new(),
+            packed: Stock::new(),
+            stacked: Stock::new(),
+        }
+    }
+
+    /// `length` arbitrary numbers.
+    pub(super) fn numbers(&self, length: usize) -> Loan<'_, Vec<f32>> {
+        // Sizes are rounded up, so that lengths which change from step to step share buffers.
+        let room = length.next_power_of_two();
+        let fits = |buffer: &Vec<f32>| (room..2 * room).contains(&buffer.capacity());
+        let mut loan = self.numbers.take(fits, || Vec::with_capacity(room));
+        if cfg!(test) {
+            // What is arbitrary must not matter.
+            loan.clear();
+            loan.resize(length, f32::NAN);
+        }
+        loan.resize(length, 0.0);
+        loan
+    }
+
+    /// `length` zeros.
+    pub(super) fn zeros(&self, length: usize) -> Loan<'_, Vec<f32>> {
+        let mut loan = self.numbers(length);
+        loan.fill(0.0);
+        loan
+    }
+
+    /// A matrix of zeros.
+    pub(super) fn packed(&self, layout: Layout, columns: usize) -> Loan<'_, Packed> {
+        let fits = |packed: &Packed| packed.layout() == layout && packed.columns() == columns;
+        let mut loan = self.packed.take(fits, || Packed::zeros(layout, columns));
+        loan.clear();
+        loan
+    }
+
+    /// An arbitrary stack.
+    pub(super) fn stacked(&self) -> Loan<'_, Stacked> {
+        self.stacked.take(|_| true, Stacked::default)
+    }
+}
+
+/// The buffers of one type.
+#[derive(Debug)]
+struct Stock<T>(Mutex<Vec<T>>);
+
+impl<T> Default for Stock<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> Stock<T> {
+    const fn new() -> Self {
+        Self(Mutex::new(Vec::new()))
+    }
+
+    /// The buffer that was put back last among those that fit, or a new one.
+    fn take(&self, fits: impl Fn(&T) -> bool, make: impl Fn() -> T) -> Loan<'_, T> {
+        let found = {
+            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let last = all.iter().rposition(fits);
+            last.map(|index| all.remove(index))
+        };
+        Loan {
+            buffer: Some(found.unwrap_or_else(make)),
+            stock: self,
+        }
+    }
+}
+
+/// A buffer that goes back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Loan<'a, T> {
+    /// Always there until it is dropped.
+    buffer: Option<T>,
+    stock: &'a Stock<T>,
+}
+
+impl<T> Deref for Loan<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        match &self.buffer {
+            Some(buffer) => buffer,
+            None => unreachable!("a loan holds its buffer"),
+        }
+    }
+}
+
+impl<T> DerefMut for Loan<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        match &mut self.buffer {
+            Some(buffer) => buffer,
+            None => unreachable!("a loan holds its buffer"),
+        }
+    }
+}
+
+impl<T> Drop for Loan<'_, T> {
+    fn drop(&mut self) {
+        let mut all = self.stock.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.extend(self.buffer.take());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_is_used_again_for_a_similar_length() {
+        let buffers = Buffers::new();
+        let first = buffers.numbers(1000).as_ptr();
+        assert_eq!(buffers.zeros(700)[..], [0.0; 700]);
+        assert_eq!(buffers.numbers(1024).as_ptr(), first);
+        let (one, two) = (buffers.numbers(1000), buffers.numbers(1000));
+        assert_ne!(one.as_ptr(), two.as_ptr());
+        assert_ne!(buffers.numbers(100).as_ptr(), first);
+        assert!(buffers.numbers(0).is_empty());
+    }
+}

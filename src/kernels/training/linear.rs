@@ -1,0 +1,133 @@
+//! A linear layer with its gradients.
+
+use super::super::Layout;
+use super::backward::product;
+use super::weights::{Deltas, Factor, Product, weight_gradients};
+use super::workers::{Filling, Workers};
+
+/// Rows per job: a multiple of every tile's height.
+const ROWS_PER_JOB: usize = 96;
+
+/// A linear layer and its input: y = W·x + b for every row.
+#[derive(Clone, Copy, Debug)]
+pub struct Linear<'a> {
+    /// I.
+    pub inputs: usize,
+    /// O.
+    pub outputs: usize,
+    /// (N, I).
+    pub x: &'a [f32],
+    /// (O, I).
+    pub weight: &'a [f32],
+    /// (O), or empty for none.
+    pub bias: &'a [f32],
+}
+
+/// The gradients of a linear layer; empty if not wanted. All of it is overwritten.
+#[derive(Debug, Default)]
+pub struct LinearGradients<'a> {
+    /// (N, I).
+    pub x: &'a mut [f32],
+    /// (O, I).
+    pub weight: &'a mut [f32],
+    /// (O).
+    pub bias: &'a mut [f32],
+}
+
+impl Linear<'_> {
+    const fn layout(&self) -> Layout {
+        Layout {
+            gates: 1,
+            units: self.outputs,
+        }
+    }
+
+    /// Multiplications of one pass.
+    const fn work(&self) -> usize {
+        self.x.len() * self.layout().len()
+    }
+
+    /// y (N, O).
+    ///
+    /// # Panics
+    /// If an array has another length.
+    pub fn forward(&self, workers: Workers, y: &mut [f32]) {
+        let (inputs, outputs, width) = (self.inputs, self.outputs, self.layout().len());
+        assert_eq!(y.len() * inputs, self.x.len() * outputs, "a row each");
+        let mut weight = workers.buffers.packed(self.layout(), inputs);
+        let panels = weight.parts();
+        workers.fill(panels.map(|p| (p, Filling::Rows(self.weight))).collect());
+        let parts = y
+            .chunks_mut(ROWS_PER_JOB * outputs)
+            .zip(self.x.chunks(ROWS_PER_JOB * inputs));
+        workers.for_work(self.work()).each(parts, |_, (y, x)| {
+            let rows = y.len() / outputs;
+            let mut sums = workers.buffers.zeros(rows * width);
+            if !self.bias.is_empty() {
+                for row in sums.chunks_exact_mut(width) {
+                    row[..outputs].copy_from_slice(self.bias);
+                }
+            }
+            workers.kernels.accumulate(weight.all(), x, &mut sums);
+            for (y, sums) in y.chunks_exact_mut(outputs).zip(sums.chunks_exact(width)) {
+                y.copy_from_slice(&sums[..outputs]);
+            }
+        });
+    }
+
+    /// The gradients, given those of y (N, O).
+    ///
+    /// # Panics
+    /// If an array has another length.
+    pub fn backward(&self, workers: Workers, d_y: &[f32], to: LinearGradients) {
+        let LinearGradients { x, weight, bias } = to;
+        let (inputs, layout) = (self.inputs, self.layout());
+        assert_eq!(
+            d_y.len() * inputs,
+            self.x.len() * self.outputs,
+            "a row each"
+        );
+        let width = layout.len();
+        let mut in_panels = workers.buffers.zeros(d_y.len() / self.outputs * width);
+        let rows = in_panels.chunks_exact_mut(width);
+        for (to, from) in rows.zip(d_y.chunks_exact(self.outputs)) {
+            to[..self.outputs].copy_from_slice(from);
+        }
+        if !x.is_empty() {
+            let of_x = Layout {
+                gates: 1,
+                units: inputs,
+            };
+            let mut turned = workers.buffers.packed(of_x, width);
+            let panels = turned.parts();
+            let panels = panels.map(|p| (p, Filling::Transposed(self.weight, layout)));
+            workers.fill(panels.collect());
+            let parts = x
+                .chunks_mut(ROWS_PER_JOB * inputs)
+                .zip(in_panels.chunks(ROWS_PER_JOB * width));
+            workers.for_work(self.work()).each(parts, |_, (x, d_y)| {
+                product(workers, &turned, [(0..width, d_y)], x, inputs);
+            });
+        }
+        if weight.is_empty() {
+            return;
+        }
+        let mut none = workers.buffers.numbers(self.outputs);
+        let all = 0..layout.blocks();
+        let deltas = Deltas {
+            layout,
+            values: &in_panels,
+            candidate: None,
+            groups: std::slice::from_ref(&all),
+            starts: &[0, self.x.len() / inputs],
+        };
+        let product = Product {
+            factor: Factor::Rows(self.x),
+            columns: inputs,
+            recurrent: false,
+            weight,
+            bias: if bias.is_empty() { &mut none } else { bias },
+        };
+        weight_gradients(workers, &deltas, vec![product]);
+    }
+}
