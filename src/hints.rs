@@ -7,7 +7,7 @@ use crate::generate::constraint::ConstraintError;
 use crate::model::ModelError;
 use crate::run::{RunDir, RunError, Runs};
 use crate::text::TextError;
-use crate::train::TrainError;
+use crate::train::{EngineError, TrainError};
 
 /// Whether the command line is wrong, and the hint.
 pub fn of_model(error: &ModelError) -> (bool, Option<String>) {
@@ -128,8 +128,11 @@ pub fn of_train(error: &TrainError) -> Option<String> {
         TrainError::NoState { .. } => {
             "train a new run; this one's model can still generate".to_owned()
         }
-        TrainError::Memory(_) => {
+        TrainError::Engine(EngineError::Memory(_)) => {
             "a smaller --hidden, --layers, --batch or --seq needs less".to_owned()
+        }
+        TrainError::Engine(EngineError::Device(_)) => {
+            "--device cpu trains on the CPU; textgen doctor says what was found".to_owned()
         }
         _ => return None,
     })

@@ -1,60 +1,32 @@
 //! The output of a training: one updating line in a terminal, plain lines elsewhere.
 
 use std::io::IsTerminal;
-use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use textgen::run::Evaluation;
 
-/// The shortest time between two updates of the progress line.
-const UPDATE_EVERY: Duration = Duration::from_millis(100);
+use crate::cli::output::note;
+use crate::train::{Line, Report};
 
-/// The progress of a training on stderr; copies write to the same line.
-#[derive(Clone)]
+/// The progress of a training on stderr.
 pub struct Display {
     bar: Option<ProgressBar>,
-    updated: Instant,
 }
 
-/// The figures on the progress line.
-pub struct Line<'a> {
-    /// The number of steps taken.
-    pub step: u64,
-    /// The total number of steps, if it is known.
-    pub steps: Option<u64>,
-    /// The fraction of the training that is done, 0 to 1.
-    pub fraction: f64,
-    /// Passes over the training part.
-    pub epoch: f64,
-    /// Mean training loss.
-    pub loss: f64,
-    /// The newest validation loss.
-    pub valid: Option<&'a Evaluation>,
-    /// Tokens per second.
-    pub rate: f64,
-    /// The estimated time left in seconds.
-    pub left: Option<f64>,
-}
-
-impl Line<'_> {
-    fn text(&self) -> String {
-        let steps = self
-            .steps
-            .map_or_else(String::new, |steps| format!("/{}", HumanCount(steps)));
-        let valid = self.valid.map_or_else(String::new, |valid| {
-            format!(" · valid {:.4}", valid.figure())
-        });
-        let left = self
-            .left
-            .map_or_else(String::new, |left| format!(" · {} left", duration(left)));
-        format!(
-            "step {}{steps} · epoch {:.1} · loss {:.4}{valid} · {} chars/s{left}",
-            HumanCount(self.step),
-            self.epoch,
-            self.loss,
-            HumanCount(self.rate as u64),
-        )
-    }
+/// The text of a progress line.
+fn text(line: &Line) -> String {
+    let of = |part: Option<String>| part.unwrap_or_default();
+    let steps = of(line.steps.map(|steps| format!("/{}", HumanCount(steps))));
+    let valid = of(line
+        .valid
+        .map(|valid| format!(" · valid {:.4}", valid.figure())));
+    let left = of(line.left.map(|left| format!(" · {} left", duration(left))));
+    format!(
+        "step {}{steps} · epoch {:.1} · loss {:.4}{valid} · {} chars/s{left}",
+        HumanCount(line.step),
+        line.epoch,
+        line.loss,
+        HumanCount(line.rate as u64),
+    )
 }
 
 impl Display {
@@ -67,49 +39,41 @@ impl Display {
             }
             bar
         });
-        Self {
-            bar,
-            updated: Instant::now(),
-        }
+        Self { bar }
     }
 
-    /// Shows the line, unless it was just updated. Does nothing if stderr is not a terminal.
-    pub fn update(&mut self, line: impl FnOnce() -> String, fraction: f64) {
-        if let Some(bar) = &self.bar
-            && self.updated.elapsed() >= UPDATE_EVERY
-        {
-            self.updated = Instant::now();
-            bar.set_position((fraction * 1000.0) as u64);
-            bar.set_message(line());
+    /// Shows what a training tells.
+    pub fn show(&self, report: Report) {
+        match report {
+            Report::Step(line) => {
+                if let Some(bar) = &self.bar {
+                    bar.set_position((line.fraction.min(1.0) * 1000.0) as u64);
+                    bar.set_message(text(line));
+                }
+            }
+            Report::Evaluated(line) => self.say(&text(line)),
+            Report::Sample(sample) => {
+                let lines: Vec<String> = sample
+                    .lines()
+                    .map(|line| format!("    {}", line.trim_end_matches('\r')))
+                    .collect();
+                self.say(&lines.join("\n"));
+            }
+            Report::RolledBack { at, to, scale } => self.say(&format!(
+                "the loss was not finite at step {at}: back to step {to} with the learning rate times {scale}"
+            )),
+            Report::Ended => {
+                if let Some(bar) = &self.bar {
+                    bar.finish_and_clear();
+                }
+            }
         }
-    }
-
-    /// Whether [`Display::update`] would show anything now.
-    pub fn is_due(&self) -> bool {
-        self.bar.is_some() && self.updated.elapsed() >= UPDATE_EVERY
     }
 
     /// Prints a permanent line.
     pub fn say(&self, text: &str) {
         let show = || note!("{text}");
         self.bar.as_ref().map_or_else(show, |bar| bar.suspend(show));
-    }
-
-    /// Prints a permanent progress line, after an evaluation.
-    pub fn evaluated(&self, line: &Line) {
-        self.say(&line.text());
-    }
-
-    /// The progress line's text.
-    pub fn text(line: &Line) -> String {
-        line.text()
-    }
-
-    /// Clears the progress line.
-    pub fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
     }
 }
 

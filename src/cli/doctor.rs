@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::output::stdout;
 use super::trainer;
+use crate::train::memory;
 
 #[derive(Args)]
 pub struct DoctorArgs {
@@ -21,8 +22,10 @@ pub struct DoctorArgs {
 pub fn run(args: &DoctorArgs, runs: &Runs) -> Result<()> {
     let found = trainer::find();
     let torch = match &found {
-        Ok(path) => trainer::doctor(path),
-        Err(error) => Err(error.to_string()),
+        Some(path) => trainer::doctor(path),
+        None => Err(
+            "textgen-torch, which trains on CUDA, is neither beside textgen nor on PATH".to_owned(),
+        ),
     };
     let folder = std::path::absolute(runs.dir()).unwrap_or_else(|_| runs.dir().to_owned());
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -34,11 +37,13 @@ pub fn run(args: &DoctorArgs, runs: &Runs) -> Result<()> {
     if args.json {
         let report = json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "trainer": found.as_ref().ok().map(|path| path.display().to_string()),
+            "trains_on_cpu": true,
+            "trainer": found.as_ref().map(|path| path.display().to_string()),
             "libtorch": torch.as_ref().ok(),
             "libtorch_missing": torch.as_ref().err(),
             "simd": simd,
             "threads": threads,
+            "memory_bytes": memory::available(),
             "runs": folder.display().to_string(),
         });
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
@@ -55,18 +60,23 @@ pub fn run(args: &DoctorArgs, runs: &Runs) -> Result<()> {
             (format!("{version} in {place}"), cuda)
         }
         Err(why) => (
-            format!("not usable: {why}"),
-            "unknown without libtorch".to_owned(),
+            format!("not used: {why}"),
+            "not used: it needs textgen-torch".to_owned(),
         ),
     };
-    let trainer = found.ok().map(|path| path.display().to_string());
+    let torch_path = found.map(|path| path.display().to_string());
+    let free = memory::shown(memory::available());
     for (name, what) in [
         ("textgen", Some(env!("CARGO_PKG_VERSION").to_owned())),
-        ("trainer", trainer),
+        (
+            "CPU",
+            Some(format!(
+                "trains; {threads} threads, SIMD {simd}, {free} free"
+            )),
+        ),
+        ("trainer", torch_path),
         ("libtorch", Some(libtorch)),
         ("CUDA", Some(cuda)),
-        ("SIMD", Some(simd)),
-        ("threads", Some(threads.to_string())),
         ("runs", Some(folder.display().to_string())),
     ] {
         if let Some(what) = what {

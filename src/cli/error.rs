@@ -10,6 +10,7 @@ use crate::hints;
 use crate::model::ModelError;
 use crate::run::{ModelFile, RunError};
 use crate::text::TextError;
+use crate::train::TrainError;
 
 /// A failure of the command line itself.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +76,8 @@ pub fn show(error: &anyhow::Error) -> bool {
         hint
     } else if let Some(run) = error.downcast_ref::<RunError>() {
         hints::of_run(run)
+    } else if let Some(train) = error.downcast_ref::<TrainError>() {
+        hints::of_train(train)
     } else if let Some(text) = error.downcast_ref::<TextError>() {
         misuse = matches!(text, TextError::UnknownEncoding { .. });
         hints::of_text(text)

@@ -6,8 +6,9 @@
 mod chat;
 mod chosen;
 mod compress;
+mod display;
 mod doctor;
-mod error;
+pub mod error;
 mod eval;
 mod export;
 mod from;
@@ -26,6 +27,7 @@ mod sweep;
 mod target;
 mod train;
 mod trainer;
+pub mod training;
 mod unknown;
 mod vocab;
 

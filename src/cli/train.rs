@@ -1,4 +1,4 @@
-//! `textgen train`: settings and corpus → a run directory → `textgen-torch`.
+//! `textgen train`: settings and corpus → a run directory → training.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use crate::config::{
     TrainConfig, model_defaults,
 };
 use crate::run::{CorpusData, RunDir, Runs};
+use crate::train::{TrainError, memory};
 use anyhow::Result;
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
@@ -15,7 +16,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 use super::error::CliError;
 use super::from::From;
 use super::prepare::Planned;
-use super::trainer;
+use super::trainer::Place;
 use crate::cli::output::note;
 
 /// The settings that may change when a run is resumed.
@@ -156,12 +157,10 @@ fn report_overrides(flags: &Settings) {
     }
 }
 
-/// Prepares a run, or finds the one to resume, and execs its trainer.
+/// Prepares a run, or finds the one to resume, and trains it.
 pub fn run(args: &TrainArgs, runs: &Runs) -> Result<()> {
-    let trainer = trainer::find()?;
-    trainer::check(&trainer)?;
     if let Some(name) = &args.resume {
-        return resume(args, runs, name, &trainer);
+        return resume(args, runs, name);
     }
     let mut given = args.given.all()?;
     // A run's config.toml names the model that it started from.
@@ -183,8 +182,25 @@ pub fn run(args: &TrainArgs, runs: &Runs) -> Result<()> {
     if args.baseline.is_some() {
         baseline(&planned.config)?;
     }
+    let place = Place::of(&planned.config)?;
+    let (run, baseline) = create(args, runs, &planned, from, &place)?;
+    drop(planned);
+    let baseline = baseline.as_ref().map(RunDir::path);
+    let folders: Vec<&Path> = std::iter::once(run.path()).chain(baseline).collect();
+    place.train_last(&folders)
+}
+
+/// Reads the corpus and creates the run, and that of its baseline if it is asked for.
+fn create(
+    args: &TrainArgs,
+    runs: &Runs,
+    planned: &Planned,
+    from: Option<From>,
+    place: &Place,
+) -> Result<(RunDir, Option<RunDir>)> {
     let data = planned.read()?;
     let config = planned.complete(&data)?;
+    check_memory(place, &config, &data)?;
     let start = from.map(|from| from.start(&config, &data)).transpose()?;
     let run = match &args.name {
         Some(name) => runs.create(name, &config, &data, start.as_ref())?,
@@ -192,11 +208,21 @@ pub fn run(args: &TrainArgs, runs: &Runs) -> Result<()> {
     };
     note!("run: {}", run.path().display());
     if args.baseline.is_none() {
-        return trainer::hand_over(&trainer, &[run.path()]);
+        return Ok((run, None));
     }
     let baseline = create_baseline(runs, &run, &config, &data)?;
     note!("then its no-latent baseline: {}", baseline.path().display());
-    trainer::hand_over(&trainer, &[run.path(), baseline.path()])
+    Ok((run, Some(baseline)))
+}
+
+/// Refuses a training that does not fit in memory, before anything is written.
+pub fn check_memory(place: &Place, config: &TrainConfig, data: &CorpusData) -> Result<()> {
+    if place.is_cpu() {
+        let vocabulary = data.vocabulary();
+        let network = config.network(vocabulary.len(), vocabulary.outputs());
+        memory::check(&memory::sized(config, data), &network).map_err(TrainError::from)?;
+    }
+    Ok(())
 }
 
 /// The settings of the no-latent baseline; refuses a network that has no z to leave out.
@@ -219,7 +245,7 @@ fn create_baseline(
 }
 
 /// Resumes a run, with a larger budget if one is given.
-fn resume(args: &TrainArgs, runs: &Runs, name: &str, trainer: &Path) -> Result<()> {
+fn resume(args: &TrainArgs, runs: &Runs, name: &str) -> Result<()> {
     let run = runs.resolve_run(name)?;
     let (runs, name) = (&run.runs(), run.name());
     let lock = run.lock()?;
@@ -231,6 +257,7 @@ fn resume(args: &TrainArgs, runs: &Runs, name: &str, trainer: &Path) -> Result<(
         return Err(CliError::misuse("--resume keeps the run's own settings", hint).into());
     }
     let changed = config.with(flags.clone())?;
+    let place = Place::of(&changed)?;
     let finished = has_finished(&run, &config)?;
     if args.baseline.is_some() {
         baseline(&config)?;
@@ -251,7 +278,7 @@ fn resume(args: &TrainArgs, runs: &Runs, name: &str, trainer: &Path) -> Result<(
         note!("no-latent baseline: {}", baseline.path().display());
         drop(lock);
         let folders = [run.path(), baseline.path()];
-        return trainer::hand_over(trainer, &folders[usize::from(finished)..]);
+        return place.train_last(&folders[usize::from(finished)..]);
     }
     if finished && !is_more(changed.budget, config.budget) {
         let message = format!("run {name} has finished");
@@ -262,7 +289,7 @@ fn resume(args: &TrainArgs, runs: &Runs, name: &str, trainer: &Path) -> Result<(
         run.set_config(&changed)?;
     }
     drop(lock);
-    trainer::hand_over(trainer, &[run.path()])
+    place.train_last(&[run.path()])
 }
 
 /// Whether a run has used up its budget. A budget that was raised but not used, because the disk was

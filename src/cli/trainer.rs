@@ -1,94 +1,186 @@
-//! The way to `textgen-torch`, the sub-program that trains.
+//! Where a run is trained: in this process on the CPU, or on CUDA by the sub-program `textgen-torch`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use serde_json::Value;
 
 use super::error::CliError;
+use super::training;
+use crate::cli::output::note;
+use crate::config::{Device, Precision, TrainConfig};
+use crate::train::NativeEngine;
 
 const NAME: &str = "textgen-torch";
+/// How to get it.
+const BUILD: &str = "`make torch` builds it beside textgen; --device cpu trains on the CPU";
+/// Files of which one exists where there is an NVIDIA device: without them nobody needs to be asked.
+#[cfg(target_os = "linux")]
+const DEVICES: [&str; 3] = ["/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg"];
 
-/// Finds `textgen-torch`: beside this program, else on PATH.
-pub fn find() -> Result<PathBuf> {
-    let name = format!("{NAME}{}", std::env::consts::EXE_SUFFIX);
-    let own = std::env::current_exe()
-        .ok()
-        .and_then(|exe| exe.parent().map(Path::to_owned));
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let beside = own.as_ref().map(|folder| folder.join(&name));
-    beside
-        .into_iter()
-        .chain(std::env::split_paths(&path).map(|folder| folder.join(&name)))
-        .find(|candidate| candidate.is_file())
-        .ok_or_else(|| {
-            let looked = own.map_or_else(String::new, |folder| {
-                format!("in {} and ", folder.display())
-            });
-            let message =
-                format!("{NAME}, the part that trains, was not found; looked {looked}on PATH");
-            CliError::failed(message, "`make build` builds both programs side by side").into()
-        })
+/// What trains a run.
+pub enum Place {
+    /// This process, on the CPU.
+    Cpu,
+    /// `textgen-torch` at this path, on CUDA.
+    Torch(PathBuf),
 }
 
-/// Refuses a trainer that does not start or has another version.
-pub fn check(trainer: &Path) -> Result<()> {
-    let shown = trainer.display();
-    let failed = |why: String| {
-        CliError::failed(
-            format!("{shown} does not start: {why}"),
-            "`make build` builds it again",
-        )
+impl Place {
+    /// The place that the settings ask for, or the reason why there is none.
+    pub fn of(config: &TrainConfig) -> Result<Self> {
+        let place = match (config.device, find()) {
+            (Device::Cpu, _) | (Device::Auto, None) => Self::Cpu,
+            (Device::Auto, Some(torch)) => match has_cuda(&torch) {
+                Ok(true) => Self::Torch(torch),
+                Ok(false) => Self::Cpu,
+                Err(why) => {
+                    note!(
+                        "{} does not start: {why}; training on the CPU",
+                        torch.display()
+                    );
+                    Self::Cpu
+                }
+            },
+            (asked @ Device::Cuda(_), torch) => Self::Torch(with_cuda(asked, torch)?),
+        };
+        let precision = config.precision;
+        if matches!(place, Self::Cpu) && precision != Precision::F32 {
+            let message =
+                format!("--precision {precision}: needs a CUDA device, and training is on the CPU");
+            let hint = "--precision f32 trains on the CPU; textgen doctor says what was found";
+            return Err(CliError::failed(message, hint).into());
+        }
+        Ok(place)
+    }
+
+    /// Whether training takes this machine's memory.
+    pub const fn is_cpu(&self) -> bool {
+        matches!(self, Self::Cpu)
+    }
+
+    /// Trains the runs in `folders`, one after the other. Nothing follows: on CUDA, this program is replaced.
+    pub fn train_last(&self, folders: &[&Path]) -> Result<()> {
+        match self {
+            Self::Cpu => train_here(folders),
+            Self::Torch(torch) => hand_over(torch, folders),
+        }
+    }
+
+    /// Trains the runs in `folders` and waits. If `textgen-torch` fails, it has printed the reason, and
+    /// this program ends with its exit code.
+    pub fn train(&self, folders: &[&Path]) -> Result<()> {
+        let torch = match self {
+            Self::Cpu => return train_here(folders),
+            Self::Torch(torch) => torch,
+        };
+        // Ctrl-C also reaches the trainer, which saves and stops; this program waits for it.
+        ctrlc::set_handler(|| ()).context("cannot catch Ctrl-C")?;
+        let status = command(torch, folders)
+            .status()
+            .map_err(|error| does_not_start(torch, &error))?;
+        if !status.success() {
+            std::process::exit(status.code().unwrap_or(1));
+        }
+        Ok(())
+    }
+}
+
+/// Trains in this process.
+fn train_here(folders: &[&Path]) -> Result<()> {
+    training::train(folders, &|config, network| {
+        Ok(Box::new(NativeEngine::new(config, network)?))
+    })
+}
+
+/// Finds `textgen-torch`: beside this program, else on PATH.
+pub fn find() -> Option<PathBuf> {
+    let name = format!("{NAME}{}", std::env::consts::EXE_SUFFIX);
+    let own = std::env::current_exe().ok();
+    let beside = own
+        .as_ref()
+        .and_then(|exe| exe.parent())
+        .map(Path::to_owned);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    beside
+        .into_iter()
+        .chain(std::env::split_paths(&path))
+        .map(|folder| folder.join(&name))
+        .find(|candidate| candidate.is_file())
+}
+
+/// Whether this machine may have a CUDA device at all.
+fn may_have_cuda() -> bool {
+    #[cfg(target_os = "linux")]
+    return DEVICES.iter().any(|device| Path::new(device).exists());
+    #[cfg(not(target_os = "linux"))]
+    true
+}
+
+/// Whether `textgen-torch` finds a CUDA device, or why it does not start.
+fn has_cuda(torch: &Path) -> Result<bool, String> {
+    Ok(may_have_cuda() && devices(&doctor(torch)?) > 0)
+}
+
+fn devices(report: &Value) -> u64 {
+    report["cuda_devices"].as_u64().unwrap_or(0)
+}
+
+/// `textgen-torch`, if it can train on the device that is asked for.
+fn with_cuda(asked: Device, torch: Option<PathBuf>) -> Result<PathBuf> {
+    let Some(torch) = torch else {
+        let message =
+            format!("--device {asked} needs {NAME}, which is neither beside textgen nor on PATH");
+        return Err(CliError::failed(message, BUILD).into());
     };
-    let output = Command::new(trainer)
-        .arg("--version")
+    let shown = torch.display();
+    let failed = |why: String| CliError::failed(format!("{shown} does not start: {why}"), BUILD);
+    let report = doctor(&torch).map_err(failed)?;
+    let (own, version) = (env!("CARGO_PKG_VERSION"), report["version"].as_str());
+    if version.is_some_and(|version| version != own) {
+        let why = format!("it is {NAME} {}, not {own}", version.unwrap_or_default());
+        return Err(failed(why).into());
+    }
+    let count = devices(&report);
+    let message = match asked {
+        _ if count == 0 => {
+            let why = report["cuda_missing"].as_str().unwrap_or("none was found");
+            format!("--device {asked}: no CUDA device: {why}")
+        }
+        Device::Cuda(index) if index as u64 >= count => {
+            format!("--device {asked}: there are {count} CUDA devices, numbered from 0")
+        }
+        _ => return Ok(torch),
+    };
+    let hint = "--device cpu trains on the CPU; textgen doctor says what was found";
+    Err(CliError::failed(message, hint).into())
+}
+
+/// What `textgen-torch` reports about libtorch, or why it does not start.
+pub fn doctor(torch: &Path) -> Result<Value, String> {
+    let output = Command::new(torch)
+        .arg("doctor")
         .output()
-        .map_err(|error| failed(error.to_string()))?;
+        .map_err(|error| error.to_string())?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
         let line = text.lines().next().unwrap_or("it failed without a word");
-        return Err(failed(line.trim_start_matches("error: ").to_owned()).into());
+        return Err(line.trim_start_matches("error: ").to_owned());
     }
-    let version = String::from_utf8_lossy(&output.stdout);
-    let own = format!("{NAME} {}", env!("CARGO_PKG_VERSION"));
-    if version.trim() != own {
-        return Err(failed(format!("it is {}, not {own}", version.trim())).into());
-    }
-    Ok(())
+    serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())
 }
 
 /// The command that trains the runs in `folders`, one after the other.
-pub fn training(trainer: &Path, folders: &[&Path]) -> Command {
-    let mut command = Command::new(trainer);
+fn command(torch: &Path, folders: &[&Path]) -> Command {
+    let mut command = Command::new(torch);
     command.arg("train").args(folders);
-    // libtorch's threads synchronize several times per step. Spinning long at these barriers makes
-    // training several times slower as soon as another program wants a core; a short spin costs nothing.
-    if ["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"]
-        .iter()
-        .all(|name| std::env::var_os(name).is_none())
-    {
-        command.env("GOMP_SPINCOUNT", "1000");
-    }
     command
 }
 
-/// Trains the runs in `folders` and waits. If the trainer fails, it has printed the reason, and
-/// this program ends with its exit code.
-pub fn train(trainer: &Path, folders: &[&Path]) -> Result<()> {
-    // Ctrl-C also reaches the trainer, which saves and stops; this program waits for it.
-    ctrlc::set_handler(|| ()).context("cannot catch Ctrl-C")?;
-    let status = training(trainer, folders)
-        .status()
-        .map_err(|error| does_not_start(trainer, &error))?;
-    if !status.success() {
-        std::process::exit(status.code().unwrap_or(1));
-    }
-    Ok(())
-}
-
 /// Execs the trainer of the runs in `folders`; returns only on failure.
-pub fn hand_over(trainer: &Path, folders: &[&Path]) -> Result<()> {
-    let mut command = training(trainer, folders);
+fn hand_over(torch: &Path, folders: &[&Path]) -> Result<()> {
+    let mut command = command(torch, folders);
     #[cfg(unix)]
     let error = std::os::unix::process::CommandExt::exec(&mut command);
     #[cfg(not(unix))]
@@ -96,29 +188,12 @@ pub fn hand_over(trainer: &Path, folders: &[&Path]) -> Result<()> {
         Ok(status) => std::process::exit(status.code().unwrap_or(1)),
         Err(error) => error,
     };
-    Err(does_not_start(trainer, &error).into())
+    Err(does_not_start(torch, &error).into())
 }
 
-fn does_not_start(trainer: &Path, error: &std::io::Error) -> CliError {
+fn does_not_start(torch: &Path, error: &std::io::Error) -> CliError {
     CliError::failed(
-        format!("{} cannot be started: {error}", trainer.display()),
-        "`make build` builds it again",
+        format!("{} does not start: {error}", torch.display()),
+        BUILD,
     )
-}
-
-/// The trainer's report on libtorch, as JSON.
-pub fn doctor(trainer: &Path) -> Result<serde_json::Value, String> {
-    let output = Command::new(trainer)
-        .arg("doctor")
-        .output()
-        .map_err(|error| error.to_string())?;
-    if !output.status.success() {
-        let text = String::from_utf8_lossy(&output.stderr);
-        return Err(text
-            .lines()
-            .next()
-            .unwrap_or("it failed without a word")
-            .to_owned());
-    }
-    serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())
 }

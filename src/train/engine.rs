@@ -4,6 +4,7 @@
 
 use thiserror::Error;
 
+use super::memory::{Memory, shown};
 use crate::models::batch::{ArticleBatch, TextBatch, WordBatch};
 use crate::models::weights::{WeightError, Weights};
 
@@ -56,6 +57,9 @@ pub enum EngineError {
     /// Arrays of another network, or of none.
     #[error(transparent)]
     Weights(#[from] WeightError),
+    /// The network or its batches are larger than the memory.
+    #[error("training needs {} of memory, and {} are free", shown(.0.needed), shown(.0.available))]
+    Memory(Memory),
     /// The device cannot be used, or has failed.
     #[error("{0}")]
     Device(String),

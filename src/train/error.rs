@@ -3,7 +3,6 @@
 use thiserror::Error;
 
 use super::EngineError;
-use super::memory::{Memory, shown};
 use crate::config::ModelKind;
 use crate::models::weights::WeightError;
 use crate::run::RunError;
@@ -49,9 +48,6 @@ pub enum TrainError {
         /// The run's name.
         name: String,
     },
-    /// The network or its batches are larger than the memory.
-    #[error("training needs {} of memory, and {} are free", shown(.0.needed), shown(.0.available))]
-    Memory(Memory),
     /// The thread that writes files is gone.
     #[error("the thread that writes files has ended")]
     Saver,

@@ -2,8 +2,9 @@
 
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
-use super::TrainError;
-use super::text::{EVALUATION_LOGITS, EVALUATION_SEQ};
+use super::EngineError;
+use super::text::evaluation_positions;
+use super::words::EVALUATION_BATCH;
 use crate::config::{ModelConfig, NetworkConfig, OptimizerKind, TrainConfig};
 use crate::models::weights::expected_shapes;
 use crate::run::CorpusData;
@@ -58,23 +59,22 @@ pub fn needed(config: &TrainConfig, network: &NetworkConfig) -> u64 {
     let width = hidden.next_multiple_of(32);
     // Gates and units that are saved, outputs, their gradients and masks.
     let layer = width * (gates + 1) + 4 * hidden;
+    let rows = (config.batch as u64).div_ceil(config.shards as u64);
     let (positions, passes, evaluated) = match &config.model {
         ModelConfig::CharRnn(own) => {
-            let rows = (config.batch as u64).div_ceil(config.shards as u64);
-            let logits = 64 * EVALUATION_SEQ as u64 * outputs;
-            let evaluated = logits.min(EVALUATION_LOGITS as u64) / outputs.max(1);
+            let evaluated = evaluation_positions(own.split, network) as u64;
             (rows.saturating_mul(own.seq as u64), 1, evaluated)
         }
         ModelConfig::WordVae(own) => {
-            let rows = (config.batch as u64).div_ceil(config.shards as u64);
             let encoders = if own.bidirectional { 2 } else { 1 };
-            (rows.saturating_mul(WORD), 1 + encoders, 512 * WORD)
+            let evaluated = EVALUATION_BATCH as u64 * WORD;
+            (rows.saturating_mul(WORD), 1 + encoders, evaluated)
         }
         ModelConfig::Article(_) => (WORD, 2, WORD),
     };
-    let trained =
-        positions.saturating_mul(passes * layers * layer + 2 * outputs.next_multiple_of(32));
-    let evaluated = evaluated.saturating_mul(passes * 2 * hidden + outputs + gates * width);
+    let logits = outputs.next_multiple_of(32);
+    let trained = positions.saturating_mul(passes * layers * layer + logits);
+    let evaluated = evaluated.saturating_mul(passes * layers * hidden + logits);
     // The products of one-hot tokens.
     let tables = passes.saturating_mul(inputs).saturating_mul(gates * width);
     of_weights
@@ -89,7 +89,9 @@ pub fn needed(config: &TrainConfig, network: &NetworkConfig) -> u64 {
 pub fn available() -> u64 {
     let memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
     let system = System::new_with_specifics(memory);
-    let group = system.cgroup_limits().map(|limits| limits.free_memory);
+    // Pages of files can be dropped.
+    let group = system.cgroup_limits();
+    let group = group.map(|limits| limits.total_memory.saturating_sub(limits.rss));
     let free = system.available_memory();
     [group, address_space()]
         .into_iter()
@@ -115,22 +117,22 @@ const fn address_space() -> Option<u64> {
     None
 }
 
-/// Refuses a training that does not fit in memory.
-pub fn check(config: &TrainConfig, corpus: &CorpusData) -> Result<(), TrainError> {
-    let vocabulary = corpus.vocabulary();
-    let network = config.network(vocabulary.len(), vocabulary.outputs());
-    // No more streams or words than there are can be read at a step.
-    let batch = config.batch.min(corpus.training_size(config).max(1));
-    let config = TrainConfig {
-        batch,
+/// The settings with a batch of no more streams or words than there are.
+pub fn sized(config: &TrainConfig, corpus: &CorpusData) -> TrainConfig {
+    TrainConfig {
+        batch: config.batch.min(corpus.training_size(config).max(1)),
         ..config.clone()
-    };
+    }
+}
+
+/// Refuses a training that does not fit in memory, by its settings as [`sized`] returns them.
+pub fn check(config: &TrainConfig, network: &NetworkConfig) -> Result<(), EngineError> {
     let memory = Memory {
-        needed: needed(&config, &network),
+        needed: needed(config, network),
         available: available(),
     };
     if memory.needed > memory.available {
-        return Err(TrainError::Memory(memory));
+        return Err(EngineError::Memory(memory));
     }
     Ok(())
 }

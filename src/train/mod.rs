@@ -12,9 +12,13 @@ mod files;
 pub mod memory;
 mod native;
 mod plan;
+#[allow(dead_code, reason = "the CPU cannot train words yet")]
+mod rate;
 mod saver;
 mod schedule;
 mod task;
+#[cfg(test)]
+mod tests;
 mod text;
 mod words;
 
@@ -196,8 +200,9 @@ impl<'a> Trainer<'a> {
         let config = run.config()?;
         let corpus = run.corpus()?;
         let identity = Identity::of(&corpus);
+        let sized = memory::sized(&config, &corpus);
         let task = task(&config, corpus)?;
-        let mut engine = factory(&config, task.network())?;
+        let mut engine = factory(&sized, task.network())?;
         if let Some(start) = run.start()? {
             engine.set_weights(&start.weights()?)?;
         }

@@ -5,9 +5,7 @@
 //! (Rezende & Viola 2018 do the same for a wanted distortion).
 
 use crate::kernels::Kernels;
-use crate::models::weights::{Array, Weights};
-
-use super::EngineError;
+use crate::models::weights::{Array, WeightError, Weights, array};
 
 /// The change of log β per step if R is off by R* or more.
 const STEP: f32 = 0.01;
@@ -55,16 +53,12 @@ impl RateController {
     }
 
     /// Restores [`RateController::state`].
-    pub fn restore(&mut self, state: &Weights) -> Result<(), EngineError> {
-        let array = state.get(NAME).ok_or_else(|| EngineError::Missing {
-            name: NAME.to_owned(),
-        })?;
-        let [log_beta] = array.data()[..] else {
-            return Err(EngineError::Shape {
-                name: NAME.to_owned(),
-                found: array.shape.clone(),
-                wanted: vec![1],
-            });
+    pub fn restore(&mut self, state: &Weights) -> Result<(), WeightError> {
+        let found = array(state, NAME)?;
+        let [log_beta] = found.data()[..] else {
+            let (name, found) = (NAME.to_owned(), found.shape.clone());
+            let want = vec![1];
+            return Err(WeightError::Shape { name, want, found });
         };
         self.log_beta = log_beta;
         Ok(())

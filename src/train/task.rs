@@ -67,7 +67,7 @@ pub fn check(stop: &AtomicBool) -> Result<(), TrainError> {
 /// About the multiplications that a token costs: one per weight.
 pub fn work(network: &NetworkConfig) -> usize {
     let sizes = expected_shapes(network).into_iter();
-    let sizes = sizes.map(|(_, shape)| shape.iter().product::<usize>());
+    let sizes = sizes.map(|(_, shape)| shape.into_iter().fold(1, usize::saturating_mul));
     sizes.fold(0, usize::saturating_add)
 }
 

@@ -29,9 +29,9 @@ const BURN_IN: usize = 256;
 /// Sections that an evaluation reads side by side, under `window:N` and else.
 const SIDE_BY_SIDE: [usize; 2] = [128, 64];
 /// Tokens of each section that an evaluation reads in one call.
-pub(super) const EVALUATION_SEQ: usize = 256;
+const EVALUATION_SEQ: usize = 256;
 /// Logits that an evaluation holds at once.
-pub(super) const EVALUATION_LOGITS: usize = 1 << 23;
+const EVALUATION_LOGITS: usize = 1 << 23;
 
 /// How an evaluation reads a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,9 +192,7 @@ impl TextTask {
     ) -> Result<f64, TrainError> {
         let longest = sections.iter().map(Section::end).max().unwrap_or(0);
         let rows = sections.len();
-        let most = EVALUATION_LOGITS / (rows * self.network.outputs).max(1);
-        let work = rows.saturating_mul(self.work);
-        let seq = at_once(work, most.clamp(1, EVALUATION_SEQ));
+        let seq = evaluation_seq(rows, self.network.outputs, self.work);
         let mut nats = vec![0.0; rows];
         for at in (0..longest).step_by(seq) {
             check(stop)?;
@@ -229,6 +227,23 @@ impl TextTask {
         }
         Ok(nats.iter().sum())
     }
+}
+
+/// The tokens that an evaluation reads of each of `rows` sections in one call.
+fn evaluation_seq(rows: usize, outputs: usize, work: usize) -> usize {
+    let most = EVALUATION_LOGITS / rows.saturating_mul(outputs).max(1);
+    at_once(rows.saturating_mul(work), most.clamp(1, EVALUATION_SEQ))
+}
+
+/// The positions that an evaluation computes in one call, at most.
+pub(super) fn evaluation_positions(split: SplitKind, network: &NetworkConfig) -> usize {
+    let [of_windows, else_so] = SIDE_BY_SIDE;
+    let rows = match split {
+        SplitKind::Window(_) => of_windows,
+        SplitKind::Interleaved => else_so,
+        SplitKind::Contiguous => MOST_STREAMS,
+    };
+    rows * evaluation_seq(rows, network.outputs, work(network))
 }
 
 /// `length` tokens are predicted, after `burn_in` tokens from `start` have warmed the state.

@@ -23,7 +23,7 @@ const SAMPLE_WORDS: u64 = 10;
 /// Batches whose words are sorted together.
 const GROUPED_BATCHES: usize = 32;
 /// Words that an evaluation reads in one call, at most.
-const EVALUATION_BATCH: usize = 512;
+pub(super) const EVALUATION_BATCH: usize = 512;
 
 /// Words, and the settings of the word-vae that learns them.
 pub struct WordTask {

@@ -1,11 +1,10 @@
 //! Wrong corpora, flags and prompts: one clear line, no file created, none lost.
 
-use super::common::{Home, Ran, Refusal, golden_model, model_of, textgen, trainer, vae_words};
+use super::common::{Home, Ran, Refusal, golden_model, model_of, textgen, vae_words};
 
 /// `train` refuses this corpus for every model with this exit code, and changes no file.
 #[track_caller]
 fn train_refuses(home: &Home, arguments: &str, code: i32) -> Refusal {
-    trainer();
     let before = home.files();
     let refusal = home.textgen(&format!("train {arguments}")).refused(code);
     assert!(home.files() == before, "a refused command leaves no trace");

@@ -25,17 +25,6 @@ pub fn textgen() -> &'static Path {
     assert_cmd::cargo::cargo_bin!("textgen")
 }
 
-/// `textgen-torch`, which `make build` puts beside `textgen`.
-pub fn trainer() -> PathBuf {
-    let path = textgen().with_file_name(format!("textgen-torch{}", std::env::consts::EXE_SUFFIX));
-    assert!(
-        path.is_file(),
-        "{} is missing, and this test trains: run `make build` (or `make test`) first",
-        path.display()
-    );
-    path
-}
-
 /// A file of this repository.
 pub fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -96,7 +85,6 @@ impl Home {
 
     /// Like [`Home::command`], to run in the background with a readable stderr.
     pub fn background(&self, arguments: &str) -> std::process::Command {
-        trainer();
         let mut command = std::process::Command::new(textgen());
         command.current_dir(self.folder()).args(words(arguments));
         command.stdin(Stdio::null()).stdout(Stdio::null());
@@ -120,13 +108,12 @@ impl Home {
         Ran::of(self.command(textgen()).args(arguments))
     }
 
-    /// Trains; fails the test if `textgen-torch` is missing or training fails.
+    /// Trains; fails the test if training fails.
     pub fn train(&self, arguments: &str) -> Ran {
-        trainer();
         self.textgen(&format!("train {arguments}")).succeeded()
     }
 
-    /// Runs a shell script in which `textgen` and `textgen-torch` are on PATH.
+    /// Runs a shell script in which `textgen` is on PATH.
     #[cfg(unix)]
     pub fn shell(&self, script: &str) -> Ran {
         let folder = textgen().parent().expect("a folder");
@@ -334,13 +321,4 @@ pub fn model_of(run: &Path) -> PathBuf {
 #[track_caller]
 pub fn json(text: &str) -> serde_json::Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
-}
-
-/// The numbers of CUDA devices that `doctor` reports.
-pub fn cuda_devices(home: &Home) -> u64 {
-    trainer();
-    let report = json(&home.textgen("doctor --json").succeeded().stdout);
-    report["libtorch"]["cuda_devices"]
-        .as_u64()
-        .unwrap_or_else(|| panic!("doctor does not count CUDA devices: {report}"))
 }

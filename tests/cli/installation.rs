@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::common::{Home, Ran, cuda_devices, golden_model, json, repository, textgen, trainer};
+use super::common::{Home, Ran, golden_model, json, repository, textgen};
 
 #[test]
 fn textgen_answers_with_its_version() {
@@ -58,57 +58,22 @@ fn textgen_is_not_linked_with_libtorch() {
 
 #[test]
 fn doctor_names_what_it_found() {
-    trainer();
     let home = Home::new();
-    let report = home.textgen("doctor").succeeded().stdout;
-    for line in [
-        "textgen ",
-        "trainer ",
-        "libtorch ",
-        "CUDA ",
-        "SIMD ",
-        "threads ",
-        "runs ",
-    ] {
+    let program = alone(&home);
+    let report = run_alone(&home, &program, &["doctor"]).succeeded().stdout;
+    for line in ["textgen ", "CPU ", "libtorch ", "CUDA ", "runs "] {
         assert!(
             report.lines().any(|l| l.starts_with(line)),
             "{line}: {report}"
         );
     }
-    let report = json(&home.textgen("doctor --json").succeeded().stdout);
+    assert!(report.contains("not used: textgen-torch"), "{report}");
+    let report = run_alone(&home, &program, &["doctor", "--json"]).succeeded();
+    let report = json(&report.stdout);
     assert_eq!(report["version"], env!("CARGO_PKG_VERSION"));
-    assert_eq!(
-        report["libtorch"]["loaded_version"],
-        report["libtorch"]["compiled_version"]
-    );
+    assert_eq!(report["libtorch"], serde_json::Value::Null);
     assert!(report["threads"].as_u64() > Some(0), "{report}");
-    assert!(home.files().is_empty());
-}
-
-#[test]
-fn cuda_where_there_is_none_is_refused_and_leaves_nothing() {
-    let home = Home::new();
-    if cuda_devices(&home) > 0 {
-        return;
-    }
-    for device in ["cuda", "cuda:0", "cuda:3"] {
-        home.textgen(&format!(
-            "train --model char-lstm --steps 2 --device {device}"
-        ))
-        .refused(1)
-        .names(&["--device cuda", "no CUDA device"])
-        .advises("--device cpu");
-    }
-    for precision in ["tf32", "bf16"] {
-        home.textgen(&format!(
-            "train --model char-lstm --steps 2 --precision {precision}"
-        ))
-        .refused(1)
-        .names(&[&format!("--precision {precision}"), "needs a CUDA device"])
-        .advises("--precision f32");
-    }
-    let left: Vec<_> = home.files().into_keys().collect();
-    assert!(left.iter().all(|path| path.ends_with("runs")), "{left:?}");
+    assert!(report["memory_bytes"].as_u64() > Some(0), "{report}");
 }
 
 /// A copy of `textgen` with nothing beside it.
@@ -124,87 +89,111 @@ fn run_alone(home: &Home, program: &Path, arguments: &[&str]) -> Ran {
 }
 
 #[test]
-fn without_textgen_torch_training_is_refused_and_the_rest_works() {
+fn textgen_alone_trains_and_generates() {
     let home = Home::new();
     let program = alone(&home);
-    for arguments in [
-        &["train", "--model", "char-lstm"][..],
-        &["train", "--resume", "texts"],
-    ] {
-        run_alone(&home, &program, arguments)
-            .refused(1)
-            .names(&["textgen-torch", "not found", "bin", "PATH"])
-            .advises("make build");
-    }
-    assert!(!home.path("runs").exists());
-    run_alone(&home, &program, &["vocab"]).succeeded();
-    run_alone(&home, &program, &["runs"]).succeeded();
+    let train = "train --model char-lstm --hidden 8 --steps 2 --threads 1";
+    let arguments: Vec<&str> = train.split(' ').collect();
+    let ran = run_alone(&home, &program, &arguments).succeeded();
+    assert!(ran.stderr.contains("; cpu, 1 thread\n"), "{}", ran.stderr);
+    run_alone(&home, &program, &["generate", "--length", "10"]).succeeded();
     let model = golden_model();
     let model = model.to_str().expect("a path of Unicode");
     run_alone(&home, &program, &["generate", "--model-file", model]).succeeded();
-    let report = run_alone(&home, &program, &["doctor"]).succeeded().stdout;
-    assert!(report.contains("not found"), "{report}");
-    let report = json(&run_alone(&home, &program, &["doctor", "--json"]).stdout);
-    assert_eq!(report["libtorch"], serde_json::Value::Null);
 }
 
 #[test]
-fn textgen_torch_is_found_on_path() {
+fn cuda_without_textgen_torch_is_refused_and_leaves_nothing() {
     let home = Home::new();
     let program = alone(&home);
-    let path = trainer().parent().expect("a folder").to_owned();
-    let arguments = "train --model char-lstm --hidden 8 --steps 2 --threads 1";
-    let mut command = home.command(&program);
-    Ran::of(command.args(arguments.split(' ')).env("PATH", path)).succeeded();
+    let before = home.files();
+    for device in ["cuda", "cuda:0", "cuda:3"] {
+        let arguments = ["train", "--model", "char-lstm", "--device", device];
+        run_alone(&home, &program, &arguments)
+            .refused(1)
+            .names(&["--device cuda", "needs textgen-torch", "PATH"])
+            .advises("make torch");
+    }
+    for precision in ["tf32", "bf16"] {
+        let arguments = ["train", "--model", "char-lstm", "--precision", precision];
+        run_alone(&home, &program, &arguments)
+            .refused(1)
+            .names(&[&format!("--precision {precision}"), "needs a CUDA device"])
+            .advises("--precision f32");
+    }
+    assert_eq!(home.files(), before);
 }
 
-/// `textgen` with this file as its trainer refuses to train, and creates no run.
+/// `textgen` with this file as its `textgen-torch` refuses to train on CUDA, and creates no run.
 #[cfg(unix)]
 #[track_caller]
-fn trainer_is_refused(content: &str, mode: u32, parts: &[&str]) {
+fn torch_is_refused(content: &str, mode: u32, parts: &[&str], hint: &str) {
     use std::os::unix::fs::PermissionsExt as _;
     let home = Home::new();
     let program = alone(&home);
     let file = home.write("bin/textgen-torch", content);
     fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("permissions");
-    run_alone(&home, &program, &["train", "--model", "char-lstm"])
+    let arguments = ["train", "--model", "char-lstm", "--device", "cuda:1"];
+    run_alone(&home, &program, &arguments)
         .refused(1)
-        .names(&["textgen-torch"])
         .names(parts)
-        .advises("make build");
+        .advises(hint);
     assert!(!home.path("runs").exists());
 }
 
 #[cfg(unix)]
 #[test]
 fn a_textgen_torch_that_does_not_start_is_refused_with_the_reason() {
-    trainer_is_refused("not a program", 0o644, &["does not start"]);
+    let parts = ["textgen-torch", "does not start"];
+    torch_is_refused("not a program", 0o644, &parts, "make torch");
     let broken =
         "#!/bin/sh\necho 'libtorch_cpu.so: cannot open shared object file' >&2\nexit 127\n";
-    trainer_is_refused(broken, 0o755, &["does not start", "libtorch_cpu.so"]);
+    torch_is_refused(
+        broken,
+        0o755,
+        &["does not start", "libtorch_cpu.so"],
+        "make torch",
+    );
 }
 
 #[cfg(unix)]
 #[test]
-fn a_textgen_torch_of_another_version_is_refused_with_both_versions() {
-    let other = "#!/bin/sh\necho textgen-torch 9.8.7\n";
-    trainer_is_refused(other, 0o755, &["9.8.7", env!("CARGO_PKG_VERSION")]);
+fn a_textgen_torch_of_another_version_or_without_that_device_is_refused() {
+    let answering = |report: &str| format!("#!/bin/sh\necho '{report}'\n");
+    let other = answering("{\"version\":\"9.8.7\",\"cuda_devices\":4}");
+    let versions = ["9.8.7", env!("CARGO_PKG_VERSION")];
+    torch_is_refused(&other, 0o755, &versions, "make torch");
+    let none = answering("{\"cuda_devices\":0,\"cuda_missing\":\"no driver\"}");
+    let parts = ["--device cuda", "no CUDA device", "no driver"];
+    torch_is_refused(&none, 0o755, &parts, "--device cpu");
+    let one = answering("{\"cuda_devices\":1}");
+    let parts = ["--device cuda:1", "there are 1 CUDA devices"];
+    torch_is_refused(&one, 0o755, &parts, "--device cpu");
 }
 
+#[cfg(unix)]
 #[test]
-fn textgen_torch_called_by_hand_explains_itself() {
+fn a_network_that_does_not_fit_in_memory_is_refused_before_anything_is_written() {
     let home = Home::new();
-    let ran = Ran::of(&mut home.command(&trainer()));
-    assert_eq!(ran.code, Some(2));
-    assert!(
-        ran.stderr.contains("usage: textgen-torch"),
-        "{}",
-        ran.stderr
-    );
-    let mut command = home.command(&trainer());
-    Ran::of(command.args(["train", "nothing"]))
+    home.write("words.txt", "anna\nberta\nclara\ndora\nemilia\n");
+    for train in [
+        "--model char-lstm --hidden 16384 --layers 16",
+        "--model word-vae --hidden 16384 --layers 16 --embedding 16384 --latent 4096 words.txt",
+    ] {
+        home.textgen(&format!("train {train}"))
+            .refused(1)
+            .names(&["training needs", "GB of memory", "are free"])
+            .advises("--hidden");
+    }
+    let little = "ulimit -v 400000; exec textgen train --model char-lstm --hidden 2048 --layers 2";
+    home.shell(little)
         .refused(1)
-        .names(&["nothing", "config.toml"]);
+        .names(&["training needs", "of memory"])
+        .advises("--hidden");
+    assert!(!home.path("runs").exists());
+    // A batch larger than the words there are is as large as they are.
+    let small = "--model word-vae --hidden 8 --latent 2 --steps 2 --batch 1000000 --threads 1";
+    home.train(&format!("{small} words.txt"));
 }
 
 #[test]

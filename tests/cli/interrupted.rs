@@ -179,3 +179,29 @@ fn two_trainers_cannot_write_one_run() {
     child.kill().expect("killed");
     child.wait().expect("it ends");
 }
+
+/// A long evaluation, and what the user does meanwhile.
+fn stops_soon(signal: &str, arguments: &str, said_before: &str) {
+    let home = Home::new();
+    let train = format!("train {arguments} --threads 1 --device cpu --name cut");
+    let (mut child, stderr, _) = start_and_wait_for(&home, &train, said_before);
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    let sent = std::time::Instant::now();
+    send(signal, &child);
+    let said: Vec<String> = stderr.lines().map_while(Result::ok).collect();
+    let code = child.wait().expect("it ends").code();
+    // Half a second on a machine that does nothing else.
+    assert!(sent.elapsed().as_secs_f64() < 3.0, "{:?}", sent.elapsed());
+    assert_eq!(code, Some(0), "{said:?}");
+    assert!(said.join("\n").contains("everything is saved"), "{said:?}");
+    assert_eq!(status(&home), "stopped");
+}
+
+#[test]
+fn every_signal_to_end_stops_a_long_evaluation_at_once() {
+    let training =
+        "--model char-lstm --hidden 512 --batch 4 --seq 8 --steps 2 --valid 0.4 --eval-every 1";
+    for signal in ["INT", "TERM", "HUP"] {
+        stops_soon(signal, training, "expected time");
+    }
+}

@@ -1,5 +1,4 @@
-//! Runs created through the library without training, so that tests of commands that read runs do not
-//! need `textgen-torch`.
+//! Runs created through the library, so that tests of commands that read runs need no training.
 
 use std::fs;
 use std::path::PathBuf;

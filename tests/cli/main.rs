@@ -1,5 +1,5 @@
 //! Tests of what a user can see: the command line, the files, and what is left after a failure.
-//! The unit tests beside the code know what is inside; these only run the two programs.
+//! The unit tests beside the code know what is inside; these only run the program.
 //!
 //! What belongs where, under `cli/`:
 //! - `common`: a folder for each test, the ways to run the programs, shared runs;
@@ -7,7 +7,7 @@
 //! - `bad_input`: corpora, flags and prompts that are wrong;
 //! - `model_files`: model files that are damaged, foreign or newer;
 //! - `run_folders`: runs that are locked, incomplete, cannot be written, or meet a full disk;
-//! - `installation`: what the programs are linked with, and errors if a part is missing;
+//! - `installation`: what the program is linked with, and errors if a part is missing;
 //! - `vocab`, `train`, `generate`, `eval`, `score`, `novelty`, `export`: each command as it should work;
 //! - `compress`: files compressed and restored, and refusals;
 //! - `eval_text`, `score_text`: the same for texts that no run holds, and several models;
@@ -18,9 +18,6 @@
 //! - `interrupted`: Ctrl-C, a killed trainer, and going on after both;
 //! - `golden`: a committed model must generate the same text in every version; `old_runs`: runs and files of older versions;
 //! - `tour`: the commands of the README; `quality`: those of docs/quality.md.
-//!
-//! `textgen-torch` must be in the same folder as `textgen`, where `make build` puts it; `make test` builds
-//! it first.
 
 mod bad_input;
 mod chat;

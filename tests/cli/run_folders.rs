@@ -7,23 +7,15 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::common::{Home, Ran, Refusal, copy_folder, files_below, json as parsed, texts, trainer};
+use super::common::{Home, Refusal, copy_folder, files_below, json as parsed, texts};
 use super::made_runs::{golden_run, word_run};
 use super::safetensors_file::Parts;
 
-/// `textgen-torch train` on a run of this home, without `textgen` before it.
-fn torch_train(home: &Home, run: &str) -> Ran {
-    let mut command = home.command(&trainer());
-    Ran::of(command.arg("train").arg(home.path("runs").join(run)))
-}
-
-/// Both ways to resume the run `texts` refuse, and do not change it.
+/// Resuming the run `texts` is refused, and does not change it.
 #[track_caller]
 fn resuming_is_refused(home: &Home) -> Refusal {
-    trainer();
     let before = home.files();
     let refusal = home.textgen("train --resume texts --steps 40").refused(1);
-    torch_train(home, "texts").refused(1);
     let after = home.files();
     for (path, content) in &before {
         // A larger budget may already stand in the settings, which are not what is at stake.
@@ -47,9 +39,6 @@ fn a_run_that_another_process_writes_is_refused_with_its_number() {
     resuming_is_refused(&home)
         .names(&["texts", "another trainer", "process 424242"])
         .advises("stop that process");
-    torch_train(&home, "texts")
-        .refused(1)
-        .names(&["process 424242"]);
     // Reading still works, and the list shows the lock.
     home.textgen("generate --run texts --length 10").succeeded();
     let runs = parsed(&home.textgen("runs --json").succeeded().stdout);
@@ -159,7 +148,6 @@ fn figures_that_were_cut_short_in_the_last_line_do_no_harm() {
 fn a_file_in_place_of_the_folder_of_the_runs_is_refused() {
     let home = Home::new();
     home.write("file", "precious");
-    trainer();
     for command in ["train --model char-lstm --steps 2", "generate", "runs"] {
         home.textgen(&format!("{command} --runs-dir file"))
             .refused(1)
@@ -209,7 +197,6 @@ fn a_read_only_folder_of_the_runs_is_refused() {
     let home = Home::new();
     let runs = home.path("runs");
     fs::create_dir(&runs).expect("a folder");
-    trainer();
     if make_read_only(&runs) {
         home.textgen("train --model char-lstm --steps 2")
             .refused(1)
@@ -248,10 +235,9 @@ fn a_full_disk_is_one_line_and_the_saved_state_survives_and_resumes() {
         let path = home.path("runs/texts").join(name);
         (path.clone(), fs::read(path).expect("saved"))
     });
-    trainer();
     for attempt in [
         "textgen train --resume texts --steps 60",
-        "textgen-torch train runs/texts",
+        "textgen train --resume texts",
     ] {
         home.shell(&format!("{FULL_DISK} {attempt}"))
             .refused(1)
@@ -278,7 +264,6 @@ fn a_full_disk_is_one_line_and_the_saved_state_survives_and_resumes() {
 #[test]
 fn a_full_disk_before_the_first_step_leaves_nothing_behind() {
     let home = Home::new();
-    trainer();
     home.shell(&format!(
         "{FULL_DISK} textgen train --model char-lstm --steps 2 --hidden 8"
     ))

@@ -2,14 +2,13 @@
 
 use std::fs;
 
-use super::common::{Home, json, trainer};
+use super::common::{Home, json};
 
 const TINY: &str =
     "--hidden 8 --latent 2 --steps 6 --eval-every 3 --threads 1 --device cpu --seed 1";
 
 #[test]
 fn a_sweep_over_rates_trains_a_run_a_rate_and_draws_them() {
-    trainer();
     let home = Home::new();
     let command = format!("sweep rate --rates 4,0.5,4 {TINY} --name s --baseline twin");
     let ran = home.textgen(&format!("{command} --json")).succeeded();
@@ -167,7 +166,6 @@ fn the_help_of_a_sweep_lists_the_settings_and_what_only_a_training_has_is_missin
 
 #[test]
 fn any_setting_can_be_swept() {
-    trainer();
     let home = Home::new();
     let tiny = "--hidden 8 --batch 4 --steps 4 --eval-every 2 --threads 1 --device cpu --name s";
     let command = format!("sweep cell --values lstm,gru,lstm --model char-lstm {tiny}");

@@ -1,15 +1,14 @@
 //! The commands of the README and of the tour work as printed, one after the other in one folder.
 //!
-//! Only the trainings are shorter: the tests have minutes, not hours. A script in place of
-//! `textgen-torch` lowers the budget in the run's settings and then execs the real program, so that
-//! the command lines stay as they are.
+//! Only the trainings are shorter: the tests have minutes, not hours. A script in place of `textgen`
+//! replaces their budget and then execs the real program.
 #![cfg(unix)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use super::common::{Home, Ran, repository, textgen, trainer};
+use super::common::{Home, Ran, repository, textgen};
 
 const PROMPT: &str = "$ ";
 /// Steps of every training.
@@ -29,19 +28,34 @@ fn commands(document: &str) -> Vec<(usize, &str)> {
     commands
 }
 
-/// A folder with `textgen` and a `textgen-torch` that trains only a few steps.
+/// A folder with a `textgen` that trains only a few steps; a run that is resumed, a few more.
 fn programs(home: &Home) -> std::path::PathBuf {
-    let bin = home.path("bin");
-    fs::create_dir(&bin).expect("a folder");
-    fs::copy(textgen(), bin.join("textgen")).expect("copied");
-    let budget = format!("s/^(steps|epochs|minutes) = [0-9.]+/steps = {STEPS}/");
     let script = format!(
-        "#!/bin/sh\n[ \"$1\" = train ] && sed -E -i.long '{budget}' \"$2/config.toml\"\nexec '{}' \"$@\"\n",
-        trainer().display()
+        r#"#!/bin/sh
+case "$1" in
+train | sweep)
+    steps={STEPS}
+    for argument; do
+        shift
+        case "$argument" in
+        --steps | --epochs | --minutes) skip=yes ;;
+        *)
+            [ "$argument" = --resume ] && steps=$((steps + 5))
+            [ "$skip" ] || set -- "$@" "$argument"
+            skip=
+            ;;
+        esac
+    done
+    set -- "$@" --steps "$steps"
+    ;;
+esac
+exec '{}' "$@"
+"#,
+        textgen().display()
     );
-    let stand_in = home.write("bin/textgen-torch", script);
+    let stand_in = home.write("bin/textgen", script);
     fs::set_permissions(&stand_in, fs::Permissions::from_mode(0o755)).expect("permissions");
-    bin
+    home.path("bin")
 }
 
 fn run(home: &Home, bin: &Path, command: &str) -> Ran {

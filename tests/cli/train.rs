@@ -5,7 +5,7 @@ use std::path::Path;
 
 use textgen::config::{ModelChoice, ModelConfig, Settings, TrainConfig};
 
-use super::common::{Home, Ran, json, model_of, repository, textgen, texts, trainer, vae_words};
+use super::common::{Home, Ran, json, model_of, repository, textgen, texts, vae_words};
 
 /// The settings that a run recorded.
 fn settings(home: &Home, run: &str) -> String {
@@ -188,43 +188,6 @@ fn words_can_stand_one_a_line() {
 }
 
 #[test]
-fn measuring_answers_every_request_and_leaves_no_trace_in_a_run() {
-    let home = Home::new();
-    home.write("names.txt", "anna\nberta\nclara\ndora\nemilia\n");
-    home.train(
-        "--model word-vae --hidden 8 --latent 2 --steps 2 --threads 1 --name words names.txt",
-    );
-    let before = home.files();
-    let requests = [
-        r#"{"what":"about"}"#,
-        r#"{"what":"memory"}"#,
-        r#"{"what":"train","run":"runs/words","threads":1,"seconds":0}"#,
-        r#"{"what":"train","run":"runs/words","threads":1,"seconds":0.01}"#,
-        r#"{"what":"train","run":"runs/nothing","threads":1,"seconds":0}"#,
-        r#"{"what":"layer","cell":"gru","hidden":7,"layers":2,"batch":3,"seq":4,"reads":"vectors","inputs":5,"threads":1,"seconds":0}"#,
-        r#"{"what":"layer","cell":"gru","hidden":0,"layers":2,"batch":3,"seq":4,"reads":"tokens","inputs":5,"threads":1,"seconds":0}"#,
-        "nonsense",
-    ];
-    let mut command = home.command(&trainer());
-    command
-        .args(["bench", "--serve"])
-        .write_stdin(requests.join("\n"));
-    let ran = Ran::of(&mut command).succeeded();
-    let answers: Vec<serde_json::Value> = ran.stdout.lines().map(json).collect();
-    assert_eq!(answers.len(), requests.len());
-    let positive = |answer: usize, name: &str| answers[answer][name].as_f64() > Some(0.0);
-    assert!(positive(2, "words_per_second") && positive(3, "chars_per_second"));
-    assert!(positive(5, "native_seconds") && positive(5, "libtorch_seconds"));
-    #[cfg(target_os = "linux")]
-    assert!(positive(1, "resident_bytes") && positive(2, "peak_bytes"));
-    let refused: Vec<usize> = (0..requests.len())
-        .filter(|&answer| answers[answer]["error"].is_string())
-        .collect();
-    assert_eq!(refused, [4, 6, 7], "{answers:?}");
-    assert_eq!(home.files(), before);
-}
-
-#[test]
 fn minutes_and_epochs_are_budgets() {
     let home = Home::new();
     home.train("--model char-lstm --minutes 0.01 --hidden 8 --threads 1 --name minutes");
@@ -287,7 +250,6 @@ fn no_runs_are_an_empty_list() {
 #[test]
 fn the_folder_of_the_runs_can_be_chosen_by_flag_and_variable() {
     let home = Home::new();
-    trainer();
     let with_variable = |arguments: &str| {
         let mut command = home.command(textgen());
         command.args(arguments.split(' '));

@@ -269,7 +269,6 @@ fn a_corpus_given_to_train_wins_over_the_one_given_to_vocab() {
 #[test]
 fn a_vocabulary_file_that_is_damaged_or_newer_is_refused_by_train() {
     let home = Home::new();
-    super::common::trainer();
     for (content, part) in [
         ("{\"format\":1,", "vocab.json"),
         ("{\"format\":99}", "format 99"),

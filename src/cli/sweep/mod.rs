@@ -15,8 +15,8 @@ use super::error::CliError;
 use super::output::{Format, note};
 use super::prepare::Planned;
 use super::target::{self, Force, Target};
-use super::train::{GivenSettings, baseline, baselines, has_finished};
-use super::trainer;
+use super::train::{GivenSettings, baseline, baselines, check_memory, has_finished};
+use super::trainer::Place;
 use crate::config::{Entry, Goal, ModelChoice, Recipe, Settings, TrainConfig};
 use crate::run::{CorpusData, Evaluation, Metrics, RunDir, Runs};
 
@@ -108,8 +108,7 @@ pub fn run(args: &SweepArgs, runs: &Runs) -> Result<()> {
     let first = Planned::new(&args.corpus, given, None, runs)?;
     let with = |value: &String| first.with(&args.setting, value);
     let plans = values.iter().map(with).collect::<Result<Vec<Planned>>>()?;
-    let trainer = trainer::find()?;
-    trainer::check(&trainer)?;
+    let place = Place::of(&first.config)?;
     if let Some(name) = &args.name {
         Runs::check_name(name)?;
     }
@@ -123,6 +122,7 @@ pub fn run(args: &SweepArgs, runs: &Runs) -> Result<()> {
             (data, read) = (plan.read()?, plan);
         }
         let config = plan.complete(&data)?;
+        check_memory(&place, &config, &data)?;
         let name = name.get_or_insert_with(|| runs.fresh_name(&config));
         let run = run_name(name, &args.setting, &value);
         trials.push(Trial {
@@ -146,7 +146,7 @@ pub fn run(args: &SweepArgs, runs: &Runs) -> Result<()> {
         let run = open_or_create(runs, &runs.baseline_name(&name), &baseline(&config)?, &data)?;
         trials.push(Trial { run, value: None });
     }
-    if !train(&trainer, &name, &trials)? {
+    if !train(&place, &name, &trials)? {
         return Ok(());
     }
     let row = |trial: &Trial| row(trial, &args.setting);
@@ -289,7 +289,7 @@ fn other_settings(one: &TrainConfig, other: &TrainConfig) -> Vec<String> {
 }
 
 /// Trains the runs that have not finished. Returns false if the user stopped it.
-fn train(trainer: &Path, name: &str, trials: &[Trial]) -> Result<bool> {
+fn train(place: &Place, name: &str, trials: &[Trial]) -> Result<bool> {
     let mut left: Vec<&RunDir> = Vec::new();
     for Trial { run, .. } in trials {
         if !has_finished(run, &run.config()?)? {
@@ -307,7 +307,7 @@ fn train(trainer: &Path, name: &str, trials: &[Trial]) -> Result<bool> {
     );
     note!("run: {}", first.path().display());
     let folders: Vec<&Path> = left.iter().map(|run| run.path()).collect();
-    trainer::train(trainer, &folders)?;
+    place.train(&folders)?;
     let mut done = trials.len();
     for run in left {
         done -= usize::from(!has_finished(run, &run.config()?)?);

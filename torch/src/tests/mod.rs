@@ -6,6 +6,4 @@ mod golden;
 mod objective;
 mod operators;
 mod optimizer;
-mod rate;
 mod regularisation;
-mod resume;

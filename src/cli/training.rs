@@ -1,0 +1,175 @@
+//! Trains runs one after the other, and shows how they go. `textgen` and `textgen-torch` share it; each
+//! brings its own engine.
+
+use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context as _, Result, anyhow};
+use indicatif::HumanCount;
+
+use super::display::{Display, duration};
+use crate::cli::output::note;
+use crate::config::{Budget, ModelKind, TrainConfig};
+use crate::run::{Evaluation, Metrics, RunDir};
+use crate::train::{Ending, Factory, Plan, Trainer};
+
+/// A target rate has been missed if the relative error is larger than this.
+const FAR_FROM_RATE: f64 = 0.1;
+/// The exit code of a program that Ctrl-C ends.
+const INTERRUPTED: i32 = 130;
+
+/// Whether Ctrl-C has been pressed, or the program has been told to end.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Lets the first Ctrl-C, SIGTERM or SIGHUP stop the training, and the second end the program.
+fn catch_signals() -> Result<()> {
+    static CAUGHT: OnceLock<Result<(), String>> = OnceLock::new();
+    let handler = || {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(INTERRUPTED);
+        }
+        note!("\nstopping; Ctrl-C again ends at once");
+    };
+    let caught = CAUGHT.get_or_init(|| ctrlc::set_handler(handler).map_err(|e| e.to_string()));
+    let caught = caught.clone().map_err(|error| anyhow!(error));
+    caught.context("cannot catch Ctrl-C")
+}
+
+/// Trains the runs in `folders`, one after the other, until the user stops. A run that cannot begin is
+/// removed again.
+pub fn train(folders: &[&Path], factory: &Factory) -> Result<()> {
+    catch_signals()?;
+    for (index, folder) in folders.iter().enumerate() {
+        if index > 0 {
+            note!("\nrun: {}", folder.display());
+        }
+        let run = RunDir::open(folder)?;
+        let _lock = run.lock()?;
+        let result = train_locked(&run, factory);
+        if result.is_err() {
+            run.discard_unstarted();
+        }
+        if result? == Ending::Stopped {
+            for later in &folders[index + 1..] {
+                let later = RunDir::open(later)?;
+                note!("then:     {}", later.command(&["train", "--resume"]));
+            }
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn train_locked(run: &RunDir, factory: &Factory) -> Result<Ending> {
+    let display = Display::on_stderr();
+    let mut trainer = Trainer::new(run, factory, |report| display.show(report))?;
+    if trainer.resume()? {
+        let progress = trainer.progress();
+        note!(
+            "going on with {} at step {}, after {}",
+            run.name(),
+            progress.step,
+            duration(progress.seconds)
+        );
+    }
+    let plan = trainer.plan(&STOP)?;
+    announce(trainer.config(), &plan);
+    let ending = trainer.train(&STOP)?;
+    if ending == Ending::Stopped {
+        note!(
+            "stopped at step {}; everything is saved",
+            trainer.progress().step
+        );
+        note!("resume:   {}", run.command(&["train", "--resume"]));
+    } else {
+        summary(run, &trainer, ending)?;
+    }
+    Ok(ending)
+}
+
+/// Prints the network, the step, the budget, memory and expected time.
+fn announce(config: &TrainConfig, plan: &Plan) {
+    let input = match config.embedding {
+        0 => format!("one-hot of {}", plan.inputs),
+        size => format!("embedding {} × {size}", plan.inputs),
+    };
+    let latent = match config.network(0, 0).latent() {
+        0 => String::new(),
+        latent => format!(" · latent {latent}"),
+    };
+    let budget = match (config.budget, plan.steps) {
+        (Budget::Minutes(minutes), _) => duration(minutes * 60.0),
+        (Budget::Epochs(epochs), Some(steps)) => {
+            format!("{epochs} epochs = {} steps", HumanCount(steps))
+        }
+        (Budget::Epochs(epochs), None) => format!("{epochs} epochs"),
+        (Budget::Steps(steps), _) => format!("{} steps", HumanCount(steps)),
+    };
+    note!(
+        "{} on {}: {} {} × {} · {input}{latent} · {} parameters · {} MB",
+        config.kind(),
+        config.corpus_name,
+        config.cell,
+        config.hidden,
+        config.layers,
+        HumanCount(plan.parameters as u64),
+        HumanCount((plan.memory_bytes >> 20).max(1)),
+    );
+    note!("{}; {budget}; {}", plan.step, plan.device);
+    note!("expected time: about {}", duration(plan.expected_seconds));
+}
+
+fn summary(run: &RunDir, trainer: &Trainer, ending: Ending) -> Result<()> {
+    let (progress, config) = (trainer.progress(), trainer.config());
+    let how = if ending == Ending::Patience {
+        ", stopped early: no improvement"
+    } else {
+        ""
+    };
+    note!(
+        "done in {}: {} steps{how}",
+        duration(progress.seconds),
+        progress.step
+    );
+    let metrics = Metrics::read(&run.metrics_path())?;
+    let best = metrics
+        .iter()
+        .find(|line| line.step == progress.best_step)
+        .and_then(|line| line.valid);
+    if let Some(valid) = best {
+        let which = if config.keeps_newest() {
+            "last"
+        } else {
+            "best"
+        };
+        note!(
+            "{which} validation, at step {}: {}",
+            progress.best_step,
+            valid.describe()
+        );
+        if let Evaluation::Word(loss) = valid {
+            let rate = config.word_vae().map_or(0.0, |own| own.rate);
+            let off = (loss.rate_nats_per_word - rate).abs();
+            if off > FAR_FROM_RATE * rate && rate > 0.0 {
+                note!(
+                    "--rate {rate} was not reached: R is {:.3}; train longer, or choose a rate nearer to it",
+                    loss.rate_nats_per_word
+                );
+            }
+        }
+    }
+    if let Some(test) = metrics.last().and_then(|line| line.test) {
+        note!("test: {}", test.describe());
+    }
+    let generate = match config.kind() {
+        ModelKind::CharRnn => "--temperature 0.5",
+        ModelKind::WordVae => "--count 20",
+    };
+    note!("model: {}", run.model_path().display());
+    note!(
+        "generate: {} {generate}",
+        run.command(&["generate", "--run"])
+    );
+    Ok(())
+}

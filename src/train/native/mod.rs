@@ -1,0 +1,239 @@
+//! The engine on the CPU, on the library's own kernels. The bits of a training depend neither on the number
+//! of threads nor on the SIMD level.
+
+mod optimizer;
+mod shards;
+mod text;
+
+use super::memory;
+use super::{Batch, Costs, Engine, EngineError, Losses, Step};
+use crate::config::{Device, ModelConfig, NetworkConfig, Precision, TrainConfig};
+use crate::kernels::Kernels;
+use crate::kernels::training::{Buffers, Pool, Team as _, Workers};
+use crate::models::training::Parameters;
+use crate::models::weights::Weights;
+use optimizer::{Average, Optimizer};
+use shards::Sum;
+use text::Text;
+
+/// The names of the weights in a training state are preceded by this.
+const WEIGHTS: &str = "weights.";
+
+/// A model's training on the CPU.
+pub struct NativeEngine {
+    model: Model,
+    own: Own,
+    parameters: Parameters,
+    optimizer: Optimizer,
+    /// The averaged weights, if these are evaluated and saved.
+    average: Option<Average>,
+    sum: Sum,
+    losses: Losses,
+}
+
+/// The networks, each with its buffers and what it carries from step to step.
+enum Model {
+    Text(Text),
+}
+
+/// The threads of an engine, and the settings that every model uses.
+struct Own {
+    pool: Pool,
+    kernels: Kernels,
+    buffers: Buffers,
+    seed: u64,
+    shards: usize,
+}
+
+impl Own {
+    fn workers(&self) -> Workers<'_> {
+        Workers {
+            team: &self.pool,
+            kernels: self.kernels,
+            buffers: &self.buffers,
+        }
+    }
+}
+
+/// What the gradients of a batch are computed from.
+struct Of<'a> {
+    workers: Workers<'a>,
+    parameters: &'a Parameters,
+    /// Of dropout: the training's seed and the number of the step.
+    noise: (u64, u64),
+    shards: usize,
+}
+
+impl NativeEngine {
+    /// Starts with initial weights from the configuration's seed, if they fit in memory.
+    pub fn new(config: &TrainConfig, network: &NetworkConfig) -> Result<Self, EngineError> {
+        Self::with(config, network, Kernels::new())
+    }
+
+    /// [`NativeEngine::new`] with the kernels of one SIMD level.
+    pub fn with(
+        config: &TrainConfig,
+        network: &NetworkConfig,
+        kernels: Kernels,
+    ) -> Result<Self, EngineError> {
+        if let Device::Cuda(_) = config.device {
+            let why = format!("{} needs textgen-torch", config.device);
+            return Err(EngineError::Device(why));
+        }
+        if config.precision != Precision::F32 {
+            let why = format!("{} needs a CUDA device", config.precision);
+            return Err(EngineError::Device(why));
+        }
+        memory::check(config, network)?;
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let threads = if config.threads == 0 {
+            cores
+        } else {
+            config.threads
+        };
+        let tied = matches!(&config.model, ModelConfig::CharRnn(own) if own.tied);
+        let parameters = Parameters::init(network, config.seed, tied);
+        let model = match &config.model {
+            ModelConfig::CharRnn(own) => Model::Text(Text::new(config, own, network, &parameters)),
+            _ => {
+                return Err(EngineError::Device(
+                    "the CPU cannot train words yet".to_owned(),
+                ));
+            }
+        };
+        Ok(Self {
+            model,
+            own: Own {
+                pool: Pool::new(threads),
+                kernels,
+                buffers: Buffers::new(),
+                seed: config.seed,
+                shards: config.shards,
+            },
+            optimizer: Optimizer::new(config, parameters.count()),
+            average: (config.ema > 0.0).then(|| Average::new(config.ema, &parameters)),
+            parameters,
+            sum: Sum::default(),
+            losses: Losses::default(),
+        })
+    }
+
+    /// The gradients of a step, and its loss.
+    fn gradients(&mut self, batch: &Batch, step: &Step) -> Result<(Vec<f32>, f64), EngineError> {
+        let of = Of {
+            workers: self.own.workers(),
+            parameters: &self.parameters,
+            noise: (self.own.seed, step.number),
+            shards: self.own.shards,
+        };
+        let sum = &mut self.sum;
+        let loss = match (&mut self.model, batch) {
+            (Model::Text(model), Batch::Text(batch)) => model.gradients(&of, batch, sum),
+            _ => return Err(other_batch()),
+        };
+        Ok((self.sum.total(self.own.kernels), loss))
+    }
+}
+
+/// A batch of another model; nobody makes one.
+fn other_batch() -> EngineError {
+    EngineError::Device("a batch of another model".to_owned())
+}
+
+impl Engine for NativeEngine {
+    fn step(&mut self, batch: &Batch, step: &Step) -> Result<(), EngineError> {
+        let (gradients, loss) = self.gradients(batch, step)?;
+        self.losses.sum += loss;
+        self.losses.steps += 1;
+        let workers = self.own.workers();
+        self.optimizer
+            .step(workers, &mut self.parameters, &gradients, step.lr);
+        self.sum.recycle(gradients);
+        if let Some(average) = &mut self.average {
+            average.step(&self.parameters, step.number + 1);
+        }
+        match &mut self.model {
+            Model::Text(model) => model.advance(),
+        }
+        Ok(())
+    }
+
+    fn trial(&mut self, batch: &Batch, step: &Step) -> Result<(), EngineError> {
+        let (gradients, _) = self.gradients(batch, step)?;
+        self.sum.recycle(gradients);
+        Ok(())
+    }
+
+    fn losses(&mut self, _wait: bool) -> Losses {
+        std::mem::take(&mut self.losses)
+    }
+
+    fn evaluate(&mut self, batch: &Batch) -> Result<Costs, EngineError> {
+        let (workers, parameters) = (self.own.workers(), &self.parameters);
+        match (&mut self.model, batch) {
+            (Model::Text(model), Batch::Text(batch)) => {
+                Ok(model.evaluate(workers, parameters, batch))
+            }
+            _ => Err(other_batch()),
+        }
+    }
+
+    fn weights(&self) -> Weights<'static> {
+        let weights = match &self.average {
+            Some(average) => self.parameters.named(&average.values, ""),
+            None => self.parameters.to_weights(""),
+        };
+        weights
+    }
+
+    fn set_weights(&mut self, weights: &Weights) -> Result<(), EngineError> {
+        Ok(self.parameters.load(weights, "")?)
+    }
+
+    fn use_average(&mut self, _on: bool) {
+        if let Some(average) = &mut self.average {
+            std::mem::swap(&mut self.parameters.values, &mut average.values);
+        }
+    }
+
+    fn state(&self) -> Weights<'static> {
+        let mut state = self.parameters.to_weights(WEIGHTS);
+        self.optimizer.save(&self.parameters, &mut state);
+        if let Some(average) = &self.average {
+            average.save(&self.parameters, &mut state);
+        }
+        state.append(&mut match &self.model {
+            Model::Text(model) => model.carried(),
+        });
+        state
+    }
+
+    fn restore(&mut self, state: &Weights, step: u64) -> Result<(), EngineError> {
+        self.parameters.load(state, WEIGHTS)?;
+        self.optimizer.load(&self.parameters, state, step)?;
+        if let Some(average) = &mut self.average {
+            average.load(&self.parameters, state)?;
+        }
+        match &mut self.model {
+            Model::Text(model) => model.restore(state)?,
+        }
+        self.losses = Losses::default();
+        Ok(())
+    }
+
+    fn are_finite(&self) -> bool {
+        self.parameters.are_finite()
+    }
+
+    fn parameters(&self) -> usize {
+        self.parameters.count()
+    }
+
+    fn describe(&self) -> String {
+        let threads = self.own.pool.threads();
+        format!(
+            "cpu, {threads} thread{}",
+            if threads == 1 { "" } else { "s" }
+        )
+    }
+}

@@ -1,0 +1,241 @@
+//! A training that is stopped and resumed gives the same result bit for bit as one that is not.
+
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::*;
+use crate::models::weights::Weights;
+use crate::run::Metrics;
+use crate::train::{Batch, Costs, Losses, Report, Step};
+
+/// Asserts that a run ended as another one did: state, metrics, model and samples.
+#[track_caller]
+fn ended_alike(run: &RunDir, whole: &RunDir) {
+    let (have, want) = (state(run), state(whole));
+    let name = run.name();
+    assert!(have.tensors.keys().eq(want.tensors.keys()), "{name}");
+    for (key, tensor) in &have.tensors {
+        assert!(*tensor == want.tensors[key], "{name}: {key} differs");
+    }
+    let losses = |run: &RunDir| -> Vec<_> {
+        let lines = Metrics::read(&run.metrics_path()).expect("metrics");
+        let figures = lines.iter();
+        figures
+            .map(|line| (line.step, line.train_loss, line.valid, line.test))
+            .collect()
+    };
+    assert_eq!(losses(run), losses(whole), "{name}");
+    let model = |run: &RunDir| std::fs::read(run.model_path()).expect("model");
+    assert!(model(run) == model(whole), "{name}: the models differ");
+    let samples = |run: &RunDir| std::fs::read_to_string(run.samples_path()).unwrap_or_default();
+    assert_eq!(samples(run), samples(whole), "{name}");
+}
+
+fn stopping_changes_nothing(config: &TrainConfig) {
+    let folder = tempfile::tempdir().expect("folder");
+    let whole = create_run(folder.path(), "whole", config);
+    assert_eq!(train(&whole), Ending::Budget);
+    for (name, stops) in [("a", vec![1]), ("b", vec![7, 8, 13]), ("c", vec![23])] {
+        let run = create_run(folder.path(), name, config);
+        for stop in stops {
+            train_up_to(&run, stop);
+        }
+        assert_eq!(train(&run), Ending::Budget);
+        ended_alike(&run, &whole);
+    }
+}
+
+#[test]
+fn a_char_lstm_that_was_stopped_ends_with_the_same_bits() {
+    stopping_changes_nothing(&text_config());
+}
+
+#[test]
+fn sampled_sequence_lengths_survive_a_stop() {
+    stopping_changes_nothing(&with(&constant(text_config(), 24), "seq-min=3"));
+}
+
+#[test]
+fn averaged_weights_and_every_kind_of_dropout_survive_a_stop() {
+    let changes = "ema=0.9 variational=true input-dropout=0.1 recurrent-dropout=0.3 shards=3";
+    stopping_changes_nothing(&with(&text_config(), changes));
+}
+
+#[test]
+fn tied_weights_and_the_loss_of_the_last_position_survive_a_stop() {
+    stopping_changes_nothing(&with(
+        &text_config(),
+        "tied=true embedding=16 ema=0.9 cell=gru loss=last optimizer=amsgrad",
+    ));
+}
+
+#[test]
+fn a_word_vae_that_was_stopped_ends_with_the_same_bits() {
+    stopping_changes_nothing(&word_config());
+    stopping_changes_nothing(&word_config().no_latent_baseline().expect("it has a z"));
+}
+
+#[test]
+fn a_rate_that_is_held_survives_a_stop() {
+    let config = with(&word_config(), "rate=2 free-bits=0 kl-warmup=0 shards=2");
+    stopping_changes_nothing(&config);
+}
+
+#[test]
+fn the_article_s_network_survives_a_stop() {
+    stopping_changes_nothing(&article_config());
+}
+
+#[test]
+fn a_run_extended_later_is_the_run_of_that_length() {
+    let folder = tempfile::tempdir().expect("folder");
+    let long = constant(text_config(), 24);
+    let whole = create_run(folder.path(), "whole", &long);
+    train(&whole);
+    let run = create_run(folder.path(), "extended", &constant(text_config(), 16));
+    train(&run);
+    run.set_config(&long).expect("written");
+    train(&run);
+    assert!(state(&run).tensors == state(&whole).tensors);
+}
+
+#[test]
+fn a_killed_training_goes_on_from_its_last_save() {
+    let folder = tempfile::tempdir().expect("folder");
+    let config = word_config();
+    let whole = create_run(folder.path(), "whole", &config);
+    train(&whole);
+    let run = create_run(folder.path(), "killed", &config);
+    train_up_to(&run, 9);
+    let saved = std::fs::read(run.state_path()).expect("state");
+    train_up_to(&run, 19);
+    // As if the process had died between writing metrics and state, with a torn line at the end.
+    std::fs::write(run.state_path(), saved).expect("put back");
+    let mut log = std::fs::read(run.metrics_path()).expect("log");
+    log.extend_from_slice(b"{\"step\": 24, \"ep");
+    std::fs::write(run.metrics_path(), log).expect("torn");
+    train(&run);
+    assert!(state(&run).tensors == state(&whole).tensors);
+    let lines = Metrics::read(&run.metrics_path()).expect("log");
+    let steps: Vec<u64> = lines.iter().map(|line| line.step).collect();
+    assert_eq!(steps, [8, 16, 24]);
+}
+
+/// An engine that presses Ctrl-C during one call of an evaluation.
+struct Interrupting {
+    engine: Box<dyn Engine>,
+    calls: usize,
+    stop: Rc<AtomicBool>,
+}
+
+impl Engine for Interrupting {
+    fn evaluate(&mut self, batch: &Batch) -> Result<Costs, EngineError> {
+        if self.calls == 0 {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+        self.calls = self.calls.wrapping_sub(1);
+        self.engine.evaluate(batch)
+    }
+    fn step(&mut self, batch: &Batch, step: &Step) -> Result<(), EngineError> {
+        self.engine.step(batch, step)
+    }
+    fn trial(&mut self, batch: &Batch, step: &Step) -> Result<(), EngineError> {
+        self.engine.trial(batch, step)
+    }
+    fn losses(&mut self, wait: bool) -> Losses {
+        self.engine.losses(wait)
+    }
+    fn weights(&self) -> Weights<'static> {
+        self.engine.weights()
+    }
+    fn set_weights(&mut self, weights: &Weights) -> Result<(), EngineError> {
+        self.engine.set_weights(weights)
+    }
+    fn use_average(&mut self, on: bool) {
+        self.engine.use_average(on);
+    }
+    fn state(&self) -> Weights<'static> {
+        self.engine.state()
+    }
+    fn restore(&mut self, state: &Weights, step: u64) -> Result<(), EngineError> {
+        self.engine.restore(state, step)
+    }
+    fn are_finite(&self) -> bool {
+        self.engine.are_finite()
+    }
+    fn parameters(&self) -> usize {
+        self.engine.parameters()
+    }
+    fn describe(&self) -> String {
+        self.engine.describe()
+    }
+}
+
+/// Interrupts every session during its first evaluation, with `calls` calls of it done, or at its first
+/// report of an evaluation if `calls` is none, until a session gets to the end.
+fn interrupted_in_evaluations(config: &TrainConfig, calls: Option<usize>) {
+    let folder = tempfile::tempdir().expect("folder");
+    let whole = create_run(folder.path(), "whole", config);
+    let want = train(&whole);
+    let run = create_run(folder.path(), "cut", config);
+    let mut sessions = 0;
+    loop {
+        sessions += 1;
+        // Every other session may finish the evaluation that the one before was stopped in.
+        let skipped = if sessions % 2 == 0 { usize::MAX / 2 } else { 0 };
+        let stop = Rc::new(AtomicBool::new(false));
+        let factory = |config: &TrainConfig, network: &NetworkConfig| {
+            let engine: Box<dyn Engine> = Box::new(Interrupting {
+                engine: native(config, network)?,
+                calls: calls.map_or(usize::MAX, |calls| calls + skipped),
+                stop: stop.clone(),
+            });
+            Ok(engine)
+        };
+        let report = |report: Report| {
+            if calls.is_none() && matches!(report, Report::Evaluated(_)) {
+                stop.store(true, Ordering::Relaxed);
+            }
+        };
+        let mut trainer = Trainer::new(&run, &factory, report).expect("trainer");
+        trainer.resume().expect("resumed");
+        let last = (skipped > 0).then_some(sessions * 4);
+        let ending = trainer.train_until(&stop, last).expect("trained");
+        if ending != Ending::Stopped {
+            assert_eq!(ending, want);
+            break;
+        }
+        assert!(sessions < 40, "it never ends");
+    }
+    assert!(sessions > 3, "{sessions} sessions");
+    ended_alike(&run, &whole);
+}
+
+#[test]
+fn a_stop_during_an_evaluation_is_as_exact_as_between_two_steps() {
+    // A window of 32 makes evaluations of several calls.
+    let text = with(&text_config(), "ema=0.9 valid=0.3");
+    for config in [&text, &word_config(), &article_config()] {
+        interrupted_in_evaluations(config, Some(0));
+    }
+    interrupted_in_evaluations(&article_config(), Some(3));
+}
+
+#[test]
+fn a_stop_before_a_sample_is_as_exact_as_between_two_steps() {
+    for config in [text_config(), word_config(), article_config()] {
+        interrupted_in_evaluations(&with(&config, "sample-every=1"), None);
+    }
+}
+
+#[test]
+fn a_stop_while_patience_ends_a_training_is_remembered() {
+    let config = TrainConfig {
+        lr: 1e-12,
+        patience: 2,
+        eval_every: 4,
+        budget: Budget::Steps(1000),
+        ..word_config()
+    };
+    interrupted_in_evaluations(&config, Some(0));
+}
