@@ -27,110 +27,119 @@ pub(super) struct Request {
 /// A cache line of 64 bytes.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-struct Line([u64; 8]);
+struct Line(#[expect(dead_code, reason = "it is read by whole registers")] [u64; 8]);
 
-/// Four sums of lines: enough for two loads per cycle in flight.
-type Sums = [[u64; 8]; 4];
+/// How a buffer is read: at four positions at a time, which are `apart` lines from each other and
+/// move on by `step` lines.
+#[derive(Clone, Copy)]
+struct Pattern {
+    apart: usize,
+    step: usize,
+}
 
-#[expect(
-    clippy::inline_always,
-    reason = "it must become part of the function that enables the level"
-)]
-#[inline(always)]
-fn add(sum: &mut [u64; 8], line: &Line) {
-    for (sum, value) in sum.iter_mut().zip(&line.0) {
-        *sum = sum.wrapping_add(*value);
+impl Pattern {
+    /// Both patterns read all of `lines` lines, a multiple of four: from the first line to the last, and
+    /// every quarter by itself, which occupies more prefetchers.
+    const fn all(lines: usize) -> [Self; 2] {
+        [
+            Self { apart: 1, step: 4 },
+            Self {
+                apart: lines / 4,
+                step: 1,
+            },
+        ]
     }
 }
 
-/// The sums of all lines, from the first to the last.
-#[expect(clippy::inline_always, reason = "as above")]
-#[inline(always)]
-fn in_order(lines: &[Line]) -> Sums {
-    let mut sums = Sums::default();
-    for four in lines.chunks_exact(4) {
-        for (sum, line) in sums.iter_mut().zip(four) {
-            add(sum, line);
-        }
-    }
-    sums
-}
-
-/// The sums of all lines, read at four positions at a time, which occupies more prefetchers.
-#[expect(clippy::inline_always, reason = "as above")]
-#[inline(always)]
-fn in_four_places(lines: &[Line]) -> Sums {
-    let mut sums = Sums::default();
-    let quarter = lines.len() / 4;
-    let (a, b) = (&lines[..quarter], &lines[quarter..2 * quarter]);
-    let (c, d) = (
-        &lines[2 * quarter..3 * quarter],
-        &lines[3 * quarter..4 * quarter],
-    );
-    for (((a, b), c), d) in a.iter().zip(b).zip(c).zip(d) {
-        add(&mut sums[0], a);
-        add(&mut sums[1], b);
-        add(&mut sums[2], c);
-        add(&mut sums[3], d);
-    }
-    sums
-}
-
-/// The two ways to read with registers of one level.
-macro_rules! compiled_for {
-    ($module:ident, $features:literal) => {
-        #[cfg(target_arch = "x86_64")]
+/// A function that adds up all lines by explicit loads of whole registers. Each register of the four
+/// lines has a sum of its own: left to itself, a compiler splits registers or stores the sums.
+macro_rules! reader {
+    ($arch:meta, $module:ident, $(#[$feature:meta])? $register:ty, $load:path, $add:path) => {
+        #[cfg($arch)]
         mod $module {
-            use super::{Line, Sums};
-            #[target_feature(enable = $features)]
-            pub(super) fn in_order(lines: &[Line]) -> Sums {
-                super::in_order(lines)
-            }
-            #[target_feature(enable = $features)]
-            pub(super) fn in_four_places(lines: &[Line]) -> Sums {
-                super::in_four_places(lines)
+            use super::{Line, Pattern};
+
+            const REGISTERS: usize = size_of::<Line>() / size_of::<$register>();
+
+            #[allow(clippy::allow_attributes, unused_unsafe, reason = "portable code is safe")]
+            $(#[$feature])?
+            pub(super) fn read(pattern: Pattern, lines: &[Line]) {
+                let Pattern { apart, step } = pattern;
+                let count = lines.len() / 4;
+                assert!(3 * apart + (count - 1) * step < lines.len(), "positions");
+                // SAFETY: a register may be all zeros.
+                let mut sums: [[$register; REGISTERS]; 4] = unsafe { std::mem::zeroed() };
+                for at in 0..count {
+                    for (position, sums) in sums.iter_mut().enumerate() {
+                        // SAFETY: the last line of all has been checked.
+                        let line = unsafe { lines.as_ptr().add(position * apart + at * step) };
+                        for (part, sum) in sums.iter_mut().enumerate() {
+                            // SAFETY: these registers fill a line, which is aligned to 64 bytes.
+                            let value =
+                                unsafe { $load(line.cast::<$register>().add(part).cast()) };
+                            *sum = $add(*sum, value);
+                        }
+                    }
+                }
+                std::hint::black_box(sums);
             }
         }
     };
 }
-compiled_for!(avx2, "avx2");
-compiled_for!(avx512, "avx512f");
 
-/// How a buffer is read.
-#[derive(Clone, Copy)]
-enum Way {
-    InOrder,
-    InFourPlaces,
+reader!(
+    target_arch = "x86_64",
+    avx512,
+    #[target_feature(enable = "avx512f")]
+    std::arch::x86_64::__m512i,
+    std::arch::x86_64::_mm512_load_si512,
+    std::arch::x86_64::_mm512_add_epi64
+);
+reader!(
+    target_arch = "x86_64",
+    avx2,
+    #[target_feature(enable = "avx2")]
+    std::arch::x86_64::__m256i,
+    std::arch::x86_64::_mm256_load_si256,
+    std::arch::x86_64::_mm256_add_epi64
+);
+reader!(
+    target_arch = "aarch64",
+    neon,
+    #[target_feature(enable = "neon")]
+    std::arch::aarch64::uint64x2_t,
+    std::arch::aarch64::vld1q_u64,
+    std::arch::aarch64::vaddq_u64
+);
+reader!(all(), portable, [u64; 2], std::ptr::read, super::add_pairs);
+
+fn add_pairs(sum: [u64; 2], value: [u64; 2]) -> [u64; 2] {
+    [sum[0].wrapping_add(value[0]), sum[1].wrapping_add(value[1])]
 }
 
-fn read(way: Way, lines: &[Line]) -> Sums {
-    match (level(), way) {
+/// Reads all lines with the registers of the level in use.
+fn read(pattern: Pattern, lines: &[Line]) {
+    match level() {
         // SAFETY: `level` is one that this machine supports.
         #[cfg(target_arch = "x86_64")]
-        (Level::Avx512 | Level::Vnni, Way::InOrder) => unsafe { avx512::in_order(lines) },
+        Level::Avx512 | Level::Vnni => unsafe { avx512::read(pattern, lines) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        (Level::Avx512 | Level::Vnni, Way::InFourPlaces) => unsafe {
-            avx512::in_four_places(lines)
-        },
+        Level::Avx2 => unsafe { avx2::read(pattern, lines) },
         // SAFETY: as above.
-        #[cfg(target_arch = "x86_64")]
-        (Level::Avx2, Way::InOrder) => unsafe { avx2::in_order(lines) },
-        // SAFETY: as above.
-        #[cfg(target_arch = "x86_64")]
-        (Level::Avx2, Way::InFourPlaces) => unsafe { avx2::in_four_places(lines) },
-        (_, Way::InOrder) => in_order(lines),
-        (_, Way::InFourPlaces) => in_four_places(lines),
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon => unsafe { neon::read(pattern, lines) },
+        _ => portable::read(pattern, lines),
     }
 }
 
 /// Bytes read per second by one thread, one number per slice.
-fn rates_of_reading(way: Way, lines: &[Line], seconds: f64) -> Vec<f64> {
+fn rates_of_reading(pattern: Pattern, lines: &[Line], seconds: f64) -> Vec<f64> {
     let bytes = size_of_val(lines);
     let passes = BYTES_BETWEEN_LOOKS.div_ceil(bytes);
     rates(seconds, || {
         for _ in 0..passes {
-            black_box(read(way, black_box(lines)));
+            read(pattern, black_box(lines));
         }
         passes * bytes
     })
@@ -143,18 +152,18 @@ pub(super) fn answer(request: &Request) -> Result<Value, Box<dyn Error>> {
         seconds,
     } = request;
     at_least_one(&[bytes, threads])?;
-    // A multiple of four lines, so that both ways read all of them.
+    // A multiple of four lines, so that both patterns read all of them.
     let part = (bytes / threads / size_of::<Line>())
         .next_multiple_of(4)
         .max(4);
-    let best = [Way::InOrder, Way::InFourPlaces]
+    let best = Pattern::all(part)
         .into_iter()
-        .flat_map(|way| {
+        .flat_map(|pattern| {
             rates_of_threads(threads, |thread, barrier| {
                 // Written by the thread that reads them, so that the pages exist.
                 let lines = vec![Line([thread as u64 + 1; 8]); part];
                 barrier.wait();
-                rates_of_reading(way, &lines, seconds / 2.0)
+                rates_of_reading(pattern, &lines, seconds / 2.0)
             })
         })
         .fold(0.0, f64::max);

@@ -31,6 +31,9 @@ MEASURED = ["src", "torch", "Cargo.toml"]
 # A thread that PyTorch used spins for some milliseconds before it sleeps.
 PAUSE = 0.03
 
+# A share of a limit that is larger than this, noise allowed for, shows that the limit was not one.
+HIGHEST_SHARE = 1.05
+
 # What a number was measured of, and one number a round for each.
 Key = tuple[Any, ...]
 Rates = Mapping[Key, Sequence[float]]
@@ -194,6 +197,14 @@ def ratio_cells(
 def wanted_text(wanted: float | None) -> str:
     """The ratio wanted."""
     return f"≥ {wanted:g}×" if wanted else "–"
+
+
+def check_shares(shares: Mapping[str, float | None]) -> None:
+    """Fails if one of them is larger than a share of a limit can be."""
+    wrong = [f"{what} reached {share:.0%}" for what, share in shares.items()
+             if share is not None and share > HIGHEST_SHARE]
+    if wrong:
+        raise BenchError("what was measured as a limit is none: " + "; ".join(wrong))
 
 
 def table(head: list[str], body: list[list[str]]) -> str:

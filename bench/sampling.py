@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from driver import (
-    PAUSE, Key, Options, Server, Setting, available_cores, bold, built, busy_seconds, commit,
-    deliver, ended, has_torch, plural, rate_text, ratio_cells, share_of_others, start_peer, table,
-    take_turns, wanted_text,
+    PAUSE, BenchError, Key, Options, Server, Setting, available_cores, bold, built,
+    busy_seconds, check_shares, commit, deliver, ended, has_torch, plural, rate_text,
+    ratio_cells, share_of_others, start_peer, table, take_turns, wanted_text,
 )
 
 SHAPES = [(128, 1), (128, 2), (256, 1), (512, 1), (512, 2)]
@@ -155,6 +155,9 @@ class Row:
     weights: int
     bandwidth: float | None
     level: str | None
+
+    def __str__(self) -> str:
+        return f"{self.case}, {FORMS[self.form]} on {plural(self.cores, 'core')}"
 
     @property
     def ours(self) -> float:
@@ -376,7 +379,13 @@ def bench() -> None:
     others = share_of_others(before, cores)
     programs = f"textgen {about['version']}{commit()}, SIMD level {about['simd']}; {torch}"
     setting = Setting(programs, "bench/sampling.py", cores, others, options)
-    text = report(setting, list(rows(session, cases)))
+    found = list(rows(session, cases))
+    text = report(setting, found)
+    try:
+        check_shares({str(row): row.share for row in found})
+    except BenchError:
+        print(text, file=sys.stderr)
+        raise
     deliver("sampling", text, session.rates, options, with_peer and not given.shape)
 
 

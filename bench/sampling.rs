@@ -269,7 +269,7 @@ fn answer_words(request: &Words) -> Result<Value, Box<dyn Error>> {
             .iter_mut()
             .flat_map(|sampler| std::array::from_fn::<_, LATENT, _>(|_| sampler.normal()))
             .collect();
-        let mut state = network.decoder(1, &z);
+        let mut state = network.decoder(batch, &z);
         let mut tokens = vec![vocab as u32; batch];
         for _ in 0..LETTERS {
             network.step(&mut state, &tokens);
