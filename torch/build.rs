@@ -12,14 +12,11 @@ const VERSION_FILES: [&str; 4] = [
     "include/torch/headeronly/version.h",
     "include/torch/csrc/api/include/torch/version.h",
 ];
-const SHIM: [&str; 2] = ["src/shim.cpp", "src/operators.cpp"];
-const SHIM_HEADER: &str = "src/shim.h";
+const SHIM: &str = "src/shim.cpp";
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    for file in SHIM.iter().chain([&SHIM_HEADER]) {
-        println!("cargo::rerun-if-changed={file}");
-    }
+    println!("cargo::rerun-if-changed={SHIM}");
     if let Err(message) = build() {
         println!("cargo::error={message}");
     }
@@ -42,24 +39,7 @@ fn build() -> Result<(), String> {
     println!("cargo::rustc-env=TEXTGEN_LIBTORCH={}", root.display());
     println!("cargo::rustc-env=TEXTGEN_LIBTORCH_VERSION={version}");
     compile_shim(&root.join("include"));
-    link_openmp(&lib);
     Ok(())
-}
-
-/// `at::parallel_for` is a template over OpenMP: compiled into the shim, it must find the library
-/// that libtorch itself runs on, or there would be two pools of threads.
-fn link_openmp(lib: &Path) {
-    let own = std::fs::read_dir(lib).ok().and_then(|entries| {
-        let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-        paths.find(|path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            name.starts_with("libgomp") || name.starts_with("libiomp")
-        })
-    });
-    match own {
-        Some(path) => println!("cargo::rustc-link-arg={}", path.display()),
-        None => println!("cargo::rustc-link-arg=-lgomp"),
-    }
 }
 
 /// The version of the libtorch in `root`, without its build's suffix (`+cu130`).
@@ -95,8 +75,7 @@ fn compile_shim(include: &Path) {
             "-isystem{}",
             include.join("torch/csrc/api/include").display()
         ))
-        .flag("-fopenmp")
         .define("_GLIBCXX_USE_CXX11_ABI", "1")
-        .files(SHIM)
+        .file(SHIM)
         .compile("textgen_shim");
 }

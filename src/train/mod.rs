@@ -30,6 +30,7 @@ pub use engine::{Batch, Costs, Engine, EngineError, Losses, Step};
 pub use error::TrainError;
 pub use native::NativeEngine;
 pub use plan::Plan;
+pub use rate::RateController;
 
 use crate::config::{Budget, ModelConfig, NetworkConfig, Schedule, TrainConfig};
 use crate::run::{

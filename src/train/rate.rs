@@ -7,11 +7,6 @@
 use crate::kernels::Kernels;
 use crate::models::weights::{Array, WeightError, Weights, array};
 
-/// The change of log β per step if R is off by R* or more.
-const STEP: f32 = 0.01;
-/// The bounds of log β: β is within 10⁻⁴ and 10.
-const LOWEST: f32 = -4.0 * std::f32::consts::LN_10;
-const HIGHEST: f32 = std::f32::consts::LN_10;
 /// The name of log β in a training state.
 const NAME: &str = "rate.log_beta";
 
@@ -24,11 +19,16 @@ pub struct RateController {
 }
 
 impl RateController {
+    /// The change of log β per step if R is off by R* or more.
+    pub const STEP: f32 = 0.01;
+    /// The bounds of log β: β is within 10⁻⁴ and 10.
+    pub const BOUNDS: [f32; 2] = [-4.0 * std::f32::consts::LN_10, std::f32::consts::LN_10];
+
     /// Starts with β at `beta`, or at the nearest of its bounds.
     pub fn new(target: f64, beta: f64) -> Self {
         Self {
             target: target as f32,
-            log_beta: (beta.ln() as f32).clamp(LOWEST, HIGHEST),
+            log_beta: Self::bounded(beta.ln() as f32),
         }
     }
 
@@ -43,8 +43,13 @@ impl RateController {
     /// Updates β after a batch with the mean rate `rate`, in nats per word.
     pub fn follow(&mut self, rate: f32) {
         let off = (rate - self.target) / self.target;
-        let moved = self.log_beta + off.clamp(-1.0, 1.0) * STEP;
-        self.log_beta = moved.clamp(LOWEST, HIGHEST);
+        let moved = self.log_beta + off.clamp(-1.0, 1.0) * Self::STEP;
+        self.log_beta = Self::bounded(moved);
+    }
+
+    const fn bounded(log_beta: f32) -> f32 {
+        let [lowest, highest] = Self::BOUNDS;
+        log_beta.clamp(lowest, highest)
     }
 
     /// What the next step depends on, for a training state.

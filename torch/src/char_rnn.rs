@@ -1,146 +1,129 @@
 //! The character language model: tokens → (one-hot or embedding) → recurrent layers → logits.
 
-use tch::{Kind, Tensor};
-use textgen::config::{NetworkConfig, Precision};
+use tch::{Device, Kind, Tensor};
+use textgen::config::{CharRnnConfig, NetworkConfig, Precision};
+use textgen::kernels::training::Steps;
+use textgen::models::batch::TextBatch;
+use textgen::models::noise::Use;
 
-use crate::dropout::{Dropout, drop_tokens, with_nothing};
-use crate::operators;
+use crate::dropout::{Dropout, Pass, Places, token_mask, weight_mask};
 use crate::parameters::Parameters;
-use crate::recurrent::{Input, Shape};
-use crate::steps::Steps;
+use crate::recurrent::Shape;
+use crate::{indices, predict};
 
 /// A char-lstm on a device.
 pub struct CharRnn {
     /// Sizes, cell and kind.
     pub network: NetworkConfig,
-    /// Under the names of the engine's table of shapes.
-    pub parameters: Parameters,
-    /// Dropout of every layer's outputs while training.
-    pub dropout: Dropout,
-    /// Probability that a token is read as zeros while training.
-    pub input_dropout: f64,
-    /// Probability that a recurrent weight is dropped while training (DropConnect; Merity et al. 2017).
-    pub recurrent_dropout: f64,
+    /// Dropout rate of every layer's outputs while training.
+    pub dropout: f64,
+    /// The other kinds of dropout.
+    pub own: CharRnnConfig,
     /// The precision of training on CUDA.
     pub precision: Precision,
-    /// On CUDA the vectors of one-hot tokens (V, V), looked up instead of made at every step.
+    /// The vectors of one-hot tokens (V, V), looked up instead of made at every step.
     one_hot: Option<Tensor>,
 }
 
+/// A batch on the device.
+pub struct Text {
+    /// What is read (T·B).
+    inputs: Tensor,
+    /// What follows it (T·B).
+    targets: Tensor,
+    steps: Steps,
+    places: Places<'static>,
+}
+
+impl Text {
+    /// Uploads a batch.
+    pub fn new(batch: &TextBatch, device: Device) -> Self {
+        let [inputs, targets] = indices([&batch.inputs, &batch.targets], device);
+        Self {
+            inputs,
+            targets,
+            steps: Steps::new(vec![batch.rows; batch.steps]),
+            places: Places::of_text(batch.steps, batch.rows, batch.first),
+        }
+    }
+}
+
 impl CharRnn {
-    /// Builds the model without dropout.
-    pub fn new(network: NetworkConfig, parameters: Parameters) -> Self {
+    /// A model without parameters: these are given to every call.
+    pub fn new(
+        network: NetworkConfig,
+        dropout: f64,
+        own: CharRnnConfig,
+        precision: Precision,
+        parameters: &Parameters,
+    ) -> Self {
         let device = parameters.tensors()[0].device();
         let inputs = network.inputs as i64;
         let model = Self {
-            one_hot: (device.is_cuda() && network.embedding == 0)
-                .then(|| Tensor::eye(inputs, (Kind::Float, device))),
+            one_hot: (network.embedding == 0).then(|| Tensor::eye(inputs, (Kind::Float, device))),
             network,
-            parameters,
-            dropout: Dropout::default(),
-            input_dropout: 0.0,
-            recurrent_dropout: 0.0,
-            precision: Precision::F32,
+            dropout,
+            own,
+            precision,
         };
-        model
-            .shape()
-            .flatten(&model.parameters.recurrent("rnn", model.network.layers));
+        let weights = parameters.recurrent("rnn", model.network.layers);
+        model.shape().flatten(&weights);
         model
     }
 
     /// The shape of the recurrent layers.
-    pub fn shape(&self) -> Shape {
+    pub const fn shape(&self) -> Shape {
         Shape::of(&self.network, self.precision)
     }
 
-    /// Logits (T·B, outputs) for `tokens` (T, B), and the state after them.
-    pub fn forward(&self, tokens: &Tensor, state: &[Tensor], train: bool) -> (Tensor, Vec<Tensor>) {
-        let (outputs, state) = self.hidden_outputs(tokens, state, train);
-        (self.parameters.linear(&outputs, "head"), state)
-    }
-
-    /// Mean cross-entropy, nats per token, of `targets` (T, B) after `tokens` (T, B): over all
-    /// positions or only the last.
-    pub fn loss(
-        &self,
-        tokens: &Tensor,
-        targets: &Tensor,
-        state: &[Tensor],
-        last_only: bool,
-        train: bool,
-    ) -> (Tensor, Vec<Tensor>) {
-        let (outputs, state) = self.hidden_outputs(tokens, state, train);
-        let (outputs, targets) = if last_only {
-            let [steps, batch] = tokens.size()[..] else {
-                unreachable!("tokens are (T, B)")
-            };
-            let last = (steps - 1) * batch;
-            (outputs.narrow(0, last, batch), targets.select(0, steps - 1))
-        } else {
-            (outputs, targets.reshape([-1]))
-        };
-        let nats = self.head_nats(&outputs, &targets, train);
-        (nats.mean(Kind::Float), state)
-    }
-
-    /// −log p of `targets` (T, B) after `tokens` (T, B), nats (T·B), and the state after them.
+    /// −log p of the targets, nats (T·B), and the state after the text.
     pub fn nats(
         &self,
-        tokens: &Tensor,
-        targets: &Tensor,
+        parameters: &Parameters,
+        text: &Text,
         state: &[Tensor],
+        pass: Pass,
     ) -> (Tensor, Vec<Tensor>) {
-        let (outputs, state) = self.hidden_outputs(tokens, state, false);
-        let targets = targets.reshape([-1]);
-        (self.head_nats(&outputs, &targets, false), state)
+        let (outputs, state) = self.outputs(parameters, text, state, pass);
+        let in_bf16 = self.shape().is_in_bf16(pass);
+        let nats = predict(parameters, "head", &outputs, &text.targets, in_bf16);
+        (nats, state)
     }
 
-    /// The top layer's outputs (T·B, H) and the state after them.
-    fn hidden_outputs(
+    /// The top layer's outputs (T·B, H) after dropout, and the state after the text.
+    fn outputs(
         &self,
-        tokens: &Tensor,
+        parameters: &Parameters,
+        text: &Text,
         state: &[Tensor],
-        train: bool,
+        pass: Pass,
     ) -> (Tensor, Vec<Tensor>) {
-        let [steps, batch] = tokens.size()[..] else {
-            unreachable!("tokens are (T, B)")
+        let device = text.inputs.device();
+        let vectors = match &self.one_hot {
+            Some(vectors) => vectors,
+            None => parameters.get("embedding.weight"),
         };
-        let mut tokens = tokens.reshape([-1]);
-        let embedding = if self.network.embedding > 0 {
-            Some(self.parameters.get("embedding.weight"))
-        } else {
-            self.one_hot.as_ref()
-        };
-        let mut with_gaps = None;
-        if train && self.input_dropout > 0.0 {
-            let inputs = self.network.inputs as i64;
-            tokens = drop_tokens(&tokens, self.input_dropout, inputs);
-            with_gaps = Some(with_nothing(embedding, inputs, self.input_dropout, &tokens));
+        let mut input = vectors.index_select(0, &text.inputs);
+        if pass.trains() && self.own.input_dropout > 0.0 {
+            input *= token_mask(&text.places, self.own.input_dropout, pass, device);
         }
-        let mut weights = self.parameters.recurrent("rnn", self.network.layers);
-        if train && self.recurrent_dropout > 0.0 {
-            for weight in weights.iter_mut().skip(1).step_by(4) {
-                *weight = weight.dropout(self.recurrent_dropout, true);
+        let mut weights = parameters.recurrent("rnn", self.network.layers);
+        if pass.trains() && self.own.recurrent_dropout > 0.0 {
+            for (layer, weight) in weights.iter_mut().skip(1).step_by(4).enumerate() {
+                let mask = weight_mask(weight, layer, self.own.recurrent_dropout, pass);
+                *weight = &*weight * mask;
             }
         }
-        let (outputs, state) = self.shape().run(
-            Input::tokens(&tokens, with_gaps.as_ref().or(embedding)),
-            &Steps::even(steps, batch),
-            state,
-            &weights,
-            self.dropout,
-            train,
-        );
-        (self.dropout.apply(&outputs, batch, train), state)
-    }
-
-    fn head_nats(&self, outputs: &Tensor, targets: &Tensor, train: bool) -> Tensor {
-        operators::predict(
-            outputs,
-            self.parameters.get("head.weight"),
-            self.parameters.get("head.bias"),
-            targets,
-            self.shape().computes_in(train),
-        )
+        let dropout = Dropout {
+            rate: self.dropout,
+            variational: self.own.variational,
+            what: Use::Dropout,
+            places: &text.places,
+        };
+        let (steps, last) = (&text.steps, self.network.layers - 1);
+        let (outputs, state) = self
+            .shape()
+            .run(&input, steps, state, &weights, &dropout, pass);
+        (dropout.apply(&outputs, last, steps.batch(), pass), state)
     }
 }

@@ -1,12 +1,12 @@
 //! Which device trains, and how libtorch is set up for it.
 
-use anyhow::{Result, bail};
 use tch::Cuda;
 use textgen::config::{Device, Precision};
+use textgen::train::EngineError;
 
 use crate::shim;
 
-/// Why there is no CUDA device, or none that was asked for.
+/// Why there is no device as asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
     /// libtorch sees no CUDA device.
@@ -67,7 +67,7 @@ pub fn load_cuda() -> Option<String> {
 }
 
 /// The device that `asked` means on this machine.
-pub fn choose(asked: Device) -> Result<tch::Device> {
+pub fn choose(asked: Device) -> Result<tch::Device, DeviceError> {
     let missing = if asked == Device::Cpu {
         None
     } else {
@@ -76,13 +76,13 @@ pub fn choose(asked: Device) -> Result<tch::Device> {
     Ok(match (asked, missing) {
         (Device::Cpu, _) | (Device::Auto, Some(_)) => tch::Device::Cpu,
         (Device::Auto, None) => tch::Device::Cuda(0),
-        (Device::Cuda(_), Some(why)) => bail!(DeviceError::NoCuda { asked, why }),
+        (Device::Cuda(_), Some(why)) => return Err(DeviceError::NoCuda { asked, why }),
         (Device::Cuda(index), None) => {
             let count = Cuda::device_count();
             if index as i64 >= count {
-                bail!(DeviceError::NoSuchDevice {
+                return Err(DeviceError::NoSuchDevice {
                     asked: index,
-                    count
+                    count,
                 });
             }
             tch::Device::Cuda(index)
@@ -91,30 +91,17 @@ pub fn choose(asked: Device) -> Result<tch::Device> {
 }
 
 /// Sets the precision of f32 products on a CUDA device; elsewhere refuses less than f32.
-pub fn set_precision(precision: Precision, device: tch::Device) -> Result<()> {
+pub fn set_precision(precision: Precision, device: tch::Device) -> Result<(), DeviceError> {
     if device.is_cuda() {
-        shim::allow_tf32(precision == Precision::Tf32)?;
+        shim::allow_tf32(precision == Precision::Tf32);
     } else if precision != Precision::F32 {
-        bail!(DeviceError::Precision(precision));
+        return Err(DeviceError::Precision(precision));
     }
     Ok(())
 }
 
-/// Lets the C library retain freed memory. A training step allocates the same large arrays as the
-/// step before; by default each would be mapped, and cleared page by page, again.
-pub fn keep_memory() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: sets two parameters of malloc, before other threads run.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_MAX, 0);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
+impl From<DeviceError> for EngineError {
+    fn from(error: DeviceError) -> Self {
+        Self::Device(error.to_string())
     }
-}
-
-/// Sets the CPU threads: as asked, or all cores. Returns how many.
-pub fn set_threads(asked: usize) -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let threads = if asked == 0 { cores } else { asked };
-    tch::set_num_threads(threads as i32);
-    threads
 }

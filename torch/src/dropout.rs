@@ -1,104 +1,168 @@
-//! Dropout of units and of tokens while training.
+//! Dropout while training. On CUDA the masks come from libtorch's generator. On the CPU they are those of
+//! the native engine, with which the tests compare.
 
-use tch::{Kind, Tensor};
+use std::borrow::Cow;
 
-/// Dropout of a layer's outputs.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Dropout {
+use tch::{Device, Kind, Tensor};
+use textgen::kernels::Kernels;
+use textgen::kernels::training::{Alone, Buffers, Workers};
+use textgen::models::noise::{Noise, Use};
+use textgen::models::sequences::Sequences;
+use textgen::models::training::{Mask, position, start_of_row};
+
+/// How a network is run: as it is, or in training with its dropout.
+#[derive(Clone, Copy, Debug)]
+pub enum Pass {
+    /// In f32, as the saved model computes.
+    Evaluation,
+    /// A training step: its random numbers depend on the seed and the number of the step.
+    Training {
+        /// The seed of the training.
+        seed: u64,
+        /// The number of steps before this one.
+        step: u64,
+    },
+}
+
+impl Pass {
+    /// Whether gradients are wanted.
+    pub const fn trains(self) -> bool {
+        matches!(self, Self::Training { .. })
+    }
+
+    /// The random numbers of a use.
+    pub const fn noise(self, what: Use) -> Noise {
+        let (seed, step) = match self {
+            Self::Evaluation => (0, 0),
+            Self::Training { seed, step } => (seed, step),
+        };
+        Noise::new(seed, what, step)
+    }
+}
+
+/// The row of the whole batch and the time of every position (N).
+pub struct Places<'a> {
+    rows: Cow<'a, [u32]>,
+    times: Cow<'a, [u32]>,
+    first: usize,
+}
+
+impl<'a> Places<'a> {
+    /// The positions of `rows` texts side by side, of which the first has the number `first`.
+    pub fn of_text(steps: usize, rows: usize, first: usize) -> Self {
+        let rows = rows as u32;
+        let all = 0..steps as u32 * rows;
+        Self {
+            rows: all.clone().map(|at| at % rows).collect(),
+            times: all.map(|at| at / rows).collect(),
+            first,
+        }
+    }
+
+    /// The positions of words.
+    pub fn of_words(words: &'a Sequences, first: usize) -> Self {
+        Self {
+            rows: Cow::Borrowed(&words.rows),
+            times: Cow::Borrowed(&words.times),
+            first,
+        }
+    }
+
+    /// The number of position `index` among random numbers.
+    fn position(&self, index: usize) -> u64 {
+        position(
+            self.first + self.rows[index] as usize,
+            self.times[index] as usize,
+        )
+    }
+}
+
+/// Calls `apply` with what the library's masks need.
+fn alone(apply: impl FnOnce(Workers)) {
+    apply(Workers {
+        team: &Alone,
+        kernels: Kernels::new(),
+        buffers: &Buffers::new(),
+    });
+}
+
+/// Factors of dropout from libtorch's generator: 0 with probability `rate`, else 1 / (1 − rate).
+fn libtorchs_mask(size: &[i64], rate: f64, device: Device) -> Tensor {
+    Tensor::ones(size, (Kind::Float, device)).dropout(rate, true)
+}
+
+/// Factors of tokens (N, 1): a dropped one is a vector of zeros.
+pub fn token_mask(places: &Places, rate: f64, pass: Pass, device: Device) -> Tensor {
+    let size = [places.rows.len() as i64, 1];
+    if device.is_cuda() {
+        return libtorchs_mask(&size, rate, device);
+    }
+    let noise = pass.noise(Use::InputDropout);
+    let scale = 1.0 / (1.0 - rate as f32);
+    let factor = |index: usize| {
+        let stays = f64::from(noise.uniform(places.position(index))) >= rate;
+        if stays { scale } else { 0.0 }
+    };
+    let factors: Vec<f32> = (0..places.rows.len()).map(factor).collect();
+    Tensor::from_slice(&factors).reshape(size)
+}
+
+/// Factors of the recurrent weights (G·H, H) of a layer (DropConnect; Merity et al. 2017).
+pub fn weight_mask(weight: &Tensor, layer: usize, rate: f64, pass: Pass) -> Tensor {
+    let (size, device) = (weight.size(), weight.device());
+    if device.is_cuda() {
+        return libtorchs_mask(&size, rate, device);
+    }
+    let noise = pass.noise(Use::RecurrentDropout).sub(layer as u64);
+    let mut factors = vec![1.0; weight.numel()];
+    alone(|workers| Mask::new(noise, rate).apply_to_array(workers, &mut factors));
+    Tensor::from_slice(&factors).reshape(size)
+}
+
+/// Dropout of layers' outputs.
+pub struct Dropout<'a> {
     /// Probability that a unit is dropped; the others are scaled up by 1 / (1 − rate).
     pub rate: f64,
-    /// Whether the same units are dropped at all steps of a sequence (Gal & Ghahramani 2016).
+    /// Whether the same units are dropped at all steps of a text (Gal & Ghahramani 2016).
     pub variational: bool,
+    /// Whose random numbers.
+    pub what: Use,
+    /// Where the outputs are.
+    pub places: &'a Places<'a>,
 }
 
-impl Dropout {
-    /// Drops other units at each step.
-    pub const fn each_step(rate: f64) -> Self {
-        Self {
-            rate,
-            variational: false,
-        }
+impl Dropout<'_> {
+    /// Whether a pass has none.
+    pub fn is_off(&self, pass: Pass) -> bool {
+        self.rate == 0.0 || !pass.trains()
     }
 
-    /// `outputs` (N, H) after dropout; for variational dropout N is T·B with `batch` B.
-    pub fn apply(self, outputs: &Tensor, batch: i64, train: bool) -> Tensor {
-        if !self.variational || !train || self.rate == 0.0 {
-            return outputs.dropout(self.rate, train);
+    /// The outputs (N, H) of a layer after dropout; for variational dropout N is T·B.
+    pub fn apply(&self, outputs: &Tensor, layer: usize, batch: usize, pass: Pass) -> Tensor {
+        if self.is_off(pass) {
+            return outputs.shallow_clone();
         }
+        let device = outputs.device();
         let width = outputs.size()[1];
-        let mask = Tensor::ones([1, batch, width], (Kind::Float, outputs.device()));
-        let mask = mask.dropout(self.rate, true);
-        (outputs.reshape([-1, batch, width]) * mask).reshape([-1, width])
-    }
-}
-
-/// The vectors (V + 1, E) of tokens, one-hot if `vectors` (V, E) is `None`, and a last one of zeros
-/// for dropped tokens; the others are scaled up by 1 / (1 − `rate`).
-pub fn with_nothing(vectors: Option<&Tensor>, one_hot: i64, rate: f64, like: &Tensor) -> Tensor {
-    let options = (Kind::Float, like.device());
-    let vectors = match vectors {
-        Some(vectors) => vectors.shallow_clone(),
-        None => Tensor::eye(one_hot, options),
-    };
-    let nothing = Tensor::zeros([1, vectors.size()[1]], options);
-    Tensor::cat(&[vectors / (1.0 - rate), nothing], 0)
-}
-
-/// `tokens` (N), each replaced by `nothing` with probability `rate`.
-pub fn drop_tokens(tokens: &Tensor, rate: f64, nothing: i64) -> Tensor {
-    let random = Tensor::rand(tokens.size(), (Kind::Float, tokens.device()));
-    tokens.masked_fill(&random.lt(rate), nothing)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::alone;
-
-    /// Rows (T·B, H) of ones.
-    fn ones(steps: i64, batch: i64, width: i64) -> Tensor {
-        Tensor::ones([steps * batch, width], (Kind::Float, tch::Device::Cpu))
-    }
-
-    #[test]
-    fn variational_dropout_takes_the_same_units_at_all_steps() {
-        let _alone = alone();
-        tch::manual_seed(1);
-        let dropout = Dropout {
-            rate: 0.25,
-            variational: true,
-        };
-        let (steps, batch, width) = (5, 3, 400);
-        let left = dropout.apply(&ones(steps, batch, width), batch, true);
-        let left = left.reshape([steps, batch, width]);
-        let first = left.narrow(0, 0, 1);
-        assert!(left.equal(&first.expand_as(&left)));
-        // Each sequence drops its own units, and the rest is scaled up.
-        assert!(!left.select(1, 0).equal(&left.select(1, 1)));
-        let mask = left.gt(0.0).to_kind(Kind::Double).mean(Kind::Double);
-        assert!((mask.double_value(&[]) - 0.75).abs() < 0.05);
-        assert!((left.max().double_value(&[]) - 4.0 / 3.0).abs() < 1e-6);
-        assert!(
-            dropout
-                .apply(&ones(2, 2, 2), 2, false)
-                .equal(&ones(2, 2, 2))
-        );
-    }
-
-    #[test]
-    fn a_token_taken_away_is_a_vector_of_zeros() {
-        let _alone = alone();
-        tch::manual_seed(2);
-        let tokens = Tensor::from_slice(&[2i64, 0, 1].repeat(1000));
-        let left = drop_tokens(&tokens, 0.2, 3);
-        let vectors = with_nothing(None, 3, 0.2, &tokens).index_select(0, &left);
-        let whole = Tensor::eye(3, (Kind::Float, tch::Device::Cpu)).index_select(0, &tokens);
-        // The mean does not change.
-        let mean = |vectors: &Tensor| vectors.mean(Kind::Double).double_value(&[]);
-        assert!((mean(&vectors) - mean(&whole)).abs() < 0.02);
-        let gone = left.eq(3).to_kind(Kind::Double).mean(Kind::Double);
-        assert!((gone.double_value(&[]) - 0.2).abs() < 0.03);
-        let mask = left.ne(3).unsqueeze(1);
-        assert!((vectors * 0.8 - whole * mask).abs().max().double_value(&[]) < 1e-6);
+        if !device.is_cuda() {
+            let at = |index| {
+                let position = self.places.position(index);
+                if self.variational {
+                    start_of_row(position)
+                } else {
+                    position
+                }
+            };
+            let noise = pass.noise(self.what).sub(layer as u64);
+            let mut factors = vec![1.0; outputs.numel()];
+            let mask = Mask::new(noise, self.rate);
+            alone(|workers| mask.apply(workers, at, &mut factors, width as usize));
+            return outputs * Tensor::from_slice(&factors).reshape(outputs.size());
+        }
+        if !self.variational {
+            return outputs.dropout(self.rate, true);
+        }
+        let mask = libtorchs_mask(&[1, batch as i64, width], self.rate, device);
+        (outputs.reshape([-1, batch as i64, width]) * mask).reshape([-1, width])
     }
 }

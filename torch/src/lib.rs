@@ -1,72 +1,57 @@
-//! The trainer of textgen: the only code that sees libtorch.
+//! Training on a GPU: the only code that sees libtorch.
 //!
-//! [`train`] is the loop; [`char_rnn`] and [`word_vae`] are the models, written on libtorch's
-//! tensors; [`recurrent`] runs all recurrent networks, on the CPU through [`operators`].
+//! [`TorchEngine`] is an [`Engine`](textgen::train::Engine) of the library's training loop. [`char_rnn`],
+//! [`word_vae`] and [`article`] are the models in libtorch's operations; autograd has their gradients.
 
-/// Prints a line to stderr, and ignores a failure: stderr may be closed.
-#[macro_export]
-macro_rules! note {
-    ($($text:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), $($text)*);
-    }};
-}
-
-pub mod average;
+pub mod article;
 pub mod char_rnn;
 pub mod device;
 pub mod dropout;
-pub mod operators;
+pub mod engine;
 pub mod optimizer;
 pub mod parameters;
-pub mod rate;
 pub mod recurrent;
-pub mod schedule;
-pub mod sequences;
 pub mod shim;
-pub mod steps;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
-pub mod train;
 pub mod word_vae;
 
-use anyhow::Result;
-use tch::Device;
-use textgen::config::{Precision, TrainConfig};
-use textgen::run::{CharLoss, CorpusData, Evaluation, RunDir};
+pub use engine::TorchEngine;
 
-use train::{Part, Reading, Task, TextTask};
+use tch::{Device, Kind, Reduction, Tensor};
 
-/// The losses of a run's best model on its validation and test parts, as JSON. A char-lstm reads
-/// each part one token after the other, whereas training reads several streams at once.
-pub fn evaluate_exactly(
-    run: &RunDir,
-    config: &TrainConfig,
-    device: Device,
-) -> Result<serde_json::Value> {
-    device::set_precision(Precision::F32, device)?;
-    let model = run.model()?;
-    let best = model.weights()?;
-    let parts: [Option<Evaluation>; 2] = if let CorpusData::Text(text) = run.corpus()? {
-        let mut task = TextTask::new(config, text, device)?;
-        task.parameters_mut().load(&best, "")?;
-        [Part::Valid, Part::Test].map(|part| {
-            let (nats, tokens) = task.evaluate_as(part, Reading::Exact);
-            (tokens > 0).then(|| Evaluation::Char(CharLoss::from_nats(nats / tokens as f64)))
-        })
+use parameters::Parameters;
+use shim::upload;
+
+/// Lists of indices on a device, copied in one transfer.
+fn indices<const N: usize>(lists: [&[i64]; N], device: Device) -> [Tensor; N] {
+    let all = upload(&Tensor::from_slice(&lists.concat()), device);
+    let mut start = 0;
+    lists.map(|list| {
+        let part = all.narrow(0, start, list.len() as i64);
+        start += list.len() as i64;
+        part
+    })
+}
+
+/// −log p of `targets` (N) after a model's last outputs (N, H), by the linear layer `name`, in nats (N).
+fn predict(
+    parameters: &Parameters,
+    name: &str,
+    outputs: &Tensor,
+    targets: &Tensor,
+    in_bf16: bool,
+) -> Tensor {
+    let logits = if in_bf16 {
+        let low = |tensor: &Tensor| tensor.to_kind(Kind::BFloat16);
+        let [weight, bias] =
+            ["weight", "bias"].map(|part| low(parameters.get(&format!("{name}.{part}"))));
+        let logits = low(outputs).linear(&weight, Some(&bias));
+        logits.to_kind(Kind::Float)
     } else {
-        let mut task = train::task(config, run.corpus()?, device)?;
-        task.parameters_mut().load(&best, "")?;
-        [task.evaluate(Part::Valid)?, task.evaluate(Part::Test)?]
+        parameters.linear(outputs, name)
     };
-    Ok(serde_json::json!({
-        "run": run.name(),
-        "corpus": config.corpus_name,
-        "split": config.split().to_string(),
-        "seed": config.seed,
-        "valid": parts[0],
-        "test": parts[1],
-    }))
+    logits.cross_entropy_loss::<Tensor>(targets, None, Reduction::None, -100, 0.0)
 }

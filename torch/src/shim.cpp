@@ -11,8 +11,6 @@
 #include <string>
 #include <vector>
 
-#include "shim.h"
-
 namespace {
 
 std::vector<at::Tensor> list(at::Tensor** tensors, size_t count) {
@@ -20,6 +18,17 @@ std::vector<at::Tensor> list(at::Tensor** tensors, size_t count) {
   all.reserve(count);
   for (size_t i = 0; i < count; ++i) all.push_back(*tensors[i]);
   return all;
+}
+
+// A failure of libtorch as a message.
+template <typename Body>
+char* guarded(Body body) {
+  try {
+    body();
+    return nullptr;
+  } catch (const std::exception& error) {
+    return strdup(error.what());
+  }
 }
 
 }  // namespace
@@ -56,14 +65,6 @@ char* textgen_adam(at::Tensor** parameters, at::Tensor** gradients, at::Tensor**
     } else {
       at::_fused_adam_(p, g, m, v, x, s, lr, beta1, beta2, weight_decay, epsilon, largest != nullptr, false);
     }
-  });
-}
-
-// Drops the gradients, so that the next backward pass assigns its own instead of adding them to
-// buffers that would have to be zeroed.
-char* textgen_drop_gradients(at::Tensor** parameters, size_t count) {
-  return guarded([&] {
-    for (size_t i = 0; i < count; ++i) parameters[i]->mutable_grad().reset();
   });
 }
 

@@ -26,16 +26,10 @@ unsafe extern "C" {
         epsilon: f64,
         decoupled: bool,
     ) -> *mut c_char;
-    fn textgen_drop_gradients(parameters: Tensors, count: usize) -> *mut c_char;
     fn textgen_clip(gradients: Tensors, count: usize, limit: f64) -> *mut c_char;
     fn textgen_allow_tf32(allowed: bool) -> *mut c_char;
     fn textgen_upload(tensor: *mut C_tensor, index: i64, out: *mut *mut C_tensor) -> *mut c_char;
 }
-
-/// The error message of a failed libtorch call.
-#[derive(Debug, thiserror::Error)]
-#[error("libtorch: {0}")]
-pub struct TorchError(String);
 
 fn pointers(tensors: &[Tensor]) -> Vec<*mut C_tensor> {
     tensors
@@ -57,19 +51,10 @@ fn take(message: *mut c_char) -> Option<String> {
     }
 }
 
-/// Panics with libtorch's message, as tch does, so that callers see one kind of failure.
-pub(crate) fn must(message: *mut c_char) {
-    if let Err(TorchError(text)) = check(message) {
+/// Panics with libtorch's message, as tch does, so that the program sees one kind of failure.
+fn must(message: *mut c_char) {
+    if let Some(text) = take(message) {
         panic!("{:?}", tch::TchError::Torch(text));
-    }
-}
-
-fn check(message: *mut c_char) -> Result<(), TorchError> {
-    match take(message) {
-        None => Ok(()),
-        Some(text) => Err(TorchError(
-            text.lines().next().unwrap_or_default().to_owned(),
-        )),
     }
 }
 
@@ -128,13 +113,13 @@ pub struct AdamConstants {
 }
 
 /// One step of Adam on all parameters at once.
-pub fn adam(tensors: &AdamTensors, constants: AdamConstants) -> Result<(), TorchError> {
+pub fn adam(tensors: &AdamTensors, constants: AdamConstants) {
     if tensors.parameters.is_empty() {
-        return Ok(());
+        return;
     }
     let largest = tensors.largest.map(pointers);
     // SAFETY: every list holds `count` live tensors; the shim borrows them for the call.
-    check(unsafe {
+    must(unsafe {
         textgen_adam(
             pointers(tensors.parameters).as_ptr(),
             pointers(tensors.gradients).as_ptr(),
@@ -150,25 +135,19 @@ pub fn adam(tensors: &AdamTensors, constants: AdamConstants) -> Result<(), Torch
             constants.epsilon,
             constants.decoupled,
         )
-    })
-}
-
-/// Drops the gradients of `parameters`.
-pub fn drop_gradients(parameters: &[Tensor]) -> Result<(), TorchError> {
-    // SAFETY: the list holds `count` live tensors; the shim borrows them for the call.
-    check(unsafe { textgen_drop_gradients(pointers(parameters).as_ptr(), parameters.len()) })
+    });
 }
 
 /// Scales `gradients` down so that their common L2 norm is at most `limit`.
-pub fn clip(gradients: &[Tensor], limit: f64) -> Result<(), TorchError> {
+pub fn clip(gradients: &[Tensor], limit: f64) {
     // SAFETY: the list holds `count` live tensors; the shim borrows them for the call.
-    check(unsafe { textgen_clip(pointers(gradients).as_ptr(), gradients.len(), limit) })
+    must(unsafe { textgen_clip(pointers(gradients).as_ptr(), gradients.len(), limit) });
 }
 
 /// Whether CUDA may compute products of f32 matrices in TF32. libtorch lets cuDNN, unless told not to.
-pub fn allow_tf32(allowed: bool) -> Result<(), TorchError> {
+pub fn allow_tf32(allowed: bool) {
     // SAFETY: takes a number.
-    check(unsafe { textgen_allow_tf32(allowed) })
+    must(unsafe { textgen_allow_tf32(allowed) });
 }
 
 /// Copies `tensor` from the CPU to `device`, without waiting for the pending work of a CUDA device.

@@ -1,22 +1,35 @@
-//! Small runs for tests.
+//! What the tests share.
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
 use tch::Device;
-use textgen::config::{
-    Budget, ModelChoice, ModelKind, OnUnknown, Precision, Schedule, Settings, TrainConfig,
-};
+use textgen::config::{ModelChoice, NetworkConfig, Precision, Settings, TrainConfig};
+use textgen::models::batch::{TextBatch, WordBatch};
+use textgen::models::noise::{Noise, Use};
+use textgen::models::sequences::Sequences;
 use textgen::models::weights::{Array, Weights};
-use textgen::run::{CorpusData, RunDir, Runs, TextData, WordData};
-use textgen::text::{Corpus, Vocabulary, split_words, survey, tokens, words};
+use textgen::text::SpecialTokens;
+use textgen::train::{Engine, NativeEngine};
+
+use crate::TorchEngine;
+use crate::device::{choose, set_precision};
 
 /// The extra tolerance for sums in another order than on the CPU.
 const CUDA_TOLERANCE: f32 = 10.0;
+/// Tokens of a text.
+pub const TOKENS: usize = 11;
+/// Tokens that a decoder of words reads: the letters, and [`SPECIAL`].
+pub const LETTERS: u32 = 9;
+/// The special tokens of words.
+pub const SPECIAL: SpecialTokens = SpecialTokens {
+    eos: LETTERS,
+    unk: LETTERS + 1,
+    bos: LETTERS + 2,
+};
 
-/// The device of the tests: CUDA if `TEXTGEN_TEST_DEVICE=cuda`, else the CPU. Tests of the native
-/// engine's operators, or of what only the CPU promises, always run on the CPU.
+/// The device of the tests: CUDA if `TEXTGEN_TEST_DEVICE=cuda`, else the CPU.
 ///
 /// # Panics
 /// If CUDA is asked for and missing: the tests would show nothing.
@@ -24,8 +37,8 @@ pub fn device() -> Device {
     static CHOSEN: OnceLock<Device> = OnceLock::new();
     *CHOSEN.get_or_init(|| match std::env::var("TEXTGEN_TEST_DEVICE").as_deref() {
         Ok("cuda") => {
-            let device = crate::device::choose(textgen::config::Device::Cuda(0)).expect("CUDA");
-            crate::device::set_precision(Precision::F32, device).expect("f32");
+            let device = choose(textgen::config::Device::Cuda(0)).expect("CUDA");
+            set_precision(Precision::F32, device).expect("f32");
             device
         }
         Ok("cpu") | Err(_) => Device::Cpu,
@@ -42,114 +55,109 @@ pub fn tolerance(on_cpu: f32) -> f32 {
     }
 }
 
-/// libtorch's random generator is global: every test that trains holds this lock.
-pub fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Settings of a tiny char-lstm, with dropout, so that a test would notice unexpected noise.
-pub fn text_config() -> TrainConfig {
-    TrainConfig::resolve(&Settings {
-        model: Some(ModelChoice::CharLstm),
-        hidden: Some(16),
-        layers: Some(2),
-        batch: Some(4),
-        seq: Some(16),
-        steps: Some(24),
-        eval_every: Some(8),
-        sample_every: Some(0),
-        threads: Some(1),
-        ..Settings::default()
-    })
-    .expect("valid")
-}
-
-/// The first `length` tokens of the bundled tales.
-pub fn text_data(length: usize) -> TextData {
-    let config = text_config().text;
-    let corpus = Corpus::bundled();
-    let counts = survey(&corpus, &config, |_| ()).expect("counted").counts;
-    let vocabulary =
-        Vocabulary::from_counts(config.unit, &counts, config.min_freq, config.max_vocab);
-    let mut tokens = tokens(&corpus, &config, &vocabulary).expect("read");
-    tokens.truncate(length);
-    TextData { vocabulary, tokens }
-}
-
-/// Settings of a tiny word-vae.
-pub fn word_config() -> TrainConfig {
-    TrainConfig::resolve(&Settings {
-        model: Some(ModelChoice::WordVae),
-        hidden: Some(12),
-        latent: Some(3),
-        embedding: Some(5),
-        batch: Some(16),
-        steps: Some(24),
-        eval_every: Some(8),
-        sample_every: Some(0),
-        threads: Some(1),
-        ..Settings::default()
-    })
-    .expect("valid")
-}
-
-/// The first 200 words of the bundled tales.
-pub fn word_data() -> WordData {
-    let config = word_config();
-    let mut list = words(&Corpus::bundled(), &config.text, |_| ()).expect("read");
-    list.words.truncate(200);
-    let counts = list.counts(config.text.unit);
-    let vocabulary = Vocabulary::for_words(config.text.unit, &counts, 1, 400);
-    let (train, valid, test) = split_words(200, 0.1, 0.1, 1);
-    let letters = list
-        .words
-        .iter()
-        .map(|word| vocabulary.encode(word, OnUnknown::Error).expect("known"))
-        .collect();
-    WordData {
-        vocabulary,
-        words: list.words,
-        letters,
-        train,
-        valid,
-        test,
-    }
-}
-
-/// A run of a tiny model in `folder`.
-pub fn create_run(folder: &Path, name: &str, config: &TrainConfig) -> RunDir {
-    let corpus = match config.kind() {
-        ModelKind::CharRnn => CorpusData::Text(text_data(3_000)),
-        ModelKind::WordVae => CorpusData::Words(word_data()),
+/// The settings of a tiny model without dropout, with changes: `key=value`, separated by spaces.
+pub fn config(model: ModelChoice, changes: &str) -> TrainConfig {
+    let common = "hidden=13 layers=1 batch=5 steps=200 dropout=0 optimizer=adam weight-decay=0 \
+                  clip=0 device=cpu threads=1";
+    let own = match model {
+        ModelChoice::WordVae => "embedding=7 latent=4 decoder-dropout=0 char-dropout=0",
+        _ => "seq=7",
     };
-    Runs::new(folder)
-        .create(name, config, &corpus, None)
-        .expect("created")
-}
-
-/// The settings with some changed: `key=value`, separated by spaces.
-pub fn with(config: &TrainConfig, changes: &str) -> TrainConfig {
-    let mut settings = Settings::default();
-    for change in changes.split(' ') {
-        let (key, value) = change.split_once('=').expect("key=value");
-        settings.set(key, value).expect("a setting");
+    let mut settings = Settings {
+        model: Some(model),
+        ..Settings::default()
+    };
+    for change in [common, own, changes].iter().flat_map(|all| all.split(' ')) {
+        if let Some((key, value)) = change.split_once('=') {
+            settings.set(key, value).expect("a setting");
+        }
     }
-    config.with(settings).expect("valid")
+    TrainConfig::resolve(&settings).expect("valid")
 }
 
-/// The settings with a budget in steps and a constant learning rate.
-pub fn constant(config: TrainConfig, steps: u64) -> TrainConfig {
-    TrainConfig {
-        budget: Budget::Steps(steps),
-        schedule: Schedule::Constant,
-        ..config
+/// The network of a configuration.
+pub fn network(config: &TrainConfig) -> NetworkConfig {
+    match config.word_vae() {
+        None if config.kind() == textgen::config::ModelKind::CharRnn => {
+            config.network(TOKENS, TOKENS)
+        }
+        _ => config.network(LETTERS as usize + 3, LETTERS as usize + 1),
+    }
+}
+
+/// The engine to be tested, and libtorch's.
+pub fn engines(config: &TrainConfig) -> (NativeEngine, TorchEngine) {
+    let network = network(config);
+    (
+        NativeEngine::new(config, &network).expect("a native engine"),
+        TorchEngine::new(config, &network, device()).expect("libtorch's engine"),
+    )
+}
+
+/// Random tokens of which each depends on the one before it: something can be learnt.
+pub fn text_batch(config: &TrainConfig, step: u64, last_only: bool) -> TextBatch {
+    let (steps, rows) = (7, config.batch);
+    let noise = Noise::new(1, Use::Order, step);
+    let mut tokens: Vec<i64> = (0..rows as u64)
+        .map(|row| noise.below(row, TOKENS as u64) as i64)
+        .collect();
+    for position in rows..(steps + 1) * rows {
+        let jump = noise.below(position as u64, 3) as i64;
+        tokens.push((3 * tokens[position - rows] + jump) % TOKENS as i64);
+    }
+    TextBatch {
+        steps,
+        rows,
+        first: 0,
+        inputs: tokens[..steps * rows].to_vec(),
+        targets: tokens[rows..].to_vec(),
+        last_only,
+        from_zero: step.is_multiple_of(4),
+    }
+}
+
+/// Words of 1 to 7 letters of which each depends on the one before it.
+pub fn words(count: usize, step: u64) -> Vec<Vec<u32>> {
+    let noise = Noise::new(2, Use::Order, step);
+    let word = |word: u64| {
+        let noise = noise.sub(word);
+        let mut letter = noise.below(0, u64::from(LETTERS)) as u32;
+        let next = |at: u64| {
+            let now = letter;
+            letter = (2 * letter + noise.below(at + 2, 3) as u32) % LETTERS;
+            now
+        };
+        (0..1 + noise.below(1, 7)).map(next).collect()
+    };
+    (0..count as u64).map(word).collect()
+}
+
+/// A batch of words with random noise of `latent` numbers.
+pub fn word_batch(
+    words: &[Vec<u32>],
+    latent: usize,
+    special: SpecialTokens,
+    step: u64,
+) -> WordBatch {
+    let with = |before: &[u32], after: &[u32]| -> Vec<Vec<u32>> {
+        let around = |word: &Vec<u32>| [before, word, after].concat();
+        words.iter().map(around).collect()
+    };
+    let noise = Noise::new(3, Use::Latent, step);
+    WordBatch {
+        first: 0,
+        letters: Sequences::new(&with(&[], &[])),
+        inputs: Sequences::new(&with(&[special.bos], &[])),
+        targets: Sequences::new(&with(&[], &[special.eos])).tokens,
+        noise: (0..(words.len() * latent) as u64)
+            .map(|at| noise.normal(at))
+            .collect(),
     }
 }
 
 /// A golden safetensors file: its weights, and the expected results under `golden.`.
 pub struct Golden {
-    pub network: textgen::config::NetworkConfig,
+    pub network: NetworkConfig,
     /// Weights by name.
     pub weights: Weights<'static>,
     /// Numbers by name, without `golden.`.
@@ -204,11 +212,11 @@ impl Golden {
         golden
     }
 
-    /// Parameters on the tests' device with the file's weights.
-    pub fn parameters(&self) -> crate::parameters::Parameters {
-        let mut parameters = crate::parameters::Parameters::init(&self.network, 0, device());
-        parameters.load(&self.weights, "").expect("the weights fit");
-        parameters
+    /// libtorch's engine with the file's weights.
+    pub fn engine(&self, config: &TrainConfig) -> TorchEngine {
+        let mut engine = TorchEngine::new(config, &self.network, device()).expect("an engine");
+        engine.set_weights(&self.weights).expect("the weights fit");
+        engine
     }
 }
 

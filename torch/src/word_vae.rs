@@ -5,25 +5,22 @@
 
 use tch::{Device, Kind, Tensor};
 use textgen::config::{Cell, NetworkConfig, Precision};
-use textgen::text::SpecialTokens;
+use textgen::models::batch::WordBatch;
+use textgen::models::noise::Use;
+use textgen::models::sequences::Sequences;
 
-use crate::dropout::Dropout;
-use crate::operators;
+use crate::dropout::{Dropout, Pass, Places};
 use crate::parameters::Parameters;
-use crate::recurrent::{Input, Shape};
-use crate::sequences::{Sequences, by_position};
+use crate::recurrent::Shape;
+use crate::{indices, predict, upload};
 
 /// Bounds on log σ², so wide that only a diverging run reaches them.
-pub const LOG_VAR_BOUND: f64 = 10.0;
+const LOG_VAR_BOUND: f64 = 10.0;
 
 /// A word-vae on a device.
 pub struct WordVae {
     /// Sizes, cell and kind.
     pub network: NetworkConfig,
-    /// Under the names of the engine's table of shapes.
-    pub parameters: Parameters,
-    /// `<bos>`, `<eos>` and `<unk>`.
-    pub special: SpecialTokens,
     /// Dropout rate of the outputs between the encoder's layers while training.
     pub dropout: f64,
     /// Dropout rate of the outputs of every layer of the decoder while training.
@@ -33,199 +30,173 @@ pub struct WordVae {
 }
 
 /// A batch of words on the device.
-pub struct WordBatch {
-    /// The encoder's input: letters.
-    pub letters: Sequences,
-    /// The decoder's input: `<bos>`, letters.
-    pub inputs: Sequences,
-    /// The decoder's target at every position: letters, `<eos>`.
+pub struct Words<'a> {
+    batch: &'a WordBatch,
+    letters: OnDevice,
+    inputs: OnDevice,
+    /// The decoder's target at every position: letters, `<eos>` (N).
     pub targets: Tensor,
+    /// ε (B, Z).
+    noise: Tensor,
+}
+
+/// The indices of sequences; see [`Sequences`].
+struct OnDevice {
+    tokens: Tensor,
+    rows: Tensor,
+    reversed: Tensor,
+    order: Tensor,
+    ranks: Tensor,
+}
+
+impl OnDevice {
+    fn new(words: &Sequences, device: Device) -> Self {
+        let wide = |numbers: &[u32]| numbers.iter().map(|&n| i64::from(n)).collect::<Vec<_>>();
+        let lists = [&words.rows, &words.reversed, &words.order, &words.ranks];
+        let [rows, reversed, order, ranks] = lists.map(|numbers| wide(numbers));
+        let lists = [&words.tokens[..], &rows, &reversed, &order, &ranks];
+        let [tokens, rows, reversed, order, ranks] = indices(lists, device);
+        Self {
+            tokens,
+            rows,
+            reversed,
+            order,
+            ranks,
+        }
+    }
 }
 
 /// The terms of the bound for a batch.
 pub struct WordTerms {
-    /// −log p(c_t | c_<t, z) at every position of the decoder's input.
-    pub token_nll: Tensor,
+    /// −log p(c_t | c_<t, z) at every position of the decoder's input (N).
+    pub nats: Tensor,
     /// R_j = ½(μ_j² + σ_j² − log σ_j² − 1) of every word, (B, Z).
-    pub rate: Tensor,
+    pub rates: Tensor,
     /// μ (B, Z).
-    pub mean: Tensor,
+    pub means: Tensor,
 }
 
-impl WordBatch {
-    /// Builds a batch of words, given as their letters.
-    pub fn new(words: &[&[u32]], special: SpecialTokens, device: Device) -> Self {
-        let around = |before: Option<u32>, after: Option<u32>| -> Vec<Vec<u32>> {
-            words
-                .iter()
-                .map(|word| {
-                    before
-                        .into_iter()
-                        .chain(word.iter().copied())
-                        .chain(after)
-                        .collect()
-                })
-                .collect()
-        };
+impl<'a> Words<'a> {
+    /// Uploads a batch.
+    pub fn new(batch: &'a WordBatch, device: Device) -> Self {
+        let [targets] = indices([&batch.targets], device);
+        let rows = batch.letters.batch() as i64;
+        let latent = batch.noise.len() as i64 / rows.max(1);
         Self {
-            letters: Sequences::new(words, device),
-            inputs: Sequences::new(&around(Some(special.bos), None), device),
-            targets: by_position(&around(None, Some(special.eos)), device),
+            letters: OnDevice::new(&batch.letters, device),
+            inputs: OnDevice::new(&batch.inputs, device),
+            targets,
+            noise: upload(&Tensor::from_slice(&batch.noise), device).reshape([rows, latent]),
+            batch,
         }
-    }
-
-    /// The number of words in the batch.
-    pub fn len(&self) -> usize {
-        self.letters.batch
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.letters.batch == 0
-    }
-
-    /// The number of predicted tokens: letters and one end per word.
-    pub fn tokens(&self) -> usize {
-        self.inputs.len()
-    }
-}
-
-impl WordTerms {
-    /// D of every word: its tokens' NLL summed, (B).
-    pub fn distortion(&self, batch: &WordBatch) -> Tensor {
-        Tensor::zeros([batch.len() as i64], (Kind::Float, self.token_nll.device())).index_add(
-            0,
-            &batch.inputs.rows,
-            &self.token_nll,
-        )
     }
 }
 
 impl WordVae {
-    fn device(&self) -> Device {
-        self.parameters.tensors()[0].device()
-    }
-
-    fn shape(&self) -> Shape {
+    const fn shape(&self) -> Shape {
         Shape::of(&self.network, self.precision)
     }
 
-    /// Packs the recurrent weights as cuDNN wants them.
-    pub fn flatten(&self) {
-        let one = Shape {
-            layers: 1,
-            ..self.shape()
-        };
-        let directions: &[&str] = if self.network.is_bidirectional() {
+    const fn directions(&self) -> &[&str] {
+        if self.network.is_bidirectional() {
             &["", "_reverse"]
         } else {
             &[""]
-        };
-        let encoder_layers = if self.network.latent() > 0 {
-            self.network.layers
-        } else {
-            0
-        };
-        for layer in 0..encoder_layers {
-            for direction in directions {
-                one.flatten(&self.parameters.layer("encoder.rnn", layer, direction));
+        }
+    }
+
+    /// Packs the recurrent weights as cuDNN wants them.
+    pub fn flatten(&self, parameters: &Parameters) {
+        let layers = self.network.layers;
+        for layer in 0..if self.network.latent() > 0 { layers } else { 0 } {
+            for direction in self.directions() {
+                let weights = parameters.layer("encoder.rnn", layer, direction);
+                self.shape().single().flatten(&weights);
             }
         }
-        self.shape().flatten(
-            &self
-                .parameters
-                .recurrent("decoder.rnn", self.network.layers),
-        );
+        self.shape()
+            .flatten(&parameters.recurrent("decoder.rnn", layers));
     }
 
     /// μ and log σ² (B, Z) of every word; (B, 0) if there is no z.
-    pub fn encode(&self, batch: &WordBatch, train: bool) -> (Tensor, Tensor) {
+    pub fn encode(&self, parameters: &Parameters, words: &Words, pass: Pass) -> [Tensor; 2] {
         if self.network.latent() == 0 {
-            let none = || Tensor::zeros([batch.len() as i64, 0], (Kind::Float, self.device()));
-            return (none(), none());
+            return [words.noise.zeros_like(), words.noise.zeros_like()];
         }
-        let words = &batch.letters;
-        let one = Shape {
-            layers: 1,
-            ..self.shape()
+        let (of, letters, device) = (&words.letters, &words.batch.letters, words.targets.device());
+        let places = Places::of_words(letters, words.batch.first);
+        let dropout = Dropout {
+            rate: self.dropout,
+            variational: false,
+            what: Use::EncoderDropout,
+            places: &places,
         };
-        let start = one.zero_state(batch.len() as i64, self.device());
-        let read = |input: Input, layer: usize, direction: &str| {
-            let weights = self.parameters.layer("encoder.rnn", layer, direction);
-            let (outputs, end) = one.run(
-                input,
-                &words.steps,
-                &start,
-                &weights,
-                Dropout::default(),
-                train,
-            );
-            (outputs, end[0].select(0, 0))
-        };
-        let tokens = words.tokens(self.device());
-        let embedding = self.parameters.get("encoder.embedding.weight");
-        let mut input = None;
+        let single = self.shape().single();
+        let start = single.zero_state(letters.batch(), device);
+        let embedding = parameters.get("encoder.embedding.weight");
+        let mut input = embedding.index_select(0, &of.tokens);
         let mut summary = Vec::new();
         for layer in 0..self.network.layers {
-            let (mut outputs, end) = match &input {
-                None => read(Input::tokens(&tokens, Some(embedding)), layer, ""),
-                Some(input) => read(Input::Vectors(input), layer, ""),
-            };
-            summary = vec![end];
-            if self.network.is_bidirectional() {
-                let turned = words.turn(input.as_ref().unwrap_or(&tokens));
-                let (backward, end) = match &input {
-                    None => read(Input::tokens(&turned, Some(embedding)), layer, "_reverse"),
-                    Some(_) => read(Input::Vectors(&turned), layer, "_reverse"),
-                };
-                summary.push(end);
-                outputs = Tensor::cat(&[outputs, words.turn(&backward)], 1);
+            if layer > 0 {
+                input = dropout.apply(&input, layer - 1, letters.batch(), pass);
             }
-            input = Some(outputs.dropout(self.dropout, train));
+            summary.clear();
+            let mut outputs = Vec::new();
+            for direction in self.directions() {
+                let turn = |values: &Tensor| match *direction {
+                    "" => values.shallow_clone(),
+                    _ => values.index_select(0, &of.reversed),
+                };
+                let weights = parameters.layer("encoder.rnn", layer, direction);
+                let steps = &letters.steps;
+                let (read, end) =
+                    single.run(&turn(&input), steps, &start, &weights, &dropout, pass);
+                outputs.push(turn(&read));
+                summary.push(end[0].select(0, 0));
+            }
+            input = Tensor::cat(&outputs, 1);
         }
-        let summary = words.as_given(&Tensor::cat(&summary, 1));
-        let linear = |name: &str| self.parameters.linear(&summary, &format!("encoder.{name}"));
-        (
-            linear("mean"),
-            linear("log_var").clamp(-LOG_VAR_BOUND, LOG_VAR_BOUND),
-        )
+        let summary = Tensor::cat(&summary, 1).index_select(0, &of.ranks);
+        let linear = |name: &str| parameters.linear(&summary, &format!("encoder.{name}"));
+        let log_var = linear("log_var").clamp(-LOG_VAR_BOUND, LOG_VAR_BOUND);
+        [linear("mean"), log_var]
     }
 
-    /// Logits (N, outputs) of the decoder for `z` (B, Z).
-    pub fn decode(&self, batch: &WordBatch, z: &Tensor, train: bool) -> Tensor {
-        self.parameters
-            .linear(&self.decoder_outputs(batch, z, train), "decoder.head")
-    }
-
-    /// The decoder's hidden outputs (N, H) for `z` (B, Z).
-    fn decoder_outputs(&self, batch: &WordBatch, z: &Tensor, train: bool) -> Tensor {
-        let words = &batch.inputs;
+    /// The decoder's outputs (N, H) after dropout for `z` (B, Z).
+    pub fn decode(&self, parameters: &Parameters, words: &Words, z: &Tensor, pass: Pass) -> Tensor {
+        let (of, inputs) = (&words.inputs, &words.batch.inputs);
         let placement = self.network.z();
-        let z = (self.network.latent() > 0).then(|| words.ordered(z));
+        let z = (self.network.latent() > 0).then(|| z.index_select(0, &of.order));
         let state = match z.as_ref().filter(|_| placement.at_start()) {
-            Some(z) => self.decoder_start(z),
-            None => self.shape().zero_state(batch.len() as i64, self.device()),
+            Some(z) => self.decoder_start(parameters, z),
+            None => self.shape().zero_state(inputs.batch(), of.tokens.device()),
         };
-        let weights = self
-            .parameters
-            .recurrent("decoder.rnn", self.network.layers);
-        let input = Input::Tokens {
-            tokens: &words.tokens(self.device()),
-            embedding: Some(self.parameters.get("decoder.embedding.weight")),
-            latent: z.as_ref().filter(|_| placement.at_steps()),
+        let embedding = parameters.get("decoder.embedding.weight");
+        let mut input = embedding.index_select(0, &of.tokens);
+        if let Some(z) = z.filter(|_| placement.at_steps()) {
+            // z is in the order of length, the rows are the caller's.
+            let of_position = of.ranks.index_select(0, &of.rows);
+            input = Tensor::cat(&[input, z.index_select(0, &of_position)], 1);
+        }
+        let places = Places::of_words(inputs, words.batch.first);
+        let dropout = Dropout {
+            rate: self.decoder_dropout,
+            variational: false,
+            what: Use::Dropout,
+            places: &places,
         };
-        let dropout = Dropout::each_step(self.decoder_dropout);
-        let (outputs, _) = self
-            .shape()
-            .run(input, &words.steps, &state, &weights, dropout, train);
-        outputs.dropout(dropout.rate, train)
+        let layers = self.network.layers;
+        let weights = parameters.recurrent("decoder.rnn", layers);
+        let (outputs, _) =
+            self.shape()
+                .run(&input, &inputs.steps, &state, &weights, &dropout, pass);
+        dropout.apply(&outputs, layers - 1, inputs.batch(), pass)
     }
 
     /// The decoder's state before the first letter: h = tanh(W·z + b) by layer, (L, B, H), and c = 0.
-    fn decoder_start(&self, z: &Tensor) -> Vec<Tensor> {
+    fn decoder_start(&self, parameters: &Parameters, z: &Tensor) -> Vec<Tensor> {
         let (layers, hidden) = (self.network.layers as i64, self.network.hidden as i64);
-        let start = self
-            .parameters
+        let start = parameters
             .linear(z, "decoder.init")
             .tanh()
             .reshape([-1, layers, hidden])
@@ -238,34 +209,34 @@ impl WordVae {
         state
     }
 
-    /// The terms of the bound for `noise` ε (B, Z): one sample per word.
-    pub fn terms(&self, batch: &WordBatch, noise: &Tensor, train: bool) -> WordTerms {
-        let (mean, log_var) = self.encode(batch, train);
-        let z = &mean + (&log_var * 0.5).exp() * noise;
-        let token_nll = operators::predict(
-            &self.decoder_outputs(batch, &z, train),
-            self.parameters.get("decoder.head.weight"),
-            self.parameters.get("decoder.head.bias"),
-            &batch.targets,
-            self.shape().computes_in(train),
-        );
-        let rate: Tensor = (mean.square() + log_var.exp() - &log_var - 1.0) * 0.5;
+    /// The terms of the bound: one sample per word.
+    pub fn terms(&self, parameters: &Parameters, words: &Words, pass: Pass) -> WordTerms {
+        let [means, log_var] = self.encode(parameters, words, pass);
+        let z = &means + (&log_var * 0.5).exp() * &words.noise;
+        let outputs = self.decode(parameters, words, &z, pass);
+        let in_bf16 = self.shape().is_in_bf16(pass);
         WordTerms {
-            token_nll,
-            rate,
-            mean,
+            nats: predict(
+                parameters,
+                "decoder.head",
+                &outputs,
+                &words.targets,
+                in_bf16,
+            ),
+            rates: (means.square() + log_var.exp() - &log_var - 1.0) * 0.5,
+            means,
         }
     }
+}
 
-    /// D + β·Σ_j max(λ, mean over the batch of R_j), averaged over words; β (1).
-    pub fn objective(terms: &WordTerms, words: usize, beta: &Tensor, free_bits: f64) -> Tensor {
-        let rate = terms.rate.mean_dim([0i64].as_slice(), false, Kind::Float);
-        let floored = if free_bits > 0.0 {
-            rate.clamp_min(free_bits)
-        } else {
-            rate
-        };
-        let distortion = terms.token_nll.sum(Kind::Float) / words as f64;
-        (distortion + floored.sum(Kind::Float) * beta).sum(Kind::Float)
-    }
+/// D + β·Σ_j max(λ, mean over the batch of R_j), averaged over words; β (1).
+pub fn objective(nats: &Tensor, rates: &Tensor, beta: &Tensor, free_bits: f64) -> Tensor {
+    let rate = rates.mean_dim([0i64].as_slice(), false, Kind::Float);
+    let floored = if free_bits > 0.0 {
+        rate.clamp_min(free_bits)
+    } else {
+        rate
+    };
+    let distortion = nats.sum(Kind::Float) / rates.size()[0] as f64;
+    (distortion + floored.sum(Kind::Float) * beta).sum(Kind::Float)
 }

@@ -14,18 +14,18 @@ const VALUES: f32 = 65_536.0;
 const NUMBERS_PER_JOB: usize = 1 << 14;
 
 /// A position in the whole batch: the row, whichever shard or order it is computed in, and the step.
-pub(super) const fn position(row: usize, time: usize) -> u64 {
+pub const fn position(row: usize, time: usize) -> u64 {
     row as u64 * MOST_STEPS + time as u64
 }
 
 /// The position of the first step of a row.
-pub(super) const fn start_of_row(position: u64) -> u64 {
+pub const fn start_of_row(position: u64) -> u64 {
     position / MOST_STEPS * MOST_STEPS
 }
 
 /// Drops each of some units with probability `rate`, and scales the others up by 1 / (1 − rate).
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Mask {
+pub struct Mask {
     noise: Noise,
     /// Values below this one drop a unit.
     limit: u64,

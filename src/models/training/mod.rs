@@ -16,4 +16,6 @@ pub(crate) mod reference;
 mod tokens;
 
 pub use char_rnn::{CharRnnTraining, TextDropout, TextState};
+#[doc(hidden)]
+pub use dropout::{Mask, position, start_of_row};
 pub use parameters::{Entry, Parameters};

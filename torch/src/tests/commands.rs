@@ -14,10 +14,15 @@ use textgen::generate::{LONGEST_WORD, Prior, WordForm};
 use textgen::latent::{Interpolation, Plane, WordDecoder, analogy, around, interpolate, nearest};
 use textgen::parallel::Running;
 
-use crate::parameters::{Parameters, floats};
-use crate::testing::assert_close;
-use crate::word_vae::{WordBatch, WordVae};
+use textgen::models::batch::WordBatch;
+use textgen::models::sequences::Sequences;
+use textgen::models::training::Parameters as Layout;
 use textgen::text::SpecialTokens;
+
+use crate::dropout::Pass;
+use crate::parameters::{Parameters, floats};
+use crate::testing::{assert_close, word_batch};
+use crate::word_vae::{WordVae, Words};
 
 const LATENT: usize = 6;
 const LETTERS: u32 = 12;
@@ -40,6 +45,7 @@ const READING: WordReading = WordReading {
 /// The same network on both sides, with probabilities so peaked that no sample depends on the last bit.
 struct Both {
     torch: WordVae,
+    parameters: Parameters,
     native: textgen::models::word_vae::WordVae,
 }
 
@@ -55,7 +61,7 @@ impl Both {
             inputs: 15,
             ..NetworkConfig::char_rnn(cell, 20, 2, 14)
         };
-        let parameters = Parameters::init(&network, 11, Device::Cpu);
+        let parameters = Parameters::new(Layout::init(&network, 11, false), Device::Cpu);
         tch::no_grad(|| {
             for (name, factor) in [
                 ("decoder.head.weight", 12.0),
@@ -70,17 +76,19 @@ impl Both {
                 .get(i64::from(SPECIAL.eos))
                 .g_add_scalar_(3.0);
         });
-        let weights = parameters.to_weights();
+        let weights = parameters.named(parameters.tensors(), "");
         let native = textgen::models::word_vae::WordVae::new(&network, &weights).expect("fits");
         let torch = WordVae {
             network,
-            parameters,
-            special: SPECIAL,
             dropout: 0.0,
             decoder_dropout: 0.0,
             precision: Precision::F32,
         };
-        Self { torch, native }
+        Self {
+            torch,
+            parameters,
+            native,
+        }
     }
 
     fn decoder(&self) -> WordDecoder<'_> {
@@ -95,18 +103,29 @@ impl Both {
 
     /// μ (N, Z) and σ (N, Z) by libtorch.
     fn posteriors(&self, words: &[Vec<u32>]) -> (Tensor, Tensor) {
-        let words: Vec<&[u32]> = words.iter().map(Vec::as_slice).collect();
-        let batch = WordBatch::new(&words, SPECIAL, Device::Cpu);
-        let (mean, log_var) = self.torch.encode(&batch, false);
+        let batch = word_batch(words, LATENT, SPECIAL, 0);
+        let words = Words::new(&batch, Device::Cpu);
+        let [mean, log_var] = self
+            .torch
+            .encode(&self.parameters, &words, Pass::Evaluation);
         (mean, (log_var * 0.5).exp())
+    }
+
+    /// The logits (N, outputs) of what the decoder reads of a batch for `z` (B, Z).
+    fn logits(&self, batch: &WordBatch, z: &Tensor) -> Tensor {
+        let words = Words::new(batch, Device::Cpu);
+        let outputs = self
+            .torch
+            .decode(&self.parameters, &words, z, Pass::Evaluation);
+        self.parameters.linear(&outputs, "decoder.head")
     }
 
     /// The most probable letters of z (Z), decoded greedily by libtorch.
     fn greedy(&self, z: &Tensor) -> Vec<u32> {
         let mut letters: Vec<u32> = Vec::new();
         while letters.len() < LONGEST_WORD {
-            let batch = WordBatch::new(&[&letters], SPECIAL, Device::Cpu);
-            let logits = self.torch.decode(&batch, &z.unsqueeze(0), false);
+            let batch = decoded(&letters, 1);
+            let logits = self.logits(&batch, &z.unsqueeze(0));
             let last = logits.select(0, -1);
             let _ = last.get(i64::from(SPECIAL.unk)).fill_(f64::NEG_INFINITY);
             let token = last.argmax(0, false).int64_value(&[]) as u32;
@@ -121,20 +140,19 @@ impl Both {
     /// ln p(word | z) for every row of z (K, Z), by libtorch; `<unk>` is never written.
     fn log_prob(&self, word: &[u32], z: &Tensor, suppressed: bool) -> Tensor {
         let samples = z.size()[0] as usize;
-        let batch = WordBatch::new(&vec![word; samples], SPECIAL, Device::Cpu);
-        let logits = self.torch.decode(&batch, z, false);
+        let batch = decoded(word, samples);
+        let logits = self.logits(&batch, z);
         if suppressed {
             let _ = logits
                 .select(1, i64::from(SPECIAL.unk))
                 .fill_(f64::NEG_INFINITY);
         }
         let log_probs = logits.log_softmax(1, Kind::Double);
-        let of_tokens = log_probs.gather(1, &batch.targets.unsqueeze(1), false);
-        Tensor::zeros([samples as i64], (Kind::Double, Device::Cpu)).index_add(
-            0,
-            &batch.inputs.rows,
-            &of_tokens.squeeze_dim(1),
-        )
+        let targets = Tensor::from_slice(&batch.targets).unsqueeze(1);
+        let of_tokens = log_probs.gather(1, &targets, false);
+        // All words have one length: step by step, one after the other.
+        let of_words = of_tokens.reshape([-1, samples as i64]);
+        of_words.sum_dim_intlist([0_i64].as_slice(), false, Kind::Double)
     }
 
     /// Checks that the native engine decodes `vectors` as libtorch decodes `wanted` (N, Z).
@@ -147,6 +165,20 @@ impl Both {
         for (row, word) in (0..).zip(words) {
             assert_eq!(word.letters, self.greedy(&wanted.get(row)), "{what} {row}");
         }
+    }
+}
+
+/// A batch of one word several times, of which only the decoder's part is used.
+fn decoded(word: &[u32], times: usize) -> WordBatch {
+    let input = [&[SPECIAL.bos], word].concat();
+    let target = [word, &[SPECIAL.eos]].concat();
+    let inputs = Sequences::new(&vec![input; times]);
+    WordBatch {
+        first: 0,
+        letters: inputs.clone(),
+        targets: Sequences::new(&vec![target; times]).tokens,
+        noise: vec![0.0; times * LATENT],
+        inputs,
     }
 }
 

@@ -1,9 +1,7 @@
-//! Tests of the models, the objective and the loop. Single functions are tested in their own modules.
+//! Tests of the crate; most compare the native engine with libtorch.
 
 mod commands;
 mod cuda;
 mod golden;
-mod objective;
-mod operators;
 mod optimizer;
-mod regularisation;
+mod oracle;

@@ -1,131 +1,108 @@
-//! Compares the optimizer with the papers' formulas, written out in f64.
+//! The native optimizer beside libtorch's.
 
-use std::collections::BTreeMap;
+use tch::Tensor;
+use textgen::kernels::training::{Adam, Alone, Buffers, Parameter, Workers};
+use textgen::kernels::{AdamPiece, Kernels};
+use textgen::models::noise::{Noise, Use};
 
-use tch::{Kind, Tensor};
-use textgen::config::{OptimizerKind, TrainConfig};
+use crate::parameters::floats;
+use crate::shim::{self, AdamConstants, AdamTensors};
+use crate::testing::{assert_close, device, tolerance};
 
-use crate::optimizer::Optimizer;
-use crate::parameters::{Parameters, floats};
-use crate::shim;
-use crate::testing::{assert_close, device, text_config, tolerance};
+const LENGTHS: [usize; 2] = [70, 7];
 
-/// One scalar's trajectory under Adam (Kingma & Ba 2015, algorithm 1), AMSGrad as PyTorch has it
-/// (the maximum before bias correction), or AdamW.
-fn reference(kind: OptimizerKind, decay: f64, lr: f64, start: f64, gradients: &[f64]) -> f64 {
-    let (mut x, mut m, mut v, mut largest) = (start, 0.0f64, 0.0f64, 0.0f64);
-    for (t, &gradient) in gradients.iter().enumerate() {
-        let power = t as i32 + 1;
-        let gradient = if kind == OptimizerKind::Adamw {
-            x -= lr * decay * x;
-            gradient
-        } else {
-            gradient + decay * x
-        };
-        m = 0.9 * m + 0.1 * gradient;
-        v = 0.999 * v + 0.001 * gradient * gradient;
-        largest = largest.max(v);
-        let second = if kind == OptimizerKind::Amsgrad {
-            largest
-        } else {
-            v
-        };
-        let (m_hat, v_hat) = (
-            m / (1.0 - 0.9f64.powi(power)),
-            second / (1.0 - 0.999f64.powi(power)),
-        );
-        x -= lr * m_hat / (v_hat.sqrt() + 1e-8);
-    }
-    x
+/// Random numbers for two arrays.
+fn arrays(step: u64) -> Vec<Vec<f32>> {
+    let numbers = |(index, &length): (usize, &usize)| {
+        let noise = Noise::new(5, Use::Latent, step).sub(index as u64);
+        (0..length as u64).map(|at| noise.normal(at)).collect()
+    };
+    LENGTHS.iter().enumerate().map(numbers).collect()
 }
 
-#[test]
-fn every_optimizer_follows_its_paper() {
-    let gradients = [0.5, -0.3, 2.0, 0.01, 0.2];
-    for kind in [
-        OptimizerKind::Adam,
-        OptimizerKind::Amsgrad,
-        OptimizerKind::Adamw,
-    ] {
-        let config = TrainConfig {
-            optimizer: kind,
-            beta2: 0.999,
-            weight_decay: 0.1,
-            clip: 0.0,
-            ..text_config()
-        };
-        let network = config.network(5, 5);
-        let parameters = Parameters::init(&network, 1, device());
-        let start: Vec<f32> = floats(parameters.get("head.weight"));
-        let mut optimizer = Optimizer::new(&config, &parameters);
-        for &gradient in &gradients {
-            optimizer.drop_gradients().expect("dropped");
-            let sum: Tensor = parameters
-                .tensors()
-                .iter()
-                .map(|tensor| tensor.sum(Kind::Float))
-                .sum();
-            (sum * gradient).backward();
-            optimizer.step(0.01).expect("stepped");
+fn tensors(arrays: &[Vec<f32>]) -> Vec<Tensor> {
+    let tensor = |array: &Vec<f32>| Tensor::from_slice(array).to_device(device());
+    arrays.iter().map(tensor).collect()
+}
+
+/// Five steps of both with one set of gradients each.
+fn compare(decoupled: bool, amsgrad: bool, weight_decay: f64, limit: f64) {
+    let zeros = || vec![vec![0.0; LENGTHS[0]], vec![0.0; LENGTHS[1]]];
+    let mut weights = arrays(100);
+    let (mut first, mut second, mut largest) = (zeros(), zeros(), zeros());
+    let theirs = tensors(&weights);
+    let moments = [zeros(), zeros(), zeros()].map(|moments| tensors(&moments));
+    let steps = tensors(&[vec![0.0], vec![0.0]]);
+    let steps: Vec<Tensor> = steps.iter().map(|step| step.squeeze()).collect();
+    let buffers = Buffers::new();
+    for step in 1..=5 {
+        let gradients = arrays(step);
+        let of_theirs = tensors(&gradients);
+        if limit > 0.0 {
+            shim::clip(&of_theirs, limit);
         }
-        let want: Vec<f32> = start
-            .iter()
-            .map(|&x| reference(kind, 0.1, 0.01, f64::from(x), &gradients) as f32)
-            .collect();
-        assert_close(
-            &floats(parameters.get("head.weight")),
-            &want,
-            tolerance(1e-5),
-            kind.name(),
+        shim::adam(
+            &AdamTensors {
+                parameters: &theirs,
+                gradients: &of_theirs,
+                first: &moments[0],
+                second: &moments[1],
+                largest: amsgrad.then_some(&moments[2][..]),
+                steps: &steps,
+            },
+            AdamConstants {
+                lr: 0.01,
+                beta1: 0.9,
+                beta2: 0.99,
+                weight_decay,
+                epsilon: 1e-8,
+                decoupled,
+            },
         );
+        let adam = Adam {
+            lr: 0.01,
+            beta1: 0.9,
+            beta2: 0.99,
+            epsilon: 1e-8,
+            decoupled,
+            step,
+        };
+        let pieces = weights
+            .iter_mut()
+            .zip(&gradients)
+            .zip(first.iter_mut().zip(&mut second).zip(&mut largest));
+        let parameters = pieces.map(
+            |((weight, gradient), ((first, second), largest))| Parameter {
+                arrays: AdamPiece {
+                    weight,
+                    gradient,
+                    first,
+                    second,
+                    largest: if amsgrad { largest } else { &mut [] },
+                },
+                weight_decay,
+            },
+        );
+        let workers = Workers {
+            team: &Alone,
+            kernels: Kernels::new(),
+            buffers: &buffers,
+        };
+        adam.step(workers, parameters.collect(), limit);
+        for (have, want) in weights.iter().zip(&theirs) {
+            let what = format!("step {step}, decoupled {decoupled}, amsgrad {amsgrad}");
+            assert_close(have, &floats(want), tolerance(1e-6), &what);
+        }
     }
 }
 
 #[test]
-fn saved_moments_continue_as_if_nothing_had_happened() {
-    let config = TrainConfig {
-        optimizer: OptimizerKind::Amsgrad,
-        ..text_config()
-    };
-    let network = config.network(5, 5);
-    let step = |parameters: &Parameters, optimizer: &mut Optimizer, gradient: f64| {
-        optimizer.drop_gradients().expect("dropped");
-        let sum: Tensor = parameters
-            .tensors()
-            .iter()
-            .map(|tensor| tensor.square().sum(Kind::Float))
-            .sum();
-        (sum * gradient).backward();
-        optimizer.step(0.01).expect("stepped");
-    };
-    let whole = Parameters::init(&network, 1, device());
-    let mut optimizer = Optimizer::new(&config, &whole);
-    step(&whole, &mut optimizer, 1.0);
-    let mut saved = BTreeMap::new();
-    optimizer.save(&mut saved);
-    let weights = whole.to_weights();
-    step(&whole, &mut optimizer, 0.5);
-    let mut resumed = Parameters::init(&network, 2, device());
-    resumed.load(&weights, "").expect("loaded");
-    let mut optimizer = Optimizer::new(&config, &resumed);
-    optimizer.load(&saved, 1).expect("loaded");
-    step(&resumed, &mut optimizer, 0.5);
-    assert_eq!(whole.to_weights(), resumed.to_weights());
-}
-
-#[test]
-fn gradients_are_scaled_down_to_the_limit_and_never_up() {
-    let gradients = || {
-        vec![
-            Tensor::from_slice(&[3.0f32]).to_device(device()),
-            Tensor::from_slice(&[0.0f32, 4.0]).to_device(device()),
-        ]
-    };
-    let clipped = gradients();
-    shim::clip(&clipped, 1.0).expect("clipped");
-    assert_close(&floats(&clipped[0]), &[0.6], tolerance(1e-5), "scaled");
-    assert_close(&floats(&clipped[1]), &[0.0, 0.8], tolerance(1e-5), "scaled");
-    let small = gradients();
-    shim::clip(&small, 100.0).expect("clipped");
-    assert_close(&floats(&small[1]), &[0.0, 4.0], 0.0, "left alone");
+fn every_optimizer_steps_as_libtorchs() {
+    for limit in [0.0, 0.5, 1e3] {
+        for weight_decay in [0.0, 0.1] {
+            compare(false, false, weight_decay, limit);
+            compare(false, true, weight_decay, limit);
+            compare(true, false, weight_decay, limit);
+        }
+    }
 }

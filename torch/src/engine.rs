@@ -1,0 +1,488 @@
+//! The training of one model by libtorch's autograd: on CUDA by cuDNN; on the CPU slowly, as what the tests
+//! compare the native engine with.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use tch::{Device, Kind, Tensor};
+use textgen::config::{ModelConfig, NetworkConfig, Precision, TrainConfig};
+use textgen::models::batch::{ArticleBatch, TextBatch, WordBatch};
+use textgen::models::noise::{Noise, Use};
+use textgen::models::training::Parameters as Layout;
+use textgen::models::weights::{WeightError, Weights};
+use textgen::train::{Batch, Costs, Engine, EngineError, Losses, RateController, Step};
+
+use crate::article::Article;
+use crate::char_rnn::{CharRnn, Text};
+use crate::device::set_precision;
+use crate::dropout::Pass;
+use crate::optimizer::Optimizer;
+use crate::parameters::{Parameters, array, floats, tensor};
+use crate::word_vae::{WordVae, Words, objective};
+
+/// Steps whose losses are read back together from CUDA, which has to be waited for.
+const LOOK_EVERY: usize = 50;
+/// The names of a model file's arrays of the last training word of the article's network (Z).
+const LAST: [&str; 2] = ["article.mean", "article.std"];
+
+/// A model in training on a device of libtorch.
+pub struct TorchEngine {
+    config: TrainConfig,
+    device: Device,
+    model: Model,
+    parameters: Parameters,
+    optimizer: Optimizer,
+    /// The averaged weights, if these are evaluated and saved, and whether they have changed places with
+    /// the parameters.
+    average: Option<(Vec<Tensor>, bool)>,
+    /// The number of steps taken.
+    taken: u64,
+    /// What the next step starts from: a char-lstm's states (L, B, H).
+    carried: Vec<Tensor>,
+    /// The states of an evaluation.
+    evaluated: Vec<Tensor>,
+    /// The article's mean and std of the last training word (Z).
+    last: Option<[Tensor; 2]>,
+    rate: Option<HeldRate>,
+    /// Losses that were not reported.
+    unseen: Vec<Tensor>,
+    /// Whether libtorch's generator is seeded for the following steps.
+    seeded: bool,
+}
+
+enum Model {
+    Text(CharRnn),
+    Words(WordVae),
+    Article(NetworkConfig),
+}
+
+/// [`RateController`] on the device, so that nothing is read back.
+struct HeldRate {
+    target: f64,
+    /// log β (1).
+    log_beta: Tensor,
+}
+
+/// What a step computes before it changes anything.
+struct Computed {
+    loss: Tensor,
+    /// One per parameter.
+    gradients: Vec<Tensor>,
+    carried: Vec<Tensor>,
+    last: Option<[Tensor; 2]>,
+    /// R per word (1).
+    rate: Option<Tensor>,
+}
+
+impl TorchEngine {
+    /// Starts with initial weights from the configuration's seed.
+    pub fn new(
+        config: &TrainConfig,
+        network: &NetworkConfig,
+        device: Device,
+    ) -> Result<Self, EngineError> {
+        let tied = matches!(&config.model, ModelConfig::CharRnn(own) if own.tied);
+        let parameters = Parameters::new(Layout::init(network, config.seed, tied), device);
+        let network = network.clone();
+        let mut engine = Self {
+            optimizer: Optimizer::new(config, &parameters),
+            average: None,
+            taken: 0,
+            carried: Vec::new(),
+            evaluated: Vec::new(),
+            last: None,
+            rate: None,
+            unseen: Vec::new(),
+            seeded: false,
+            device,
+            model: match &config.model {
+                ModelConfig::CharRnn(own) => Model::Text(CharRnn::new(
+                    network,
+                    config.dropout,
+                    own.clone(),
+                    config.precision,
+                    &parameters,
+                )),
+                ModelConfig::WordVae(own) => Model::Words(WordVae {
+                    network,
+                    dropout: config.dropout,
+                    decoder_dropout: own.decoder_dropout,
+                    precision: config.precision,
+                }),
+                ModelConfig::Article(_) => Model::Article(network),
+            },
+            parameters,
+            config: config.clone(),
+        };
+        match &engine.model {
+            Model::Text(model) => engine.carried = model.shape().zero_state(config.batch, device),
+            Model::Words(model) => {
+                model.flatten(&engine.parameters);
+                engine.rate = config
+                    .word_vae()
+                    .filter(|own| own.rate > 0.0)
+                    .map(|own| HeldRate {
+                        target: own.rate,
+                        log_beta: tensor(
+                            &RateController::new(own.rate, own.beta).state().1,
+                            device,
+                        ),
+                    });
+            }
+            Model::Article(network) => {
+                let zeros = || Tensor::zeros([network.latent() as i64], (Kind::Float, device));
+                engine.last = Some([zeros(), zeros()]);
+            }
+        }
+        if config.ema > 0.0 {
+            let copy = |tensor: &Tensor| tensor.detach().copy();
+            let average = engine.parameters.tensors().iter().map(copy).collect();
+            engine.average = Some((average, false));
+        }
+        set_precision(config.precision, device)?;
+        Ok(engine)
+    }
+
+    /// The loss and the gradients of a step.
+    fn compute(&mut self, batch: &Batch, step: &Step) -> Result<Computed, EngineError> {
+        let pass = Pass::Training {
+            seed: self.config.seed,
+            step: step.number,
+        };
+        self.seed(step.number);
+        match (batch, &self.model) {
+            (Batch::Text(batch), Model::Text(model)) => Ok(self.text(model, batch, pass)),
+            (Batch::Words(batch), Model::Words(model)) => {
+                Ok(self.words(model, batch, step.kl_weight, pass))
+            }
+            (Batch::Article(batch), Model::Article(network)) => Ok(self.article(network, batch)),
+            _ => Err(other_batch()),
+        }
+    }
+
+    fn text(&self, model: &CharRnn, batch: &TextBatch, pass: Pass) -> Computed {
+        let state = if batch.from_zero {
+            model.shape().zero_state(batch.rows, self.device)
+        } else {
+            self.carried.iter().map(Tensor::shallow_clone).collect()
+        };
+        let counted_steps = if batch.last_only { 1 } else { batch.steps };
+        let mut loss = Tensor::zeros([], (Kind::Float, self.device));
+        let mut gradients = Vec::new();
+        let mut ends: Vec<Vec<Tensor>> = state.iter().map(|_| Vec::new()).collect();
+        for rows in self.shards(batch.rows) {
+            let (first, count) = (rows.start as i64, rows.len() as i64);
+            let own = state.iter().map(|s| s.narrow(1, first, count).contiguous());
+            let own: Vec<Tensor> = own.collect();
+            let shard = part(batch, rows.len() == batch.rows, || batch.part(rows));
+            let text = Text::new(&shard, self.device);
+            let (nats, next) = model.nats(&self.parameters, &text, &own, pass);
+            let counted = counted_steps as i64 * count;
+            let nats = nats.narrow(0, nats.size()[0] - counted, counted);
+            let of_shard = nats.sum(Kind::Float) / (counted_steps * batch.rows) as f64;
+            gradients = added(gradients, self.differentiate(&of_shard));
+            loss += of_shard.detach();
+            for (ends, next) in ends.iter_mut().zip(next) {
+                ends.push(next.detach());
+            }
+        }
+        Computed {
+            loss,
+            gradients,
+            carried: ends.iter().map(|ends| Tensor::cat(ends, 1)).collect(),
+            last: None,
+            rate: None,
+        }
+    }
+
+    fn words(&self, model: &WordVae, batch: &WordBatch, kl_weight: f32, pass: Pass) -> Computed {
+        // Free bits are of the mean over the whole batch, so all shards have one backward pass.
+        let (mut nats, mut rates) = (Vec::new(), Vec::new());
+        let (all, latent) = (batch.letters.batch(), model.network.latent());
+        for rows in self.shards(all) {
+            let shard = part(batch, rows.len() == all, || batch.part(rows, latent));
+            let words = Words::new(&shard, self.device);
+            let terms = model.terms(&self.parameters, &words, pass);
+            nats.push(terms.nats);
+            rates.push(terms.rates);
+        }
+        let (nats, rates) = (Tensor::cat(&nats, 0), Tensor::cat(&rates, 0));
+        let beta = match &self.rate {
+            Some(held) => held.log_beta.exp(),
+            None => Tensor::from_slice(&[kl_weight]).to_device(self.device),
+        };
+        let free_bits = self.config.word_vae().map_or(0.0, |own| own.free_bits);
+        let loss = objective(&nats, &rates, &beta, free_bits);
+        let rate = rates.detach().sum(Kind::Float) / all as f64;
+        Computed {
+            gradients: self.differentiate(&loss),
+            loss: loss.detach(),
+            carried: Vec::new(),
+            last: None,
+            rate: Some(rate.reshape([1])),
+        }
+    }
+
+    /// The rows of each shard of a batch.
+    fn shards(&self, rows: usize) -> impl Iterator<Item = Range<usize>> {
+        let shards = self.config.shards.clamp(1, rows.max(1));
+        let cut = move |shard| shard * rows / shards;
+        (0..shards).map(move |shard| cut(shard)..cut(shard + 1))
+    }
+
+    fn article(&self, network: &NetworkConfig, batch: &ArticleBatch) -> Computed {
+        let article = Article::new(network, &self.parameters, batch, self.device);
+        let loss = article.loss();
+        Computed {
+            gradients: self.differentiate(&loss),
+            loss: loss.detach(),
+            carried: Vec::new(),
+            last: Some([article.mean.detach(), article.std.detach()]),
+            rate: None,
+        }
+    }
+
+    /// The gradients of a loss, one per parameter.
+    fn differentiate(&self, loss: &Tensor) -> Vec<Tensor> {
+        let gradients =
+            Tensor::run_backward(&[loss], self.parameters.tensors(), false, false).into_iter();
+        gradients.map(|gradient| gradient.contiguous()).collect()
+    }
+
+    /// Seeds libtorch's generator, from which dropout comes on CUDA: once, since cuDNN would prepare its
+    /// dropout anew after each time, which waits for the device.
+    fn seed(&mut self, step: u64) {
+        if self.device.is_cuda() && !std::mem::replace(&mut self.seeded, true) {
+            let seed = Noise::new(self.config.seed, Use::Dropout, step).bits(0);
+            tch::manual_seed((seed >> 1) as i64);
+        }
+    }
+
+    /// [`Engine::evaluate`], in f32.
+    fn costs(&mut self, batch: &Batch) -> Result<Costs, EngineError> {
+        let _no_grad = tch::no_grad_guard();
+        match (batch, &self.model) {
+            (Batch::Text(batch), Model::Text(model)) => {
+                if batch.from_zero {
+                    self.evaluated = model.shape().zero_state(batch.rows, self.device);
+                }
+                let text = Text::new(batch, self.device);
+                let (nats, state) =
+                    model.nats(&self.parameters, &text, &self.evaluated, Pass::Evaluation);
+                self.evaluated = state;
+                Ok(Costs {
+                    nats: floats(&nats),
+                    ..Costs::default()
+                })
+            }
+            (Batch::Words(batch), Model::Words(model)) => {
+                let words = Words::new(batch, self.device);
+                let terms = model.terms(&self.parameters, &words, Pass::Evaluation);
+                Ok(Costs {
+                    nats: floats(&terms.nats),
+                    rates: floats(&terms.rates),
+                    means: floats(&terms.means),
+                })
+            }
+            (Batch::Article(batch), Model::Article(network)) => {
+                let article = Article::new(network, &self.parameters, batch, self.device);
+                Ok(Costs {
+                    nats: floats(&article.nats()),
+                    rates: floats(&article.rates()),
+                    means: floats(&article.mean),
+                })
+            }
+            _ => Err(other_batch()),
+        }
+    }
+
+    /// The tensors besides weights and moments that the next step depends on, by their names in a state.
+    fn others(&self) -> Vec<(String, &Tensor)> {
+        let carried = self.carried.iter().enumerate();
+        let carried = carried.map(|(i, tensor)| (format!("carried.{i}"), tensor));
+        let last = LAST.iter().zip(self.last.iter().flatten());
+        let last = last.map(|(name, tensor)| ((*name).to_owned(), tensor));
+        let rate = self.rate.iter().map(|held| {
+            let (name, _) = RateController::new(1.0, 1.0).state();
+            (name, &held.log_beta)
+        });
+        carried.chain(last).chain(rate).collect()
+    }
+}
+
+/// A shard of a batch, or the batch itself if it is not cut.
+fn part<T: Clone>(batch: &T, whole: bool, cut: impl FnOnce() -> T) -> Cow<'_, T> {
+    if whole {
+        Cow::Borrowed(batch)
+    } else {
+        Cow::Owned(cut())
+    }
+}
+
+/// Sums of tensors; those of the first shard if there are none yet.
+fn added(sums: Vec<Tensor>, more: Vec<Tensor>) -> Vec<Tensor> {
+    if sums.is_empty() {
+        return more;
+    }
+    sums.iter()
+        .zip(more)
+        .map(|(sum, more)| sum + more)
+        .collect()
+}
+
+fn other_batch() -> EngineError {
+    EngineError::Device("the batch is of another model".to_owned())
+}
+
+impl HeldRate {
+    /// [`RateController::follow`].
+    fn follow(&mut self, rate: &Tensor) {
+        let off = (rate - self.target) / self.target;
+        let [lowest, highest] = RateController::BOUNDS.map(f64::from);
+        let moved = &self.log_beta + off.clamp(-1.0, 1.0) * f64::from(RateController::STEP);
+        self.log_beta = moved.clamp(lowest, highest);
+    }
+}
+
+impl Engine for TorchEngine {
+    fn step(&mut self, batch: &Batch, step: &Step) -> Result<(), EngineError> {
+        let computed = self.compute(batch, step)?;
+        self.optimizer
+            .step(&self.parameters, &computed.gradients, step.lr);
+        self.taken += 1;
+        if let Some((average, _)) = &mut self.average {
+            // The first steps use a smaller decay, so that the initial weights are soon forgotten.
+            let taken = self.taken as f64;
+            let decay = self.config.ema.min((1.0 + taken) / (10.0 + taken));
+            tch::no_grad(|| {
+                for (average, tensor) in average.iter_mut().zip(self.parameters.tensors()) {
+                    let _ = average.lerp_(tensor, 1.0 - decay);
+                }
+            });
+        }
+        if let (Some(held), Some(rate)) = (&mut self.rate, &computed.rate) {
+            held.follow(rate);
+        }
+        self.carried = computed.carried;
+        self.last = computed.last;
+        self.unseen.push(computed.loss);
+        Ok(())
+    }
+
+    fn trial(&mut self, batch: &Batch, step: &Step) -> Result<(), EngineError> {
+        let computed = self.compute(batch, step)?;
+        // Waits for the device; a step after it has the random numbers that it would have had.
+        let _ = floats(&computed.gradients[0]);
+        self.seeded = false;
+        Ok(())
+    }
+
+    fn losses(&mut self, wait: bool) -> Losses {
+        let few = self.device.is_cuda() && self.unseen.len() < LOOK_EVERY;
+        if self.unseen.is_empty() || (few && !wait) {
+            return Losses::default();
+        }
+        let losses = std::mem::take(&mut self.unseen);
+        Losses {
+            sum: Tensor::stack(&losses, 0)
+                .sum(Kind::Double)
+                .double_value(&[]),
+            steps: losses.len() as u64,
+        }
+    }
+
+    fn evaluate(&mut self, batch: &Batch) -> Result<Costs, EngineError> {
+        set_precision(Precision::F32, self.device)?;
+        let costs = self.costs(batch);
+        set_precision(self.config.precision, self.device)?;
+        costs
+    }
+
+    fn weights(&self) -> Weights<'static> {
+        let tensors = match &self.average {
+            Some((average, false)) => average,
+            _ => self.parameters.tensors(),
+        };
+        let mut weights = self.parameters.named(tensors, "");
+        let last = LAST.iter().zip(self.last.iter().flatten());
+        weights.extend(last.map(|(name, tensor)| ((*name).to_owned(), array(tensor))));
+        weights
+    }
+
+    fn set_weights(&mut self, weights: &Weights) -> Result<(), EngineError> {
+        let tensors = self.parameters.tensors();
+        Ok(self.parameters.read(weights, "", tensors)?)
+    }
+
+    fn use_average(&mut self, on: bool) {
+        let Some((average, used)) = &mut self.average else {
+            return;
+        };
+        if std::mem::replace(used, on) != on {
+            tch::no_grad(|| {
+                for (average, tensor) in average.iter_mut().zip(self.parameters.tensors()) {
+                    let saved = tensor.copy();
+                    tensor.shallow_clone().copy_(average);
+                    average.copy_(&saved);
+                }
+            });
+        }
+    }
+
+    fn state(&self) -> Weights<'static> {
+        let tensors = self.parameters.tensors();
+        let mut state = self.parameters.named(tensors, "weights.");
+        self.optimizer.save(&self.parameters, &mut state);
+        if let Some((average, _)) = &self.average {
+            state.append(&mut self.parameters.named(average, "average."));
+        }
+        let others = self.others().into_iter();
+        state.extend(others.map(|(name, tensor)| (name, array(tensor))));
+        state
+    }
+
+    fn restore(&mut self, state: &Weights, step: u64) -> Result<(), EngineError> {
+        let tensors = self.parameters.tensors();
+        self.parameters.read(state, "weights.", tensors)?;
+        self.optimizer.load(&self.parameters, state, step)?;
+        if let Some((average, _)) = &self.average {
+            self.parameters.read(state, "average.", average)?;
+        }
+        for (name, own) in self.others() {
+            let missing = || WeightError::Missing { name: name.clone() };
+            let found = state.get(&name).ok_or_else(missing)?;
+            let size: Vec<usize> = own.size().iter().map(|&n| n as usize).collect();
+            if found.shape != size {
+                return Err(EngineError::Weights(WeightError::Shape {
+                    name,
+                    want: size,
+                    found: found.shape.clone(),
+                }));
+            }
+            own.shallow_clone().copy_(&tensor(found, self.device));
+        }
+        self.taken = step;
+        self.unseen.clear();
+        self.seeded = false;
+        Ok(())
+    }
+
+    fn are_finite(&self) -> bool {
+        // A sum is not finite if one of its terms is not.
+        let sum = |tensor: &Tensor| tensor.detach().sum(Kind::Float);
+        let sums: Vec<Tensor> = self.parameters.tensors().iter().map(sum).collect();
+        let sum = Tensor::stack(&sums, 0).sum(Kind::Double);
+        sum.double_value(&[]).is_finite()
+    }
+
+    fn parameters(&self) -> usize {
+        self.parameters.count()
+    }
+
+    fn describe(&self) -> String {
+        match self.device {
+            Device::Cuda(index) => format!("cuda:{index}"),
+            _ => "cpu, by libtorch".to_owned(),
+        }
+    }
+}
