@@ -13,6 +13,9 @@ use crate::kernels::barrier::wait_until;
 /// How long an idle thread polls before it parks: longer than the pauses within a step, and too short to
 /// matter to other programs.
 const SPIN: Duration = Duration::from_micros(50);
+/// The rest of threads that were slower than none, as a multiple of the time that the caller waited for them.
+const RESTS: u32 = 4;
+const LONGEST_REST: Duration = Duration::from_millis(200);
 /// Polls between two looks at the clock.
 const LOOKS: u32 = 64;
 /// A job's number once no more may be taken.
@@ -21,13 +24,14 @@ const NO_MORE: usize = usize::MAX / 2;
 /// Threads that wait for work: they poll for a moment, then park.
 ///
 /// Jobs are taken as threads become free. A thread that has no core, because other programs hold it, takes
-/// none, and the caller waits only for jobs that have begun.
+/// none, and the caller waits only for jobs that have begun. If that took longer than the caller alone
+/// would have, the threads rest for a while.
 #[derive(Debug)]
 pub struct Pool {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
-    /// Held during a call.
-    busy: Mutex<()>,
+    /// Held during a call: when the threads' rest is over.
+    rest: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug, Default)]
@@ -74,7 +78,7 @@ impl Pool {
         Self {
             threads: (1..threads).map_while(spawn).collect(),
             shared,
-            busy: Mutex::new(()),
+            rest: Mutex::new(None),
         }
     }
 }
@@ -86,8 +90,12 @@ impl Team for Pool {
 
     fn run(&self, jobs: usize, job: &(dyn Fn(usize) + Sync)) {
         // A job that calls again, or a second caller, does its work alone.
-        let busy = self.busy.try_lock();
-        if jobs <= 1 || self.threads.is_empty() || busy.is_err() {
+        let mut rest = match self.rest.try_lock() {
+            Ok(rest) if jobs > 1 && !self.threads.is_empty() => rest,
+            _ => return (0..jobs).for_each(job),
+        };
+        let started = Instant::now();
+        if rest.is_some_and(|end| started < end) {
             return (0..jobs).for_each(job);
         }
         // SAFETY: a thread enters a call only while `shared.call` holds it, counting itself before it
@@ -106,9 +114,13 @@ impl Team for Pool {
         }
         let own = shared.work(call);
         *lock(&shared.call) = None;
+        let worked = started.elapsed();
         wait_until(|| shared.active.load(Ordering::Acquire) == 0);
+        let waited = started.elapsed().saturating_sub(worked);
+        let alone = worked * self.threads.len() as u32;
+        *rest = (waited > alone + SPIN).then(|| Instant::now() + LONGEST_REST.min(RESTS * waited));
         let panic = lock(&shared.panic).take().or(own);
-        drop(busy);
+        drop(rest);
         if let Some(panic) = panic {
             resume_unwind(panic);
         }

@@ -231,13 +231,15 @@ impl Job<'_> {
                 }
             }
         }
+        let mut columns: Vec<&[f32]> = Vec::new();
         for (panel, targets) in self.targets.into_iter().enumerate() {
             for ((sums, biases), (weight, bias)) in sums.iter().zip(&biases).zip(targets) {
                 bias.copy_from_slice(&biases[panel * PANEL..][..bias.len()]);
-                let columns: Vec<&[f32]> = sums
-                    .chunks_exact(width)
-                    .map(|column| &column[panel * PANEL..][..bias.len()])
-                    .collect();
+                columns.clear();
+                columns.extend(
+                    sums.chunks_exact(width)
+                        .map(|column| &column[panel * PANEL..][..bias.len()]),
+                );
                 kernels.transpose(&columns, weight);
             }
         }

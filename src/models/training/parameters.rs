@@ -33,32 +33,51 @@ pub struct Parameters {
 }
 
 impl Parameters {
-    /// Initial weights derived from `seed`.
-    ///
-    /// Recurrent weights and biases: uniform in ±1/√H; linear layers: uniform in ±1/√(inputs);
-    /// embeddings: standard normal, all as PyTorch's modules do. If `tied`, one matrix (V, H) embeds a
-    /// char-lstm's tokens and predicts them; it is initialized for prediction, because an embedding's
-    /// initial weights are too large for that.
+    /// All zeros. If `tied`, one matrix (V, H) embeds a char-lstm's tokens and predicts them.
     ///
     /// # Panics
     /// If `tied` and the network has no embedding of that shape.
-    pub fn init(network: &NetworkConfig, seed: u64, tied: bool) -> Self {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut parameters = Self {
-            values: Vec::new(),
-            entries: Vec::new(),
+    pub fn zeros(network: &NetworkConfig, tied: bool) -> Self {
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut count = 0;
+        for (name, shape) in shapes(network) {
+            if tied && name == TIED[1] {
+                let same = |entry: &Entry| entry.name == TIED[0] && entry.shape == shape;
+                assert!(entries.iter().any(same), "one matrix for both");
+                continue;
+            }
+            let start = count;
+            count += shape.iter().product::<usize>();
+            entries.push(Entry {
+                name,
+                shape,
+                range: start..count,
+            });
+        }
+        Self {
+            values: vec![0.0; count],
+            entries,
             tied,
-        };
-        let mut of_embedding = 0..0;
-        // The article network's memory of its last word is not a parameter.
-        let mut shapes = expected_shapes(network);
-        shapes.retain(|(name, _)| !name.starts_with("article."));
-        for (name, shape) in &shapes {
-            let count: usize = shape.iter().product();
-            let values = &mut parameters.values;
-            let start = values.len();
+        }
+    }
+
+    /// Initial weights derived from `seed`.
+    ///
+    /// Recurrent weights and biases: uniform in ±1/√H; linear layers: uniform in ±1/√(inputs);
+    /// embeddings: standard normal, all as PyTorch's modules do. A tied matrix is initialized for
+    /// prediction, because an embedding's initial weights are too large for that.
+    ///
+    /// # Panics
+    /// As [`Parameters::zeros`].
+    pub fn init(network: &NetworkConfig, seed: u64, tied: bool) -> Self {
+        let mut parameters = Self::zeros(network, tied);
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let shapes = shapes(network);
+        for (name, _) in &shapes {
+            let range = parameters.range(name);
+            let values = &mut parameters.values[range];
             if name.ends_with("embedding.weight") {
-                values.extend((0..count).map(|_| normal(&mut rng)));
+                values.fill_with(|| normal(&mut rng));
             } else {
                 let fan = if name.contains("rnn.") {
                     network.hidden
@@ -66,22 +85,8 @@ impl Parameters {
                     fan_in(&shapes, name)
                 };
                 let bound = 1.0 / (fan as f32).sqrt();
-                values.extend((0..count).map(|_| rng.random_range(-bound..bound)));
+                values.fill_with(|| rng.random_range(-bound..bound));
             }
-            if tied && name == TIED[0] {
-                of_embedding = start..start + count;
-            }
-            if tied && name == TIED[1] {
-                assert_eq!(of_embedding.len(), count, "one matrix for both");
-                values.copy_within(start.., of_embedding.start);
-                values.truncate(start);
-                continue;
-            }
-            parameters.entries.push(Entry {
-                name: name.clone(),
-                shape: shape.clone(),
-                range: start..start + count,
-            });
         }
         parameters
     }
@@ -170,6 +175,14 @@ impl Parameters {
         assert_eq!(to.len(), self.count(), "one number per weight");
         read(&self.entries, source, prefix, to)
     }
+}
+
+/// The names and shapes of a network's parameters, tied or not.
+fn shapes(network: &NetworkConfig) -> Vec<(String, Vec<usize>)> {
+    let mut shapes = expected_shapes(network);
+    // The article network's memory of its last word is not a parameter.
+    shapes.retain(|(name, _)| !name.starts_with("article."));
+    shapes
 }
 
 /// Copies arrays of `source` by name into a flat buffer.
