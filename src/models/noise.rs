@@ -108,7 +108,7 @@ const fn mix(z: u64) -> u64 {
 
 /// The natural logarithm of a positive normal number, by plain IEEE operations: x = m·2ᵉ with m within
 /// [√½, √2), and ln m = 2 artanh s with s = (m − 1)/(m + 1).
-fn ln(x: f64) -> f64 {
+pub(crate) fn ln(x: f64) -> f64 {
     const FRACTION: u64 = (1 << 52) - 1;
     let bits = x.to_bits();
     let mut exponent = (bits >> 52) as i64 - 1023;

@@ -168,7 +168,7 @@ impl Gathering {
 
     /// Waits for the others; `None` if they have started without this thread.
     fn join(&self) -> Option<Position<'_>> {
-        let one_more = |present: u32| (present < self.most).then_some(present + 1);
+        let one_more = |present: u32| (present < self.most).then(|| present + 1);
         let order = Ordering::AcqRel;
         let index = self
             .present
