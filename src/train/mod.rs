@@ -12,7 +12,6 @@ mod files;
 pub mod memory;
 mod native;
 mod plan;
-#[allow(dead_code, reason = "the CPU cannot train words yet")]
 mod rate;
 mod saver;
 mod schedule;

@@ -1,9 +1,11 @@
 //! The engine on the CPU, on the library's own kernels. The bits of a training depend neither on the number
 //! of threads nor on the SIMD level.
 
+mod article;
 mod optimizer;
 mod shards;
 mod text;
+mod words;
 
 use super::memory;
 use super::{Batch, Costs, Engine, EngineError, Losses, Step};
@@ -11,10 +13,12 @@ use crate::config::{Device, ModelConfig, NetworkConfig, Precision, TrainConfig};
 use crate::kernels::Kernels;
 use crate::kernels::training::{Buffers, Pool, Team as _, Workers};
 use crate::models::training::Parameters;
-use crate::models::weights::Weights;
+use crate::models::weights::{WeightError, Weights};
+use article::Article;
 use optimizer::{Average, Optimizer};
 use shards::Sum;
 use text::Text;
+use words::Words;
 
 /// The names of the weights in a training state are preceded by this.
 const WEIGHTS: &str = "weights.";
@@ -34,6 +38,28 @@ pub struct NativeEngine {
 /// The networks, each with its buffers and what it carries from step to step.
 enum Model {
     Text(Text),
+    Words(Words),
+    Article(Article),
+}
+
+impl Model {
+    /// What the next step depends on besides weights and optimizer.
+    fn carried(&self) -> Weights<'static> {
+        match self {
+            Self::Text(model) => model.carried(),
+            Self::Words(model) => model.carried(),
+            Self::Article(model) => model.carried(),
+        }
+    }
+
+    /// Restores [`Model::carried`].
+    fn restore(&mut self, state: &Weights) -> Result<(), WeightError> {
+        match self {
+            Self::Text(model) => model.restore(state),
+            Self::Words(model) => model.restore(state),
+            Self::Article(model) => model.restore(state),
+        }
+    }
 }
 
 /// The threads of an engine, and the settings that every model uses.
@@ -95,11 +121,10 @@ impl NativeEngine {
         let parameters = Parameters::init(network, config.seed, tied);
         let model = match &config.model {
             ModelConfig::CharRnn(own) => Model::Text(Text::new(config, own, network, &parameters)),
-            _ => {
-                return Err(EngineError::Device(
-                    "the CPU cannot train words yet".to_owned(),
-                ));
+            ModelConfig::WordVae(own) => {
+                Model::Words(Words::new(config, own, network, &parameters))
             }
+            ModelConfig::Article(_) => Model::Article(Article::new(network, &parameters)),
         };
         Ok(Self {
             model,
@@ -129,6 +154,8 @@ impl NativeEngine {
         let sum = &mut self.sum;
         let loss = match (&mut self.model, batch) {
             (Model::Text(model), Batch::Text(batch)) => model.gradients(&of, batch, sum),
+            (Model::Words(model), Batch::Words(batch)) => model.gradients(&of, batch, step, sum),
+            (Model::Article(model), Batch::Article(batch)) => model.gradients(&of, batch, sum),
             _ => return Err(other_batch()),
         };
         Ok((self.sum.total(self.own.kernels), loss))
@@ -154,14 +181,17 @@ impl Engine for NativeEngine {
         }
         match &mut self.model {
             Model::Text(model) => model.advance(),
+            Model::Words(model) => model.advance(),
+            Model::Article(_) => {}
         }
         Ok(())
     }
 
     fn trial(&mut self, batch: &Batch, step: &Step) -> Result<(), EngineError> {
+        let carried = self.model.carried();
         let (gradients, _) = self.gradients(batch, step)?;
         self.sum.recycle(gradients);
-        Ok(())
+        Ok(self.model.restore(&carried)?)
     }
 
     fn losses(&mut self, _wait: bool) -> Losses {
@@ -174,15 +204,24 @@ impl Engine for NativeEngine {
             (Model::Text(model), Batch::Text(batch)) => {
                 Ok(model.evaluate(workers, parameters, batch))
             }
+            (Model::Words(model), Batch::Words(batch)) => {
+                Ok(model.evaluate(workers, parameters, batch))
+            }
+            (Model::Article(model), Batch::Article(batch)) => {
+                Ok(model.evaluate(workers, parameters, batch))
+            }
             _ => Err(other_batch()),
         }
     }
 
     fn weights(&self) -> Weights<'static> {
-        let weights = match &self.average {
+        let mut weights = match &self.average {
             Some(average) => self.parameters.named(&average.values, ""),
             None => self.parameters.to_weights(""),
         };
+        if let Model::Article(model) = &self.model {
+            weights.append(&mut model.carried());
+        }
         weights
     }
 
@@ -202,9 +241,7 @@ impl Engine for NativeEngine {
         if let Some(average) = &self.average {
             average.save(&self.parameters, &mut state);
         }
-        state.append(&mut match &self.model {
-            Model::Text(model) => model.carried(),
-        });
+        state.append(&mut self.model.carried());
         state
     }
 
@@ -214,9 +251,7 @@ impl Engine for NativeEngine {
         if let Some(average) = &mut self.average {
             average.load(&self.parameters, state)?;
         }
-        match &mut self.model {
-            Model::Text(model) => model.restore(state)?,
-        }
+        self.model.restore(state)?;
         self.losses = Losses::default();
         Ok(())
     }
