@@ -3,10 +3,10 @@
 CARGO := torch/find-libtorch cargo
 TEXTGEN := $(or $(CARGO_TARGET_DIR),target)/release/textgen
 
-.PHONY: help demo build test lint bench bench-training gpu-check libtorch clean
+.PHONY: help demo build test test-aarch64 lint bench bench-training gpu-check libtorch clean
 
 help:        ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: build  ## train both models for about two minutes in all, and generate from each
 	$(TEXTGEN) vocab fairy-tales.txt
@@ -22,6 +22,9 @@ build: libtorch  ## build textgen and textgen-torch
 
 test: build  ## run every test
 	$(CARGO) test --release --workspace
+
+test-aarch64:  ## the library's tests on an emulated Arm machine, and the same texts and weights as natively
+	tests/aarch64
 
 lint: libtorch  ## check the format, and clippy with warnings as errors
 	cargo fmt --all --check

@@ -12,6 +12,8 @@
 //! where n is the largest such number for c within the window. Every token beyond [`FREE`] divides c's
 //! odds by the penalty once more, whereas DRY multiplies the number to subtract.
 
+use crate::kernels::scalar;
+
 /// The longest repeat, in tokens, without a penalty: words repeat in any text.
 pub const FREE: usize = 8;
 
@@ -30,7 +32,7 @@ impl Repetition {
     /// Creates the state of an empty text.
     pub fn new(penalty: f32, window: usize) -> Self {
         Self {
-            log_penalty: penalty.ln(),
+            log_penalty: scalar::ln(f64::from(penalty)) as f32,
             window,
             recent: Vec::new(),
             matching: Vec::new(),

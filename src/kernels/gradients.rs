@@ -7,6 +7,7 @@
 use super::lanes::Lanes;
 use super::matrix::PANEL;
 use super::pointwise::{each, exp_of, sigmoid_of, tanh_of};
+use super::scalar::ln;
 
 /// Rows and columns that [`transpose`] handles at a time: a cache line of each.
 const TURNED_AT_ONCE: usize = 16;
@@ -350,7 +351,7 @@ pub(super) unsafe fn cross_entropy<V: Lanes>(
             }
         }
         let sum: f32 = sums.iter().sum();
-        *nats = most + sum.ln() - of_target;
+        *nats = most + ln(f64::from(sum)) as f32 - of_target;
         let scale = 1.0 / sum;
         for x in row {
             *x *= scale;

@@ -16,6 +16,7 @@ mod int8;
 mod lanes;
 mod matrix;
 mod pointwise;
+pub(crate) mod scalar;
 pub mod simd;
 pub mod training;
 

@@ -5,6 +5,8 @@
 //! generator's state. A number is the finaliser of SplitMix64 (Steele, Lea & Flood 2014) of a key plus a
 //! multiple of its increment: for one key, the generator's own sequence, read at any position.
 
+use crate::kernels::scalar::ln;
+
 /// SplitMix64's increment: 2⁶⁴ divided by the golden ratio.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -104,26 +106,6 @@ const fn mix(z: u64) -> u64 {
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
-}
-
-/// The natural logarithm of a positive normal number, by plain IEEE operations: x = m·2ᵉ with m within
-/// [√½, √2), and ln m = 2 artanh s with s = (m − 1)/(m + 1).
-pub(crate) fn ln(x: f64) -> f64 {
-    const FRACTION: u64 = (1 << 52) - 1;
-    let bits = x.to_bits();
-    let mut exponent = (bits >> 52) as i64 - 1023;
-    let mut m = f64::from_bits(bits & FRACTION | 1023 << 52);
-    if m >= std::f64::consts::SQRT_2 {
-        m *= 0.5;
-        exponent += 1;
-    }
-    let s = (m - 1.0) / (m + 1.0);
-    let square = s * s;
-    // |s| < 0.172: the first term left out is below 10⁻¹⁸ of the sum.
-    let series = (0..12)
-        .rev()
-        .fold(0.0, |sum, k| sum * square + 1.0 / f64::from(2 * k + 1));
-    exponent as f64 * std::f64::consts::LN_2 + 2.0 * s * series
 }
 
 #[cfg(test)]
@@ -239,30 +221,5 @@ mod tests {
         assert!(!items.is_sorted());
         items.sort_unstable();
         assert!(items.iter().copied().eq(0..1000));
-    }
-
-    #[test]
-    fn the_own_logarithm_is_that_of_the_library() {
-        let noise = Noise::new(2, Use::Evaluation, 0);
-        let random = (0..20_000).map(|i| (noise.bits(i) >> 11) as f64 / (1_u64 << 53) as f64);
-        let few = [
-            1e-300,
-            1e-19,
-            0.5,
-            0.707,
-            0.7072,
-            1.0 - f64::EPSILON,
-            1.0,
-            1.5,
-            3.0,
-            1e300,
-        ];
-        for x in random.filter(|&x| x > 0.0).chain(few) {
-            let (found, want) = (ln(x), x.ln());
-            assert!(
-                (found - want).abs() <= 1e-15 * want.abs(),
-                "{x}: {found} {want}"
-            );
-        }
     }
 }

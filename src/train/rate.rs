@@ -4,7 +4,7 @@
 //! follows the constraint by dual ascent on log β, so that users need not guess the β of a rate
 //! (Rezende & Viola 2018 do the same for a wanted distortion).
 
-use crate::kernels::Kernels;
+use crate::kernels::{Kernels, scalar};
 use crate::models::weights::{Array, WeightError, Weights, array};
 
 /// The name of log β in a training state.
@@ -28,7 +28,7 @@ impl RateController {
     pub fn new(target: f64, beta: f64) -> Self {
         Self {
             target: target as f32,
-            log_beta: Self::bounded(beta.ln() as f32),
+            log_beta: Self::bounded(scalar::ln(beta) as f32),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The learning rate at every step.
 
 use crate::config::{KlSchedule, Schedule, TrainConfig, WordVaeConfig};
+use crate::kernels::scalar::{cos, exp, power};
 
 /// Cycles of the cyclical KL schedule (Fu et al. 2019).
 const CYCLES: f64 = 4.0;
@@ -21,9 +22,9 @@ pub fn learning_rate(config: &TrainConfig, step: u64, fraction: f64, scale: f64)
         // Loshchilov & Hutter 2017, eq. 5, without restarts.
         Schedule::Cosine => {
             config.final_lr
-                + (1.0 - config.final_lr) * 0.5 * (1.0 + (std::f64::consts::PI * fraction).cos())
+                + (1.0 - config.final_lr) * 0.5 * (1.0 + cos(std::f64::consts::PI * fraction))
         }
-        Schedule::Step => config.decay.powi((fraction * 10.0).min(9.0) as i32),
+        Schedule::Step => power(config.decay, (fraction * 10.0).min(9.0) as u64),
     };
     config.lr * rising * shape * scale
 }
@@ -39,7 +40,7 @@ pub fn beta(config: &WordVaeConfig, fraction: f64) -> f64 {
         _ => fraction,
     };
     let risen = (fraction / config.kl_warmup).clamp(0.0, 1.0);
-    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+    let sigmoid = |x: f64| 1.0 / (1.0 + exp(-x));
     let shape = match config.kl_schedule {
         KlSchedule::Linear | KlSchedule::Cyclical => risen,
         // Scaled so that it starts at 0 and ends at 1.

@@ -15,6 +15,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::config::Sampling;
 use crate::kernels::Kernels;
+use crate::kernels::scalar::{cos, ln};
 pub(crate) use crate::models::argmax;
 
 /// A token that was sampled.
@@ -231,8 +232,8 @@ impl Sampler {
 
     /// A standard normal number, from the same stream (Box & Muller 1958).
     pub fn normal(&mut self) -> f32 {
-        let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
-        (radius * (std::f64::consts::TAU * self.uniform()).cos()) as f32
+        let radius = (-2.0 * ln(1.0 - self.uniform())).sqrt();
+        (radius * cos(std::f64::consts::TAU * self.uniform())) as f32
     }
 
     /// Uniform in [0, 1), 53 bits.

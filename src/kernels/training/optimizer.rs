@@ -1,6 +1,7 @@
 //! The optimizer step: the gradients' norm, clipping and Adam. Each array is read once for the
 //! norm and once for everything else.
 
+use super::super::scalar::power;
 use super::super::{AdamFactors, AdamPiece};
 use super::Workers;
 
@@ -38,7 +39,6 @@ pub struct Parameter<'a> {
 
 impl Adam {
     fn factors(&self, weight_decay: f64, scale: f64) -> AdamFactors {
-        let t = self.step as f64;
         let (decay, save) = if self.decoupled {
             (0.0, 1.0 - self.lr * weight_decay)
         } else {
@@ -51,8 +51,8 @@ impl Adam {
             of_first: (1.0 - self.beta1) as f32,
             keep_second: self.beta2 as f32,
             of_second: (1.0 - self.beta2) as f32,
-            rate: (self.lr / (1.0 - self.beta1.powf(t))) as f32,
-            root: (1.0 / (1.0 - self.beta2.powf(t)).sqrt()) as f32,
+            rate: (self.lr / (1.0 - power(self.beta1, self.step))) as f32,
+            root: (1.0 / (1.0 - power(self.beta2, self.step)).sqrt()) as f32,
             epsilon: self.epsilon as f32,
         }
     }

@@ -15,9 +15,9 @@ use super::Parameters;
 use super::layer::{Read, ReadGradients, RecurrentLayer};
 use super::word_vae::{Encoder, linear};
 use crate::config::{Cell, NetworkConfig};
+use crate::kernels::scalar::ln;
 use crate::kernels::training::{Input, LinearGradients, OutputGradients, Steps, Workers};
 use crate::models::batch::ArticleBatch;
-use crate::models::noise::ln;
 use crate::models::sequences::Sequences;
 use crate::models::weights::{Array, WeightError, Weights, values};
 

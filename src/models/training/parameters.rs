@@ -6,6 +6,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::config::NetworkConfig;
+use crate::kernels::scalar::{cos, ln};
 use crate::models::weights::{Array, WeightError, Weights, array, expected_shapes};
 
 /// The name under which tied weights are stored, and their other name (Press & Wolf 2017).
@@ -220,8 +221,8 @@ fn fan_in(shapes: &[(String, Vec<usize>)], name: &str) -> usize {
 
 /// A standard normal number (Box & Muller 1958).
 fn normal(rng: &mut ChaCha8Rng) -> f32 {
-    let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
-    (radius * (std::f64::consts::TAU * rng.random::<f64>()).cos()) as f32
+    let radius = (-2.0 * ln(1.0 - rng.random::<f64>())).sqrt();
+    (radius * cos(std::f64::consts::TAU * rng.random::<f64>())) as f32
 }
 
 #[cfg(test)]
