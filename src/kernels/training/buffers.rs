@@ -26,9 +26,13 @@ impl Buffers {
 
     /// `length` arbitrary numbers.
     pub(super) fn numbers(&self, length: usize) -> Loan<'_, Vec<f32>> {
-        // Sizes are rounded up, so that lengths which change from step to step share buffers.
+        // Sizes are rounded up, so that lengths which change from step to step share buffers. A far
+        // larger one is left for what needs it.
         let room = length.next_power_of_two();
-        let fits = |buffer: &Vec<f32>| (room..2 * room).contains(&buffer.capacity());
+        let fits = |buffer: &Vec<f32>| {
+            let capacity = buffer.capacity();
+            (room..=8 * room).contains(&capacity).then_some(capacity)
+        };
         let mut loan = self.numbers.take(fits, || Vec::with_capacity(room));
         if cfg!(test) {
             // What is arbitrary must not matter.
@@ -48,7 +52,10 @@ impl Buffers {
 
     /// A matrix of zeros.
     pub(super) fn packed(&self, layout: Layout, columns: usize) -> Loan<'_, Packed> {
-        let fits = |packed: &Packed| packed.layout() == layout && packed.columns() == columns;
+        let fits = |packed: &Packed| {
+            let same = packed.layout() == layout && packed.columns() == columns;
+            same.then_some(0)
+        };
         let mut loan = self.packed.take(fits, || Packed::zeros(layout, columns));
         loan.clear();
         loan
@@ -56,7 +63,7 @@ impl Buffers {
 
     /// An arbitrary stack.
     pub(super) fn stacked(&self) -> Loan<'_, Stacked> {
-        self.stacked.take(|_| true, Stacked::default)
+        self.stacked.take(|_| Some(0), Stacked::default)
     }
 }
 
@@ -75,12 +82,15 @@ impl<T> Stock<T> {
         Self(Mutex::new(Vec::new()))
     }
 
-    /// The buffer that was put back last among those that fit, or a new one.
-    fn take(&self, fits: impl Fn(&T) -> bool, make: impl Fn() -> T) -> Loan<'_, T> {
+    /// The smallest buffer among those that fit, which have a size, or a new one.
+    fn take(&self, fits: impl Fn(&T) -> Option<usize>, make: impl Fn() -> T) -> Loan<'_, T> {
         let found = {
             let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let last = all.iter().rposition(fits);
-            last.map(|index| all.remove(index))
+            let sizes = all.iter().enumerate().rev();
+            let sizes = sizes.filter_map(|(index, buffer)| Some((fits(buffer)?, index)));
+            // Of several, the one that was put back last: it is the likeliest to be in the cache.
+            let smallest = sizes.min_by_key(|&(size, _)| size);
+            smallest.map(|(_, index)| all.remove(index))
         };
         Loan {
             buffer: Some(found.unwrap_or_else(make)),
@@ -134,6 +144,7 @@ mod tests {
         let first = buffers.numbers(1000).as_ptr();
         assert_eq!(buffers.zeros(700)[..], [0.0; 700]);
         assert_eq!(buffers.numbers(1024).as_ptr(), first);
+        assert_eq!(buffers.numbers(200).as_ptr(), first);
         let (one, two) = (buffers.numbers(1000), buffers.numbers(1000));
         assert_ne!(one.as_ptr(), two.as_ptr());
         assert_ne!(buffers.numbers(100).as_ptr(), first);
