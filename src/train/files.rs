@@ -2,10 +2,37 @@
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::{Report, TrainError, Trainer};
-use crate::run::{Evaluation, Metrics, ModelFile, ModelHeader, RunError, State, model_format};
+use crate::run::{
+    CorpusData, Evaluation, Metrics, ModelFile, ModelHeader, RunError, State, model_format,
+};
+use crate::text::Vocabulary;
+
+/// The parts of a model file that come from the corpus.
+pub(super) struct Identity {
+    vocabulary: Vocabulary,
+    training_words: Option<Arc<str>>,
+}
+
+impl Identity {
+    /// Copies them.
+    pub fn of(corpus: &CorpusData) -> Self {
+        Self {
+            vocabulary: corpus.vocabulary().clone(),
+            training_words: match corpus {
+                CorpusData::Text(_) => None,
+                CorpusData::Words(data) => {
+                    let words: Vec<&str> =
+                        data.train.iter().map(|&i| data.words[i].as_str()).collect();
+                    Some(words.join("\n").into())
+                }
+            },
+        }
+    }
+}
 
 impl Trainer<'_> {
     /// Restores the run's saved state if it has one. Returns whether it has.

@@ -13,6 +13,7 @@ pub mod memory;
 mod native;
 mod plan;
 mod rate;
+mod report;
 mod saver;
 mod schedule;
 mod task;
@@ -21,21 +22,20 @@ mod tests;
 mod text;
 mod words;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 pub use engine::{Batch, Costs, Engine, EngineError, Losses, Step};
 pub use error::TrainError;
 pub use native::NativeEngine;
 pub use plan::Plan;
 pub use rate::RateController;
+pub use report::{Line, Report};
 
 use crate::config::{Budget, ModelConfig, NetworkConfig, Schedule, TrainConfig};
-use crate::run::{
-    CharLoss, CorpusData, Evaluation, METRICS_FORMAT, Metrics, Progress, RunDir, Unfinished,
-};
+use crate::run::{CharLoss, CorpusData, Evaluation, Metrics, Progress, RunDir, Unfinished};
 use article::ArticleTask;
+use files::Identity;
 use saver::Saver;
 use schedule::learning_rate;
 use task::{Next, Part, Task};
@@ -46,8 +46,6 @@ use words::WordTask;
 const AUTOMATIC_EVALUATIONS: u64 = 10;
 /// The same for a training of less than a minute, of which evaluations would take too much.
 const HURRIED_EVALUATIONS: u64 = 3;
-/// The shortest time between two progress reports.
-const REPORT_EVERY: Duration = Duration::from_millis(100);
 /// The most returns to an earlier state before giving up.
 const MOST_ROLLBACKS: u64 = 3;
 
@@ -60,49 +58,6 @@ pub enum Ending {
     Patience,
     /// The user stopped it; it can be resumed.
     Stopped,
-}
-
-/// The figures of a progress line.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Line {
-    /// The number of steps taken.
-    pub step: u64,
-    /// The total number of steps, if it is known.
-    pub steps: Option<u64>,
-    /// The fraction of the training that is done, 0 to 1.
-    pub fraction: f64,
-    /// Passes over the training part.
-    pub epoch: f64,
-    /// Mean training loss since the last evaluation.
-    pub loss: f64,
-    /// The newest validation loss.
-    pub valid: Option<Evaluation>,
-    /// Tokens per second.
-    pub rate: f64,
-    /// The estimated time left in seconds.
-    pub left: Option<f64>,
-}
-
-/// What a training tells as it goes.
-#[derive(Clone, Copy, Debug)]
-pub enum Report<'a> {
-    /// It goes on; told some ten times a second.
-    Step(&'a Line),
-    /// An evaluation is done.
-    Evaluated(&'a Line),
-    /// A sample of the model.
-    Sample(&'a str),
-    /// The loss was not finite at step `at`: training goes on from step `to`, with the learning rate times `scale`.
-    RolledBack {
-        /// The step of that loss.
-        at: u64,
-        /// The step that training goes on from.
-        to: u64,
-        /// The factor of the learning rate.
-        scale: f64,
-    },
-    /// No more lines follow.
-    Ended,
 }
 
 /// Creates the engine of a run.
@@ -150,28 +105,6 @@ pub fn evaluate_exactly(
         };
     }
     Ok(losses)
-}
-
-/// The parts of a model file that come from the corpus.
-struct Identity {
-    vocabulary: crate::text::Vocabulary,
-    training_words: Option<Arc<str>>,
-}
-
-impl Identity {
-    fn of(corpus: &CorpusData) -> Self {
-        Self {
-            vocabulary: corpus.vocabulary().clone(),
-            training_words: match corpus {
-                CorpusData::Text(_) => None,
-                CorpusData::Words(data) => {
-                    let words: Vec<&str> =
-                        data.train.iter().map(|&i| data.words[i].as_str()).collect();
-                    Some(words.join("\n").into())
-                }
-            },
-        }
-    }
 }
 
 /// A training in progress.
@@ -340,10 +273,7 @@ impl<'a> Trainer<'a> {
             if !self.step()? {
                 continue;
             }
-            if self.reported.elapsed() >= REPORT_EVERY {
-                self.reported = Instant::now();
-                self.show();
-            }
+            self.show();
             if self.evaluation_is_due() {
                 self.progress.unfinished = Some(Unfinished::Evaluation);
             } else if self.config.save_every > 0
@@ -504,67 +434,6 @@ impl<'a> Trainer<'a> {
         (self.report)(Report::Evaluated(&line));
         self.progress.last.1 = self.seconds();
         Ok(())
-    }
-
-    /// The mean training loss since the last evaluation.
-    fn train_loss(&self) -> f64 {
-        self.progress.loss_sum / self.progress.loss_steps.max(1) as f64
-    }
-
-    /// Tokens per second since the last evaluation.
-    fn rate(&self) -> f64 {
-        let (chars, seconds) = self.progress.last;
-        (self.progress.chars - chars) as f64 / (self.seconds() - seconds).max(1e-9)
-    }
-
-    fn metrics(
-        &self,
-        train_loss: f64,
-        valid: Option<Evaluation>,
-        chars_per_second: f64,
-    ) -> Metrics {
-        Metrics {
-            format: METRICS_FORMAT,
-            step: self.progress.step,
-            epoch: self.epoch(),
-            chars: self.progress.chars,
-            seconds: self.seconds(),
-            lr: learning_rate(
-                &self.config,
-                self.progress.step.saturating_sub(1),
-                self.fraction(),
-                self.progress.lr_scale,
-            ),
-            train_loss,
-            valid,
-            test: None,
-            chars_per_second,
-            finished: false,
-        }
-    }
-
-    fn line(&self, loss: f64, rate: f64) -> Line {
-        let fraction = self.fraction();
-        let left = match self.config.budget {
-            Budget::Minutes(minutes) => Some((minutes * 60.0 - self.seconds()).max(0.0)),
-            _ if fraction > 0.0 => Some(self.seconds() * (1.0 - fraction).max(0.0) / fraction),
-            _ => None,
-        };
-        Line {
-            step: self.progress.step,
-            steps: self.total_steps(),
-            fraction,
-            epoch: self.epoch(),
-            loss,
-            valid: self.valid,
-            rate,
-            left,
-        }
-    }
-
-    fn show(&mut self) {
-        let line = self.line(self.train_loss(), self.rate());
-        (self.report)(Report::Step(&line));
     }
 
     /// Whether the weights of this step have been evaluated.

@@ -135,7 +135,7 @@ impl NativeEngine {
                 seed: config.seed,
                 shards: config.shards,
             },
-            optimizer: Optimizer::new(config, parameters.count()),
+            optimizer: Optimizer::new(config, &parameters),
             average: (config.ema > 0.0).then(|| Average::new(config.ema, &parameters)),
             parameters,
             sum: Sum::default(),

@@ -1,9 +1,11 @@
 //! Adam, AMSGrad and AdamW on flat buffers, and the average of the weights (EMA).
 
+use std::ops::Range;
+
 use crate::config::{OptimizerKind, TrainConfig};
 use crate::kernels::AdamPiece;
 use crate::kernels::training::{Adam, Parameter, Workers};
-use crate::models::training::Parameters;
+use crate::models::training::{Entry, Parameters};
 use crate::models::weights::{WeightError, Weights};
 
 const BETA1: f64 = 0.9;
@@ -20,7 +22,8 @@ pub struct Optimizer {
     kind: OptimizerKind,
     clip: f64,
     beta2: f64,
-    weight_decay: f64,
+    /// The numbers and the weight decay of each array; under AdamW only matrices decay.
+    arrays: Vec<(Range<usize>, f64)>,
     /// First and second moments, and for AMSGrad the largest second ones.
     moments: Vec<Vec<f32>>,
     /// The number of steps taken.
@@ -29,19 +32,30 @@ pub struct Optimizer {
 
 impl Optimizer {
     /// Starts with all moments at zero.
-    pub fn new(config: &TrainConfig, weights: usize) -> Self {
+    pub fn new(config: &TrainConfig, parameters: &Parameters) -> Self {
         let moments = 2 + usize::from(config.optimizer == OptimizerKind::Amsgrad);
+        let decays =
+            |entry: &Entry| config.optimizer != OptimizerKind::Adamw || entry.shape.len() > 1;
+        let entries = parameters.entries().iter();
+        let arrays = entries.map(|entry| {
+            let decay = if decays(entry) {
+                config.weight_decay
+            } else {
+                0.0
+            };
+            (entry.range.clone(), decay)
+        });
         Self {
             kind: config.optimizer,
             clip: config.clip,
             beta2: config.beta2,
-            weight_decay: config.weight_decay,
-            moments: vec![vec![0.0; weights]; moments],
+            arrays: arrays.collect(),
+            moments: vec![vec![0.0; parameters.count()]; moments],
             taken: 0,
         }
     }
 
-    /// Clips the gradients and updates the weights. Under AdamW, only matrices decay.
+    /// Clips the gradients and updates the weights.
     pub fn step(
         &mut self,
         workers: Workers,
@@ -50,16 +64,14 @@ impl Optimizer {
         lr: f64,
     ) {
         self.taken += 1;
-        let decoupled = self.kind == OptimizerKind::Adamw;
         let adam = Adam {
             lr,
             beta1: BETA1,
             beta2: self.beta2,
             epsilon: EPSILON,
-            decoupled,
+            decoupled: self.kind == OptimizerKind::Adamw,
             step: self.taken,
         };
-        let entries = parameters.entries().to_vec();
         let mut weights = parameters.values.as_mut_slice();
         let mut moments = self.moments.iter_mut().map(Vec::as_mut_slice);
         let (mut first, mut second, mut largest) = (
@@ -67,22 +79,17 @@ impl Optimizer {
             moments.next().unwrap_or_default(),
             moments.next().unwrap_or_default(),
         );
-        let mut pieces = Vec::with_capacity(entries.len());
-        for entry in &entries {
-            let size = entry.range.len();
-            let decays = !decoupled || entry.shape.len() > 1;
-            pieces.push(Parameter {
-                arrays: AdamPiece {
-                    weight: cut(&mut weights, size),
-                    gradient: &gradients[entry.range.clone()],
-                    first: cut(&mut first, size),
-                    second: cut(&mut second, size),
-                    largest: cut(&mut largest, size),
-                },
-                weight_decay: if decays { self.weight_decay } else { 0.0 },
-            });
-        }
-        adam.step(workers, pieces, self.clip);
+        let pieces = self.arrays.iter().map(|(range, weight_decay)| Parameter {
+            arrays: AdamPiece {
+                weight: cut(&mut weights, range.len()),
+                gradient: &gradients[range.clone()],
+                first: cut(&mut first, range.len()),
+                second: cut(&mut second, range.len()),
+                largest: cut(&mut largest, range.len()),
+            },
+            weight_decay: *weight_decay,
+        });
+        adam.step(workers, pieces.collect(), self.clip);
     }
 
     /// Adds the moments to a training state.
@@ -217,7 +224,7 @@ mod tests {
             };
             let mut parameters = Parameters::init(&char_lstm(Cell::Gru, 3, 1, 5), 1, false);
             let before = parameters.clone();
-            let mut optimizer = Optimizer::new(&config, parameters.count());
+            let mut optimizer = Optimizer::new(&config, &parameters);
             for &gradient in &gradients {
                 let all = vec![gradient as f32; parameters.count()];
                 optimizer.step(workers, &mut parameters, &all, 0.01);
