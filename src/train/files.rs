@@ -76,6 +76,7 @@ impl Trainer<'_> {
             tensors: self.engine.state(),
         };
         let path = self.run.state_path();
+        self.saved = Some(self.point());
         self.saver.submit(move || Ok(state.write(&path)?))
     }
 

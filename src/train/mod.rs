@@ -118,6 +118,8 @@ pub struct Trainer<'a> {
     report: Box<dyn FnMut(Report) + 'a>,
     reported: Instant,
     saver: Saver,
+    /// The point of the training that was saved last in this session.
+    saved: Option<(u64, Option<Unfinished>)>,
     valid: Option<Evaluation>,
     session: Instant,
     seconds_before: f64,
@@ -152,6 +154,7 @@ impl<'a> Trainer<'a> {
             report: Box::new(report),
             reported: Instant::now(),
             saver: Saver::new(),
+            saved: None,
             valid: None,
             session: Instant::now(),
             seconds_before: 0.0,
@@ -228,7 +231,7 @@ impl<'a> Trainer<'a> {
             Err(TrainError::Stopped) => Ending::Stopped,
             other => other?,
         };
-        if ending == Ending::Stopped {
+        if ending == Ending::Stopped && self.saved != Some(self.point()) {
             self.save()?;
         }
         self.saver.wait()?;
@@ -282,6 +285,11 @@ impl<'a> Trainer<'a> {
                 self.save()?;
             }
         }
+    }
+
+    /// Where the training is: after so many steps, and before what.
+    fn point(&self) -> (u64, Option<Unfinished>) {
+        (self.progress.step, self.progress.unfinished)
     }
 
     /// Ends a training whose patience is exhausted, once everything after its evaluation is done.
