@@ -383,17 +383,25 @@ pub(super) fn transpose(rows: &[&[f32]], out: &mut [f32]) {
         let first = group * TURNED_AT_ONCE;
         for column in (0..columns).step_by(TURNED_AT_ONCE) {
             let wide = TURNED_AT_ONCE.min(columns - column);
-            let mut block = [[0.0; TURNED_AT_ONCE]; TURNED_AT_ONCE];
-            for (block, row) in block.iter_mut().zip(rows) {
-                block[..wide].copy_from_slice(&row[column..column + wide]);
+            let mut turned = [[0.0; TURNED_AT_ONCE]; TURNED_AT_ONCE];
+            for (k, row) in rows.iter().enumerate() {
+                // Whole lines have a length that the compiler knows, and make no call.
+                let mut line = [0.0; TURNED_AT_ONCE];
+                match row[column..].first_chunk() {
+                    Some(whole) => line = *whole,
+                    None => line[..wide].copy_from_slice(&row[column..]),
+                }
+                for (turned, x) in turned.iter_mut().zip(line) {
+                    turned[k] = x;
+                }
             }
-            for (k, out) in out[column * count..]
-                .chunks_mut(count)
-                .take(wide)
-                .enumerate()
-            {
-                let turned: [f32; TURNED_AT_ONCE] = std::array::from_fn(|row| block[row][k]);
-                out[first..first + rows.len()].copy_from_slice(&turned[..rows.len()]);
+            let to = out[column * count..].chunks_mut(count);
+            for (to, turned) in to.take(wide).zip(&turned) {
+                let to = &mut to[first..first + rows.len()];
+                match to.first_chunk_mut() {
+                    Some(whole) => *whole = *turned,
+                    None => to.copy_from_slice(&turned[..rows.len()]),
+                }
             }
         }
     }

@@ -265,13 +265,9 @@ impl Stacked {
     /// # Panics
     /// If there are fewer panels.
     pub fn push(&mut self, values: &[f32], width: usize, panel: usize) {
-        let (start, end) = (panel * PANEL, (panel + 1) * PANEL);
         let rows = values.chunks_exact(width);
-        self.lines.extend(rows.map(|row| {
-            let mut line = Line([0.0; PANEL]);
-            line.0.copy_from_slice(&row[start..end]);
-            line
-        }));
+        let lines = rows.map(|row| Line(row.as_chunks().0[panel]));
+        self.lines.extend(lines);
     }
 
     /// All panels; the rows are their columns.
