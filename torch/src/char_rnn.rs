@@ -49,7 +49,7 @@ impl Text {
 }
 
 impl CharRnn {
-    /// A model without parameters: these are given to every call.
+    /// Packs the recurrent weights of `parameters` as cuDNN wants them. Every call gets the parameters anew.
     pub fn new(
         network: NetworkConfig,
         dropout: f64,
@@ -67,7 +67,14 @@ impl CharRnn {
             precision,
         };
         let weights = parameters.recurrent("rnn", model.network.layers);
-        model.shape().flatten(&weights);
+        if model.own.variational {
+            // Layer by layer, as they run.
+            for weights in weights.chunks_exact(4) {
+                model.shape().single().flatten(weights);
+            }
+        } else {
+            model.shape().flatten(&weights);
+        }
         model
     }
 

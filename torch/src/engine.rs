@@ -32,9 +32,8 @@ pub struct TorchEngine {
     model: Model,
     parameters: Parameters,
     optimizer: Optimizer,
-    /// The averaged weights, if these are evaluated and saved, and whether they have changed places with
-    /// the parameters.
-    average: Option<(Vec<Tensor>, bool)>,
+    /// The averaged weights, if these are evaluated and saved.
+    average: Option<Vec<Tensor>>,
     /// The number of steps taken.
     taken: u64,
     /// What the next step starts from: a char-lstm's states (L, B, H).
@@ -137,7 +136,7 @@ impl TorchEngine {
         if config.ema > 0.0 {
             let copy = |tensor: &Tensor| tensor.detach().copy();
             let average = engine.parameters.tensors().iter().map(copy).collect();
-            engine.average = Some((average, false));
+            engine.average = Some(average);
         }
         set_precision(config.precision, device)?;
         Ok(engine)
@@ -180,7 +179,7 @@ impl TorchEngine {
             let counted = counted_steps as i64 * count;
             let nats = nats.narrow(0, nats.size()[0] - counted, counted);
             let of_shard = nats.sum(Kind::Float) / (counted_steps * batch.rows) as f64;
-            gradients = added(gradients, self.differentiate(&of_shard));
+            gradients = added(&gradients, self.differentiate(&of_shard));
             loss += of_shard.detach();
             for (ends, next) in ends.iter_mut().zip(next) {
                 ends.push(next.detach());
@@ -320,7 +319,7 @@ fn part<T: Clone>(batch: &T, whole: bool, cut: impl FnOnce() -> T) -> Cow<'_, T>
 }
 
 /// Sums of tensors; those of the first shard if there are none yet.
-fn added(sums: Vec<Tensor>, more: Vec<Tensor>) -> Vec<Tensor> {
+fn added(sums: &[Tensor], more: Vec<Tensor>) -> Vec<Tensor> {
     if sums.is_empty() {
         return more;
     }
@@ -350,7 +349,7 @@ impl Engine for TorchEngine {
         self.optimizer
             .step(&self.parameters, &computed.gradients, step.lr);
         self.taken += 1;
-        if let Some((average, _)) = &mut self.average {
+        if let Some(average) = &mut self.average {
             // The first steps use a smaller decay, so that the initial weights are soon forgotten.
             let taken = self.taken as f64;
             let decay = self.config.ema.min((1.0 + taken) / (10.0 + taken));
@@ -400,8 +399,8 @@ impl Engine for TorchEngine {
 
     fn weights(&self) -> Weights<'static> {
         let tensors = match &self.average {
-            Some((average, false)) => average,
-            _ => self.parameters.tensors(),
+            Some(average) => average,
+            None => self.parameters.tensors(),
         };
         let mut weights = self.parameters.named(tensors, "");
         let last = LAST.iter().zip(self.last.iter().flatten());
@@ -414,26 +413,22 @@ impl Engine for TorchEngine {
         Ok(self.parameters.read(weights, "", tensors)?)
     }
 
-    fn use_average(&mut self, on: bool) {
-        let Some((average, used)) = &mut self.average else {
-            return;
-        };
-        if std::mem::replace(used, on) != on {
-            tch::no_grad(|| {
-                for (average, tensor) in average.iter_mut().zip(self.parameters.tensors()) {
-                    let saved = tensor.copy();
-                    tensor.shallow_clone().copy_(average);
-                    average.copy_(&saved);
-                }
-            });
-        }
+    fn use_average(&mut self, _on: bool) {
+        let average = self.average.iter_mut().flatten();
+        tch::no_grad(|| {
+            for (average, tensor) in average.zip(self.parameters.tensors()) {
+                let saved = tensor.copy();
+                tensor.shallow_clone().copy_(average);
+                average.copy_(&saved);
+            }
+        });
     }
 
     fn state(&self) -> Weights<'static> {
         let tensors = self.parameters.tensors();
         let mut state = self.parameters.named(tensors, "weights.");
         self.optimizer.save(&self.parameters, &mut state);
-        if let Some((average, _)) = &self.average {
+        if let Some(average) = &self.average {
             state.append(&mut self.parameters.named(average, "average."));
         }
         let others = self.others().into_iter();
@@ -445,7 +440,7 @@ impl Engine for TorchEngine {
         let tensors = self.parameters.tensors();
         self.parameters.read(state, "weights.", tensors)?;
         self.optimizer.load(&self.parameters, state, step)?;
-        if let Some((average, _)) = &self.average {
+        if let Some(average) = &self.average {
             self.parameters.read(state, "average.", average)?;
         }
         for (name, own) in self.others() {

@@ -1,6 +1,7 @@
 //! `textgen-torch`: trains, on CUDA, the runs that `textgen train` has prepared. A run's folder is the only
 //! interface between the two programs.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -16,6 +17,13 @@ use textgen_torch::{TorchEngine, device, shim};
 const USAGE: &str =
     "usage: textgen-torch train RUN-FOLDER... | eval RUN-FOLDER | bench RUN-FOLDER | doctor
 `textgen train` calls this program; there is hardly a reason to call it by hand.";
+
+/// Prints a line to stderr, and ignores a failure: stderr may be closed.
+macro_rules! say {
+    ($($text:tt)*) => {
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    };
+}
 
 /// Steps of a benchmark: before it, at a time, and how often.
 const WARM_UP_STEPS: u64 = 20;
@@ -52,7 +60,7 @@ fn main() -> ExitCode {
             check_version().map(|()| println!("textgen-torch {}", env!("CARGO_PKG_VERSION")))
         }
         _ => {
-            eprintln!("{USAGE}");
+            say!("{USAGE}");
             std::process::exit(2)
         }
     });
@@ -68,17 +76,17 @@ fn main() -> ExitCode {
                 .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
                 .unwrap_or_default();
             if text.contains("Torch(\"") {
-                eprintln!("error: libtorch: {}", torch_message(&text));
+                say!("error: libtorch: {}", torch_message(&text));
             } else {
                 let location = PANIC_LOCATION
                     .lock()
                     .map(|location| location.clone())
                     .unwrap_or_default();
-                eprintln!(
+                say!(
                     "error: internal error in textgen-torch at {location}; please report it: {text}"
                 );
             }
-            eprintln!("hint: everything saved before is intact; `textgen runs` lists it");
+            say!("hint: everything saved before is intact; `textgen runs` lists it");
         }
     }
     ExitCode::FAILURE

@@ -21,7 +21,7 @@ use textgen::text::SpecialTokens;
 
 use crate::dropout::Pass;
 use crate::parameters::{Parameters, floats};
-use crate::testing::{assert_close, word_batch};
+use crate::testing::{assert_close, one_thread, word_batch};
 use crate::word_vae::{WordVae, Words};
 
 const LATENT: usize = 6;
@@ -51,6 +51,7 @@ struct Both {
 
 impl Both {
     fn new(cell: Cell) -> Self {
+        one_thread();
         let network = NetworkConfig {
             kind: NetworkKind::WordVae(LatentConfig {
                 latent: LATENT,

@@ -33,7 +33,7 @@ fn compare(decoupled: bool, amsgrad: bool, weight_decay: f64, limit: f64) {
     let theirs = tensors(&weights);
     let moments = [zeros(), zeros(), zeros()].map(|moments| tensors(&moments));
     let steps = tensors(&[vec![0.0], vec![0.0]]);
-    let steps: Vec<Tensor> = steps.iter().map(|step| step.squeeze()).collect();
+    let steps: Vec<Tensor> = steps.iter().map(Tensor::squeeze).collect();
     let buffers = Buffers::new();
     for step in 1..=5 {
         let gradients = arrays(step);

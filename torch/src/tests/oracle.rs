@@ -67,15 +67,17 @@ fn assert_alike(have: &Weights, want: &Weights, prefix: &str, tolerance: f32, wh
 fn compare(model: ModelChoice, changes: &str) {
     let config = config(model, changes);
     let (native, torch) = engines(&config);
-    compare_engines(&config, native, torch, changes);
+    compare_engines(&config, native, torch, CLOSE, changes);
 }
 
 fn compare_engines(
     config: &TrainConfig,
     mut native: impl Engine,
     mut torch: impl Engine,
+    close: f32,
     what: &str,
 ) {
+    let close = tolerance(close);
     for number in 0..3 {
         let batch = batch(config, number);
         let step = Step {
@@ -87,25 +89,14 @@ fn compare_engines(
         torch.step(&batch, &step).expect("a step");
         let (have, want) = (native.losses(true), torch.losses(true));
         assert_eq!((have.steps, want.steps), (1, 1));
-        assert_close(
-            &[have.sum as f32],
-            &[want.sum as f32],
-            tolerance(CLOSE),
-            what,
-        );
+        assert_close(&[have.sum as f32], &[want.sum as f32], close, what);
         let (have, want) = (native.state(), torch.state());
         assert_alike(&have, &want, "weights.", 0.0, what);
         for kind in ["optimizer.first.", "carried.", "article.", "rate."] {
-            assert_alike(&have, &want, kind, tolerance(CLOSE), what);
+            assert_alike(&have, &want, kind, close, what);
         }
         // Squares have twice the error.
-        assert_alike(
-            &have,
-            &want,
-            "optimizer.second.",
-            tolerance(2.0 * CLOSE),
-            what,
-        );
+        assert_alike(&have, &want, "optimizer.second.", 2.0 * close, what);
     }
 }
 
@@ -213,7 +204,8 @@ fn a_clamped_variance_has_libtorchs_gradient() {
     weights.insert(name.to_owned(), array);
     native.set_weights(&weights).expect("the same network");
     torch.set_weights(&weights).expect("the same network");
-    compare_engines(&config, native, torch, "clamped");
+    // σ is 148: z saturates the decoder's tanh, and libtorch's 1 − tanh² cancels.
+    compare_engines(&config, native, torch, 2e-4, "clamped");
 }
 
 #[test]
@@ -270,13 +262,13 @@ fn train(model: ModelChoice, changes: &str) {
         &settings,
     );
     for averaged in [false, true] {
-        native.use_average(averaged);
-        torch.use_average(averaged);
+        if averaged {
+            native.use_average(true);
+            torch.use_average(true);
+        }
         for number in [200, 201] {
             costs(&mut native, &mut torch, &batch(&config, number), &settings);
         }
-        native.use_average(false);
-        torch.use_average(false);
     }
     assert!(native.are_finite() && torch.are_finite());
     assert_eq!(native.parameters(), torch.parameters());
