@@ -10,6 +10,7 @@ use crate::models::weights::{WeightError, Weights};
 
 /// What one step learns from, or one call of an evaluation measures.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "one exists at a time")]
 pub enum Batch {
     /// For a char-lstm.
     Text(TextBatch),

@@ -36,6 +36,7 @@ pub struct NativeEngine {
 }
 
 /// The networks, each with its buffers and what it carries from step to step.
+#[allow(clippy::large_enum_variant, reason = "one exists at a time")]
 enum Model {
     Text(Text),
     Words(Words),

@@ -115,6 +115,7 @@ impl Optimizer {
 }
 
 /// The first `size` numbers of `rest`, or none if there are none at all; `rest` goes on after them.
+#[allow(clippy::mut_mut, reason = "the slice itself moves on")]
 fn cut<'a>(rest: &mut &'a mut [f32], size: usize) -> &'a mut [f32] {
     let size = size.min(rest.len());
     let (own, after) = std::mem::take(rest).split_at_mut(size);

@@ -84,13 +84,11 @@ mod tests {
 
     /// The sum of the largest power of two below the length, plus that of the rest.
     fn tree(leaves: &[f32]) -> f32 {
-        match leaves {
-            [leaf] => *leaf,
-            _ => {
-                let half = leaves.len().next_power_of_two() / 2;
-                tree(&leaves[..half]) + tree(&leaves[half..])
-            }
+        if let [leaf] = leaves {
+            return *leaf;
         }
+        let half = leaves.len().next_power_of_two() / 2;
+        tree(&leaves[..half]) + tree(&leaves[half..])
     }
 
     #[test]

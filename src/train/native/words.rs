@@ -113,7 +113,7 @@ impl Words {
 
     /// Restores [`Words::carried`].
     pub fn restore(&mut self, state: &Weights) -> Result<(), WeightError> {
-        let controller = self.controller.iter_mut();
-        controller.map(|own| own.restore(state)).collect()
+        let mut controller = self.controller.iter_mut();
+        controller.try_for_each(|own| own.restore(state))
     }
 }
