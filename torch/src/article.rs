@@ -37,6 +37,7 @@ impl Article {
         batch: &ArticleBatch,
         device: Device,
     ) -> Self {
+        // It has no dropout; an evaluation computes the same.
         let pass = Pass::Training { seed: 0, step: 0 };
         let shape = Shape::of(network, Precision::F32);
         let read = |input: &Tensor, prefix: &str| {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use tch::Device;
-use textgen::config::{ModelChoice, NetworkConfig, Precision, Settings, TrainConfig};
+use textgen::config::{ModelChoice, ModelKind, NetworkConfig, Precision, Settings, TrainConfig};
 use textgen::models::batch::{TextBatch, WordBatch};
 use textgen::models::noise::{Noise, Use};
 use textgen::models::sequences::Sequences;
@@ -87,11 +87,9 @@ pub fn config(model: ModelChoice, changes: &str) -> TrainConfig {
 
 /// The network of a configuration.
 pub fn network(config: &TrainConfig) -> NetworkConfig {
-    match config.word_vae() {
-        None if config.kind() == textgen::config::ModelKind::CharRnn => {
-            config.network(TOKENS, TOKENS)
-        }
-        _ => config.network(LETTERS as usize + 3, LETTERS as usize + 1),
+    match config.kind() {
+        ModelKind::CharRnn => config.network(TOKENS, TOKENS),
+        ModelKind::WordVae => config.network(LETTERS as usize + 3, LETTERS as usize + 1),
     }
 }
 
