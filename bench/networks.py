@@ -7,7 +7,7 @@ import string
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 from driver import BenchError
 
@@ -19,12 +19,6 @@ TOKENS = string.printable[:95] + "\n"  # ASCII from the space on, and the end of
 WORDS_HIDDEN = [128, 256]
 WORD_BATCH = 128
 WORD_LETTERS = 10  # of all words, where the peer reads words of one length
-
-# One recurrent network alone.
-LAYER_HIDDEN = [32, 64, 100, 128, 256, 512]
-LAYER_SIZES = [(1, 32), (8, 64), (64, 64)]  # texts, tokens of each
-LAYER_READS = {"tokens": len(TOKENS), "vectors": 64}
-LAYER_DEEP = (128, 2)  # hidden size and layers of one that has two
 
 
 @dataclass(frozen=True)
@@ -71,24 +65,6 @@ class Training:
                 "layers": self.layers, "batch": self.batch, **more}
 
 
-@dataclass(frozen=True)
-class Layer:
-    """A recurrent network alone, run by textgen's own operators and by libtorch's."""
-
-    cell: str
-    hidden: int
-    layers: int
-    batch: int
-    seq: int
-    reads: str
-
-    def __str__(self) -> str:
-        return f"{self.cell} {self.hidden}x{self.layers} alone, {self.batch} × {self.seq}"
-
-
-Case = Union[Training, Layer]
-
-
 def all_trainings() -> list[Training]:
     """Every network, in the order in which they are measured."""
     texts = [
@@ -97,15 +73,6 @@ def all_trainings() -> list[Training]:
     ]
     words = [Training("word-vae", "gru", hidden, 1, WORD_BATCH, 0) for hidden in WORDS_HIDDEN]
     return texts + words
-
-
-def all_layers() -> list[Layer]:
-    """Every recurrent network alone."""
-    shapes = [(hidden, 1) for hidden in LAYER_HIDDEN] + [LAYER_DEEP]
-    return [
-        Layer(cell, *shape, *size, reads)
-        for cell in CELLS for shape in shapes for reads in LAYER_READS for size in LAYER_SIZES
-    ]
 
 
 def random_text(path: Path, length: int) -> None:
