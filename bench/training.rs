@@ -19,10 +19,10 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use textgen::config::ModelConfig;
+use textgen::config::{ModelConfig, NetworkConfig, TrainConfig};
 use textgen::kernels::simd;
 use textgen::run::{CorpusData, RunDir};
-use textgen::train::{NativeEngine, Trainer};
+use textgen::train::{Engine, NativeEngine, Trainer};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -85,34 +85,41 @@ impl Open {
     fn new(folder: &Path, threads: usize) -> Result<Self> {
         // A training borrows its run, and both are needed until the program ends.
         let run: &'static RunDir = Box::leak(Box::new(RunDir::open(folder)?));
-        let mut config = run.config()?;
-        if threads > 0 {
-            config.threads = threads;
-        }
-        let engine = NativeEngine::new(&config, &run.corpus()?)?;
+        let own = run.config()?.threads;
+        let threads = if threads > 0 { threads } else { own };
+        let engine = |config: &TrainConfig, network: &NetworkConfig| {
+            let config = TrainConfig {
+                threads,
+                ..config.clone()
+            };
+            let engine: Box<dyn Engine> = Box::new(NativeEngine::new(&config, network)?);
+            Ok(engine)
+        };
         Ok(Self {
             run,
-            trainer: Trainer::new(run, Box::new(engine))?,
-            threads: config.threads,
+            trainer: Trainer::new(run, &engine, |_| ())?,
+            threads,
         })
     }
 
     /// Trains for `seconds` after `warm_up` steps that don't count, and reports the speed.
     fn measure(&mut self, warm_up: usize, seconds: f64) -> Result<Value> {
         for _ in 0..warm_up {
-            self.trainer.measure()?;
+            self.trainer.measure(1)?;
         }
         let time = Duration::try_from_secs_f64(seconds)?;
         let (started, mut steps) = (Instant::now(), Vec::new());
         while steps.len() < LEAST_STEPS || started.elapsed() < time {
-            steps.push(self.trainer.measure()?);
+            steps.push(self.trainer.measure(1)?);
         }
         let config = self.run.config()?;
         let seq = match &config.model {
             ModelConfig::CharRnn(own) => own.seq,
             ModelConfig::WordVae(_) | ModelConfig::Article(_) => 0,
         };
-        let rates = steps.iter().map(|(tokens, seconds)| *tokens as f64 / seconds);
+        let rates = steps
+            .iter()
+            .map(|(tokens, seconds)| *tokens as f64 / seconds);
         let mut report = json!({
             "what": format!("train {}", config.kind()),
             "cell": config.cell,
@@ -128,7 +135,7 @@ impl Open {
         if let CorpusData::Words(data) = self.run.corpus()? {
             // All words divided by the whole time. A median would be too high: the words of a batch
             // have similar lengths, so most steps are short and some are long.
-            let words = data.train.len() as f64 / self.trainer.steps_per_epoch();
+            let words = data.train.len() as f64 / data.train.len().div_ceil(config.batch) as f64;
             let seconds: f64 = steps.iter().map(|(_, seconds)| seconds).sum();
             report["words_per_second"] = (words * steps.len() as f64 / seconds).round().into();
         }
@@ -178,7 +185,10 @@ fn main() -> Result<()> {
             }
         }
         [folder] if !folder.starts_with('-') => {
-            println!("{}", Open::new(Path::new(folder), 0)?.measure(WARM_UP_STEPS, SECONDS)?);
+            println!(
+                "{}",
+                Open::new(Path::new(folder), 0)?.measure(WARM_UP_STEPS, SECONDS)?
+            );
         }
         // As `cargo bench` starts it among Criterion's benches.
         _ => eprintln!("training: bench/training.py asks; or give a run's folder"),
