@@ -78,6 +78,10 @@ pub fn backward(
 
 /// [`backward`] with the given groups of units.
 #[expect(clippy::too_many_arguments, reason = "those of `backward`")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one pass, whose parts borrow each other's arrays"
+)]
 pub(super) fn backward_in(
     groups: &[Range<usize>],
     workers: Workers,

@@ -53,7 +53,7 @@ pub struct Workers<'a> {
     pub buffers: &'a Buffers,
 }
 
-impl<'a> Workers<'a> {
+impl Workers<'_> {
     /// Uses only the caller's thread for little work, measured in multiplications.
     pub(super) fn for_work(self, work: usize) -> Self {
         if work < WORTH_MEETING {

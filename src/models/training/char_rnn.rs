@@ -75,7 +75,7 @@ pub struct CharRnnTraining {
 /// A layer with what it read.
 #[derive(Clone, Debug)]
 struct Layer {
-    layer: RecurrentLayer,
+    recurrent: RecurrentLayer,
     /// The state before the first step, each (B, H).
     h0: Vec<f32>,
     c0: Vec<f32>,
@@ -89,7 +89,7 @@ impl CharRnnTraining {
     /// For a network whose parameters have this layout.
     pub fn new(network: &NetworkConfig, parameters: &Parameters, dropout: TextDropout) -> Self {
         let layer = |k: usize| Layer {
-            layer: RecurrentLayer::new(network, parameters, "rnn", &k.to_string()),
+            recurrent: RecurrentLayer::new(network, parameters, "rnn", &k.to_string()),
             h0: Vec::new(),
             c0: Vec::new(),
             dropped: Vec::new(),
@@ -174,7 +174,7 @@ impl CharRnnTraining {
         });
         self.input.prepare(
             workers,
-            &values[self.layers[0].layer.weight_ih()],
+            &values[self.layers[0].recurrent.weight_ih()],
             &values[self.embedding.clone()],
             &batch.inputs,
             drop_tokens.map(|dropout| (dropout, &at as &dyn Fn(usize) -> u64)),
@@ -185,7 +185,7 @@ impl CharRnnTraining {
             let of_outputs = self.output_mask(k);
             let (below, layer) = self.layers.split_at_mut(k);
             let Layer {
-                layer,
+                recurrent: layer,
                 h0,
                 c0,
                 dropped,
@@ -297,7 +297,7 @@ impl CharRnnTraining {
             let mut of_tokens = (k == 0).then(|| self.input.gradients());
             let (below, layer) = self.layers.split_at_mut(k);
             let Layer {
-                layer,
+                recurrent: layer,
                 h0,
                 c0,
                 weight_hh,
@@ -372,7 +372,7 @@ fn outputs(layer: &Layer, dropping: bool) -> &[f32] {
     if dropping {
         &layer.dropped
     } else {
-        &layer.layer.outputs
+        &layer.recurrent.outputs
     }
 }
 

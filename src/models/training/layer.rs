@@ -157,6 +157,12 @@ impl RecurrentLayer {
         gradients: &mut [f32],
     ) {
         let layer = self.description(values, read);
+        let ReadGradients {
+            input,
+            constant,
+            table,
+            h0,
+        } = to;
         let Ok([weight_ih, weight_hh, bias_ih, bias_hh]) =
             gradients.get_disjoint_mut(self.ranges.clone())
         else {
@@ -167,17 +173,13 @@ impl RecurrentLayer {
             units: &mut self.units,
         };
         let to = LayerGradients {
-            input: to.input,
-            constant: to.constant,
-            weight_ih: if to.table.is_empty() {
-                weight_ih
-            } else {
-                to.table
-            },
+            input,
+            constant,
+            weight_ih: if table.is_empty() { weight_ih } else { table },
             weight_hh,
             bias_ih,
             bias_hh,
-            h0: to.h0,
+            h0,
             c0: &mut [],
         };
         backward(workers, &layer, steps, &self.outputs, saved, of, to);

@@ -299,7 +299,7 @@ mod tests {
             char_lstm(Cell::Rnn, 5, 2, 4),
             word_vae(Cell::Lstm, 4, 2),
             with_latent(&word_vae(Cell::Gru, 4, 1), |latent| {
-                latent.z = ZPlacement::Steps
+                latent.z = ZPlacement::Steps;
             }),
         ] {
             let saved = Parameters::init(&network, 1, false);

@@ -418,7 +418,7 @@ impl Reference {
 
 impl Layer<'_> {
     /// The outputs (H) after every input; `h` and `c` go from the state before to the state after.
-    fn run(&self, inputs: &[Vec<f64>], h: &mut Vec<f64>, c: &mut [f64]) -> Vec<Vec<f64>> {
+    fn run(&self, inputs: &[Vec<f64>], h: &mut [f64], c: &mut [f64]) -> Vec<Vec<f64>> {
         let step = |input: &Vec<f64>| {
             let x = affine(self.weight_ih, self.bias_ih, input);
             let r = affine(self.weight_hh, self.bias_hh, h);
@@ -438,7 +438,7 @@ impl Layer<'_> {
                     }
                 };
             }
-            h.clone()
+            h.to_vec()
         };
         inputs.iter().map(step).collect()
     }

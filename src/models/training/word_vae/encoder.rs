@@ -136,28 +136,24 @@ impl Encoder {
         for k in 0..self.layers.len() {
             let (below, layer) = self.layers.split_at_mut(k);
             let layer = &mut layer[0];
-            match below.last() {
-                Some(below) => {
-                    below.outputs(words, hidden, &mut self.flow.own, &mut layer.inputs[0]);
-                    if let Some(mask) = mask(dropped, k - 1) {
-                        let at = |at: usize| position_of(words, first, at);
-                        mask.apply(workers, at, &mut layer.inputs[0], width);
-                    }
-                    let [input, turned] = &mut layer.inputs;
-                    if width > hidden {
-                        turned.resize(input.len(), 0.0);
-                        words.turn(input, width, turned);
-                    }
+            if let Some(below) = below.last() {
+                below.outputs(words, hidden, &mut self.flow.own, &mut layer.inputs[0]);
+                if let Some(mask) = mask(dropped, k - 1) {
+                    let at = |at: usize| position_of(words, first, at);
+                    mask.apply(workers, at, &mut layer.inputs[0], width);
                 }
-                None => {
-                    let embedding = &values[self.embedding.clone()];
-                    let directions = layer.letters.iter_mut().zip(&layer.directions);
-                    for ((letters, recurrent), tokens) in
-                        directions.zip([&words.tokens, &self.turned])
-                    {
-                        let weight_ih = &values[recurrent.weight_ih()];
-                        letters.prepare(workers, weight_ih, embedding, tokens, None);
-                    }
+                let [input, turned] = &mut layer.inputs;
+                if width > hidden {
+                    turned.resize(input.len(), 0.0);
+                    words.turn(input, width, turned);
+                }
+            } else {
+                let embedding = &values[self.embedding.clone()];
+                let directions = layer.letters.iter_mut().zip(&layer.directions);
+                for ((letters, recurrent), tokens) in directions.zip([&words.tokens, &self.turned])
+                {
+                    let weight_ih = &values[recurrent.weight_ih()];
+                    letters.prepare(workers, weight_ih, embedding, tokens, None);
                 }
             }
             let Layer {
