@@ -2,6 +2,8 @@
 //! the optimizer, on one device. The loop makes batches of plain integers; an engine learns from them
 //! and measures on them.
 
+use std::sync::atomic::AtomicBool;
+
 use thiserror::Error;
 
 use super::memory::{Memory, shown};
@@ -21,14 +23,17 @@ pub enum Batch {
 }
 
 /// What a step depends on besides its batch.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Step {
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Step<'a> {
     /// The number of steps before this one, which selects the random numbers of dropout.
     pub number: u64,
     /// Learning rate.
     pub lr: f64,
     /// β, the weight of the divergence of a word-vae. An engine that holds a rate has its own.
     pub kl_weight: f32,
+    /// Set when the user stops the training. An engine may then leave the step with
+    /// [`EngineError::Stopped`], having changed nothing.
+    pub stop: Option<&'a AtomicBool>,
 }
 
 /// The training losses of some steps.
@@ -61,6 +66,9 @@ pub enum EngineError {
     /// The network or its batches are larger than the memory.
     #[error("training needs {} of memory, and {} are free", shown(.0.needed), shown(.0.available))]
     Memory(Memory),
+    /// The user stopped the training during a step, which changed nothing.
+    #[error("stopped")]
+    Stopped,
     /// The device cannot be used, or has failed.
     #[error("{0}")]
     Device(String),
@@ -89,7 +97,7 @@ pub trait Engine {
     /// Overwrites the weights, such as those of a model that training starts from, or evaluates.
     fn set_weights(&mut self, weights: &Weights) -> Result<(), EngineError>;
 
-    /// Exchanges the weights and their average for an evaluation, or back; does nothing without averages.
+    /// Exchanges the weights and their average: for an evaluation (`on`), then back. Does nothing without averages.
     fn use_average(&mut self, on: bool);
 
     /// What the next step depends on: `weights.*`, `optimizer.*`, `average.*`, `carried.*`, `rate.*`.

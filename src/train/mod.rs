@@ -273,7 +273,7 @@ impl<'a> Trainer<'a> {
             if last.is_some_and(|last| self.progress.step >= last) {
                 return Err(TrainError::Stopped);
             }
-            if !self.step()? {
+            if !self.step(stop)? {
                 continue;
             }
             self.show();
@@ -307,7 +307,7 @@ impl<'a> Trainer<'a> {
     pub fn measure(&mut self, steps: u64) -> Result<(u64, f64), TrainError> {
         let (before, started) = (self.progress.chars, Instant::now());
         for _ in 0..steps {
-            self.step()?;
+            self.step(&AtomicBool::new(false))?;
         }
         self.look(true);
         let seconds = started.elapsed().as_secs_f64();
@@ -315,12 +315,13 @@ impl<'a> Trainer<'a> {
         Ok((tokens / steps.max(1), seconds / steps.max(1) as f64))
     }
 
-    /// Takes one optimizer step; false if it returned to an earlier state instead.
-    fn step(&mut self) -> Result<bool, TrainError> {
+    /// Takes one optimizer step, or leaves it if it is stopped; false if it returned to an earlier state instead.
+    fn step(&mut self, stop: &AtomicBool) -> Result<bool, TrainError> {
         let fraction = self.fraction();
         let scale = self.progress.lr_scale;
         let number = self.progress.step;
         let lr = learning_rate(&self.config, number, fraction, scale);
+        let before = (self.progress.epoch, self.progress.cursor);
         let Next {
             batch,
             kl_weight,
@@ -330,8 +331,15 @@ impl<'a> Trainer<'a> {
             number,
             lr,
             kl_weight: kl_weight as f32,
+            stop: Some(stop),
         };
-        self.engine.step(&batch, &step)?;
+        if let Err(error) = self.engine.step(&batch, &step) {
+            (self.progress.epoch, self.progress.cursor) = before;
+            return Err(match error {
+                EngineError::Stopped => TrainError::Stopped,
+                error => error.into(),
+            });
+        }
         self.progress.step += 1;
         self.progress.chars += tokens;
         if !self.look(false) {

@@ -3,8 +3,8 @@
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use super::task::{Next, check};
-use super::{Step, TrainError, Trainer, memory};
+use super::task::Next;
+use super::{EngineError, Step, TrainError, Trainer, memory};
 use crate::config::Budget;
 
 /// Trial steps that are timed.
@@ -52,9 +52,6 @@ impl Trainer<'_> {
         }
         let mut fastest = f64::INFINITY;
         for _ in 0..TRIALS {
-            if check(stop).is_err() {
-                break; // the loop saves and ends
-            }
             let mut trial = self.progress.clone();
             let started = Instant::now();
             let Next {
@@ -64,8 +61,12 @@ impl Trainer<'_> {
                 number: self.progress.step,
                 lr: 0.0,
                 kl_weight: kl_weight as f32,
+                stop: Some(stop),
             };
-            self.engine.trial(&batch, &step)?;
+            match self.engine.trial(&batch, &step) {
+                Err(EngineError::Stopped) => break, // the loop saves and ends
+                outcome => outcome?,
+            }
             fastest = fastest.min(started.elapsed().as_secs_f64());
         }
         let steps = match (self.config.budget, self.total_steps()) {

@@ -270,6 +270,9 @@ impl Pass<'_> {
         let mut recurrent = slice.recurrent_scratch(self.workers);
         let all = 0..layer.layout().len();
         for t in (0..self.steps.len()).rev() {
+            if self.workers.team.is_stopping() {
+                return;
+            }
             let gates = &mut *gates[t];
             if gates.is_empty() {
                 continue;

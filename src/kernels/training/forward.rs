@@ -74,6 +74,7 @@ pub(super) fn forward_in(
         })
         .collect();
     let pass = Pass {
+        workers,
         kernels: workers.kernels,
         layer,
         steps,
@@ -175,6 +176,7 @@ fn token_table<'a>(workers: Workers<'a>, layer: &Layer, bias: &[f32]) -> Loan<'a
 
 /// A pass over all steps.
 struct Pass<'a> {
+    workers: Workers<'a>,
     kernels: Kernels,
     layer: &'a Layer<'a>,
     steps: &'a Steps,
@@ -206,6 +208,9 @@ impl Pass<'_> {
         let hidden = self.layer.hidden;
         let h0 = slice.part.rows_of(self.layer.h0, hidden);
         for t in 0..self.steps.len() {
+            if self.workers.team.is_stopping() {
+                return;
+            }
             let count = self.steps.count_in(t, &slice.part.rows);
             let (past, now) = outputs.split_at_mut(t);
             let before = &past.last().map_or(h0, |h| &**h)[..count * hidden];
@@ -313,6 +318,7 @@ impl<'a> Slice<'a> {
             layer,
             steps,
             weights,
+            ..
         } = pass;
         let (width, units) = (self.part.width(), self.part.units.len());
         let count = steps.count_in(t, &self.part.rows);

@@ -26,6 +26,11 @@ pub trait Team: Sync {
     fn threads(&self) -> usize;
     /// Calls `job` once with every number below `jobs`, and returns when all calls are done.
     fn run(&self, jobs: usize, job: &(dyn Fn(usize) + Sync));
+    /// Whether the result is no longer wanted. Passes then leave out what they have not begun, and what they
+    /// computed means nothing. Once true, it stays so until the pass has ended.
+    fn is_stopping(&self) -> bool {
+        false
+    }
 }
 
 /// Runs everything on the caller's thread.
@@ -79,7 +84,7 @@ impl Workers<'_> {
     ) {
         let parts: Vec<_> = parts.into_iter().map(to_be_taken).collect();
         self.team.run(parts.len(), &|index| {
-            if let Some(part) = take(&parts[index]) {
+            if let Some(part) = take(&parts[index]).filter(|_| !self.team.is_stopping()) {
                 work(index, part);
             }
         });

@@ -7,11 +7,13 @@ mod shards;
 mod text;
 mod words;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::memory;
 use super::{Batch, Costs, Engine, EngineError, Losses, Step};
 use crate::config::{Device, ModelConfig, NetworkConfig, Precision, TrainConfig};
 use crate::kernels::Kernels;
-use crate::kernels::training::{Buffers, Pool, Team as _, Workers};
+use crate::kernels::training::{Buffers, Pool, Team, Workers};
 use crate::models::training::Parameters;
 use crate::models::weights::{WeightError, Weights};
 use article::Article;
@@ -70,6 +72,26 @@ struct Own {
     buffers: Buffers,
     seed: u64,
     shards: usize,
+}
+
+/// The threads of a step that may be left before its end.
+struct Stoppable<'a> {
+    pool: &'a Pool,
+    stop: Option<&'a AtomicBool>,
+}
+
+impl Team for Stoppable<'_> {
+    fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    fn run(&self, jobs: usize, job: &(dyn Fn(usize) + Sync)) {
+        self.pool.run(jobs, job);
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed))
+    }
 }
 
 impl Own {
@@ -146,8 +168,15 @@ impl NativeEngine {
 
     /// The gradients of a step, and its loss.
     fn gradients(&mut self, batch: &Batch, step: &Step) -> Result<(Vec<f32>, f64), EngineError> {
+        // The article's steps are short, and each remembers its word.
+        let stop = step.stop.filter(|_| !matches!(batch, Batch::Article(_)));
+        let pool = &self.own.pool;
+        let team = Stoppable { pool, stop };
         let of = Of {
-            workers: self.own.workers(),
+            workers: Workers {
+                team: &team,
+                ..self.own.workers()
+            },
             parameters: &self.parameters,
             noise: (self.own.seed, step.number),
             shards: self.own.shards,
@@ -159,7 +188,12 @@ impl NativeEngine {
             (Model::Article(model), Batch::Article(batch)) => model.gradients(&of, batch, sum),
             _ => return Err(other_batch()),
         };
-        Ok((self.sum.total(self.own.kernels), loss))
+        let gradients = self.sum.total(self.own.kernels);
+        if team.is_stopping() {
+            self.sum.recycle(gradients);
+            return Err(EngineError::Stopped);
+        }
+        Ok((gradients, loss))
     }
 }
 

@@ -50,6 +50,7 @@ fn two_hundred_steps_of_training_lose_what_they_lose_in_pytorch() {
                 number: number as u64,
                 lr: 3e-3,
                 kl_weight: 0.0,
+                ..Step::default()
             };
             engine.step(&batch, &step).expect("stepped");
             let (have, want) = (engine.losses(true).sum, f64::from(want));

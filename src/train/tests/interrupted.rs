@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::*;
 use crate::models::weights::Weights;
@@ -238,4 +239,37 @@ fn a_stop_while_patience_ends_a_training_is_remembered() {
         ..word_config()
     };
     interrupted_in_evaluations(&config, Some(0));
+}
+
+#[test]
+fn a_stop_during_a_step_is_as_exact_as_between_two_steps() {
+    let folder = tempfile::tempdir().expect("folder");
+    for (name, config) in [
+        ("text", text_config()),
+        ("words", word_config()),
+        ("article", article_config()),
+    ] {
+        let whole = create_run(folder.path(), name, &config);
+        train(&whole);
+        let run = create_run(folder.path(), &format!("{name}-cut"), &config);
+        let mut ending = Ending::Stopped;
+        // A little more time every session, so that they stop anywhere and get to the end at last.
+        for session in 1.. {
+            let stop = AtomicBool::new(false);
+            ending = std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    std::thread::sleep(Duration::from_millis(session));
+                    stop.store(true, Ordering::Relaxed);
+                });
+                let mut trainer = Trainer::new(&run, &native, |_| ()).expect("trainer");
+                trainer.resume().expect("resumed");
+                trainer.train(&stop).expect("trained")
+            });
+            if ending != Ending::Stopped {
+                break;
+            }
+        }
+        assert_eq!(ending, Ending::Budget);
+        ended_alike(&run, &whole);
+    }
 }

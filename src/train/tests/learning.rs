@@ -99,6 +99,7 @@ fn a_decoder_that_ignores_z_learns_a_rate_of_zero_and_no_active_unit() {
             number,
             lr: 1e-2,
             kl_weight: next.kl_weight as f32,
+            ..Step::default()
         };
         engine.step(&next.batch, &step).expect("stepped");
         progress.step += 1;

@@ -21,6 +21,7 @@ fn loss(model: ModelChoice, precision: Precision) -> f64 {
             number,
             lr: 3e-3,
             kl_weight: 0.5,
+            ..Step::default()
         };
         if number == 80 {
             engine.losses(true);

@@ -84,6 +84,7 @@ fn compare_engines(
             number,
             lr: 0.0,
             kl_weight: 0.7,
+            ..Step::default()
         };
         native.step(&batch, &step).expect("a step");
         torch.step(&batch, &step).expect("a step");
@@ -235,6 +236,7 @@ fn train(model: ModelChoice, changes: &str) {
             number,
             lr: 3e-3,
             kl_weight: 0.5,
+            ..Step::default()
         };
         native.step(&batch, &step).expect("a step");
         torch.step(&batch, &step).expect("a step");
