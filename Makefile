@@ -10,7 +10,7 @@ help:        ## list these targets
 
 demo: build  ## train both models for about a minute in all, and generate from each
 	$(TEXTGEN) vocab fairy-tales.txt
-	$(TEXTGEN) train --model char-lstm --minutes 0.8
+	$(TEXTGEN) train --model char-lstm --minutes 0.6
 	$(TEXTGEN) generate --temperature 0.5 --length 400
 	$(TEXTGEN) train --model word-vae --minutes 0.4
 	$(TEXTGEN) generate --temperature 0.8 --count 20
