@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::common::{Home, Ran, golden_model, json, repository, textgen};
+use super::common::{Home, Ran, golden_model, json, textgen};
 
 #[test]
 fn textgen_answers_with_its_version() {
@@ -194,26 +194,4 @@ fn a_network_that_does_not_fit_in_memory_is_refused_before_anything_is_written()
     // A batch larger than the words there are is as large as they are.
     let small = "--model word-vae --hidden 8 --latent 2 --steps 2 --batch 1000000 --threads 1";
     home.train(&format!("{small} words.txt"));
-}
-
-#[test]
-fn a_libtorch_of_another_version_is_refused_with_both_versions() {
-    let home = Home::new();
-    home.write("libtorch/build-version", "2.5.0+cpu\n");
-    home.write("libtorch/lib/libtorch_cpu.so", "");
-    let mut command = home.command(&repository("torch/find-libtorch"));
-    command.env("LIBTORCH", home.path("libtorch"));
-    Ran::of(command.args(["touch", "built"]))
-        .refused(1)
-        .names(&["2.5.0", "2.11.0", "LIBTORCH="])
-        .advises("LIBTORCH");
-    assert!(!home.path("built").exists(), "nothing is built with it");
-}
-
-#[test]
-fn a_libtorch_that_is_not_there_is_refused() {
-    let home = Home::new();
-    let mut command = home.command(&repository("torch/find-libtorch"));
-    command.env("LIBTORCH", home.path("nothing"));
-    Ran::of(&mut command).refused(1).names(&["not a folder"]);
 }

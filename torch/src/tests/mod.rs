@@ -2,6 +2,7 @@
 
 mod commands;
 mod cuda;
+mod find_libtorch;
 mod golden;
 mod optimizer;
 mod oracle;
