@@ -4,13 +4,10 @@
 //! A row of `width` numbers is a vector of H units in panels, its last panel padded; the padding
 //! is zero in every state and every gradient.
 
-use super::lanes::Lanes;
+use super::lanes::{Lanes, SQUARE};
 use super::matrix::PANEL;
 use super::pointwise::{each, exp_of, sigmoid_of, tanh_of};
 use super::scalar::ln;
-
-/// Rows and columns that [`transpose`] handles at a time: a cache line of each.
-const TURNED_AT_ONCE: usize = 16;
 
 /// Copies at most [`PANEL`] values to a panel, padded with zeros.
 #[inline(always)]
@@ -373,36 +370,47 @@ pub(super) fn cross_entropy_backward(probabilities: &mut [f32], targets: &[i64],
     }
 }
 
+/// Transposes rows of one length to `out`, whose rows are `stride` numbers apart.
+///
+/// # Safety
+/// The machine has the instructions of `V`.
 #[inline(always)]
-pub(super) fn transpose(rows: &[&[f32]], out: &mut [f32]) {
-    let count = rows.len();
+pub(super) unsafe fn transpose<V: Lanes>(rows: &[&[f32]], out: &mut [f32], stride: usize) {
     let columns = rows.first().map_or(0, |row| row.len());
     assert!(rows.iter().all(|row| row.len() == columns), "equal rows");
-    assert_eq!(out.len(), columns * count, "one position each");
-    for (group, rows) in rows.chunks(TURNED_AT_ONCE).enumerate() {
-        let first = group * TURNED_AT_ONCE;
-        for column in (0..columns).step_by(TURNED_AT_ONCE) {
-            let wide = TURNED_AT_ONCE.min(columns - column);
-            let mut turned = [[0.0; TURNED_AT_ONCE]; TURNED_AT_ONCE];
-            for (k, row) in rows.iter().enumerate() {
-                // Whole lines have a length that the compiler knows, and make no call.
-                let mut line = [0.0; TURNED_AT_ONCE];
-                match row[column..].first_chunk() {
-                    Some(whole) => line = *whole,
-                    None => line[..wide].copy_from_slice(&row[column..]),
-                }
-                for (turned, x) in turned.iter_mut().zip(line) {
-                    turned[k] = x;
-                }
-            }
-            let to = out[column * count..].chunks_mut(count);
-            for (to, turned) in to.take(wide).zip(&turned) {
-                let to = &mut to[first..first + rows.len()];
-                match to.first_chunk_mut() {
-                    Some(whole) => *whole = *turned,
-                    None => to.copy_from_slice(&turned[..rows.len()]),
+    assert!(rows.len() <= stride, "rows fit");
+    assert!(
+        columns * stride <= out.len() + stride - rows.len(),
+        "one position each"
+    );
+    let whole = columns - columns % SQUARE;
+    // A cache line of every row at a time.
+    for first in (0..whole).step_by(2 * SQUARE) {
+        let mut squares = rows.chunks_exact(SQUARE);
+        for (group, rows) in (&mut squares).enumerate() {
+            for column in (first..whole.min(first + 2 * SQUARE)).step_by(SQUARE) {
+                let to = &mut out[column * stride + group * SQUARE..];
+                // SAFETY: eight rows have eight numbers from `column` on, and so have as many rows of `out` from
+                // there, as was checked; the caller vouches for the instructions.
+                unsafe {
+                    let mut from = [rows[0].as_ptr(); SQUARE];
+                    for (from, row) in from.iter_mut().zip(rows) {
+                        *from = row.as_ptr().add(column);
+                    }
+                    V::transpose(from, to.as_mut_ptr(), stride);
                 }
             }
+        }
+        let own = rows.len() - squares.remainder().len();
+        for (row, from) in (own..).zip(squares.remainder()) {
+            for column in first..whole.min(first + 2 * SQUARE) {
+                out[column * stride + row] = from[column];
+            }
+        }
+    }
+    for column in whole..columns {
+        for (to, row) in out[column * stride..].iter_mut().zip(rows) {
+            *to = row[column];
         }
     }
 }

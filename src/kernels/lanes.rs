@@ -3,6 +3,9 @@
 //! Compilers vectorise simple loops by themselves, but neither reliably keep as many sums in
 //! registers as there are, nor vectorise an exponential in every build.
 
+/// Rows and columns of the squares that [`Lanes::transpose`] copies.
+pub(super) const SQUARE: usize = 8;
+
 /// A register of numbers. Every operation rounds once per lane, as IEEE 754 has it, so that a formula
 /// gives the same bits with any number of lanes.
 ///
@@ -18,6 +21,9 @@ pub(super) trait Lanes: Copy {
     unsafe fn store(self, to: *mut f32);
     /// Prefetches the cache line at `from` if the machine can; any pointer is allowed.
     unsafe fn fetch(from: *const f32);
+    /// Copies a square of 8 × 8 numbers, given the start of each row, to its transpose, whose rows are
+    /// `stride` numbers apart.
+    unsafe fn transpose(from: [*const f32; SQUARE], to: *mut f32, stride: usize);
     /// One number in all lanes.
     unsafe fn splat(number: f32) -> Self;
     /// self · factor + sum, rounded once.
@@ -79,6 +85,16 @@ impl Lanes for Portable {
     unsafe fn fetch(_from: *const f32) {}
 
     #[inline(always)]
+    unsafe fn transpose(from: [*const f32; SQUARE], to: *mut f32, stride: usize) {
+        for column in 0..SQUARE {
+            for (row, from) in from.iter().enumerate() {
+                // SAFETY: the caller's.
+                unsafe { *to.add(column * stride + row) = *from.add(column) };
+            }
+        }
+    }
+
+    #[inline(always)]
     unsafe fn splat(number: f32) -> Self {
         [number; 4]
     }
@@ -101,7 +117,7 @@ impl Lanes for Portable {
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! by_intrinsics {
     ($name:ident, $count:literal, load: $load:ident, store: $store:ident, splat: $splat:ident,
-        fetch($from:ident): $fetch:expr,
+        fetch($from:ident): $fetch:expr, transpose: $transpose:path,
         $($method:ident($self:ident $(, $arg:ident)*) = $body:expr;)+) => {
         impl Lanes for $name {
             const COUNT: usize = $count;
@@ -124,6 +140,12 @@ macro_rules! by_intrinsics {
             }
 
             #[inline(always)]
+            unsafe fn transpose(from: [*const f32; SQUARE], to: *mut f32, stride: usize) {
+                // SAFETY: the caller's.
+                unsafe { $transpose(from, to, stride) }
+            }
+
+            #[inline(always)]
             unsafe fn splat(number: f32) -> Self {
                 // SAFETY: the caller's.
                 unsafe { $splat(number) }
@@ -142,18 +164,19 @@ macro_rules! by_intrinsics {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        __m256, __m512, _CMP_LT_OQ, _MM_HINT_T1, _mm_prefetch, _mm256_add_epi32, _mm256_add_ps,
-        _mm256_and_ps, _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castps_si256,
-        _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_div_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
-        _mm256_mul_ps, _mm256_or_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_slli_epi32,
-        _mm256_sqrt_ps, _mm256_storeu_ps, _mm256_sub_ps, _mm512_add_epi32, _mm512_add_ps,
+        __m256, __m512, _CMP_LT_OQ, _MM_HINT_T1, _mm_loadu_ps, _mm_prefetch, _mm256_add_epi32,
+        _mm256_add_ps, _mm256_and_ps, _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castps_si256,
+        _mm256_castps128_ps256, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_div_ps, _mm256_fmadd_ps,
+        _mm256_insertf128_ps, _mm256_loadu_ps, _mm256_mul_ps, _mm256_or_ps, _mm256_set1_epi32,
+        _mm256_set1_ps, _mm256_shuffle_ps, _mm256_slli_epi32, _mm256_sqrt_ps, _mm256_storeu_ps,
+        _mm256_sub_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm512_add_epi32, _mm512_add_ps,
         _mm512_and_si512, _mm512_andnot_si512, _mm512_castps_si512, _mm512_castsi512_ps,
         _mm512_cmp_ps_mask, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_blend_ps,
         _mm512_mul_ps, _mm512_or_si512, _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32,
         _mm512_sqrt_ps, _mm512_storeu_ps, _mm512_sub_ps,
     };
 
-    use super::Lanes;
+    use super::{Lanes, SQUARE};
 
     /// The sign bit.
     const SIGN: i32 = i32::MIN;
@@ -165,9 +188,38 @@ mod x86 {
         unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
     }
 
+    /// [`Lanes::transpose`] by AVX.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    unsafe fn transpose(from: [*const f32; SQUARE], to: *mut f32, stride: usize) {
+        // SAFETY: the caller's.
+        unsafe {
+            for column in [0, 4] {
+                // Rows r and r + 4 are halves of one register, so that nothing crosses the halves any more.
+                macro_rules! half {
+                    ($row:literal) => {{
+                        let low = _mm_loadu_ps(from[$row].add(column));
+                        let high = _mm_loadu_ps(from[$row + 4].add(column));
+                        _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(low), high)
+                    }};
+                }
+                let (a, b, c, d) = (half!(0), half!(1), half!(2), half!(3));
+                let (low, high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+                let (low_2, high_2) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+                let to = to.add(column * stride);
+                _mm256_storeu_ps(to, _mm256_shuffle_ps::<0x44>(low, low_2));
+                _mm256_storeu_ps(to.add(stride), _mm256_shuffle_ps::<0xee>(low, low_2));
+                _mm256_storeu_ps(to.add(2 * stride), _mm256_shuffle_ps::<0x44>(high, high_2));
+                _mm256_storeu_ps(to.add(3 * stride), _mm256_shuffle_ps::<0xee>(high, high_2));
+            }
+        }
+    }
+
     by_intrinsics! {
         __m256, 8, load: _mm256_loadu_ps, store: _mm256_storeu_ps, splat: _mm256_set1_ps,
-        fetch(from): prefetch(from),
+        fetch(from): prefetch(from), transpose: transpose,
         mul_add(x, factor, sum) = _mm256_fmadd_ps(x, factor, sum);
         add(x, other) = _mm256_add_ps(x, other);
         sub(x, other) = _mm256_sub_ps(x, other);
@@ -189,7 +241,7 @@ mod x86 {
 
     by_intrinsics! {
         __m512, 16, load: _mm512_loadu_ps, store: _mm512_storeu_ps, splat: _mm512_set1_ps,
-        fetch(from): prefetch(from),
+        fetch(from): prefetch(from), transpose: transpose,
         mul_add(x, factor, sum) = _mm512_fmadd_ps(x, factor, sum);
         add(x, other) = _mm512_add_ps(x, other);
         sub(x, other) = _mm512_sub_ps(x, other);
@@ -219,16 +271,53 @@ pub(super) use std::arch::x86_64::{__m256, __m512};
 mod arm {
     use std::arch::aarch64::{
         float32x4_t, vabsq_f32, vaddq_f32, vaddq_u32, vbslq_f32, vcltq_f32, vdivq_f32, vdupq_n_f32,
-        vdupq_n_u32, vfmaq_f32, vld1q_f32, vmulq_f32, vreinterpretq_f32_u32, vreinterpretq_u32_f32,
-        vshlq_n_u32, vsqrtq_f32, vst1q_f32, vsubq_f32,
+        vdupq_n_u32, vfmaq_f32, vld1q_f32, vmulq_f32, vreinterpretq_f32_f64, vreinterpretq_f32_u32,
+        vreinterpretq_f64_f32, vreinterpretq_u32_f32, vshlq_n_u32, vsqrtq_f32, vst1q_f32,
+        vsubq_f32, vtrn1q_f32, vtrn1q_f64, vtrn2q_f32, vtrn2q_f64,
     };
 
-    use super::Lanes;
+    use super::{Lanes, SQUARE};
+
+    /// [`Lanes::transpose`] by four squares of four.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    unsafe fn transpose(from: [*const f32; SQUARE], to: *mut f32, stride: usize) {
+        for (row, column) in [(0, 0), (0, 4), (4, 0), (4, 4)] {
+            // SAFETY: the caller's.
+            unsafe {
+                let [a, b, c, d] = [row, row + 1, row + 2, row + 3];
+                let a = vld1q_f32(from[a].add(column));
+                let b = vld1q_f32(from[b].add(column));
+                let c = vld1q_f32(from[c].add(column));
+                let d = vld1q_f32(from[d].add(column));
+                let (even, odd) = (vtrn1q_f32(a, b), vtrn2q_f32(a, b));
+                let (even, odd) = (vreinterpretq_f64_f32(even), vreinterpretq_f64_f32(odd));
+                let (even_2, odd_2) = (vtrn1q_f32(c, d), vtrn2q_f32(c, d));
+                let (even_2, odd_2) = (vreinterpretq_f64_f32(even_2), vreinterpretq_f64_f32(odd_2));
+                let to = to.add(column * stride + row);
+                vst1q_f32(to, vreinterpretq_f32_f64(vtrn1q_f64(even, even_2)));
+                vst1q_f32(
+                    to.add(stride),
+                    vreinterpretq_f32_f64(vtrn1q_f64(odd, odd_2)),
+                );
+                vst1q_f32(
+                    to.add(2 * stride),
+                    vreinterpretq_f32_f64(vtrn2q_f64(even, even_2)),
+                );
+                vst1q_f32(
+                    to.add(3 * stride),
+                    vreinterpretq_f32_f64(vtrn2q_f64(odd, odd_2)),
+                );
+            }
+        }
+    }
 
     by_intrinsics! {
         float32x4_t, 4, load: vld1q_f32, store: vst1q_f32, splat: vdupq_n_f32,
         // Stable Rust has no intrinsic for it.
-        fetch(_from): (),
+        fetch(_from): (), transpose: transpose,
         mul_add(x, factor, sum) = vfmaq_f32(sum, x, factor);
         add(x, other) = vaddq_f32(x, other);
         sub(x, other) = vsubq_f32(x, other);

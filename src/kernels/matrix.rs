@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::Kernels;
 use super::lanes::{Lanes, unrolled};
 
 /// Outputs that are summed in parallel: four AVX2 registers, two AVX-512 registers.
@@ -123,7 +124,7 @@ impl Packed {
         }
     }
 
-    /// Zeros, to be filled by [`Packed::parts`].
+    /// Zeros, to be overwritten by [`Packed::parts`].
     pub fn zeros(layout: Layout, columns: usize) -> Self {
         Self {
             lines: vec![Line([0.0; PANEL]); layout.panels() * columns],
@@ -132,9 +133,10 @@ impl Packed {
         }
     }
 
-    /// Sets everything to zero.
-    pub fn clear(&mut self) {
-        self.lines.fill(Line([0.0; PANEL]));
+    /// Leaves nothing in it that could be of use.
+    #[cfg(test)]
+    pub fn spoil(&mut self) {
+        self.lines.fill(Line([f32::NAN; PANEL]));
     }
 
     /// The panels one by one, so that several threads can fill them.
@@ -210,21 +212,29 @@ impl PanelMut<'_> {
         self.lines.is_empty()
     }
 
+    /// The numbers, line by line.
+    fn numbers(&mut self) -> &mut [f32] {
+        let (numbers, length) = (self.lines.as_mut_ptr().cast(), self.len());
+        // SAFETY: a line is nothing but its numbers, as `repr(C)` lays them out, and is borrowed as they are.
+        unsafe { std::slice::from_raw_parts_mut(numbers, length) }
+    }
+
     /// Copies from a row-major matrix (gates · H, columns), as PyTorch stores it.
     ///
     /// # Panics
     /// If the matrix is too small.
-    pub fn fill(&mut self, matrix: &[f32]) {
+    pub fn fill(&mut self, kernels: Kernels, matrix: &[f32]) {
         let columns = self.lines.len();
-        // A cache line of every row at a time, so that the lines written to stay in the cache.
-        for (part, lines) in self.lines.chunks_mut(CACHE_LINE).enumerate() {
-            for (lane, row) in self.layout.rows(self.panel).enumerate() {
-                let row = &matrix[row * columns + part * CACHE_LINE..][..lines.len()];
-                for (line, &value) in lines.iter_mut().zip(row) {
-                    line.0[lane] = value;
-                }
-            }
+        let mut rows = [&matrix[..0]; PANEL];
+        let own = self.layout.rows(self.panel);
+        let rows = &mut rows[..own.len()];
+        for (slot, row) in rows.iter_mut().zip(own) {
+            *slot = &matrix[row * columns..][..columns];
         }
+        if rows.len() < PANEL {
+            self.lines.fill(Line([0.0; PANEL]));
+        }
+        kernels.transpose(rows, self.numbers(), PANEL);
     }
 
     /// Copies from the transpose of a row-major matrix (G · H, outputs): its rows, which `inputs` lays out
@@ -236,9 +246,17 @@ impl PanelMut<'_> {
         let outputs = self.layout.gates * self.layout.units;
         let rows = self.layout.rows(self.panel);
         for (panel, lines) in self.lines.chunks_mut(PANEL).enumerate() {
-            for (line, row) in lines.iter_mut().zip(inputs.rows(panel)) {
-                let row = &matrix[row * outputs..][..outputs];
-                line.0[..rows.len()].copy_from_slice(&row[rows.clone()]);
+            let of_inputs = inputs.rows(panel);
+            if of_inputs.len().min(rows.len()) < PANEL {
+                lines.fill(Line([0.0; PANEL]));
+            }
+            for (line, row) in lines.iter_mut().zip(of_inputs) {
+                let row = &matrix[row * outputs..][..outputs][rows.clone()];
+                // Whole lines have a length that the compiler knows, and make no call.
+                match row.first_chunk() {
+                    Some(whole) => line.0 = *whole,
+                    None => line.0[..row.len()].copy_from_slice(row),
+                }
             }
         }
     }

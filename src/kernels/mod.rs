@@ -201,8 +201,13 @@ at_every_level! {
     /// The backward pass: probabilities (N, width) become the gradients of the logits, given those of the nats.
     cross_entropy_backward(probabilities: &mut [f32], targets: &[i64], d_nats: &[f32]) =
         gradients::cross_entropy_backward(probabilities, targets, d_nats);
-    /// Transposes rows (N, columns), each a slice, to `out` (columns, N).
-    transpose(rows: &[&[f32]], out: &mut [f32]) = gradients::transpose(rows, out);
+    /// Transposes rows (N, columns), each a slice, to `out` (columns, N), whose rows are `stride` ≥ N numbers
+    /// apart.
+    ///
+    /// # Panics
+    /// If the rows differ in length, or `out` is too short.
+    transpose(rows: &[&[f32]], out: &mut [f32], stride: usize) =
+        gradients::transpose::<V>(rows, out, stride);
     /// One step of Adam.
     ///
     /// # Panics

@@ -325,3 +325,23 @@ fn the_cells_are_the_formulas_at_awkward_sizes() {
         }
     }
 }
+
+#[test]
+fn a_transpose_moves_every_number_and_nothing_else() {
+    let mut numbers = Numbers::new(11);
+    for rows in [1, 4, 7, 8, 17, 32, 65] {
+        for columns in [0, 1, 7, 8, 9, 16, 31, 100] {
+            let stride = rows + rows % 3;
+            let from = numbers.vector(rows * columns + 1, 1.0);
+            let from: Vec<&[f32]> = (0..rows)
+                .map(|row| &from[row * columns..][..columns])
+                .collect();
+            let start = numbers.vector((columns * stride).saturating_sub(stride - rows), 1.0);
+            let out = at_every_level(&start, |kernels, out| kernels.transpose(&from, out, stride));
+            for (at, (&out, &start)) in out.iter().zip(&start).enumerate() {
+                let (column, row) = (at / stride, at % stride);
+                assert_eq!(out, from.get(row).map_or(start, |row| row[column]));
+            }
+        }
+    }
+}

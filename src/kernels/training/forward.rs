@@ -150,25 +150,28 @@ fn token_table<'a>(workers: Workers<'a>, layer: &Layer, bias: &[f32]) -> Loan<'a
         Input::Tokens(_) => layer.inputs,
         Input::Vectors(_) => 1,
     };
-    let mut table = workers.buffers.numbers(tokens * layout.len());
-    for row in table.chunks_exact_mut(layout.len()) {
-        row.copy_from_slice(bias);
-    }
+    let length = layout.len();
+    let mut table = workers.buffers.zeros(tokens * length);
     if let Input::Vectors(_) = layer.input {
+        table.copy_from_slice(bias);
         return table;
     }
-    let parts = table.chunks_mut(TOKENS_PER_JOB * layout.len());
-    let workers = workers.for_work(tokens * layout.len() * A_COPY);
+    let kernels = workers.kernels;
+    let parts = table.chunks_mut(TOKENS_PER_JOB * length);
+    let workers = workers.for_work(tokens * length * A_COPY);
     workers.each(parts, |job, part| {
-        let first = job * TOKENS_PER_JOB;
-        let count = part.len() / layout.len();
+        let columns = job * TOKENS_PER_JOB..job * TOKENS_PER_JOB + part.len() / length;
+        let mut rows = [&layer.weight_ih[..0]; PANEL];
         for panel in 0..layout.panels() {
-            for (lane, row) in layout.rows(panel).enumerate() {
-                let weights = &layer.weight_ih[row * tokens + first..][..count];
-                for (token, weight) in weights.iter().enumerate() {
-                    part[token * layout.len() + panel * PANEL + lane] += weight;
-                }
+            let own = layout.rows(panel);
+            let rows = &mut rows[..own.len()];
+            for (slot, row) in rows.iter_mut().zip(own) {
+                *slot = &layer.weight_ih[row * tokens..][..tokens][columns.clone()];
             }
+            kernels.transpose(rows, &mut part[panel * PANEL..], length);
+        }
+        for row in part.chunks_exact_mut(length) {
+            kernels.add(bias, row);
         }
     });
     table

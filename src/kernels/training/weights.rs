@@ -185,7 +185,7 @@ fn turned<'a>(
                 .collect(),
             Factor::Positions(at) => positions.map(at).collect(),
         };
-        workers.kernels.transpose(&rows, out);
+        workers.kernels.transpose(&rows, out, rows.len());
     });
     turned
 }
@@ -240,7 +240,7 @@ impl Job<'_> {
                     sums.chunks_exact(width)
                         .map(|column| &column[panel * PANEL..][..bias.len()]),
                 );
-                kernels.transpose(&columns, weight);
+                kernels.transpose(&columns, weight, columns.len());
             }
         }
     }

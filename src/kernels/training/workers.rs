@@ -130,7 +130,7 @@ impl Workers<'_> {
         let parts = panels.into_iter();
         self.for_work(numbers * A_COPY)
             .each(parts, |_, (mut panel, filling)| match filling {
-                Filling::Rows(matrix) => panel.fill(matrix),
+                Filling::Rows(matrix) => panel.fill(self.kernels, matrix),
                 Filling::Transposed(matrix, inputs) => panel.fill_transposed(matrix, inputs),
             });
     }
