@@ -208,9 +208,10 @@ fn the_line_on_stderr_says_how_small_it_is_and_why_not_smaller() {
     assert!(lines[2].contains("1 of the bytes"), "{}", lines[2]);
     let table: Vec<&str> = ran.stdout.lines().collect();
     assert!(table[0].starts_with("PROGRAM"), "{}", ran.stdout);
-    for (row, name) in table[1..]
-        .iter()
-        .zip(["textgen", "gzip -9", "xz -9", "zstd -19"])
+    for (row, name) in
+        table[1..]
+            .iter()
+            .zip(["textgen", "gzip -9", "xz -9", "zstd -19", "7z -m0=PPMd"])
     {
         assert!(row.starts_with(name), "{row}");
     }
@@ -222,7 +223,34 @@ fn the_line_on_stderr_says_how_small_it_is_and_why_not_smaller() {
         .env("PATH", home.path("nothing"));
     let report = json(&Ran::of(&mut command).succeeded().stdout);
     assert_eq!(report["compared"][2]["program"], "zstd -19");
-    assert!(report["compared"][2]["bytes"].is_null());
+    for peer in report["compared"].as_array().expect("programs") {
+        assert!(peer["bytes"].is_null(), "{peer}");
+    }
+}
+
+/// Programs in a folder that stands for PATH: 7z under its other name, which keeps half of the bytes.
+#[cfg(unix)]
+#[test]
+fn an_archive_is_as_large_as_the_file_that_7z_writes() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = Home::new();
+    golden_run(&home, "");
+    home.write("file", golden_corpus());
+    fs::create_dir(home.path("programs")).expect("a folder");
+    let program = home.path("programs/7zz");
+    let script = "#!/bin/sh\nfor archive; do :; done\n/usr/bin/head -c 123 > \"$archive\"\n/bin/cat > /dev/null\n";
+    home.write("programs/7zz", script);
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("made executable");
+    let mut command = home.command(textgen());
+    command
+        .args(["compress", "file", "--compare"])
+        .env("PATH", home.path("programs"));
+    let ran = Ran::of(&mut command).succeeded();
+    let row = ran.stdout.lines().last().expect("a row");
+    assert!(row.starts_with("7z -m0=PPMd"), "{row}");
+    assert!(row.contains(" 123 "), "{row}");
+    let missing = "not compared, as not installed: gzip -9, xz -9, zstd -19\n";
+    assert!(ran.stderr.ends_with(missing), "{}", ran.stderr);
 }
 
 #[test]

@@ -115,6 +115,66 @@ fn without_z_a_score_is_exact() {
 }
 
 #[test]
+fn several_models_each_get_a_column_and_a_posterior() {
+    let home = Home::new();
+    let run = word_run(&home, "");
+    baseline_run(&home);
+    fs::copy(run.model_path(), home.path("copy.safetensors")).expect("copied");
+    let models = "--run words --run words-twin --run copy.safetensors";
+    let found = scores(
+        &home,
+        &format!("--word abc --word eeee --word abz {models}"),
+    );
+    assert_eq!(words(&found), ["abc", "eeee", "abz"]);
+    for score in &found[..2] {
+        let rows = score["models"].as_array().expect("models");
+        let names: Vec<_> = rows
+            .iter()
+            .filter_map(|row| row["model"].as_str())
+            .collect();
+        assert_eq!(names, ["words", "words-twin", "copy.safetensors"]);
+        let word = score["word"].as_str().expect("a word");
+        let nats: Vec<f64> = names
+            .iter()
+            .zip(rows)
+            .map(|(name, row)| {
+                let alone = scores(&home, &format!("--word {word} --run {name}"));
+                for key in ["nats", "nats_per_char", "percentile"] {
+                    assert_eq!(alone[0][key], row[key], "{name} {key}");
+                }
+                row["nats"].as_f64().expect("a cost")
+            })
+            .collect();
+        let total: f64 = nats.iter().map(|nats| (-nats).exp()).sum();
+        for (row, nats) in rows.iter().zip(&nats) {
+            let posterior = row["posterior"].as_f64().expect("a probability");
+            assert!((posterior - (-nats).exp() / total).abs() < 1e-12, "{score}");
+        }
+    }
+    assert!(found[2]["models"][0]["nats"].is_null());
+    assert!(found[2]["models"][0]["posterior"].is_null());
+    let ran = home.textgen(&format!("score --word abc --word abz {models}"));
+    let ran = ran.succeeded();
+    let lines: Vec<Vec<&str>> = ran
+        .stdout
+        .lines()
+        .map(|line| line.split('\t').collect())
+        .collect();
+    let header = "WORD,NATS words,NATS words-twin,NATS copy.safetensors,P words,P words-twin,P copy.safetensors";
+    assert_eq!(lines[0].join(","), header);
+    assert_eq!(lines[2].join(","), "abz,inf,inf,inf,-,-,-");
+    assert!(
+        ran.stderr.contains("letters that words-twin does not know"),
+        "{}",
+        ran.stderr
+    );
+    golden_run(&home, "valid = 0.5\n");
+    home.textgen("score --word abc --run words --run golden")
+        .refused(2)
+        .names(&["char-lstm", "word-vae"]);
+}
+
+#[test]
 fn other_models_and_nothing_to_score_are_refused() {
     let home = Home::new();
     golden_run(&home, "valid = 0.5\n");

@@ -31,7 +31,7 @@ which costs 5 to 40 bytes. With more --blocks, several cores can work on a small
 
 Examples:
   textgen compress diary.txt                          writes diary.txt.textgen
-  textgen compress diary.txt --run tales --compare    is it smaller than by gzip, xz and zstd?
+  textgen compress diary.txt --run tales --compare    is it smaller than by gzip, xz, zstd and PPMd?
   textgen compress - -m tales.safetensors < diary.txt > diary.small
   textgen decompress diary.txt.textgen")]
 pub struct CompressArgs {
@@ -46,7 +46,7 @@ pub struct CompressArgs {
     /// Number of blocks, which are compressed in parallel [default: one per 256 KiB]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     blocks: Option<u32>,
-    /// Compare with gzip -9, xz -9 and zstd -19, if they are on PATH
+    /// Compare with gzip -9, xz -9, zstd -19 and 7z's PPMd, if they are on PATH
     #[arg(long)]
     compare: bool,
 }

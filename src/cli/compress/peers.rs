@@ -1,15 +1,20 @@
 //! Other compressors on the same bytes, for comparison.
 
 use std::io::{Read, Write};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::cli::output::Table;
+use crate::cli::output::{Table, note};
 
-/// The programs with the flag of their highest usual level.
+/// The programs that write to standard output, with the flag of their highest usual level.
 const PROGRAMS: [(&str, &str); 3] = [("gzip", "-9"), ("xz", "-9"), ("zstd", "-19")];
+/// PPMd (Shkarin 2002), which predicts each byte from the bytes before it as a model does.
+const PPMD: &str = "7z -m0=PPMd";
+/// The names that 7z is installed under.
+const SEVEN_ZIP: [&str; 3] = ["7z", "7zz", "7za"];
 
 /// The result of one program.
 #[derive(Serialize)]
@@ -23,14 +28,18 @@ pub struct Peer {
 pub fn sizes(original: &[u8]) -> Vec<Peer> {
     let peer = |&(program, level): &(&str, &str)| Peer {
         program: format!("{program} {level}"),
-        bytes: size(program, level, original),
+        bytes: size(Command::new(program).args([level, "-c"]), original),
     };
-    PROGRAMS.iter().map(peer).collect()
+    let ppmd = Peer {
+        program: PPMD.to_owned(),
+        bytes: ppmd(original),
+    };
+    PROGRAMS.iter().map(peer).chain([ppmd]).collect()
 }
 
-fn size(program: &str, level: &str, original: &[u8]) -> Option<u64> {
-    let mut child = Command::new(program)
-        .args([level, "-c"])
+/// The number of bytes that a program prints.
+fn size(command: &mut Command, original: &[u8]) -> Option<u64> {
+    let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -46,6 +55,26 @@ fn size(program: &str, level: &str, original: &[u8]) -> Option<u64> {
     });
     let done = child.wait().ok()?.success() && read.is_ok();
     done.then_some(bytes.len() as u64)
+}
+
+/// The size of 7z's archive, which it writes to a file only.
+fn ppmd(original: &[u8]) -> Option<u64> {
+    let folder = std::env::temp_dir().join(format!("textgen-compare-{}", std::process::id()));
+    std::fs::create_dir(&folder).ok()?;
+    let archive = folder.join("archive.7z");
+    let size = SEVEN_ZIP
+        .iter()
+        .find_map(|program| archived(program, &archive, original));
+    // What is left behind is in the folder for temporary files.
+    let _ = std::fs::remove_dir_all(folder);
+    size
+}
+
+fn archived(program: &str, archive: &Path, original: &[u8]) -> Option<u64> {
+    let mut command = Command::new(program);
+    command.args(["a", "-m0=PPMd", "-bd", "-si"]).arg(archive);
+    size(&mut command, original)?;
+    Some(std::fs::metadata(archive).ok()?.len())
 }
 
 /// Prints a table of all programs, textgen first.
@@ -70,5 +99,10 @@ pub fn print(original: u64, ours: u64, peers: &[Peer]) -> Result<()> {
     std::io::stdout()
         .lock()
         .write_all(table.text().as_bytes())?;
+    let missing = peers.iter().filter(|peer| peer.bytes.is_none());
+    let missing: Vec<&str> = missing.map(|peer| &peer.program[..]).collect();
+    if !missing.is_empty() {
+        note!("not compared, as not installed: {}", missing.join(", "));
+    }
     Ok(())
 }

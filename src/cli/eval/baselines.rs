@@ -1,24 +1,31 @@
 //! Simpler models of the training text, evaluated on the same tokens as the network.
 
-use crate::config::TrainConfig;
+use std::borrow::Cow;
+
 use crate::evaluate::ngram::{HIGHEST_ORDER, NGrams};
 use crate::evaluate::ngram_nats;
 use crate::parallel::Running;
-use crate::run::TextData;
 use crate::text::{segments, split_text};
 use serde::Serialize;
 
 use super::costs::{Costs, Measured, predicted};
+use super::parts::Parts;
 use crate::cli::progress::Progress;
 
 /// The n-gram order if there is no validation part to choose it on.
-const DEFAULT_ORDER: usize = 6;
-/// The most tokens of training text for which every order is tried; sorting more takes minutes.
-const EVERY_ORDER: usize = 4_000_000;
-/// The highest order for longer texts.
-const LOWER_ORDER: usize = 8;
-/// The most tokens of training text that are counted: each takes about 20 bytes of memory.
+const DEFAULT_ORDER: usize = 8;
+/// The most tokens of training text that are counted.
 const MOST_TOKENS: usize = 50_000_000;
+/// The memory that each takes while they are counted.
+const BYTES_PER_TOKEN: usize = 40;
+
+/// The text that the model was trained on.
+pub struct Training<'a> {
+    pub tokens: Cow<'a, [u32]>,
+    pub parts: &'a Parts,
+    /// The number of tokens that models predict.
+    pub outputs: usize,
+}
 
 #[derive(Serialize)]
 pub struct Baselines {
@@ -39,52 +46,52 @@ pub struct Baseline {
     pub network_gains_bits_per_char: f64,
 }
 
-/// Evaluates baselines of the run's training part on the text, or returns why there are none.
+/// Evaluates n-gram models of the training part on the text, or returns why there are none.
 /// `network` is the cost of the text under the network.
 pub fn baselines(
-    own: Option<(&TrainConfig, &TextData)>,
+    training: Option<Training>,
     measured: &Measured,
     network: &Costs,
     threads: usize,
 ) -> Result<Baselines, String> {
-    let Some((config, data)) = own else {
-        return Err("a model file has no training text to count".to_owned());
+    let Some(Training {
+        tokens: text,
+        parts,
+        outputs,
+    }) = training
+    else {
+        return Err("a model file has no training text to count; name it with --corpus".to_owned());
     };
-    let split = split_text(data.tokens.len(), config.split(), config.valid, config.test);
+    let split = split_text(text.len(), parts.split, parts.valid, parts.test);
     let tokens: usize = split.train.iter().map(ExactSizeIterator::len).sum();
     if tokens > MOST_TOKENS {
         return Err(format!(
             "n-grams of {tokens} characters would take {} GB of memory and many minutes",
-            20 * tokens / 1_000_000_000
+            BYTES_PER_TOKEN * tokens / 1_000_000_000
         ));
     }
-    let order = if tokens <= EVERY_ORDER {
-        HIGHEST_ORDER
-    } else {
-        LOWER_ORDER
-    };
-    let valid = segments(&split.valid, config.split());
+    let valid = segments(&split.valid, parts.split);
     let is_valid = measured.is_own && valid == measured.segments;
     let work = measured.predicted + if is_valid { 0 } else { predicted(&valid) };
     let progress = Progress::of_ngrams(tokens as u64 + work);
     let training = split
         .train
         .iter()
-        .map(|range| data.tokens[range.clone()].iter().copied());
+        .map(|range| text[range.clone()].iter().copied());
     let running = Running {
         threads,
         progress: &|more| progress.add(more),
     };
-    let outputs = data.vocabulary.outputs();
-    let models = NGrams::counted(order, outputs, training, threads, running.progress);
+    let progress_of = running.progress;
+    let models = NGrams::counted(HIGHEST_ORDER, outputs, training, threads, progress_of);
     let nats = ngram_nats(&models, measured.tokens, &measured.segments, running);
     let on_valid = if is_valid {
         nats.clone()
     } else {
-        ngram_nats(&models, &data.tokens, &valid, running)
+        ngram_nats(&models, &text, &valid, running)
     };
     progress.end();
-    let best = (0..order).min_by(|&a, &b| on_valid[a].total_cmp(&on_valid[b]));
+    let best = (0..HIGHEST_ORDER).min_by(|&a, &b| on_valid[a].total_cmp(&on_valid[b]));
     let best = best
         .filter(|_| !valid.is_empty())
         .map_or(DEFAULT_ORDER, |index| index + 1);

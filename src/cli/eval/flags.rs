@@ -31,9 +31,10 @@ reported. A model trained with <unk> predicts <unk> in their place. Any other mo
 probability, so they are left out: neither read nor predicted, and not in the mean.
 
 Two simpler models of the run's training text are shown for comparison: the frequencies of
-characters (unigram), and the n-gram model, of the orders up to 12, that is best on the validation
-part. Both are interpolated down to the uniform distribution (Witten & Bell 1991). What the
-network saves compared with them is its worth. A model file has no training text, so it is shown alone.
+characters (unigram), and the n-gram model, of the orders up to 16, that is best on the validation
+part. Both have modified Kneser-Ney smoothing (Chen & Goodman 1999), down to the uniform
+distribution. What the network saves compared with them is its worth. A model file has no training
+text: --corpus names the one that it was trained on.
 
 --dynamic LR evaluates once more while the model keeps learning (Krause et al. 2018): it predicts
 20 characters, makes one step of gradient descent on their mean loss, and continues.
@@ -45,7 +46,7 @@ is not changed.
 Words cost D + R = -ELBO nats: D for their letters and ends given z, R for z itself. One z is
 sampled for each word, so the figure changes a little with --seed. -ELBO is an upper bound; IW-k,
 the mean over k samples of z, is a closer one. Shown for comparison are the n-gram model of the
-training words whose order (2 to 7) is best on the validation words, and the no-latent baseline,
+training words whose order (2 to 10) is best on the validation words, and the no-latent baseline,
 the same decoder trained without z, if there is a run RUN-no-latent.
 
 Then words are sampled from the prior, and from the other models: how many are distinct, are
@@ -67,6 +68,7 @@ Examples:
   textgen eval my-run --part test --json
   textgen eval my-run another-text.txt
   textgen eval model.safetensors fairy-tales.txt --protocol window:256 --part valid
+  textgen eval model.safetensors another-text.txt --corpus fairy-tales.txt
   textgen eval my-run another-text.txt --dynamic 0.03
   textgen eval --quantize int8
   textgen eval names --part test --iw 0 --samples 0
@@ -136,6 +138,10 @@ pub struct TextFlags {
     /// Characters that it reads between two steps of learning [default: 20]
     #[arg(long, value_name = "N", requires = "dynamic", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub dynamic_seq: Option<u32>,
+    /// The text that a model file was trained on, for the n-gram models; a run has it. May be given
+    /// several times
+    #[arg(long, value_name = "TEXT")]
+    pub corpus: Vec<String>,
     /// Leave out the n-gram models, which take time and memory for long texts
     #[arg(long)]
     pub no_baselines: bool,

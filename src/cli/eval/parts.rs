@@ -14,7 +14,7 @@ use super::job::Job;
 pub struct Parts {
     pub split: SplitKind,
     pub valid: f64,
-    test: f64,
+    pub test: f64,
 }
 
 impl Parts {

@@ -13,7 +13,7 @@ use crate::text::{Corpus, segments, split_text, whole};
 use anyhow::Result;
 use serde::Serialize;
 
-use super::baselines::{Baselines, baselines};
+use super::baselines::{Baselines, Training, baselines};
 use super::costs::{Costs, Measured, predicted};
 use super::dynamic::{DynamicCosts, dynamic};
 use super::flags::Part;
@@ -154,8 +154,11 @@ pub fn evaluate(
         [whole, eight] => Some(eight.costs.loss_bits_per_char - whole.costs.loss_bits_per_char),
         _ => None,
     };
-    let baselines = (!job.args.text.no_baselines)
-        .then(|| baselines(own, &measured, &results[0].costs, job.threads()));
+    let training = (!job.args.text.no_baselines)
+        .then(|| training(job, own, &text, &trained))
+        .transpose()?;
+    let baselines =
+        training.map(|training| baselines(training, &measured, &results[0].costs, job.threads()));
     let (baselines, no_baselines) = match baselines.transpose() {
         Ok(baselines) => (baselines, None),
         Err(why) => (None, Some(why)),
@@ -181,6 +184,52 @@ pub fn evaluate(
         dynamic: dynamic(job, &measured)?,
     };
     job.print(&report, &shown(&report))
+}
+
+/// The text that the model was trained on, if it is known.
+fn training<'a>(
+    job: &Job,
+    own: Option<(&TrainConfig, &'a TextData)>,
+    text: &'a Text,
+    parts: &'a Parts,
+) -> Result<Option<Training<'a>>> {
+    let named = &job.args.text.corpus;
+    let tokens = match own {
+        Some(_) if !named.is_empty() => {
+            let hint = "leave out --corpus, or name a model file";
+            let message = format!("{} has its own training text", job.name());
+            return Err(CliError::misuse(message, hint).into());
+        }
+        Some((_, data)) => Cow::Borrowed(&data.tokens[..]),
+        None if text.is_own => Cow::Borrowed(&text.tokens[..]),
+        None if named.is_empty() => return Ok(None),
+        None => Cow::Owned(training_text(job, named)?),
+    };
+    Ok(Some(Training {
+        tokens,
+        parts,
+        outputs: job.file.header.vocabulary.outputs(),
+    }))
+}
+
+/// The corpus named, which must be the one that the model was trained on.
+fn training_text(job: &Job, named: &[String]) -> Result<Vec<u32>> {
+    let header = &job.file.header;
+    let corpus = Corpus::resolve(named)?;
+    if corpus.has_stdin() || corpus.digest()? != header.corpus_digest {
+        let message = format!(
+            "{} is not the text that {} was trained on",
+            corpus.name,
+            job.name()
+        );
+        let hint = format!("give --corpus that text, unchanged: {}", header.corpus_name);
+        return Err(CliError::failed(message, hint).into());
+    }
+    let progress = Progress::new(corpus.size_bytes());
+    let text = whole(&corpus, &header.text, |bytes| progress.show(bytes));
+    progress.end();
+    let open = header.vocabulary.encode_open(&text?);
+    Ok(open.readable(header.vocabulary.unk()))
 }
 
 impl<'a> Text<'a> {

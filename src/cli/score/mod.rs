@@ -6,7 +6,6 @@ mod scored;
 mod text;
 mod words;
 
-use crate::config::ModelKind;
 use crate::model::{OpenOptions, TextModel};
 use crate::run::{ModelFile, RunDir, Runs};
 use anyhow::Result;
@@ -42,7 +41,8 @@ corpus that cost less per character: a word at 99 or above is unlike those that 
 trained on.
 
 A word with a character that the model does not know is impossible: inf. Every word is scored
-once, and its score depends only on --seed.
+once, and its score depends only on --seed. Several word-vaes each get a column of nats and the
+probability that the word is of their list, if all were equally likely before.
 
 Examples:
   textgen score draft.txt --run tales
@@ -50,6 +50,7 @@ Examples:
   textgen score draft.txt --per word --sort score --tsv | head
   textgen score letter.txt --run austen --run melville --per file
   textgen score --word anna --word qzxv
+  textgen score surnames.txt --words lines --run german --run polish
   cut -d, -f1 people.csv | textgen score - --run names --json")]
 pub struct ScoreArgs {
     /// A file, or `-` for standard input: a text for a char-lstm, words for a word-vae
@@ -100,24 +101,46 @@ pub fn run(args: &ScoreArgs, runs: &Runs, given: &Given) -> Result<()> {
             .map(|name| chosen::open(Some(name), runs, None))
             .collect::<Result<_>>()?,
     };
-    let is_words = |(file, _): &(ModelFile, _)| file.header.network.model() == ModelKind::WordVae;
-    match &models[..] {
-        [(file, run)] if is_words(&models[0]) => {
-            given.check_kind(ModelKind::WordVae)?;
-            words::score(args, file, run.as_ref())
-        }
-        _ if models.iter().any(is_words) => {
-            let message = "only char-lstms can be compared with each other, on a text";
-            let hint = "name one word-vae, or several char-lstms";
-            Err(CliError::misuse(message, hint).into())
-        }
-        [(file, _), ..] => {
-            given.check_kind(file.header.network.model())?;
-            let options = OpenOptions::on_threads(args.threads);
-            let open = |(file, run)| anyhow::Ok((chosen::text_model(file, options)?, run));
-            let models: Vec<Opened> = models.into_iter().map(open).collect::<Result<_>>()?;
-            text::score(args, &models)
-        }
-        [] => Ok(()),
+    let is_words = |(file, _): &chosen::Opened| file.header.network.is_words();
+    let Some(first) = models.first() else {
+        return Ok(());
+    };
+    if models
+        .iter()
+        .any(|other| is_words(other) != is_words(first))
+    {
+        let message = "a char-lstm and a word-vae cannot be compared";
+        let hint = "name char-lstms only, for a text, or word-vaes only, for words";
+        return Err(CliError::misuse(message, hint).into());
     }
+    check_reading(&models)?;
+    given.check_kind(first.0.header.network.model())?;
+    if is_words(first) {
+        return words::score(args, &models);
+    }
+    let options = OpenOptions::on_threads(args.threads);
+    let open = |(file, run)| anyhow::Ok((chosen::text_model(file, options)?, run));
+    let models: Vec<Opened> = models.into_iter().map(open).collect::<Result<_>>()?;
+    text::score(args, &models)
+}
+
+/// Refuses models that read the same text differently.
+fn check_reading(models: &[chosen::Opened]) -> Result<()> {
+    let reads = |file: &ModelFile| {
+        let text = &file.header.text;
+        (text.unit, text.normalize, text.lowercase, text.newlines)
+    };
+    let different = models
+        .windows(2)
+        .find(|pair| reads(&pair[0].0) != reads(&pair[1].0));
+    let Some([(first, _), (other, _)]) = different else {
+        return Ok(());
+    };
+    let message = format!(
+        "{} and {} read text differently, so their costs cannot be compared",
+        first.path().display(),
+        other.path().display()
+    );
+    let hint = "compare models of the same --unit, --normalize, --lowercase and --newlines";
+    Err(CliError::failed(message, hint).into())
 }

@@ -58,28 +58,9 @@ fn name((model, run): &Opened) -> String {
 }
 
 fn refuse(args: &ScoreArgs, models: &[Opened]) -> Result<()> {
-    let [(first, _), others @ ..] = models else {
-        return Ok(());
-    };
-    if args.text.color.is_some() && !others.is_empty() {
+    if args.text.color.is_some() && models.len() > 1 {
         let hint = "name one model with --run";
         return Err(CliError::misuse("--color shows the surprisal of one model", hint).into());
-    }
-    let reads = |model: &TextModel| {
-        let text = &model.header().text;
-        (text.unit, text.normalize, text.lowercase, text.newlines)
-    };
-    let different = others
-        .iter()
-        .find(|(other, _)| reads(other) != reads(first));
-    if let Some((other, _)) = different {
-        let message = format!(
-            "{} and {} read text differently, so their costs cannot be compared",
-            first.path().display(),
-            other.path().display()
-        );
-        let hint = "compare models of the same --unit, --normalize, --lowercase and --newlines";
-        return Err(CliError::failed(message, hint).into());
     }
     Ok(())
 }

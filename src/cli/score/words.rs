@@ -1,8 +1,9 @@
-//! The cost of every word under a word-vae, to find outliers.
+//! The cost of every word under one or several word-vaes, to find outliers or whose word it is.
 
 use std::io::Write;
 
 use crate::config::{OnUnknown, TextConfig, WordSplit};
+use crate::evaluate::posterior;
 use crate::model::{ModelError, OpenOptions, ScoreOptions, Word, WordModel};
 use crate::run::{CorpusData, ModelFile, RunDir};
 use crate::text::{Corpus, normalize, words};
@@ -11,6 +12,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{Order, ScoreArgs};
+use crate::cli::chosen::Opened;
 use crate::cli::error::{CliError, of_model};
 use crate::cli::output::{note, stdout};
 use crate::cli::progress::Progress;
@@ -43,9 +45,33 @@ pub struct WordFlags {
     seed: Option<u64>,
 }
 
+/// A row as JSON, for one model.
 #[derive(Serialize)]
 struct Score<'a> {
     word: &'a str,
+    #[serde(flatten)]
+    cost: Cost,
+}
+
+/// The same for several models.
+#[derive(Serialize)]
+struct Scores<'a> {
+    word: &'a str,
+    models: Vec<OfModel<'a>>,
+}
+
+#[derive(Serialize)]
+struct OfModel<'a> {
+    model: &'a str,
+    #[serde(flatten)]
+    cost: Cost,
+    /// p(model | word); `None` if the word is impossible for all of them.
+    posterior: Option<f64>,
+}
+
+/// What a word costs one model.
+#[derive(Serialize)]
+struct Cost {
     /// `None` if the word is impossible.
     nats: Option<f64>,
     nats_per_char: Option<f64>,
@@ -53,19 +79,142 @@ struct Score<'a> {
     percentile: Option<f64>,
 }
 
-pub fn score(args: &ScoreArgs, file: &ModelFile, run: Option<&RunDir>) -> Result<()> {
+/// The costs of all words under one model.
+struct Scored {
+    model: String,
+    /// Nats, and nats per character; infinite if the word is impossible.
+    costs: Vec<(f64, f64)>,
+    /// The nats per character of held-out words, ascending.
+    usual: Vec<f64>,
+}
+
+impl Scored {
+    fn cost(&self, word: usize) -> Cost {
+        let (nats, nats_per_char) = self.costs[word];
+        let finite = |value: f64| Some(value).filter(|value| value.is_finite());
+        Cost {
+            nats: finite(nats),
+            nats_per_char: finite(nats_per_char),
+            percentile: self.percentile(nats_per_char),
+        }
+    }
+
+    fn percentile(&self, nats_per_char: f64) -> Option<f64> {
+        let below = self.usual.partition_point(|&other| other < nats_per_char);
+        let percentile = || 100.0 * below as f64 / self.usual.len() as f64;
+        (!self.usual.is_empty()).then(percentile)
+    }
+}
+
+/// Scores the words with each of `models`, which must read text in the same way.
+pub fn score(args: &ScoreArgs, models: &[Opened]) -> Result<()> {
+    let Some((file, _)) = models.first() else {
+        return Ok(());
+    };
+    let texts = words_to_score(args, &file.header.text)?;
+    if texts.iter().any(String::is_empty) {
+        let hint = "give a word of at least one letter";
+        return Err(CliError::misuse("\"\" is not a word", hint).into());
+    }
+    let by = |(file, run): &Opened| score_by(args, file, run.as_ref(), &texts);
+    let scored: Vec<Scored> = models.iter().map(by).collect::<Result<_>>()?;
+    let mut rows: Vec<usize> = (0..texts.len()).collect();
+    if args.sort == Order::Score {
+        // By the model that expects the word the most.
+        let least = |word: usize| {
+            let costs = scored.iter().map(|scored| scored.costs[word].1);
+            costs.fold(f64::INFINITY, f64::min)
+        };
+        rows.sort_by(|&a, &b| least(b).total_cmp(&least(a)));
+    }
+    let mut out = stdout();
+    if !args.format.is_json() {
+        writeln!(out, "{}", header(&scored).join("\t"))?;
+    }
+    for row in rows {
+        let line = if args.format.is_json() {
+            json(&texts[row], row, &scored)?
+        } else {
+            cells(&texts[row], row, &scored).join("\t")
+        };
+        writeln!(out, "{line}")?;
+    }
+    Ok(())
+}
+
+fn header(scored: &[Scored]) -> Vec<String> {
+    if let [_] = scored {
+        return ["WORD", "NATS", "NATS/CHAR", "PERCENTILE"]
+            .map(str::to_owned)
+            .into();
+    }
+    let nats = scored.iter().map(|scored| format!("NATS {}", scored.model));
+    let posterior = scored.iter().map(|scored| format!("P {}", scored.model));
+    let word = std::iter::once("WORD".to_owned());
+    word.chain(nats).chain(posterior).collect()
+}
+
+fn cells(word: &str, row: usize, scored: &[Scored]) -> Vec<String> {
+    let word = word.replace('\t', " ");
+    if let [scored] = scored {
+        let (nats, nats_per_char) = scored.costs[row];
+        let percentile = scored.percentile(nats_per_char);
+        let percentile = percentile.map_or_else(|| "-".to_owned(), |p| format!("{p:.1}"));
+        return vec![
+            word,
+            format!("{nats:.3}"),
+            format!("{nats_per_char:.3}"),
+            percentile,
+        ];
+    }
+    let nats = scored
+        .iter()
+        .map(|scored| format!("{:.3}", scored.costs[row].0));
+    let posteriors = posteriors(row, scored).into_iter();
+    let posteriors = posteriors.map(|p| p.map_or_else(|| "-".to_owned(), |p| format!("{p:.4}")));
+    std::iter::once(word)
+        .chain(nats)
+        .chain(posteriors)
+        .collect()
+}
+
+fn json(word: &str, row: usize, scored: &[Scored]) -> Result<String> {
+    if let [scored] = scored {
+        let cost = scored.cost(row);
+        return Ok(serde_json::to_string(&Score { word, cost })?);
+    }
+    let models = scored.iter().zip(posteriors(row, scored));
+    let models = models.map(|(scored, posterior)| OfModel {
+        model: &scored.model,
+        cost: scored.cost(row),
+        posterior,
+    });
+    let models = models.collect();
+    Ok(serde_json::to_string(&Scores { word, models })?)
+}
+
+/// p(model | word) of each model; `None` if no model can write the word.
+fn posteriors(row: usize, scored: &[Scored]) -> Vec<Option<f64>> {
+    let nats: Vec<f64> = scored.iter().map(|scored| scored.costs[row].0).collect();
+    if nats.iter().all(|nats| nats.is_infinite()) {
+        return vec![None; nats.len()];
+    }
+    posterior(&nats).into_iter().map(Some).collect()
+}
+
+fn score_by(
+    args: &ScoreArgs,
+    file: &ModelFile,
+    run: Option<&RunDir>,
+    texts: &[String],
+) -> Result<Scored> {
     let options = OpenOptions::on_threads(args.threads);
     let mut model = WordModel::new(file, options).map_err(of_model(file))?;
     if model.network().is_none() {
         return Err(of_model(file)(ModelError::NoProbability));
     }
     model.set_watcher(Progress::watcher());
-    let texts = words_to_score(args, &file.header.text)?;
-    if texts.iter().any(String::is_empty) {
-        let hint = "give a word of at least one letter";
-        return Err(CliError::misuse("\"\" is not a word", hint).into());
-    }
-    let words = read(&model, &texts, args.words.on_unknown)?;
+    let words = read(&model, texts, args.words.on_unknown)?;
     let reference = held_out(run, args.words.reference.unwrap_or(DEFAULT_REFERENCE))?;
     let usual = ScoreOptions::default();
     let options = ScoreOptions {
@@ -77,7 +226,6 @@ pub fn score(args: &ScoreArgs, file: &ModelFile, run: Option<&RunDir>) -> Result
     };
     let all = || words.iter().chain(&reference);
     let nats = model.score(all(), options)?;
-    // Nats, and nats per character.
     let costs = nats.into_iter().zip(all());
     let costs = costs.map(|(nats, word)| (nats, nats / (word.tokens.len() + 1) as f64));
     let mut costs: Vec<(f64, f64)> = costs.collect();
@@ -86,41 +234,27 @@ pub fn score(args: &ScoreArgs, file: &ModelFile, run: Option<&RunDir>) -> Result
         .map(|(_, per_char)| per_char)
         .collect();
     usual.sort_by(f64::total_cmp);
+    let name = run.map_or_else(
+        || file.path().display().to_string(),
+        |run| run.name().to_owned(),
+    );
     let unknown = costs.iter().filter(|(nats, _)| nats.is_infinite()).count();
     if unknown > 0 {
+        let model = if args.models.len() > 1 {
+            &name
+        } else {
+            "the model"
+        };
         note!(
-            "{unknown} of {} words have letters that the model does not know, and cannot be scored: inf",
+            "{unknown} of {} words have letters that {model} does not know, and cannot be scored: inf",
             words.len()
         );
     }
-    let mut scores: Vec<_> = texts.iter().zip(costs).collect();
-    if args.sort == Order::Score {
-        scores.sort_by(|(_, a), (_, b)| b.1.total_cmp(&a.1));
-    }
-    let mut out = stdout();
-    if !args.format.is_json() {
-        writeln!(out, "WORD\tNATS\tNATS/CHAR\tPERCENTILE")?;
-    }
-    for (word, (nats, nats_per_char)) in scores {
-        let below = usual.partition_point(|&other| other < nats_per_char);
-        let percentile = || 100.0 * below as f64 / usual.len() as f64;
-        let percentile = (!usual.is_empty()).then(percentile);
-        let finite = |value: f64| Some(value).filter(|value| value.is_finite());
-        if args.format.is_json() {
-            let score = Score {
-                word,
-                nats: finite(nats),
-                nats_per_char: finite(nats_per_char),
-                percentile,
-            };
-            writeln!(out, "{}", serde_json::to_string(&score)?)?;
-        } else {
-            let word = word.replace('\t', " ");
-            let percentile = percentile.map_or_else(|| "-".to_owned(), |p| format!("{p:.1}"));
-            writeln!(out, "{word}\t{nats:.3}\t{nats_per_char:.3}\t{percentile}")?;
-        }
-    }
-    Ok(())
+    Ok(Scored {
+        model: name,
+        costs,
+        usual,
+    })
 }
 
 /// Encodes words; without --on-unknown, an unknown letter makes a word impossible.

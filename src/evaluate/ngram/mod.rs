@@ -1,73 +1,70 @@
-//! Interpolated n-gram models of tokens, all orders at once (Witten & Bell 1991): the baseline that a
-//! network is measured against.
+//! Interpolated n-gram models of tokens with modified Kneser–Ney smoothing, all orders at once (Chen &
+//! Goodman 1999, section 3): the baseline that a network is measured against.
 //!
 //! ```text
-//! p_n(c | h) = (count(h, c) + T(h) · p_{n−1}(c | h')) / (count(h) + T(h))
+//! p_n(w | h) = (c(h, w) − D(c(h, w)) + γ(h) · q_{n−1}(w | h')) / c(h)
+//! γ(h) = D1 · N1(h) + D2 · N2(h) + D3 · N3+(h)
 //! ```
 //!
-//! h is the last n − 1 tokens, h' the last n − 2, and T(h) the number of distinct tokens seen after
-//! h; p_0 is uniform. A context that was never seen leaves p_{n−1}. A context never reaches beyond
-//! the start of its sequence.
+//! h is the last n − 1 tokens, h' the last n − 2, c counts occurrences, and N1, N2, N3+ are the numbers of
+//! distinct tokens seen once, twice and more often after h. D(c) is D1, D2 or D3 and depends on the order
+//! ([`Discounts`]). The lower orders q have the same formula with other counts: c(h, w) is the
+//! number of distinct tokens seen before h w, unless h w begins a sequence, which nothing can come
+//! before. q_0 is uniform, so no probability is zero. A context that was never seen leaves
+//! q_{n−1}, and a context never reaches beyond the start of its sequence.
 //!
 //! The counts are ranges of one array: the positions of the text, sorted by the tokens before them,
 //! read backwards. The occurrences of the last k tokens are adjacent for every k, each range inside
-//! the one before, so one pass over the context gives the counts of every order. Besides the text,
-//! this takes 4 bytes per token and 4 per distinct context: at order 12, some 27 bytes per token of English,
-//! whereas tables of n-grams take about 20 per order.
+//! the one before, so one pass over the context gives the counts of every order. What follows the
+//! contexts is stored for the nodes of that array's suffix tree only: where every occurrence of a
+//! context has the same token before it, the longer context has the same counts. So memory does not grow
+//! with the order: 9 bytes per token, and 40 per context that occurs after different tokens.
 
-use std::cmp::Ordering;
-use std::collections::BTreeMap;
+mod counts;
+mod discounts;
+
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
 
+use self::counts::{Counts, Node, START, Tree};
+pub use self::discounts::Discounts;
 use crate::generate::sampling::Sampler;
-use crate::parallel;
-
-/// Stands before every sequence; never predicted.
-const START: u32 = u32::MAX;
-/// The common length of two positions with all tokens back to the start of their sequences in common.
-const ALL_IN_COMMON: u8 = u8::MAX;
 
 /// The highest order that is supported.
-pub const HIGHEST_ORDER: usize = 12;
+pub const HIGHEST_ORDER: usize = 16;
 
 /// n-gram models of orders 1 to [`NGrams::order`].
 #[derive(Clone, Debug)]
 pub struct NGrams {
     order: usize,
     tokens: usize,
-    /// The sequences one after the other, [`START`] before each.
-    text: Vec<u32>,
-    /// The positions of `text`, sorted by the tokens read backwards from them.
-    positions: Vec<u32>,
-    /// The ranks of the last positions of sequences, which no token follows; ascending.
-    ends: Vec<u32>,
-    /// T of the contexts of length 1, 2, …
-    types: Vec<Types>,
-    /// The number of predicted tokens, and of distinct ones.
-    total: (usize, usize),
-}
-
-/// T of every context of one length.
-#[derive(Clone, Debug)]
-struct Types {
-    /// A bit for each rank at which a context starts.
-    begins: Vec<u64>,
-    /// The number of set bits before each word of `begins`.
-    before: Vec<u32>,
-    /// T of each context.
-    counts: Vec<u32>,
+    tree: Tree,
+    /// By length of the gram less 1, of the counts that a highest order has.
+    highest: Vec<Discounts>,
+    /// The same of the counts that a lower order has.
+    lower: Vec<Discounts>,
 }
 
 /// The most recent tokens, as the models see them.
 #[derive(Clone, Debug, Default)]
 pub struct Context {
-    /// Oldest first; from [`START`] on if the start of the sequence is within reach.
-    history: Vec<u32>,
-    /// The ranks of the last 1, 2, … tokens, for as many as were seen.
-    ranges: Vec<Range<usize>>,
-    /// Scratch for the ranks after the next token.
-    next: Vec<Range<usize>>,
+    /// The occurrences of the last 0, 1, … tokens, for as many as were seen.
+    seen: Vec<Gram>,
+    /// Scratch for the occurrences after the next token.
+    next: Vec<Gram>,
+}
+
+/// The occurrences of a few consecutive tokens.
+#[derive(Clone, Debug)]
+struct Gram {
+    ranks: Range<usize>,
+    /// The index of their node; `None` if they occur once.
+    node: Option<usize>,
+}
+
+impl Context {
+    pub fn known(&self) -> usize {
+        self.seen.len() - 1
+    }
 }
 
 impl NGrams {
@@ -98,52 +95,14 @@ impl NGrams {
             text.push(START);
             text.extend(sequence);
         }
-        let positions = sorted(&text, order, threads, progress);
-        let mut ranks = vec![0_u32; text.len()];
-        for (rank, &position) in positions.iter().enumerate() {
-            ranks[position as usize] = rank as u32;
-        }
-        let last = |position: &usize| text.get(position + 1).is_none_or(|&next| next == START);
-        let mut ends: Vec<u32> = (0..text.len())
-            .filter(last)
-            .map(|position| ranks[position])
-            .collect();
-        ends.sort_unstable();
-        let mut common = vec![0];
-        common.extend(
-            positions
-                .windows(2)
-                .map(|pair| compare(&text, order, pair[0], pair[1]).1),
-        );
-        let mut types: Vec<Types> = (1..order)
-            .map(|length| Types::new(&common, length))
-            .collect();
-        let mut total = (0, 0);
-        for (&position, &common) in positions.iter().zip(&common) {
-            let position = position as usize;
-            if text[position] == START {
-                continue;
-            }
-            total.0 += 1;
-            total.1 += usize::from(common < 1);
-            // A new gram of length + 1 is one more type after the context before its last token.
-            for (length, types) in (1..).zip(&mut types) {
-                if (common as usize) < length + 1 {
-                    types.count(ranks[position - 1] as usize);
-                }
-                if text[position - length] == START {
-                    break;
-                }
-            }
-        }
+        let (tree, grams) = Tree::new(&text, order, tokens, threads, progress);
+        let discounts = |grams: &Vec<[u64; 4]>| grams.iter().map(Discounts::new).collect();
         Self {
             order,
             tokens,
-            text,
-            positions,
-            ends,
-            types,
-            total,
+            highest: discounts(&grams.highest),
+            lower: discounts(&grams.lower),
+            tree,
         }
     }
 
@@ -154,20 +113,20 @@ impl NGrams {
 
     /// The context at the start of a sequence.
     pub fn start(&self) -> Context {
-        let first = self
-            .positions
-            .partition_point(|&position| self.at(position) < START);
-        let mut context = Context::default();
-        if self.order > 1 {
-            context.history.push(START);
-            context.ranges.push(first..self.positions.len());
+        let mut context = self.anywhere();
+        let start = self.tree.first(START);
+        if self.order > 1 && !start.is_empty() {
+            context.seen.push(self.gram(start));
         }
         context
     }
 
     /// The context if nothing is known of the preceding tokens.
     pub fn anywhere(&self) -> Context {
-        Context::default()
+        Context {
+            seen: vec![self.gram(0..self.tree.before.len())],
+            next: Vec::new(),
+        }
     }
 
     /// Writes p(token | context) of the orders 1, 2, … to `probabilities`, one per order wanted, and
@@ -175,66 +134,81 @@ impl NGrams {
     pub fn read(&self, context: &mut Context, token: u32, probabilities: &mut [f64]) {
         self.find(context, token);
         self.interpolate(context, probabilities);
-        let Context {
-            history,
-            ranges,
-            next,
-        } = context;
-        std::mem::swap(ranges, next);
-        ranges.truncate(self.order - 1);
-        history.push(token);
-        if history.len() >= self.order {
-            history.remove(0);
-        }
+        let Context { seen, next } = context;
+        next.truncate(self.order - 1);
+        seen.truncate(1);
+        seen.append(next);
     }
 
     /// The probability of the last token found, for the orders 1, 2, ….
     fn interpolate(&self, context: &Context, probabilities: &mut [f64]) {
-        let mut p = 1.0 / self.tokens as f64;
+        let mut q = 1.0 / self.tokens as f64;
         for (length, probability) in probabilities.iter_mut().enumerate() {
-            let (count, types) = self.seen(context, length);
-            if count > 0 {
-                let found = context.next.get(length).map_or(0, ExactSizeIterator::len);
-                p = (found as f64 + types as f64 * p) / (count + types) as f64;
+            *probability = q;
+            let Some(seen) = context.seen.get(length) else {
+                continue;
+            };
+            let (highest, lower) = self.after(seen, length);
+            if highest.total == 0 {
+                continue;
             }
-            *probability = p;
+            let gram = context.next.get(length);
+            let (all, before) = gram.map_or((0, 0), |gram| self.counts(gram, length + 1));
+            *probability = self.highest[length].interpolated(all, &highest, q);
+            q = self.lower[length].interpolated(before, &lower, q);
         }
     }
 
-    /// Sets `next` to the ranks of the token after the last 0, 1, … tokens, while there are any.
-    fn find(&self, context: &mut Context, token: u32) {
-        let Context { history, next, .. } = context;
+    /// Sets `next` to the occurrences of the token after the last 0, 1, … tokens, while there are any.
+    fn find(&self, Context { seen, next }: &mut Context, token: u32) {
         next.clear();
-        let mut range = 0..self.positions.len();
-        let wanted = std::iter::once(&token).chain(history.iter().rev());
-        for (back, &wanted) in wanted.enumerate() {
-            let positions = &self.positions[range.clone()];
-            let token = |position: &u32| self.text[*position as usize - back];
-            let low = positions.partition_point(|position| token(position) < wanted);
-            let length = positions[low..].partition_point(|position| token(position) == wanted);
-            if length == 0 {
+        let mut ranks = self.tree.first(token);
+        for Gram { ranks: context, .. } in seen {
+            // The occurrences of the token are in the order of what comes before them.
+            let before = &self.tree.before[ranks.clone()];
+            let low = before.partition_point(|&rank| (rank as usize) < context.start);
+            let found = before[low..].partition_point(|&rank| (rank as usize) < context.end);
+            if found == 0 {
                 break;
             }
-            range = range.start + low..range.start + low + length;
-            next.push(range.clone());
+            ranks = ranks.start + low..ranks.start + low + found;
+            next.push(self.gram(ranks.clone()));
         }
     }
 
-    fn at(&self, position: u32) -> u32 {
-        self.text[position as usize]
+    fn gram(&self, ranks: Range<usize>) -> Gram {
+        let node = self.tree.node(&ranks);
+        Gram { ranks, node }
     }
 
-    /// How many tokens followed the last `length` tokens, and how many distinct ones.
-    fn seen(&self, context: &Context, length: usize) -> (usize, usize) {
-        if length == 0 {
-            return self.total;
-        }
-        let Some(range) = context.ranges.get(length - 1) else {
-            return (0, 0);
+    fn node(&self, gram: &Gram) -> Option<&Node> {
+        gram.node.map(|node| &self.tree.nodes[node])
+    }
+
+    /// How often a gram of a length occurs, and after how many distinct tokens.
+    fn counts(&self, gram: &Gram, length: usize) -> (u32, u32) {
+        let before = match self.node(gram) {
+            Some(node) if node.depth as usize == length => node.before,
+            // Every occurrence has the same token before it.
+            _ => 1,
         };
-        let before = |rank: usize| self.ends.partition_point(|&end| (end as usize) < rank);
-        let ends = before(range.end) - before(range.start);
-        (range.len() - ends, self.types[length - 1].of(range.start))
+        (gram.ranks.len() as u32, before)
+    }
+
+    /// The counts of the tokens after a context of a length, in a highest and in a lower order.
+    fn after(&self, context: &Gram, length: usize) -> (Counts, Counts) {
+        let Some(node) = self.node(context) else {
+            let ranks = &context.ranks;
+            let is_followed = ranks.len() == 1 && !self.tree.is_end(ranks.start);
+            let counts = Counts::once(u32::from(is_followed));
+            return (counts, counts);
+        };
+        let lower = if node.depth as usize == length {
+            node.lower
+        } else {
+            Counts::once(node.highest.types())
+        };
+        (node.highest, lower)
     }
 
     /// −ln p of a sequence, summed over its tokens, in nats, for the orders 1 to [`NGrams::order`].
@@ -280,92 +254,6 @@ impl NGrams {
         }
         sequence
     }
-}
-
-impl Types {
-    /// All zero, for the contexts of a length: `common` is how many tokens each position, in sorted
-    /// order, has in common with the one before.
-    fn new(common: &[u8], length: usize) -> Self {
-        let mut begins = vec![0; common.len().div_ceil(64)];
-        for (rank, _) in common
-            .iter()
-            .enumerate()
-            .filter(|(_, common)| (**common as usize) < length)
-        {
-            begins[rank / 64] |= 1 << (rank % 64);
-        }
-        let mut contexts = 0;
-        let before = begins
-            .iter()
-            .map(|word: &u64| {
-                let before = contexts;
-                contexts += word.count_ones();
-                before
-            })
-            .collect();
-        Self {
-            begins,
-            before,
-            counts: vec![0; contexts as usize],
-        }
-    }
-
-    /// The context that a rank belongs to.
-    fn context(&self, rank: usize) -> usize {
-        let up_to = u64::MAX >> (63 - rank % 64);
-        let bits = (self.begins[rank / 64] & up_to).count_ones();
-        (self.before[rank / 64] + bits) as usize - 1
-    }
-
-    fn count(&mut self, rank: usize) {
-        let context = self.context(rank);
-        self.counts[context] += 1;
-    }
-
-    fn of(&self, rank: usize) -> usize {
-        self.counts[self.context(rank)] as usize
-    }
-}
-
-/// The positions of a text in the order of their last `order` tokens read backwards. The positions of
-/// one pair of tokens are one job: there are many jobs, and none is a large part of the work.
-fn sorted(text: &[u32], order: usize, threads: usize, progress: &(dyn Fn(u64) + Sync)) -> Vec<u32> {
-    let mut groups: BTreeMap<(u32, u32), Vec<u32>> = BTreeMap::new();
-    for position in 0..text.len() {
-        let before = position.checked_sub(1).map_or(START, |before| text[before]);
-        // The tokens before a sequence's START do not belong to it.
-        let before = if text[position] == START {
-            START
-        } else {
-            before
-        };
-        let group = groups.entry((text[position], before)).or_default();
-        group.push(position as u32);
-    }
-    let groups: Vec<Mutex<Vec<u32>>> = groups.into_values().map(Mutex::new).collect();
-    let sorted = parallel::map(groups.len(), threads, |index| {
-        let mut group = groups[index].lock().unwrap_or_else(PoisonError::into_inner);
-        let mut positions = std::mem::take(&mut *group);
-        positions.sort_unstable_by(|&a, &b| compare(text, order, a, b).0);
-        progress(positions.len() as u64);
-        positions
-    });
-    sorted.concat()
-}
-
-/// The order of two positions by their last `order` tokens read backwards, and how many tokens they
-/// have in common.
-fn compare(text: &[u32], order: usize, a: u32, b: u32) -> (Ordering, u8) {
-    let (a, b) = (a as usize, b as usize);
-    for back in 0..order {
-        let token = text[a - back];
-        match token.cmp(&text[b - back]) {
-            Ordering::Equal if token == START => return (Ordering::Equal, ALL_IN_COMMON),
-            Ordering::Equal => {}
-            unequal => return (unequal, back as u8),
-        }
-    }
-    (Ordering::Equal, ALL_IN_COMMON)
 }
 
 #[cfg(test)]

@@ -12,9 +12,9 @@ use serde::Serialize;
 
 /// The n-gram orders that are tried.
 const LOWEST_ORDER: usize = 2;
-const HIGHEST_ORDER: usize = 7;
+const HIGHEST_ORDER: usize = 10;
 /// The n-gram order if there are no validation words to choose it on.
-const USUAL_ORDER: usize = 5;
+const USUAL_ORDER: usize = 6;
 
 /// A row of the table. Means are over words; those per character are over tokens, including the end
 /// of each word.
