@@ -232,15 +232,22 @@ fn the_line_on_stderr_says_how_small_it_is_and_why_not_smaller() {
 #[cfg(unix)]
 #[test]
 fn an_archive_is_as_large_as_the_file_that_7z_writes() {
-    use std::os::unix::fs::PermissionsExt as _;
     let home = Home::new();
     golden_run(&home, "");
     home.write("file", golden_corpus());
+    let script = r#"#!/bin/sh
+for archive; do :; done
+/usr/bin/head -c 123 > "$archive"
+/bin/cat > /dev/null
+"#;
+    home.write("script", script);
     fs::create_dir(home.path("programs")).expect("a folder");
-    let program = home.path("programs/7zz");
-    let script = "#!/bin/sh\nfor archive; do :; done\n/usr/bin/head -c 123 > \"$archive\"\n/bin/cat > /dev/null\n";
-    home.write("programs/7zz", script);
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("made executable");
+    // A program that this one had open for writing could not be run.
+    let install = std::process::Command::new("install")
+        .args(["-m", "755", "script", "programs/7zz"])
+        .current_dir(home.path("."))
+        .status();
+    assert!(install.expect("install runs").success());
     let mut command = home.command(textgen());
     command
         .args(["compress", "file", "--compare"])

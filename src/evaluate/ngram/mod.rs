@@ -61,12 +61,6 @@ struct Gram {
     node: Option<usize>,
 }
 
-impl Context {
-    pub fn known(&self) -> usize {
-        self.seen.len() - 1
-    }
-}
-
 impl NGrams {
     /// Counts sequences of tokens below `tokens`, for orders up to `order`, which is clamped to 1
     /// to [`HIGHEST_ORDER`]. The end of a word is a token like others; the caller adds it.
