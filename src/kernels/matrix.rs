@@ -12,6 +12,9 @@ pub const PANEL: usize = 32;
 /// inputs fit in the first-level cache.
 const COLUMNS_AT_ONCE: usize = 256;
 
+/// Rows that are fetched ahead where they are far apart.
+const ROWS_AHEAD: usize = 16;
+
 /// Numbers in a cache line.
 const CACHE_LINE: usize = 16;
 
@@ -278,14 +281,13 @@ impl Stacked {
         self.lines.clear();
     }
 
-    /// Appends one panel of some rows of `values` (rows, width); the next panel starts after K rows.
+    /// Appends a panel of another stack of as many rows.
     ///
     /// # Panics
-    /// If there are fewer panels.
-    pub fn push(&mut self, values: &[f32], width: usize, panel: usize) {
-        let rows = values.chunks_exact(width);
-        let lines = rows.map(|row| Line(row.as_chunks().0[panel]));
-        self.lines.extend(lines);
+    /// If it has fewer panels.
+    pub fn repeat(&mut self, other: &Self, panel: usize) {
+        self.lines
+            .extend_from_slice(&other.lines[panel * self.rows..][..self.rows]);
     }
 
     /// All panels; the rows are their columns.
@@ -299,6 +301,37 @@ impl Stacked {
             columns: self.rows,
             stride: self.rows,
             count: self.lines.len().checked_div(self.rows).unwrap_or(0),
+        }
+    }
+}
+
+/// Appends one panel of some rows of `values` (rows, width) to `stack`; the next panel starts after K rows.
+///
+/// # Safety
+/// The machine has the instructions of `V`.
+#[inline(always)]
+pub(super) unsafe fn push<V: Lanes>(
+    stack: &mut Stacked,
+    values: &[f32],
+    width: usize,
+    panel: usize,
+) {
+    let rows = values.len().checked_div(width).unwrap_or(0);
+    assert!((panel + 1) * PANEL <= width, "panels of a row");
+    let start = stack.lines.len();
+    stack.lines.resize(start + rows, Line([0.0; PANEL]));
+    for (row, line) in stack.lines[start..].iter_mut().enumerate() {
+        // SAFETY: the row has the panel, as was checked; fetching is allowed anywhere; the caller vouches for the
+        // instructions.
+        unsafe {
+            let from = values.as_ptr().add(row * width + panel * PANEL);
+            // The rows are far apart, each in a page of its own, so that the processor does not see what is next.
+            for near in (0..PANEL).step_by(CACHE_LINE) {
+                V::fetch(from.wrapping_add(ROWS_AHEAD * width + near));
+            }
+            for k in (0..PANEL).step_by(V::COUNT) {
+                V::load(from.add(k)).store(line.0.as_mut_ptr().add(k));
+            }
         }
     }
 }

@@ -85,7 +85,7 @@ macro_rules! at_every_level {
 
         #[allow(unused_unsafe, clippy::redundant_closure, reason = "some bodies need them")]
         mod portable {
-            use super::{AdamFactors, AdamPiece, Panels, PanelsInt8, Quantized};
+            use super::{AdamFactors, AdamPiece, Panels, PanelsInt8, Quantized, Stacked};
             use super::{adam, gradients, int8, lanes, matrix, pointwise};
             use int8::sums;
             type V = lanes::Portable;
@@ -111,7 +111,7 @@ macro_rules! at_every_level {
         #[cfg(target_arch = $arch)]
         #[allow(unused_unsafe, clippy::redundant_closure, reason = "some bodies need them")]
         mod $level {
-            use super::{AdamFactors, AdamPiece, Panels, PanelsInt8, Quantized};
+            use super::{AdamFactors, AdamPiece, Panels, PanelsInt8, Quantized, Stacked};
             use super::{adam, gradients, int8, lanes, matrix, pointwise};
             type V = $lanes;
             const ROWS: usize = $rows;
@@ -201,6 +201,13 @@ at_every_level! {
     /// The backward pass: probabilities (N, width) become the gradients of the logits, given those of the nats.
     cross_entropy_backward(probabilities: &mut [f32], targets: &[i64], d_nats: &[f32]) =
         gradients::cross_entropy_backward(probabilities, targets, d_nats);
+    /// Appends one panel of some rows of `values` (rows, width) to `stack`, in which the next panel starts
+    /// after K rows.
+    ///
+    /// # Panics
+    /// If a row has fewer panels.
+    push(stack: &mut Stacked, values: &[f32], width: usize, panel: usize) =
+        matrix::push::<V>(stack, values, width, panel);
     /// Transposes rows (N, columns), each a slice, to `out` (columns, N), whose rows are `stride` ≥ N numbers
     /// apart.
     ///

@@ -215,9 +215,15 @@ impl Job<'_> {
         let ones = [1.0; POSITIONS_AT_ONCE];
         for first in (0..positions).step_by(POSITIONS_AT_ONCE) {
             let positions = first..positions.min(first + POSITIONS_AT_ONCE);
-            self.stack(deltas, positions.clone(), false, &mut plain);
+            self.stack(kernels, deltas, positions.clone(), None, &mut plain);
             if deltas.candidate.is_some() {
-                self.stack(deltas, positions.clone(), true, &mut recurrent);
+                self.stack(
+                    kernels,
+                    deltas,
+                    positions.clone(),
+                    Some(&plain),
+                    &mut recurrent,
+                );
             }
             for ((source, sums), bias) in sources.iter().zip(&mut sums).zip(&mut biases) {
                 let stacked = if source.recurrent { &recurrent } else { &plain };
@@ -245,23 +251,31 @@ impl Job<'_> {
         }
     }
 
-    /// Packs some positions, with the replacement of n if it is wanted.
-    fn stack(&self, deltas: &Deltas, positions: Range<usize>, recurrent: bool, to: &mut Stacked) {
+    /// Packs some positions; if they have been packed without it, with the replacement of n.
+    fn stack(
+        &self,
+        kernels: Kernels,
+        deltas: &Deltas,
+        positions: Range<usize>,
+        plain: Option<&Stacked>,
+        to: &mut Stacked,
+    ) {
         let gates = deltas.layout.gates;
+        let first = self.group.start * gates;
         to.begin(positions.len());
-        for panel in self.panels.clone() {
-            let (values, block, panel) = match deltas.candidate {
-                Some(candidate) if recurrent && panel % gates == 2 => {
+        for (index, panel) in self.panels.clone().enumerate() {
+            let (values, block, panel) = match (plain, deltas.candidate) {
+                (Some(_), Some(candidate)) if panel % gates == 2 => {
                     (candidate, PANEL, panel / gates - self.group.start)
                 }
-                _ => (
-                    deltas.values,
-                    gates * PANEL,
-                    panel - self.group.start * gates,
-                ),
+                (Some(plain), _) => {
+                    to.repeat(plain, index);
+                    continue;
+                }
+                (None, _) => (deltas.values, gates * PANEL, panel - first),
             };
             for rows in deltas.rows(values, block, self.group.clone(), positions.clone()) {
-                to.push(rows.values, rows.width, panel);
+                kernels.push(to, rows.values, rows.width, panel);
             }
         }
     }
