@@ -122,7 +122,7 @@ fn read(pattern: Pattern, lines: &[Line]) {
     match level() {
         // SAFETY: `level` is one that this machine supports.
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 | Level::Vnni => unsafe { avx512::read(pattern, lines) },
+        Level::Avx512 | Level::Vnni | Level::Bf16 => unsafe { avx512::read(pattern, lines) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => unsafe { avx2::read(pattern, lines) },

@@ -51,9 +51,9 @@ class Session:
     """Both sides and what they have answered: one number a round under each key."""
 
     def __init__(self, sides: Sides, folder: Path, runs: dict[Training, Path], seconds: float,
-                 cores: int) -> None:
+                 cores: int, precision: str) -> None:
         self.sides, self.folder, self.runs = sides, folder, runs
-        self.seconds, self.cores = seconds, cores
+        self.seconds, self.cores, self.precision = seconds, cores, precision
         self.rates: dict[Key, list[float]] = defaultdict(list)
         self.memory: dict[Key, Memory] = {}
 
@@ -70,8 +70,12 @@ class Session:
                 answer = peer.ask(what="gemm", seconds=self.seconds / 2, threads=self.cores)
                 self.rates[case, "gemm"].append(answer["flops_per_second"])
             time.sleep(PAUSE)
-        answer = self.sides.ours.ask(what="train", run=str(self.runs[case]), **time_and_threads)
+        answer = self.sides.ours.ask(**self.our_request(case), **time_and_threads)
         self.rates[case, "ours"].append(answer[unit])
+
+    def our_request(self, case: Training) -> dict[str, Any]:
+        """What textgen trains."""
+        return {"what": "train", "run": str(self.runs[case]), "precision": self.precision}
 
     def peer_requests(self, case: Training) -> Iterator[tuple[str, dict[str, Any]]]:
         """What the peer reads: the like of what we read first."""
@@ -84,7 +88,7 @@ class Session:
     def measure_memory(self, case: Training) -> None:
         """The memory of either side in a process of its own."""
         more = {"seconds": MEMORY_SECONDS, "threads": self.cores}
-        ours = {"what": "train", "run": str(self.runs[case]), **more}
+        ours = {**self.our_request(case), **more}
         self.memory[case, "ours"] = memory_of(self.sides.start_ours, ours)
         if self.sides.start_peer:
             request = next(self.peer_requests(case))[1]
@@ -257,6 +261,8 @@ def arguments() -> argparse.Namespace:
                         help="only this one, such as gru-256x1 or words-128; may be given again")
     parser.add_argument("--words", type=Path, metavar="FILE",
                         help="words to train on, one a line; default: made up")
+    parser.add_argument("--precision", choices=["f32", "bf16"], default="f32",
+                        help="of textgen's products; bf16 needs a CPU with AVX512_BF16")
     Options.add(parser, seconds=1.0)
     return parser.parse_args()
 
@@ -306,7 +312,7 @@ def bench() -> None:
         about = sides.ours.ask(what="about")
         torch = f"PyTorch {sides.peer.ask(what='about')['torch']}" if sides.peer else \
             "PyTorch not measured"
-        session = Session(sides, folder, runs, options.seconds, cores)
+        session = Session(sides, folder, runs, options.seconds, cores, given.precision)
         take_turns(cases, options.rounds, session.measure, session.cost)
         for case in runs:
             print(f"bench: memory of {case}", file=sys.stderr)
@@ -315,10 +321,12 @@ def bench() -> None:
     programs = (f"textgen {about['version']}{commit()}, SIMD level {about['simd']};"
                 f" {torch}; {plural(cores, 'thread')} on either side")
     command = "bench/training.py" + (f" --words {given.words.name}" if given.words else "")
+    command += " --precision bf16" if given.precision == "bf16" else ""
     setting = Setting(programs, command, cores, others, options)
     parts = sections(session, cases, words)
     text = "\n\n".join(["## Training", setting.text(), LEGEND, *parts])
-    deliver("training", text, session.rates, options, bool(python) and not given.case)
+    whole = bool(python) and not given.case and given.precision == "f32"
+    deliver("training", text, session.rates, options, whole)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,10 @@
 //! ```text
 //! {"what":"about"}
 //! {"what":"memory"}
-//! {"what":"train","run":"runs/NAME","threads":2,"seconds":1.0}
+//! {"what":"train","run":"runs/NAME","threads":2,"seconds":1.0,"precision":"bf16"}
 //! ```
+//!
+//! Without `precision`, it is the run's.
 //!
 //! Nothing here leaves a trace in a run.
 
@@ -19,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use textgen::config::{ModelConfig, NetworkConfig, TrainConfig};
+use textgen::config::{ModelConfig, NetworkConfig, Precision, TrainConfig};
 use textgen::kernels::simd;
 use textgen::run::{CorpusData, RunDir};
 use textgen::train::{Engine, NativeEngine, Trainer};
@@ -50,6 +52,7 @@ struct Train {
     run: PathBuf,
     threads: usize,
     seconds: f64,
+    precision: Option<Precision>,
 }
 
 /// The memory of this process, in bytes; `None` if the system does not say.
@@ -74,6 +77,9 @@ impl Memory {
     }
 }
 
+/// A run, its threads and its precision.
+type Key = (PathBuf, usize, Option<String>);
+
 /// A run with its training, which goes on from one request to the next.
 struct Open {
     run: &'static RunDir,
@@ -82,7 +88,7 @@ struct Open {
 }
 
 impl Open {
-    fn new(folder: &Path, threads: usize) -> Result<Self> {
+    fn new(folder: &Path, threads: usize, precision: Option<Precision>) -> Result<Self> {
         // A training borrows its run, and both are needed until the program ends.
         let run: &'static RunDir = Box::leak(Box::new(RunDir::open(folder)?));
         let own = run.config()?.threads;
@@ -90,6 +96,7 @@ impl Open {
         let engine = |config: &TrainConfig, network: &NetworkConfig| {
             let config = TrainConfig {
                 threads,
+                precision: precision.unwrap_or(config.precision),
                 ..config.clone()
             };
             let engine: Box<dyn Engine> = Box::new(NativeEngine::new(&config, network)?);
@@ -143,7 +150,7 @@ impl Open {
     }
 }
 
-fn answer(line: &str, opened: &mut HashMap<(PathBuf, usize), Open>) -> Result<Value> {
+fn answer(line: &str, opened: &mut HashMap<Key, Open>) -> Result<Value> {
     Ok(match serde_json::from_str(line)? {
         Request::About => json!({
             "what": "about",
@@ -152,10 +159,11 @@ fn answer(line: &str, opened: &mut HashMap<(PathBuf, usize), Open>) -> Result<Va
         }),
         Request::Memory => serde_json::to_value(Memory::now())?,
         Request::Train(request) => {
-            let key = (request.run.clone(), request.threads);
+            let precision = request.precision.map(|precision| precision.to_string());
+            let key = (request.run.clone(), request.threads, precision);
             let known = opened.contains_key(&key);
             if !known {
-                let open = Open::new(&request.run, request.threads)?;
+                let open = Open::new(&request.run, request.threads, request.precision)?;
                 opened.insert(key.clone(), open);
             }
             let open = opened.get_mut(&key).ok_or("not opened")?;
@@ -187,7 +195,7 @@ fn main() -> Result<()> {
         [folder] if !folder.starts_with('-') => {
             println!(
                 "{}",
-                Open::new(Path::new(folder), 0)?.measure(WARM_UP_STEPS, SECONDS)?
+                Open::new(Path::new(folder), 0, None)?.measure(WARM_UP_STEPS, SECONDS)?
             );
         }
         // As `cargo bench` starts it among Criterion's benches.

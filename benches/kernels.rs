@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench kernels`; `TEXTGEN_SIMD` forces a level. One element is one multiply-add in
 //! a product, and one value, or one unit of one text, elsewhere. With one vector, a product reads
-//! four bytes of weights per element in f32 and one in eight bits.
+//! four bytes of weights per element in f32, two in bf16 and one in eight bits.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -11,7 +11,8 @@ use criterion::measurement::WallTime;
 use criterion::{
     BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
 };
-use textgen::kernels::{Kernels, Packed, PackedInt8, Quantized, quantize_row};
+use textgen::kernels::simd::Level;
+use textgen::kernels::{Kernels, Layout, Packed, PackedInt8, Quantized, Stacked, quantize_row};
 
 /// H; the matrix is that of an LSTM, (4·H, H).
 const UNITS: [usize; 3] = [128, 256, 512];
@@ -55,6 +56,40 @@ fn accumulate(criterion: &mut Criterion) {
             let id = BenchmarkId::new(format!("H {units}"), vectors);
             group.bench_function(id, |bencher| {
                 bencher.iter(|| kernels.accumulate(matrix.all(), black_box(&x), &mut out));
+            });
+        }
+    }
+    group.finish();
+}
+
+/// Products of every height in bf16, including the rounding of the vectors, where the machine has
+/// instructions for them.
+fn accumulate_bf16(criterion: &mut Criterion) {
+    let kernels = Kernels::new();
+    if kernels.level() != Level::Bf16 {
+        return;
+    }
+    let mut group = group(criterion, "accumulate_bf16");
+    for units in UNITS {
+        let weights = values(GATES * units * units);
+        let layout = Layout::new(GATES * units, GATES);
+        let mut matrix = Packed::zeros(layout, units, true);
+        for mut panel in matrix.parts() {
+            panel.fill_pairs(kernels, &mut Stacked::default(), |panel| {
+                panel.fill(kernels, &weights);
+            });
+        }
+        for vectors in VECTORS {
+            let x = values(vectors * units);
+            let mut pairs = vec![0.0; vectors * units / 2];
+            let mut out = vec![0.0; vectors * layout.len()];
+            group.throughput(Throughput::Elements((GATES * units * x.len()) as u64));
+            let id = BenchmarkId::new(format!("H {units}"), vectors);
+            group.bench_function(id, |bencher| {
+                bencher.iter(|| {
+                    kernels.pairs(black_box(&x), units, &mut pairs);
+                    kernels.accumulate_pairs(matrix.all(), &pairs, &mut out);
+                });
             });
         }
     }
@@ -136,5 +171,12 @@ fn cells(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, accumulate, accumulate_int8, functions, cells);
+criterion_group!(
+    benches,
+    accumulate,
+    accumulate_bf16,
+    accumulate_int8,
+    functions,
+    cells
+);
 criterion_main!(benches);

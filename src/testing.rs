@@ -22,6 +22,16 @@ impl Numbers {
     }
 }
 
+/// Numbers of bf16 products differ from those of f32 by a few of its roundings, of the largest.
+#[track_caller]
+pub fn assert_about(found: &[f32], want: &[f32], what: &str) {
+    assert_eq!(found.len(), want.len());
+    let largest = want.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+    let differences = found.iter().zip(want).map(|(x, y)| (x - y).abs());
+    let most = differences.fold(0.0, f32::max);
+    assert!(most <= 0.02 * largest, "{what}: {most} of {largest}");
+}
+
 /// A char-lstm, one-hot.
 pub fn char_lstm(cell: Cell, hidden: usize, layers: usize, tokens: usize) -> NetworkConfig {
     NetworkConfig::char_rnn(cell, hidden, layers, tokens)

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use crate::config::Precision;
 use crate::kernels::simd;
 use crate::run::Runs;
 use anyhow::Result;
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::output::stdout;
 use super::trainer;
-use crate::train::memory;
+use crate::train::{NativeEngine, memory};
 
 #[derive(Args)]
 pub struct DoctorArgs {
@@ -33,6 +34,7 @@ pub fn run(args: &DoctorArgs, runs: &Runs) -> Result<()> {
         Ok(level) => level.to_string(),
         Err(error) => error.to_string(),
     };
+    let bf16 = NativeEngine::lacks(Precision::Bf16, simd::level()).is_none();
     let mut out = stdout();
     if args.json {
         let report = json!({
@@ -42,6 +44,7 @@ pub fn run(args: &DoctorArgs, runs: &Runs) -> Result<()> {
             "libtorch": torch.as_ref().ok(),
             "libtorch_missing": torch.as_ref().err(),
             "simd": simd,
+            "bf16": bf16,
             "threads": threads,
             "memory_bytes": memory::available(),
             "runs": folder.display().to_string(),
@@ -71,7 +74,8 @@ pub fn run(args: &DoctorArgs, runs: &Runs) -> Result<()> {
         (
             "CPU",
             Some(format!(
-                "trains; {threads} threads, SIMD {simd}, {free} free"
+                "trains in {}; {threads} threads, SIMD {simd}, {free} free",
+                if bf16 { "f32 or bf16" } else { "f32" }
             )),
         ),
         ("trainer", torch_path),

@@ -9,7 +9,8 @@ use serde_json::Value;
 use super::error::CliError;
 use super::training;
 use crate::cli::output::note;
-use crate::config::{Device, Precision, TrainConfig};
+use crate::config::{Device, TrainConfig};
+use crate::kernels::simd;
 use crate::train::NativeEngine;
 
 const NAME: &str = "textgen-torch";
@@ -46,10 +47,10 @@ impl Place {
             (asked @ Device::Cuda(_), torch) => Self::Torch(with_cuda(asked, torch)?),
         };
         let precision = config.precision;
-        if matches!(place, Self::Cpu) && precision != Precision::F32 {
-            let message =
-                format!("--precision {precision}: needs a CUDA device, and training is on the CPU");
-            let hint = "--precision f32 trains on the CPU; textgen doctor says what was found";
+        let lacks = NativeEngine::lacks(precision, simd::level());
+        if let (Self::Cpu, Some(why)) = (&place, lacks) {
+            let message = format!("--precision {precision}: {why}");
+            let hint = "--precision f32 trains on every CPU; textgen doctor says what was found";
             return Err(CliError::failed(message, hint).into());
         }
         Ok(place)

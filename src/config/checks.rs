@@ -37,8 +37,8 @@ impl TrainConfig {
         require(
             "precision",
             self.precision,
-            self.precision == Precision::F32 || self.device != Device::Cpu,
-            "needs a CUDA device; --device cpu trains in f32",
+            self.precision != Precision::Tf32 || self.device != Device::Cpu,
+            "needs a CUDA device; --device cpu trains in f32 or bf16",
         )?;
         let embedded = matches!(self.model, ModelConfig::CharRnn(_)) || self.embedding > 0;
         let must = "must be at least 1 for word-vae";

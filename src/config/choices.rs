@@ -316,13 +316,14 @@ choices! {
     }
 }
 choices! {
-    /// The precision of training on a CUDA device. Weights, loss and optimizer are f32.
+    /// The precision of products in training. Weights, loss, optimizer and, on the CPU, evaluation are f32.
     Precision("precision") {
         /// f32 in all products.
         F32 = "f32",
-        /// Matrix products with 10 bits of mantissa (NVIDIA's TF32).
+        /// Matrix products with 10 bits of mantissa (NVIDIA's TF32), on a CUDA device.
         Tf32 = "tf32",
-        /// The recurrent layers and the head in bfloat16.
+        /// bfloat16 with f32 sums: the recurrent layers and the head on a CUDA device, all products on a CPU
+        /// with AVX512_BF16.
         Bf16 = "bf16",
     }
 }

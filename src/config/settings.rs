@@ -325,7 +325,7 @@ settings! {
             seed: u64 = 42;
             /// auto, cpu, cuda or cuda:N
             device: Device = Device::Auto;
-            /// Precision on a CUDA device; the CPU uses f32
+            /// Precision of products: tf32 needs a CUDA device, bf16 one or a CPU with AVX512_BF16
             precision: Precision = Precision::F32;
             /// CPU threads; 0 is one per core
             threads: usize ["N"] = 0, in 0.0..=1024.0;

@@ -304,7 +304,7 @@ fn settings_written_before_there_was_a_precision_mean_f32() {
 }
 
 #[test]
-fn less_precision_than_f32_is_refused_on_the_cpu_alone() {
+fn tf32_is_refused_on_the_cpu_alone() {
     let resolve = |device: &str, precision| {
         TrainConfig::resolve(&Settings {
             device: Some(device.parse().expect("a device")),
@@ -312,10 +312,12 @@ fn less_precision_than_f32_is_refused_on_the_cpu_alone() {
             ..given(ModelChoice::WordVae)
         })
     };
+    let error = resolve("cpu", Precision::Tf32)
+        .expect_err("CPU")
+        .to_string();
+    let want = "--precision tf32: needs a CUDA device; --device cpu";
+    assert!(error.starts_with(want), "{error}");
     for precision in [Precision::Tf32, Precision::Bf16] {
-        let error = resolve("cpu", precision).expect_err("CPU").to_string();
-        let want = format!("--precision {precision}: needs a CUDA device; --device cpu");
-        assert!(error.starts_with(&want), "{error}");
         for device in ["auto", "cuda"] {
             assert_eq!(
                 resolve(device, precision).expect("valid").precision,
@@ -323,7 +325,9 @@ fn less_precision_than_f32_is_refused_on_the_cpu_alone() {
             );
         }
     }
-    resolve("cpu", Precision::F32).expect("valid");
+    for precision in [Precision::F32, Precision::Bf16] {
+        resolve("cpu", precision).expect("valid");
+    }
 }
 
 #[test]

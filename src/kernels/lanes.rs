@@ -47,7 +47,14 @@ pub(super) trait Lanes: Copy {
     /// The bits of self plus those of `other` shifted left by 23: self · 2^n if `other` ends in
     /// the bits of n.
     unsafe fn times_power(self, other: Self) -> Self;
+    /// The numbers whose upper sixteen bits are the lower ones of self, and whose lower ones are zero.
+    unsafe fn lower_half(self) -> Self;
+    /// The numbers with the upper sixteen bits of self, and zeros below.
+    unsafe fn upper_half(self) -> Self;
 }
+
+/// The upper sixteen bits.
+const UPPER_HALF: i32 = !0xFFFF;
 
 /// Portable lanes: four of them are a register of most machines.
 pub(super) type Portable = [f32; 4];
@@ -110,6 +117,8 @@ impl Lanes for Portable {
         abs(x) = x.abs();
         with_sign_of(x, other) = x.copysign(other);
         times_power(x, other) = f32::from_bits(x.to_bits().wrapping_add(other.to_bits() << 23));
+        lower_half(x) = f32::from_bits(x.to_bits() << 16);
+        upper_half(x) = f32::from_bits(x.to_bits() & UPPER_HALF as u32);
     }
 }
 
@@ -176,7 +185,7 @@ mod x86 {
         _mm512_sqrt_ps, _mm512_storeu_ps, _mm512_sub_ps,
     };
 
-    use super::{Lanes, SQUARE};
+    use super::{Lanes, SQUARE, UPPER_HALF};
 
     /// The sign bit.
     const SIGN: i32 = i32::MIN;
@@ -237,6 +246,10 @@ mod x86 {
             _mm256_castps_si256(x),
             _mm256_slli_epi32::<23>(_mm256_castps_si256(other)),
         ));
+        lower_half(x) =
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(x)));
+        upper_half(x) =
+            _mm256_and_ps(_mm256_castsi256_ps(_mm256_set1_epi32(UPPER_HALF)), x);
     }
 
     by_intrinsics! {
@@ -262,6 +275,12 @@ mod x86 {
             _mm512_castps_si512(x),
             _mm512_slli_epi32::<23>(_mm512_castps_si512(other)),
         ));
+        lower_half(x) =
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_castps_si512(x)));
+        upper_half(x) = _mm512_castsi512_ps(_mm512_and_si512(
+            _mm512_set1_epi32(UPPER_HALF),
+            _mm512_castps_si512(x),
+        ));
     }
 }
 #[cfg(target_arch = "x86_64")]
@@ -270,13 +289,13 @@ pub(super) use std::arch::x86_64::{__m256, __m512};
 #[cfg(target_arch = "aarch64")]
 mod arm {
     use std::arch::aarch64::{
-        float32x4_t, vabsq_f32, vaddq_f32, vaddq_u32, vbslq_f32, vcltq_f32, vdivq_f32, vdupq_n_f32,
-        vdupq_n_u32, vfmaq_f32, vld1q_f32, vmulq_f32, vreinterpretq_f32_f64, vreinterpretq_f32_u32,
-        vreinterpretq_f64_f32, vreinterpretq_u32_f32, vshlq_n_u32, vsqrtq_f32, vst1q_f32,
-        vsubq_f32, vtrn1q_f32, vtrn1q_f64, vtrn2q_f32, vtrn2q_f64,
+        float32x4_t, vabsq_f32, vaddq_f32, vaddq_u32, vandq_u32, vbslq_f32, vcltq_f32, vdivq_f32,
+        vdupq_n_f32, vdupq_n_u32, vfmaq_f32, vld1q_f32, vmulq_f32, vreinterpretq_f32_f64,
+        vreinterpretq_f32_u32, vreinterpretq_f64_f32, vreinterpretq_u32_f32, vshlq_n_u32,
+        vsqrtq_f32, vst1q_f32, vsubq_f32, vtrn1q_f32, vtrn1q_f64, vtrn2q_f32, vtrn2q_f64,
     };
 
-    use super::{Lanes, SQUARE};
+    use super::{Lanes, SQUARE, UPPER_HALF};
 
     /// [`Lanes::transpose`] by four squares of four.
     ///
@@ -330,6 +349,11 @@ mod arm {
         times_power(x, other) = vreinterpretq_f32_u32(vaddq_u32(
             vreinterpretq_u32_f32(x),
             vshlq_n_u32::<23>(vreinterpretq_u32_f32(other)),
+        ));
+        lower_half(x) = vreinterpretq_f32_u32(vshlq_n_u32::<16>(vreinterpretq_u32_f32(x)));
+        upper_half(x) = vreinterpretq_f32_u32(vandq_u32(
+            vreinterpretq_u32_f32(x),
+            vdupq_n_u32(UPPER_HALF as u32),
         ));
     }
 }

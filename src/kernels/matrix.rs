@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::Kernels;
 use super::lanes::{Lanes, unrolled};
+use super::{Kernels, bf16};
 
 /// Outputs that are summed in parallel: four AVX2 registers, two AVX-512 registers.
 pub const PANEL: usize = 32;
@@ -18,10 +18,20 @@ const ROWS_AHEAD: usize = 16;
 /// Numbers in a cache line.
 const CACHE_LINE: usize = 16;
 
-/// The weights of one input to the outputs of one panel: two cache lines.
+/// The weights of one input to the outputs of one panel, or those of two inputs as [`bf16`] pairs: two
+/// cache lines.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub(super) struct Line([f32; PANEL]);
+
+impl Line {
+    const ZERO: Self = Self([0.0; PANEL]);
+}
+
+/// Lines of a panel for some columns, or numbers of a vector.
+const fn lines_for(columns: usize, pairs: bool) -> usize {
+    if pairs { columns.div_ceil(2) } else { columns }
+}
 
 /// How the rows of a matrix are laid out in panels of [`PANEL`].
 ///
@@ -97,10 +107,12 @@ impl Layout {
 /// in order, and broadcasts each input to all rows of the panel.
 #[derive(Clone, Debug)]
 pub struct Packed {
-    /// Line `panel * columns + column` holds that column of that panel.
+    /// Line `panel * columns + column` holds that column of that panel; with pairs, half as many lines
+    /// hold two columns each.
     lines: Vec<Line>,
     layout: Layout,
     columns: usize,
+    pairs: bool,
 }
 
 impl Packed {
@@ -113,7 +125,7 @@ impl Packed {
         let mut lines = Vec::with_capacity(layout.panels() * columns.len());
         for panel in 0..layout.panels() {
             for column in columns.clone() {
-                let mut line = Line([0.0; PANEL]);
+                let mut line = Line::ZERO;
                 for (slot, row) in line.0.iter_mut().zip(layout.rows(panel)) {
                     *slot = matrix[row * width + column];
                 }
@@ -124,15 +136,17 @@ impl Packed {
             lines,
             layout,
             columns: columns.len(),
+            pairs: false,
         }
     }
 
-    /// Zeros, to be overwritten by [`Packed::parts`].
-    pub fn zeros(layout: Layout, columns: usize) -> Self {
+    /// Zeros, to be overwritten by [`Packed::parts`]: as f32, or with `pairs` in bf16, two columns a line.
+    pub fn zeros(layout: Layout, columns: usize, pairs: bool) -> Self {
         Self {
-            lines: vec![Line([0.0; PANEL]); layout.panels() * columns],
+            lines: vec![Line::ZERO; layout.panels() * lines_for(columns, pairs)],
             layout,
             columns,
+            pairs,
         }
     }
 
@@ -145,10 +159,12 @@ impl Packed {
     /// The panels one by one, so that several threads can fill them.
     pub fn parts(&mut self) -> impl Iterator<Item = PanelMut<'_>> {
         let (layout, columns) = (self.layout, self.columns);
-        let panels = self.lines.chunks_mut(columns.max(1)).enumerate();
+        let stride = lines_for(columns, self.pairs);
+        let panels = self.lines.chunks_mut(stride.max(1)).enumerate();
         panels.map(move |(panel, lines)| PanelMut {
             lines,
             layout,
+            columns,
             panel,
         })
     }
@@ -161,6 +177,11 @@ impl Packed {
     /// Inputs of a product: the columns that were packed.
     pub const fn columns(&self) -> usize {
         self.columns
+    }
+
+    /// Whether it is in bf16, two columns a line.
+    pub const fn pairs(&self) -> bool {
+        self.pairs
     }
 
     /// Bytes that a product reads.
@@ -184,14 +205,21 @@ impl Packed {
     /// Some columns of some of its panels.
     ///
     /// # Panics
-    /// If there are fewer panels.
+    /// If there are fewer panels, or the columns begin or end within a pair.
     pub fn part(&self, panels: Range<usize>, columns: Range<usize>) -> Panels<'_> {
+        let Self { pairs, .. } = *self;
         assert!(columns.end <= self.columns, "columns of the matrix");
-        let lines = &self.lines[panels.start * self.columns..panels.end * self.columns];
+        let whole = columns.start.is_multiple_of(2)
+            && (columns.end.is_multiple_of(2) || columns.end == self.columns);
+        assert!(whole || !pairs, "whole pairs");
+        let stride = lines_for(self.columns, pairs);
+        let lines = &self.lines[panels.start * stride..panels.end * stride];
+        let first = lines_for(columns.start, pairs);
         Panels {
-            lines: lines.get(columns.start..).unwrap_or_default(),
+            lines: lines.get(first..).unwrap_or_default(),
             columns: columns.len(),
-            stride: self.columns,
+            pairs,
+            stride,
             count: panels.len(),
         }
     }
@@ -202,12 +230,13 @@ impl Packed {
 pub struct PanelMut<'a> {
     lines: &'a mut [Line],
     layout: Layout,
+    columns: usize,
     panel: usize,
 }
 
 impl PanelMut<'_> {
     pub const fn len(&self) -> usize {
-        self.lines.len() * PANEL
+        self.columns * PANEL
     }
 
     /// Whether the panel is empty.
@@ -217,9 +246,26 @@ impl PanelMut<'_> {
 
     /// The numbers, line by line.
     fn numbers(&mut self) -> &mut [f32] {
-        let (numbers, length) = (self.lines.as_mut_ptr().cast(), self.len());
+        let (numbers, length) = (self.lines.as_mut_ptr().cast(), self.lines.len() * PANEL);
         // SAFETY: a line is nothing but its numbers, as `repr(C)` lays them out, and is borrowed as they are.
         unsafe { std::slice::from_raw_parts_mut(numbers, length) }
+    }
+
+    /// Fills a panel of a matrix in bf16 with what `fill` writes to one in f32; overwrites `scratch`.
+    pub fn fill_pairs(
+        &mut self,
+        kernels: Kernels,
+        scratch: &mut Stacked,
+        fill: impl FnOnce(&mut PanelMut),
+    ) {
+        scratch.begin(self.columns);
+        scratch.lines.resize(self.columns, Line::ZERO);
+        fill(&mut PanelMut {
+            lines: &mut scratch.lines,
+            ..*self
+        });
+        kernels.pair_rows(scratch);
+        self.lines.copy_from_slice(&scratch.lines);
     }
 
     /// Copies from a row-major matrix (gates · H, columns), as PyTorch stores it.
@@ -269,15 +315,17 @@ impl PanelMut<'_> {
 /// weight's gradient needs.
 #[derive(Debug, Default)]
 pub struct Stacked {
-    /// Line `panel * K + row`.
+    /// Line `panel * K + row`; with pairs, half as many lines hold two rows each.
     lines: Vec<Line>,
     rows: usize,
+    pairs: bool,
 }
 
 impl Stacked {
     /// Clears it for `rows` rows.
     pub fn begin(&mut self, rows: usize) {
         self.rows = rows;
+        self.pairs = false;
         self.lines.clear();
     }
 
@@ -290,17 +338,44 @@ impl Stacked {
             .extend_from_slice(&other.lines[panel * self.rows..][..self.rows]);
     }
 
+    /// Rounds all panels to bf16, two rows a line.
+    #[inline(always)]
+    pub(super) fn pair_rows(&mut self) {
+        let (rows, pairs) = (self.rows, lines_for(self.rows, true));
+        let panels = self.lines.len().checked_div(rows).unwrap_or(0);
+        for panel in 0..panels {
+            let first = panel * rows;
+            for pair in 0..pairs {
+                let even = self.lines[first + 2 * pair];
+                let odd = if 2 * pair + 1 < rows {
+                    self.lines[first + 2 * pair + 1]
+                } else {
+                    Line::ZERO
+                };
+                // Its rows have been read.
+                let line = &mut self.lines[panel * pairs + pair].0;
+                for ((line, even), odd) in line.iter_mut().zip(even.0).zip(odd.0) {
+                    *line = bf16::pair(even, odd);
+                }
+            }
+        }
+        self.lines.truncate(panels * pairs);
+        self.pairs = true;
+    }
+
     /// All panels; the rows are their columns.
     ///
     /// # Panics
     /// If a panel has fewer rows.
     pub fn panels(&self) -> Panels<'_> {
-        assert_eq!(self.lines.len() % self.rows.max(1), 0, "whole panels");
+        let stride = lines_for(self.rows, self.pairs);
+        assert_eq!(self.lines.len() % stride.max(1), 0, "whole panels");
         Panels {
             lines: &self.lines,
             columns: self.rows,
-            stride: self.rows,
-            count: self.lines.len().checked_div(self.rows).unwrap_or(0),
+            pairs: self.pairs,
+            stride,
+            count: self.lines.len().checked_div(stride).unwrap_or(0),
         }
     }
 }
@@ -341,28 +416,76 @@ pub(super) unsafe fn push<V: Lanes>(
 pub struct Panels<'a> {
     lines: &'a [Line],
     columns: usize,
+    pairs: bool,
     /// Lines from one panel to the next.
     stride: usize,
     count: usize,
 }
 
 impl<'a> Panels<'a> {
+    /// Inputs of a product.
+    pub const fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Whether they are in bf16, two columns a line.
+    pub const fn pairs(&self) -> bool {
+        self.pairs
+    }
+
+    /// Numbers of a vector as a product reads it: one a line.
+    pub const fn depth(&self) -> usize {
+        lines_for(self.columns, self.pairs)
+    }
+
     /// The lines of one panel.
     #[inline(always)]
     fn lines(&self, panel: usize) -> &'a [Line] {
-        &self.lines[panel * self.stride..][..self.columns]
+        &self.lines[panel * self.stride..][..self.depth()]
     }
 }
 
-/// `out += weight · x` for every vector: x (N, columns), out (N, panels · 32). Tiles of `ROWS`
+/// What a product does with a register of weights and the number of a vector that belongs to it.
+///
+/// # Safety
+/// The machine has the instructions of the implementation.
+pub(super) trait Arithmetic<V: Lanes> {
+    /// Whether weights and numbers are [`bf16`] pairs.
+    const PAIRS: bool;
+    /// A sum as the first addition reads it.
+    unsafe fn begin(sum: V) -> V;
+    /// sum + weights · x.
+    unsafe fn add(weights: V, x: V, sum: V) -> V;
+}
+
+/// f32, rounded once per addition.
+pub(super) struct Single;
+
+impl<V: Lanes> Arithmetic<V> for Single {
+    const PAIRS: bool = false;
+
+    #[inline(always)]
+    unsafe fn begin(sum: V) -> V {
+        sum
+    }
+
+    #[inline(always)]
+    unsafe fn add(weights: V, x: V, sum: V) -> V {
+        // SAFETY: the caller's.
+        unsafe { weights.mul_add(x, sum) }
+    }
+}
+
+/// `out += weight · x` for every vector: x (N, lines of a panel), out (N, panels · 32). Tiles of `ROWS`
 /// vectors by `WIDE` registers of outputs stay in registers, `FULL` of which are a panel; the
 /// choice of tiles changes no bit.
 ///
 /// # Safety
-/// The machine has the instructions of `V`.
+/// The machine has the instructions of `V` and `A`.
 #[inline(always)]
 pub(super) unsafe fn accumulate<
     V: Lanes,
+    A: Arithmetic<V>,
     const ROWS: usize,
     const WIDE: usize,
     const FULL: usize,
@@ -373,7 +496,8 @@ pub(super) unsafe fn accumulate<
 ) {
     const { assert!(FULL * V::COUNT == PANEL, "these fill a panel") };
     const { assert!(FULL.is_multiple_of(WIDE), "and so do tiles") };
-    let Panels { columns, count, .. } = weight;
+    assert_eq!(weight.pairs, A::PAIRS, "the kind of product");
+    let (columns, count) = (weight.depth(), weight.count);
     if columns == 0 || count == 0 {
         return;
     }
@@ -382,7 +506,7 @@ pub(super) unsafe fn accumulate<
     assert_eq!(out.len(), rows * count * PANEL, "outputs");
     if rows == 1 {
         // SAFETY: the lengths have been checked, the caller vouches for the instructions.
-        return unsafe { one::<V, FULL>(weight, x, out) };
+        return unsafe { one::<V, A, FULL>(weight, x, out) };
     }
     for panel in 0..count {
         for (part, lines) in weight.lines(panel).chunks(COLUMNS_AT_ONCE).enumerate() {
@@ -398,28 +522,28 @@ pub(super) unsafe fn accumulate<
             unsafe {
                 if ROWS <= rows {
                     for first in (0..FULL).step_by(WIDE) {
-                        tile::<V, ROWS, WIDE, true>(lines, first, offsets, x, out);
+                        tile::<V, A, ROWS, WIDE, true>(lines, first, offsets, x, out);
                     }
                     row = ROWS;
                 }
                 while row + ROWS <= rows {
                     for first in (0..FULL).step_by(WIDE) {
-                        tile::<V, ROWS, WIDE, false>(lines, first, offsets.at(row), x, out);
+                        tile::<V, A, ROWS, WIDE, false>(lines, first, offsets.at(row), x, out);
                     }
                     row += ROWS;
                 }
                 while row + 4 <= rows {
                     for first in (0..FULL).step_by(WIDE) {
-                        tile::<V, 4, WIDE, false>(lines, first, offsets.at(row), x, out);
+                        tile::<V, A, 4, WIDE, false>(lines, first, offsets.at(row), x, out);
                     }
                     row += 4;
                 }
                 while row + 2 <= rows {
-                    tile::<V, 2, FULL, false>(lines, 0, offsets.at(row), x, out);
+                    tile::<V, A, 2, FULL, false>(lines, 0, offsets.at(row), x, out);
                     row += 2;
                 }
                 if row < rows {
-                    tile::<V, 1, FULL, false>(lines, 0, offsets.at(row), x, out);
+                    tile::<V, A, 1, FULL, false>(lines, 0, offsets.at(row), x, out);
                 }
             }
         }
@@ -456,9 +580,15 @@ impl Offsets {
 /// arrive in time even from memory that other programs keep busy.
 ///
 /// # Safety
-/// x and out reach as far as `offsets` says, and the machine has the instructions of `V`.
+/// x and out reach as far as `offsets` says, and the machine has the instructions of `V` and `A`.
 #[inline(always)]
-unsafe fn tile<V: Lanes, const ROWS: usize, const WIDE: usize, const AHEAD: bool>(
+unsafe fn tile<
+    V: Lanes,
+    A: Arithmetic<V>,
+    const ROWS: usize,
+    const WIDE: usize,
+    const AHEAD: bool,
+>(
     lines: &[Line],
     first: usize,
     offsets: Offsets,
@@ -475,7 +605,8 @@ unsafe fn tile<V: Lanes, const ROWS: usize, const WIDE: usize, const AHEAD: bool
         let mut sums = [[V::splat(0.0); WIDE]; ROWS];
         unrolled::<ROWS>(|row| {
             unrolled::<WIDE>(|part| {
-                sums[row][part] = V::load(out.add(row * offsets.width + part * V::COUNT));
+                let sum = V::load(out.add(row * offsets.width + part * V::COUNT));
+                sums[row][part] = A::begin(sum);
             });
         });
         for (column, line) in lines.iter().enumerate() {
@@ -490,7 +621,7 @@ unsafe fn tile<V: Lanes, const ROWS: usize, const WIDE: usize, const AHEAD: bool
             unrolled::<ROWS>(|row| {
                 let x = V::splat(*x.add(row * offsets.columns + column));
                 unrolled::<WIDE>(|part| {
-                    sums[row][part] = weights[part].mul_add(x, sums[row][part]);
+                    sums[row][part] = A::add(weights[part], x, sums[row][part]);
                 });
             });
         }
@@ -506,9 +637,13 @@ unsafe fn tile<V: Lanes, const ROWS: usize, const WIDE: usize, const AHEAD: bool
 ///
 /// # Safety
 /// x has as many numbers as a panel has lines, out 32 a panel, and the machine has the
-/// instructions of `V`.
+/// instructions of `V` and `A`.
 #[inline(always)]
-unsafe fn one<V: Lanes, const FULL: usize>(weight: Panels, x: &[f32], out: &mut [f32]) {
+unsafe fn one<V: Lanes, A: Arithmetic<V>, const FULL: usize>(
+    weight: Panels,
+    x: &[f32],
+    out: &mut [f32],
+) {
     let mut outs = out.chunks_exact_mut(2 * PANEL);
     for (pair, out) in (&mut outs).enumerate() {
         let (left, right) = (weight.lines(2 * pair), weight.lines(2 * pair + 1));
@@ -518,7 +653,8 @@ unsafe fn one<V: Lanes, const FULL: usize>(weight: Panels, x: &[f32], out: &mut 
             let mut sums = [[V::splat(0.0); FULL]; 2];
             unrolled::<2>(|panel| {
                 unrolled::<FULL>(|part| {
-                    sums[panel][part] = V::load(out.add(panel * PANEL + part * V::COUNT));
+                    let sum = V::load(out.add(panel * PANEL + part * V::COUNT));
+                    sums[panel][part] = A::begin(sum);
                 });
             });
             for ((left, right), &x) in left.iter().zip(right).zip(x) {
@@ -527,7 +663,7 @@ unsafe fn one<V: Lanes, const FULL: usize>(weight: Panels, x: &[f32], out: &mut 
                 unrolled::<2>(|panel| {
                     unrolled::<FULL>(|part| {
                         let weight = V::load(lines[panel].add(part * V::COUNT));
-                        sums[panel][part] = weight.mul_add(x, sums[panel][part]);
+                        sums[panel][part] = A::add(weight, x, sums[panel][part]);
                     });
                 });
             }
@@ -548,6 +684,6 @@ unsafe fn one<V: Lanes, const FULL: usize>(weight: Panels, x: &[f32], out: &mut 
         };
         let lines = weight.lines(weight.count - 1);
         // SAFETY: one panel is left, and `out` has one.
-        unsafe { tile::<V, 1, FULL, false>(lines, 0, offsets, x, out) };
+        unsafe { tile::<V, A, 1, FULL, false>(lines, 0, offsets, x, out) };
     }
 }

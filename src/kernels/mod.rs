@@ -11,6 +11,7 @@
 
 mod adam;
 pub(crate) mod barrier;
+mod bf16;
 mod gradients;
 mod int8;
 mod lanes;
@@ -26,22 +27,48 @@ pub use matrix::{Layout, PANEL, Packed, PanelMut, Panels, Stacked};
 
 use crate::kernels::simd::{Level, level};
 
-/// The kernels at one SIMD level; the type is one byte.
+/// The kernels at one SIMD level; the type is two bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kernels {
     /// Supported by this machine: the constructors check it, and `unsafe` below relies on it.
     level: Level,
+    bf16: bool,
 }
 
 impl Kernels {
     /// The kernels at the level in use ([`level`]).
     pub fn new() -> Self {
-        Self { level: level() }
+        Self {
+            level: level(),
+            bf16: false,
+        }
     }
 
     /// The kernels at a given level; `None` if the machine lacks it.
     pub fn at(level: Level) -> Option<Self> {
-        level.is_supported().then_some(Self { level })
+        let bf16 = false;
+        level.is_supported().then_some(Self { level, bf16 })
+    }
+
+    /// The same kernels, with which a training multiplies in bf16: by instructions at [`Level::Bf16`], else
+    /// slowly, with the same arithmetic.
+    #[must_use]
+    pub const fn in_bf16(self) -> Self {
+        Self { bf16: true, ..self }
+    }
+
+    /// The same kernels, with which a training multiplies in f32, as by default.
+    #[must_use]
+    pub const fn in_f32(self) -> Self {
+        Self {
+            bf16: false,
+            ..self
+        }
+    }
+
+    /// Whether a training multiplies in bf16.
+    pub const fn is_bf16(self) -> bool {
+        self.bf16
     }
 
     /// The level that the kernels were compiled for.
@@ -68,7 +95,7 @@ macro_rules! at_every_level {
                 match self.level {
                     // SAFETY: a `Kernels` exists only at a level that the machine supports.
                     #[cfg(target_arch = "x86_64")]
-                    Level::Vnni => unsafe { vnni::$name($($arg),*) },
+                    Level::Vnni | Level::Bf16 => unsafe { vnni::$name($($arg),*) },
                     // SAFETY: as above.
                     #[cfg(target_arch = "x86_64")]
                     Level::Avx512 => unsafe { avx512::$name($($arg),*) },
@@ -86,7 +113,7 @@ macro_rules! at_every_level {
         #[allow(unused_unsafe, clippy::redundant_closure, reason = "some bodies need them")]
         mod portable {
             use super::{AdamFactors, AdamPiece, Panels, PanelsInt8, Quantized, Stacked};
-            use super::{adam, gradients, int8, lanes, matrix, pointwise};
+            use super::{adam, bf16, gradients, int8, lanes, matrix, pointwise};
             use int8::sums;
             type V = lanes::Portable;
             const ROWS: usize = 6;
@@ -112,7 +139,7 @@ macro_rules! at_every_level {
         #[allow(unused_unsafe, clippy::redundant_closure, reason = "some bodies need them")]
         mod $level {
             use super::{AdamFactors, AdamPiece, Panels, PanelsInt8, Quantized, Stacked};
-            use super::{adam, gradients, int8, lanes, matrix, pointwise};
+            use super::{adam, bf16, gradients, int8, lanes, matrix, pointwise};
             type V = $lanes;
             const ROWS: usize = $rows;
             const WIDE: usize = $wide;
@@ -136,7 +163,21 @@ at_every_level! {
     /// # Panics
     /// If the lengths don't match.
     accumulate(weight: Panels, x: &[f32], out: &mut [f32]) =
-        matrix::accumulate::<V, ROWS, WIDE, FULL>(weight, x, out);
+        matrix::accumulate::<V, matrix::Single, ROWS, WIDE, FULL>(weight, x, out);
+    /// [`Kernels::accumulate_pairs`] without instructions for bf16, bit for bit as they are documented.
+    ///
+    /// # Panics
+    /// If the lengths don't match, or the weights are not in bf16.
+    accumulate_pairs_slowly(weight: Panels, x: &[f32], out: &mut [f32]) =
+        matrix::accumulate::<V, bf16::Emulated, ROWS, WIDE, FULL>(weight, x, out);
+    /// [`Kernels::pairs`] without instructions for bf16.
+    ///
+    /// # Panics
+    /// If the lengths don't match.
+    pairs_slowly(x: &[f32], columns: usize, pairs: &mut [f32]) =
+        bf16::pairs(x, columns, pairs, |x, pairs| bf16::pairs_of_row(x, pairs));
+    /// Rounds a stack to bf16, two rows a line.
+    pair_rows(stack: &mut Stacked) = stack.pair_rows();
     /// [`Kernels::accumulate`] with eight-bit weights: x (N, columns) as [`Kernels::quantize`] left it.
     ///
     /// # Panics
@@ -222,6 +263,36 @@ at_every_level! {
     adam(piece: AdamPiece, factors: &AdamFactors) = adam::adam::<V>(piece, factors);
     /// `sum += Σ x²`.
     add_squares(values: &[f32], sum: &mut f64) = adam::add_squares::<V, FULL>(values, sum);
+}
+
+impl Kernels {
+    /// [`Kernels::accumulate`] in bf16 with f32 sums: weights and x (N, ⌈columns / 2⌉) in pairs, as
+    /// [`Kernels::pairs`] makes them.
+    ///
+    /// # Panics
+    /// If the lengths don't match, or the weights are not in bf16.
+    pub fn accumulate_pairs(self, weight: Panels, x: &[f32], out: &mut [f32]) {
+        match self.level {
+            // SAFETY: a `Kernels` exists only at a level that the machine supports.
+            #[cfg(target_arch = "x86_64")]
+            Level::Bf16 => unsafe { bf16::x86::accumulate(weight, x, out) },
+            _ => self.accumulate_pairs_slowly(weight, x, out),
+        }
+    }
+
+    /// Rounds vectors (N, columns) to bf16 for [`Kernels::accumulate_pairs`]: (N, ⌈columns / 2⌉), whose bits
+    /// are two neighbours each, the first in the lower half, and a zero after the last of an odd number.
+    ///
+    /// # Panics
+    /// If the lengths don't match.
+    pub fn pairs(self, x: &[f32], columns: usize, pairs: &mut [f32]) {
+        match self.level {
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Level::Bf16 => unsafe { bf16::x86::pairs(x, columns, pairs) },
+            _ => self.pairs_slowly(x, columns, pairs),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,8 @@ use thiserror::Error;
 /// The environment variable that forces a level.
 pub const VARIABLE: &str = "TEXTGEN_SIMD";
 
-/// An instruction set. All of them compute the same bits.
+/// An instruction set. All of them compute the same bits, but for bf16 products by [`Level::Bf16`], whose
+/// treatment of subnormals is the processor's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// Plain code, compiled for the instructions that the target guarantees: on x86-64 with fused multiply-adds in
@@ -27,16 +28,19 @@ pub enum Level {
     Avx512,
     /// AVX-512F, and VNNI for eight-bit products.
     Vnni,
+    /// [`Level::Vnni`], and AVX512_BF16 for bf16 products.
+    Bf16,
 }
 
 impl Level {
     /// Every level, slowest first.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Portable,
         Self::Neon,
         Self::Avx2,
         Self::Avx512,
         Self::Vnni,
+        Self::Bf16,
     ];
 
     /// The level's name in `TEXTGEN_SIMD` and in reports.
@@ -47,6 +51,7 @@ impl Level {
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
             Self::Vnni => "vnni",
+            Self::Bf16 => "avx512bf16",
         }
     }
 
@@ -64,8 +69,10 @@ impl Level {
             Self::Avx512 => Self::Avx2.is_supported() && is_x86_feature_detected!("avx512f"),
             #[cfg(target_arch = "x86_64")]
             Self::Vnni => Self::Avx512.is_supported() && is_x86_feature_detected!("avx512vnni"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Bf16 => Self::Vnni.is_supported() && is_x86_feature_detected!("avx512bf16"),
             #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx2 | Self::Avx512 | Self::Vnni => false,
+            Self::Avx2 | Self::Avx512 | Self::Vnni | Self::Bf16 => false,
         }
     }
 

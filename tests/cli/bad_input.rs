@@ -147,16 +147,23 @@ fn an_unknown_value_is_answered_with_the_valid_ones() {
 }
 
 #[test]
-fn less_precision_than_f32_on_the_cpu_is_refused_before_there_is_a_run() {
+fn a_precision_that_the_cpu_lacks_is_refused_before_there_is_a_run() {
     let home = Home::new();
-    for precision in ["tf32", "bf16"] {
-        let arguments = format!("--model char-lstm --device cpu --precision {precision}");
-        train_refuses(&home, &arguments, 2).names(&[
-            "--precision",
-            precision,
-            "needs a CUDA device",
-        ]);
-    }
+    let tf32 = "--model char-lstm --device cpu --precision tf32";
+    train_refuses(&home, tf32, 2).names(&["--precision tf32", "needs a CUDA device"]);
+    let before = home.files();
+    let mut train = home.command(textgen());
+    train.args(["train", "--model", "word-vae", "--precision", "bf16"]);
+    // On every machine: a processor that has the instructions is kept from using them.
+    Ran::of(
+        train
+            .args(["--device", "cpu"])
+            .env("TEXTGEN_SIMD", "portable"),
+    )
+    .refused(1)
+    .names(&["--precision bf16", "needs AVX512_BF16"])
+    .advises("--precision f32");
+    assert_eq!(home.files(), before);
 }
 
 #[test]

@@ -202,12 +202,12 @@ pub(super) fn backward_in(
 impl<'a> Weights<'a> {
     fn pack(workers: Workers<'a>, layer: &Layer, with_input: bool) -> Self {
         let gates = layer.layout();
-        let mut recurrent = workers.buffers.packed(layer.units(), gates.len());
+        let mut recurrent = workers.packed(layer.units(), gates.len());
         let of_input = Layout {
             gates: 1,
             units: layer.inputs,
         };
-        let mut input = with_input.then(|| workers.buffers.packed(of_input, gates.len()));
+        let mut input = with_input.then(|| workers.packed(of_input, gates.len()));
         let panels = recurrent.parts();
         let panels = panels.map(|p| (p, Filling::Transposed(layer.weight_hh, gates)));
         let of_input = input.iter_mut().flat_map(|input| input.parts());
@@ -468,7 +468,7 @@ impl<'a> Slice<'a> {
             .weights
             .recurrent
             .part(self.part.blocks.clone(), columns);
-        pass.kernels
+        pass.workers
             .accumulate(matrix, x, &mut self.d_hidden[..count * self.part.width()]);
     }
 
@@ -506,9 +506,7 @@ pub(super) fn product<'a>(
     let add = |sums: &mut [f32]| {
         for (columns, x) in x {
             let panels = 0..matrix.layout().panels();
-            workers
-                .kernels
-                .accumulate(matrix.part(panels, columns), x, sums);
+            workers.accumulate(matrix.part(panels, columns), x, sums);
         }
     };
     if width == units {

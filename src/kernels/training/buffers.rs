@@ -50,14 +50,15 @@ impl Buffers {
         loan
     }
 
-    /// A matrix of arbitrary numbers.
-    pub(super) fn packed(&self, layout: Layout, columns: usize) -> Loan<'_, Packed> {
+    /// A matrix of arbitrary numbers, in pairs if it is for products in bf16.
+    pub(super) fn packed(&self, layout: Layout, columns: usize, pairs: bool) -> Loan<'_, Packed> {
         let fits = |packed: &Packed| {
             let same = packed.layout() == layout && packed.columns() == columns;
-            same.then_some(0)
+            (same && packed.pairs() == pairs).then_some(0)
         };
+        let make = || Packed::zeros(layout, columns, pairs);
         #[allow(unused_mut, reason = "in tests")]
-        let mut loan = self.packed.take(fits, || Packed::zeros(layout, columns));
+        let mut loan = self.packed.take(fits, make);
         #[cfg(test)]
         loan.spoil();
         loan

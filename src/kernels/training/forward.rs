@@ -107,9 +107,9 @@ pub(super) fn forward_in(
 impl<'a> Weights<'a> {
     fn pack(workers: Workers<'a>, layer: &Layer) -> Self {
         let layout = layer.layout();
-        let mut recurrent = workers.buffers.packed(layout, layer.hidden);
-        let mut input = matches!(layer.input, Input::Vectors(_))
-            .then(|| workers.buffers.packed(layout, layer.inputs));
+        let mut recurrent = workers.packed(layout, layer.hidden);
+        let mut input =
+            matches!(layer.input, Input::Vectors(_)).then(|| workers.packed(layout, layer.inputs));
         let panels = recurrent
             .parts()
             .map(|p| (p, Filling::Rows(layer.weight_hh)));
@@ -317,6 +317,7 @@ impl<'a> Slice<'a> {
     /// Takes one step, given h of all units (R, H) and of its own before it; writes its own after it.
     fn step(&mut self, pass: &Pass, t: usize, before: &[f32], own: &[f32], now: &mut [f32]) {
         let &Pass {
+            workers,
             kernels,
             layer,
             steps,
@@ -341,12 +342,12 @@ impl<'a> Slice<'a> {
         }
         if let (Input::Vectors(x), Some(matrix)) = (layer.input, &weights.input) {
             let x = &x[positions.start * layer.inputs..positions.end * layer.inputs];
-            kernels.accumulate(matrix.panels(panels.clone()), x, gates);
+            workers.accumulate(matrix.panels(panels.clone()), x, gates);
         }
         let matrix = weights.recurrent.panels(panels);
         match layer.cell {
             Cell::Lstm => {
-                kernels.accumulate(matrix, before, gates);
+                workers.accumulate(matrix, before, gates);
                 if let Some(cells) = saved {
                     let (past, cell) = cells.split_at_mut(t);
                     let before = past.last().map_or(&self.cell[..], |cell| &**cell);
@@ -362,7 +363,7 @@ impl<'a> Slice<'a> {
                 for row in recurrent.chunks_exact_mut(columns.len()) {
                     row.copy_from_slice(&weights.recurrent_bias[columns.clone()]);
                 }
-                kernels.accumulate(matrix, before, recurrent);
+                workers.accumulate(matrix, before, recurrent);
                 if let Some(candidates) = saved {
                     kernels.gru_saving(gates, recurrent, candidates[t], own, now, units);
                 } else {
@@ -371,7 +372,7 @@ impl<'a> Slice<'a> {
                 }
             }
             Cell::Rnn => {
-                kernels.accumulate(matrix, before, gates);
+                workers.accumulate(matrix, before, gates);
                 kernels.rnn_saving(gates, now, units);
             }
         }

@@ -54,7 +54,7 @@ impl Head<'_> {
     /// If an array has another length, or a target is not below V.
     pub fn forward(&self, workers: Workers, probabilities: &mut [f32], nats: &mut [f32]) {
         let (units, width) = (self.units(), self.layout().len());
-        let mut weight = workers.buffers.packed(self.layout(), units);
+        let mut weight = workers.packed(self.layout(), units);
         let panels = weight.parts();
         workers.fill(panels.map(|p| (p, Filling::Rows(self.weight))).collect());
         let kernels = workers.kernels;
@@ -69,7 +69,7 @@ impl Head<'_> {
             for row in logits.chunks_exact_mut(width) {
                 row.copy_from_slice(&bias);
             }
-            kernels.accumulate(weight.all(), hidden, logits);
+            workers.accumulate(weight.all(), hidden, logits);
             kernels.cross_entropy(logits, self.bias.len(), targets, nats);
         });
     }
@@ -92,7 +92,7 @@ impl Head<'_> {
         } = to;
         let (units, layout) = (self.units(), self.layout());
         let of_hidden = Layout { gates: 1, units };
-        let mut turned = workers.buffers.packed(of_hidden, layout.len());
+        let mut turned = workers.packed(of_hidden, layout.len());
         let panels = turned.parts();
         let panels = panels.map(|p| (p, Filling::Transposed(self.weight, layout)));
         workers.fill(panels.collect());

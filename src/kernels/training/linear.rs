@@ -54,7 +54,7 @@ impl Linear<'_> {
     pub fn forward(&self, workers: Workers, y: &mut [f32]) {
         let (inputs, outputs, width) = (self.inputs, self.outputs, self.layout().len());
         assert_eq!(y.len() * inputs, self.x.len() * outputs, "a row each");
-        let mut weight = workers.buffers.packed(self.layout(), inputs);
+        let mut weight = workers.packed(self.layout(), inputs);
         let panels = weight.parts();
         workers.fill(panels.map(|p| (p, Filling::Rows(self.weight))).collect());
         let parts = y
@@ -68,7 +68,7 @@ impl Linear<'_> {
                     row[..outputs].copy_from_slice(self.bias);
                 }
             }
-            workers.kernels.accumulate(weight.all(), x, &mut sums);
+            workers.accumulate(weight.all(), x, &mut sums);
             for (y, sums) in y.chunks_exact_mut(outputs).zip(sums.chunks_exact(width)) {
                 y.copy_from_slice(&sums[..outputs]);
             }
@@ -98,7 +98,7 @@ impl Linear<'_> {
                 gates: 1,
                 units: inputs,
             };
-            let mut turned = workers.buffers.packed(of_x, width);
+            let mut turned = workers.packed(of_x, width);
             let panels = turned.parts();
             let panels = panels.map(|p| (p, Filling::Transposed(self.weight, layout)));
             workers.fill(panels.collect());

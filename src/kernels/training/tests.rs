@@ -7,7 +7,7 @@ use super::parts::{groups, groups_of};
 use super::*;
 use crate::kernels::Kernels;
 use crate::kernels::simd::Level;
-use crate::testing::Numbers;
+use crate::testing::{Numbers, assert_about};
 
 /// Nothing may depend on what the buffers held.
 pub(super) static BUFFERS: Buffers = Buffers::new();
@@ -368,6 +368,60 @@ fn levels_and_threads_change_no_bit() {
                 };
                 let have = bits(case.run(workers));
                 assert!(have == want, "{:?} {level} {threads}", case.cell);
+            }
+        }
+    }
+}
+
+/// All levels without instructions for bf16: a processor may treat subnormal numbers otherwise.
+fn in_bf16() -> impl Iterator<Item = Kernels> {
+    let levels = Level::supported().filter(|&level| level != Level::Bf16);
+    levels.filter_map(Kernels::at).map(Kernels::in_bf16)
+}
+
+#[test]
+fn bf16_moves_results_and_gradients_by_little_more_than_its_rounding() {
+    for case in cases().into_iter().chain(large_cases(65)) {
+        let (want, of_want) = case.run(on(&Alone));
+        let kernels = in_bf16().last().expect("the portable level");
+        let workers = Workers {
+            kernels,
+            ..on(&Alone)
+        };
+        let (found, of_found) = case.run(workers);
+        assert!(found != want && of_found != of_want);
+        let pairs = found
+            .iter()
+            .chain(&of_found)
+            .zip(want.iter().chain(&of_want));
+        for (which, (found, want)) in pairs.enumerate() {
+            let what = format!("{:?} {} array {which}", case.cell, case.hidden);
+            assert_about(found, want, &what);
+        }
+    }
+}
+
+#[test]
+fn levels_threads_and_groups_change_no_bit_in_bf16() {
+    // Without any level, the arithmetic is slow.
+    let large = large_cases(65).map(|case| (case, in_bf16().count() - 1));
+    for (case, from) in cases().into_iter().map(|case| (case, 0)).chain(large) {
+        let mut first = None;
+        for kernels in in_bf16().skip(from) {
+            for threads in [1, 3] {
+                for size in [1, usize::MAX] {
+                    let team = &Several(threads);
+                    let workers = Workers {
+                        kernels,
+                        ..on(team)
+                    };
+                    let found = bits(case.run_in(&groups_of(&case.layer(), size), workers));
+                    let what = format!("{:?} {kernels:?} {threads} {size}", case.cell);
+                    assert!(
+                        *first.get_or_insert_with(|| found.clone()) == found,
+                        "{what}"
+                    );
+                }
             }
         }
     }

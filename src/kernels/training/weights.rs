@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::super::bf16::pair;
 use super::super::{Kernels, Layout, PANEL, Stacked};
 use super::buffers::Loan;
 use super::workers::{A_COPY, Workers};
@@ -95,7 +96,8 @@ struct Source<'a> {
     factor: Factor<'a>,
     columns: usize,
     recurrent: bool,
-    /// The transposed factor: (columns, K) for every K = [`POSITIONS_AT_ONCE`] positions; empty for tokens.
+    /// The transposed factor: (columns, K) for every K = [`POSITIONS_AT_ONCE`] positions, and half as many
+    /// numbers in bf16, which are pairs; empty for tokens.
     turned: Loan<'a, Vec<f32>>,
 }
 
@@ -172,12 +174,15 @@ fn turned<'a>(
     if matches!(factor, Factor::Tokens(_)) {
         return workers.buffers.numbers(0);
     }
-    let mut turned = workers.buffers.numbers(positions * columns);
-    let parts = turned.chunks_mut(POSITIONS_AT_ONCE * columns);
+    let kernels = workers.kernels;
+    let depth = |positions: usize| depth(kernels, positions);
+    let mut turned = workers.buffers.numbers(depth(positions) * columns);
+    let parts = turned.chunks_mut(depth(POSITIONS_AT_ONCE) * columns);
     let workers = workers.for_work(positions * columns * A_COPY);
     workers.each(parts, |part, out| {
         let first = part * POSITIONS_AT_ONCE;
-        let positions = first..first + out.len() / columns;
+        let positions = first..positions.min(first + POSITIONS_AT_ONCE);
+        let count = positions.len();
         let rows: Vec<&[f32]> = match factor {
             Factor::Tokens(_) => Vec::new(),
             Factor::Rows(rows) => rows[positions.start * columns..positions.end * columns]
@@ -185,9 +190,24 @@ fn turned<'a>(
                 .collect(),
             Factor::Positions(at) => positions.map(at).collect(),
         };
-        workers.kernels.transpose(&rows, out, rows.len());
+        if kernels.is_bf16() {
+            let mut scratch = workers.buffers.numbers(count * columns);
+            kernels.transpose(&rows, &mut scratch, count);
+            kernels.pairs(&scratch, count, out);
+        } else {
+            kernels.transpose(&rows, out, count);
+        }
     });
     turned
+}
+
+/// Numbers of a column of the transposed factor at some positions, the first of which is even.
+const fn depth(kernels: Kernels, positions: usize) -> usize {
+    if kernels.is_bf16() {
+        positions.div_ceil(2)
+    } else {
+        positions
+    }
 }
 
 /// The gradients of the weights' rows in some panels of a group.
@@ -212,7 +232,16 @@ impl Job<'_> {
             .collect();
         let mut biases: Vec<_> = sources.iter().map(|_| buffers.zeros(width)).collect();
         let (mut plain, mut recurrent) = (buffers.stacked(), buffers.stacked());
-        let ones = [1.0; POSITIONS_AT_ONCE];
+        let bf16 = kernels.is_bf16();
+        let ones = [if bf16 { pair(1.0, 1.0) } else { 1.0 }; POSITIONS_AT_ONCE];
+        let multiply = |stacked: &Stacked, x: &[f32], sums: &mut [f32]| {
+            if bf16 {
+                kernels.accumulate_pairs(stacked.panels(), x, sums);
+            } else {
+                kernels.accumulate(stacked.panels(), x, sums);
+            }
+        };
+        let depth = |positions: usize| depth(kernels, positions);
         for first in (0..positions).step_by(POSITIONS_AT_ONCE) {
             let positions = first..positions.min(first + POSITIONS_AT_ONCE);
             self.stack(kernels, deltas, positions.clone(), None, &mut plain);
@@ -225,15 +254,21 @@ impl Job<'_> {
                     &mut recurrent,
                 );
             }
+            if bf16 {
+                kernels.pair_rows(&mut plain);
+                if deltas.candidate.is_some() {
+                    kernels.pair_rows(&mut recurrent);
+                }
+            }
             for ((source, sums), bias) in sources.iter().zip(&mut sums).zip(&mut biases) {
                 let stacked = if source.recurrent { &recurrent } else { &plain };
-                kernels.accumulate(stacked.panels(), &ones[..positions.len()], bias);
+                multiply(stacked, &ones[..depth(positions.len())], bias);
                 if let Factor::Tokens(tokens) = source.factor {
                     self.add_tokens(kernels, deltas, positions.clone(), tokens, sums);
                 } else {
                     let columns = source.columns;
-                    let x = &source.turned[positions.start * columns..positions.end * columns];
-                    kernels.accumulate(stacked.panels(), x, sums);
+                    let own = depth(positions.start) * columns..depth(positions.end) * columns;
+                    multiply(stacked, &source.turned[own], sums);
                 }
             }
         }

@@ -5,8 +5,9 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::super::Kernels;
-use super::super::matrix::{Layout, PanelMut};
+use super::super::matrix::{Layout, Packed, PanelMut, Panels};
 use super::Buffers;
+use super::buffers::Loan;
 use crate::kernels::barrier::{Barrier, Presence, wait_until};
 
 /// Below this many multiplications, some 20 µs, one thread is done before several have met, and
@@ -58,7 +59,24 @@ pub struct Workers<'a> {
     pub buffers: &'a Buffers,
 }
 
-impl Workers<'_> {
+impl<'a> Workers<'a> {
+    /// A matrix of arbitrary numbers, to be overwritten by [`Workers::fill`].
+    pub(super) fn packed(self, layout: Layout, columns: usize) -> Loan<'a, Packed> {
+        self.buffers.packed(layout, columns, self.kernels.is_bf16())
+    }
+
+    /// `out += weight · x` for every vector, in the precision of the weights: x (N, columns), out (N, panels · 32).
+    pub(super) fn accumulate(self, weight: Panels, x: &[f32], out: &mut [f32]) {
+        if !weight.pairs() {
+            return self.kernels.accumulate(weight, x, out);
+        }
+        let columns = weight.columns();
+        let rows = x.len().checked_div(columns).unwrap_or(0);
+        let mut pairs = self.buffers.numbers(rows * weight.depth());
+        self.kernels.pairs(x, columns, &mut pairs);
+        self.kernels.accumulate_pairs(weight, &pairs, out);
+    }
+
     /// Uses only the caller's thread for little work, measured in multiplications.
     pub(super) fn for_work(self, work: usize) -> Self {
         if work < WORTH_MEETING {
@@ -129,9 +147,16 @@ impl Workers<'_> {
         let numbers: usize = panels.iter().map(|(panel, _)| panel.len()).sum();
         let parts = panels.into_iter();
         self.for_work(numbers * A_COPY)
-            .each(parts, |_, (mut panel, filling)| match filling {
-                Filling::Rows(matrix) => panel.fill(self.kernels, matrix),
-                Filling::Transposed(matrix, inputs) => panel.fill_transposed(matrix, inputs),
+            .each(parts, |_, (mut panel, filling)| {
+                let fill = |panel: &mut PanelMut| match filling {
+                    Filling::Rows(matrix) => panel.fill(self.kernels, matrix),
+                    Filling::Transposed(matrix, inputs) => panel.fill_transposed(matrix, inputs),
+                };
+                if self.kernels.is_bf16() {
+                    panel.fill_pairs(self.kernels, &mut self.buffers.stacked(), fill);
+                } else {
+                    fill(&mut panel);
+                }
             });
     }
 }

@@ -13,6 +13,7 @@ use super::memory;
 use super::{Batch, Costs, Engine, EngineError, Losses, Step};
 use crate::config::{Device, ModelConfig, NetworkConfig, Precision, TrainConfig};
 use crate::kernels::Kernels;
+use crate::kernels::simd::{self, Level};
 use crate::kernels::training::{Buffers, Pool, Team, Workers};
 use crate::models::training::Parameters;
 use crate::models::weights::{WeightError, Weights};
@@ -68,6 +69,7 @@ impl Model {
 /// The threads of an engine, and the settings that every model uses.
 struct Own {
     pool: Pool,
+    /// Of gradients; everything else is in f32.
     kernels: Kernels,
     buffers: Buffers,
     seed: u64,
@@ -98,7 +100,7 @@ impl Own {
     fn workers(&self) -> Workers<'_> {
         Workers {
             team: &self.pool,
-            kernels: self.kernels,
+            kernels: self.kernels.in_f32(),
             buffers: &self.buffers,
         }
     }
@@ -116,10 +118,33 @@ struct Of<'a> {
 impl NativeEngine {
     /// Starts with initial weights from the configuration's seed, if they fit in memory.
     pub fn new(config: &TrainConfig, network: &NetworkConfig) -> Result<Self, EngineError> {
-        Self::with(config, network, Kernels::new())
+        if let Some(why) = Self::lacks(config.precision, simd::level()) {
+            let precision = config.precision;
+            return Err(EngineError::Device(format!("{precision} {why}")));
+        }
+        let kernels = Kernels::new();
+        let kernels = match config.precision {
+            Precision::Bf16 => kernels.in_bf16(),
+            Precision::F32 | Precision::Tf32 => kernels,
+        };
+        Self::with(config, network, kernels)
     }
 
-    /// [`NativeEngine::new`] with the kernels of one SIMD level.
+    /// Why training on the CPU at a SIMD level cannot multiply in a precision; `None` if it can.
+    pub fn lacks(precision: Precision, level: Level) -> Option<&'static str> {
+        match precision {
+            Precision::F32 => None,
+            Precision::Bf16 if level == Level::Bf16 => None,
+            Precision::Tf32 => Some("needs a CUDA device, and training is on the CPU"),
+            Precision::Bf16 if Level::Bf16.is_supported() => {
+                Some("needs AVX512_BF16, which TEXTGEN_SIMD leaves out")
+            }
+            Precision::Bf16 => Some("needs AVX512_BF16, which this processor lacks"),
+        }
+    }
+
+    /// [`NativeEngine::new`] with given kernels, whatever precision is configured: in bf16 also on machines
+    /// without instructions for it, slowly.
     pub fn with(
         config: &TrainConfig,
         network: &NetworkConfig,
@@ -127,10 +152,6 @@ impl NativeEngine {
     ) -> Result<Self, EngineError> {
         if let Device::Cuda(_) = config.device {
             let why = format!("{} needs textgen-torch", config.device);
-            return Err(EngineError::Device(why));
-        }
-        if config.precision != Precision::F32 {
-            let why = format!("{} needs a CUDA device", config.precision);
             return Err(EngineError::Device(why));
         }
         memory::check(config, network)?;
@@ -175,6 +196,7 @@ impl NativeEngine {
         let of = Of {
             workers: Workers {
                 team: &team,
+                kernels: self.own.kernels,
                 ..self.own.workers()
             },
             parameters: &self.parameters,
@@ -301,9 +323,12 @@ impl Engine for NativeEngine {
 
     fn describe(&self) -> String {
         let threads = self.own.pool.threads();
-        format!(
-            "cpu, {threads} thread{}",
-            if threads == 1 { "" } else { "s" }
-        )
+        let plural = if threads == 1 { "" } else { "s" };
+        let precision = if self.own.kernels.is_bf16() {
+            ", bf16"
+        } else {
+            ""
+        };
+        format!("cpu, {threads} thread{plural}{precision}")
     }
 }

@@ -6,7 +6,7 @@ use crate::kernels::simd::Level;
 use crate::kernels::training::{Alone, Buffers, Pool, Team};
 use crate::models::Network;
 use crate::models::char_rnn::CharRnn;
-use crate::testing::{Numbers, char_lstm};
+use crate::testing::{Numbers, assert_about, char_lstm};
 
 const NOISE: (u64, u64) = (3, 11);
 
@@ -233,6 +233,34 @@ fn threads_and_levels_change_no_bit() {
                 };
                 assert!(case.run(workers) == want, "{level} {threads}");
             }
+        }
+    }
+}
+
+#[test]
+fn gradients_in_bf16_are_those_of_f32_but_for_its_rounding() {
+    let buffers = Buffers::new();
+    let kernels = Kernels::at(Level::Portable).expect("everywhere").in_bf16();
+    for (network, tied) in networks(33) {
+        let mut case = Case::new(network, tied, 9, 6);
+        case.dropout = ALL;
+        let want = case.run(on(&Alone, &buffers));
+        let in_bf16 = |team| Workers {
+            kernels,
+            ..on(team, &buffers)
+        };
+        let found = case.run(in_bf16(&Alone));
+        assert!(case.run(in_bf16(&Pool::new(3))) == found);
+        for (found, want) in found[..3].iter().zip(&want) {
+            assert_about(found, want, &case.network.cell.to_string());
+        }
+        for entry in case.parameters.entries() {
+            let (found, want) = (
+                &found[3][entry.range.clone()],
+                &want[3][entry.range.clone()],
+            );
+            assert!(found != want, "{}", entry.name);
+            assert_about(found, want, &entry.name);
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::models::Network;
 use crate::models::golden::Golden;
 use crate::models::sequences::Sequences;
 use crate::models::word_vae::WordVae;
-use crate::testing::{Numbers, with_latent, word_vae};
+use crate::testing::{Numbers, assert_about, with_latent, word_vae};
 
 const SEED: u64 = 5;
 const STEP: u64 = 3;
@@ -245,6 +245,37 @@ fn any_number_of_threads_and_every_level_compute_the_same_bits() {
                     "{cell}, {kernels:?}, {threads} threads"
                 );
                 assert!((*want / loss - 1.0).abs() < 1e-7, "{cell}, {kernels:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_in_bf16_are_those_of_f32_but_for_its_rounding() {
+    let plain = Kernels::at(Level::Portable).expect("everywhere");
+    for cell in [Cell::Lstm, Cell::Gru, Cell::Rnn] {
+        let network = word_vae(cell, 37, 2);
+        let lengths: Vec<usize> = (0..40).map(|row| 1 + row * 7 % 9).collect();
+        let corpus = Corpus::new(&lengths, network.latent());
+        let parameters = Parameters::init(&network, 1, false);
+        let compute = |kernels, threads, shards| {
+            let (pool, buffers) = (Pool::new(threads), Buffers::new());
+            let workers = Workers {
+                team: &pool,
+                kernels,
+                buffers: &buffers,
+            };
+            let setting = (WordDropout::default(), 1.0, 0.1);
+            computed(workers, (&network, &parameters), &corpus, setting, shards)
+        };
+        let (loss, want, _) = compute(plain, 1, 1);
+        for shards in [1, 3] {
+            let (found, gradients, _) = compute(plain.in_bf16(), 1, shards);
+            assert!(compute(plain.in_bf16(), 3, shards).1 == gradients, "{cell}");
+            assert!((found / loss - 1.0).abs() < 1e-3, "{found} {loss}");
+            for entry in parameters.entries() {
+                let range = entry.range.clone();
+                assert_about(&gradients[range.clone()], &want[range], &entry.name);
             }
         }
     }
