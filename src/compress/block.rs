@@ -4,6 +4,7 @@
 //! concatenated bytes are the block, whatever its encoding, line ends or normal form. The network
 //! reads the tokens; for an escaped character it reads `<unk>` if it has one, else nothing.
 
+use crate::evaluate::mixture::{Mixture, Reader};
 use crate::generate::Writer;
 use crate::models::char_rnn::CharRnn;
 use crate::text::{Piece, TokenEncoder, Vocabulary};
@@ -86,24 +87,28 @@ impl<'v> Alphabet<'v> {
 }
 
 /// The state that both directions share.
-struct Coding<'a> {
+pub struct Coding<'a> {
     alphabet: &'a Alphabet<'a>,
     escapes: Escapes,
     frequencies: Frequencies,
+    /// Reads what the network reads, if that is mixed with an n-gram model.
+    ngram: Option<Reader<'a>>,
     progress: &'a (dyn Fn(u64) + Sync),
     unreported: usize,
 }
 
 impl<'a> Coding<'a> {
-    fn new(
+    pub fn new(
         model: &CharRnn,
         alphabet: &'a Alphabet<'a>,
+        mixture: Option<&'a Mixture>,
         progress: &'a (dyn Fn(u64) + Sync),
     ) -> Self {
         Self {
             alphabet,
             escapes: Escapes::new(),
             frequencies: Frequencies::new(model.predictor.kernels, alphabet.vocabulary.unk()),
+            ngram: mixture.map(Mixture::reader),
             progress,
             unreported: 0,
         }
@@ -124,8 +129,24 @@ impl<'a> Coding<'a> {
             let byte = self.escapes.byte(coder, byte.unwrap_or(0))?;
             return Ok(Item::Byte(byte));
         }
-        let token = coder.choose(self.frequencies.of(logits), token)?;
-        Ok(Item::Token(token as u32))
+        let frequencies = match &mut self.ngram {
+            Some(ngram) if ngram.weight() > 0.0 => {
+                let weight = ngram.weight();
+                self.frequencies
+                    .mixed(logits, ngram.probabilities(), weight)
+            }
+            _ => self.frequencies.of(logits),
+        };
+        Ok(Item::Token(coder.choose(frequencies, token)? as u32))
+    }
+
+    /// The token that the network reads for an item.
+    fn read(&mut self, item: Item) -> Option<u32> {
+        let token = self.alphabet.read(item)?;
+        if let Some(ngram) = &mut self.ngram {
+            ngram.read(token);
+        }
+        Some(token)
     }
 
     fn report(&mut self, bytes: usize) {
@@ -147,16 +168,11 @@ pub struct BlockEncoder<'a> {
 }
 
 impl<'a> BlockEncoder<'a> {
-    pub fn new(
-        model: &CharRnn,
-        alphabet: &'a Alphabet<'a>,
-        block: &[u8],
-        progress: &'a (dyn Fn(u64) + Sync),
-    ) -> Self {
+    pub fn new(coding: Coding<'a>, block: &[u8]) -> Self {
         Self {
-            coding: Coding::new(model, alphabet, progress),
+            items: coding.alphabet.items(block).into_iter(),
+            coding,
             coder: ArithmeticEncoder::new(),
-            items: alphabet.items(block).into_iter(),
             scratch: Vec::new(),
             escaped: 0,
         }
@@ -188,7 +204,7 @@ impl Writer for BlockEncoder<'_> {
             coding.alphabet.push_bytes(item, &mut self.scratch).ok()?;
             coding.report(self.scratch.len());
             self.escaped += u64::from(matches!(item, Item::Byte(_)));
-            if let Some(token) = coding.alphabet.read(item) {
+            if let Some(token) = coding.read(item) {
                 return Some(token);
             }
         }
@@ -207,15 +223,9 @@ pub struct BlockDecoder<'a> {
 
 impl<'a> BlockDecoder<'a> {
     /// Starts decoding. Memory grows with what is decoded, not with the claimed `length`.
-    pub fn new(
-        model: &CharRnn,
-        alphabet: &'a Alphabet<'a>,
-        coded: &'a [u8],
-        length: u64,
-        progress: &'a (dyn Fn(u64) + Sync),
-    ) -> Self {
+    pub fn new(coding: Coding<'a>, coded: &'a [u8], length: u64) -> Self {
         Self {
-            coding: Coding::new(model, alphabet, progress),
+            coding,
             coder: ArithmeticDecoder::new(coded),
             bytes: Vec::new(),
             length,
@@ -230,7 +240,7 @@ impl<'a> BlockDecoder<'a> {
             let item = self.coding.code(&mut self.coder, Item::Token(0), logits)?;
             self.coding.alphabet.push_bytes(item, &mut self.bytes)?;
             self.coding.report(self.bytes.len() - before);
-            if let Some(token) = self.coding.alphabet.read(item) {
+            if let Some(token) = self.coding.read(item) {
                 return Ok(Some(token));
             }
         }

@@ -34,15 +34,33 @@ impl Frequencies {
     /// softmax(logits) (outputs) as integers of at least 1 that add up to [`TOTAL`]. A NaN counts as
     /// −∞; if all logits are −∞, the frequencies are equal.
     pub fn of(&mut self, logits: &[f32]) -> &[u32] {
-        let Self {
-            weights,
-            whole: frequencies,
-            ..
-        } = self;
-        frequencies.clear();
-        if logits.is_empty() {
-            return frequencies;
+        let most_probable = self.weigh(logits);
+        self.frequencies(most_probable)
+    }
+
+    /// The same of (1 − weight) · softmax(logits) + weight · `ngram` (outputs).
+    pub fn mixed(&mut self, logits: &[f32], ngram: &[f64], weight: f64) -> &[u32] {
+        self.weigh(logits);
+        // Sums and products of f64 are the same bits everywhere.
+        let total: f64 = self.weights.iter().map(|&weight| f64::from(weight)).sum();
+        for (p, q) in self.weights.iter_mut().zip(ngram) {
+            *p = ((1.0 - weight) * (f64::from(*p) / total) + weight * q) as f32;
         }
+        if let Some(p) = self
+            .without
+            .and_then(|id| self.weights.get_mut(id as usize))
+        {
+            *p = 0.0;
+        }
+        let weights = self.weights.iter().enumerate();
+        let most_probable = weights.max_by(|(_, a), (_, b)| a.total_cmp(b));
+        let most_probable = most_probable.map(|(index, _)| index);
+        self.frequencies(most_probable)
+    }
+
+    /// Sets the weights to exp(logit − the highest logit), and returns the index of the first of those.
+    fn weigh(&mut self, logits: &[f32]) -> Option<usize> {
+        let weights = &mut self.weights;
         weights.clear();
         let number = |&logit: &f32| {
             if logit.is_nan() {
@@ -66,10 +84,24 @@ impl Frequencies {
         }
         let most_probable = weights.iter().position(|&weight| weight == 0.0);
         self.kernels.exp(weights);
+        most_probable
+    }
+
+    /// The weights, at most 1 each, as frequencies; what rounding leaves over goes to the most probable.
+    fn frequencies(&mut self, most_probable: Option<usize>) -> &[u32] {
+        let Self {
+            weights,
+            whole: frequencies,
+            ..
+        } = self;
+        frequencies.clear();
+        if weights.is_empty() {
+            return frequencies;
+        }
         let whole = |weight: f32| u128::from((weight * HIGHEST_WEIGHT) as u32);
         let sum: u128 = weights.iter().map(|&weight| whole(weight)).sum();
         let free = u128::from(TOTAL) - weights.len() as u128;
-        // Below 2⁶⁰, since the highest weight is 2³⁰; rounded down, so that the sum stays within
+        // Below 2⁶⁰, since the weights add up to 2³⁰ or almost; rounded down, so that the sum stays within
         // the total.
         let factor = (free << 64) / sum.max(1);
         frequencies.extend(
@@ -124,6 +156,26 @@ mod tests {
                     assert!((f64::from(frequency) - want).abs() < most + want * 1e-6);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_mixture_is_between_its_models_and_adds_up_exactly() {
+        let mut numbers = Numbers::new(5);
+        for weight in [0.0, 0.25, 1.0] {
+            let logits = numbers.vector(40, 5.0);
+            let total: f64 = logits.iter().map(|&l| f64::from(l).exp()).sum();
+            let ngram: Vec<f64> = (1..=40).map(|k| f64::from(k) / 820.0).collect();
+            let mut mixing = Frequencies::new(Kernels::new(), None);
+            let found = mixing.mixed(&logits, &ngram, weight).to_vec();
+            assert_eq!(found.iter().sum::<u32>(), TOTAL);
+            for ((&logit, q), found) in logits.iter().zip(&ngram).zip(found) {
+                let p = (1.0 - weight) * f64::from(logit).exp() / total + weight * q;
+                let want = p * f64::from(TOTAL);
+                assert!((f64::from(found) - want).abs() < 44.0 + want * 1e-6);
+            }
+            let mut mixing = Frequencies::new(Kernels::new(), Some(3));
+            assert_eq!(mixing.mixed(&logits, &ngram, weight)[3], 1);
         }
     }
 

@@ -24,6 +24,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::config::NetworkConfig;
+use crate::evaluate::mixture::Mixture;
 use crate::generate::{Numbered, Start, Writer, lockstep};
 use crate::models::Network;
 use crate::models::char_rnn::CharRnn;
@@ -31,7 +32,7 @@ use crate::models::weights::{Values, Weights};
 use crate::parallel::{self, Running};
 use crate::text::{Token, Vocabulary};
 
-use block::{Alphabet, BlockDecoder, BlockEncoder};
+use block::{Alphabet, BlockDecoder, BlockEncoder, Coding};
 use container::{Block, block_range, digest};
 use frequencies::Frequencies;
 
@@ -88,26 +89,30 @@ pub struct Compressed {
 pub struct Codec<'v> {
     model: CharRnn,
     alphabet: Alphabet<'v>,
+    mixture: Option<&'v Mixture>,
     identity: Identity,
 }
 
 impl<'v> Codec<'v> {
-    /// Built from a char-lstm and its weights, with the short name of its corpus.
+    /// Built from a char-lstm and its weights, with the short name of its corpus, and the n-gram model
+    /// that it is mixed with.
     pub fn new(
         model: CharRnn,
         config: &NetworkConfig,
         weights: &Weights,
         vocabulary: &'v Vocabulary,
         name: &str,
+        mixture: Option<&'v Mixture>,
     ) -> Self {
         let identity = Identity {
-            digest: model_digest(config, weights, vocabulary),
+            digest: model_digest(config, weights, vocabulary, mixture),
             arithmetic: arithmetic(&model),
             name: Identity::short_name(name),
         };
         Self {
             model,
             alphabet: Alphabet::new(vocabulary),
+            mixture,
             identity,
         }
     }
@@ -126,8 +131,7 @@ impl<'v> Codec<'v> {
             let Range { start, end } = block_range(original.len() as u64, count, index);
             &original[start as usize..end as usize]
         };
-        let encoder =
-            |index| BlockEncoder::new(&self.model, &self.alphabet, part(index), running.progress);
+        let encoder = |index| BlockEncoder::new(self.coding(running.progress), part(index));
         let alone = |encoder| self.encode_alone(encoder);
         let encoders = self.side_by_side(count, running.threads, encoder, alone);
         let mut escaped_bytes = 0;
@@ -170,12 +174,16 @@ impl<'v> Codec<'v> {
             let (block, bytes) = coded[index];
             let range = block_range(container.original_bytes, count, block);
             let length = range.end - range.start;
-            BlockDecoder::new(&self.model, &self.alphabet, bytes, length, running.progress)
+            BlockDecoder::new(self.coding(running.progress), bytes, length)
         };
         let threads = running.threads / coded.len().max(1);
         let alone = |decoder| self.decode_alone(decoder, threads);
         let decoders = self.side_by_side(coded.len(), running.threads, decoder, alone);
         decoders.into_iter().map(BlockDecoder::finish).collect()
+    }
+
+    fn coding<'a>(&'a self, progress: &'a (dyn Fn(u64) + Sync)) -> Coding<'a> {
+        Coding::new(&self.model, &self.alphabet, self.mixture, progress)
     }
 
     /// Runs the writers that `make` creates for the indices below `count` to their end, in lock-step on
@@ -286,7 +294,12 @@ pub fn decompress(
 }
 
 /// The digest of everything that decides what a model computes: cell, tokens and weights.
-fn model_digest(config: &NetworkConfig, weights: &Weights, vocabulary: &Vocabulary) -> [u8; 8] {
+fn model_digest(
+    config: &NetworkConfig,
+    weights: &Weights,
+    vocabulary: &Vocabulary,
+    mixture: Option<&Mixture>,
+) -> [u8; 8] {
     let mut hasher = Sha256::new();
     // Every part is preceded by its length, so no two models give the same bytes.
     let mut part = |bytes: &[u8]| {
@@ -318,6 +331,10 @@ fn model_digest(config: &NetworkConfig, weights: &Weights, vocabulary: &Vocabula
                 part(&numbers.iter().map(|&q| q as u8).collect::<Vec<u8>>());
             }
         }
+    }
+    if let Some(mixture) = mixture {
+        part(b"n-gram");
+        part(&mixture.digest());
     }
     digest(hasher)
 }

@@ -49,7 +49,7 @@ impl Made {
     fn codec_at(&self, kernels: Kernels) -> Codec<'_> {
         let (config, weights) = (&self.config, &self.weights);
         let model = CharRnn::with_kernels(config, weights, kernels).expect("a network");
-        Codec::new(model, config, weights, &self.vocabulary, "made")
+        Codec::new(model, config, weights, &self.vocabulary, "made", None)
     }
 }
 

@@ -9,7 +9,7 @@
 //!
 //! [`surprisals`] is the cost of every token of a text, [`ngram_nats`] the cost of the same segments
 //! under the n-gram models, [`dynamic`] lets the
-//! network learn as it reads, and [`novelty`] measures how much of a text was copied from another.
+//! network learn as it reads, [`mixture`] combines it with the n-gram model, and [`novelty`] measures how much of a text was copied from another.
 //!
 //! [`texts`] and [`words`] evaluate several models at once, such as one in f32 and the same in eight
 //! bits. For a word-vae, [`importance`] bounds ln p(word) tightly, [`latent`] measures what z
@@ -19,6 +19,7 @@
 pub mod dynamic;
 pub mod importance;
 pub mod latent;
+pub mod mixture;
 pub mod ngram;
 pub mod novelty;
 pub mod reconstruction;

@@ -261,6 +261,32 @@ for archive; do :; done
 }
 
 #[test]
+fn a_file_that_was_compressed_with_an_n_gram_model_needs_it_again() {
+    let home = Home::new();
+    golden_run(&home, "");
+    let original = [golden_corpus(), "and é, not known".as_bytes().to_vec()].concat();
+    home.write("file", &original);
+    home.textgen("compress file --mix-ngram --blocks 2")
+        .succeeded();
+    home.textgen("decompress file.textgen --run golden -o other")
+        .refused(1)
+        .advises("--mix-ngram");
+    let restored = |flags: &str| {
+        home.textgen(&format!(
+            "decompress file.textgen -o restored --force {flags}"
+        ))
+        .succeeded();
+        fs::read(home.path("restored")).expect("restored")
+    };
+    assert!(restored("--run golden --mix-ngram --threads 1") == original);
+    // The model file and its text are enough.
+    fs::copy(golden_model(), home.path("model.safetensors")).expect("copied");
+    home.write("corpus.txt", golden_corpus());
+    let named = "--run model.safetensors --mix-ngram --corpus corpus.txt";
+    assert!(restored(named) == original);
+}
+
+#[test]
 fn another_model_is_refused_by_name() {
     let home = Home::new();
     golden_run(&home, "");

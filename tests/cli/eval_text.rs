@@ -222,6 +222,62 @@ fn n_gram_models_of_the_training_part_stand_beside_the_network() {
 }
 
 #[test]
+fn an_n_gram_model_is_mixed_in_at_a_weight_that_was_fitted_on_other_text() {
+    let home = Home::new();
+    golden_run(&home, "valid = 0.5\n");
+    let (plain, _) = report(&home, "golden");
+    assert!(plain["baselines"].get("mixed").is_none());
+    let (found, _) = report(&home, "golden --mix-ngram");
+    let mixed = &found["baselines"]["mixed"];
+    // The first half of the validation part is what the weight is fitted on.
+    let predicted = found["tokens"].as_u64().expect("a number");
+    assert_eq!(mixed["tokens"], predicted - predicted / 2);
+    assert_eq!(found["results"], plain["results"]);
+    let weight = number(&mixed["weight"]);
+    assert!((0.0..=1.0).contains(&weight), "{mixed}");
+    home.write("other.txt", "A hen and a hill, and a queer old line.\n");
+    let (other, _) = report(&home, "golden other.txt --mix-ngram");
+    let mixed = &other["baselines"]["mixed"];
+    assert_eq!(mixed["tokens"], other["tokens"]);
+    let gain =
+        number(&other["results"][0]["loss_bits_per_char"]) - number(&mixed["loss_bits_per_char"]);
+    assert!(
+        (number(&mixed["gains_bits_per_char"]) - gain).abs() < 1e-9,
+        "{other}"
+    );
+    // `score` fits the same weight.
+    let arguments = "score other.txt --run golden --mix-ngram --per file --json";
+    let ran = home.textgen(arguments).succeeded();
+    let scored = json(&ran.stdout);
+    let per_char = number(&scored["models"][0]["nats"]) / number(&scored["tokens"]);
+    assert!((per_char - number(&mixed["loss_nats_per_char"])).abs() < 1e-9);
+    assert!(ran.stderr.contains("mixed with a "), "{}", ran.stderr);
+    let shown = home.textgen("eval golden --mix-ngram").succeeded();
+    assert!(
+        shown.stdout.contains("\nmixed at weight "),
+        "{}",
+        shown.stdout
+    );
+    home.textgen("eval golden --mix-ngram --no-baselines")
+        .refused(2);
+    files(&home);
+    home.textgen("score other.txt --run model.safetensors --mix-ngram")
+        .refused(2)
+        .names(&["model.safetensors", "training text"])
+        .advises("--corpus");
+    let named = "score other.txt --run model.safetensors --mix-ngram --corpus corpus.txt";
+    home.textgen(named).succeeded();
+    let home = Home::new();
+    golden_run(&home, "valid = 0.0\n");
+    home.write("other.txt", "A hen and a hill.\n");
+    for command in ["eval golden other.txt", "score other.txt --run golden"] {
+        home.textgen(&format!("{command} --mix-ngram"))
+            .refused(1)
+            .names(&["no validation part"]);
+    }
+}
+
+#[test]
 fn dynamic_evaluation_stands_apart_and_learns_what_a_text_repeats() {
     let home = Home::new();
     golden_run(&home, "valid = 0.5\n");

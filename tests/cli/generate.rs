@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::common::{
     Home, Ran, copy_folder, golden_model, json, model_of, textgen, texts, vae_words,
 };
+use super::made_runs::golden_run;
 use super::safetensors_file::Parts;
 
 /// `generate` with this model file and these arguments.
@@ -62,6 +63,24 @@ fn training_words(model: &Path) -> HashSet<String> {
     let parts = Parts::read(model);
     let text = std::str::from_utf8(parts.tensor("training.words")).expect("words");
     text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_text_mixed_with_an_n_gram_model_is_sampled_and_reproducible() {
+    let home = Home::new();
+    golden_run(&home, "valid = 0.5\n");
+    let text = |threads: u32| {
+        let flags = "--run golden --mix-ngram --seed 1 --count 3 --length 60 --prompt A";
+        let ran = home.textgen(&format!("generate {flags} --threads {threads}"));
+        ran.succeeded().stdout
+    };
+    assert_eq!(text(1), text(2));
+    home.textgen("generate --run golden --mix-ngram --decode beam:4")
+        .refused(2)
+        .names(&["--mix-ngram"]);
+    home.textgen("generate --run golden --mix-ngram --fill h_n")
+        .refused(2)
+        .names(&["--fill"]);
 }
 
 #[test]

@@ -8,13 +8,15 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::compress::CompressError;
+use crate::config::ModelKind;
 use crate::model::{OpenOptions, TextModel};
 use crate::run::Runs;
 use anyhow::Result;
 use clap::Args;
 
-use super::chosen::ChosenModel;
+use super::chosen::{ChosenModel, text_model};
 use super::error::CliError;
+use super::mixing::{MixFlags, mixed};
 use super::output::note;
 use super::target::{Force, Format, STREAM, Target};
 
@@ -28,6 +30,8 @@ struct Flags {
     model: ChosenModel,
     #[command(flatten)]
     force: Force,
+    #[command(flatten)]
+    mix: MixFlags,
     /// Threads; 0 is one per core. The output is the same on any number of them
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
@@ -76,7 +80,8 @@ fn read(input: &Path) -> Result<Vec<u8>> {
 
 fn open(flags: &Flags, runs: &Runs) -> Result<TextModel> {
     let options = OpenOptions::on_threads(flags.threads);
-    flags.model.open_text(runs, options)
+    let (file, run) = flags.model.open_for(runs, Some(ModelKind::CharRnn))?;
+    mixed(&flags.mix, text_model(file, options)?, run.as_ref())
 }
 
 /// An error about a compressed file, with a hint.
@@ -86,7 +91,7 @@ fn refusal(input: &Path, error: &CompressError) -> anyhow::Error {
         CompressError::Format { .. } => "use the textgen that wrote it, or a newer one",
         CompressError::Damaged => "copy it again from its source",
         CompressError::OtherModel { .. } | CompressError::NoModel { .. } => {
-            "name that model with --run"
+            "name that model with --run, and give --mix-ngram if it was given to compress the file"
         }
         CompressError::OtherArithmetic => {
             "use the textgen that wrote it; if it is this one, one of the two machines computes wrong results"

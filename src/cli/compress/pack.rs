@@ -26,12 +26,17 @@ The file does not contain the model: keep it, or `textgen export` it.
 Any file can be compressed. Bytes that the model has no token for (other scripts, CRLF, binary data)
 are escaped and take more bits; a part that would not get smaller is stored uncompressed.
 
+--mix-ngram adds the n-gram model of the run's training text (p = (1 - w) network + w n-gram), which makes
+text like it smaller and takes longer; decompress needs the flag too, and the run, or the model
+file and its training text.
+
 A file is cut into blocks of 256 KiB that are compressed in parallel. Each starts without context,
 which costs 5 to 40 bytes. With more --blocks, several cores can work on a small file.
 
 Examples:
   textgen compress diary.txt                          writes diary.txt.textgen
   textgen compress diary.txt --run tales --compare    is it smaller than by gzip, xz, zstd and PPMd?
+  textgen compress diary.txt --mix-ngram
   textgen compress - -m tales.safetensors < diary.txt > diary.small
   textgen decompress diary.txt.textgen")]
 pub struct CompressArgs {

@@ -1,31 +1,21 @@
 //! Simpler models of the training text, evaluated on the same tokens as the network.
 
-use std::borrow::Cow;
+use std::ops::Range;
 
-use crate::evaluate::ngram::{HIGHEST_ORDER, NGrams};
-use crate::evaluate::ngram_nats;
+use crate::evaluate::mixture::{fitted_weight, mixed};
+use crate::evaluate::ngram::NGrams;
+use crate::evaluate::{EvaluateError, ngram_nats, surprisals};
+use crate::models::char_rnn::CharRnn;
 use crate::parallel::Running;
-use crate::text::{segments, split_text};
+use crate::text::segments;
 use serde::Serialize;
 
 use super::costs::{Costs, Measured, predicted};
-use super::parts::Parts;
+use crate::cli::mixing::{Training, best_order};
 use crate::cli::progress::Progress;
 
 /// The n-gram order if there is no validation part to choose it on.
 const DEFAULT_ORDER: usize = 8;
-/// The most tokens of training text that are counted.
-const MOST_TOKENS: usize = 50_000_000;
-/// The memory that each takes while they are counted.
-const BYTES_PER_TOKEN: usize = 40;
-
-/// The text that the model was trained on.
-pub struct Training<'a> {
-    pub tokens: Cow<'a, [u32]>,
-    pub parts: &'a Parts,
-    /// The number of tokens that models predict.
-    pub outputs: usize,
-}
 
 #[derive(Serialize)]
 pub struct Baselines {
@@ -34,6 +24,9 @@ pub struct Baselines {
     pub ngram: Baseline,
     /// Whether the order was chosen on the validation part; if not, it is the default one.
     pub order_chosen_on_valid: bool,
+    /// The network mixed with the n-gram model, if it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mixed: Option<Mixed>,
 }
 
 /// An interpolated n-gram model.
@@ -46,66 +39,129 @@ pub struct Baseline {
     pub network_gains_bits_per_char: f64,
 }
 
+/// The network and the n-gram model as one model, on text that its weight was not fitted on.
+#[derive(Serialize)]
+pub struct Mixed {
+    /// The weight of the n-gram model.
+    pub weight: f64,
+    /// The tokens predicted: the second half if the weight was fitted on the first one.
+    pub tokens: u64,
+    #[serde(flatten)]
+    pub costs: Costs,
+    /// What the network alone costs more on these tokens.
+    pub gains_bits_per_char: f64,
+}
+
 /// Evaluates n-gram models of the training part on the text, or returns why there are none.
-/// `network` is the cost of the text under the network.
+/// `costs` are those of the text under the network, which is mixed with the best one if `mix` is set.
 pub fn baselines(
-    training: Option<Training>,
+    training: Option<&Training>,
     measured: &Measured,
-    network: &Costs,
+    (network, costs): (&CharRnn, &Costs),
+    mix: bool,
     threads: usize,
 ) -> Result<Baselines, String> {
-    let Some(Training {
-        tokens: text,
-        parts,
-        outputs,
-    }) = training
-    else {
+    let Some(training) = training else {
         return Err("a model file has no training text to count; name it with --corpus".to_owned());
     };
-    let split = split_text(text.len(), parts.split, parts.valid, parts.test);
-    let tokens: usize = split.train.iter().map(ExactSizeIterator::len).sum();
-    if tokens > MOST_TOKENS {
-        return Err(format!(
-            "n-grams of {tokens} characters would take {} GB of memory and many minutes",
-            BYTES_PER_TOKEN * tokens / 1_000_000_000
-        ));
-    }
-    let valid = segments(&split.valid, parts.split);
+    let split = training.parts();
+    let valid = segments(&split.valid, training.split);
     let is_valid = measured.is_own && valid == measured.segments;
-    let work = measured.predicted + if is_valid { 0 } else { predicted(&valid) };
-    let progress = Progress::of_ngrams(tokens as u64 + work);
-    let training = split
-        .train
-        .iter()
-        .map(|range| text[range.clone()].iter().copied());
+    let counted: usize = split.train.iter().map(ExactSizeIterator::len).sum();
+    let passes = if mix { 2 } else { 1 };
+    let read = measured.predicted + if is_valid { 0 } else { predicted(&valid) };
+    let progress = Progress::of_ngrams(counted as u64 + passes * read);
     let running = Running {
         threads,
         progress: &|more| progress.add(more),
     };
-    let progress_of = running.progress;
-    let models = NGrams::counted(HIGHEST_ORDER, outputs, training, threads, progress_of);
+    let models = training.count(running)?;
     let nats = ngram_nats(&models, measured.tokens, &measured.segments, running);
     let on_valid = if is_valid {
         nats.clone()
     } else {
-        ngram_nats(&models, &text, &valid, running)
+        ngram_nats(&models, &training.tokens, &valid, running)
     };
+    let best = if valid.is_empty() {
+        DEFAULT_ORDER
+    } else {
+        best_order(&on_valid)
+    };
+    let reading = Reading {
+        network,
+        models: &models,
+        order: best,
+    };
+    let mixed = (mix && !valid.is_empty())
+        .then(|| reading.mixed(training, &valid, measured, is_valid, running))
+        .transpose()
+        .map_err(|error| error.to_string())?;
     progress.end();
-    let best = (0..HIGHEST_ORDER).min_by(|&a, &b| on_valid[a].total_cmp(&on_valid[b]));
-    let best = best
-        .filter(|_| !valid.is_empty())
-        .map_or(DEFAULT_ORDER, |index| index + 1);
     let baseline = |order: usize| {
-        let costs = measured.costs(nats[order - 1]);
+        let row = measured.costs(nats[order - 1]);
         Baseline {
             order,
-            network_gains_bits_per_char: costs.loss_bits_per_char - network.loss_bits_per_char,
-            costs,
+            network_gains_bits_per_char: row.loss_bits_per_char - costs.loss_bits_per_char,
+            costs: row,
         }
     };
     Ok(Baselines {
         unigram: baseline(1),
         ngram: baseline(best),
         order_chosen_on_valid: !valid.is_empty(),
+        mixed,
     })
+}
+
+/// The two models that are mixed.
+struct Reading<'a> {
+    network: &'a CharRnn,
+    models: &'a NGrams,
+    order: usize,
+}
+
+impl Reading<'_> {
+    /// What each token predicted costs the network, and its probability under the n-gram model.
+    fn tokens(
+        &self,
+        tokens: &[u32],
+        segments: &[Range<usize>],
+        running: Running,
+    ) -> Result<[Vec<f64>; 2], EvaluateError> {
+        let texts = segments.iter().map(|range| &tokens[range.clone()]);
+        let read: Vec<_> = texts.clone().map(|text| (self.network, text)).collect();
+        let ngram = texts.map(|text| self.models.probabilities(self.order, text));
+        let ngram: Vec<_> = ngram.collect();
+        Ok([surprisals(&read, running)?.concat(), ngram.concat()])
+    }
+
+    /// Fits the weight on the validation part; where that is the text itself, on its first half.
+    fn mixed(
+        &self,
+        training: &Training,
+        valid: &[Range<usize>],
+        measured: &Measured,
+        is_valid: bool,
+        running: Running,
+    ) -> Result<Mixed, EvaluateError> {
+        let [mut network, mut ngram] = self.tokens(&training.tokens, valid, running)?;
+        let rest = if is_valid {
+            let half = network.len() / 2;
+            [network.split_off(half), ngram.split_off(half)]
+        } else {
+            self.tokens(measured.tokens, &measured.segments, running)?
+        };
+        let weight = fitted_weight(&network, &ngram);
+        let [network, ngram] = rest;
+        let tokens = network.len() as u64;
+        let bytes = measured.bytes.filter(|_| !is_valid);
+        let costs = Costs::new(mixed(&network, &ngram, weight).sum(), tokens, bytes);
+        let alone = Costs::new(network.iter().sum(), tokens, bytes);
+        Ok(Mixed {
+            weight,
+            tokens,
+            gains_bits_per_char: alone.loss_bits_per_char - costs.loss_bits_per_char,
+            costs,
+        })
+    }
 }

@@ -25,15 +25,22 @@ pub struct Measured<'a> {
     pub is_own: bool,
 }
 
-impl Measured<'_> {
-    pub fn costs(&self, nats: f64) -> Costs {
-        let per_char = nats / self.predicted as f64;
-        Costs {
+impl Costs {
+    /// The means of a sum of nats over tokens, and over their bytes if those are known.
+    pub fn new(nats: f64, tokens: u64, bytes: Option<u64>) -> Self {
+        let per_char = nats / tokens as f64;
+        Self {
             loss_nats_per_char: per_char,
             loss_bits_per_char: per_char / LN_2,
-            bits_per_byte: self.bytes.map(|bytes| nats / LN_2 / bytes as f64),
+            bits_per_byte: bytes.map(|bytes| nats / LN_2 / bytes as f64),
             perplexity: per_char.exp(),
         }
+    }
+}
+
+impl Measured<'_> {
+    pub fn costs(&self, nats: f64) -> Costs {
+        Costs::new(nats, self.predicted, self.bytes)
     }
 }
 

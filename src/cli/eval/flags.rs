@@ -36,6 +36,10 @@ part. Both have modified Kneser-Ney smoothing (Chen & Goodman 1999), down to the
 distribution. What the network saves compared with them is its worth. A model file has no training
 text: --corpus names the one that it was trained on.
 
+--mix-ngram adds the n-gram model to the network: p = (1 - w) network + w n-gram. The weight w is
+fitted on the validation part; if that is what is evaluated, on its first half, and the figure is
+of the second. It helps most where the text is small or the network was trained for a short time.
+
 --dynamic LR evaluates once more while the model keeps learning (Krause et al. 2018): it predicts
 20 characters, makes one step of gradient descent on their mean loss, and continues.
 Names and phrases that a text repeats become cheaper: a lot in a text unlike the training text,
@@ -142,6 +146,9 @@ pub struct TextFlags {
     /// several times
     #[arg(long, value_name = "TEXT")]
     pub corpus: Vec<String>,
+    /// Also mix the model with that n-gram model, at a weight fitted on the validation part
+    #[arg(long, conflicts_with = "no_baselines")]
+    pub mix_ngram: bool,
     /// Leave out the n-gram models, which take time and memory for long texts
     #[arg(long)]
     pub no_baselines: bool,

@@ -13,13 +13,14 @@ use crate::text::{Corpus, segments, split_text, whole};
 use anyhow::Result;
 use serde::Serialize;
 
-use super::baselines::{Baselines, Training, baselines};
+use super::baselines::{Baselines, baselines};
 use super::costs::{Costs, Measured, predicted};
 use super::dynamic::{DynamicCosts, dynamic};
 use super::flags::Part;
 use super::job::{About, Job, signed};
 use super::parts::Parts;
 use crate::cli::error::CliError;
+use crate::cli::mixing::{Training, has_its_own, named_text};
 use crate::cli::output::{Table, note, unknown};
 use crate::cli::progress::Progress;
 
@@ -157,12 +158,21 @@ pub fn evaluate(
     let training = (!job.args.text.no_baselines)
         .then(|| training(job, own, &text, &trained))
         .transpose()?;
-    let baselines =
-        training.map(|training| baselines(training, &measured, &results[0].costs, job.threads()));
+    let mix = job.args.text.mix_ngram;
+    let network = (models[0].1.network(), &results[0].costs);
+    let baselines = training.map(|training| {
+        let training = training.as_ref();
+        baselines(training, &measured, network, mix, job.threads())
+    });
     let (baselines, no_baselines) = match baselines.transpose() {
         Ok(baselines) => (baselines, None),
         Err(why) => (None, Some(why)),
     };
+    if mix && baselines.as_ref().is_none_or(|found| found.mixed.is_none()) {
+        let why = no_baselines.unwrap_or_else(|| "there is no validation part".to_owned());
+        let message = format!("no weight could be fitted for --mix-ngram: {why}");
+        return Err(CliError::failed(message, "leave out --mix-ngram").into());
+    }
     if let Some(why) = &no_baselines {
         note!("no n-gram models for comparison: {why}");
     }
@@ -191,45 +201,25 @@ fn training<'a>(
     job: &Job,
     own: Option<(&TrainConfig, &'a TextData)>,
     text: &'a Text,
-    parts: &'a Parts,
+    parts: &Parts,
 ) -> Result<Option<Training<'a>>> {
     let named = &job.args.text.corpus;
     let tokens = match own {
         Some(_) if !named.is_empty() => {
-            let hint = "leave out --corpus, or name a model file";
-            let message = format!("{} has its own training text", job.name());
-            return Err(CliError::misuse(message, hint).into());
+            return Err(has_its_own(&job.name()));
         }
         Some((_, data)) => Cow::Borrowed(&data.tokens[..]),
         None if text.is_own => Cow::Borrowed(&text.tokens[..]),
         None if named.is_empty() => return Ok(None),
-        None => Cow::Owned(training_text(job, named)?),
+        None => Cow::Owned(named_text(&job.file.header, &job.name(), named)?),
     };
     Ok(Some(Training {
         tokens,
-        parts,
+        split: parts.split,
+        valid: parts.valid,
+        test: parts.test,
         outputs: job.file.header.vocabulary.outputs(),
     }))
-}
-
-/// The corpus named, which must be the one that the model was trained on.
-fn training_text(job: &Job, named: &[String]) -> Result<Vec<u32>> {
-    let header = &job.file.header;
-    let corpus = Corpus::resolve(named)?;
-    if corpus.has_stdin() || corpus.digest()? != header.corpus_digest {
-        let message = format!(
-            "{} is not the text that {} was trained on",
-            corpus.name,
-            job.name()
-        );
-        let hint = format!("give --corpus that text, unchanged: {}", header.corpus_name);
-        return Err(CliError::failed(message, hint).into());
-    }
-    let progress = Progress::new(corpus.size_bytes());
-    let text = whole(&corpus, &header.text, |bytes| progress.show(bytes));
-    progress.end();
-    let open = header.vocabulary.encode_open(&text?);
-    Ok(open.readable(header.vocabulary.unk()))
 }
 
 impl<'a> Text<'a> {
@@ -347,6 +337,22 @@ fn shown(report: &Report) -> String {
         };
         let line = format!("the network {saves} {:.4} bits/char {than}", gain.abs());
         let _ = writeln!(shown, "{line} the {}-gram", ngram.order);
+    }
+    if let Some(mixed) = report
+        .baselines
+        .as_ref()
+        .and_then(|found| found.mixed.as_ref())
+    {
+        let _ = writeln!(
+            shown,
+            "mixed at weight {:.3}: {:.4} nats/char, {:.4} bits/char on {} characters that the weight \
+             was not fitted on, where the network alone costs {:.4} bits/char more",
+            mixed.weight,
+            mixed.costs.loss_nats_per_char,
+            mixed.costs.loss_bits_per_char,
+            mixed.tokens,
+            mixed.gains_bits_per_char,
+        );
     }
     if let Some(bits) = report.int8_costs_bits_per_char {
         let _ = writeln!(shown, "int8 costs {}", signed(bits, "bits/char"));

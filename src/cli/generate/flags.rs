@@ -7,6 +7,7 @@ use crate::config::{Quantize, Sampling};
 use crate::model::OpenOptions;
 use clap::Args;
 
+use crate::cli::mixing::MixFlags;
 use crate::cli::target::Force;
 
 /// How tokens are sampled.
@@ -102,6 +103,8 @@ impl LoopFlags {
 #[derive(Args)]
 #[command(next_help_heading = "char-lstm")]
 pub struct TextFlags {
+    #[command(flatten)]
+    pub mix: MixFlags,
     /// Text to continue; `-` reads it from standard input
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub prompt: Option<String>,
@@ -114,7 +117,7 @@ pub struct TextFlags {
         long,
         value_name = "TEXT",
         allow_hyphen_values = true,
-        conflicts_with_all = ["length", "stop", "constrain", "show_probs", "repetition_penalty", "repetition_window"]
+        conflicts_with_all = ["length", "stop", "constrain", "show_probs", "repetition_penalty", "repetition_window", "mix_ngram"]
     )]
     pub fill: Option<String>,
     #[command(flatten)]

@@ -29,6 +29,9 @@ with --count N it shows the N best, compared by their mean log-probability per t
 its parts. --show-probs prints one line per token: P is the token's probability under the model, AS
 the probability that it was sampled with. Log-probabilities are always the model's own.
 
+--mix-ngram samples from p = (1 - w) network + w n-gram, where the n-gram model is that of the training
+text, and the weight w is the best on its validation part: more of the text's own phrases.
+
 Words. A word is sampled in two steps: z from the prior, then letters given z. --starts-with fixes
 the first letters. --length, --unique, --novel and --constrain change no word: words that do not
 meet them are left out, so you see what the model writes of that kind. If too few samples match
@@ -43,6 +46,7 @@ Examples:
   textgen generate --constrain '[A-Z][a-z]{2,8}( [a-z]{1,8}){3,6}[.!]' --count 5
   textgen generate --fill 'the q___n of br__n' --count 3
   textgen generate --show-probs --prompt 'The ' --length 20
+  textgen generate --mix-ngram --prompt 'Once upon a time'
   textgen generate --prompt - --save-state book.state --count 0 < book.txt
   textgen generate --state book.state --prompt 'The next day' --count 3
   textgen generate --count 10 --unique --novel
@@ -110,13 +114,13 @@ pub fn run(args: &GenerateArgs, runs: &Runs, given: &Given) -> Result<()> {
         .config(args.sampling.seed.unwrap_or_else(new_seed));
     sampling.validate()?;
     check_simd()?;
-    let (file, _) = args.model.open_for(runs, given.kind())?;
+    let (file, run) = args.model.open_for(runs, given.kind())?;
     let kind = file.header.network.model();
     given.check_kind(kind)?;
     if kind == ModelKind::WordVae {
         words::words(args, given, &file, sampling)
     } else {
-        text::texts(args, given, file, sampling)
+        text::texts(args, given, (file, run), sampling)
     }
 }
 

@@ -4,14 +4,14 @@ use std::io::Read as _;
 
 use crate::config::{Decoding, Sampling};
 use crate::model::{Snapshot, TextModel};
-use crate::run::ModelFile;
 use anyhow::{Context, Result};
 
 use super::shown::{Paced, Shown};
 use super::{GenerateArgs, Length, decoding, note_seed};
-use crate::cli::chosen::text_model;
+use crate::cli::chosen::{Opened, text_model};
 use crate::cli::error::CliError;
 use crate::cli::given::Given;
+use crate::cli::mixing::mixed;
 use crate::cli::output::note;
 use crate::cli::progress::Progress;
 use crate::cli::target::{Format, check_output};
@@ -26,7 +26,7 @@ const DEFAULT_FILL: Decoding = Decoding::Beam(16);
 pub fn texts(
     args: &GenerateArgs,
     given: &Given,
-    file: ModelFile,
+    (file, run): Opened,
     sampling: Sampling,
 ) -> Result<()> {
     let flags = &args.text;
@@ -43,7 +43,12 @@ pub fn texts(
     sampling.probabilities = flags.show_probs.unwrap_or(0) as usize;
     sampling.constrain.clone_from(&args.constrain);
     sampling.on_unknown = args.on_unknown.unwrap_or(sampling.on_unknown);
-    let model = &text_model(file, args.open.options())?;
+    if flags.mix.mix_ngram && matches!(decoding, Decoding::Beam(_)) {
+        let message = "--mix-ngram samples, and beam:K searches";
+        return Err(CliError::misuse(message, hint).into());
+    }
+    let model = text_model(file, args.open.options())?;
+    let model = &mixed(&flags.mix, model, run.as_ref())?;
     let prompt = prompt_text(args)?.map(|prompt| model.normal(&prompt));
     let text = prompt.as_deref().unwrap_or_default();
     let start = start(args, model, text, &sampling)?;

@@ -15,6 +15,7 @@ use super::chosen;
 use super::error::CliError;
 use super::given::Given;
 use super::machine::check_simd;
+use super::mixing::mixed;
 use super::output::Format;
 
 #[derive(Args)]
@@ -39,6 +40,9 @@ bound from k samples of z (IW-k), which is exact for a model without z. NATS/CHA
 the letters and the end of the word. PERCENTILE is the percentage of held-out words of the run's
 corpus that cost less per character: a word at 99 or above is unlike those that the model was
 trained on.
+
+--mix-ngram adds the n-gram model of the training text to each model, as in `eval`, with a weight
+fitted on its validation part.
 
 A word with a character that the model does not know is impossible: inf. Every word is scored
 once, and its score depends only on --seed. Several word-vaes each get a column of nats and the
@@ -119,7 +123,10 @@ pub fn run(args: &ScoreArgs, runs: &Runs, given: &Given) -> Result<()> {
         return words::score(args, &models);
     }
     let options = OpenOptions::on_threads(args.threads);
-    let open = |(file, run)| anyhow::Ok((chosen::text_model(file, options)?, run));
+    let open = |(file, run): chosen::Opened| {
+        let model = chosen::text_model(file, options)?;
+        anyhow::Ok((mixed(&args.text.mix, model, run.as_ref())?, run))
+    };
     let models: Vec<Opened> = models.into_iter().map(open).collect::<Result<_>>()?;
     text::score(args, &models)
 }

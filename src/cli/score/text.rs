@@ -13,6 +13,7 @@ use super::scored::{Per, Reading, Scored};
 use super::{Opened, ScoreArgs};
 use crate::cli::error::CliError;
 use crate::cli::machine::threads;
+use crate::cli::mixing::MixFlags;
 use crate::cli::output::{note, unknown};
 use crate::cli::progress::Progress;
 
@@ -33,6 +34,8 @@ pub struct TextFlags {
     /// The encoding of FILE [default: that of the text the model was trained on]
     #[arg(long, value_name = "LABEL")]
     encoding: Option<String>,
+    #[command(flatten)]
+    pub mix: MixFlags,
 }
 
 pub fn score(args: &ScoreArgs, models: &[Opened]) -> Result<()> {

@@ -22,7 +22,7 @@ pub struct Tree {
     /// The ranks of the last positions of sequences, ascending.
     ends: Vec<u32>,
     /// The ranks of the positions of token 0, 1, … begin here; then those of [`START`], then the end.
-    begins: Vec<u32>,
+    pub begins: Vec<u32>,
     /// The node at each [`Tree::slot`].
     slots: Vec<u32>,
     pub nodes: Vec<Node>,

@@ -25,6 +25,8 @@ mod discounts;
 
 use std::ops::Range;
 
+use sha2::{Digest as _, Sha256};
+
 use self::counts::{Counts, Node, START, Tree};
 pub use self::discounts::Discounts;
 use crate::generate::sampling::Sampler;
@@ -157,16 +159,19 @@ impl NGrams {
     fn find(&self, Context { seen, next }: &mut Context, token: u32) {
         next.clear();
         let mut ranks = self.tree.first(token);
-        for Gram { ranks: context, .. } in seen {
+        for Gram { ranks: context, .. } in &seen[1..] {
+            if ranks.is_empty() {
+                return;
+            }
+            next.push(self.gram(ranks.clone()));
             // The occurrences of the token are in the order of what comes before them.
             let before = &self.tree.before[ranks.clone()];
             let low = before.partition_point(|&rank| (rank as usize) < context.start);
             let found = before[low..].partition_point(|&rank| (rank as usize) < context.end);
-            if found == 0 {
-                break;
-            }
             ranks = ranks.start + low..ranks.start + low + found;
-            next.push(self.gram(ranks.clone()));
+        }
+        if !ranks.is_empty() {
+            next.push(self.gram(ranks));
         }
     }
 
@@ -219,6 +224,46 @@ impl NGrams {
         nats
     }
 
+    /// A hasher that has read everything that the models are counted from.
+    pub(super) fn digest(&self) -> Sha256 {
+        let mut hasher = Sha256::new();
+        hasher.update((self.order as u64).to_le_bytes());
+        for numbers in [&self.tree.begins, &self.tree.before] {
+            hasher.update((numbers.len() as u64).to_le_bytes());
+            for number in numbers {
+                hasher.update(number.to_le_bytes());
+            }
+        }
+        hasher
+    }
+
+    /// The number of tokens that are predicted.
+    pub const fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// Writes the probabilities of the next token (tokens) under the model of an order.
+    pub fn distribution(&self, context: &mut Context, order: usize, probabilities: &mut [f64]) {
+        let mut orders = [0.0; HIGHEST_ORDER];
+        for (token, probability) in (0..).zip(probabilities) {
+            self.find(context, token);
+            self.interpolate(context, &mut orders[..order]);
+            *probability = orders[order - 1];
+        }
+    }
+
+    /// The probability of each token of a text but the first under the model of an order; nothing is
+    /// known before the first.
+    pub fn probabilities(&self, order: usize, tokens: &[u32]) -> Vec<f64> {
+        let mut context = self.anywhere();
+        let mut orders = [0.0; HIGHEST_ORDER];
+        let read = tokens.iter().map(|&token| {
+            self.read(&mut context, token, &mut orders[..order]);
+            orders[order - 1]
+        });
+        read.skip(1).collect()
+    }
+
     /// Samples a sequence from the model of an order, up to `end` or `longest` tokens.
     ///
     /// # Panics
@@ -230,14 +275,13 @@ impl NGrams {
         (end, longest): (u32, usize),
     ) -> Vec<u32> {
         let mut context = self.start();
-        let mut probabilities = vec![0.0; order];
+        let mut probabilities = vec![0.0; self.tokens];
         let mut logits = vec![0.0; self.tokens];
         let mut sequence = Vec::new();
         while sequence.len() < longest {
-            for (token, logit) in (0..).zip(&mut logits) {
-                self.find(&mut context, token);
-                self.interpolate(&context, &mut probabilities);
-                *logit = probabilities[order - 1].ln() as f32;
+            self.distribution(&mut context, order, &mut probabilities);
+            for (logit, p) in logits.iter_mut().zip(&probabilities) {
+                *logit = p.ln() as f32;
             }
             let token = sampler.sample(&logits).token;
             if token == end {

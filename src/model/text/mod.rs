@@ -14,6 +14,7 @@ pub use self::writing::{Sample, Step, TokenProbability};
 use super::{ModelError, OpenOptions, token_bytes, weights};
 use crate::compress::{Codec, Container, decompress};
 use crate::config::{ModelKind, OnUnknown, Quantize, Sampling};
+use crate::evaluate::mixture::Mixture;
 use crate::evaluate::surprisals;
 use crate::generate::Writer as _;
 use crate::generate::beam::{Beam, TextGoal, TextTrail};
@@ -60,6 +61,8 @@ struct Inner {
     suppressed: Vec<u32>,
     options: OpenOptions,
     digest: OnceLock<String>,
+    /// The n-gram model whose probabilities are mixed with the network's.
+    mixture: Option<Mixture>,
 }
 
 /// A model's state after a text: everything that it needs to continue.
@@ -120,7 +123,20 @@ impl TextModel {
             file,
             options,
             digest: OnceLock::new(),
+            mixture: None,
         })))
+    }
+
+    /// The model, mixed with an n-gram model when it writes, scores and compresses.
+    pub(crate) fn mixed_with(self, mixture: Mixture) -> Self {
+        match Arc::try_unwrap(self.0) {
+            Ok(inner) => Self(Arc::new(Inner {
+                mixture: Some(mixture),
+                ..inner
+            })),
+            // A model that is used already stays as it is.
+            Err(shared) => Self(shared),
+        }
     }
 
     pub(crate) fn header(&self) -> &ModelHeader {
@@ -311,7 +327,12 @@ impl TextModel {
     ) -> Result<Vec<Vec<f64>>, ModelError> {
         let networks = models.iter().map(|model| &model.0.network);
         let pairs: Vec<_> = networks.zip(texts.iter().map(Vec::as_slice)).collect();
-        let surprisals = surprisals(&pairs, running)?;
+        let mut surprisals = surprisals(&pairs, running)?;
+        for ((model, text), nats) in models.iter().zip(texts).zip(&mut surprisals) {
+            if let Some(mixture) = &model.0.mixture {
+                *nats = mixture.nats(text, nats);
+            }
+        }
         if surprisals.iter().flatten().all(|nats| nats.is_finite()) {
             return Ok(surprisals);
         }
@@ -342,6 +363,7 @@ impl TextModel {
             &weights(&self.0.file, self.0.options.quantize)?,
             &header.vocabulary,
             &header.corpus_name,
+            self.0.mixture.as_ref(),
         ))
     }
 

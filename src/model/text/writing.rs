@@ -2,6 +2,7 @@
 
 use super::{ModelError, Snapshot, TextModel};
 use crate::config::Sampling;
+use crate::evaluate::mixture::Reader;
 use crate::generate::Writer;
 use crate::generate::beam::Found;
 use crate::generate::constraint::{Constraint, Place};
@@ -19,6 +20,8 @@ pub(crate) struct Plan {
     pub(super) constraint: Option<Constraint>,
     /// The repeats in the preceding text.
     pub(super) repetition: Option<Repetition>,
+    /// The last tokens of the preceding text, for a mixture.
+    recent: Vec<u32>,
 }
 
 impl Snapshot {
@@ -43,6 +46,7 @@ impl Snapshot {
             stop: stop.filter(|stop| !stop.is_empty()),
             constraint: sampling.constrain.as_ref().map(constraint).transpose()?,
             repetition: (sampling.repetition_penalty != 1.0).then(repetition),
+            recent: self.recent.clone(),
         })
     }
 }
@@ -172,6 +176,8 @@ pub(super) struct Text<'a> {
     vocabulary: &'a Vocabulary,
     plan: &'a Plan,
     sampler: Sampler,
+    /// Reads along, if the model is mixed with an n-gram model.
+    ngram: Option<Reader<'a>>,
     steering: Option<Steering<'a>>,
     stream: Utf8Stream,
     pub sample: Sample,
@@ -198,6 +204,11 @@ impl<'a> Text<'a> {
             } else {
                 sampler.without_log_prob()
             },
+            ngram: model.0.mixture.as_ref().map(|mixture| {
+                let mut reader = mixture.reader();
+                plan.recent.iter().for_each(|&token| reader.read(token));
+                reader
+            }),
             steering: steered.then(|| Steering {
                 constraint: plan.constraint.as_ref().map(|c| (c, Place::default())),
                 repetition: plan.repetition.clone(),
@@ -276,7 +287,13 @@ impl Writer for Text<'_> {
         if self.is_over() {
             return None;
         }
-        let sampled = self.sample_next(logits);
+        let mut ngram = self.ngram.take();
+        let mixed = ngram.as_mut().map_or(logits, |ngram| ngram.logits(logits));
+        let sampled = self.sample_next(mixed);
+        if let Some(ngram) = &mut ngram {
+            ngram.read(sampled.token);
+        }
+        self.ngram = ngram;
         self.last = Some(sampled.token);
         self.sample.tokens.push(sampled.token);
         self.sample.log_prob += f64::from(sampled.log_prob);
