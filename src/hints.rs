@@ -177,11 +177,15 @@ pub fn of_text(error: &TextError) -> Option<String> {
         } => {
             let usable = have.saturating_sub(1);
             return Some(match (usable / batch.max(&1), usable / seq.max(&1)) {
-                (0, 0) => "the text is too short for any batch: use a longer one".to_owned(),
+                (0, 0) if usable == 0 => return None,
+                (0, 0) => format!("--batch 1 --seq {usable} would fit"),
                 (0, batch) => format!("--batch {batch} would fit"),
                 (seq, 0) => format!("--seq {seq} would fit"),
                 (seq, batch) => format!("--batch {batch} or --seq {seq} would fit"),
             });
+        }
+        TextError::TooShort { .. } => {
+            "use a longer text, or set the sizes yourself, as in --batch 1 --seq 16"
         }
         TextError::NoText { .. } => "name the files themselves if they end in something else",
         TextError::Stdin => "save the text to a file first, and name that file",
@@ -218,6 +222,12 @@ mod tests {
             of_text(&error).as_deref(),
             Some("--batch 7 or --seq 31 would fit")
         );
+        let error = stream_length(12, 32, 128).expect_err("too short");
+        assert_eq!(
+            of_text(&error).as_deref(),
+            Some("--batch 1 --seq 11 would fit")
+        );
+        assert!(stream_length(12, 1, 11).is_ok());
         assert!(stream_length(7 * 128 + 1, 7, 128).is_ok());
         assert!(stream_length(32 * 31 + 1, 32, 31).is_ok());
     }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::config::{ModelChoice, Settings, SplitKind, TrainConfig};
 use crate::evaluate::mixture::{Mixture, fitted_weight};
 use crate::evaluate::ngram::{HIGHEST_ORDER, NGrams};
-use crate::evaluate::{ngram_nats, surprisals};
+use crate::evaluate::{Reading, ngram_nats, surprisals};
 use crate::model::TextModel;
 use crate::parallel::Running;
 use crate::run::{CorpusData, ModelHeader, RunDir, TextData};
@@ -170,7 +170,7 @@ pub fn mixed(flags: &MixFlags, model: TextModel, run: Option<&RunDir>) -> Result
     let order = best_order(&ngram_nats(&ngrams, tokens, &valid, running));
     let texts: Vec<&[u32]> = valid.iter().map(|range| &tokens[range.clone()]).collect();
     let read: Vec<_> = texts.iter().map(|&text| (model.network(), text)).collect();
-    let network = surprisals(&read, running)?.concat();
+    let network = surprisals(&read, Reading::Sections, running)?.concat();
     progress.end();
     let ngram = texts.iter().map(|text| ngrams.probabilities(order, text));
     let weight = fitted_weight(&network, &ngram.collect::<Vec<_>>().concat());

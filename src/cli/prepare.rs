@@ -1,9 +1,12 @@
 //! Prepares a run from its settings and its corpus.
 
-use crate::config::{Budget, ModelConfig, ModelKind, Recipe, Settings, TimeBudget, TrainConfig};
+use crate::config::{
+    Budget, LEAST_TEXT, ModelConfig, ModelKind, Recipe, Settings, TimeBudget, TrainConfig,
+};
 use crate::models::speed::training_gigaflops;
 use crate::run::{CorpusData, LastVocab, Runs, TextData, WordData};
-use crate::text::{self, Corpus, Vocabulary, split_words, stream_length};
+use crate::text::{self, Corpus, TextError, Vocabulary, split_words, stream_length};
+use crate::train::evaluation_size;
 use anyhow::Result;
 
 use super::error::CliError;
@@ -84,17 +87,22 @@ impl Planned {
         read(&self.config) == read(&other.config)
     }
 
-    /// The final settings for the corpus that was read: a time budget chooses the sizes, and the
-    /// default budget grows if the corpus is small.
+    /// The final settings for the corpus that was read: a time budget chooses the sizes, a short text has a
+    /// smaller batch, the default budget grows if the corpus is small, and evaluations read what they may cost.
     pub fn complete(&self, data: &CorpusData) -> Result<TrainConfig> {
-        let mut config = match (self.config.budget, data) {
+        let (mut config, expected) = match (self.config.budget, data) {
             (Budget::Minutes(minutes), CorpusData::Text(text))
                 if self.config.recipe == Recipe::Default =>
             {
-                self.of_corpus(fitted(&self.given, &self.config, text, minutes)?)
+                let (config, tokens) = fitted(&self.given, &self.config, text, minutes)?;
+                (self.of_corpus(config), Some(tokens))
             }
-            _ => self.config.clone(),
+            _ => (self.config.clone(), None),
         };
+        if let CorpusData::Text(text) = data {
+            self.check_length(text.tokens.len())?;
+            config.fit_batch(&self.given, text.training_size(&config));
+        }
         if let (CorpusData::Text(text), ModelConfig::CharRnn(own)) = (data, &config.model) {
             // Checked here, before a run directory is created.
             stream_length(text.training_size(&config), config.batch, own.seq)?;
@@ -102,7 +110,23 @@ impl Planned {
         if !self.given.has_budget() && config.recipe == Recipe::Default {
             config.fit_default_budget(data.training_size(&config));
         }
+        if self.given.eval_size.is_none() {
+            config.eval_size = evaluation_size(&config, data, expected);
+        }
         Ok(config)
+    }
+
+    /// Refuses a text from which no model learns anything, unless the user has chosen how it is read.
+    fn check_length(&self, have: usize) -> Result<(), TextError> {
+        let is_chosen = self.given.batch.is_some() || self.given.seq.is_some();
+        if is_chosen || have >= LEAST_TEXT {
+            return Ok(());
+        }
+        Err(TextError::TooShort {
+            name: self.config.corpus_name.clone(),
+            have,
+            need: LEAST_TEXT,
+        })
     }
 }
 
@@ -138,13 +162,13 @@ fn choose_corpus(args: &[String], given: Settings, runs: &Runs) -> Result<(Corpu
 }
 
 /// Chooses and prints the settings of a char-lstm with a time budget, which fit the budget, the
-/// machine and the text.
+/// machine and the text. Also returns the tokens that it is expected to train on.
 fn fitted(
     given: &Settings,
     config: &TrainConfig,
     text: &TextData,
     minutes: f64,
-) -> Result<TrainConfig> {
+) -> Result<(TrainConfig, f64)> {
     let budget = TimeBudget {
         minutes,
         gigaflops: training_gigaflops(threads(config.threads)),
@@ -165,7 +189,7 @@ fn fitted(
         fit.tokens / 1e6,
         fit.passes,
     );
-    Ok(chosen)
+    Ok((chosen, fit.tokens))
 }
 
 fn prepare_text(

@@ -11,7 +11,7 @@ use indicatif::HumanCount;
 use super::display::{Display, duration};
 use crate::cli::output::note;
 use crate::config::{Budget, ModelKind, TrainConfig};
-use crate::run::{Evaluation, Metrics, RunDir};
+use crate::run::{Evaluation, Metrics, RunDir, Sampled};
 use crate::train::{Ending, Factory, Plan, Trainer};
 
 /// A target rate has been missed if the relative error is larger than this.
@@ -117,7 +117,23 @@ fn announce(config: &TrainConfig, plan: &Plan) {
         HumanCount((plan.memory_bytes >> 20).max(1)),
     );
     note!("{}; {budget}; {}", plan.step, plan.device);
+    if let Some(Sampled { counted, of }) = plan.sample {
+        note!(
+            "evaluations read a sample of {} of the {} held-out {} until the end",
+            HumanCount(counted),
+            HumanCount(of),
+            unit(config)
+        );
+    }
     note!("expected time: about {}", duration(plan.expected_seconds));
+}
+
+/// What a corpus is counted in.
+const fn unit(config: &TrainConfig) -> &'static str {
+    match config.kind() {
+        ModelKind::CharRnn => "characters",
+        ModelKind::WordVae => "words",
+    }
 }
 
 fn summary(run: &RunDir, trainer: &Trainer, ending: Ending) -> Result<()> {
@@ -133,10 +149,7 @@ fn summary(run: &RunDir, trainer: &Trainer, ending: Ending) -> Result<()> {
         progress.step
     );
     let metrics = Metrics::read(&run.metrics_path())?;
-    let best = metrics
-        .iter()
-        .find(|line| line.step == progress.best_step)
-        .and_then(|line| line.valid);
+    let best = metrics.last().and_then(|line| line.best);
     if let Some(valid) = best {
         let which = if config.keeps_newest() {
             "last"
@@ -148,6 +161,9 @@ fn summary(run: &RunDir, trainer: &Trainer, ending: Ending) -> Result<()> {
             progress.best_step,
             valid.describe()
         );
+        if valid.sample().is_some() {
+            note!("of all of it: {}", run.command(&["eval"]));
+        }
         if let Evaluation::Word(loss) = valid {
             let rate = config.word_vae().map_or(0.0, |own| own.rate);
             let off = (loss.rate_nats_per_word - rate).abs();

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::container::seal;
 use super::*;
 use crate::config::{Cell, Unit};
-use crate::evaluate::texts;
+use crate::evaluate::{Reading, texts};
 use crate::kernels::Kernels;
 use crate::kernels::simd::Level;
 use crate::models::weights::quantize;
@@ -165,7 +165,14 @@ fn a_text_costs_what_an_evaluation_says() {
         .collect();
     let codec = made.codec();
     let whole = 0..tokens.len();
-    let cost = texts(&[&codec.model], &tokens, &[whole], on_threads(1)).expect("a cost");
+    let cost = texts(
+        &[&codec.model],
+        &tokens,
+        &[whole],
+        Reading::Exact,
+        on_threads(1),
+    )
+    .expect("a cost");
     // An evaluation predicts all tokens but the first.
     let want = cost[0].nats / std::f64::consts::LN_2 + 26_f64.log2();
     let text = made.vocabulary.decode(&tokens);

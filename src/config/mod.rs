@@ -25,14 +25,14 @@ mod train;
 mod value;
 
 pub use choices::*;
-pub use defaults::{DEFAULT_BATCH, DEFAULT_SEQ, DEFAULT_VALID, model_defaults};
+pub use defaults::model_defaults;
 pub use fit::{Fit, TimeBudget};
 #[cfg(feature = "cli")]
 pub(crate) use flags::TextFlags;
 pub use network::{LatentConfig, NetworkConfig, NetworkKind};
 pub use sampling::Sampling;
 pub use settings::{CharRnnConfig, Entry, Settings, TextConfig, TrainConfig, WordVaeConfig};
-pub use train::{ArticleConfig, Budget, ModelConfig};
+pub use train::{ArticleConfig, Budget, LEAST_TEXT, ModelConfig};
 
 /// The smallest and the largest `format` of `config.toml` that this version reads; it writes the largest.
 /// Format 1 contains every setting, including those of the other model.

@@ -315,8 +315,11 @@ settings! {
             ema: f64 ["DECAY"] = 0.0, in RATE;
             /// Stop after this many evaluations without improvement; 0 is never
             patience: u64 ["N"] = 0;
-            /// Steps between evaluations; 0 is about 10 evaluations in the whole training
+            /// Steps between evaluations; 0 is at most 10 evaluations in the whole training
             eval_every: u64 ["STEPS"] = 0;
+            /// Held-out characters or words that an evaluation reads while the model trains, spread over the
+            /// part, 0 for all of it; if not given, as many as cost a twentieth of the training
+            eval_size: usize ["N"] = 0;
             /// Evaluations between samples; 0 is none
             sample_every: u64 ["N"] = 3;
             /// Steps between saves of the state; 0 is at every evaluation

@@ -15,6 +15,9 @@ const LEAST_STEPS: [f64; 2] = [2000.0, 1200.0];
 /// The most passes over the corpus that this minimum may lead to.
 const MOST_EPOCHS: f64 = 200.0;
 
+/// The fewest tokens of a text that a char-lstm is trained on with defaults: two steps of a few streams.
+pub const LEAST_TEXT: usize = 200;
+
 /// The amount of training.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Budget {
@@ -161,6 +164,22 @@ impl TrainConfig {
         if let Budget::Epochs(epochs) = self.budget {
             let needed = (least * per_step as f64 / train.max(1) as f64).ceil();
             self.budget = Budget::Epochs(epochs.max(needed.min(MOST_EPOCHS)));
+        }
+    }
+
+    /// Makes the batch of a char-lstm fit a short text, where `given` does not set it: `train` is the size of the
+    /// training part in tokens. Fewer streams first, then shorter sequences.
+    pub fn fit_batch(&mut self, given: &Settings, train: usize) {
+        let ModelConfig::CharRnn(own) = &mut self.model else {
+            return;
+        };
+        let have = train.saturating_sub(1).max(1);
+        if given.batch.is_none() {
+            self.batch = self.batch.min((have / own.seq).max(1));
+        }
+        if given.seq.is_none() {
+            own.seq = own.seq.min((have / self.batch).max(1));
+            own.seq_min = own.seq_min.min(own.seq);
         }
     }
 

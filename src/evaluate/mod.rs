@@ -27,7 +27,7 @@ pub mod samples;
 mod texts;
 mod words;
 
-pub use texts::{TextCost, ngram_nats, posterior, surprisals, texts};
+pub use texts::{Reading, TextCost, ngram_nats, posterior, surprisals, texts};
 pub use words::{Word, WordCost, WordReading, words};
 
 use std::cmp::Reverse;

@@ -12,6 +12,15 @@ use crate::config::TrainConfig;
 /// The `format` number of a line.
 pub const METRICS_FORMAT: u32 = 1;
 
+/// How much of a held-out part a loss is of, if not of all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sampled {
+    /// The characters (char-lstm) or words (word-vae) that were predicted,
+    pub counted: u64,
+    /// and those of the whole part.
+    pub of: u64,
+}
+
 /// The loss of a char-lstm.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CharLoss {
@@ -19,6 +28,9 @@ pub struct CharLoss {
     pub loss_nats_per_char: f64,
     /// Cross-entropy, bits per token.
     pub loss_bits_per_char: f64,
+    /// The sample that it is of; `None` if it is of the whole part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<Sampled>,
 }
 
 impl CharLoss {
@@ -27,6 +39,7 @@ impl CharLoss {
         Self {
             loss_nats_per_char,
             loss_bits_per_char: loss_nats_per_char / std::f64::consts::LN_2,
+            sample: None,
         }
     }
 }
@@ -44,6 +57,9 @@ pub struct WordLoss {
     pub neg_elbo_nats_per_char: f64,
     /// Latent dimensions with Var_x(μ_j(x)) > 0.01.
     pub active_units: usize,
+    /// The sample of words that it is of; `None` if it is of the whole part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<Sampled>,
 }
 
 /// The loss on one part of the corpus.
@@ -78,9 +94,26 @@ impl Evaluation {
         }
     }
 
+    /// The sample that it is of; `None` if it is of the whole part.
+    pub const fn sample(&self) -> Option<Sampled> {
+        match self {
+            Self::Char(loss) => loss.sample,
+            Self::Word(loss) => loss.sample,
+        }
+    }
+
     /// The loss as one line of text.
     pub fn describe(&self) -> String {
-        match self {
+        let of = match (self, self.sample()) {
+            (_, None) => String::new(),
+            (Self::Char(_), Some(Sampled { counted, of })) => {
+                format!(" (of a sample: {counted} of {of} characters)")
+            }
+            (Self::Word(_), Some(Sampled { counted, of })) => {
+                format!(" (of a sample: {counted} of {of} words)")
+            }
+        };
+        let loss = match self {
             Self::Char(loss) => format!(
                 "{:.4} nats/char, {:.4} bits/char",
                 loss.loss_nats_per_char, loss.loss_bits_per_char
@@ -93,7 +126,8 @@ impl Evaluation {
                 loss.rate_nats_per_word,
                 loss.active_units
             ),
-        }
+        };
+        loss + &of
     }
 }
 
@@ -116,7 +150,11 @@ pub struct Metrics {
     pub train_loss: f64,
     /// Loss on the validation part, if there is one.
     pub valid: Option<Evaluation>,
-    /// Loss on the test part, in the last line only.
+    /// Loss of the best model on the validation part, on all of it if that takes no long time; in the last
+    /// line only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best: Option<Evaluation>,
+    /// Loss of the best model on the test part, in the last line only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<Evaluation>,
     /// Tokens trained on per second since the last line.
@@ -129,6 +167,9 @@ pub struct Metrics {
 impl Metrics {
     /// The validation loss of the model that was saved, according to these lines.
     pub fn kept(lines: &[Self], config: &TrainConfig) -> Option<Evaluation> {
+        if let Some(best) = lines.last().and_then(|line| line.best) {
+            return Some(best);
+        }
         let mut losses = lines.iter().filter_map(|line| line.valid);
         if config.keeps_newest() {
             return losses.next_back();
@@ -198,6 +239,7 @@ mod tests {
             lr: 0.1,
             train_loss: 2.0,
             valid: Some(Evaluation::Char(CharLoss::from_nats(1.5))),
+            best: None,
             test: None,
             chars_per_second: 10.0,
             finished: false,
@@ -225,6 +267,10 @@ mod tests {
             neg_elbo_nats_per_word: 15.0,
             neg_elbo_nats_per_char: 2.0,
             active_units: 7,
+            sample: Some(Sampled {
+                counted: 10,
+                of: 200,
+            }),
         });
         let text = serde_json::to_string(&word).expect("serialisable");
         assert_eq!(

@@ -61,6 +61,12 @@ pub enum TextError {
         batch: usize,
         seq: usize,
     },
+    #[error("{name}: {have} characters are too few to train on: {need} are the least")]
+    TooShort {
+        name: String,
+        have: usize,
+        need: usize,
+    },
     #[error("invalid vocabulary: {what}")]
     Vocabulary { what: String },
 }

@@ -9,7 +9,8 @@
 
 use std::sync::atomic::AtomicBool;
 
-use super::task::{Next, Part, Sums, Task, check, held_out, sample_config};
+use super::task::{Extent, Next, Part, Sums, Task, check, held_out, sample_config};
+use super::words::tokens;
 use super::{Batch, Engine, TrainError};
 use crate::config::{NetworkConfig, TrainConfig};
 use crate::generate::sampling::Sampler;
@@ -17,7 +18,7 @@ use crate::models::article::Article;
 use crate::models::batch::ArticleBatch;
 use crate::models::noise::{Noise, Use};
 use crate::models::weights::Weights;
-use crate::run::{Evaluation, Progress, WordData};
+use crate::run::{Evaluation, Progress, Sampled, WordData};
 
 /// Words of a sample.
 const SAMPLE_WORDS: usize = 10;
@@ -66,6 +67,24 @@ impl Task for ArticleTask {
         self.data.train.len() as f64
     }
 
+    fn tokens_per_step(&self) -> f64 {
+        tokens(&self.data, &self.data.train) as f64 / self.steps_per_epoch()
+    }
+
+    // Its evaluations are as they were: of some hundred words, which takes a moment.
+
+    fn tokens_read(&self, _part: Part, _extent: Extent) -> u64 {
+        0
+    }
+
+    fn within(&self, _part: Part, _tokens: f64) -> Extent {
+        Extent::All
+    }
+
+    fn sampled(&self, _part: Part, _extent: Extent) -> Option<Sampled> {
+        None
+    }
+
     fn next(&mut self, progress: &mut Progress, _fraction: f64) -> Next {
         let train = &self.data.train;
         let random = Noise::new(self.seed, Use::ArticleWord, progress.step);
@@ -86,6 +105,7 @@ impl Task for ArticleTask {
     fn evaluate(
         &self,
         part: Part,
+        _extent: Extent,
         engine: &mut dyn Engine,
         stop: &AtomicBool,
     ) -> Result<Option<Evaluation>, TrainError> {
@@ -98,11 +118,11 @@ impl Task for ArticleTask {
             check(stop)?;
             let noise = Noise::new(self.seed, Use::Evaluation, word as u64);
             let batch = self.batch(word, noise);
-            let tokens = batch.targets.len();
+            let count = batch.targets.len();
             let costs = engine.evaluate(&Batch::Article(batch))?;
             let sum = |values: &[f32]| values.iter().map(|&x| f64::from(x)).sum::<f64>();
-            let rate = sum(&costs.rates) * tokens as f64;
-            sums.add(tokens, sum(&costs.nats), rate, &costs.means);
+            let rate = sum(&costs.rates) * count as f64;
+            sums.add(count, sum(&costs.nats), rate, &costs.means);
         }
         Ok(Some(Evaluation::Word(sums.loss())))
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::{Report, TrainError, Trainer};
+use crate::models::weights::Weights;
 use crate::run::{
     CorpusData, Evaluation, Metrics, ModelFile, ModelHeader, RunError, State, model_format,
 };
@@ -108,6 +109,26 @@ impl Trainer<'_> {
                 words.as_deref(),
             )?)
         })
+    }
+
+    /// Writes a model file once more, with another loss.
+    pub(super) fn write_loss(
+        &self,
+        file: ModelFile,
+        valid: Option<Evaluation>,
+    ) -> Result<(), TrainError> {
+        let header = ModelHeader {
+            valid,
+            ..file.header.clone()
+        };
+        let weights = file.weights()?.into_iter();
+        let weights: Weights = weights
+            .map(|(name, array)| (name, array.into_owned()))
+            .collect();
+        drop(file); // some systems replace no file that is mapped
+        let words = self.identity.training_words.as_deref();
+        ModelFile::write(&self.run.model_path(), &header, &weights, words)?;
+        Ok(())
     }
 
     /// Reports a sample and appends it to `samples.txt`.

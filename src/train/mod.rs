@@ -6,6 +6,7 @@
 //! same weights bit for bit as one that is not, except under `--minutes`, where the clock decides.
 
 mod article;
+mod end;
 mod engine;
 mod error;
 mod files;
@@ -16,6 +17,7 @@ mod rate;
 mod report;
 mod saver;
 mod schedule;
+mod share;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -31,6 +33,7 @@ pub use native::NativeEngine;
 pub use plan::Plan;
 pub use rate::RateController;
 pub use report::{Line, Report};
+pub use share::evaluation_size;
 
 use crate::config::{Budget, ModelConfig, NetworkConfig, Schedule, TrainConfig};
 use crate::run::{CharLoss, CorpusData, Evaluation, Metrics, Progress, RunDir, Unfinished};
@@ -38,14 +41,10 @@ use article::ArticleTask;
 use files::Identity;
 use saver::Saver;
 use schedule::learning_rate;
-use task::{Next, Part, Task};
+use task::{Extent, Next, Part, Task};
 use text::{Reading, TextTask};
 use words::WordTask;
 
-/// Evaluations in a training whose `eval-every` is 0.
-const AUTOMATIC_EVALUATIONS: u64 = 10;
-/// The same for a training of less than a minute, of which evaluations would take too much.
-const HURRIED_EVALUATIONS: u64 = 3;
 /// The most returns to an earlier state before giving up.
 const MOST_ROLLBACKS: u64 = 3;
 
@@ -101,7 +100,7 @@ pub fn evaluate_exactly(
                 let loss = CharLoss::from_nats(nats / tokens as f64);
                 (tokens > 0).then_some(Evaluation::Char(loss))
             }
-            (corpus, _) => task(&config, corpus)?.evaluate(part, &mut *engine, &go)?,
+            (corpus, _) => task(&config, corpus)?.evaluate(part, Extent::All, &mut *engine, &go)?,
         };
     }
     Ok(losses)
@@ -114,6 +113,10 @@ pub struct Trainer<'a> {
     identity: Identity,
     task: Box<dyn Task>,
     engine: Box<dyn Engine>,
+    /// What the evaluations of the training read of the validation part,
+    extent: Extent,
+    /// and the fewest tokens to train on between two of them.
+    apart: f64,
     progress: Progress,
     report: Box<dyn FnMut(Report) + 'a>,
     reported: Instant,
@@ -141,6 +144,7 @@ impl<'a> Trainer<'a> {
         if let Some(start) = run.start()? {
             engine.set_weights(&start.weights()?)?;
         }
+        let extent = Extent::of_size(config.eval_size);
         let progress = Progress {
             lr_scale: 1.0,
             ..Progress::default()
@@ -148,6 +152,8 @@ impl<'a> Trainer<'a> {
         Ok(Self {
             run,
             identity,
+            apart: share::apart(&*task, extent),
+            extent,
             task,
             engine,
             progress,
@@ -391,16 +397,17 @@ impl<'a> Trainer<'a> {
         if self.config.eval_every > 0 {
             return self.progress.step.is_multiple_of(self.config.eval_every);
         }
+        let evaluations = share::automatic(self.config.budget);
         if let Some(steps) = self.total_steps() {
-            let every = steps.div_ceil(AUTOMATIC_EVALUATIONS).max(1);
+            let tokens = steps as f64 * self.task.tokens_per_step();
+            let most = (tokens / self.apart) as u64;
+            let every = steps.div_ceil(evaluations.min(most).max(1));
             return self.progress.step.is_multiple_of(every);
         }
-        let evaluations = match self.config.budget {
-            Budget::Minutes(minutes) if minutes < 1.0 => HURRIED_EVALUATIONS,
-            _ => AUTOMATIC_EVALUATIONS,
-        };
         let passed = |fraction: f64| (fraction * evaluations as f64).floor();
-        passed(self.fraction()) > passed(self.progress.last_fraction)
+        let trained = self.progress.chars - self.progress.last.0;
+        trained as f64 >= self.apart
+            && passed(self.fraction()) > passed(self.progress.last_fraction)
     }
 
     /// Evaluates, saves the model if it is the best, logs and saves; or returns to an earlier state.
@@ -410,7 +417,8 @@ impl<'a> Trainer<'a> {
         }
         let rate = self.rate();
         self.engine.use_average(true);
-        let valid = self.task.evaluate(Part::Valid, &mut *self.engine, stop);
+        let engine = &mut *self.engine;
+        let valid = self.task.evaluate(Part::Valid, self.extent, engine, stop);
         self.engine.use_average(false);
         let valid = valid?;
         if valid.is_some_and(|valid| !valid.selection(&self.config).is_finite()) {
@@ -458,26 +466,5 @@ impl<'a> Trainer<'a> {
         Ok(metrics
             .last()
             .is_some_and(|line| line.step == self.progress.step))
-    }
-
-    /// The test of the best model, and the last save.
-    fn finish(&mut self, stop: &AtomicBool) -> Result<(), TrainError> {
-        self.saver.wait()?;
-        let best = self.run.model()?;
-        let state = self.engine.state();
-        self.engine.set_weights(&best.weights()?)?;
-        let test = self.task.evaluate(Part::Test, &mut *self.engine, stop);
-        self.engine.restore(&state, self.progress.step)?;
-        let test = test?;
-        let mut lines = Metrics::read(&self.run.metrics_path())?;
-        if let Some(last) = lines.last_mut() {
-            last.test = test;
-            last.finished = true;
-            Metrics::truncate_after(&self.run.metrics_path(), last.step.saturating_sub(1))?;
-            last.append(&self.run.metrics_path())?;
-        }
-        self.progress.unfinished = None;
-        self.progress.finished = Some(self.config.budget.to_string());
-        self.save()
     }
 }

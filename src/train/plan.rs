@@ -3,9 +3,10 @@
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use super::task::Next;
+use super::task::{Next, Part};
 use super::{EngineError, Step, TrainError, Trainer, memory};
 use crate::config::Budget;
+use crate::run::Sampled;
 
 /// Trial steps that are timed.
 const TRIALS: u64 = 4;
@@ -25,6 +26,8 @@ pub struct Plan {
     pub steps: Option<u64>,
     /// The device, in words.
     pub device: String,
+    /// The sample of the validation part that evaluations read, unless they read all of it.
+    pub sample: Option<Sampled>,
     /// Seconds that the rest of the training takes, about.
     pub expected_seconds: f64,
 }
@@ -41,6 +44,7 @@ impl Trainer<'_> {
             step: self.task.describe_step(),
             steps: self.total_steps(),
             device: self.engine.describe(),
+            sample: self.task.sampled(Part::Valid, self.extent),
             expected_seconds,
         })
     }

@@ -86,6 +86,7 @@ impl Trainer<'_> {
             ),
             train_loss,
             valid,
+            best: None,
             test: None,
             chars_per_second,
             finished: false,

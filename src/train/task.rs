@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::{Batch, Engine, TrainError};
 use crate::config::{NetworkConfig, Sampling};
 use crate::models::weights::{Weights, expected_shapes};
-use crate::run::{Evaluation, Progress, WordData, WordLoss};
+use crate::run::{Evaluation, Progress, Sampled, WordData, WordLoss};
 
 /// The multiplications of one call of an evaluation: some 100 ms, so that a training that is stopped
 /// meanwhile stops at once.
@@ -20,6 +20,25 @@ pub enum Part {
     Valid,
     /// For the final figure.
     Test,
+}
+
+/// How much of a held-out part an evaluation reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it.
+    All,
+    /// A fixed sample, spread over it, of about so many characters or words; all of it if it has no more.
+    Sample(usize),
+}
+
+impl Extent {
+    /// That of `eval-size`.
+    pub const fn of_size(size: usize) -> Self {
+        match size {
+            0 => Self::All,
+            size => Self::Sample(size),
+        }
+    }
 }
 
 /// The next batch, and what it costs the training to take it.
@@ -41,10 +60,19 @@ pub trait Task {
     /// The next step's batch. Moves `progress` past it. `fraction` (0 to 1) of the training is done.
     /// Random numbers come from (seed, step) alone.
     fn next(&mut self, progress: &mut Progress, fraction: f64) -> Next;
+    /// Tokens that a step trains on, on average.
+    fn tokens_per_step(&self) -> f64;
+    /// The tokens that an evaluation reads.
+    fn tokens_read(&self, part: Part, extent: Extent) -> u64;
+    /// The most of a part of which an evaluation reads no more than about `tokens` tokens.
+    fn within(&self, part: Part, tokens: f64) -> Extent;
+    /// The sample that an evaluation predicts; `None` if it predicts all of the part.
+    fn sampled(&self, part: Part, extent: Extent) -> Option<Sampled>;
     /// The loss on a held-out part; none if it is empty.
     fn evaluate(
         &self,
         part: Part,
+        extent: Extent,
         engine: &mut dyn Engine,
         stop: &AtomicBool,
     ) -> Result<Option<Evaluation>, TrainError>;
@@ -152,6 +180,7 @@ impl Sums {
             neg_elbo_nats_per_word: neg_elbo / words,
             neg_elbo_nats_per_char: neg_elbo / self.tokens as f64,
             active_units: active.count(),
+            sample: None,
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 
-use super::task::{Next, Part, Task, at_once, check, sample_config, work};
+use super::task::{Extent, Next, Part, Task, at_once, check, sample_config, work};
 use super::{Batch, Engine, TrainError};
 use crate::config::{CharRnnConfig, LossOver, NetworkConfig, SplitKind, TrainConfig};
 use crate::generate::sampling::Sampler;
@@ -15,17 +15,13 @@ use crate::models::batch::TextBatch;
 use crate::models::char_rnn::CharRnn;
 use crate::models::noise::{Noise, Use};
 use crate::models::weights::Weights;
-use crate::run::{CharLoss, Evaluation, Progress, TextData};
-use crate::text::{Split, Vocabulary, split_text, stream_length};
+use crate::run::{CharLoss, Evaluation, Progress, Sampled, TextData};
+use crate::text::{
+    Section, Split, Vocabulary, counted, predicted, segments, split_text, stream_length,
+};
 
 /// Tokens of a sample that is shown while training.
 const SAMPLE_LENGTH: usize = 200;
-/// An evaluation with the state carried reads a long part as at most this many parallel streams,
-const MOST_STREAMS: usize = 32;
-/// each of at least this many tokens,
-const LEAST_STREAM: usize = 1024;
-/// after this many tokens before its own, so that its state is warm.
-const BURN_IN: usize = 256;
 /// Sections that an evaluation reads side by side, under `window:N` and else.
 const SIDE_BY_SIDE: [usize; 2] = [128, 64];
 /// Tokens of each section that an evaluation reads in one call.
@@ -36,10 +32,10 @@ const EVALUATION_LOGITS: usize = 1 << 23;
 /// How an evaluation reads a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
-    /// One token after the other, the state carried from the first to the last.
+    /// All of it, one token after the other, the state carried from the first to the last.
     Exact,
-    /// Several streams at once, each warmed up on the tokens before it.
-    Parallel,
+    /// In sections side by side, each warmed up on the tokens before it.
+    Parallel(Extent),
 }
 
 /// Tokens in few bytes.
@@ -139,47 +135,32 @@ impl TextTask {
         engine: &mut dyn Engine,
         stop: &AtomicBool,
     ) -> Result<(f64, u64), TrainError> {
-        let ranges = match part {
-            Part::Valid => &self.split.valid,
-            Part::Test => &self.split.test,
-        };
-        let sections: Vec<Section> = ranges
-            .iter()
-            .flat_map(|range| self.sections(range.clone(), reading))
-            .collect();
+        let sections = self.sections(part, reading);
         let windows = matches!(self.own.split, SplitKind::Window(_));
         let [of_windows, else_so] = SIDE_BY_SIDE;
         let mut nats = 0.0;
         for group in sections.chunks(if windows { of_windows } else { else_so }) {
             nats += self.read(group, engine, stop)?;
         }
-        let tokens = sections.iter().map(|section| section.length as u64).sum();
-        Ok((nats, tokens))
+        Ok((nats, counted(&sections) as u64))
     }
 
-    /// The segments of a held-out range that are read in parallel.
-    fn sections(&self, range: Range<usize>, reading: Reading) -> Vec<Section> {
-        let predicted = range.len().saturating_sub(1);
-        let (size, burn_in) = match (self.own.split, reading) {
-            (SplitKind::Window(window), _) => (window, 0),
-            (SplitKind::Contiguous, Reading::Parallel) => {
-                let streams = (predicted / LEAST_STREAM).clamp(1, MOST_STREAMS);
-                (predicted.div_ceil(streams), BURN_IN)
-            }
-            _ => (predicted, 0),
+    /// The segments of a held-out part, each from a zero state.
+    fn segments(&self, part: Part) -> Vec<Range<usize>> {
+        let ranges = match part {
+            Part::Valid => &self.split.valid,
+            Part::Test => &self.split.test,
         };
-        (0..predicted)
-            .step_by(size.max(1))
-            .map(|at| {
-                let start = range.start + at;
-                let burn_in = burn_in.min(start - range.start);
-                Section {
-                    start: start - burn_in,
-                    burn_in,
-                    length: size.min(predicted - at),
-                }
-            })
-            .collect()
+        segments(ranges, self.own.split)
+    }
+
+    /// What an evaluation reads of a held-out part.
+    fn sections(&self, part: Part, reading: Reading) -> Vec<Section> {
+        let segments = self.segments(part);
+        match reading {
+            Reading::Exact => segments.into_iter().map(Section::whole).collect(),
+            Reading::Parallel(extent) => sections(&segments, extent),
+        }
     }
 
     /// The loss of all sections in nats, read in parallel from zero states. Each section is summed by
@@ -190,7 +171,7 @@ impl TextTask {
         engine: &mut dyn Engine,
         stop: &AtomicBool,
     ) -> Result<f64, TrainError> {
-        let longest = sections.iter().map(Section::end).max().unwrap_or(0);
+        let longest = sections.iter().map(Section::predicted).max().unwrap_or(0);
         let rows = sections.len();
         let seq = evaluation_seq(rows, self.network.outputs, self.work);
         let mut nats = vec![0.0; rows];
@@ -201,7 +182,7 @@ impl TextTask {
             let tokens = |further: usize| {
                 let times = at..at + steps;
                 let position = move |section: &Section, t: usize| {
-                    section.start + t.min(section.end() - 1) + further
+                    section.range.start + t.min(section.predicted() - 1) + further
                 };
                 times
                     .flat_map(|t| sections.iter().map(move |section| position(section, t)))
@@ -219,7 +200,7 @@ impl TextTask {
             }))?;
             for (t, costs) in (at..).zip(costs.nats.chunks(rows)) {
                 for ((section, sum), &cost) in sections.iter().zip(&mut nats).zip(costs) {
-                    if (section.burn_in..section.end()).contains(&t) {
+                    if (section.warm_up..section.predicted()).contains(&t) {
                         *sum += f64::from(cost);
                     }
                 }
@@ -240,23 +221,29 @@ pub(super) fn evaluation_positions(split: SplitKind, network: &NetworkConfig) ->
     let [of_windows, else_so] = SIDE_BY_SIDE;
     let rows = match split {
         SplitKind::Window(_) => of_windows,
-        SplitKind::Interleaved => else_so,
-        SplitKind::Contiguous => MOST_STREAMS,
+        SplitKind::Interleaved | SplitKind::Contiguous => else_so,
     };
     rows * evaluation_seq(rows, network.outputs, work(network))
 }
 
-/// `length` tokens are predicted, after `burn_in` tokens from `start` have warmed the state.
-struct Section {
-    start: usize,
-    burn_in: usize,
-    length: usize,
+/// What an evaluation reads of segments.
+fn sections(segments: &[Range<usize>], extent: Extent) -> Vec<Section> {
+    let all: usize = segments.iter().map(|segment| segment.len() - 1).sum();
+    match extent {
+        Extent::Sample(size) if size < all => Section::sample(segments, size),
+        _ => segments.iter().flat_map(Section::in_parallel).collect(),
+    }
 }
 
-impl Section {
-    const fn end(&self) -> usize {
-        self.burn_in + self.length
+/// The most of `segments` of which an evaluation reads no more than about `tokens` tokens.
+pub(super) fn within(segments: &[Range<usize>], tokens: f64) -> Extent {
+    if predicted(&sections(segments, Extent::All)) as f64 <= tokens {
+        return Extent::All;
     }
+    // As many of the sections that a sample is chosen from.
+    let all = Section::sample(segments, usize::MAX);
+    let size = tokens * counted(&all) as f64 / predicted(&all) as f64;
+    Extent::Sample((size as usize).max(1))
 }
 
 impl Task for TextTask {
@@ -267,6 +254,24 @@ impl Task for TextTask {
     fn steps_per_epoch(&self) -> f64 {
         let mean = (self.own.seq + self.own.seq_min) as f64 / 2.0;
         (self.length as f64 / mean).ceil()
+    }
+
+    fn tokens_per_step(&self) -> f64 {
+        (self.own.seq + self.own.seq_min) as f64 / 2.0 * self.batch as f64
+    }
+
+    fn tokens_read(&self, part: Part, extent: Extent) -> u64 {
+        predicted(&self.sections(part, Reading::Parallel(extent))) as u64
+    }
+
+    fn within(&self, part: Part, tokens: f64) -> Extent {
+        within(&self.segments(part), tokens)
+    }
+
+    fn sampled(&self, part: Part, extent: Extent) -> Option<Sampled> {
+        let of = |extent| counted(&self.sections(part, Reading::Parallel(extent))) as u64;
+        let (counted, of) = (of(extent), of(Extent::All));
+        (counted < of).then_some(Sampled { counted, of })
     }
 
     fn next(&mut self, progress: &mut Progress, _fraction: f64) -> Next {
@@ -302,11 +307,18 @@ impl Task for TextTask {
     fn evaluate(
         &self,
         part: Part,
+        extent: Extent,
         engine: &mut dyn Engine,
         stop: &AtomicBool,
     ) -> Result<Option<Evaluation>, TrainError> {
-        let (nats, tokens) = self.evaluate_as(part, Reading::Parallel, engine, stop)?;
-        Ok((tokens > 0).then(|| Evaluation::Char(CharLoss::from_nats(nats / tokens as f64))))
+        let reading = Reading::Parallel(extent);
+        let (nats, tokens) = self.evaluate_as(part, reading, engine, stop)?;
+        Ok((tokens > 0).then(|| {
+            Evaluation::Char(CharLoss {
+                sample: self.sampled(part, extent),
+                ..CharLoss::from_nats(nats / tokens as f64)
+            })
+        }))
     }
 
     fn sample(

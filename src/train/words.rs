@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 use super::schedule::beta;
-use super::task::{Next, Part, Sums, Task, at_once, check, held_out, sample_config, work};
+use super::task::{Extent, Next, Part, Sums, Task, at_once, check, held_out, sample_config, work};
 use super::{Batch, Engine, TrainError};
 use crate::config::{NetworkConfig, TrainConfig, WordVaeConfig};
 use crate::generate::Prior;
@@ -13,7 +13,7 @@ use crate::models::noise::{Noise, Use};
 use crate::models::sequences::Sequences;
 use crate::models::weights::Weights;
 use crate::models::word_vae::WordVae;
-use crate::run::{Evaluation, Progress, WordData};
+use crate::run::{Evaluation, Progress, Sampled, WordData, WordLoss};
 use crate::text::SpecialTokens;
 
 /// Positions of a word that random numbers allow for.
@@ -108,6 +108,29 @@ impl WordTask {
     }
 }
 
+/// The tokens of words: their letters and their ends.
+pub(super) fn tokens(data: &WordData, words: &[usize]) -> u64 {
+    let tokens = |&word: &usize| data.letters[word].len() as u64 + 1;
+    words.iter().map(tokens).sum()
+}
+
+/// The words that an evaluation reads. They were shuffled before the split, so the first ones are a sample.
+fn read(words: &[usize], extent: Extent) -> &[usize] {
+    match extent {
+        Extent::Sample(size) => &words[..size.min(words.len())],
+        Extent::All => words,
+    }
+}
+
+/// The most of `words` of which an evaluation reads no more than about `most` tokens.
+pub(super) fn within(data: &WordData, words: &[usize], most: f64) -> Extent {
+    let all = tokens(data, words) as f64;
+    if all <= most {
+        return Extent::All;
+    }
+    Extent::Sample(((words.len() as f64 * most / all) as usize).max(1))
+}
+
 impl Task for WordTask {
     fn network(&self) -> &NetworkConfig {
         &self.network
@@ -115,6 +138,24 @@ impl Task for WordTask {
 
     fn steps_per_epoch(&self) -> f64 {
         self.data.train.len().div_ceil(self.batch) as f64
+    }
+
+    fn tokens_per_step(&self) -> f64 {
+        tokens(&self.data, &self.data.train) as f64 / self.steps_per_epoch()
+    }
+
+    fn tokens_read(&self, part: Part, extent: Extent) -> u64 {
+        tokens(&self.data, read(held_out(&self.data, part), extent))
+    }
+
+    fn within(&self, part: Part, tokens: f64) -> Extent {
+        within(&self.data, held_out(&self.data, part), tokens)
+    }
+
+    fn sampled(&self, part: Part, extent: Extent) -> Option<Sampled> {
+        let words = held_out(&self.data, part);
+        let (counted, of) = (read(words, extent).len() as u64, words.len() as u64);
+        (counted < of).then_some(Sampled { counted, of })
     }
 
     fn next(&mut self, progress: &mut Progress, fraction: f64) -> Next {
@@ -146,10 +187,11 @@ impl Task for WordTask {
     fn evaluate(
         &self,
         part: Part,
+        extent: Extent,
         engine: &mut dyn Engine,
         stop: &AtomicBool,
     ) -> Result<Option<Evaluation>, TrainError> {
-        let words = held_out(&self.data, part);
+        let words = read(held_out(&self.data, part), extent);
         if words.is_empty() {
             return Ok(None);
         }
@@ -178,7 +220,10 @@ impl Task for WordTask {
                 sums.add(tokens(word), distortion, rate.sum(), &costs.means[own]);
             }
         }
-        Ok(Some(Evaluation::Word(sums.loss())))
+        Ok(Some(Evaluation::Word(WordLoss {
+            sample: self.sampled(part, extent),
+            ..sums.loss()
+        })))
     }
 
     fn sample(

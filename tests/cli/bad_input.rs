@@ -113,6 +113,17 @@ fn a_corpus_shorter_than_one_batch_is_refused_with_sizes_that_fit() {
 }
 
 #[test]
+fn a_text_of_fewer_than_200_characters_is_refused_in_one_line() {
+    let home = Home::new();
+    let text = "a short line, ".repeat(20);
+    home.write("short.txt", &text[..199]);
+    train_refuses(&home, "--model char-lstm short.txt", 1)
+        .names(&["short", "199 characters are too few", "200"])
+        .advises("use a longer text");
+    home.train("--model char-lstm --batch 2 --seq 16 --steps 2 --hidden 8 short.txt");
+}
+
+#[test]
 fn standard_input_cannot_be_trained_on() {
     train_refuses(&Home::new(), "--model char-lstm -", 1)
         .names(&["standard input"])

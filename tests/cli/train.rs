@@ -65,7 +65,7 @@ fn training_first_says_what_it_will_cost_in_plain_lines() {
         let found = ran.stderr.lines().position(|line| line.contains(part));
         found.unwrap_or_else(|| panic!("{part} is not said: {}", ran.stderr))
     };
-    let first_step = at("step 1/4");
+    let first_step = at("step 4/4");
     for part in ["parameters", " MB", "4 steps", "expected time: about"] {
         assert!(
             at(part) < first_step,
@@ -196,6 +196,71 @@ fn minutes_and_epochs_are_budgets() {
     for run in runs.as_array().expect("a list") {
         assert_eq!(run["status"], "finished", "{run}");
     }
+}
+
+/// The bundled tales, cut after so many characters.
+fn tales(characters: usize) -> String {
+    let tales = fs::read_to_string(repository("corpora/fairy-tales.txt")).expect("tales");
+    tales.chars().take(characters).collect()
+}
+
+#[test]
+fn any_text_of_200_characters_trains_with_defaults() {
+    let home = Home::new();
+    for (characters, batch) in [(200, 5), (500, 14), (1000, 28)] {
+        home.write("short.txt", tales(characters));
+        let name = format!("short-{characters}");
+        home.train(&format!(
+            "--model char-lstm --steps 3 --name {name} short.txt"
+        ));
+        let settings = settings(&home, &name);
+        has_line(&settings, &format!("batch = {batch}"));
+        has_line(&settings, "seq = 32");
+        has_line(&settings, "eval-size = 0");
+    }
+    // Fewer streams first, then shorter sequences; what is given stays.
+    home.write("short.txt", tales(200));
+    home.train("--model char-lstm --steps 2 --batch 32 --name batch short.txt");
+    has_line(&settings(&home, "batch"), "seq = 5");
+    home.train("--model char-lstm --steps 2 --seq 100 --name seq short.txt");
+    has_line(&settings(&home, "seq"), "batch = 1");
+    home.train("--recipe notebook --steps 2 short.txt");
+    home.train("--model char-lstm --minutes 0.01 short.txt");
+}
+
+#[test]
+fn a_long_held_out_part_is_sampled_while_a_short_training_goes_on() {
+    let home = Home::new();
+    home.write("long.txt", tales(100_000).repeat(3));
+    let flags = "--model char-lstm --hidden 8 --steps 30 --threads 1 --name long long.txt";
+    let ran = home.train(flags);
+    let said = "evaluations read a sample of 7,936 of the 29,999 held-out characters";
+    assert!(ran.stderr.contains(said), "{}", ran.stderr);
+    let log = fs::read_to_string(home.path("runs/long/metrics.jsonl")).expect("metrics");
+    let lines: Vec<_> = log.lines().map(json).collect();
+    // Thirty steps read less than an evaluation may cost: there is one, at the end.
+    assert_eq!(lines.len(), 1, "{log}");
+    assert_eq!(lines[0]["valid"]["sample"]["counted"], 7936);
+    assert_eq!(lines[0]["valid"]["sample"]["of"], 29_999);
+    assert!(lines[0]["best"]["sample"].is_null());
+    let best = lines[0]["best"]["loss_nats_per_char"]
+        .as_f64()
+        .expect("a loss");
+    let said = format!("best validation, at step 30: {best:.4} nats/char");
+    assert!(ran.stderr.contains(&said), "{said}\n{}", ran.stderr);
+    let eval = |flags: &str| {
+        let ran = home.textgen(&format!("eval long --no-baselines --json {flags}"));
+        json(&ran.succeeded().stdout)
+    };
+    let (fast, exact) = (eval(""), eval("--exact"));
+    assert_eq!([&fast["reading"], &exact["reading"]], ["sections", "exact"]);
+    assert_eq!([&fast["sections"], &exact["sections"]], [29, 1]);
+    for report in [fast, exact] {
+        let found = &report["results"][0]["loss_nats_per_char"];
+        assert!((found.as_f64().expect("a loss") - best).abs() < 1e-4);
+    }
+    let list = json(&home.textgen("runs --json").succeeded().stdout);
+    assert_eq!(list[0]["best_loss"], lines[0]["best"]["loss_nats_per_char"]);
 }
 
 #[test]

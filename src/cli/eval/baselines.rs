@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::evaluate;
 use crate::evaluate::mixture::{fitted_weight, mixed};
 use crate::evaluate::ngram::NGrams;
 use crate::evaluate::{EvaluateError, ngram_nats, surprisals};
@@ -126,13 +127,17 @@ impl Reading<'_> {
         &self,
         tokens: &[u32],
         segments: &[Range<usize>],
+        reading: evaluate::Reading,
         running: Running,
     ) -> Result<[Vec<f64>; 2], EvaluateError> {
         let texts = segments.iter().map(|range| &tokens[range.clone()]);
         let read: Vec<_> = texts.clone().map(|text| (self.network, text)).collect();
         let ngram = texts.map(|text| self.models.probabilities(self.order, text));
         let ngram: Vec<_> = ngram.collect();
-        Ok([surprisals(&read, running)?.concat(), ngram.concat()])
+        Ok([
+            surprisals(&read, reading, running)?.concat(),
+            ngram.concat(),
+        ])
     }
 
     /// Fits the weight on the validation part; where that is the text itself, on its first half.
@@ -144,12 +149,18 @@ impl Reading<'_> {
         is_valid: bool,
         running: Running,
     ) -> Result<Mixed, EvaluateError> {
-        let [mut network, mut ngram] = self.tokens(&training.tokens, valid, running)?;
+        let [mut network, mut ngram] =
+            self.tokens(&training.tokens, valid, measured.reading, running)?;
         let rest = if is_valid {
             let half = network.len() / 2;
             [network.split_off(half), ngram.split_off(half)]
         } else {
-            self.tokens(measured.tokens, &measured.segments, running)?
+            self.tokens(
+                measured.tokens,
+                &measured.segments,
+                measured.reading,
+                running,
+            )?
         };
         let weight = fitted_weight(&network, &ngram);
         let [network, ngram] = rest;

@@ -3,6 +3,7 @@
 use std::f64::consts::LN_2;
 use std::ops::Range;
 
+use crate::evaluate::Reading;
 use serde::Serialize;
 
 /// Means over the tokens predicted.
@@ -18,6 +19,8 @@ pub struct Measured<'a> {
     pub tokens: &'a [u32],
     /// Segments, each read from a zero state; all tokens but the first are predicted.
     pub segments: Vec<Range<usize>>,
+    /// How a segment is read.
+    pub reading: Reading,
     pub predicted: u64,
     /// Their UTF-8 length; `None` if some of them are `<unk>`.
     pub bytes: Option<u64>,

@@ -1,6 +1,9 @@
 //! The flags of `eval`.
 
+use std::ops::Range;
+
 use crate::config::SplitKind;
+use crate::evaluate::Reading;
 use crate::evaluate::samples::WordSampling;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -18,6 +21,10 @@ A text is split as the run says: under `contiguous` the state is carried through
 `window:N` it is reset every N characters, under `interleaved` in each of 50 streams. The first
 character of each is read and not predicted. A figure means something only with its split and
 corpus. Bits per byte are of the text in the run's normal form, as UTF-8.
+
+A long segment is cut into sections of 1,000 to 4,000 characters, which are read on all cores, each
+after 256 characters that warm the state. The mean differs by less than 0.0001 nats from that of
+--exact, which reads every segment on one core from start to end.
 
 --protocol reads the text by another split, to compare a model with figures stated elsewhere:
 nanoGPT's are `--protocol window:256` (its block size), char-rnn's `--protocol interleaved
@@ -127,6 +134,9 @@ pub struct TextFlags {
     /// How the text is read: contiguous, window:N or interleaved [default: the run's split]
     #[arg(long, value_name = "SPLIT", value_parser = protocol)]
     pub protocol: Option<SplitKind>,
+    /// Read every segment on one core from start to end, instead of in sections on all cores
+    #[arg(long)]
+    pub exact: bool,
     /// Fraction of the text that --part valid is [default: the run's]
     #[arg(long, value_name = "FRACTION", value_parser = fraction)]
     pub valid: Option<f64>,
@@ -152,6 +162,19 @@ pub struct TextFlags {
     /// Leave out the n-gram models, which take time and memory for long texts
     #[arg(long)]
     pub no_baselines: bool,
+}
+
+impl TextFlags {
+    /// How segments are read, and in how many sections. If each has but one, reading is exact.
+    pub fn reading(&self, segments: &[Range<usize>]) -> (Reading, usize) {
+        let sections = segments
+            .iter()
+            .map(|segment| Reading::Sections.sections(segment).len());
+        match sections.sum() {
+            sections if sections > segments.len() && !self.exact => (Reading::Sections, sections),
+            _ => (Reading::Exact, segments.len()),
+        }
+    }
 }
 
 /// Flags that belong to words.

@@ -6,10 +6,10 @@ use std::ops::Range;
 
 use crate::config::{SplitKind, TextConfig, TrainConfig};
 use crate::evaluate::novelty::Copied;
-use crate::evaluate::texts;
+use crate::evaluate::{Reading, texts};
 use crate::model::{TextModel, token_bytes};
 use crate::run::TextData;
-use crate::text::{Corpus, segments, split_text, whole};
+use crate::text::{Corpus, WARM_UP, segments, split_text, whole};
 use anyhow::Result;
 use serde::Serialize;
 
@@ -31,6 +31,10 @@ struct Report<'a> {
     text: &'a str,
     text_digest: Option<&'a str>,
     split: SplitKind,
+    /// Whether each segment was read from start to end.
+    reading: Reading,
+    /// The sections that were read; the segments, if reading was exact.
+    sections: usize,
     tokens: u64,
     /// Their UTF-8 length; `None` if some of them are `<unk>`.
     bytes: Option<u64>,
@@ -124,8 +128,9 @@ pub fn evaluate(
     }
     let models = job.models(|file, options| TextModel::open_with(file.path(), options))?;
     let networks: Vec<_> = models.iter().map(|(_, model)| model.network()).collect();
+    let (reading, sections) = job.args.text.reading(&segments);
     let costs = job.measure(tokens * models.len() as u64, |running| {
-        texts(&networks, &text.tokens, &segments, running)
+        texts(&networks, &text.tokens, &segments, reading, running)
     })?;
     let predicted = || {
         segments
@@ -141,6 +146,7 @@ pub fn evaluate(
     let measured = Measured {
         tokens: &text.tokens,
         segments,
+        reading,
         predicted: tokens,
         bytes,
         is_own: text.is_own,
@@ -181,6 +187,8 @@ pub fn evaluate(
         text: &text.name,
         text_digest: text.digest.as_deref(),
         split: parts.split,
+        reading,
+        sections,
         tokens,
         bytes: measured.bytes,
         unknown_tokens,
@@ -328,6 +336,13 @@ fn shown(report: &Report) -> String {
         row(format!("{}-gram", ngram.order), &ngram.costs);
     }
     let mut shown = table.text();
+    if report.reading == Reading::Sections {
+        let _ = writeln!(
+            shown,
+            "read in {} sections side by side, each after {WARM_UP} characters of warm-up; --exact reads from start to end",
+            report.sections
+        );
+    }
     if let Some(Baselines { ngram, .. }) = &report.baselines {
         let gain = ngram.network_gains_bits_per_char;
         let (saves, than) = if gain < 0.0 {

@@ -23,7 +23,9 @@ use super::output::Format;
 A char-lstm reads a text from start to end and gives the surprisal of every character: -log2 p
 bits, given everything before it. The first character is read but not predicted, so the nats add
 up to those of `textgen eval RUN FILE --protocol contiguous`. The text is normalised as the
-training text was, and unknown characters are treated as in `eval`.
+training text was, and unknown characters are treated as in `eval`. As there, a text of more than
+2,048 characters is read in sections on all cores, each after 256 characters that warm the state:
+the mean differs by less than 0.0001 nats from that of --exact.
 
 Without --per, the figures of the whole text are shown above the lines that cost the most compared
 with average text of their length. --per line, word, char or file prints a row for each. A line

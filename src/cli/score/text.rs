@@ -1,6 +1,7 @@
 //! The cost of every character of a text under one or several char-lstms.
 
 use crate::config::TextConfig;
+use crate::evaluate;
 use crate::model::TextModel;
 use crate::parallel::Running;
 use crate::text::{Corpus, whole};
@@ -34,6 +35,9 @@ pub struct TextFlags {
     /// The encoding of FILE [default: that of the text the model was trained on]
     #[arg(long, value_name = "LABEL")]
     encoding: Option<String>,
+    /// Read a long text on one core from start to end, instead of in sections on all cores
+    #[arg(long)]
+    exact: bool,
     #[command(flatten)]
     pub mix: MixFlags,
 }
@@ -102,7 +106,12 @@ fn read_by_models(args: &ScoreArgs, text: String, models: &[Opened]) -> Result<S
         progress: &|more| progress.add(more),
     };
     let opened: Vec<&TextModel> = models.iter().map(|(model, _)| model).collect();
-    let surprisals = TextModel::surprisals(&opened, &texts, running);
+    let reading = if args.text.exact {
+        evaluate::Reading::Exact
+    } else {
+        evaluate::Reading::Sections
+    };
+    let surprisals = TextModel::surprisals(&opened, &texts, reading, running);
     progress.end();
     for (reading, surprisals) in readings.iter_mut().zip(surprisals?) {
         reading.surprisals = surprisals;

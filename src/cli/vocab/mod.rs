@@ -6,9 +6,9 @@ mod words;
 use std::io::Write as _;
 use std::path::Path;
 
-use crate::config::{DEFAULT_BATCH, DEFAULT_SEQ, DEFAULT_VALID, TextFlags};
+use crate::config::{LEAST_TEXT, TextFlags};
 use crate::run::LastVocab;
-use crate::text::{Corpus, Survey, TextError, Vocabulary, survey};
+use crate::text::{Corpus, Survey, Vocabulary, survey};
 use clap::Args;
 
 use report::Report;
@@ -16,7 +16,6 @@ use words::Words;
 
 use super::progress::Progress;
 use crate::cli::output::{note, stdout};
-use crate::hints;
 
 /// The flags of `vocab`.
 #[derive(Args, Clone, Debug)]
@@ -81,20 +80,12 @@ pub fn run(args: &VocabArgs, runs: &Path) -> anyhow::Result<()> {
 }
 
 fn warn(survey: &Survey) {
-    let need = DEFAULT_BATCH * DEFAULT_SEQ + 1;
-    let have = (survey.tokens as f64 * (1.0 - DEFAULT_VALID)) as usize;
     if let Err(error) = survey.check_trainable() {
         note!("warning: {error}");
-    } else if have < need {
-        let error = TextError::ShorterThanBatch {
-            have,
-            need,
-            batch: DEFAULT_BATCH,
-            seq: DEFAULT_SEQ,
-        };
-        let hint = hints::of_text(&error)
-            .map(|h| format!(" ({h})"))
-            .unwrap_or_default();
-        note!("warning: too small to train with the defaults: {error}{hint}");
+    } else if survey.tokens < LEAST_TEXT as u64 {
+        note!(
+            "warning: too small to train with the defaults: {} characters, and {LEAST_TEXT} are the least",
+            survey.tokens
+        );
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::evaluate::texts;
+use crate::evaluate::{Reading, texts};
 use crate::models::char_rnn::CharRnn;
 use crate::models::golden::Golden;
 use crate::parallel::Running;
@@ -58,7 +58,7 @@ fn a_model_that_does_not_learn_costs_what_it_costs() {
             threads: 1,
             progress: &|_| (),
         };
-        let want = texts(&[&model], &tokens, &segments, running).expect("costs")[0];
+        let want = texts(&[&model], &tokens, &segments, Reading::Exact, running).expect("costs")[0];
         let setting = Dynamic {
             lr: 0.0,
             segment: 7,

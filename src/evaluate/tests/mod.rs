@@ -1,4 +1,5 @@
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use super::words::read_words;
@@ -13,6 +14,7 @@ use crate::models::golden::Golden;
 use crate::models::weights::quantize;
 use crate::models::word_vae::WordVae;
 use crate::parallel::Running;
+use crate::run::ModelFile;
 use crate::testing::{Numbers, char_lstm, weights, with_latent, word_vae};
 use crate::text::{segments, split_text};
 
@@ -69,9 +71,22 @@ fn a_segment_costs_the_same_alone_beside_others_and_on_any_number_of_threads() {
         // Segments of all lengths, including 0, and more of them than are read in parallel.
         let mut segments = vec![0..1500, 7..7, 9..10, 20..22];
         segments.extend((0..100).map(|at| at * 25..at * 25 + 3 + at % 7));
-        let found = texts(&[&model, &eight], &tokens, &segments, on_threads(1)).expect("costs");
+        let found = texts(
+            &[&model, &eight],
+            &tokens,
+            &segments,
+            Reading::Exact,
+            on_threads(1),
+        )
+        .expect("costs");
         for threads in [2, 3, 200] {
-            let other = texts(&[&model, &eight], &tokens, &segments, on_threads(threads));
+            let other = texts(
+                &[&model, &eight],
+                &tokens,
+                &segments,
+                Reading::Exact,
+                on_threads(threads),
+            );
             assert_eq!(other.expect("costs"), found, "{threads} threads");
         }
         let predicted = |range: &Range<usize>| range.len().saturating_sub(1) as u64;
@@ -90,7 +105,8 @@ fn a_segment_costs_the_same_alone_beside_others_and_on_any_number_of_threads() {
                 .iter()
                 .map(|range| {
                     let one = std::slice::from_ref(range);
-                    texts(&[model], &tokens, one, on_threads(1)).expect("a cost")[0].nats
+                    texts(&[model], &tokens, one, Reading::Exact, on_threads(1)).expect("a cost")[0]
+                        .nats
                 })
                 .sum();
             assert_eq!(found.nats.to_bits(), alone.to_bits());
@@ -111,7 +127,14 @@ fn progress_counts_every_token_of_every_model() {
                 count.fetch_add(more, Ordering::Relaxed);
             },
         };
-        let costs = texts(&[&model, &model], &tokens, &segments, running).expect("costs");
+        let costs = texts(
+            &[&model, &model],
+            &tokens,
+            &segments,
+            Reading::Exact,
+            running,
+        )
+        .expect("costs");
         assert_eq!(count.into_inner(), 2 * costs[0].tokens);
         assert_eq!(costs[0], costs[1]);
     }
@@ -124,7 +147,7 @@ fn tokens_that_are_not_the_models_are_refused() {
     let model = CharRnn::new(&config, &weights(&config)).expect("a network");
     let cost = |tokens: &[u32]| {
         let whole: Vec<_> = std::iter::once(0..tokens.len()).collect();
-        texts(&[&model], tokens, &whole, on_threads(1))
+        texts(&[&model], tokens, &whole, Reading::Exact, on_threads(1))
     };
     // A token that is never predicted can still be read.
     assert!(cost(&[5, 1, 2]).is_ok());
@@ -134,7 +157,7 @@ fn tokens_that_are_not_the_models_are_refused() {
     let (token, inputs) = (6, 6);
     let refused = Err(EvaluateError::Unreadable { token, inputs });
     assert_eq!(cost(&[6, 1]), refused);
-    let nothing = texts(&[&model], &[], &[], on_threads(2));
+    let nothing = texts(&[&model], &[], &[], Reading::Exact, on_threads(2));
     assert_eq!(nothing, Ok(vec![TextCost::default()]));
 }
 
@@ -237,6 +260,62 @@ fn a_mean_has_the_standard_error_of_its_values() {
 
 mod latent;
 
+/// A network that has learnt from tales, and tales.
+fn trained() -> (CharRnn, Vec<u32>) {
+    let path = |name: &str| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name);
+    let file =
+        ModelFile::open(&path("tests/old-runs/runs/lstm/model.safetensors")).expect("a model");
+    let weights = file.weights().expect("weights");
+    let model = CharRnn::new(&file.header.network, &weights).expect("a network");
+    let tales = std::fs::read_to_string(path("corpora/fairy-tales.txt")).expect("tales");
+    let vocabulary = &file.header.vocabulary;
+    (
+        model,
+        vocabulary.encode_open(&tales).readable(vocabulary.unk()),
+    )
+}
+
+#[test]
+fn sections_side_by_side_cost_what_the_text_costs() {
+    let (model, tokens) = trained();
+    let segments = [0..40_000, 40_000..60_003];
+    let cost = |reading, threads| {
+        texts(&[&model], &tokens, &segments, reading, on_threads(threads)).expect("costs")[0]
+    };
+    let (exact, found) = (cost(Reading::Exact, 2), cost(Reading::Sections, 1));
+    assert_eq!(found.tokens, exact.tokens);
+    let off = (found.nats - exact.nats).abs() / exact.tokens as f64;
+    assert!(off < 1e-4, "{off} nats per character");
+    assert_ne!(found.nats, exact.nats);
+    for threads in [2, 3, 7] {
+        assert_eq!(cost(Reading::Sections, threads), found);
+    }
+    let whole = [(&model, &tokens[..40_000])];
+    let read = |reading| {
+        surprisals(&whole, reading, on_threads(2))
+            .expect("costs")
+            .remove(0)
+    };
+    let (exact, found) = (read(Reading::Exact), read(Reading::Sections));
+    assert_eq!(found.len(), exact.len());
+    let mean = |nats: &[f64]| nats.iter().sum::<f64>() / nats.len() as f64;
+    assert!((mean(&found) - mean(&exact)).abs() < 1e-4);
+    // The first section has nothing before it to leave out.
+    let same = exact
+        .iter()
+        .zip(&found)
+        .take_while(|(a, b)| (*a - *b).abs() < 1e-9);
+    assert!(same.count() >= 1024);
+}
+
+#[test]
+fn a_short_text_has_one_section_which_is_exact() {
+    let (model, tokens) = trained();
+    let segments = [0..1500, 1500..3300];
+    let cost = |reading| texts(&[&model], &tokens, &segments, reading, on_threads(2));
+    assert_eq!(cost(Reading::Sections), cost(Reading::Exact));
+}
+
 #[test]
 fn a_text_costs_the_sum_over_its_segments_under_every_protocol() {
     let config = char_lstm(Cell::Gru, 8, 2, 11);
@@ -250,7 +329,8 @@ fn a_text_costs_the_sum_over_its_segments_under_every_protocol() {
         let split = split_text(tokens.len(), protocol, valid, 0.0);
         for part in [split.valid, split.train] {
             let segments = segments(&part, protocol);
-            let found = texts(&[&model], &tokens, &segments, on_threads(3)).expect("costs")[0];
+            let found = texts(&[&model], &tokens, &segments, Reading::Exact, on_threads(3))
+                .expect("costs")[0];
             // By hand: every range of the part, under window:N a zero state every N tokens.
             let mut nats = 0.0;
             for range in part {
@@ -277,7 +357,7 @@ fn surprisals_add_up_to_the_cost_of_the_text() {
     let eight = CharRnn::new(&config, &quantize(&weights)).expect("a network");
     let tokens = text(2500, 13);
     let both = [(&model, &tokens[..]), (&eight, &tokens[100..900])];
-    let found = surprisals(&both, on_threads(2)).expect("surprisals");
+    let found = surprisals(&both, Reading::Exact, on_threads(2)).expect("surprisals");
     for ((model, tokens), surprisals) in both.into_iter().zip(found) {
         assert_eq!(surprisals.len(), tokens.len() - 1);
         let whole = 0..tokens.len();
@@ -285,6 +365,7 @@ fn surprisals_add_up_to_the_cost_of_the_text() {
             &[model],
             tokens,
             std::slice::from_ref(&whole),
+            Reading::Exact,
             on_threads(1),
         );
         let sum: f64 = surprisals.iter().sum();
@@ -292,9 +373,9 @@ fn surprisals_add_up_to_the_cost_of_the_text() {
         let first = plainly(model, &tokens[..2]);
         assert!((surprisals[0] - first).abs() < 1e-6);
     }
-    let nothing = surprisals(&[(&model, &[])], on_threads(1)).expect("nothing");
+    let nothing = surprisals(&[(&model, &[])], Reading::Exact, on_threads(1)).expect("nothing");
     assert_eq!(nothing, [Vec::<f64>::new()]);
-    let refused = surprisals(&[(&model, &[1, 13])], on_threads(1));
+    let refused = surprisals(&[(&model, &[1, 13])], Reading::Exact, on_threads(1));
     assert!(refused.is_err(), "{refused:?}");
 }
 

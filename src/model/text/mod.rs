@@ -15,7 +15,7 @@ use super::{ModelError, OpenOptions, token_bytes, weights};
 use crate::compress::{Codec, Container, decompress};
 use crate::config::{ModelKind, OnUnknown, Quantize, Sampling};
 use crate::evaluate::mixture::Mixture;
-use crate::evaluate::surprisals;
+use crate::evaluate::{Reading, surprisals};
 use crate::generate::Writer as _;
 use crate::generate::beam::{Beam, TextGoal, TextTrail};
 use crate::generate::sampling::Sampler;
@@ -313,7 +313,8 @@ impl TextModel {
     /// ln p(token | all tokens before it), in nats, of every token of a text but the first.
     pub fn log_probs(&self, text: &str) -> Result<Vec<f64>, ModelError> {
         let tokens = self.tokenize(text, OnUnknown::Error)?.tokens;
-        let [nats] = &mut Self::surprisals(&[self], &[tokens], self.running())?[..] else {
+        let [nats] = &mut Self::surprisals(&[self], &[tokens], Reading::Exact, self.running())?[..]
+        else {
             return Ok(Vec::new());
         };
         Ok(nats.iter().map(|nats| -nats).collect())
@@ -323,11 +324,12 @@ impl TextModel {
     pub(crate) fn surprisals(
         models: &[&Self],
         texts: &[Vec<u32>],
+        reading: Reading,
         running: Running,
     ) -> Result<Vec<Vec<f64>>, ModelError> {
         let networks = models.iter().map(|model| &model.0.network);
         let pairs: Vec<_> = networks.zip(texts.iter().map(Vec::as_slice)).collect();
-        let mut surprisals = surprisals(&pairs, running)?;
+        let mut surprisals = surprisals(&pairs, reading, running)?;
         for ((model, text), nats) in models.iter().zip(texts).zip(&mut surprisals) {
             if let Some(mixture) = &model.0.mixture {
                 *nats = mixture.nats(text, nats);

@@ -22,7 +22,7 @@ fn ended_alike(run: &RunDir, whole: &RunDir) {
         let lines = Metrics::read(&run.metrics_path()).expect("metrics");
         let figures = lines.iter();
         figures
-            .map(|line| (line.step, line.train_loss, line.valid, line.test))
+            .map(|line| (line.step, line.train_loss, line.valid, line.best, line.test))
             .collect()
     };
     assert_eq!(losses(run), losses(whole), "{name}");
@@ -220,6 +220,15 @@ fn a_stop_during_an_evaluation_is_as_exact_as_between_two_steps() {
         interrupted_in_evaluations(config, Some(0));
     }
     interrupted_in_evaluations(&article_config(), Some(3));
+}
+
+#[test]
+fn evaluations_of_a_sample_survive_a_stop() {
+    let text = with(&text_config(), "valid=0.5 eval-size=2000 ema=0.9");
+    for config in [text, with(&word_config(), "eval-size=7")] {
+        stopping_changes_nothing(&config);
+        interrupted_in_evaluations(&config, Some(0));
+    }
 }
 
 #[test]

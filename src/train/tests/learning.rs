@@ -3,11 +3,11 @@
 use super::*;
 use crate::config::{ModelConfig, SplitKind};
 use crate::models::weights::Array;
-use crate::run::{Evaluation, Metrics, Progress};
-use crate::train::Step;
-use crate::train::task::{Part, Task};
+use crate::run::{Evaluation, Metrics, Progress, Sampled};
+use crate::train::task::{Extent, Part, Task};
 use crate::train::text::{Reading, TextTask};
 use crate::train::words::WordTask;
+use crate::train::{Step, evaluate_exactly};
 
 fn text_task(config: &TrainConfig, length: usize) -> (TextTask, Box<dyn Engine>) {
     let ModelConfig::CharRnn(own) = &config.model else {
@@ -24,7 +24,7 @@ fn parallel_reading_agrees_with_one_token_after_the_other() {
     let (task, mut engine) = text_task(&config, 20_000);
     let mut read = |reading| task.evaluate_as(Part::Valid, reading, &mut *engine, &GO);
     let (exact, tokens) = read(Reading::Exact).expect("read");
-    let (parallel, same) = read(Reading::Parallel).expect("read");
+    let (parallel, same) = read(Reading::Parallel(Extent::All)).expect("read");
     assert_eq!((tokens, same), (9_999, 9_999));
     let off = (exact - parallel).abs() / exact;
     assert!(off < 1e-5, "{exact} {parallel}");
@@ -41,9 +41,47 @@ fn every_token_but_a_ranges_first_is_predicted_once() {
         let (task, mut engine) = text_task(&config, 10_000);
         let split_text = crate::text::split_text(10_000, split, config.valid, config.test);
         let want: usize = split_text.valid.iter().map(|range| range.len() - 1).sum();
-        let read = task.evaluate_as(Part::Valid, Reading::Parallel, &mut *engine, &GO);
+        let read = task.evaluate_as(
+            Part::Valid,
+            Reading::Parallel(Extent::All),
+            &mut *engine,
+            &GO,
+        );
         assert_eq!(read.expect("read").1, want as u64, "{split}");
     }
+}
+
+#[test]
+fn the_end_of_a_training_reads_all_that_is_held_out_with_the_best_model() {
+    let folder = tempfile::tempdir().expect("folder");
+    let config = with(
+        &text_config(),
+        "valid=0.5 test=0.1 eval-size=2000 lr=0.05 steps=48",
+    );
+    let run = create_run(folder.path(), "text", &config);
+    train(&run);
+    let lines = Metrics::read(&run.metrics_path()).expect("metrics");
+    let (counted, of) = (2 * 1024, 9_999);
+    for line in &lines {
+        let sample = line.valid.and_then(|valid| valid.sample());
+        assert_eq!(sample, Some(Sampled { counted, of }));
+    }
+    let best = lines.last().and_then(|line| line.best).expect("a loss");
+    assert_eq!(best.sample(), None);
+    let model = run.model().expect("a model");
+    assert_eq!(model.header.valid, Some(best));
+    let exact = evaluate_exactly(&run, &native).expect("evaluated");
+    let last = [Some(best), lines.last().and_then(|line| line.test)];
+    for (exact, found) in exact.into_iter().zip(last) {
+        let [exact, found] = [exact, found].map(|loss| loss.expect("a loss").figure());
+        assert!((exact - found).abs() < 1e-4, "{exact} {found}");
+    }
+    // Where evaluations read everything, the figure of the best model stands.
+    let run = create_run(folder.path(), "all", &with(&config, "eval-size=0"));
+    train(&run);
+    let lines = Metrics::read(&run.metrics_path()).expect("metrics");
+    let best = lines.last().and_then(|line| line.best).expect("a loss");
+    assert!(lines.iter().any(|line| line.valid == Some(best)));
 }
 
 #[test]
@@ -106,7 +144,7 @@ fn a_decoder_that_ignores_z_learns_a_rate_of_zero_and_no_active_unit() {
     }
     cut_z(&mut *engine);
     let loss = task
-        .evaluate(Part::Valid, &mut *engine, &GO)
+        .evaluate(Part::Valid, Extent::All, &mut *engine, &GO)
         .expect("evaluated");
     let Some(Evaluation::Word(loss)) = loss else {
         unreachable!("a word-vae gives a word loss")

@@ -107,10 +107,13 @@ pub fn word_data(config: &TrainConfig) -> WordData {
     }
 }
 
-/// A run of a tiny model in `folder`.
+/// A run of a tiny model in `folder`; of a longer text, if its evaluations read a sample.
 pub fn create_run(folder: &Path, name: &str, config: &TrainConfig) -> RunDir {
     let corpus = match config.kind() {
-        ModelKind::CharRnn => CorpusData::Text(text_data(3_000)),
+        ModelKind::CharRnn => {
+            let length = if config.eval_size > 0 { 20_000 } else { 3_000 };
+            CorpusData::Text(text_data(length))
+        }
         ModelKind::WordVae => CorpusData::Words(word_data(config)),
     };
     Runs::new(folder)
