@@ -68,7 +68,7 @@ pub fn of_run(error: &RunError) -> Option<String> {
     Some(match error {
         RunError::NoRuns { dir } => {
             let train = Runs::new(dir).command(&["train", "--model", "char-lstm"]);
-            format!("train one first: {train}")
+            format!("name the model that comes with textgen, --run english, or train one: {train}")
         }
         RunError::NoSuchRun { name, dir } => {
             let runs = Runs::new(dir);

@@ -1,7 +1,8 @@
 //! `train --from`: training that starts from a trained model.
 
-use crate::config::{NetworkKind, Recipe, Settings, TrainConfig};
-use crate::run::{CorpusData, ModelFile, ModelHeader, Runs, Start};
+use crate::config::{NetworkKind, Recipe, Settings, TrainConfig, Unit};
+use crate::model::TextModel;
+use crate::run::{CorpusData, ENGLISH, ModelFile, ModelHeader, Runs, Start};
 use crate::text::Vocabulary;
 use anyhow::Result;
 
@@ -123,4 +124,36 @@ impl From {
         self.warn_of_held_out(data)?;
         Ok(start)
     }
+}
+
+/// Texts above this many characters gain little from the bundled model.
+const SMALL_TEXT: usize = 3_000_000;
+/// Characters of the text that the bundled model reads.
+const SAMPLE: usize = 1_000;
+/// Nats per character above which it does not know the language. English costs it 1.3 to 1.8, other
+/// languages that it can spell above 2.5.
+const FOREIGN: f64 = 2.1;
+
+/// Mentions the bundled model if the text is small and in its language.
+pub fn suggest_english(config: &TrainConfig, data: &CorpusData) -> Result<()> {
+    let CorpusData::Text(text) = data else {
+        return Ok(());
+    };
+    let length = text.tokens.len();
+    if config.recipe != Recipe::Default || config.text.unit != Unit::Char || length > SMALL_TEXT {
+        return Ok(());
+    }
+    let middle = length / 2;
+    let sample = &text.tokens[middle - middle.min(SAMPLE / 2)..length.min(middle + SAMPLE / 2)];
+    // A sample with characters that the model does not know is no reason to recommend it.
+    let Ok(costs) = TextModel::english()?.log_probs(&text.vocabulary.decode(sample)) else {
+        return Ok(());
+    };
+    if -costs.iter().sum::<f64>() / (costs.len().max(1) as f64) < FOREIGN {
+        note!(
+            "this is English, so `--from {}` would begin with a model that knows it",
+            ENGLISH.name
+        );
+    }
+    Ok(())
 }

@@ -13,6 +13,7 @@
 //! Every file but the two logs is replaced atomically ([`atomic`]).
 
 pub mod atomic;
+mod bundled;
 mod data;
 mod dir;
 mod error;
@@ -24,6 +25,7 @@ mod runs;
 mod state;
 mod tensors;
 
+pub use bundled::{Bundled, ENGLISH};
 pub use data::{CorpusData, TextData, WordData};
 pub use dir::{Lock, RunDir, RunSummary, Start};
 pub use error::RunError;

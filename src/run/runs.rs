@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::dir::{
     BASELINE, CONFIG, CORPUS, MODEL, RATE, RunDir, START, Start, modified, or_here, write_config,
 };
-use super::{CorpusData, ModelFile, RunError, atomic};
+use super::{Bundled, CorpusData, ModelFile, RunError, atomic};
 use crate::config::TrainConfig;
 
 /// The folder that holds the runs.
@@ -21,6 +21,8 @@ pub enum Resolved {
     Run(RunDir),
     /// A model file that belongs to no run.
     File(PathBuf),
+    /// A model that comes with the program.
+    Bundled(&'static Bundled),
 }
 
 impl Resolved {
@@ -29,6 +31,7 @@ impl Resolved {
         Ok(match self {
             Self::Run(run) => (run.model()?, Some(run)),
             Self::File(path) => (ModelFile::open(&path)?, None),
+            Self::Bundled(model) => (model.open()?, None),
         })
     }
 }
@@ -172,8 +175,8 @@ impl Runs {
         RunDir::open(&path)
     }
 
-    /// The run of this name or in this folder, or the model file at this path. A run's own model file
-    /// names the run.
+    /// The run of this name or in this folder, the model file at this path, or else the bundled model of
+    /// this name. A run's own model file names the run.
     pub fn resolve(&self, named: &str) -> Result<Resolved, RunError> {
         let by_name = self.open(named);
         let path = Path::new(named);
@@ -193,7 +196,7 @@ impl Runs {
             };
         }
         if !path.exists() && !is_path {
-            return Err(missing);
+            return Bundled::named(named).map(Resolved::Bundled).ok_or(missing);
         }
         let folder = path.parent().filter(|_| path.ends_with(MODEL));
         let run = folder.and_then(|folder| RunDir::open(&or_here(folder)).ok());
@@ -205,6 +208,9 @@ impl Runs {
         match self.resolve(named)? {
             Resolved::Run(run) => Ok(run),
             Resolved::File(path) => Err(RunError::NotARun { path }),
+            Resolved::Bundled(model) => Err(RunError::NotARun {
+                path: model.name.into(),
+            }),
         }
     }
 

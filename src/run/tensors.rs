@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 use std::fs::File;
 use std::io::ErrorKind;
+use std::ops::Deref;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -116,12 +117,31 @@ struct Format {
     format: u32,
 }
 
-/// A safetensors file, mapped into memory.
+/// The bytes of a file.
+#[derive(Debug)]
+enum Bytes {
+    Mapped(Mmap),
+    /// Those of a file that is part of the program.
+    Bundled(&'static [u8]),
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Bundled(bytes) => bytes,
+        }
+    }
+}
+
+/// A safetensors file in memory.
 #[derive(Debug)]
 pub(crate) struct TensorFile {
     pub path: PathBuf,
     kind: &'static FileKind,
-    map: Mmap,
+    bytes: Bytes,
 }
 
 impl TensorFile {
@@ -137,14 +157,23 @@ impl TensorFile {
         Ok(Self {
             path: path.to_owned(),
             kind,
-            map,
+            bytes: Bytes::Mapped(map),
         })
+    }
+
+    /// A file that is part of the program, called `name` in messages.
+    pub fn bundled(name: &str, bytes: &'static [u8], kind: &'static FileKind) -> Self {
+        Self {
+            path: name.into(),
+            kind,
+            bytes: Bytes::Bundled(bytes),
+        }
     }
 
     /// `sha256:…` of the whole file.
     pub fn digest(&self) -> String {
         let hex = |byte: &u8| format!("{byte:02x}");
-        let digest: String = Sha256::digest(&self.map).iter().map(hex).collect();
+        let digest: String = Sha256::digest(&*self.bytes).iter().map(hex).collect();
         format!("sha256:{digest}")
     }
 
@@ -157,7 +186,7 @@ impl TensorFile {
     pub fn header<H: DeserializeOwned>(&self) -> Result<H, RunError> {
         let foreign =
             |error| self.refuse(format_args!("{error} (cut short, or another kind of file)"));
-        let (_, metadata) = SafeTensors::read_metadata(&self.map).map_err(foreign)?;
+        let (_, metadata) = SafeTensors::read_metadata(&self.bytes).map_err(foreign)?;
         let json = metadata.metadata().as_ref();
         let json = json
             .and_then(|map| map.get("textgen"))
@@ -181,7 +210,7 @@ impl TensorFile {
 
     /// The table of tensors.
     pub fn tensors(&self) -> Result<Tensors<'_>, RunError> {
-        match SafeTensors::deserialize(&self.map) {
+        match SafeTensors::deserialize(&self.bytes) {
             Ok(tensors) => Ok(Tensors {
                 file: self,
                 tensors,

@@ -20,6 +20,7 @@
 //! - `tour`: the commands of the README; `quality`: those of docs/quality.md.
 
 mod bad_input;
+mod bundled;
 mod chat;
 mod common;
 mod compress;

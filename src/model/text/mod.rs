@@ -22,7 +22,7 @@ use crate::generate::sampling::Sampler;
 use crate::models::char_rnn::CharRnn;
 use crate::models::{Network as _, RowState};
 use crate::parallel::Running;
-use crate::run::{ModelFile, ModelHeader, PromptState};
+use crate::run::{ENGLISH, ModelFile, ModelHeader, PromptState};
 use crate::text::Token;
 
 /// The number of pieces that a [`Stream`] writes ahead.
@@ -106,6 +106,11 @@ impl TextModel {
     /// Opens a `model.safetensors` with these options.
     pub fn open_with(path: impl AsRef<Path>, options: OpenOptions) -> Result<Self, ModelError> {
         Self::from_file(ModelFile::open(path.as_ref())?, options)
+    }
+
+    /// The model of English prose that comes with textgen.
+    pub fn english() -> Result<Self, ModelError> {
+        Self::from_file(ENGLISH.open()?, OpenOptions::default())
     }
 
     /// Loads the model of an open file.

@@ -115,7 +115,15 @@ impl ModelFile {
 
     /// Maps the file and checks its header, and the names, dtypes and shapes of its weights.
     pub fn open(path: &Path) -> Result<Self, RunError> {
-        let file = TensorFile::open(path, &FILE)?;
+        Self::checked(TensorFile::open(path, &FILE)?)
+    }
+
+    /// The bundled model of this name; see [`super::bundled`].
+    pub fn bundled(name: &str, bytes: &'static [u8]) -> Result<Self, RunError> {
+        Self::checked(TensorFile::bundled(name, bytes, &FILE))
+    }
+
+    fn checked(file: TensorFile) -> Result<Self, RunError> {
         let header: ModelHeader = file.header()?;
         header.check().map_err(|reason| file.refuse(reason))?;
         let model = Self { file, header };
