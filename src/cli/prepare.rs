@@ -1,7 +1,7 @@
 //! Prepares a run from its settings and its corpus.
 
 use crate::config::{
-    Budget, LEAST_TEXT, ModelConfig, ModelKind, Recipe, Settings, TimeBudget, TrainConfig,
+    Budget, LEAST_TEXT, Means, ModelConfig, ModelKind, Recipe, Settings, TrainConfig,
 };
 use crate::models::speed::training_gigaflops;
 use crate::run::{CorpusData, LastVocab, Runs, TextData, WordData};
@@ -87,14 +87,13 @@ impl Planned {
         read(&self.config) == read(&other.config)
     }
 
-    /// The final settings for the corpus that was read: a time budget chooses the sizes, a short text has a
-    /// smaller batch, the default budget grows if the corpus is small, and evaluations read what they may cost.
+    /// The final settings for the corpus that was read: a char-lstm's are chosen to fit text and budget, a
+    /// short text has a smaller batch, a word-vae's default budget grows if the list is small, and evaluations
+    /// read what they may cost.
     pub fn complete(&self, data: &CorpusData) -> Result<TrainConfig> {
-        let (mut config, expected) = match (self.config.budget, data) {
-            (Budget::Minutes(minutes), CorpusData::Text(text))
-                if self.config.recipe == Recipe::Default =>
-            {
-                let (config, tokens) = fitted(&self.given, &self.config, text, minutes)?;
+        let (mut config, expected) = match data {
+            CorpusData::Text(text) if self.config.recipe == Recipe::Default => {
+                let (config, tokens) = fitted(&self.given, &self.config, text)?;
                 (self.of_corpus(config), Some(tokens))
             }
             _ => (self.config.clone(), None),
@@ -107,8 +106,10 @@ impl Planned {
             // Checked here, before a run directory is created.
             stream_length(text.training_size(&config), config.batch, own.seq)?;
         }
-        if !self.given.has_budget() && config.recipe == Recipe::Default {
-            config.fit_default_budget(data.training_size(&config));
+        if let (CorpusData::Words(words), false) = (data, self.given.has_budget())
+            && config.recipe == Recipe::Default
+        {
+            config.fit_default_budget(words.train.len());
         }
         if self.given.eval_size.is_none() {
             config.eval_size = evaluation_size(&config, data, expected);
@@ -161,32 +162,45 @@ fn choose_corpus(args: &[String], given: Settings, runs: &Runs) -> Result<(Corpu
     Ok((corpus, given))
 }
 
-/// Chooses and prints the settings of a char-lstm with a time budget, which fit the budget, the
-/// machine and the text. Also returns the tokens that it is expected to train on.
-fn fitted(
-    given: &Settings,
-    config: &TrainConfig,
-    text: &TextData,
-    minutes: f64,
-) -> Result<(TrainConfig, f64)> {
-    let budget = TimeBudget {
-        minutes,
-        gigaflops: training_gigaflops(threads(config.threads)),
+/// Chooses and prints the settings of a char-lstm, which fit the text, the budget and, for a budget in
+/// minutes, the machine. Also returns the tokens that it is expected to train on.
+fn fitted(given: &Settings, config: &TrainConfig, text: &TextData) -> Result<(TrainConfig, f64)> {
+    let budget = given.has_budget().then_some(config.budget);
+    let timed = matches!(budget, Some(Budget::Minutes(_)));
+    let means = Means {
+        budget,
+        gigaflops: if timed {
+            training_gigaflops(threads(config.threads))
+        } else {
+            0.0
+        },
         tokens: text.training_size(config),
         vocabulary: text.vocabulary.len(),
     };
-    let fit = budget.fit(given);
+    let fit = means.fit(given);
     let sequence = given.seq.or(fit.settings.seq).unwrap_or_default();
+    let connect = fit.settings.recurrent_dropout;
+    let connect = given.recurrent_dropout.or(connect).unwrap_or_default();
     let chosen = TrainConfig::resolve(&given.clone().over(fit.settings))?;
+    let aim = match budget {
+        Some(Budget::Minutes(minutes)) => {
+            format!("{minutes} minutes at {:.0} GFLOP/s", means.gigaflops)
+        }
+        Some(budget) => budget.to_string(),
+        None => "this text".to_owned(),
+    };
     note!(
-        "for {minutes} minutes at {:.0} GFLOP/s: {} {}, {} streams of {sequence}, learning rate {}, dropout {}; about {:.1} million characters, {:.1} passes",
-        budget.gigaflops,
+        "for {aim}: {} {}, {} streams of {sequence}, learning rate {}, dropout {}, DropConnect {connect}; about {}, {:.1} passes",
         chosen.cell,
         chosen.hidden,
         chosen.batch,
         chosen.lr,
         chosen.dropout,
-        fit.tokens / 1e6,
+        if fit.tokens < 1e6 {
+            format!("{:.0} thousand characters", fit.tokens / 1e3)
+        } else {
+            format!("{:.1} million characters", fit.tokens / 1e6)
+        },
         fit.passes,
     );
     Ok((chosen, fit.tokens))

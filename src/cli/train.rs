@@ -14,7 +14,7 @@ use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 
 use super::error::CliError;
-use super::from::From;
+use super::from::{From, suggest_english};
 use super::prepare::Planned;
 use super::trainer::Place;
 use crate::cli::output::note;
@@ -53,11 +53,11 @@ The run's config.toml records them all, and is itself a --config file.
         let _ = write!(help, "\nDefaults of {model}:\n{defaults}");
     }
     help += "
-With an embedding, the learning rate of a char-lstm is multiplied by 0.4; with --from, by 0.3. With
---minutes, the network, sequences, learning rate and dropout of a char-lstm are chosen to fit the time,
-the text and the speed of the machine, and are printed.
-Without a budget, training on a small corpus makes more passes, up to 2,000 steps (word-vae: 1,200)
-but at most 200 passes.
+The size, sequences, learning rate, dropout and passes of a char-lstm are chosen to fit the text and the
+budget, and are printed; with --minutes they also fit the speed of the machine. Without a budget, a
+text of a million characters is read nine times, a smaller one more often, a larger one less often.
+Without a budget, a word-vae makes more passes over a small list, up to 1,200 steps but at most 200
+passes. With --from, its learning rate is multiplied by 0.3.
 
 Goals, each a set of flags that go together; a flag given with a goal overrides it:
 ";
@@ -201,6 +201,9 @@ fn create(
     let data = planned.read()?;
     let config = planned.complete(&data)?;
     check_memory(place, &config, &data)?;
+    if from.is_none() {
+        suggest_english(&config, &data)?;
+    }
     let start = from.map(|from| from.start(&config, &data)).transpose()?;
     let run = match &args.name {
         Some(name) => runs.create(name, &config, &data, start.as_ref())?,

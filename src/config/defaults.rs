@@ -1,16 +1,16 @@
 //! Defaults that depend on the model, the recipe, the goal or another setting.
 
 use super::{
-    Cell, Entry, Goal, LossOver, ModelChoice, ModelKind, NormalForm, OptimizerKind, Recipe,
+    Cell, Entry, FITTED, Goal, LossOver, ModelChoice, ModelKind, NormalForm, OptimizerKind, Recipe,
     Schedule, Settings, SplitKind, TrainConfig,
 };
 
 /// Default number of streams per step of a char-lstm.
-pub const DEFAULT_BATCH: usize = 32;
+const DEFAULT_BATCH: usize = 32;
 /// Default number of tokens of each stream per step.
-pub const DEFAULT_SEQ: usize = 32;
+const DEFAULT_SEQ: usize = 32;
 /// Default fraction of a corpus held out for validation.
-pub const DEFAULT_VALID: f64 = 0.1;
+const DEFAULT_VALID: f64 = 0.1;
 /// Adam's β₂ in PyTorch.
 const BETA2: f64 = 0.999;
 
@@ -35,7 +35,7 @@ impl Goal {
     }
 }
 
-/// The defaults in which a model differs from the table.
+/// The defaults in which a model differs from the table, without those that are fitted to the text.
 pub fn model_defaults(model: ModelChoice) -> Vec<Entry> {
     let given = Settings {
         model: Some(model),
@@ -43,7 +43,9 @@ pub fn model_defaults(model: ModelChoice) -> Vec<Entry> {
     };
     let all = TrainConfig::resolve(&given).map(|config| config.to_settings());
     let mut entries = all.unwrap_or_default().entries();
-    entries.retain(Entry::is_default_of_model);
+    let is_fitted =
+        |entry: &Entry| model.kind() == ModelKind::CharRnn && FITTED.contains(&&*entry.key());
+    entries.retain(|entry| entry.is_default_of_model() && !is_fitted(entry));
     entries
 }
 
@@ -111,8 +113,7 @@ pub(super) const fn lr_of_embedding(embedding: Option<usize>) -> f64 {
     }
 }
 
-/// Measured in `docs/quality.md`; with a time budget,
-/// [`TimeBudget::fit`](super::TimeBudget::fit) overrides them.
+/// Where no text is known; [`Means::fit`](super::Means::fit) chooses what fits a text.
 fn char_rnn() -> Settings {
     Settings {
         hidden: Some(256),

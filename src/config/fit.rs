@@ -1,15 +1,27 @@
-//! Fits a char-lstm to a time budget: its sizes and training settings follow from the operations that
-//! the machine can do in that time and from the size of the text. Measured in `docs/quality.md`.
+//! Chooses a char-lstm's defaults: its size, sequences, learning rate and regularisation follow from the
+//! text and from how much of it will be read. Measured in `docs/quality.md`.
 
 use super::defaults::lr_of_embedding;
-use super::{Cell, ModelChoice, Settings};
+use super::{Budget, Cell, ModelChoice, Settings};
 
-/// A time budget for a char-lstm.
+/// The settings that are chosen.
+pub const FITTED: [&str; 7] = [
+    "hidden",
+    "batch",
+    "seq",
+    "lr",
+    "dropout",
+    "recurrent-dropout",
+    "epochs",
+];
+
+/// What a training is given.
 #[derive(Clone, Copy, Debug)]
-pub struct TimeBudget {
-    /// Minutes of training, including evaluations.
-    pub minutes: f64,
-    /// Operations per second in training a large network, in units of 10⁹.
+pub struct Means {
+    /// The budget, if there is one.
+    pub budget: Option<Budget>,
+    /// Operations per second in training a large network, in units of 10⁹; only a budget in minutes
+    /// depends on it.
     pub gigaflops: f64,
     /// Tokens of the training part.
     pub tokens: usize,
@@ -17,7 +29,7 @@ pub struct TimeBudget {
     pub vocabulary: usize,
 }
 
-/// The settings chosen for a budget, and the expected training.
+/// The settings chosen, and the expected training.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fit {
     /// The settings; each may be overridden.
@@ -30,55 +42,73 @@ pub struct Fit {
 
 /// A network and its training settings.
 struct Size {
-    /// The upper limit of the budget, in units of 10¹² operations.
-    below: f64,
+    /// The upper limit of a budget in minutes, in units of 10¹² operations.
+    work: f64,
+    /// The upper limit of the tokens that any other budget reads.
+    tokens: f64,
     hidden: usize,
     seq: usize,
-    /// The learning rate of a GRU.
+    /// The learning rate of an LSTM.
     lr: f64,
 }
 
 /// Networks for budgets from a few seconds of two cores to hours.
 const SIZES: [Size; 6] = [
-    size(0.3, 96, 16, 1.5e-2),
-    size(2.5, 160, 16, 1e-2),
-    size(8.0, 224, 32, 1e-2),
-    size(30.0, 256, 32, 1e-2),
-    size(120.0, 512, 32, 5e-3),
-    size(f64::INFINITY, 512, 64, 4e-3),
+    size(0.3, 1e5, 96, 16, 3e-2),
+    size(3.0, 1e6, 128, 16, 3e-2),
+    size(8.0, 2e6, 192, 32, 3e-2),
+    size(40.0, 2e7, 256, 32, 2e-2),
+    size(120.0, 5e7, 512, 32, 1e-2),
+    size(f64::INFINITY, f64::INFINITY, 512, 64, 1e-2),
 ];
 
+/// The largest hidden size that learns best from short sequences, many of them.
+const SHORT_SEQUENCES: usize = 128;
 /// Default number of streams per step.
 const BATCH: usize = 32;
 /// The hidden size at which a step takes twice the time of its products alone.
 const HALF_RATE: f64 = 64.0;
+/// Tokens that a text of a million deserves to have read if no budget is given; another text deserves
+/// them times the square root of its size.
+const DESERVED: f64 = 9e6;
+/// The most passes over a text without a budget.
+const MOST_PASSES: f64 = 200.0;
+/// The vocabulary above which the learning rate falls, with its square root: most of the rows of a large
+/// vocabulary get few gradients, and the common ones those of a difficult text.
+const USUAL_VOCABULARY: f64 = 150.0;
+/// The share of the deserved passes that a trained model needs, and the factor of its learning rate.
+const OF_TRAINED: [f64; 2] = [0.3, 0.6];
 
-const fn size(below: f64, hidden: usize, seq: usize, lr: f64) -> Size {
+const fn size(work: f64, tokens: f64, hidden: usize, seq: usize, lr: f64) -> Size {
     Size {
-        below,
+        work,
+        tokens,
         hidden,
         seq,
         lr,
     }
 }
 
-/// The ratio of an LSTM's learning rate to that of a GRU of this hidden size.
-const fn lr_of_cell(cell: Cell, hidden: usize) -> f64 {
-    match (cell, hidden) {
-        (Cell::Lstm, ..=256) => 3.0,
-        (Cell::Lstm, _) => 2.0,
-        (Cell::Gru | Cell::Rnn, _) => 1.0,
+/// The learning rate of this cell with this hidden size and one-hot input.
+fn learning_rate(cell: Cell, hidden: usize) -> f64 {
+    let size = SIZES.iter().find(|size| hidden <= size.hidden);
+    let of_lstm = size.map_or(SIZES[SIZES.len() - 1].lr, |size| size.lr);
+    match cell {
+        Cell::Lstm => of_lstm,
+        Cell::Gru | Cell::Rnn => of_lstm / 2.0,
     }
 }
 
-/// The regularisation of a network that reads each token this many times.
-fn regularisation(passes: f64) -> Settings {
+/// The regularisation of a network that reads each token this many times. A trained one starts from where
+/// it would overfit, but unlearns what it knows if too much is dropped.
+fn regularisation(passes: f64, trained: bool) -> Settings {
     let (dropout, recurrent) = match passes {
+        _ if trained && passes >= 4.0 => (0.3, 0.1),
         _ if passes < 3.0 => (0.0, 0.0),
         _ if passes < 6.0 => (0.1, 0.0),
-        _ if passes < 18.0 => (0.25, 0.0),
-        _ if passes < 25.0 => (0.4, 0.2),
-        _ => (0.5, 0.3),
+        _ if passes < 14.0 => (0.25, 0.0),
+        _ if passes < 20.0 => (0.4, 0.1),
+        _ => (0.5, 0.2),
     };
     Settings {
         dropout: Some(dropout),
@@ -87,30 +117,57 @@ fn regularisation(passes: f64) -> Settings {
     }
 }
 
-impl TimeBudget {
-    /// The settings that fit the budget, given the settings in `given`.
+impl Means {
+    /// The settings that fit, given the settings in `given`.
     pub fn fit(&self, given: &Settings) -> Fit {
-        let work = self.minutes * 60.0 * self.gigaflops / 1e3;
-        let [first, .., last] = &SIZES;
-        let size = SIZES.iter().find(|size| work < size.below).unwrap_or(last);
-        let size = if work > 0.0 { size } else { first };
-        let hidden = given.hidden.unwrap_or(size.hidden);
         let model = given.model.unwrap_or(ModelChoice::CharLstm);
         let cell = given.cell.unwrap_or(model.cell());
-        let tokens = work * 1e12 / self.operations(hidden, given.layers.unwrap_or(1), cell)
-            * (hidden as f64 / (hidden as f64 + HALF_RATE));
-        let passes = tokens / self.tokens.max(1) as f64;
+        let trained = given.from.as_ref().is_some_and(|from| !from.is_empty());
+        let all = self.tokens.max(1) as f64;
+        let [of_passes, of_lr] = if trained { OF_TRAINED } else { [1.0, 1.0] };
+        let deserved = (of_passes * DESERVED * (all / 1e6).sqrt()).min(MOST_PASSES * all);
+        let batch = given.batch.unwrap_or(BATCH);
+        let of_steps = |steps: u64, seq: usize| steps as f64 * (batch * seq) as f64;
+        let read = match self.budget {
+            None => Some(deserved),
+            Some(Budget::Epochs(epochs)) => Some(epochs * all),
+            Some(Budget::Steps(steps)) => Some(of_steps(steps, given.seq.unwrap_or(32))),
+            Some(Budget::Minutes(_)) => None,
+        };
+        let work = match self.budget {
+            Some(Budget::Minutes(minutes)) => minutes * 60.0 * self.gigaflops / 1e3,
+            _ => 0.0,
+        };
+        let fits = |size: &&Size| read.map_or(work < size.work, |read| read < size.tokens);
+        let [.., last] = &SIZES;
+        let size = SIZES.iter().find(fits).unwrap_or(last);
+        let hidden = given.hidden.unwrap_or(size.hidden);
+        let seq = match given.hidden {
+            None => size.seq,
+            Some(..=SHORT_SEQUENCES) => 16,
+            Some(_) => 32,
+        };
+        let operations = self.operations(hidden, given.layers.unwrap_or(1), cell);
+        let read = match (self.budget, read) {
+            (Some(Budget::Steps(steps)), _) => of_steps(steps, given.seq.unwrap_or(seq)),
+            (_, Some(read)) => read,
+            _ => work * 1e12 / operations * (hidden as f64 / (hidden as f64 + HALF_RATE)),
+        };
+        let passes = read / all;
+        let vocabulary = (USUAL_VOCABULARY / self.vocabulary.max(1) as f64).sqrt();
+        let lr = learning_rate(cell, hidden) * lr_of_embedding(given.embedding);
         let settings = Settings {
             cell: Some(cell),
             hidden: Some(hidden),
             batch: Some(BATCH),
-            seq: Some(size.seq),
-            lr: Some(size.lr * lr_of_cell(cell, hidden) * lr_of_embedding(given.embedding)),
-            ..regularisation(passes)
+            seq: Some(seq),
+            lr: Some(rounded(lr * vocabulary.min(1.0) * of_lr)),
+            epochs: self.budget.is_none().then(|| rounded(passes)),
+            ..regularisation(passes, trained)
         };
         Fit {
             settings,
-            tokens,
+            tokens: read,
             passes,
         }
     }
@@ -123,32 +180,44 @@ impl TimeBudget {
     }
 }
 
+/// Two significant digits, as a person would write the number.
+fn rounded(value: f64) -> f64 {
+    let text = format!("{value:.1e}");
+    text.parse().unwrap_or(value)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const SHAKESPEARE: TimeBudget = TimeBudget {
-        minutes: 3.0,
+    const SHAKESPEARE: Means = Means {
+        budget: Some(Budget::Minutes(3.0)),
         gigaflops: 100.0,
         tokens: 1_000_000,
         vocabulary: 65,
     };
 
+    fn chosen(means: Means) -> Settings {
+        means.fit(&Settings::default()).settings
+    }
+
+    fn minutes(minutes: f64) -> Means {
+        Means {
+            budget: Some(Budget::Minutes(minutes)),
+            ..SHAKESPEARE
+        }
+    }
+
     #[test]
     fn more_time_or_a_faster_machine_takes_a_larger_network() {
-        let hidden = |budget: TimeBudget| budget.fit(&Settings::default()).settings.hidden;
-        let of = |minutes| TimeBudget {
-            minutes,
-            ..SHAKESPEARE
-        };
-        let sizes = [0.02, 0.25, 1.0, 3.0, 10.0, 60.0].map(|minutes| hidden(of(minutes)));
+        let sizes = [0.02, 0.25, 1.0, 3.0, 10.0, 60.0].map(|time| chosen(minutes(time)).hidden);
         assert!(sizes.is_sorted(), "{sizes:?}");
         assert!(sizes[0] < sizes[5]);
-        let faster = TimeBudget {
+        let faster = Means {
             gigaflops: 1000.0,
-            ..of(0.25)
+            ..minutes(0.25)
         };
-        assert!(hidden(faster) > hidden(of(0.25)));
+        assert!(chosen(faster).hidden > sizes[1]);
     }
 
     #[test]
@@ -162,23 +231,89 @@ mod tests {
     }
 
     #[test]
-    fn a_small_text_is_guarded_more() {
-        let small = TimeBudget {
-            tokens: 100_000,
-            ..SHAKESPEARE
-        };
-        let dropout = |budget: TimeBudget| budget.fit(&Settings::default()).settings.dropout;
-        assert!(dropout(small) > dropout(SHAKESPEARE));
+    fn only_minutes_depend_on_the_machine() {
+        for budget in [None, Some(Budget::Steps(5000)), Some(Budget::Epochs(7.0))] {
+            let slow = Means {
+                budget,
+                ..SHAKESPEARE
+            };
+            let fast = Means {
+                gigaflops: 1000.0,
+                ..slow
+            };
+            assert_eq!(chosen(slow), chosen(fast));
+        }
     }
 
     #[test]
-    fn an_embedding_is_trained_more_slowly() {
-        let given = Settings {
+    fn every_budget_says_how_much_is_read() {
+        let read = |budget| {
+            let means = Means {
+                budget,
+                ..SHAKESPEARE
+            };
+            means.fit(&Settings::default()).tokens
+        };
+        assert_eq!(read(Some(Budget::Epochs(7.0))), 7e6);
+        assert_eq!(read(Some(Budget::Steps(1000))), 1000.0 * 1024.0);
+        assert_eq!(read(None), DESERVED);
+    }
+
+    #[test]
+    fn without_a_budget_a_small_text_is_read_more_often_and_guarded_more() {
+        let of = |tokens| {
+            let means = Means {
+                budget: None,
+                tokens,
+                ..SHAKESPEARE
+            };
+            chosen(means)
+        };
+        let texts = [200, 100_000, 1_000_000, 10_000_000, 100_000_000].map(of);
+        let passes = texts.each_ref().map(|chosen| chosen.epochs);
+        assert!(passes.is_sorted_by(|a, b| a >= b), "{passes:?}");
+        assert_eq!(passes[0], Some(MOST_PASSES));
+        let dropout = texts.each_ref().map(|chosen| chosen.dropout);
+        assert!(dropout.is_sorted_by(|a, b| a >= b), "{dropout:?}");
+        let sizes = texts.each_ref().map(|chosen| chosen.hidden);
+        assert!(sizes.is_sorted(), "{sizes:?}");
+    }
+
+    #[test]
+    fn a_large_vocabulary_and_an_embedding_are_trained_more_slowly() {
+        let lr = |means: Means, given| means.fit(given).settings.lr.expect("chosen");
+        let plain = Settings::default();
+        let usual = lr(SHAKESPEARE, &plain);
+        let embedded = Settings {
             embedding: Some(64),
             ..Settings::default()
         };
-        let lr = |given| SHAKESPEARE.fit(given).settings.lr.expect("chosen");
-        assert!(lr(&given) < 0.5 * lr(&Settings::default()));
+        assert!(lr(SHAKESPEARE, &embedded) < 0.5 * usual);
+        let many = Means {
+            vocabulary: 600,
+            ..SHAKESPEARE
+        };
+        assert_eq!(lr(many, &plain), usual / 2.0);
+        let gru = Settings {
+            model: Some(ModelChoice::CharGru),
+            ..Settings::default()
+        };
+        assert_eq!(lr(SHAKESPEARE, &gru), usual / 2.0);
+    }
+
+    #[test]
+    fn a_trained_model_learns_more_gently_and_for_less_long() {
+        let from = Settings {
+            from: Some("english".to_owned()),
+            ..Settings::default()
+        };
+        let means = Means {
+            budget: None,
+            tokens: 100_000,
+            ..SHAKESPEARE
+        };
+        let (anew, on) = (chosen(means), means.fit(&from).settings);
+        assert!(on.lr < anew.lr && on.epochs < anew.epochs);
     }
 
     #[test]

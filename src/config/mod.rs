@@ -26,7 +26,7 @@ mod value;
 
 pub use choices::*;
 pub use defaults::model_defaults;
-pub use fit::{Fit, TimeBudget};
+pub use fit::{FITTED, Fit, Means};
 #[cfg(feature = "cli")]
 pub(crate) use flags::TextFlags;
 pub use network::{LatentConfig, NetworkConfig, NetworkKind};

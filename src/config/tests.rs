@@ -382,8 +382,8 @@ Made from the table in `src/config/settings.rs` by `TEXTGEN_WRITE_DOCS=1 cargo t
 do not edit it.
 
 Every setting is a flag of `textgen train` and `textgen sweep`, and a key of `config.toml` and `--config`
-files. A flag overrides the file, the file overrides the default. With `--minutes`, `--from`, `--goal` or
-`--recipe` some defaults are others (`textgen train --help`).
+files. A flag overrides the file, the file overrides the default. What fits the text is chosen by the text and the
+budget, and printed. With `--from`, `--goal` or `--recipe` some defaults are others (`textgen train --help`).
 ";
 
 /// The text of `docs/settings.md`.
@@ -439,10 +439,14 @@ fn values(row: &Row) -> String {
 
 /// The values of the models that have the setting, each with its models where there are several.
 fn default(row: &Row, key: &str, models: &[BTreeMap<String, String>]) -> String {
-    let mut values: Vec<(&String, Vec<&str>)> = Vec::new();
+    let mut values: Vec<(&str, Vec<&str>)> = Vec::new();
     for (model, all) in ModelChoice::ALL.iter().zip(models) {
         let Some(value) = all.get(key).filter(|value| !value.is_empty()) else {
             continue;
+        };
+        let value = match model.kind() {
+            ModelKind::CharRnn if FITTED.contains(&key) => "fits the text",
+            _ => value.as_str(),
         };
         match values.iter_mut().find(|(known, _)| *known == value) {
             Some((_, models)) => models.push(model.name()),
@@ -451,11 +455,20 @@ fn default(row: &Row, key: &str, models: &[BTreeMap<String, String>]) -> String 
     }
     match &values[..] {
         _ if row.field == "model" => String::new(),
-        [(value, _)] => format!("`{value}`"),
+        [(value, _)] => quoted(value),
         several => {
             let shown = several.iter();
-            let shown = shown.map(|(value, models)| format!("`{value}` ({})", models.join(", ")));
+            let shown =
+                shown.map(|(value, models)| format!("{} ({})", quoted(value), models.join(", ")));
             shown.collect::<Vec<_>>().join(", ")
         }
+    }
+}
+
+fn quoted(value: &str) -> String {
+    if value.contains(' ') {
+        value.to_owned()
+    } else {
+        format!("`{value}`")
     }
 }

@@ -9,10 +9,10 @@ use super::{
     WordVaeConfig, ZPlacement,
 };
 
-/// The least steps of the default budget, however small the corpus: char-lstm, word-vae.
-const LEAST_STEPS: [f64; 2] = [2000.0, 1200.0];
+/// The least steps of a word-vae's default budget, however small the list.
+const LEAST_STEPS: f64 = 1200.0;
 
-/// The most passes over the corpus that this minimum may lead to.
+/// The most passes over the list that this minimum may lead to.
 const MOST_EPOCHS: f64 = 200.0;
 
 /// The fewest tokens of a text that a char-lstm is trained on with defaults: two steps of a few streams.
@@ -154,15 +154,11 @@ impl TrainConfig {
         }
     }
 
-    /// Raises the default budget in epochs, so that a small corpus gets enough steps.
-    /// `train` is the size of the training part in tokens (char-lstm) or words (word-vae).
-    pub fn fit_default_budget(&mut self, train: usize) {
-        let (per_step, least) = match &self.model {
-            ModelConfig::CharRnn(own) => (self.batch * own.seq, LEAST_STEPS[0]),
-            ModelConfig::WordVae(_) | ModelConfig::Article(_) => (self.batch, LEAST_STEPS[1]),
-        };
+    /// Raises the default budget of a word-vae in epochs, so that a small list of `words` training words
+    /// gets enough steps.
+    pub fn fit_default_budget(&mut self, words: usize) {
         if let Budget::Epochs(epochs) = self.budget {
-            let needed = (least * per_step as f64 / train.max(1) as f64).ceil();
+            let needed = (LEAST_STEPS * self.batch as f64 / words.max(1) as f64).ceil();
             self.budget = Budget::Epochs(epochs.max(needed.min(MOST_EPOCHS)));
         }
     }
