@@ -67,7 +67,7 @@ const SHORT_SEQUENCES: usize = 128;
 /// Default number of streams per step.
 const BATCH: usize = 32;
 /// The hidden size at which a step takes twice the time of its products alone.
-const HALF_RATE: f64 = 64.0;
+const HALF_RATE: f64 = 8.0;
 /// Tokens that a text of a million deserves to have read if no budget is given; another text deserves
 /// them times the square root of its size.
 const DESERVED: f64 = 9e6;
@@ -77,7 +77,7 @@ const MOST_PASSES: f64 = 200.0;
 /// vocabulary get few gradients, and the common ones those of a difficult text.
 const USUAL_VOCABULARY: f64 = 150.0;
 /// The share of the deserved passes that a trained model needs, and the factor of its learning rate.
-const OF_TRAINED: [f64; 2] = [0.3, 0.6];
+const OF_TRAINED: [f64; 2] = [0.25, 0.6];
 
 const fn size(work: f64, tokens: f64, hidden: usize, seq: usize, lr: f64) -> Size {
     Size {
@@ -225,7 +225,7 @@ mod tests {
         let fit = SHAKESPEARE.fit(&Settings::default());
         let hidden = fit.settings.hidden.expect("chosen") as f64;
         let a_token = 6.0 * hidden * (4.0 * hidden + 65.0);
-        let want = 180.0 * 100e9 / a_token * hidden / (hidden + 64.0);
+        let want = 180.0 * 100e9 / a_token * hidden / (hidden + HALF_RATE);
         assert!((fit.tokens / want - 1.0).abs() < 1e-9);
         assert!((fit.passes - fit.tokens / 1e6).abs() < 1e-9);
     }
