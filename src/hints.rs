@@ -5,7 +5,7 @@ use std::io;
 
 use crate::generate::constraint::ConstraintError;
 use crate::model::ModelError;
-use crate::run::{RunDir, RunError, Runs};
+use crate::run::{Bundled, RunDir, RunError, Runs};
 use crate::text::TextError;
 use crate::train::{EngineError, TrainError};
 
@@ -140,13 +140,13 @@ pub fn of_train(error: &TrainError) -> Option<String> {
 
 /// The run whose name is most similar to `name`, if any is similar enough.
 fn nearest(name: &str, runs: &Runs) -> Option<String> {
-    let likeness = |run: &RunDir| strsim::jaro(name, run.name());
-    let runs = runs.list().ok()?;
-    let best = runs
-        .iter()
-        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    let alike = best.filter(|run| likeness(run) > 0.7)?;
-    Some(alike.name().to_owned())
+    let likeness = |known: &String| strsim::jaro(&name.to_lowercase(), &known.to_lowercase());
+    let runs = runs.list().unwrap_or_default();
+    let bundled = Bundled::ALL.iter().map(|model| model.name.to_owned());
+    let known = runs.iter().map(|run| run.name().to_owned()).chain(bundled);
+    known
+        .filter(|known| likeness(known) > 0.7)
+        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
 }
 
 /// Whether a write failed for lack of space: on the disk, in a quota, under a limit.

@@ -1,6 +1,6 @@
 //! `textgen export`: a model as one file, in full or in eight-bit precision.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::run::Runs;
 use anyhow::Result;
@@ -56,14 +56,14 @@ pub fn run(args: &ExportArgs, runs: &Runs) -> Result<()> {
     }
     let network = &file.header.network;
     file.export(&args.output, int8)?;
-    let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |data| data.len());
+    let written = std::fs::metadata(&args.output).map_or(0, |data| data.len());
     note!(
         "{}: {}x{}: {} -> {}",
         args.output.display(),
         network.hidden,
         network.layers,
-        DecimalBytes(bytes(file.path())),
-        DecimalBytes(bytes(&args.output))
+        DecimalBytes(file.size() as u64),
+        DecimalBytes(written)
     );
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! `train --from`: training that starts from a trained model.
 
-use crate::config::{NetworkKind, Recipe, Settings, TrainConfig, Unit};
+use crate::config::{NetworkKind, Recipe, Settings, TrainConfig};
 use crate::model::TextModel;
 use crate::run::{CorpusData, ENGLISH, ModelFile, ModelHeader, Runs, Start};
 use crate::text::Vocabulary;
@@ -116,6 +116,17 @@ impl From {
                 format!(", {} new: {}", added.len(), added.join(" "))
             }
         );
+        if let CorpusData::Text(text) = data {
+            let new = old.vocabulary.letters() as u32..vocabulary.letters() as u32;
+            let count = text.tokens.iter().filter(|&token| new.contains(token));
+            let share = count.count() as f64 / text.tokens.len().max(1) as f64;
+            if share > FOREIGN_SHARE {
+                note!(
+                    "warning: {:.0} % of the text are tokens that the model does not know; without --from, a new model may learn it sooner",
+                    100.0 * share
+                );
+            }
+        }
         let start = Start::new(&self.model, config, vocabulary)?;
         let latent = start.header.network.latent();
         if latent > old.network.latent() {
@@ -126,6 +137,8 @@ impl From {
     }
 }
 
+/// The share of new tokens above which a text is not what the model learnt.
+const FOREIGN_SHARE: f64 = 0.05;
 /// Texts above this many characters gain little from the bundled model.
 const SMALL_TEXT: usize = 3_000_000;
 /// Characters of the text that the bundled model reads.
@@ -134,13 +147,28 @@ const SAMPLE: usize = 1_000;
 /// languages that it can spell above 2.5.
 const FOREIGN: f64 = 2.1;
 
-/// Mentions the bundled model if the text is small and in its language.
-pub fn suggest_english(config: &TrainConfig, data: &CorpusData) -> Result<()> {
+/// Mentions the bundled model if the text is small and in its language, and if the settings given are
+/// none that it determines.
+pub fn suggest_english(
+    given: &Settings,
+    config: &TrainConfig,
+    data: &CorpusData,
+    runs: &Runs,
+) -> Result<()> {
     let CorpusData::Text(text) = data else {
         return Ok(());
     };
     let length = text.tokens.len();
-    if config.recipe != Recipe::Default || config.text.unit != Unit::Char || length > SMALL_TEXT {
+    let is_own = runs.open(ENGLISH.name).is_ok();
+    if config.recipe != Recipe::Default || length > SMALL_TEXT || is_own {
+        return Ok(());
+    }
+    if (From {
+        model: ENGLISH.open()?,
+    })
+    .settings(given.clone())
+    .is_err()
+    {
         return Ok(());
     }
     let middle = length / 2;

@@ -202,7 +202,7 @@ fn create(
     let config = planned.complete(&data)?;
     check_memory(place, &config, &data)?;
     if from.is_none() {
-        suggest_english(&config, &data)?;
+        suggest_english(&args.given.all()?, &config, &data, runs)?;
     }
     let start = from.map(|from| from.start(&config, &data)).transpose()?;
     let run = match &args.name {
@@ -286,6 +286,14 @@ fn resume(args: &TrainArgs, runs: &Runs, name: &str) -> Result<()> {
     if finished && !is_more(changed.budget, config.budget) {
         let message = format!("run {name} has finished");
         let hint = "give a larger --steps, --epochs or --minutes to train on";
+        return Err(CliError::failed(message, hint).into());
+    }
+    if let (Budget::Steps(steps), Some(state)) = (changed.budget, run.state()?)
+        && steps <= state.progress.step
+        && changed.budget != config.budget
+    {
+        let message = format!("run {name} is at step {} already", state.progress.step);
+        let hint = "give more --steps, or train a new run";
         return Err(CliError::failed(message, hint).into());
     }
     if changed != config {

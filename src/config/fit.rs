@@ -126,12 +126,14 @@ impl Means {
         let all = self.tokens.max(1) as f64;
         let [of_passes, of_lr] = if trained { OF_TRAINED } else { [1.0, 1.0] };
         let deserved = (of_passes * DESERVED * (all / 1e6).sqrt()).min(MOST_PASSES * all);
-        let batch = given.batch.unwrap_or(BATCH);
-        let of_steps = |steps: u64, seq: usize| steps as f64 * (batch * seq) as f64;
+        let of_steps = |steps: u64, batch: usize, seq: usize| steps as f64 * (batch * seq) as f64;
         let read = match self.budget {
             None => Some(deserved),
             Some(Budget::Epochs(epochs)) => Some(epochs * all),
-            Some(Budget::Steps(steps)) => Some(of_steps(steps, given.seq.unwrap_or(32))),
+            Some(Budget::Steps(steps)) => {
+                let (batch, seq) = self.in_text(given, given.seq.unwrap_or(32));
+                Some(of_steps(steps, batch, seq))
+            }
             Some(Budget::Minutes(_)) => None,
         };
         let work = match self.budget {
@@ -147,9 +149,10 @@ impl Means {
             Some(..=SHORT_SEQUENCES) => 16,
             Some(_) => 32,
         };
+        let (batch, seq) = self.in_text(given, seq);
         let operations = self.operations(hidden, given.layers.unwrap_or(1), cell);
         let read = match (self.budget, read) {
-            (Some(Budget::Steps(steps)), _) => of_steps(steps, given.seq.unwrap_or(seq)),
+            (Some(Budget::Steps(steps)), _) => of_steps(steps, batch, seq),
             (_, Some(read)) => read,
             _ => work * 1e12 / operations * (hidden as f64 / (hidden as f64 + HALF_RATE)),
         };
@@ -159,7 +162,7 @@ impl Means {
         let settings = Settings {
             cell: Some(cell),
             hidden: Some(hidden),
-            batch: Some(BATCH),
+            batch: Some(batch),
             seq: Some(seq),
             lr: Some(rounded(lr * vocabulary.min(1.0) * of_lr)),
             epochs: self.budget.is_none().then(|| rounded(passes)),
@@ -170,6 +173,15 @@ impl Means {
             tokens: read,
             passes,
         }
+    }
+
+    /// Streams and their length per step, of which a short text has fewer: fewer streams first, then
+    /// shorter sequences.
+    fn in_text(&self, given: &Settings, seq: usize) -> (usize, usize) {
+        let have = self.tokens.saturating_sub(1).max(1);
+        let seq = given.seq.unwrap_or(seq);
+        let batch = given.batch.unwrap_or(BATCH.min((have / seq).max(1)));
+        (batch, given.seq.unwrap_or(seq.min((have / batch).max(1))))
     }
 
     /// Operations per token: each weight is multiplied and added once forward and twice backward.
@@ -314,6 +326,30 @@ mod tests {
         };
         let (anew, on) = (chosen(means), means.fit(&from).settings);
         assert!(on.lr < anew.lr && on.epochs < anew.epochs);
+    }
+
+    #[test]
+    fn a_short_text_has_fewer_streams_and_then_shorter_sequences() {
+        let of = |given: Settings| {
+            let means = Means {
+                budget: Some(Budget::Steps(3)),
+                tokens: 180,
+                ..SHAKESPEARE
+            };
+            let fit = means.fit(&given);
+            (fit.settings.batch, fit.settings.seq, fit.tokens)
+        };
+        assert_eq!(of(Settings::default()), (Some(11), Some(16), 528.0));
+        let streams = Settings {
+            batch: Some(64),
+            ..Settings::default()
+        };
+        assert_eq!(of(streams), (Some(64), Some(2), 384.0));
+        let long = Settings {
+            seq: Some(100),
+            ..Settings::default()
+        };
+        assert_eq!(of(long), (Some(1), Some(100), 300.0));
     }
 
     #[test]

@@ -170,6 +170,23 @@ impl TensorFile {
         }
     }
 
+    /// The same file once more.
+    pub fn reopen(&self) -> Result<Self, RunError> {
+        match self.bytes {
+            Bytes::Mapped(_) => Self::open(&self.path, self.kind),
+            Bytes::Bundled(bytes) => Ok(Self {
+                path: self.path.clone(),
+                kind: self.kind,
+                bytes: Bytes::Bundled(bytes),
+            }),
+        }
+    }
+
+    /// Bytes of the file.
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// `sha256:…` of the whole file.
     pub fn digest(&self) -> String {
         let hex = |byte: &u8| format!("{byte:02x}");

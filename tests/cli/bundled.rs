@@ -1,6 +1,6 @@
 //! The model that comes with textgen.
 
-use super::common::{Home, golden_model};
+use super::common::{Home, golden_model, repository};
 use std::fs;
 
 const LINE: &str =
@@ -26,6 +26,11 @@ fn training_begins_with_it() {
     home.write("my.txt", format!("{LINE} ж\n").repeat(20));
     let ran = home.train("--from english my.txt --name on --steps 2 --threads 1");
     assert!(ran.stderr.contains("1 new: ж"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("warning"), "{}", ran.stderr);
+    home.write("russian.txt", "Мой дядя самых честных правил ".repeat(20));
+    let ran = home.train("--from english russian.txt --name russian --steps 2 --threads 1");
+    let warning = "warning: 83 % of the text are tokens that the model does not know";
+    assert!(ran.stderr.contains(warning), "{}", ran.stderr);
     let model = home.path("runs/on/model.safetensors");
     let ran = home
         .textgen_with([
@@ -37,6 +42,31 @@ fn training_begins_with_it() {
     home.textgen("train --resume english")
         .refused(1)
         .names(&["english is not a run"]);
+}
+
+#[test]
+fn commands_take_it_where_a_model_file_would_do() {
+    let home = Home::new();
+    let text = home.write("my.txt", format!("{LINE}\n").repeat(9));
+    let text = text.to_str().expect("a path of Unicode");
+    for command in [
+        "eval --run english TEXT",
+        "eval english TEXT --exact",
+        "score --run english TEXT",
+        "compress TEXT -m english -o packed",
+        "export english --quantize int8 --output own.safetensors",
+    ] {
+        home.textgen(&command.replace("TEXT", text)).succeeded();
+    }
+    let own = fs::read(home.path("own.safetensors")).expect("exported");
+    let bundled = fs::read(repository("models/english.safetensors")).expect("bundled");
+    assert_eq!(own, bundled);
+    home.textgen("generate --run englsh")
+        .refused(1)
+        .advises("did you mean english?");
+    home.textgen("sweep from --model char-lstm --values english --steps 2")
+        .refused(2)
+        .names(&["--from"]);
 }
 
 #[test]
@@ -55,7 +85,7 @@ fn a_run_of_that_name_comes_first() {
 #[test]
 fn training_mentions_it_where_it_knows_the_language() {
     let home = Home::new();
-    let flags = "--model char-lstm --hidden 8 --steps 2 --threads 1";
+    let flags = "--model char-lstm --steps 2 --threads 1";
     let ran = home.train(&format!("fairy-tales.txt {flags}"));
     assert!(ran.stderr.contains("--from english"), "{}", ran.stderr);
     let latin =

@@ -127,6 +127,20 @@ impl Home {
         )
     }
 
+    /// Writes a program. Another process writes the file itself: one that this process had open for writing
+    /// could not be run while another test's new process has it open, too.
+    #[cfg(unix)]
+    pub fn program(&self, name: &str, script: &str, mode: &str) -> PathBuf {
+        let source = self.write("program.sh", script);
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
+        let mut install = std::process::Command::new("install");
+        let status = install.args(["-m", mode]).arg(&source).arg(&path).status();
+        assert!(status.expect("install runs").success());
+        fs::remove_file(source).expect("removed");
+        path
+    }
+
     /// Every file below the folder with its content, to check that none was lost or created.
     pub fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         files_below(self.folder())

@@ -240,14 +240,7 @@ for archive; do :; done
 /usr/bin/head -c 123 > "$archive"
 /bin/cat > /dev/null
 "#;
-    home.write("script", script);
-    fs::create_dir(home.path("programs")).expect("a folder");
-    // A program that this one had open for writing could not be run.
-    let install = std::process::Command::new("install")
-        .args(["-m", "755", "script", "programs/7zz"])
-        .current_dir(home.path("."))
-        .status();
-    assert!(install.expect("install runs").success());
+    home.program("programs/7zz", script, "755");
     let mut command = home.command(textgen());
     command
         .args(["compress", "file", "--compare"])

@@ -81,7 +81,9 @@ fn doctor_names_what_it_found() {
 fn alone(home: &Home) -> std::path::PathBuf {
     let copy = home.path("bin/textgen");
     fs::create_dir_all(home.path("bin")).expect("a folder");
-    fs::copy(textgen(), &copy).expect("copied");
+    // By another process, as for `Home::program`.
+    let copied = Command::new("cp").arg(textgen()).arg(&copy).status();
+    assert!(copied.expect("cp runs").success());
     copy
 }
 
@@ -126,12 +128,10 @@ fn cuda_without_textgen_torch_is_refused_and_leaves_nothing() {
 /// `textgen` with this file as its `textgen-torch` refuses to train on CUDA, and creates no run.
 #[cfg(unix)]
 #[track_caller]
-fn torch_is_refused(content: &str, mode: u32, parts: &[&str], hint: &str) {
-    use std::os::unix::fs::PermissionsExt as _;
+fn torch_is_refused(content: &str, mode: &str, parts: &[&str], hint: &str) {
     let home = Home::new();
     let program = alone(&home);
-    let file = home.write("bin/textgen-torch", content);
-    fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("permissions");
+    home.program("bin/textgen-torch", content, mode);
     let arguments = ["train", "--model", "char-lstm", "--device", "cuda:1"];
     run_alone(&home, &program, &arguments)
         .refused(1)
@@ -144,12 +144,12 @@ fn torch_is_refused(content: &str, mode: u32, parts: &[&str], hint: &str) {
 #[test]
 fn a_textgen_torch_that_does_not_start_is_refused_with_the_reason() {
     let parts = ["textgen-torch", "does not start"];
-    torch_is_refused("not a program", 0o644, &parts, "make torch");
+    torch_is_refused("not a program", "644", &parts, "make torch");
     let broken =
         "#!/bin/sh\necho 'libtorch_cpu.so: cannot open shared object file' >&2\nexit 127\n";
     torch_is_refused(
         broken,
-        0o755,
+        "755",
         &["does not start", "libtorch_cpu.so"],
         "make torch",
     );
@@ -161,13 +161,13 @@ fn a_textgen_torch_of_another_version_or_without_that_device_is_refused() {
     let answering = |report: &str| format!("#!/bin/sh\necho '{report}'\n");
     let other = answering("{\"version\":\"9.8.7\",\"cuda_devices\":4}");
     let versions = ["9.8.7", env!("CARGO_PKG_VERSION")];
-    torch_is_refused(&other, 0o755, &versions, "make torch");
+    torch_is_refused(&other, "755", &versions, "make torch");
     let none = answering("{\"cuda_devices\":0,\"cuda_missing\":\"no driver\"}");
     let parts = ["--device cuda", "no CUDA device", "no driver"];
-    torch_is_refused(&none, 0o755, &parts, "--device cpu");
+    torch_is_refused(&none, "755", &parts, "--device cpu");
     let one = answering("{\"cuda_devices\":1}");
     let parts = ["--device cuda:1", "there are 1 CUDA devices"];
-    torch_is_refused(&one, 0o755, &parts, "--device cpu");
+    torch_is_refused(&one, "755", &parts, "--device cpu");
 }
 
 #[cfg(unix)]

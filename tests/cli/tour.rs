@@ -5,7 +5,6 @@
 #![cfg(unix)]
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use super::common::{Home, Ran, repository, textgen};
@@ -53,8 +52,7 @@ exec '{}' "$@"
 "#,
         textgen().display()
     );
-    let stand_in = home.write("bin/textgen", script);
-    fs::set_permissions(&stand_in, fs::Permissions::from_mode(0o755)).expect("permissions");
+    home.program("bin/textgen", &script, "755");
     home.path("bin")
 }
 

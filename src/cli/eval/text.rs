@@ -126,7 +126,7 @@ pub fn evaluate(
     for warning in &text.warnings {
         note!("warning: {warning}");
     }
-    let models = job.models(|file, options| TextModel::open_with(file.path(), options))?;
+    let models = job.models(|file, options| TextModel::from_file(file.reopen()?, options))?;
     let networks: Vec<_> = models.iter().map(|(_, model)| model.network()).collect();
     let (reading, sections) = job.args.text.reading(&segments);
     let costs = job.measure(tokens * models.len() as u64, |running| {

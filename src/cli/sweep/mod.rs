@@ -188,7 +188,7 @@ fn values(args: &SweepArgs) -> Result<Vec<String>> {
 fn given(args: &SweepArgs) -> Result<Settings> {
     let (flags, setting) = (&args.given.flags, &args.setting);
     let refuse = |message: &str, hint: &str| Err(CliError::misuse(message, hint).into());
-    if flags.from.is_some() {
+    if flags.from.is_some() || setting == "from" {
         return refuse("--from is for one run, not for a sweep", "leave --from out");
     }
     if flags.entries().iter().any(|entry| entry.key() == *setting) {

@@ -123,6 +123,16 @@ impl ModelFile {
         Self::checked(TensorFile::bundled(name, bytes, &FILE))
     }
 
+    /// The same file once more.
+    pub fn reopen(&self) -> Result<Self, RunError> {
+        Self::checked(self.file.reopen()?)
+    }
+
+    /// Bytes of the file.
+    pub fn size(&self) -> usize {
+        self.file.size()
+    }
+
     fn checked(file: TensorFile) -> Result<Self, RunError> {
         let header: ModelHeader = file.header()?;
         header.check().map_err(|reason| file.refuse(reason))?;
