@@ -144,7 +144,7 @@ const SMALL_TEXT: usize = 3_000_000;
 /// Characters of the text that the bundled model reads.
 const SAMPLE: usize = 1_000;
 /// Nats per character above which it does not know the language. English costs it 1.3 to 1.8, other
-/// languages that it can spell above 2.5.
+/// languages in its letters above 2.5.
 const FOREIGN: f64 = 2.1;
 
 /// Mentions the bundled model if the text is small and in its language, and if the settings given are

@@ -5,7 +5,7 @@ use super::{ModelFile, RunError};
 /// A model that comes with the program.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Bundled {
-    /// The name that stands for it where a run is named.
+    /// Its name, which commands take like the name of a run.
     pub name: &'static str,
     bytes: &'static [u8],
 }
