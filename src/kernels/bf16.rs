@@ -12,14 +12,15 @@
 //! ```
 //!
 //! So the odd element comes first, each of the two rounds once to nearest even, and subnormal numbers count
-//! as zeros of their sign, in both inputs, in the sum, and in what comes out. [`Emulated`] is this arithmetic
+//! as zeros of their sign, in both inputs, in the sum, and in what comes out. [`accumulate`] has this arithmetic
 //! on any lanes; whether every processor agrees with the manual about subnormals is not documented.
 //!
 //! Conversion rounds to nearest even, as `VCVTNE2PS2BF16` does: subnormal numbers become zeros, and NaN stays
 //! NaN. Therefore no half of a pair is subnormal.
 
+use super::PANEL;
 use super::lanes::Lanes;
-use super::matrix::Arithmetic;
+use super::matrix::Panels;
 
 /// The upper half of an f32's bits.
 const UPPER_HALF: u32 = !0xFFFF;
@@ -79,9 +80,6 @@ pub(super) fn pairs_of_row(x: &[f32], pairs: &mut [f32]) {
     }
 }
 
-/// The arithmetic of the instruction, in several.
-pub(super) struct Emulated;
-
 /// `x` with zeros for subnormal numbers.
 #[inline(always)]
 unsafe fn flushed<V: Lanes>(x: V) -> V {
@@ -92,21 +90,53 @@ unsafe fn flushed<V: Lanes>(x: V) -> V {
     }
 }
 
-impl<V: Lanes> Arithmetic<V> for Emulated {
-    const PAIRS: bool = true;
-
-    #[inline(always)]
-    unsafe fn begin(sum: V) -> V {
-        // SAFETY: the caller's. Every later sum is flushed where it is computed.
-        unsafe { flushed(sum) }
+/// [`matrix::accumulate`](super::matrix::accumulate) without instructions for bf16: the same sums in the same
+/// order. `FULL` registers are a panel.
+///
+/// The tiles of f32 would make a function so large that the compiler leaves every operation a call, which
+/// takes twenty times as long. Therefore these are loops, one vector at a time.
+///
+/// # Safety
+/// The machine has the instructions of `V`.
+#[inline(always)]
+pub(super) unsafe fn accumulate<V: Lanes, const FULL: usize>(
+    weight: Panels,
+    x: &[f32],
+    out: &mut [f32],
+) {
+    const { assert!(FULL * V::COUNT == PANEL, "these fill a panel") };
+    assert!(weight.pairs(), "weights in bf16");
+    let (depth, count) = (weight.depth(), weight.count);
+    if depth == 0 || count == 0 {
+        return;
     }
-
-    #[inline(always)]
-    unsafe fn add(weights: V, x: V, sum: V) -> V {
-        // SAFETY: the caller's.
-        unsafe {
-            let sum = flushed(weights.upper_half().mul_add(x.upper_half(), sum));
-            flushed(weights.lower_half().mul_add(x.lower_half(), sum))
+    assert_eq!(x.len() % depth, 0, "whole vectors");
+    assert_eq!(out.len(), x.len() / depth * count * PANEL, "outputs");
+    for (x, out) in x
+        .chunks_exact(depth)
+        .zip(out.chunks_exact_mut(count * PANEL))
+    {
+        for (panel, out) in out.chunks_exact_mut(PANEL).enumerate() {
+            // SAFETY: `out` and a line are panels; the caller vouches for the instructions.
+            unsafe {
+                let mut sums = [V::splat(0.0); FULL];
+                for (part, sum) in sums.iter_mut().enumerate() {
+                    // Every later sum is flushed where it is computed.
+                    *sum = flushed(V::load(out.as_ptr().add(part * V::COUNT)));
+                }
+                for (line, &x) in weight.lines(panel).iter().zip(x) {
+                    let x = V::splat(x);
+                    let (even, odd) = (x.lower_half(), x.upper_half());
+                    for (part, sum) in sums.iter_mut().enumerate() {
+                        let weights = V::load(line.0.as_ptr().add(part * V::COUNT));
+                        let first = flushed(weights.upper_half().mul_add(odd, *sum));
+                        *sum = flushed(weights.lower_half().mul_add(even, first));
+                    }
+                }
+                for (part, sum) in sums.into_iter().enumerate() {
+                    sum.store(out.as_mut_ptr().add(part * V::COUNT));
+                }
+            }
         }
     }
 }
@@ -118,8 +148,7 @@ pub(super) mod x86 {
         __m512, __m512bh, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_loadu_ps, _mm512_storeu_ps,
     };
 
-    use super::super::matrix::{self, Panels};
-    use super::Arithmetic;
+    use super::super::matrix::{self, Arithmetic, Panels};
 
     /// The arithmetic in one instruction.
     struct Instruction;

@@ -22,7 +22,7 @@ const CACHE_LINE: usize = 16;
 /// cache lines.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
-pub(super) struct Line([f32; PANEL]);
+pub(super) struct Line(pub(super) [f32; PANEL]);
 
 impl Line {
     const ZERO: Self = Self([0.0; PANEL]);
@@ -419,7 +419,7 @@ pub struct Panels<'a> {
     pairs: bool,
     /// Lines from one panel to the next.
     stride: usize,
-    count: usize,
+    pub(super) count: usize,
 }
 
 impl<'a> Panels<'a> {
@@ -440,7 +440,7 @@ impl<'a> Panels<'a> {
 
     /// The lines of one panel.
     #[inline(always)]
-    fn lines(&self, panel: usize) -> &'a [Line] {
+    pub(super) fn lines(&self, panel: usize) -> &'a [Line] {
         &self.lines[panel * self.stride..][..self.depth()]
     }
 }

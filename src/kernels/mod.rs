@@ -169,7 +169,7 @@ at_every_level! {
     /// # Panics
     /// If the lengths don't match, or the weights are not in bf16.
     accumulate_pairs_slowly(weight: Panels, x: &[f32], out: &mut [f32]) =
-        matrix::accumulate::<V, bf16::Emulated, ROWS, WIDE, FULL>(weight, x, out);
+        bf16::accumulate::<V, FULL>(weight, x, out);
     /// [`Kernels::pairs`] without instructions for bf16.
     ///
     /// # Panics
