@@ -3,7 +3,7 @@
 
     CARGO_PROFILE_RELEASE_STRIP=none CARGO_PROFILE_RELEASE_DEBUG=line-tables-only \\
         cargo bench --bench training --no-run
-    bench/profile.py target/release/deps/training-… RUN-FOLDER
+    bench/step_profile.py target/release/deps/training-… RUN-FOLDER
 
 Everything after the script's name is the command that perf records; `--data FILE` reads an earlier
 recording instead. Needs perf (Debian: linux-perf) and works without hardware counters.
