@@ -91,12 +91,11 @@ impl Planned {
     /// short text has a smaller batch, a word-vae's default budget grows if the list is small, and evaluations
     /// read what they may cost.
     pub fn complete(&self, data: &CorpusData) -> Result<TrainConfig> {
-        let (mut config, expected) = match data {
-            CorpusData::Text(text) if self.config.recipe == Recipe::Default => {
-                let (config, tokens) = fitted(&self.given, &self.config, text)?;
-                (self.of_corpus(config), Some(tokens))
-            }
-            _ => (self.config.clone(), None),
+        let (mut config, expected) = if self.config.recipe == Recipe::Default {
+            let (config, tokens) = fitted(&self.given, &self.config, data)?;
+            (self.of_corpus(config), Some(tokens))
+        } else {
+            (self.config.clone(), None)
         };
         if let CorpusData::Text(text) = data {
             self.check_length(text.tokens.len())?;
@@ -105,11 +104,6 @@ impl Planned {
         if let (CorpusData::Text(text), ModelConfig::CharRnn(own)) = (data, &config.model) {
             // Checked here, before a run directory is created.
             stream_length(text.training_size(&config), config.batch, own.seq)?;
-        }
-        if let (CorpusData::Words(words), false) = (data, self.given.has_budget())
-            && config.recipe == Recipe::Default
-        {
-            config.fit_default_budget(words.train.len());
         }
         if self.given.eval_size.is_none() {
             config.eval_size = evaluation_size(&config, data, expected);
@@ -162,9 +156,9 @@ fn choose_corpus(args: &[String], given: Settings, runs: &Runs) -> Result<(Corpu
     Ok((corpus, given))
 }
 
-/// Chooses and prints the settings of a char-lstm, which fit the text, the budget and, for a budget in
-/// minutes, the machine. Also returns the tokens that it is expected to train on.
-fn fitted(given: &Settings, config: &TrainConfig, text: &TextData) -> Result<(TrainConfig, f64)> {
+/// Chooses and prints the settings that fit the corpus, the budget and, for a budget in minutes, the machine.
+/// Also returns the tokens that the model is expected to train on.
+fn fitted(given: &Settings, config: &TrainConfig, data: &CorpusData) -> Result<(TrainConfig, f64)> {
     let budget = given.has_budget().then_some(config.budget);
     let timed = matches!(budget, Some(Budget::Minutes(_)));
     let means = Means {
@@ -174,32 +168,49 @@ fn fitted(given: &Settings, config: &TrainConfig, text: &TextData) -> Result<(Tr
         } else {
             0.0
         },
-        tokens: text.training_size(config),
-        vocabulary: text.vocabulary.len(),
+        tokens: data.training_tokens(config),
+        words: match data {
+            CorpusData::Text(_) => 0,
+            CorpusData::Words(words) => words.train.len(),
+        },
+        vocabulary: data.vocabulary().len(),
     };
     let fit = means.fit(given);
-    let sequence = given.seq.or(fit.settings.seq).unwrap_or_default();
-    let connect = fit.settings.recurrent_dropout;
-    let connect = given.recurrent_dropout.or(connect).unwrap_or_default();
     let chosen = TrainConfig::resolve(&given.clone().over(fit.settings))?;
-    let aim = match budget {
-        Some(Budget::Minutes(minutes)) => {
+    let aim = match (budget, data) {
+        (Some(Budget::Minutes(minutes)), _) => {
             format!("{minutes} minutes at {:.0} GFLOP/s", means.gigaflops)
         }
-        Some(budget) => budget.to_string(),
-        None => "this text".to_owned(),
+        (Some(budget), _) => budget.to_string(),
+        (None, CorpusData::Text(_)) => "this text".to_owned(),
+        (None, CorpusData::Words(_)) => "this list".to_owned(),
+    };
+    let (step, more) = match &chosen.model {
+        ModelConfig::CharRnn(own) => (
+            format!("{} streams of {}", chosen.batch, own.seq),
+            format!(", DropConnect {}", own.recurrent_dropout),
+        ),
+        ModelConfig::WordVae(own) if own.pretrain_decoder > 0.0 => (
+            format!("{} words a step", chosen.batch),
+            format!(
+                ", the decoder alone for {:.0} %",
+                100.0 * own.pretrain_decoder
+            ),
+        ),
+        ModelConfig::WordVae(_) | ModelConfig::Article(_) => {
+            (format!("{} words a step", chosen.batch), String::new())
+        }
     };
     note!(
-        "for {aim}: {} {}, {} streams of {sequence}, learning rate {}, dropout {}, DropConnect {connect}; about {}, {:.1} passes",
+        "for {aim}: {} {}, {step}, learning rate {}, dropout {}{more}; about {} characters, {:.1} passes",
         chosen.cell,
         chosen.hidden,
-        chosen.batch,
         chosen.lr,
         chosen.dropout,
         if fit.tokens < 1e6 {
-            format!("{:.0} thousand characters", fit.tokens / 1e3)
+            format!("{:.0} thousand", fit.tokens / 1e3)
         } else {
-            format!("{:.1} million characters", fit.tokens / 1e6)
+            format!("{:.1} million", fit.tokens / 1e6)
         },
         fit.passes,
     );

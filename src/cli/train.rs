@@ -53,11 +53,10 @@ The run's config.toml records them all, and is itself a --config file.
         let _ = write!(help, "\nDefaults of {model}:\n{defaults}");
     }
     help += "
-The size, sequences, learning rate, dropout and passes of a char-lstm are chosen to fit the text and the
-budget, and are printed; with --minutes they also fit the speed of the machine. Without a budget, a
-text of a million characters is read nine times, a smaller one more often, a larger one less often.
-Without a budget, a word-vae makes more passes over a small list, up to 1,200 steps but at most 200
-passes. With --from, its learning rate is multiplied by 0.3.
+The size, sequences, learning rate, dropout and passes are chosen to fit the corpus and the budget, and
+are printed; with --minutes they also fit the speed of the machine. Without a budget, a corpus of a
+million characters is read nine times, a smaller one more often, a larger one less often. A word-vae that
+reads its list fewer than six times has an LSTM, which learns faster then.
 
 Goals, each a set of flags that go together; a flag given with a goal overrides it:
 ";

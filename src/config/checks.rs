@@ -65,7 +65,20 @@ impl TrainConfig {
 }
 
 impl WordVaeConfig {
+    /// Whether the decoder learns alone after `fraction` of the training.
+    pub fn pretrains(&self, fraction: f64) -> bool {
+        self.latent > 0 && fraction < self.pretrain_decoder
+    }
+
     fn validate(&self) -> Result<(), ConfigError> {
+        let alone = self.pretrain_decoder;
+        let must = "needs a --latent above 0: without z the decoder is always alone";
+        require(
+            "pretrain-decoder",
+            alone,
+            self.latent > 0 || alone == 0.0,
+            must,
+        )?;
         let (z, held) = (self.latent > 0, self.rate > 0.0);
         let must = "needs a --latent above 0: there is no z";
         require("z", self.z, z || self.z.is_default(), must)?;

@@ -43,8 +43,7 @@ pub fn model_defaults(model: ModelChoice) -> Vec<Entry> {
     };
     let all = TrainConfig::resolve(&given).map(|config| config.to_settings());
     let mut entries = all.unwrap_or_default().entries();
-    let is_fitted =
-        |entry: &Entry| model.kind() == ModelKind::CharRnn && FITTED.contains(&&*entry.key());
+    let is_fitted = |entry: &Entry| FITTED.contains(&&*entry.key());
     entries.retain(|entry| entry.is_default_of_model() && !is_fitted(entry));
     entries
 }
@@ -70,10 +69,11 @@ pub(super) fn defaults(given: &Settings, model: ModelChoice, recipe: Recipe) -> 
 /// Completes settings with the defaults that depend on other settings.
 pub(super) fn derived(all: Settings, model: ModelChoice) -> Settings {
     let text = model.kind() == ModelKind::CharRnn;
-    let lstm = text && all.cell == Some(Cell::Lstm);
+    let lstm = all.cell == Some(Cell::Lstm);
     let adamw = all.optimizer == Some(OptimizerKind::Adamw);
     let lr = match model.kind() {
         ModelKind::CharRnn => lr_of_cell(all.cell) * lr_of_embedding(all.embedding),
+        ModelKind::WordVae if lstm => 5e-3,
         ModelKind::WordVae => 2e-3,
     };
     // At the full learning rate, a trained model would forget what it has learnt.
@@ -135,7 +135,7 @@ fn word_vae() -> Settings {
         latent: Some(32),
         dropout: Some(0.2),
         batch: Some(128),
-        epochs: Some(15.0),
+        epochs: Some(25.0),
         test: Some(0.1),
         ..Settings::default()
     }
@@ -161,14 +161,12 @@ pub(super) fn of_goal(given: &Settings) -> Settings {
         },
         Some(Goal::Autoencode) => Settings {
             beta: Some(0.02),
-            epochs: Some(30.0),
             ..unbound
         },
         _ if given.rate.is_some_and(|rate| rate > 0.0) => unbound,
         // Free bits ensure that z is used; hidden letters would cost 0.3 nats per name.
         _ => Settings {
             char_dropout: Some(0.0),
-            epochs: Some(25.0),
             ..Settings::default()
         },
     }

@@ -393,6 +393,8 @@ settings! {
             kl_warmup: f64 ["FRACTION"] = 0.2, in 0.0..=1.0;
             /// Nats that each latent dimension may carry without penalty
             free_bits: f64 ["NATS"] = 0.06, in 0.0..;
+            /// Fraction of the training in which the decoder learns alone, as a language model without z
+            pretrain_decoder: f64 ["FRACTION"] = 0.0, in RATE;
             /// Fraction of the letters hidden from the decoder in training
             char_dropout: f64 ["RATE"] = 0.1, in RATE;
             /// The decoder's dropout rate [default: --dropout]

@@ -382,7 +382,7 @@ Made from the table in `src/config/settings.rs` by `TEXTGEN_WRITE_DOCS=1 cargo t
 do not edit it.
 
 Every setting is a flag of `textgen train` and `textgen sweep`, and a key of `config.toml` and `--config`
-files. A flag overrides the file, the file overrides the default. What fits the text is chosen by the text and the
+files. A flag overrides the file, the file overrides the default. What fits the corpus is chosen by the corpus and the
 budget, and printed. With `--from`, `--goal` or `--recipe` some defaults are others (`textgen train --help`).
 ";
 
@@ -445,7 +445,7 @@ fn default(row: &Row, key: &str, models: &[BTreeMap<String, String>]) -> String 
             continue;
         };
         let value = match model.kind() {
-            ModelKind::CharRnn if FITTED.contains(&key) => "fits the text",
+            _ if FITTED.contains(&key) => "fits the corpus",
             _ => value.as_str(),
         };
         match values.iter_mut().find(|(known, _)| *known == value) {

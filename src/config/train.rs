@@ -9,12 +9,6 @@ use super::{
     WordVaeConfig, ZPlacement,
 };
 
-/// The least steps of a word-vae's default budget, however small the list.
-const LEAST_STEPS: f64 = 1200.0;
-
-/// The most passes over the list that this minimum may lead to.
-const MOST_EPOCHS: f64 = 200.0;
-
 /// The fewest tokens of a text that a char-lstm is trained on with defaults: two steps of a few streams.
 pub const LEAST_TEXT: usize = 200;
 
@@ -154,15 +148,6 @@ impl TrainConfig {
         }
     }
 
-    /// Raises the default budget of a word-vae in epochs, so that a small list of `words` training words
-    /// gets enough steps.
-    pub fn fit_default_budget(&mut self, words: usize) {
-        if let Budget::Epochs(epochs) = self.budget {
-            let needed = (LEAST_STEPS * self.batch as f64 / words.max(1) as f64).ceil();
-            self.budget = Budget::Epochs(epochs.max(needed.min(MOST_EPOCHS)));
-        }
-    }
-
     /// Makes the batch of a char-lstm fit a short text, where `given` does not set it: `train` is the size of the
     /// training part in tokens. Fewer streams first, then shorter sequences.
     pub fn fit_batch(&mut self, given: &Settings, train: usize) {
@@ -183,6 +168,11 @@ impl TrainConfig {
     /// not choose one, and the multiplier that holds a target rate settles towards the end.
     pub fn keeps_newest(&self) -> bool {
         self.recipe != Recipe::Default || self.word_vae().is_some_and(|own| own.rate > 0.0)
+    }
+
+    /// Whether the decoder of a word-vae learns alone after `fraction` of the training.
+    pub fn pretrains(&self, fraction: f64) -> bool {
+        self.word_vae().is_some_and(|own| own.pretrains(fraction))
     }
 
     /// Whether it is a word-vae without z, which is a decoder alone.
@@ -211,6 +201,7 @@ impl TrainConfig {
                 kl_schedule: super::KlSchedule::Linear,
                 kl_warmup: 0.0,
                 free_bits: 0.0,
+                pretrain_decoder: 0.0,
                 // Hidden letters make the decoder use z, which is missing here.
                 char_dropout: 0.0,
                 decoder_dropout: own.decoder_dropout,

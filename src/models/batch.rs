@@ -38,6 +38,8 @@ pub struct WordBatch {
     pub targets: Vec<i64>,
     /// ε of every word (B, Z), by the caller's rows.
     pub noise: Vec<f32>,
+    /// Whether the decoder learns alone: z is 0, and the encoder reads nothing.
+    pub without_z: bool,
 }
 
 /// One word of the original article's network, which reads and predicts one word at a time.
@@ -92,6 +94,7 @@ impl WordBatch {
             inputs: words(&self.inputs, &self.inputs.tokens),
             targets: words(&self.inputs, &self.targets).tokens,
             noise: self.noise[rows.start * latent..rows.end * latent].to_vec(),
+            without_z: self.without_z,
         }
     }
 }
@@ -135,6 +138,7 @@ mod tests {
                 inputs: Sequences::new(&around(9)),
                 targets: Sequences::new(&targets).tokens,
                 noise: noise.to_vec(),
+                without_z: false,
             }
         };
         let words = [vec![1], vec![2, 3, 4], vec![5, 6]];

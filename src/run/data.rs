@@ -69,12 +69,28 @@ impl TextData {
     }
 }
 
+impl WordData {
+    /// The number of tokens of words: their letters and their ends.
+    pub fn tokens(&self, words: &[usize]) -> usize {
+        let tokens = |&word: &usize| self.letters[word].len() + 1;
+        words.iter().map(tokens).sum()
+    }
+}
+
 impl CorpusData {
     /// The number of tokens (char-lstm) or words (word-vae) to train on.
     pub fn training_size(&self, config: &TrainConfig) -> usize {
         match self {
             Self::Text(text) => text.training_size(config),
             Self::Words(words) => words.train.len(),
+        }
+    }
+
+    /// The number of tokens to train on; those of words include their ends.
+    pub fn training_tokens(&self, config: &TrainConfig) -> usize {
+        match self {
+            Self::Text(text) => text.training_size(config),
+            Self::Words(words) => words.tokens(&words.train),
         }
     }
 

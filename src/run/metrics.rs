@@ -81,15 +81,18 @@ impl Evaluation {
         }
     }
 
-    /// The loss by which models are chosen, lower is better: the main figure, or D + β·R for a word-vae
-    /// trained with β ≠ 1. With a target rate the newest model is kept instead, see
+    /// The loss by which models are chosen, lower is better: the main figure, or for a word-vae D + β·R, where
+    /// R counts as no less than the free bits. Else a decoder that ignores z, such as one that still learns
+    /// alone, would be chosen. With a target rate the newest model is kept instead, see
     /// [`TrainConfig::keeps_newest`].
     pub fn selection(&self, config: &TrainConfig) -> f64 {
         match self {
             Self::Char(_) => self.figure(),
             Self::Word(loss) => {
-                let beta = config.word_vae().map_or(1.0, |own| own.beta);
-                loss.distortion_nats_per_word + beta * loss.rate_nats_per_word
+                let (beta, free) = config.word_vae().map_or((1.0, 0.0), |own| {
+                    (own.beta, own.free_bits * own.latent as f64)
+                });
+                loss.distortion_nats_per_word + beta * loss.rate_nats_per_word.max(free)
             }
         }
     }

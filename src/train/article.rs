@@ -10,7 +10,6 @@
 use std::sync::atomic::AtomicBool;
 
 use super::task::{Extent, Next, Part, Sums, Task, check, held_out, sample_config};
-use super::words::tokens;
 use super::{Batch, Engine, TrainError};
 use crate::config::{NetworkConfig, TrainConfig};
 use crate::generate::sampling::Sampler;
@@ -68,7 +67,7 @@ impl Task for ArticleTask {
     }
 
     fn tokens_per_step(&self) -> f64 {
-        tokens(&self.data, &self.data.train) as f64 / self.steps_per_epoch()
+        self.data.tokens(&self.data.train) as f64 / self.steps_per_epoch()
     }
 
     // Its evaluations are as they were: of some hundred words, which takes a moment.

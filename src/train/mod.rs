@@ -36,6 +36,7 @@ pub use report::{Line, Report};
 pub use share::evaluation_size;
 
 use crate::config::{Budget, ModelConfig, NetworkConfig, Schedule, TrainConfig};
+use crate::models::weights::without_use_of_z;
 use crate::run::{CharLoss, CorpusData, Evaluation, Metrics, Progress, RunDir, Unfinished};
 use article::ArticleTask;
 use files::Identity;
@@ -143,6 +144,8 @@ impl<'a> Trainer<'a> {
         let mut engine = factory(&sized, task.network())?;
         if let Some(start) = run.start()? {
             engine.set_weights(&start.weights()?)?;
+        } else if config.pretrains(0.0) {
+            engine.set_weights(&without_use_of_z(engine.weights(), task.network()))?;
         }
         let extent = Extent::of_size(config.eval_size);
         let progress = Progress {

@@ -54,13 +54,36 @@ impl Trainer<'_> {
         if let Budget::Minutes(minutes) = self.config.budget {
             return Ok(minutes * 60.0 * left);
         }
+        // A decoder that learns alone takes less time.
+        let alone = self
+            .config
+            .word_vae()
+            .map_or(0.0, |own| own.pretrain_decoder);
+        let alone = (alone - self.fraction()).max(0.0);
+        let mut seconds = 0.0;
+        for (share, fraction) in [(alone, 0.0), (left - alone, 1.0)] {
+            if share > 0.0 {
+                seconds += share * self.seconds_of_step(fraction, stop)?;
+            }
+        }
+        let steps = match (self.config.budget, self.total_steps()) {
+            (_, Some(steps)) | (Budget::Steps(steps), None) => steps as f64,
+            (Budget::Epochs(epochs), None) => epochs * self.task.steps_per_epoch(),
+            (Budget::Minutes(_), None) => 0.0,
+        };
+        let expected = seconds * 1.1 * steps;
+        Ok(if expected.is_finite() { expected } else { 0.0 })
+    }
+
+    /// Seconds that a step after `fraction` of the training takes; infinite if the user stops it.
+    fn seconds_of_step(&mut self, fraction: f64, stop: &AtomicBool) -> Result<f64, TrainError> {
         let mut fastest = f64::INFINITY;
         for _ in 0..TRIALS {
             let mut trial = self.progress.clone();
             let started = Instant::now();
             let Next {
                 batch, kl_weight, ..
-            } = self.task.next(&mut trial, 0.0);
+            } = self.task.next(&mut trial, fraction);
             let step = Step {
                 number: self.progress.step,
                 lr: 0.0,
@@ -73,12 +96,6 @@ impl Trainer<'_> {
             }
             fastest = fastest.min(started.elapsed().as_secs_f64());
         }
-        let steps = match (self.config.budget, self.total_steps()) {
-            (_, Some(steps)) | (Budget::Steps(steps), None) => steps as f64,
-            (Budget::Epochs(epochs), None) => epochs * self.task.steps_per_epoch(),
-            (Budget::Minutes(_), None) => 0.0,
-        };
-        let expected = fastest * 1.1 * steps * left;
-        Ok(if expected.is_finite() { expected } else { 0.0 })
+        Ok(fastest)
     }
 }

@@ -30,8 +30,10 @@ pub fn learning_rate(config: &TrainConfig, step: u64, fraction: f64, scale: f64)
 }
 
 /// The weight of the divergence after `fraction` of the training: it rises over `kl-warmup`
-/// of the training, or of each cycle, to `beta`.
+/// of the training with z, or of each cycle, to `beta`.
 pub fn beta(config: &WordVaeConfig, fraction: f64) -> f64 {
+    let alone = config.pretrain_decoder;
+    let fraction = (fraction - alone).max(0.0) / (1.0 - alone);
     if config.kl_warmup <= 0.0 {
         return config.beta;
     }

@@ -50,7 +50,7 @@ pub fn evaluation_size(config: &TrainConfig, corpus: &CorpusData, expected: Opti
             (text.training_size(config) as f64, step as f64)
         }
         (CorpusData::Words(data), ModelConfig::WordVae(_)) => {
-            let epoch = words::tokens(data, &data.train) as f64;
+            let epoch = data.tokens(&data.train) as f64;
             let steps = data.train.len().div_ceil(config.batch).max(1);
             (epoch, epoch / steps as f64)
         }
@@ -139,7 +139,7 @@ mod tests {
         let config = with(&word_config(), "valid=0.5 test=0 eval-every=1");
         let mut data = word_data(&config);
         data.valid = data.valid.iter().copied().cycle().take(100_000).collect();
-        let mean = words::tokens(&data, &data.valid) as f64 / 1e5;
+        let mean = data.tokens(&data.valid) as f64 / 1e5;
         let found = evaluation_size(&config, &CorpusData::Words(data), None);
         assert!((found as f64 * mean / LEAST_SAMPLE - 1.0).abs() < 0.01);
     }

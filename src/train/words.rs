@@ -104,14 +104,9 @@ impl WordTask {
             inputs: Sequences::new(&inputs),
             targets: Sequences::new(&targets).tokens,
             noise,
+            without_z: false,
         }
     }
-}
-
-/// The tokens of words: their letters and their ends.
-pub(super) fn tokens(data: &WordData, words: &[usize]) -> u64 {
-    let tokens = |&word: &usize| data.letters[word].len() as u64 + 1;
-    words.iter().map(tokens).sum()
 }
 
 /// The words that an evaluation reads. They were shuffled before the split, so the first ones are a sample.
@@ -124,7 +119,7 @@ fn read(words: &[usize], extent: Extent) -> &[usize] {
 
 /// The most of `words` of which an evaluation reads no more than about `most` tokens.
 pub(super) fn within(data: &WordData, words: &[usize], most: f64) -> Extent {
-    let all = tokens(data, words) as f64;
+    let all = data.tokens(words) as f64;
     if all <= most {
         return Extent::All;
     }
@@ -141,11 +136,11 @@ impl Task for WordTask {
     }
 
     fn tokens_per_step(&self) -> f64 {
-        tokens(&self.data, &self.data.train) as f64 / self.steps_per_epoch()
+        self.data.tokens(&self.data.train) as f64 / self.steps_per_epoch()
     }
 
     fn tokens_read(&self, part: Part, extent: Extent) -> u64 {
-        tokens(&self.data, read(held_out(&self.data, part), extent))
+        self.data.tokens(read(held_out(&self.data, part), extent)) as u64
     }
 
     fn within(&self, part: Part, tokens: f64) -> Extent {
@@ -169,7 +164,10 @@ impl Task for WordTask {
         let rate = self.own.char_dropout;
         // Hides each letter that the decoder reads with a given probability (Bowman et al. 2016).
         let hide = |position| rate > 0.0 && f64::from(hidden.uniform(position)) < rate;
-        let batch = self.batch(words, noise.collect(), hide);
+        let batch = WordBatch {
+            without_z: self.own.pretrains(fraction),
+            ..self.batch(words, noise.collect(), hide)
+        };
         progress.cursor += 1;
         if end == order.len() {
             progress.cursor = 0;
@@ -178,7 +176,11 @@ impl Task for WordTask {
             self.order = Some((progress.epoch, order));
         }
         Next {
-            kl_weight: beta(&self.own, fraction),
+            kl_weight: if batch.without_z {
+                0.0
+            } else {
+                beta(&self.own, fraction)
+            },
             tokens: batch.targets.len() as u64,
             batch: Batch::Words(batch),
         }

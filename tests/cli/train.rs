@@ -490,17 +490,12 @@ fn the_long_help_tells_the_defaults_there_are() {
             ("beta2", config.beta2.to_string()),
         ];
         match &config.model {
-            // The others fit the text.
-            ModelConfig::CharRnn(_) => assert!(!text.contains("--hidden"), "{text}"),
-            ModelConfig::WordVae(own) => told.extend([
-                ("latent", own.latent.to_string()),
-                ("hidden", config.hidden.to_string()),
-                ("batch", config.batch.to_string()),
-                ("lr", config.lr.to_string()),
-                ("dropout", config.dropout.to_string()),
-            ]),
+            ModelConfig::CharRnn(_) => {}
+            ModelConfig::WordVae(own) => told.push(("latent", own.latent.to_string())),
             ModelConfig::Article(_) => panic!("{model}"),
         }
+        // The others fit the corpus.
+        assert!(!text.contains("--hidden"), "{text}");
         for (flag, value) in told {
             let wanted = format!("--{flag} {value} ");
             assert!(text.contains(&wanted), "{wanted}: {text}");
@@ -513,12 +508,7 @@ fn the_long_help_tells_the_defaults_there_are() {
         );
     }
     let goals = paragraph("Goals");
-    for flags in [
-        "--rate 8 ",
-        "--beta 0.02 ",
-        "--char-dropout 0 ",
-        "--epochs 30 ",
-    ] {
+    for flags in ["--rate 8 ", "--beta 0.02 ", "--char-dropout 0 "] {
         assert!(goals.contains(flags), "{flags}: {goals}");
     }
 }

@@ -207,18 +207,23 @@ impl TorchEngine {
         }
         let (nats, rates) = (Tensor::cat(&nats, 0), Tensor::cat(&rates, 0));
         let beta = match &self.rate {
-            Some(held) => held.log_beta.exp(),
-            None => Tensor::from_slice(&[kl_weight]).to_device(self.device),
+            Some(held) if !batch.without_z => held.log_beta.exp(),
+            _ => Tensor::from_slice(&[kl_weight]).to_device(self.device),
         };
         let free_bits = self.config.word_vae().map_or(0.0, |own| own.free_bits);
-        let loss = objective(&nats, &rates, &beta, free_bits);
+        let mut loss = objective(&nats, &rates, &beta, free_bits);
+        if batch.without_z {
+            // Every parameter needs a gradient, those of the encoder too.
+            let sums = self.parameters.tensors().iter().map(|t| t.sum(Kind::Float));
+            loss += sums.fold(Tensor::zeros([], (Kind::Float, self.device)), |a, b| a + b) * 0.0;
+        }
         let rate = rates.detach().sum(Kind::Float) / all as f64;
         Computed {
             gradients: self.differentiate(&loss),
             loss: loss.detach(),
             carried: Vec::new(),
             last: None,
-            rate: Some(rate.reshape([1])),
+            rate: (!batch.without_z).then(|| rate.reshape([1])),
         }
     }
 

@@ -160,6 +160,7 @@ pub fn word_batch(
         noise: (0..(words.len() * latent) as u64)
             .map(|at| noise.normal(at))
             .collect(),
+        without_z: false,
     }
 }
 

@@ -120,7 +120,7 @@ impl WordVae {
 
     /// μ and log σ² (B, Z) of every word; (B, 0) if there is no z.
     pub fn encode(&self, parameters: &Parameters, words: &Words, pass: Pass) -> [Tensor; 2] {
-        if self.network.latent() == 0 {
+        if self.network.latent() == 0 || words.batch.without_z {
             return [words.noise.zeros_like(), words.noise.zeros_like()];
         }
         let (of, letters, device) = (&words.letters, &words.batch.letters, words.targets.device());
@@ -212,7 +212,10 @@ impl WordVae {
     /// The terms of the bound: one sample per word.
     pub fn terms(&self, parameters: &Parameters, words: &Words, pass: Pass) -> WordTerms {
         let [means, log_var] = self.encode(parameters, words, pass);
-        let z = &means + (&log_var * 0.5).exp() * &words.noise;
+        let mut z = &means + (&log_var * 0.5).exp() * &words.noise;
+        if words.batch.without_z {
+            z = z.zeros_like();
+        }
         let outputs = self.decode(parameters, words, &z, pass);
         let in_bf16 = self.shape().is_in_bf16(pass);
         WordTerms {

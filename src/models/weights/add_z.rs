@@ -3,7 +3,7 @@
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Array, Weights, expected_shapes};
+use super::{Array, Values, Weights, expected_shapes};
 use crate::config::NetworkConfig;
 
 /// Fits the weights of a decoder without z to the network `new`, which is the same but for z.
@@ -25,6 +25,27 @@ pub fn add_z(weights: &Weights, new: &NetworkConfig, seed: u64) -> Weights<'stat
         (name, Array::f32(shape, values))
     });
     added.collect()
+}
+
+/// Sets the decoder's weights for z to zero, so that it writes as one without z until these are trained.
+pub fn without_use_of_z(
+    mut weights: Weights<'static>,
+    network: &NetworkConfig,
+) -> Weights<'static> {
+    for (name, array) in &mut weights {
+        let Values::F32(values) = &mut array.values else {
+            continue;
+        };
+        let values = values.to_mut();
+        if name.starts_with("decoder.init.") {
+            values.fill(0.0);
+        } else if name == "decoder.rnn.weight_ih_l0" {
+            for row in values.chunks_exact_mut(array.shape[1]) {
+                row[network.embedding..].fill(0.0);
+            }
+        }
+    }
+    weights
 }
 
 /// The matrix with zeros to the right, up to `width` columns.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 
-pub use self::add_z::add_z;
+pub use self::add_z::{add_z, without_use_of_z};
 pub use self::grow::grow;
 
 use crate::config::{LatentConfig, NetworkConfig, NetworkKind};

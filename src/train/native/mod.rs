@@ -236,10 +236,10 @@ impl Engine for NativeEngine {
         if let Some(average) = &mut self.average {
             average.step(&self.parameters, step.number + 1);
         }
-        match &mut self.model {
-            Model::Text(model) => model.advance(),
-            Model::Words(model) => model.advance(),
-            Model::Article(_) => {}
+        match (&mut self.model, batch) {
+            (Model::Text(model), _) => model.advance(),
+            (Model::Words(model), Batch::Words(batch)) => model.advance(batch),
+            _ => {}
         }
         Ok(())
     }

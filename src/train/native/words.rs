@@ -46,8 +46,10 @@ impl Words {
         let (workers, values, noise) = (of.workers, &of.parameters.values[..], Some(of.noise));
         let words = batch.inputs.batch();
         let shards = of.shards.min(words);
-        let beta = self.controller.as_ref().map(RateController::beta);
-        let beta = beta.unwrap_or(step.kl_weight);
+        let beta = match &self.controller {
+            Some(controller) if !batch.without_z => controller.beta(),
+            _ => step.kl_weight,
+        };
         let training = &mut self.training;
         if shards == 1 {
             training.encode(workers, values, batch, noise);
@@ -83,9 +85,9 @@ impl Words {
         distortion
     }
 
-    /// Moves the multiplier after a step.
-    pub fn advance(&mut self) {
-        if let Some(controller) = &mut self.controller {
+    /// Moves the multiplier after a step on `batch`.
+    pub fn advance(&mut self, batch: &WordBatch) {
+        if let (Some(controller), false) = (&mut self.controller, batch.without_z) {
             controller.follow(self.objective.rate());
         }
     }

@@ -74,6 +74,7 @@ fn tied_weights_and_the_loss_of_the_last_position_survive_a_stop() {
 fn a_word_vae_that_was_stopped_ends_with_the_same_bits() {
     stopping_changes_nothing(&word_config());
     stopping_changes_nothing(&word_config().no_latent_baseline().expect("it has a z"));
+    stopping_changes_nothing(&with(&word_config(), "pretrain-decoder=0.5 ema=0.9"));
 }
 
 #[test]

@@ -152,3 +152,46 @@ fn a_decoder_that_ignores_z_learns_a_rate_of_zero_and_no_active_unit() {
     assert!(loss.rate_nats_per_word < 0.02, "{loss:?}");
     assert_eq!(loss.active_units, 0);
 }
+
+#[test]
+fn a_decoder_that_learns_alone_leaves_the_encoder_as_it_was() {
+    let folder = tempfile::tempdir().expect("folder");
+    let config = with(
+        &word_config(),
+        "pretrain-decoder=0.5 lr=0.02 warmup=0 sample-every=0 valid=0",
+    );
+    let run = create_run(folder.path(), "words", &config);
+    let encoder = |run: &RunDir| {
+        let (state, prefix) = (state(run), "weights.encoder.");
+        let own = state.tensors.range(prefix.to_owned()..);
+        let own = own.take_while(|(name, _)| name.starts_with(prefix));
+        own.map(|(_, array)| array.data().into_owned())
+            .collect::<Vec<_>>()
+    };
+    train_up_to(&run, 1);
+    let before = encoder(&run);
+    assert!(before.len() > 4);
+    train_up_to(&run, 12);
+    assert!(encoder(&run) == before);
+    // Its first step with z moves the decoder's weights for z, which were zero.
+    train_up_to(&run, 16);
+    assert!(encoder(&run) != before);
+}
+
+#[test]
+fn a_model_whose_z_says_nothing_is_not_chosen() {
+    let config = with(&word_config(), "free-bits=0.5 latent=4");
+    let selection = |d: f64, r: f64| {
+        Evaluation::Word(crate::run::WordLoss {
+            distortion_nats_per_word: d,
+            rate_nats_per_word: r,
+            neg_elbo_nats_per_word: d + r,
+            neg_elbo_nats_per_char: 1.0,
+            active_units: 4,
+            sample: None,
+        })
+        .selection(&config)
+    };
+    assert!(selection(14.0, 0.1) > selection(12.5, 2.1));
+    assert_eq!(selection(12.0, 2.5), 14.5);
+}

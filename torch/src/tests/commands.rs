@@ -179,6 +179,7 @@ fn decoded(word: &[u32], times: usize) -> WordBatch {
         letters: inputs.clone(),
         targets: Sequences::new(&vec![target; times]).tokens,
         noise: vec![0.0; times * LATENT],
+        without_z: false,
         inputs,
     }
 }

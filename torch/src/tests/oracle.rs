@@ -5,7 +5,7 @@
 //! rate of 0 the weights stay as they are, so that several steps can be compared.
 
 use textgen::config::{ModelChoice, TrainConfig};
-use textgen::models::batch::ArticleBatch;
+use textgen::models::batch::{ArticleBatch, WordBatch};
 use textgen::models::noise::{Noise, Use};
 use textgen::models::weights::Weights;
 use textgen::train::{Batch, Costs, Engine, Step};
@@ -28,7 +28,10 @@ fn batch(config: &TrainConfig, step: u64) -> Batch {
         }
         ModelConfig::WordVae(own) => {
             let words = words(config.batch, step);
-            Batch::Words(word_batch(&words, own.latent, SPECIAL, step))
+            Batch::Words(WordBatch {
+                without_z: own.pretrains(0.0),
+                ..word_batch(&words, own.latent, SPECIAL, step)
+            })
         }
         ModelConfig::Article(own) => {
             let word = &words(1, step)[0];
@@ -187,6 +190,8 @@ fn the_gradients_of_a_word_vae_are_libtorchs_with_dropout_free_bits_and_a_held_r
         "free-bits=0.5",
         "free-bits=0.02 shards=2",
         "rate=2 free-bits=0 kl-warmup=0",
+        "pretrain-decoder=0.5 layers=2",
+        "pretrain-decoder=0.5 rate=2 free-bits=0 kl-warmup=0 shards=2",
     ] {
         compare(ModelChoice::WordVae, own);
     }

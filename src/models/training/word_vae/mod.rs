@@ -175,6 +175,13 @@ impl WordVaeTraining {
             return;
         };
         let (words, latent) = (&batch.letters, self.latent);
+        if batch.without_z {
+            self.sorted.z.clear();
+            self.sorted.z.resize(words.batch() * latent, 0.0);
+            self.rates.clear();
+            self.means.clear();
+            return;
+        }
         assert_eq!(words.order, batch.inputs.order, "the same words");
         encoder.forward(workers, values, words, batch.first, dropped, save);
         let size = words.batch() * latent;
@@ -204,12 +211,12 @@ impl WordVaeTraining {
         words.as_given(&encoder.mean, latent, &mut self.means);
     }
 
-    /// R_j of every word (B, Z) in nats, by the caller's rows; empty if Z = 0.
+    /// R_j of every word (B, Z) in nats, by the caller's rows; empty if Z = 0 or the decoder learns alone.
     pub fn rates(&self) -> &[f32] {
         &self.rates
     }
 
-    /// μ of every word (B, Z), by the caller's rows; empty if Z = 0.
+    /// μ of every word (B, Z), by the caller's rows; empty if Z = 0 or the decoder learns alone.
     pub fn means(&self) -> &[f32] {
         &self.means
     }
@@ -252,10 +259,13 @@ impl WordVaeTraining {
         d_mean.resize(z.len(), 0.0);
         d_log_var.resize(z.len(), 0.0);
         let d_nats = 1.0 / objective.words as f32;
+        if batch.without_z {
+            gradients.fill(0.0); // those of the encoder
+        }
         self.decoder.backward(
             workers, values, batch, z, of_decoder, d_nats, d_mean, gradients,
         );
-        let Some(encoder) = &mut self.encoder else {
+        let Some(encoder) = self.encoder.as_mut().filter(|_| !batch.without_z) else {
             return;
         };
         for (at, (d_mean, d_log_var)) in d_mean.iter_mut().zip(&mut *d_log_var).enumerate() {

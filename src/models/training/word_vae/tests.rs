@@ -4,7 +4,7 @@
 use super::super::dropout::{Mask, position};
 use super::super::reference::{self, Reference, assert_close, gradient, widened};
 use super::*;
-use crate::config::{Cell, ZPlacement};
+use crate::config::{Cell, LatentConfig, ZPlacement};
 use crate::generate::sampling::log_prob;
 use crate::kernels::Kernels;
 use crate::kernels::simd::Level;
@@ -12,6 +12,7 @@ use crate::kernels::training::{Alone, Buffers, Pool, Team};
 use crate::models::Network;
 use crate::models::golden::Golden;
 use crate::models::sequences::Sequences;
+use crate::models::weights::add_z;
 use crate::models::word_vae::WordVae;
 use crate::testing::{Numbers, assert_about, with_latent, word_vae};
 
@@ -35,6 +36,7 @@ struct Corpus {
     latent: usize,
     /// `<bos>` and `<eos>`.
     ends: [u32; 2],
+    without_z: bool,
 }
 
 impl Corpus {
@@ -51,6 +53,7 @@ impl Corpus {
             latent,
             // The first is a token that is never predicted.
             ends: [10, 8],
+            without_z: false,
         }
     }
 
@@ -71,6 +74,7 @@ impl Corpus {
             inputs: Sequences::new(&self.inputs()[rows.clone()]),
             targets: Sequences::new(&self.targets()[rows.clone()]).tokens,
             noise: self.noise[rows.start * self.latent..rows.end * self.latent].to_vec(),
+            without_z: self.without_z,
         }
     }
 }
@@ -217,6 +221,55 @@ fn every_gradient_is_that_of_finite_differences() {
 }
 
 #[test]
+fn a_decoder_that_learns_alone_has_the_gradients_of_one_without_z() {
+    for network in networks().into_iter().filter(|own| own.latent() > 0) {
+        let mut corpus = Corpus::new(&[3, 1, 4, 2], network.latent());
+        let plain = with_latent(&network, |own| {
+            *own = LatentConfig {
+                latent: 0,
+                z: ZPlacement::Both,
+                bidirectional: false,
+            };
+        });
+        let alone = Parameters::init(&plain, 1, false);
+        let mut parameters = Parameters::init(&network, 2, false);
+        let with_z = add_z(&alone.to_weights(""), &network, 3);
+        parameters.load(&with_z, "").expect("the same network");
+        let dropout = WordDropout {
+            encoder: 0.5,
+            decoder: 0.25,
+        };
+        let of = |network, parameters: &Parameters, corpus: &Corpus, shards| {
+            on(&Alone, &Buffers::new(), |workers| {
+                let setting = (dropout, 0.0, 0.1);
+                computed(workers, (network, parameters), corpus, setting, shards)
+            })
+        };
+        let (want, gradients, _) = of(&plain, &alone, &corpus, 1);
+        corpus.without_z = true;
+        for shards in [1, 3] {
+            let (loss, found, _) = of(&network, &parameters, &corpus, shards);
+            assert!((loss / want - 1.0).abs() < 1e-6, "{loss} {want}");
+            let all = parameters.named(&found, "");
+            for (name, found) in &all {
+                let Some(entry) = alone.entries().iter().find(|entry| entry.name == *name) else {
+                    let is_zero = found.data().iter().all(|&x| x == 0.0);
+                    assert!(is_zero || name == "decoder.init.bias", "{name}");
+                    continue;
+                };
+                let want = &gradients[entry.range.clone()];
+                let (rows, width) = (found.shape[0], want.len() / found.shape[0]);
+                let found = found.data();
+                for (row, want) in want.chunks_exact(width).enumerate() {
+                    let own = &found[row * found.len() / rows..];
+                    assert_close(&own[..width], &widened(want), 1e-5, name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn any_number_of_threads_and_every_level_compute_the_same_bits() {
     for cell in [Cell::Lstm, Cell::Gru, Cell::Rnn] {
         let network = word_vae(cell, 37, 2);
@@ -352,6 +405,7 @@ fn an_evaluation_computes_the_numbers_of_pytorch() {
             noise: golden.numbers("eps").to_vec(),
             latent: network.latent(),
             ends: [golden.special("bos"), golden.special("eos")],
+            without_z: false,
         };
         let (d, model) = evaluated(network, &parameters, &corpus.batch(0..lengths.len()));
         let rates = model.rates().chunks(network.latent());

@@ -1,0 +1,139 @@
+//! The defaults of a char-lstm.
+
+use super::{Fit, Means, rounded};
+use crate::config::defaults::lr_of_embedding;
+use crate::config::{Budget, Cell, ModelChoice, Settings};
+
+/// A network and its training settings.
+struct Size {
+    /// The upper limit of a budget in minutes, in units of 10¹² operations.
+    work: f64,
+    /// The upper limit of the tokens that any other budget reads.
+    tokens: f64,
+    hidden: usize,
+    seq: usize,
+    /// The learning rate of an LSTM.
+    lr: f64,
+}
+
+/// Networks for budgets from a few seconds of two cores to hours.
+const SIZES: [Size; 6] = [
+    size(0.3, 1e5, 96, 16, 3e-2),
+    size(3.0, 1e6, 128, 16, 3e-2),
+    size(8.0, 2e6, 192, 32, 3e-2),
+    size(40.0, 2e7, 256, 32, 2e-2),
+    size(120.0, 5e7, 512, 32, 1e-2),
+    size(f64::INFINITY, f64::INFINITY, 512, 64, 1e-2),
+];
+
+/// The largest hidden size that learns best from short sequences, many of them.
+const SHORT_SEQUENCES: usize = 128;
+/// Default number of streams per step.
+const BATCH: usize = 32;
+/// The hidden size at which a step takes twice the time of its products alone.
+const HALF_RATE: f64 = 8.0;
+/// The vocabulary above which the learning rate falls, with its square root: most of the rows of a large
+/// vocabulary get few gradients, and the common ones those of a difficult text.
+const USUAL_VOCABULARY: f64 = 150.0;
+/// The share of the deserved passes that a trained model needs, and the factor of its learning rate.
+const OF_TRAINED: [f64; 2] = [0.25, 0.6];
+
+const fn size(work: f64, tokens: f64, hidden: usize, seq: usize, lr: f64) -> Size {
+    Size {
+        work,
+        tokens,
+        hidden,
+        seq,
+        lr,
+    }
+}
+
+/// The learning rate of this cell with this hidden size and one-hot input.
+fn learning_rate(cell: Cell, hidden: usize) -> f64 {
+    let size = SIZES.iter().find(|size| hidden <= size.hidden);
+    let of_lstm = size.map_or(SIZES[SIZES.len() - 1].lr, |size| size.lr);
+    match cell {
+        Cell::Lstm => of_lstm,
+        Cell::Gru | Cell::Rnn => of_lstm / 2.0,
+    }
+}
+
+/// The regularisation of a network that reads each token this many times. A trained one starts from where
+/// it would overfit, but unlearns what it knows if too much is dropped.
+fn regularisation(passes: f64, trained: bool) -> Settings {
+    let (dropout, recurrent) = match passes {
+        _ if trained && passes >= 4.0 => (0.3, 0.1),
+        _ if passes < 3.0 => (0.0, 0.0),
+        _ if passes < 6.0 => (0.1, 0.0),
+        _ if passes < 14.0 => (0.25, 0.0),
+        _ if passes < 20.0 => (0.4, 0.1),
+        _ => (0.5, 0.2),
+    };
+    Settings {
+        dropout: Some(dropout),
+        recurrent_dropout: Some(recurrent),
+        ..Settings::default()
+    }
+}
+
+/// The settings that fit a text, given the settings in `given`.
+pub(super) fn fit(means: &Means, given: &Settings) -> Fit {
+    let model = given.model.unwrap_or(ModelChoice::CharLstm);
+    let cell = given.cell.unwrap_or(model.cell());
+    let trained = given.from.as_ref().is_some_and(|from| !from.is_empty());
+    let all = means.tokens.max(1) as f64;
+    let [of_passes, of_lr] = if trained { OF_TRAINED } else { [1.0, 1.0] };
+    let of_steps = |steps: u64, batch: usize, seq: usize| steps as f64 * (batch * seq) as f64;
+    let read = match means.budget {
+        None => Some(means.deserved(of_passes)),
+        Some(Budget::Epochs(epochs)) => Some(epochs * all),
+        Some(Budget::Steps(steps)) => {
+            let (batch, seq) = in_text(means, given, given.seq.unwrap_or(32));
+            Some(of_steps(steps, batch, seq))
+        }
+        Some(Budget::Minutes(_)) => None,
+    };
+    let work = means.work();
+    let fits = |size: &&Size| read.map_or(work < size.work, |read| read < size.tokens);
+    let [.., last] = &SIZES;
+    let size = SIZES.iter().find(fits).unwrap_or(last);
+    let hidden = given.hidden.unwrap_or(size.hidden);
+    let seq = match given.hidden {
+        None => size.seq,
+        Some(..=SHORT_SEQUENCES) => 16,
+        Some(_) => 32,
+    };
+    let (batch, seq) = in_text(means, given, seq);
+    let operations = means.operations(hidden, given.layers.unwrap_or(1), cell);
+    let read = match (means.budget, read) {
+        (Some(Budget::Steps(steps)), _) => of_steps(steps, batch, seq),
+        (_, Some(read)) => read,
+        _ => work * 1e12 / operations * (hidden as f64 / (hidden as f64 + HALF_RATE)),
+    };
+    let passes = read / all;
+    let vocabulary = (USUAL_VOCABULARY / means.vocabulary.max(1) as f64).sqrt();
+    let lr = learning_rate(cell, hidden) * lr_of_embedding(given.embedding);
+    let settings = Settings {
+        cell: Some(cell),
+        hidden: Some(hidden),
+        batch: Some(batch),
+        seq: Some(seq),
+        lr: Some(rounded(lr * vocabulary.min(1.0) * of_lr)),
+        epochs: means.budget.is_none().then(|| rounded(passes)),
+        ..regularisation(passes, trained)
+    };
+    Fit {
+        settings,
+        tokens: read,
+        passes,
+    }
+}
+
+/// Streams and their length per step, of which a short text has fewer: fewer streams first, then
+/// shorter sequences.
+fn in_text(means: &Means, given: &Settings, seq: usize) -> (usize, usize) {
+    let have = means.tokens.saturating_sub(1).max(1);
+    let seq = given.seq.unwrap_or(seq);
+    let batch = given.batch.unwrap_or(BATCH.min((have / seq).max(1)));
+    (batch, given.seq.unwrap_or(seq.min((have / batch).max(1))))
+}
