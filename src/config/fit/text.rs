@@ -32,6 +32,8 @@ const SHORT_SEQUENCES: usize = 128;
 const BATCH: usize = 32;
 /// The hidden size at which a step takes twice the time of its products alone.
 const HALF_RATE: f64 = 8.0;
+/// The hidden size above which a network overfits sooner, in proportion to its size.
+const OVERFITS: f64 = 256.0;
 /// The vocabulary above which the learning rate falls, with its square root: most of the rows of a large
 /// vocabulary get few gradients, and the common ones those of a difficult text.
 const USUAL_VOCABULARY: f64 = 150.0;
@@ -58,7 +60,7 @@ fn learning_rate(cell: Cell, hidden: usize) -> f64 {
     }
 }
 
-/// The regularisation of a network that reads each token this many times. A trained one starts from where
+/// The regularisation of a network of 256 units that reads each token this many times. A trained one starts from where
 /// it would overfit, but unlearns what it knows if too much is dropped.
 fn regularisation(passes: f64, trained: bool) -> Settings {
     let (dropout, recurrent) = match passes {
@@ -120,7 +122,7 @@ pub(super) fn fit(means: &Means, given: &Settings) -> Fit {
         seq: Some(seq),
         lr: Some(rounded(lr * vocabulary.min(1.0) * of_lr)),
         epochs: means.budget.is_none().then(|| rounded(passes)),
-        ..regularisation(passes, trained)
+        ..regularisation(passes * (hidden as f64 / OVERFITS).max(1.0), trained)
     };
     Fit {
         settings,
