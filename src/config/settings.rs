@@ -516,6 +516,11 @@ impl Settings {
             Some(1) => settings.upgrade(),
             _ => {}
         }
+        let is_words = settings.model == Some(ModelChoice::WordVae);
+        if settings.format.is_some() && is_words && settings.recipe != Some(Recipe::Article) {
+            // The record of a run from when every z was trained from the first step.
+            settings.pretrain_decoder.get_or_insert(0.0);
+        }
         Ok(settings)
     }
 

@@ -33,6 +33,7 @@ fn a_written_file_reads_back_the_same() {
         lr: Some(0.002),
         seq_min: Some(10),
         lowercase: Some(true),
+        pretrain_decoder: Some(0.25),
         ..Settings::default()
     };
     let text = settings.to_toml().expect("serialisable");
@@ -57,6 +58,21 @@ fn a_newer_format_is_refused() {
         .expect_err("newer")
         .to_string();
     assert!(error.contains("format 99"), "{error}");
+}
+
+#[test]
+fn a_run_from_before_decoders_learnt_alone_is_repeated_as_it_was() {
+    let of = |text: &str| Settings::parse(text, "x").expect("valid").pretrain_decoder;
+    assert_eq!(of("format = 2\nmodel = \"word-vae\"\n"), Some(0.0));
+    let other = "format = 2\nmodel = \"word-vae\"\npretrain-decoder = 0.5\n";
+    assert_eq!(of(other), Some(0.5));
+    for own in [
+        "model = \"word-vae\"\n",
+        "format = 2\nmodel = \"char-lstm\"\n",
+        "format = 2\nmodel = \"word-vae\"\nrecipe = \"article\"\n",
+    ] {
+        assert_eq!(of(own), None);
+    }
 }
 
 /// The config.toml of a run of July 2026, which has every setting, and none of those that came later.
