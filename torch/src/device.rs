@@ -1,5 +1,7 @@
 //! Which device trains, and how libtorch is set up for it.
 
+use std::sync::OnceLock;
+
 use tch::Cuda;
 use textgen::config::{Device, Precision};
 use textgen::train::EngineError;
@@ -31,10 +33,16 @@ pub enum DeviceError {
 }
 
 /// Loads libtorch's CUDA part, if there is one. It registers itself when it is loaded; if it
-/// were linked plainly, the linker would drop it because no symbol of it is used.
+/// were linked plainly, the linker would drop it because no symbol of it is used. Call this before
+/// anything else of libtorch, which looks for its CUDA part only once: later it would find no device.
 ///
 /// Returns why there is no CUDA device, or none if there is one.
 pub fn load_cuda() -> Option<String> {
+    static MISSING: OnceLock<Option<String>> = OnceLock::new();
+    MISSING.get_or_init(missing).clone()
+}
+
+fn missing() -> Option<String> {
     let library = std::path::Path::new(env!("TEXTGEN_LIBTORCH")).join("lib/libtorch_cuda.so");
     if !library.exists() {
         return Some("this libtorch has no CUDA part".to_owned());
@@ -68,11 +76,7 @@ pub fn load_cuda() -> Option<String> {
 
 /// The device that `asked` means on this machine.
 pub fn choose(asked: Device) -> Result<tch::Device, DeviceError> {
-    let missing = if asked == Device::Cpu {
-        None
-    } else {
-        load_cuda()
-    };
+    let missing = load_cuda().filter(|_| asked != Device::Cpu);
     Ok(match (asked, missing) {
         (Device::Cpu, _) | (Device::Auto, Some(_)) => tch::Device::Cpu,
         (Device::Auto, None) => tch::Device::Cuda(0),

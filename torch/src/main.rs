@@ -45,6 +45,7 @@ fn main() -> ExitCode {
                 .unwrap_or_default();
         }
     }));
+    device::load_cuda();
     let outcome = std::panic::catch_unwind(|| match words.as_slice() {
         ["train", folders @ ..] if !folders.is_empty() => {
             let folders: Vec<&Path> = folders.iter().map(Path::new).collect();

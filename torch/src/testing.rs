@@ -57,6 +57,7 @@ pub fn tolerance(on_cpu: f32) -> f32 {
 
 /// Lets libtorch compute in the calling thread: the threads of every test would wait for each other.
 pub fn one_thread() {
+    device();
     tch::set_num_threads(1);
 }
 
@@ -178,6 +179,7 @@ pub struct Golden {
 impl Golden {
     /// Every golden file whose name starts with a prefix.
     pub fn all(prefix: &str) -> Vec<Self> {
+        one_thread();
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden");
         let paths = std::fs::read_dir(folder)
             .expect("the folder")

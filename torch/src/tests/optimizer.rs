@@ -21,7 +21,8 @@ fn arrays(step: u64) -> Vec<Vec<f32>> {
 }
 
 fn tensors(arrays: &[Vec<f32>]) -> Vec<Tensor> {
-    let tensor = |array: &Vec<f32>| Tensor::from_slice(array).to_device(device());
+    let device = device();
+    let tensor = |array: &Vec<f32>| Tensor::from_slice(array).to_device(device);
     arrays.iter().map(tensor).collect()
 }
 
