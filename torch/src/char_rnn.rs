@@ -8,7 +8,7 @@ use textgen::models::noise::Use;
 
 use crate::dropout::{Dropout, Pass, Places, token_mask, weight_mask};
 use crate::parameters::Parameters;
-use crate::recurrent::Shape;
+use crate::recurrent::{Shape, packed};
 use crate::{indices, predict};
 
 /// A char-lstm on a device.
@@ -120,6 +120,10 @@ impl CharRnn {
                 let mask = weight_mask(weight, layer, self.own.recurrent_dropout, pass);
                 *weight = &*weight * mask;
             }
+            // Variational dropout runs layer by layer.
+            let together = if self.own.variational { 4 } else { weights.len() };
+            let parts = weights.chunks(together);
+            weights = parts.flat_map(|part| packed(part).1).collect();
         }
         let dropout = Dropout {
             rate: self.dropout,

@@ -18,6 +18,7 @@ use crate::device::set_precision;
 use crate::dropout::Pass;
 use crate::optimizer::Optimizer;
 use crate::parameters::{Parameters, array, floats, tensor};
+use crate::recurrent::Shape;
 use crate::word_vae::{WordVae, Words, objective};
 
 /// Steps whose losses are read back together from CUDA, which has to be waited for.
@@ -129,6 +130,10 @@ impl TorchEngine {
                     });
             }
             Model::Article(network) => {
+                for prefix in ["encoder.rnn", "decoder.rnn"] {
+                    let weights = engine.parameters.recurrent(prefix, network.layers);
+                    Shape::of(network, Precision::F32).flatten(&weights);
+                }
                 let zeros = || Tensor::zeros([network.latent() as i64], (Kind::Float, device));
                 engine.last = Some([zeros(), zeros()]);
             }
@@ -137,6 +142,10 @@ impl TorchEngine {
             let copy = |tensor: &Tensor| tensor.detach().copy();
             let average = engine.parameters.tensors().iter().map(copy).collect();
             engine.average = Some(average);
+        }
+        if device.is_cuda() {
+            // Copies of a batch on the CPU are small; to wake threads for them takes longer.
+            tch::set_num_threads(1);
         }
         set_precision(config.precision, device)?;
         Ok(engine)

@@ -205,10 +205,11 @@ impl Shape {
             low(&grid(input, steps))
         };
         let weights: Vec<Tensor> = weights.iter().map(low).collect();
+        let (buffer, weights) = packed(&weights);
         let (outputs, h, c, _, _) = input.internal_cudnn_rnn(
             &weights,
             4,
-            None,
+            Some(buffer.detach()),
             &low(&state[0]),
             state.get(1).map(low),
             self.cudnn_mode(),
@@ -227,6 +228,27 @@ impl Shape {
         let outputs = outputs.reshape([-1, self.hidden as i64]);
         (outputs.to_kind(Kind::Float), ends.collect())
     }
+}
+
+/// Copies the weights and biases of layers into one buffer, as cuDNN wants them: all weights, then all
+/// biases. Returns it, and views of it in the order of `weights`.
+///
+/// For weights that are computed anew at every step; those of the network are packed once, by
+/// [`Shape::flatten`]. libtorch would copy them as well, with a warning at every step.
+pub fn packed(weights: &[Tensor]) -> (Tensor, Vec<Tensor>) {
+    let is_bias = |index: &usize| index % 4 >= 2;
+    let (biases, matrices): (Vec<_>, Vec<_>) = (0..weights.len()).partition(is_bias);
+    let order = [matrices, biases].concat();
+    let flat: Vec<Tensor> = order.iter().map(|&i| weights[i].flatten(0, -1)).collect();
+    let buffer = Tensor::cat(&flat, 0);
+    let mut views: Vec<Tensor> = weights.iter().map(Tensor::shallow_clone).collect();
+    let mut start = 0;
+    for index in order {
+        let (size, count) = (weights[index].size(), weights[index].numel() as i64);
+        views[index] = buffer.narrow(0, start, count).view(size.as_slice());
+        start += count;
+    }
+    (buffer, views)
 }
 
 /// The active sequences at each step, if these differ.
