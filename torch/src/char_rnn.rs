@@ -121,7 +121,11 @@ impl CharRnn {
                 *weight = &*weight * mask;
             }
             // Variational dropout runs layer by layer.
-            let together = if self.own.variational { 4 } else { weights.len() };
+            let together = if self.own.variational {
+                4
+            } else {
+                weights.len()
+            };
             let parts = weights.chunks(together);
             weights = parts.flat_map(|part| packed(part).1).collect();
         }
