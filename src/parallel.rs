@@ -14,6 +14,7 @@ use std::iter::Enumerate;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
+use std::thread::Builder;
 
 /// The number of threads of a call, and its progress callback.
 #[derive(Clone, Copy)]
@@ -43,6 +44,9 @@ pub fn map<R: Send>(count: usize, threads: usize, work: impl Fn(usize) -> R + Sy
 /// Runs `worker` on each of `threads` threads, and `consume` on this one. The workers take `items` from
 /// their queues; `consume` gets their results in the order of the items.
 ///
+/// Where the system allows fewer threads, there are fewer; without any, this one does all the work before it
+/// consumes the results.
+///
 /// # Panics
 /// If a worker or `consume` panics.
 pub fn ordered<I: Iterator + Send, T: Send, R>(
@@ -55,17 +59,21 @@ pub fn ordered<I: Iterator + Send, T: Send, R>(
     let turn = Turn::default();
     let (sender, receiver) = channel();
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads.max(1))
-            .map(|_| {
-                let queue = Queue {
-                    items: &items,
-                    turn: &turn,
-                    sender: sender.clone(),
-                };
-                let worker = &worker;
-                scope.spawn(move || worker(&queue))
-            })
-            .collect();
+        let queue = || Queue {
+            items: &items,
+            turn: &turn,
+            sender: sender.clone(),
+        };
+        let spawn = |_| {
+            let (queue, worker) = (queue(), &worker);
+            Builder::new()
+                .spawn_scoped(scope, move || worker(&queue))
+                .ok()
+        };
+        let threads: Vec<_> = (0..threads.max(1)).map_while(spawn).collect();
+        if threads.is_empty() {
+            worker(&queue());
+        }
         drop(sender); // the results end with the last worker
         let mut results = Results {
             receiver,

@@ -544,12 +544,20 @@ impl Settings {
     /// The settings as TOML, each with a comment.
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
         let mut out = HEADER.to_owned();
-        for line in toml::to_string(self)?.lines() {
-            let key = line.split(" =").next().unwrap_or_default();
-            match Self::rows().iter().find(|row| name(row.field) == key) {
-                Some(row) => out.extend([&format!("{line:<34} # "), &row.doc, "\n"]),
-                None => out.extend([line, "\n"]),
-            }
+        let mut given = toml::Table::try_from(self)?;
+        for row in Self::rows() {
+            let key = name(row.field);
+            let Some(value) = given.remove(&key) else {
+                continue;
+            };
+            let entry = toml::to_string(&toml::Table::from_iter([(key, value)]))?;
+            let entry = entry.trim_end();
+            out += &if entry.contains('\n') {
+                // A file's name may hold a line end, and then its value takes several lines.
+                format!("# {}\n{entry}\n", row.doc)
+            } else {
+                format!("{entry:<34} # {}\n", row.doc)
+            };
         }
         Ok(out)
     }

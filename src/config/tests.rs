@@ -25,6 +25,30 @@ fn a_flag_wins_over_a_file() {
 }
 
 #[test]
+fn any_name_of_a_corpus_reads_back_the_same() {
+    let names = [
+        "",
+        "a\nseed = 7\nb",
+        "\r\n",
+        "'\"\\#",
+        "\"\"\"\n'''",
+        "é\u{1b}[31m\u{202e}\u{7f}",
+        " # ",
+    ];
+    for name in names {
+        let settings = Settings {
+            corpus: Some(vec![name.to_owned(), "b".to_owned()]),
+            corpus_name: Some(name.to_owned()),
+            seed: Some(3),
+            ..Settings::default()
+        };
+        let text = settings.to_toml().expect("written");
+        let read = Settings::parse(&text, "config.toml").expect("readable");
+        assert_eq!(read, settings, "{name:?} in {text}");
+    }
+}
+
+#[test]
 fn a_written_file_reads_back_the_same() {
     let settings = Settings {
         format: Some(2),

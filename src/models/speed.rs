@@ -1,6 +1,7 @@
 //! How fast this machine trains, before anything is trained: what fits a budget of time depends on it.
 
 use std::collections::BTreeMap;
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use crate::config::{Cell, NetworkConfig};
@@ -43,11 +44,12 @@ pub fn training_gigaflops(threads: usize) -> f64 {
         f64::from(steps) * TEXTS as f64 * a_token / started.elapsed().as_secs_f64()
     };
     let all: f64 = std::thread::scope(|scope| {
-        let readers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(rate)).collect();
-        readers
-            .into_iter()
-            .map(|reader| reader.join().unwrap_or(0.0))
-            .sum()
+        // The system may allow no more threads.
+        let spawn = |_| Builder::new().spawn_scoped(scope, rate).ok();
+        let others: Vec<_> = (1..threads).map_while(spawn).collect();
+        let own = rate();
+        let others = others.into_iter().map(|one| one.join().unwrap_or(0.0));
+        own + others.sum::<f64>()
     });
     all * OF_READING / 1e9
 }

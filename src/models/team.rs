@@ -9,7 +9,9 @@
 //! programs occupy some, one thread alone is faster. So both ways are timed, again and again.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use crate::kernels::barrier::{Barrier, Presence};
@@ -230,10 +232,21 @@ impl CharRnn {
         let member = |index| Member::new(self, &reader.state, index, threads);
         let others: Vec<Member> = (1..threads).map(member).collect();
         let member = member(0);
+        // The barrier counts on every thread, so none follows before all have started.
+        let complete = OnceLock::new();
         std::thread::scope(|scope| {
-            for member in others {
-                let shared = &shared;
-                scope.spawn(move || member.follow(self, shared));
+            let mut start = |member: Member| {
+                let (shared, complete) = (&shared, &complete);
+                let follow = move || {
+                    if *complete.wait() {
+                        member.follow(self, shared);
+                    }
+                };
+                Builder::new().spawn_scoped(scope, follow).is_ok()
+            };
+            let all = others.into_iter().all(&mut start);
+            if !*complete.get_or_init(|| all) {
+                return work(&mut reader); // the system has no more threads
             }
             reader.team = Some(Leader {
                 shared: &shared,

@@ -1,6 +1,6 @@
 //! Atomic writes: after any failure, a file is either the old one or the new one.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -10,21 +10,34 @@ use super::RunError;
 pub const TEMPORARY_PREFIX: &str = ".textgen-";
 
 /// Replaces `path` by the concatenated `parts`: written to a temporary sibling, synced, renamed.
-/// A device or a pipe is written to as it is.
+/// A device or a pipe is written to as it is, and a link stays: what it points to is replaced. A new file has the
+/// permissions that the umask leaves, a replaced one keeps its own.
 ///
 /// On any failure, a full disk included, the old file is untouched and the sibling is removed.
 pub fn write(path: &Path, parts: &[&[u8]]) -> Result<(), RunError> {
-    let is_stream = std::fs::metadata(path).is_ok_and(|data| !data.is_file() && !data.is_dir());
+    let old = std::fs::metadata(path).ok();
+    let is_stream = old
+        .as_ref()
+        .is_some_and(|old| !old.is_file() && !old.is_dir());
     let written = if is_stream {
         let stream = OpenOptions::new().write(true).open(path);
         stream.and_then(|mut stream| write_all(&mut stream, parts))
     } else {
-        replace(path, parts)
+        replace(&behind_links(path), old.map(|old| old.permissions()), parts)
     };
     written.map_err(RunError::write(path))
 }
 
-fn replace(path: &Path, parts: &[&[u8]]) -> std::io::Result<()> {
+/// The path that `path` stands for if it is a symbolic link, which need not exist yet.
+fn behind_links(path: &Path) -> PathBuf {
+    if let Ok(found) = path.canonicalize() {
+        return found;
+    }
+    let folder = path.parent().unwrap_or(Path::new(""));
+    std::fs::read_link(path).map_or_else(|_| path.to_owned(), |link| folder.join(link))
+}
+
+fn replace(path: &Path, old: Option<Permissions>, parts: &[&[u8]]) -> std::io::Result<()> {
     let folder = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
@@ -34,12 +47,15 @@ fn replace(path: &Path, parts: &[&[u8]]) -> std::io::Result<()> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
         #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o644);
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o666);
         options.open(path)
     };
     let mut temporary = tempfile::Builder::new()
         .prefix(TEMPORARY_PREFIX)
         .make_in(folder, open)?;
+    if let Some(old) = old {
+        temporary.as_file().set_permissions(old)?;
+    }
     write_all(temporary.as_file_mut(), parts)?;
     temporary.as_file().sync_all()?;
     temporary.persist(path).map_err(|error| error.error)?;
@@ -83,6 +99,32 @@ mod tests {
         write(&path, &[b"two", b" three"]).expect("written");
         assert_eq!(std::fs::read(&path).expect("readable"), b"two three");
         assert_eq!(std::fs::read_dir(folder.path()).expect("listed").count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_replaced_file_keeps_its_permissions_and_a_link_stays_one() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().expect("folder");
+        let [path, link, dangling] = ["a", "link", "dangling"].map(|name| folder.path().join(name));
+        write(&path, &[b"one"]).expect("written");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o640)).expect("changed");
+        std::os::unix::fs::symlink(&path, &link).expect("linked");
+        std::os::unix::fs::symlink("new", &dangling).expect("linked");
+        write(&link, &[b"two"]).expect("written");
+        write(&dangling, &[b"three"]).expect("written");
+        for link in [&link, &dangling] {
+            assert!(link.symlink_metadata().expect("there").is_symlink());
+        }
+        let mode = path.metadata().expect("there").permissions().mode();
+        assert_eq!(
+            (std::fs::read(&path).expect("readable"), mode & 0o777),
+            (b"two".to_vec(), 0o640)
+        );
+        assert_eq!(
+            std::fs::read(folder.path().join("new")).expect("readable"),
+            b"three"
+        );
     }
 
     #[test]

@@ -147,7 +147,11 @@ impl Runs {
         let path = self.dir.join(name);
         std::fs::create_dir_all(&self.dir).map_err(RunError::write(&self.dir))?;
         self.sweep_drafts();
-        let draft = tempfile::Builder::new()
+        let mut draft = tempfile::Builder::new();
+        // The umask decides who may read a run.
+        #[cfg(unix)]
+        draft.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+        let draft = draft
             .prefix(atomic::TEMPORARY_PREFIX)
             .tempdir_in(&self.dir)
             .map_err(RunError::write(&self.dir))?;
@@ -156,12 +160,6 @@ impl Runs {
         if let Some(start) = start {
             let path = draft.path().join(START);
             ModelFile::write(&path, &start.header, &start.weights, None)?;
-        }
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            std::fs::set_permissions(draft.path(), std::fs::Permissions::from_mode(0o755))
-                .map_err(RunError::write(&path))?;
         }
         let draft = draft.keep();
         if let Err(error) = std::fs::rename(&draft, &path) {

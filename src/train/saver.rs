@@ -24,18 +24,19 @@ impl Saver {
     pub fn new() -> Self {
         let (jobs, received) = sync_channel::<Job>(WAITING);
         let (report, outcomes) = std::sync::mpsc::channel();
-        let thread = std::thread::spawn(move || {
+        let serve = move || {
             for job in received {
                 if report.send(job()).is_err() {
                     break;
                 }
             }
-        });
+        };
+        let thread = std::thread::Builder::new().spawn(serve).ok();
         Self {
-            jobs: Some(jobs),
+            jobs: thread.as_ref().map(|_| jobs),
             outcomes,
             pending: 0,
-            thread: Some(thread),
+            thread,
         }
     }
 
@@ -48,13 +49,12 @@ impl Saver {
             self.pending -= 1;
             outcome?;
         }
-        match self.jobs.as_ref().map(|jobs| jobs.send(Box::new(job))) {
-            Some(Ok(())) => {
-                self.pending += 1;
-                Ok(())
-            }
-            _ => Err(TrainError::Saver),
-        }
+        let Some(jobs) = &self.jobs else {
+            return job(); // there was no thread to be had
+        };
+        jobs.send(Box::new(job)).map_err(|_| TrainError::Saver)?;
+        self.pending += 1;
+        Ok(())
     }
 
     /// Waits until everything handed in is done.
