@@ -4,6 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use tempfile::NamedTempFile;
+
 use super::RunError;
 
 /// The prefix of temporary files' names, by which leftovers of a crash are found.
@@ -24,12 +26,9 @@ pub fn write(path: &Path, parts: &[&[u8]]) -> Result<(), RunError> {
     written.map_err(RunError::write(path))
 }
 
-fn replace(path: &Path, parts: &[&[u8]]) -> std::io::Result<()> {
-    let folder = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    // Opened here, since tempfile's own error would name the temporary file instead of `path`.
+/// Creates a temporary file in `folder` that anyone may read, as other files.
+pub(super) fn draft(folder: &Path) -> std::io::Result<NamedTempFile> {
+    // Opened here, since tempfile's own error would name the temporary file.
     let open = |path: &Path| {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
@@ -37,9 +36,21 @@ fn replace(path: &Path, parts: &[&[u8]]) -> std::io::Result<()> {
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o644);
         options.open(path)
     };
-    let mut temporary = tempfile::Builder::new()
+    tempfile::Builder::new()
         .prefix(TEMPORARY_PREFIX)
-        .make_in(folder, open)?;
+        .make_in(folder, open)
+}
+
+/// The folder that a file is in.
+pub(super) fn folder(path: &Path) -> &Path {
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
+fn replace(path: &Path, parts: &[&[u8]]) -> std::io::Result<()> {
+    let folder = folder(path);
+    let mut temporary = draft(folder)?;
     write_all(temporary.as_file_mut(), parts)?;
     temporary.as_file().sync_all()?;
     temporary.persist(path).map_err(|error| error.error)?;
