@@ -188,6 +188,7 @@ pub fn of_text(error: &TextError) -> Option<String> {
             "use a longer text, or set the sizes yourself, as in --batch 1 --seq 16"
         }
         TextError::NoText { .. } => "name the files themselves if they end in something else",
+        TextError::Changed { .. } => "leave the text as it is until the training has begun",
         TextError::Stdin => "save the text to a file first, and name that file",
         TextError::InvalidUtf8 { utf16: true, .. } => {
             "the file starts with the byte order mark of UTF-16: --encoding utf-16"

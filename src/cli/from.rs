@@ -2,7 +2,9 @@
 
 use crate::config::{NetworkKind, Recipe, Settings, TrainConfig};
 use crate::model::TextModel;
-use crate::run::{CorpusData, ENGLISH, ModelFile, ModelHeader, Runs, Start};
+use crate::run::{
+    CorpusData, ENGLISH, ModelFile, ModelHeader, Runs, Start, TokenSource as _, pieces,
+};
 use crate::text::Vocabulary;
 use anyhow::Result;
 
@@ -118,8 +120,11 @@ impl From {
         );
         if let CorpusData::Text(text) = data {
             let new = old.vocabulary.letters() as u32..vocabulary.letters() as u32;
-            let count = text.tokens.iter().filter(|&token| new.contains(token));
-            let share = count.count() as f64 / text.tokens.len().max(1) as f64;
+            let mut count = 0;
+            for piece in pieces(&text.tokens, 0..text.tokens.len()) {
+                count += piece?.iter().filter(|&token| new.contains(token)).count();
+            }
+            let share = count as f64 / text.tokens.len().max(1) as f64;
             if share > FOREIGN_SHARE {
                 note!(
                     "warning: {:.0} % of the text are tokens that the model does not know; without --from, a new model may learn it sooner",
@@ -172,9 +177,10 @@ pub fn suggest_english(
         return Ok(());
     }
     let middle = length / 2;
-    let sample = &text.tokens[middle - middle.min(SAMPLE / 2)..length.min(middle + SAMPLE / 2)];
+    let around = middle - middle.min(SAMPLE / 2)..length.min(middle + SAMPLE / 2);
+    let sample = text.tokens.read(around)?;
     // A sample with characters that the model does not know is no reason to recommend it.
-    let Ok(costs) = TextModel::english()?.log_probs(&text.vocabulary.decode(sample)) else {
+    let Ok(costs) = TextModel::english()?.log_probs(&text.vocabulary.decode(&sample)) else {
         return Ok(());
     };
     if -costs.iter().sum::<f64>() / (costs.len().max(1) as f64) < FOREIGN {

@@ -1,14 +1,12 @@
 //! `--mix-ngram`: the n-gram model of the training text, beside the network.
 
-use std::borrow::Cow;
-
 use crate::config::{ModelChoice, Settings, SplitKind, TrainConfig};
 use crate::evaluate::mixture::{Mixture, fitted_weight};
 use crate::evaluate::ngram::{HIGHEST_ORDER, NGrams};
 use crate::evaluate::{Reading, ngram_nats, surprisals};
 use crate::model::TextModel;
 use crate::parallel::Running;
-use crate::run::{CorpusData, ModelHeader, RunDir, TextData};
+use crate::run::{CorpusData, ModelHeader, RunDir, RunError, TextData, TokenSource as _, Tokens};
 use crate::text::{Corpus, Split, segments, split_text, whole};
 use anyhow::Result;
 use clap::Args;
@@ -36,8 +34,8 @@ pub struct MixFlags {
 }
 
 /// The text that a model was trained on.
-pub struct Training<'a> {
-    pub tokens: Cow<'a, [u32]>,
+pub struct Training {
+    pub tokens: Tokens,
     pub split: SplitKind,
     /// The fractions held out.
     pub valid: f64,
@@ -46,7 +44,7 @@ pub struct Training<'a> {
     pub outputs: usize,
 }
 
-impl Training<'_> {
+impl Training {
     /// That of a run, or the one named for a model file, which is assumed to have the default split.
     fn open(model: &TextModel, run: Option<&RunDir>, named: &[String]) -> Result<Self> {
         let header = model.header();
@@ -65,7 +63,7 @@ impl Training<'_> {
                 let hint = "copy both again from the run they came from";
                 return Err(CliError::failed(message, hint).into());
             }
-            None => named_text(header, &name, named)?,
+            None => named_text(header, &name, named)?.into(),
         };
         let config = match run {
             Some(run) => run.config()?,
@@ -76,7 +74,7 @@ impl Training<'_> {
             })?,
         };
         Ok(Self {
-            tokens: Cow::Owned(tokens),
+            tokens,
             split: config.split(),
             valid: config.valid,
             test: config.test,
@@ -99,9 +97,11 @@ impl Training<'_> {
                 BYTES_PER_TOKEN * tokens / 1_000_000_000
             ));
         }
-        let part = |range: &std::ops::Range<usize>| self.tokens[range.clone()].iter().copied();
+        let read = parts.iter().map(|range| self.tokens.read(range.clone()));
+        let parts: Result<Vec<_>, RunError> = read.collect();
+        let parts = parts.map_err(|error| error.to_string())?;
         let Running { threads, progress } = running;
-        let parts = parts.iter().map(part);
+        let parts = parts.iter().map(|part| part.iter().copied());
         Ok(NGrams::counted(
             HIGHEST_ORDER,
             self.outputs,
@@ -166,8 +166,8 @@ pub fn mixed(flags: &MixFlags, model: TextModel, run: Option<&RunDir>) -> Result
     let ngrams = training
         .count(running)
         .map_err(|why| CliError::failed(why, "leave out --mix-ngram"))?;
-    let tokens = &training.tokens;
-    let order = best_order(&ngram_nats(&ngrams, tokens, &valid, running));
+    let tokens = training.tokens.all()?;
+    let order = best_order(&ngram_nats(&ngrams, &tokens, &valid, running));
     let texts: Vec<&[u32]> = valid.iter().map(|range| &tokens[range.clone()]).collect();
     let read: Vec<_> = texts.iter().map(|&text| (model.network(), text)).collect();
     let network = surprisals(&read, Reading::Sections, running)?.concat();

@@ -1,13 +1,13 @@
 //! `textgen novelty`: how much of a text occurs in what the model was trained on.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::ops::Range;
 
 use crate::config::{OnUnknown, Sampling, TextConfig, TrainConfig};
 use crate::evaluate::novelty::{Copied, Segment};
 use crate::model::{OpenOptions, TextModel};
-use crate::run::{CorpusData, ModelFile, Runs, TextData};
+use crate::run::{CorpusData, ModelFile, Runs, TextData, TokenSource as _, pieces};
 use crate::text::{Corpus, Split, split_text, visible, whole};
 use anyhow::{Context, Result};
 use clap::Args;
@@ -140,14 +140,19 @@ pub fn run(args: &NoveltyArgs, runs: &Runs, given: &Given) -> Result<()> {
     let header = file.header.clone();
     let (name, sample) = sample(args, file, text)?;
     let training = Training::new(&run.config()?, &data);
-    let held_out = training.held_out(sample.len());
+    let held_out = training.held_out(sample.len())?;
     let progress = Progress::of_ngrams(2 * training.tokens() as u64);
     let report = Report {
         run: run.name(),
         corpus: &header.corpus_name,
         training_tokens: training.tokens(),
-        sample: training.novelty(args, &name, &[&sample], &progress),
-        held_out: held_out.map(|(name, texts)| training.novelty(args, name, &texts, &progress)),
+        sample: training.novelty(args, &name, &[&sample], &progress)?,
+        held_out: held_out
+            .map(|(name, texts)| {
+                let texts: Vec<&[u32]> = texts.iter().map(|text| &**text).collect();
+                training.novelty(args, name, &texts, &progress)
+            })
+            .transpose()?,
     };
     progress.end();
     let mut out = crate::cli::output::stdout();
@@ -193,29 +198,29 @@ fn sample(args: &NoveltyArgs, file: ModelFile, text: Option<&str>) -> Result<(St
     Ok(("sample".to_owned(), sample.tokens))
 }
 
+/// The name of a part that was not trained on, and some of its tokens.
+type HeldOut<'a> = (&'static str, Vec<Cow<'a, [u32]>>);
+
 /// A run's corpus, split into the parts trained on and the parts held out.
 struct Training<'a> {
     data: &'a TextData,
     split: Split,
-    parts: Vec<&'a [u32]>,
 }
 
 impl<'a> Training<'a> {
     fn new(config: &TrainConfig, data: &'a TextData) -> Self {
         let split = split_text(data.tokens.len(), config.split(), config.valid, config.test);
-        let part = |range: &Range<usize>| &data.tokens[range.clone()];
-        let parts = split.train.iter().map(part).collect();
-        Self { data, split, parts }
+        Self { data, split }
     }
 
     fn tokens(&self) -> usize {
-        self.parts.iter().map(|part| part.len()).sum()
+        self.split.train.iter().map(ExactSizeIterator::len).sum()
     }
 
     /// Up to `most` tokens that were not trained on, with the name of their part.
-    fn held_out(&self, most: usize) -> Option<(&'static str, Vec<&'a [u32]>)> {
+    fn held_out(&self, most: usize) -> Result<Option<HeldOut<'a>>> {
         let (name, ranges) = match (&self.split.test[..], &self.split.valid[..]) {
-            ([], []) => return None,
+            ([], []) => return Ok(None),
             ([], valid) => ("valid part", valid),
             (test, _) => ("test part", test),
         };
@@ -223,10 +228,10 @@ impl<'a> Training<'a> {
         let mut texts = Vec::new();
         for range in ranges {
             let taken = range.len().min(left);
-            texts.push(&self.data.tokens[range.start..range.start + taken]);
+            texts.push(self.data.tokens.read(range.start..range.start + taken)?);
             left -= taken;
         }
-        Some((name, texts))
+        Ok(Some((name, texts)))
     }
 
     /// Measures how much of each text occurs in the training text.
@@ -236,37 +241,44 @@ impl<'a> Training<'a> {
         name: &str,
         texts: &[&[u32]],
         progress: &Progress,
-    ) -> Novelty {
-        let copied = Copied::new(texts, &self.parts, |more| progress.add(more));
+    ) -> Result<Novelty> {
+        let (source, parts) = (&self.data.tokens, &self.split.train);
+        let copied = Copied::new(texts, source, parts, |more| progress.add(more))?;
         let ngrams = |&n: &u32| NGrams {
             n,
             copied: copied.fraction(n as usize),
         };
-        let longest = copied.longest(texts, &self.parts);
-        Novelty {
+        let longest = copied.longest(texts, source, parts)?;
+        Ok(Novelty {
             name: name.to_owned(),
             tokens: texts.iter().map(|text| text.len()).sum(),
             ngrams: args.ngrams.iter().map(ngrams).collect(),
-            longest: longest.map(|segment| self.found(texts, segment)),
-        }
+            longest: longest
+                .map(|segment| self.found(texts, segment))
+                .transpose()?,
+        })
     }
 
-    fn found(&self, texts: &[&[u32]], segment: Segment) -> Longest {
-        let vocabulary = &self.data.vocabulary;
-        let start = self.split.train[segment.part].start + segment.part_range.start;
-        let mut bytes = Vec::new();
-        for &token in &self.data.tokens[..start] {
-            vocabulary.push_bytes(token, &mut bytes);
+    fn found(&self, texts: &[&[u32]], segment: Segment) -> Result<Longest> {
+        let Self { data, .. } = self;
+        let start = segment.range.start;
+        let (mut bytes, mut line) = (Vec::new(), 1);
+        for piece in pieces(&data.tokens, 0..start) {
+            bytes.clear();
+            for &token in &*piece? {
+                data.vocabulary.push_bytes(token, &mut bytes);
+            }
+            line += memchr::memchr_iter(b'\n', &bytes).count();
         }
         let before: usize = texts[..segment.text].iter().map(|text| text.len()).sum();
-        let copy = &self.parts[segment.part][segment.part_range];
-        Longest {
+        let copy = data.tokens.read(segment.range)?;
+        Ok(Longest {
             tokens: copy.len(),
-            text: vocabulary.decode(copy),
+            text: data.vocabulary.decode(&copy),
             sample_character: before + segment.text_range.start + 1,
             corpus_character: start + 1,
-            corpus_line: memchr::memchr_iter(b'\n', &bytes).count() + 1,
-        }
+            corpus_line: line,
+        })
     }
 }
 

@@ -1,10 +1,12 @@
 //! Prepares a run from its settings and its corpus.
 
+use std::path::{Path, PathBuf};
+
 use crate::config::{
     Budget, LEAST_TEXT, Means, ModelConfig, ModelKind, Recipe, Settings, TrainConfig,
 };
 use crate::models::speed::training_gigaflops;
-use crate::run::{CorpusData, LastVocab, Runs, TextData, WordData};
+use crate::run::{CorpusData, LastVocab, Packed, Runs, TextData, WordData};
 use crate::text::{self, Corpus, TextError, Vocabulary, split_words, stream_length};
 use crate::train::evaluation_size;
 use anyhow::Result;
@@ -22,6 +24,8 @@ pub struct Planned {
     corpus: Corpus,
     /// The tokens of the model that training starts from, which come first.
     known: Option<Vocabulary>,
+    /// The folder of the runs, in which the tokens of a text are written.
+    folder: PathBuf,
 }
 
 impl Planned {
@@ -42,6 +46,7 @@ impl Planned {
             given,
             corpus,
             known,
+            folder: runs.dir().to_owned(),
         })
     }
 
@@ -55,6 +60,7 @@ impl Planned {
             given,
             corpus: self.corpus.clone(),
             known: self.known.clone(),
+            folder: self.folder.clone(),
         })
     }
 
@@ -72,7 +78,9 @@ impl Planned {
     pub fn read(&self) -> Result<CorpusData> {
         let (corpus, config, known) = (&self.corpus, &self.config, self.known.as_ref());
         Ok(match config.kind() {
-            ModelKind::CharRnn => CorpusData::Text(prepare_text(corpus, config, known)?),
+            ModelKind::CharRnn => {
+                CorpusData::Text(prepare_text(corpus, config, known, &self.folder)?)
+            }
             ModelKind::WordVae => CorpusData::Words(prepare_words(corpus, config, known)?),
         })
     }
@@ -221,6 +229,7 @@ fn prepare_text(
     corpus: &Corpus,
     config: &TrainConfig,
     known: Option<&Vocabulary>,
+    folder: &Path,
 ) -> Result<TextData> {
     let progress = Progress::new(corpus.size_bytes());
     let survey = text::survey(corpus, &config.text, |bytes| progress.show(bytes));
@@ -232,8 +241,28 @@ fn prepare_text(
         Some(known) => known.extended(&survey.counts, min_freq, max_vocab),
         None => Vocabulary::from_counts(config.text.unit, &survey.counts, min_freq, max_vocab),
     };
-    let tokens = text::tokens(corpus, &config.text, &vocabulary)?;
-    Ok(TextData { vocabulary, tokens })
+    let progress = Progress::of_bytes(survey.bytes, "encoded");
+    let count = survey.tokens as usize;
+    let written = TextData::written(folder, vocabulary.clone(), count, |writer| {
+        let changed = || TextError::Changed {
+            name: corpus.name.clone(),
+        };
+        let pack = writer.packer();
+        let push = |packed: Packed| -> Result<()> {
+            if packed.len() > writer.left() {
+                return Err(changed().into());
+            }
+            Ok(writer.push(&packed)?)
+        };
+        let show = |bytes| progress.show(bytes);
+        text::tokens(corpus, &config.text, &vocabulary, show, pack, push)?;
+        if writer.left() > 0 {
+            return Err(changed().into());
+        }
+        Ok(())
+    });
+    progress.end();
+    written
 }
 
 fn prepare_words(

@@ -31,19 +31,24 @@ pub use texts::{Reading, TextCost, ngram_nats, posterior, surprisals, texts};
 pub use words::{Word, WordCost, WordReading, words};
 
 use std::cmp::Reverse;
+use std::ops::Range;
 
 use thiserror::Error;
 
 use crate::kernels::Kernels;
 use crate::parallel;
+use crate::run::{RunError, TokenSource, pieces};
 
 /// The most segments, words or samples of z read in parallel: more gain nothing.
 const MOST_ROWS: usize = 64;
 
 /// Why something cannot be evaluated.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[derive(Debug, Error)]
 #[allow(missing_docs, reason = "the messages say what each is")]
 pub enum EvaluateError {
+    /// The tokens of a run cannot be read from its file.
+    #[error(transparent)]
+    Run(#[from] RunError),
     #[error("token {token} is not among the {inputs} that the model reads")]
     Unreadable { token: u32, inputs: usize },
     #[error("token {token} is not among the {outputs} that the model predicts")]
@@ -114,6 +119,22 @@ fn check_predicted<'a>(
         Some(&token) => Err(EvaluateError::Unpredictable { token, outputs }),
         None => Ok(()),
     }
+}
+
+/// Checks that a model reads all tokens of a segment, and predicts all but the first.
+fn check_segment(
+    tokens: &dyn TokenSource,
+    segment: &Range<usize>,
+    (inputs, outputs): (usize, usize),
+) -> Result<(), EvaluateError> {
+    let mut first = 1;
+    for piece in pieces(tokens, segment.clone()) {
+        let piece = piece?;
+        check_read(&piece, inputs)?;
+        check_predicted(piece.iter().skip(first), outputs)?;
+        first = 0;
+    }
+    Ok(())
 }
 
 /// Applies `read` to every item with every model. Results are by model, in the order of the items, whose

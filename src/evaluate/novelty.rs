@@ -7,6 +7,8 @@
 
 use std::ops::Range;
 
+use crate::run::{RunError, TokenSource, pieces};
+
 /// What texts have in common with a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Copied {
@@ -21,21 +23,25 @@ pub struct Segment {
     pub text: usize,
     /// The tokens of the segment within the text.
     pub text_range: Range<usize>,
-    /// The index of the first part of the source that contains it.
-    pub part: usize,
-    /// The tokens of its first occurrence within that part.
-    pub part_range: Range<usize>,
+    /// The tokens of its first occurrence in the source.
+    pub range: Range<usize>,
 }
 
 impl Copied {
-    /// Finds what parts of `texts` occur in one of the parts of `source`; `progress` is told how many
+    /// Finds what parts of `texts` occur in one of the `parts` of `source`; `progress` is told how many
     /// more tokens of it have been read.
-    pub fn new(texts: &[&[u32]], source: &[&[u32]], progress: impl Fn(u64)) -> Self {
+    pub fn new(
+        texts: &[&[u32]],
+        source: &dyn TokenSource,
+        parts: &[Range<usize>],
+        progress: impl Fn(u64),
+    ) -> Result<Self, RunError> {
         let mut automaton = Automaton::new(texts);
-        for part in source {
+        for part in parts {
             let (mut state, mut length) = (ROOT, 0);
-            for piece in part.chunks(PIECE) {
-                for &token in piece {
+            for piece in pieces(source, part.clone()) {
+                let piece = piece?;
+                for &token in &*piece {
                     (state, length) = automaton.follow(state, length, token);
                     let state = &mut automaton.states[state as usize];
                     state.met = state.met.max(length);
@@ -46,9 +52,9 @@ impl Copied {
         automaton.hand_down();
         let met = |&state: &u32| automaton.states[state as usize].met;
         let lengths = |states: &Vec<u32>| states.iter().map(met).collect();
-        Self {
+        Ok(Self {
             lengths: automaton.prefixes.iter().map(lengths).collect(),
-        }
+        })
     }
 
     /// The fraction of the texts' n-grams that occur in the source; `None` if there is no n-gram.
@@ -85,30 +91,44 @@ impl Copied {
         self.lengths.iter().map(in_text).sum()
     }
 
-    /// The longest segment of `texts` that occurs in `source`, the first of several; `None` if no
-    /// token does. Both must be those that this was built from.
-    pub fn longest(&self, texts: &[&[u32]], source: &[&[u32]]) -> Option<Segment> {
-        let longest = self.lengths.iter().flatten().copied().max();
-        let longest = longest.filter(|&length| length > 0)?;
+    /// The longest segment of `texts` that occurs in a part of `source`, the first of several; `None` if no
+    /// token does. All must be those that this was built from.
+    pub fn longest(
+        &self,
+        texts: &[&[u32]],
+        source: &dyn TokenSource,
+        parts: &[Range<usize>],
+    ) -> Result<Option<Segment>, RunError> {
+        let longest = self.lengths.iter().flatten().copied().max().unwrap_or(0);
         let last = |lengths: &Vec<u32>| lengths.iter().position(|&length| length == longest);
         let mut texts_with_ends = self.lengths.iter().map(last).enumerate();
-        let (text, last) = texts_with_ends.find_map(|(text, last)| Some((text, last?)))?;
+        let found = texts_with_ends.find_map(|(text, last)| Some((text, last?)));
+        let Some((text, last)) = found.filter(|_| longest > 0) else {
+            return Ok(None);
+        };
         let length = longest as usize;
         let text_range = last + 1 - length..last + 1;
         let wanted = &texts[text][text_range.clone()];
-        let at = |part: &&[u32]| part.windows(length).position(|window| window == wanted);
-        let mut parts_with_positions = source.iter().map(at).enumerate();
-        let (part, at) = parts_with_positions.find_map(|(part, at)| Some((part, at?)))?;
-        Some(Segment {
-            text,
-            text_range,
-            part,
-            part_range: at..at + length,
-        })
+        for part in parts {
+            for at in part.clone().step_by(PIECE) {
+                // An occurrence may end in the piece after the one in which it starts.
+                let piece = source.read(at..part.end.min(at + PIECE + length - 1))?;
+                let mut windows = piece.windows(length);
+                if let Some(further) = windows.position(|window| window == wanted) {
+                    let at = at + further;
+                    return Ok(Some(Segment {
+                        text,
+                        text_range,
+                        range: at..at + length,
+                    }));
+                }
+            }
+        }
+        Ok(None)
     }
 }
 
-/// Tokens of the source between two reports of progress.
+/// Tokens of the source that are searched at once.
 const PIECE: usize = 1 << 16;
 /// The state of the empty substring.
 const ROOT: u32 = 0;
@@ -308,7 +328,15 @@ mod tests {
     }
 
     fn check(texts: &[&[u32]], parts: &[&[u32]]) {
-        let copied = Copied::new(texts, parts, |_| ());
+        let source = parts.concat();
+        let mut end = 0;
+        let ranges = parts.iter().map(|part| {
+            let start = end;
+            end += part.len();
+            start..end
+        });
+        let ranges: Vec<_> = ranges.collect();
+        let copied = Copied::new(texts, &source, &ranges, |_| ()).expect("read");
         let want: Vec<Vec<u32>> = texts.iter().map(|text| plainly(text, parts)).collect();
         assert_eq!(copied.lengths, want);
         for n in [1, 2, 5, 20, 400] {
@@ -331,30 +359,30 @@ mod tests {
             let want: usize = texts.iter().map(covered).sum();
             assert_eq!(copied.tokens(n), want, "tokens in {n}-grams");
         }
-        let found = copied.longest(texts, parts).expect("a segment");
+        let found = copied.longest(texts, &source, &ranges).expect("read");
+        let found = found.expect("a segment");
         let most = want.iter().flatten().max().expect("one");
         assert_eq!(found.text_range.len() as u32, *most);
-        assert_eq!(
-            texts[found.text][found.text_range],
-            parts[found.part][found.part_range]
-        );
+        assert_eq!(texts[found.text][found.text_range], source[found.range]);
     }
 
     #[test]
     fn nothing_in_common_and_nothing_at_all_have_no_segment() {
-        let (texts, source): ([&[u32]; 1], [&[u32]; 1]) = ([&[7, 8, 9]], [&[1, 2, 3]]);
-        let copied = Copied::new(&texts, &source, |_| ());
+        let (texts, source): ([&[u32]; 1], Vec<u32>) = ([&[7, 8, 9]], vec![1, 2, 3]);
+        let parts = &[0..source.len()];
+        let copied = Copied::new(&texts, &source, parts, |_| ()).expect("read");
         assert_eq!(copied.fraction(1), Some(0.0));
-        assert_eq!(copied.longest(&texts, &source), None);
-        let empty = Copied::new(&[&[]], &source, |_| ());
+        assert_eq!(copied.longest(&texts, &source, parts).expect("read"), None);
+        let empty = Copied::new(&[&[]], &source, parts, |_| ()).expect("read");
         assert_eq!((empty.fraction(1), empty.fraction(0)), (None, None));
-        assert_eq!(empty.longest(&[&[]], &source), None);
+        assert_eq!(empty.longest(&[&[]], &source, parts).expect("read"), None);
     }
 
     #[test]
     fn one_token_over_and_over_takes_no_time() {
         let text = vec![0; 50_000];
-        let copied = Copied::new(&[&text], &[&text[..40_000]], |_| ());
+        let parts = std::slice::from_ref(&(0..40_000));
+        let copied = Copied::new(&[&text], &text, parts, |_| ()).expect("read");
         assert_eq!(copied.lengths[0][49_999], 40_000);
         assert_eq!(copied.fraction(40_000), Some(1.0));
     }

@@ -6,12 +6,14 @@
 //! some tokens that warm its state: the mean differs by less than 1e-4 nats.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
-use super::{EvaluateError, LogSoftmax, check_predicted, check_read, in_groups};
+use super::{EvaluateError, LogSoftmax, check_predicted, check_read, check_segment, in_groups};
 use crate::evaluate::ngram::NGrams;
 use crate::models::Network;
 use crate::models::char_rnn::CharRnn;
 use crate::parallel::{self, Running};
+use crate::run::{RunError, TokenSource};
 use crate::text::{Section, counted};
 use serde::Serialize;
 
@@ -55,16 +57,14 @@ impl Reading {
 /// If a segment is no part of `tokens`.
 pub fn texts(
     models: &[&CharRnn],
-    tokens: &[u32],
+    tokens: &dyn TokenSource,
     segments: &[Range<usize>],
     reading: Reading,
     running: Running,
 ) -> Result<Vec<TextCost>, EvaluateError> {
     for model in models {
         for segment in segments {
-            let segment = &tokens[segment.clone()];
-            check_read(segment, model.inputs())?;
-            check_predicted(segment.iter().skip(1), model.outputs())?;
+            check_segment(tokens, segment, (model.inputs(), model.outputs()))?;
         }
     }
     let sections: Vec<Section> = segments
@@ -72,14 +72,17 @@ pub fn texts(
         .flat_map(|segment| reading.sections(segment))
         .collect();
     let lengths: Vec<usize> = sections.iter().map(|section| section.range.len()).collect();
+    let failed = Failed::default();
     let nats = in_groups(models, &lengths, running.threads, |model, group| {
         let group: Vec<&Section> = group.iter().map(|&item| &sections[item]).collect();
         let mut nats = vec![0.0; group.len()];
-        read(model, tokens, &group, running.progress, |row, surprisal| {
+        let done = read(model, tokens, &group, running.progress, |row, surprisal| {
             nats[row] += surprisal;
         });
+        failed.note(done);
         nats
     });
+    failed.check()?;
     let cost = |nats: Vec<f64>| TextCost {
         nats: nats.into_iter().sum(),
         tokens: counted(&sections) as u64,
@@ -98,30 +101,52 @@ pub fn surprisals(
         check_read(tokens, model.inputs())?;
         check_predicted(tokens.iter().skip(1), model.outputs())?;
     }
-    let read_text = |(model, tokens): (&CharRnn, &[u32]), threads| {
+    let read_text = |(model, tokens): (&CharRnn, &[u32]), threads| -> Result<_, EvaluateError> {
         let sections = reading.sections(&(0..tokens.len()));
         let lengths: Vec<usize> = sections.iter().map(|section| section.range.len()).collect();
+        let failed = Failed::default();
         let mut found = in_groups(&[model], &lengths, threads, |model, group| {
             let group: Vec<&Section> = group.iter().map(|&item| &sections[item]).collect();
             let mut surprisals = vec![Vec::new(); group.len()];
-            read(model, tokens, &group, running.progress, |row, nats| {
+            let done = read(model, &tokens, &group, running.progress, |row, nats| {
                 surprisals[row].push(nats);
             });
+            failed.note(done);
             surprisals
         });
-        found.pop().unwrap_or_default().concat()
+        failed.check()?;
+        Ok(found.pop().unwrap_or_default().concat())
     };
     // Texts of one section each are read in parallel.
     let alone = |&(_, tokens): &(&CharRnn, &[u32])| reading.sections(&(0..tokens.len())).len() < 2;
     if texts.iter().all(alone) {
-        return Ok(parallel::map(texts.len(), running.threads, |index| {
+        let read = parallel::map(texts.len(), running.threads, |index| {
             read_text(texts[index], 1)
-        }));
+        });
+        return read.into_iter().collect();
     }
     let texts = texts.iter();
-    Ok(texts
+    texts
         .map(|&text| read_text(text, running.threads))
-        .collect())
+        .collect()
+}
+
+/// The first error of several threads.
+#[derive(Default)]
+struct Failed(OnceLock<RunError>);
+
+impl Failed {
+    fn note(&self, outcome: Result<(), RunError>) {
+        if let Err(error) = outcome {
+            let _ = self.0.set(error); // an earlier one says as much
+        }
+    }
+
+    fn check(self) -> Result<(), EvaluateError> {
+        self.0
+            .into_inner()
+            .map_or(Ok(()), |error| Err(error.into()))
+    }
 }
 
 /// p(model | text) of models that are equally probable a priori, from the text's cost in nats under
@@ -185,74 +210,81 @@ pub fn ngram_nats(
 /// that counts.
 fn read(
     model: &CharRnn,
-    tokens: &[u32],
+    tokens: &dyn TokenSource,
     group: &[&Section],
     progress: &dyn Fn(u64),
     each: impl FnMut(usize, f64),
-) {
+) -> Result<(), RunError> {
     match group {
         [alone] => read_alone(model, tokens, alone, progress, each),
         _ => read_side_by_side(model, tokens, group, progress, each),
     }
 }
 
-/// Reads one section, with all its input products computed at once.
+/// Reads one section, with the input products of many tokens computed at once.
 fn read_alone(
     model: &CharRnn,
-    tokens: &[u32],
+    tokens: &dyn TokenSource,
     section: &Section,
     progress: &dyn Fn(u64),
     mut each: impl FnMut(usize, f64),
-) {
+) -> Result<(), RunError> {
     let mut softmax = LogSoftmax::default();
     let mut state = model.state(1);
-    let tokens = &tokens[section.range.clone()];
-    let (warm_up, inputs) = tokens.split_at(section.warm_up);
-    model.prefill(&mut state, warm_up);
-    let targets = inputs.get(1..).unwrap_or_default();
-    for (inputs, targets) in inputs.chunks(PIECE).zip(targets.chunks(PIECE)) {
-        model.read(&mut state, &inputs[..targets.len()], |index, logits| {
+    let Range { start, end } = section.range;
+    let counted = start + section.warm_up;
+    model.prefill(&mut state, &tokens.read(start..counted)?);
+    for at in (counted..end.saturating_sub(1)).step_by(PIECE) {
+        let piece = tokens.read(at..end.min(at + PIECE + 1))?;
+        let (inputs, targets) = (&piece[..piece.len() - 1], &piece[1..]);
+        model.read(&mut state, inputs, |index, logits| {
             each(0, -softmax.log_prob(logits, targets[index]));
         });
         progress(targets.len() as u64);
     }
+    Ok(())
 }
 
 /// Reads sections side by side, the longest first.
 fn read_side_by_side(
     model: &CharRnn,
-    tokens: &[u32],
+    tokens: &dyn TokenSource,
     group: &[&Section],
     progress: &dyn Fn(u64),
     mut each: impl FnMut(usize, f64),
-) {
+) -> Result<(), RunError> {
     let mut softmax = LogSoftmax::default();
     let mut state = model.state(group.len());
     let mut live = group;
     let mut inputs = Vec::with_capacity(group.len());
     let longest = group.first().map_or(0, |section| section.range.len());
+    let mut pieces = Vec::new();
     for at in 1..longest {
         // The shortest sections come last and end first.
         while let Some((_, others)) = live.split_last().filter(|(last, _)| last.range.len() <= at) {
             live = others;
             state.swap_remove_row(live.len());
         }
+        let within = (at - 1) % PIECE;
+        if within == 0 {
+            let piece = |section: &&Section| {
+                let start = section.range.start + at - 1;
+                tokens.read(start..section.range.end.min(start + PIECE + 1))
+            };
+            pieces = live.iter().map(piece).collect::<Result<Vec<_>, _>>()?;
+        }
         inputs.clear();
-        inputs.extend(
-            live.iter()
-                .map(|section| tokens[section.range.start + at - 1]),
-        );
+        inputs.extend(pieces.iter().take(live.len()).map(|piece| piece[within]));
         model.step(&mut state, &inputs);
         let mut count = 0;
-        for (row, section) in live
-            .iter()
-            .enumerate()
-            .filter(|(_, section)| at > section.warm_up)
-        {
-            let target = tokens[section.range.start + at];
-            each(row, -softmax.log_prob(state.logits(row), target));
-            count += 1;
+        for (row, section) in live.iter().enumerate() {
+            if at > section.warm_up {
+                let target = pieces[row][within + 1];
+                each(row, -softmax.log_prob(state.logits(row), target));
+                count += 1;
+            }
         }
         progress(count);
     }
+    Ok(())
 }

@@ -4,6 +4,8 @@ use std::fs::{File, OpenOptions, Permissions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use tempfile::NamedTempFile;
+
 use super::RunError;
 
 /// The prefix of temporary files' names, by which leftovers of a crash are found.
@@ -37,12 +39,9 @@ fn behind_links(path: &Path) -> PathBuf {
     std::fs::read_link(path).map_or_else(|_| path.to_owned(), |link| folder.join(link))
 }
 
-fn replace(path: &Path, old: Option<Permissions>, parts: &[&[u8]]) -> std::io::Result<()> {
-    let folder = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    // Opened here, since tempfile's own error would name the temporary file instead of `path`.
+/// Creates a temporary file in `folder` with the permissions that the umask leaves.
+pub(super) fn draft(folder: &Path) -> std::io::Result<NamedTempFile> {
+    // Opened here, since tempfile's own error would name the temporary file.
     let open = |path: &Path| {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
@@ -50,9 +49,21 @@ fn replace(path: &Path, old: Option<Permissions>, parts: &[&[u8]]) -> std::io::R
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o666);
         options.open(path)
     };
-    let mut temporary = tempfile::Builder::new()
+    tempfile::Builder::new()
         .prefix(TEMPORARY_PREFIX)
-        .make_in(folder, open)?;
+        .make_in(folder, open)
+}
+
+/// The folder that a file is in.
+pub(super) fn folder(path: &Path) -> &Path {
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
+fn replace(path: &Path, old: Option<Permissions>, parts: &[&[u8]]) -> std::io::Result<()> {
+    let folder = folder(path);
+    let mut temporary = draft(folder)?;
     if let Some(old) = old {
         temporary.as_file().set_permissions(old)?;
     }

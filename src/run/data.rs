@@ -2,13 +2,15 @@
 //! code, and resuming is exact even if those files have changed.
 
 use std::borrow::Cow;
+use std::fs::File;
 use std::path::Path;
 
 use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
-use super::RunError;
 use super::tensors::{self, FileKind, StoredTensor, TensorFile};
+use super::tokens::{self, TokenFile, TokenWriter, Tokens, pieces};
+use super::{RunError, atomic};
 use crate::config::TrainConfig;
 use crate::text::{Vocabulary, split_text};
 
@@ -21,12 +23,12 @@ const FILE: FileKind = FileKind {
 };
 
 /// The corpus of a char-lstm.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct TextData {
     /// What the tokens are.
     pub vocabulary: Vocabulary,
     /// The whole corpus, in order.
-    pub tokens: Vec<u32>,
+    pub tokens: Tokens,
 }
 
 /// The corpus of a word-vae.
@@ -47,7 +49,7 @@ pub struct WordData {
 }
 
 /// The corpus of a run.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum CorpusData {
     /// Running text, for a char-lstm.
     Text(TextData),
@@ -62,6 +64,47 @@ struct DataHeader {
 }
 
 impl TextData {
+    /// A text of `len` tokens that `write` passes to the writer one after the other. They go into a temporary
+    /// file in `folder`, so that memory does not grow with the text; the runs that are created there with it
+    /// share that file. The folder need not exist.
+    pub fn written<E: From<RunError>>(
+        folder: &Path,
+        vocabulary: Vocabulary,
+        len: usize,
+        write: impl FnOnce(&mut TokenWriter) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let header = DataHeader {
+            format: FORMAT,
+            vocabulary,
+        };
+        std::fs::create_dir_all(folder).map_err(RunError::write(folder))?;
+        let mut writer = TokenWriter::new(folder, &header, header.vocabulary.len(), len)?;
+        write(&mut writer)?;
+        let temporary = writer.finish()?;
+        let file = File::open(&temporary).map_err(RunError::io(&temporary))?;
+        let place = TensorFile::map(&temporary, &file, &FILE)?
+            .tensors()?
+            .place("tokens")?;
+        let tokens = token_file(&temporary, file, place, &header.vocabulary)?;
+        Ok(Self {
+            vocabulary: header.vocabulary,
+            tokens: tokens.deleting(temporary).into(),
+        })
+    }
+
+    fn write(&self, path: &Path) -> Result<(), RunError> {
+        if let Some(file) = self.tokens.path() {
+            return tokens::share(file, path);
+        }
+        let folder = atomic::folder(path);
+        let len = self.tokens.len();
+        let stored = Self::written(folder, self.vocabulary.clone(), len, |writer| {
+            let pack = writer.packer();
+            pieces(&self.tokens, 0..len).try_for_each(|piece| writer.push(&pack(&piece?)))
+        })?;
+        stored.write(path)
+    }
+
     /// The number of tokens to train on.
     pub fn training_size(&self, config: &TrainConfig) -> usize {
         let split = split_text(self.tokens.len(), config.split(), config.valid, config.test);
@@ -107,13 +150,12 @@ impl CorpusData {
             format: FORMAT,
             vocabulary: self.vocabulary().clone(),
         };
-        let size = self.vocabulary().len();
         let write = |stored: &[(&str, StoredTensor)]| {
             let named = stored.iter().map(|(name, tensor)| (*name, tensor));
             tensors::write(path, &header, named)
         };
         match self {
-            Self::Text(text) => write(&[("tokens", narrow(&text.tokens, size))]),
+            Self::Text(text) => text.write(path),
             Self::Words(words) => {
                 let joined = words.words.join("\n");
                 let lengths = words.letters.iter().map(|word| word.len() as u32);
@@ -123,7 +165,10 @@ impl CorpusData {
                     parts.map(|part| part.iter().map(|&i| i as u32).collect::<Vec<_>>());
                 write(&[
                     ("words", StoredTensor::u8(joined.as_bytes())),
-                    ("letters", narrow(&words.letters.concat(), size)),
+                    (
+                        "letters",
+                        narrow(&words.letters.concat(), words.vocabulary.len()),
+                    ),
                     ("lengths", StoredTensor::u32(&lengths)),
                     ("train", StoredTensor::u32(&train)),
                     ("valid", StoredTensor::u32(&valid)),
@@ -134,27 +179,23 @@ impl CorpusData {
     }
 
     pub(crate) fn read(path: &Path) -> Result<Self, RunError> {
-        let file = TensorFile::open(path, &FILE)?;
+        let opened = File::open(path).map_err(RunError::io(path))?;
+        let file = TensorFile::map(path, &opened, &FILE)?;
         let DataHeader { vocabulary, .. } = file.header()?;
         let tensors = file.tensors()?;
-        let tokens = |name: &str| -> Result<Vec<u32>, RunError> {
-            let view = tensors.get(name)?;
-            let read = widen(view.dtype(), view.data())
-                .ok_or_else(|| file.refuse(format_args!("{name}: not tokens")))?;
-            let unknown = |&&token: &&u32| token as usize >= vocabulary.len();
-            match read.iter().find(unknown) {
-                Some(token) => Err(file.refuse(format_args!(
-                    "{name}: token {token} is not in the vocabulary"
-                ))),
-                None => Ok(read),
-            }
-        };
         if tensors.contains("tokens") {
-            let tokens = tokens("tokens")?;
+            let place = tensors.place("tokens")?;
+            let tokens = token_file(path, opened, place, &vocabulary)?.into();
             return Ok(Self::Text(TextData { vocabulary, tokens }));
         }
-        let all = tokens("letters")?;
-        let mut rest = all.as_slice();
+        let letters = Tokens::from(token_file(
+            path,
+            opened,
+            tensors.place("letters")?,
+            &vocabulary,
+        )?);
+        let all = letters.all()?;
+        let mut rest = &*all;
         let mut letters = Vec::new();
         for length in tensors.u32("lengths")? {
             let (word, tail) = rest
@@ -188,32 +229,23 @@ impl CorpusData {
     }
 }
 
-/// The narrowest integer type that holds the tokens of a vocabulary of `size`.
+/// The tokens at a place in a file.
+fn token_file(
+    path: &Path,
+    file: File,
+    place: (u64, usize, Dtype),
+    vocabulary: &Vocabulary,
+) -> Result<TokenFile, RunError> {
+    let tokens = TokenFile::new(path, file, place, vocabulary.len())?;
+    tokens.ok_or_else(|| (FILE.refuse)(path, format!("{:?} is no type of tokens", place.2)))
+}
+
+/// The tokens of a vocabulary of `size`.
 fn narrow(tokens: &[u32], size: usize) -> StoredTensor<'static> {
-    fn all<const N: usize>(tokens: &[u32], bytes: impl Fn(u32) -> [u8; N]) -> Vec<u8> {
-        tokens.iter().flat_map(|&token| bytes(token)).collect()
-    }
-    let (dtype, bytes) = match size {
-        ..=0x100 => (Dtype::U8, all(tokens, |token| [token as u8])),
-        0x101..=0x1_0000 => (
-            Dtype::U16,
-            all(tokens, |token| (token as u16).to_le_bytes()),
-        ),
-        _ => (Dtype::U32, all(tokens, u32::to_le_bytes)),
-    };
+    let dtype = tokens::narrowest(size);
     StoredTensor {
         dtype,
         shape: vec![tokens.len()],
-        bytes: Cow::Owned(bytes),
+        bytes: Cow::Owned(tokens::encode(dtype, tokens)),
     }
-}
-
-fn widen(dtype: Dtype, bytes: &[u8]) -> Option<Vec<u32>> {
-    let pair = |&pair: &[u8; 2]| u32::from(u16::from_le_bytes(pair));
-    Some(match dtype {
-        Dtype::U8 => bytes.iter().map(|&byte| u32::from(byte)).collect(),
-        Dtype::U16 => bytes.as_chunks().0.iter().map(pair).collect(),
-        Dtype::U32 => bytemuck::pod_collect_to_vec(bytes),
-        _ => return None,
-    })
 }

@@ -24,6 +24,7 @@ mod prompt_state;
 mod runs;
 mod state;
 mod tensors;
+mod tokens;
 
 pub use bundled::{Bundled, ENGLISH};
 pub use data::{CorpusData, TextData, WordData};
@@ -35,3 +36,4 @@ pub use model_file::{MODEL_FORMATS, ModelFile, ModelHeader, model_format};
 pub use prompt_state::{PROMPT_STATE_FORMATS, PromptState};
 pub use runs::{Resolved, Runs};
 pub use state::{Progress, STATE_FORMATS, State, Unfinished};
+pub use tokens::{Packed, TokenSource, TokenWriter, Tokens, pieces};

@@ -108,12 +108,12 @@ impl Runs {
         }
     }
 
-    /// Removes incomplete drafts of runs that are over an hour old.
+    /// Removes incomplete drafts of runs and corpora that are over an hour old.
     fn sweep_drafts(&self) {
         for draft in atomic::temporaries(&self.dir) {
             let age = modified(&draft).and_then(|time| time.elapsed().ok());
             if age.is_some_and(|age| age.as_secs() > 3600) {
-                let _ = std::fs::remove_dir_all(draft);
+                let _ = std::fs::remove_file(&draft).or_else(|_| std::fs::remove_dir_all(&draft));
             }
         }
     }

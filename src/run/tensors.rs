@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use bytemuck::{NoUninit, Pod};
 use memmap2::Mmap;
-use safetensors::tensor::TensorView;
+use safetensors::tensor::{Metadata, TensorInfo, TensorView};
 use safetensors::{Dtype, SafeTensors, View};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -97,6 +97,26 @@ pub(crate) fn write<'a>(
     atomic::write(path, &[&bytes])
 }
 
+/// The start of a file with `header` and one vector of `len` elements, which follow.
+pub(crate) fn head(
+    path: &Path,
+    header: &impl Serialize,
+    (name, dtype, len): (&str, Dtype, usize),
+) -> Result<Vec<u8>, RunError> {
+    let info = TensorInfo {
+        dtype,
+        shape: vec![len],
+        data_offsets: (0, len * dtype.bitsize() / 8),
+    };
+    let json = serde_json::to_string(header).map_err(|error| RunError::damaged(path, error))?;
+    let metadata = HashMap::from([("textgen".to_owned(), json)]);
+    let metadata = Metadata::new(Some(metadata), vec![(name.to_owned(), info)])
+        .map_err(|error| RunError::damaged(path, error))?;
+    let mut json = serde_json::to_vec(&metadata).map_err(|error| RunError::damaged(path, error))?;
+    json.resize(json.len().next_multiple_of(size_of::<u64>()), b' ');
+    Ok([&(json.len() as u64).to_le_bytes(), &json[..]].concat())
+}
+
 /// A kind of file: safetensors with a JSON document that contains a `format` number.
 #[derive(Debug)]
 pub(crate) struct FileKind {
@@ -148,12 +168,17 @@ impl TensorFile {
     /// Maps the file at `path` into memory.
     pub fn open(path: &Path, kind: &'static FileKind) -> Result<Self, RunError> {
         let file = File::open(path).map_err(RunError::io(path))?;
+        Self::map(path, &file, kind)
+    }
+
+    /// Maps an open file, whose path is `path`, into memory.
+    pub fn map(path: &Path, file: &File, kind: &'static FileKind) -> Result<Self, RunError> {
         if file.metadata().is_ok_and(|data| data.is_dir()) {
             return Err(RunError::io(path)(ErrorKind::IsADirectory.into()));
         }
         // SAFETY: textgen replaces its files by renaming and never writes to one in place; a file
         // that another program truncates meanwhile faults, as with any mapped file.
-        let map = unsafe { Mmap::map(&file) }.map_err(RunError::io(path))?;
+        let map = unsafe { Mmap::map(file) }.map_err(RunError::io(path))?;
         Ok(Self {
             path: path.to_owned(),
             kind,
@@ -247,6 +272,13 @@ impl<'a> Tensors<'a> {
     /// Whether the file has a tensor of that name.
     pub fn contains(&self, name: &str) -> bool {
         self.tensors.tensor(name).is_ok()
+    }
+
+    /// The first byte of a vector in the file, its length and the type of its elements.
+    pub fn place(&self, name: &str) -> Result<(u64, usize, Dtype), RunError> {
+        let view = self.get(name)?;
+        let start = view.data().as_ptr() as usize - self.file.bytes.as_ptr() as usize;
+        Ok((start as u64, view.shape().iter().product(), view.dtype()))
     }
 
     /// Returns a tensor whose elements borrow from the file.

@@ -15,6 +15,8 @@ pub enum TextError {
     },
     #[error("{folder}: no *.txt file in this folder or below it")]
     NoText { folder: String },
+    #[error("{name}: changed while it was read")]
+    Changed { name: String },
     #[error("{name}: is empty")]
     Empty { name: String },
     #[error(

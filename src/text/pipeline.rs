@@ -29,14 +29,14 @@ pub struct Made<R> {
 /// Runs `work` on the normalised text of every chunk and gives the results to `sink` in order.
 /// Every worker has its own state, created by `state`; the states are returned with the normalizers.
 /// The error returned is the first one in the order of the text.
-pub fn for_each_chunk<S: Send, R: Send>(
+pub fn for_each_chunk<S: Send, R: Send, E: From<TextError>>(
     corpus: &Corpus,
     config: &TextConfig,
     chunk_bytes: usize,
     state: impl Fn() -> S + Sync,
     work: impl Fn(&mut S, &str) -> R + Sync,
-    mut sink: impl FnMut(Made<R>) -> Result<(), TextError>,
-) -> Result<Vec<(S, Normalizer)>, TextError> {
+    mut sink: impl FnMut(Made<R>) -> Result<(), E>,
+) -> Result<Vec<(S, Normalizer)>, E> {
     let decoding = Decoding::from_label(&config.encoding)?;
     let workers = std::thread::available_parallelism().map_or(1, |n| n.get().min(MOST_WORKERS));
     let (chunks, queue) = channel();
@@ -64,7 +64,7 @@ pub fn for_each_chunk<S: Send, R: Send>(
                 sink(result?)?;
                 let _ = end.try_recv(); // after an error in reading there is none
             }
-            Ok(())
+            Ok::<_, E>(())
         })
     })?;
     Ok(states.into_inner().unwrap_or_else(PoisonError::into_inner))

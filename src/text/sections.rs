@@ -75,15 +75,24 @@ impl Section {
     /// A sample of `segments` that counts about `wanted` predictions: short sections, at least one, spread
     /// evenly. It depends on nothing else.
     pub fn sample(segments: &[Range<usize>], wanted: usize) -> Vec<Self> {
-        let all: Vec<Self> = segments
-            .iter()
-            .flat_map(|segment| Self::cut(segment, SAMPLED, SAMPLE_WARM_UP))
-            .collect();
-        let share = wanted as f64 / counted(&all).max(1) as f64;
-        let count = (share * all.len() as f64).round() as usize;
-        let count = count.clamp(1, all.len().max(1)).min(all.len());
-        let middle = |index: usize| (2 * index + 1) * all.len() / (2 * count);
-        (0..count).map(|index| all[middle(index)].clone()).collect()
+        let of_one = |(all, counted), section: Self| (all + 1, counted + section.counted());
+        let (all, counted): (usize, usize) = Self::choices(segments).fold((0, 0), of_one);
+        let share = wanted as f64 / counted.max(1) as f64;
+        let count = (share * all as f64).round() as usize;
+        let count = count.clamp(1, all.max(1)).min(all);
+        let middle = |index: usize| (2 * index + 1) * all / (2 * count);
+        let mut chosen = (0..count).map(middle).peekable();
+        let sections = Self::choices(segments).enumerate();
+        sections
+            .filter(|(index, _)| chosen.next_if_eq(index).is_some())
+            .map(|(_, section)| section)
+            .collect()
+    }
+
+    /// The sections that a sample is chosen from.
+    pub fn choices(segments: &[Range<usize>]) -> impl Iterator<Item = Self> {
+        let cut = |segment| Self::cut(segment, SAMPLED, SAMPLE_WARM_UP);
+        segments.iter().flat_map(cut)
     }
 }
 

@@ -84,7 +84,7 @@ impl Task for ArticleTask {
         None
     }
 
-    fn next(&mut self, progress: &mut Progress, _fraction: f64) -> Next {
+    fn next(&mut self, progress: &mut Progress, _fraction: f64) -> Result<Next, TrainError> {
         let train = &self.data.train;
         let random = Noise::new(self.seed, Use::ArticleWord, progress.step);
         let word = train[random.below(0, train.len() as u64) as usize];
@@ -94,11 +94,11 @@ impl Task for ArticleTask {
             progress.cursor = 0;
             progress.epoch += 1;
         }
-        Next {
+        Ok(Next {
             kl_weight: 1.0,
             tokens: batch.targets.len() as u64,
             batch: Batch::Article(batch),
-        }
+        })
     }
 
     fn evaluate(

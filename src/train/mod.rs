@@ -335,7 +335,7 @@ impl<'a> Trainer<'a> {
             batch,
             kl_weight,
             tokens,
-        } = self.task.next(&mut self.progress, fraction);
+        } = self.task.next(&mut self.progress, fraction)?;
         let step = Step {
             number,
             lr,

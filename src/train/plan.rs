@@ -83,7 +83,7 @@ impl Trainer<'_> {
             let started = Instant::now();
             let Next {
                 batch, kl_weight, ..
-            } = self.task.next(&mut trial, fraction);
+            } = self.task.next(&mut trial, fraction)?;
             let step = Step {
                 number: self.progress.step,
                 lr: 0.0,

@@ -106,7 +106,7 @@ mod tests {
     fn size(changes: &str, length: usize, expected: Option<f64>) -> usize {
         let data = text_data(1000);
         let text = CorpusData::Text(TextData {
-            tokens: (0..length).map(|at| data.tokens[at % 1000]).collect(),
+            tokens: vec![0; length].into(),
             vocabulary: Vocabulary::clone(&data.vocabulary),
         });
         evaluation_size(&with(&text_config(), changes), &text, expected)

@@ -58,8 +58,8 @@ pub trait Task {
     /// Steps in one pass over the training part.
     fn steps_per_epoch(&self) -> f64;
     /// The next step's batch. Moves `progress` past it. `fraction` (0 to 1) of the training is done.
-    /// Random numbers come from (seed, step) alone.
-    fn next(&mut self, progress: &mut Progress, fraction: f64) -> Next;
+    /// Random numbers come from (seed, step) alone. After an error, `progress` is where it was.
+    fn next(&mut self, progress: &mut Progress, fraction: f64) -> Result<Next, TrainError>;
     /// Tokens that a step trains on, on average.
     fn tokens_per_step(&self) -> f64;
     /// The tokens that an evaluation reads.

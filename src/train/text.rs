@@ -3,6 +3,7 @@
 //! The training part is cut into B contiguous streams; a step reads the next T tokens of each, with the
 //! state of the step before carried over.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 
@@ -15,7 +16,9 @@ use crate::models::batch::TextBatch;
 use crate::models::char_rnn::CharRnn;
 use crate::models::noise::{Noise, Use};
 use crate::models::weights::Weights;
-use crate::run::{CharLoss, Evaluation, Progress, Sampled, TextData};
+use crate::run::{
+    CharLoss, Evaluation, Progress, RunError, Sampled, TextData, TokenSource as _, Tokens,
+};
 use crate::text::{
     Section, Split, Vocabulary, counted, predicted, segments, split_text, stream_length,
 };
@@ -38,27 +41,10 @@ pub enum Reading {
     Parallel(Extent),
 }
 
-/// Tokens in few bytes.
-enum Tokens {
-    Bytes(Vec<u8>),
-    Wide(Vec<u32>),
-}
-
-impl Tokens {
-    fn new(tokens: Vec<u32>, vocabulary: usize) -> Self {
-        if vocabulary <= 256 {
-            Self::Bytes(tokens.iter().map(|&token| token as u8).collect())
-        } else {
-            Self::Wide(tokens)
-        }
-    }
-
-    fn get(&self, at: usize) -> i64 {
-        match self {
-            Self::Bytes(tokens) => i64::from(tokens[at]),
-            Self::Wide(tokens) => i64::from(tokens[at]),
-        }
-    }
+/// The tokens of rows at `steps` positions, one position after the other (T, B).
+fn side_by_side(rows: &[Cow<[u32]>], steps: Range<usize>) -> Vec<i64> {
+    let at = |t: usize| rows.iter().map(move |row| i64::from(row[t]));
+    steps.flat_map(at).collect()
 }
 
 /// A text, and the settings of the char-lstm that learns it.
@@ -69,7 +55,7 @@ pub struct TextTask {
     batch: usize,
     vocabulary: Vocabulary,
     split: Split,
-    /// All of the text (N).
+    /// All of the text (N), of which each step and each call of an evaluation reads what it needs.
     text: Tokens,
     /// The first token of each stream (B), as a position in the training part,
     streams: Vec<usize>,
@@ -99,7 +85,7 @@ impl TextTask {
             network,
             seed: config.seed,
             batch: config.batch,
-            text: Tokens::new(tokens, vocabulary.len()),
+            text: tokens,
             vocabulary,
             streams: (0..config.batch).map(|stream| stream * length).collect(),
             train: split.train.clone(),
@@ -108,23 +94,25 @@ impl TextTask {
         })
     }
 
-    /// The token at a position of the training part.
-    fn trained(&self, mut at: usize) -> i64 {
+    /// The tokens at these positions of the training part.
+    fn trained(&self, wanted: &Range<usize>) -> Result<Cow<'_, [u32]>, RunError> {
+        let mut tokens: Cow<[u32]> = Cow::default();
+        let mut end = 0;
         for range in &self.train {
-            if at < range.len() {
-                return self.text.get(range.start + at);
+            let start = end;
+            end += range.len();
+            let [from, to] = [wanted.start.max(start), wanted.end.min(end)];
+            if from < to {
+                let at = |position: usize| range.start + position - start;
+                let read = self.text.read(at(from)..at(to))?;
+                if tokens.is_empty() {
+                    tokens = read;
+                } else {
+                    tokens.to_mut().extend_from_slice(&read);
+                }
             }
-            at -= range.len();
         }
-        unreachable!("streams end within the training part")
-    }
-
-    /// `steps` tokens of every stream from `offset` (T, B).
-    fn tokens(&self, offset: usize, steps: usize) -> Vec<i64> {
-        let at = |t: usize| self.streams.iter().map(move |s| s + offset + t);
-        (0..steps)
-            .flat_map(|t| at(t).map(|position| self.trained(position)))
-            .collect()
+        Ok(tokens)
     }
 
     /// Total loss of a part in nats, and the tokens predicted.
@@ -178,23 +166,26 @@ impl TextTask {
         for at in (0..longest).step_by(seq) {
             check(stop)?;
             let steps = seq.min(longest - at);
-            // A section that has ended repeats its last token, which does not count.
-            let tokens = |further: usize| {
-                let times = at..at + steps;
-                let position = move |section: &Section, t: usize| {
-                    section.range.start + t.min(section.predicted() - 1) + further
-                };
-                times
-                    .flat_map(|t| sections.iter().map(move |section| position(section, t)))
-                    .map(|position| self.text.get(position))
-                    .collect()
+            // A section that has ended repeats its last tokens, which do not count.
+            let tokens = |section: &Section| {
+                let last = section.predicted() - 1;
+                let first = section.range.start + at.min(last);
+                let mut tokens = self
+                    .text
+                    .read(first..section.range.start + last.min(at + steps - 1) + 2)?;
+                if let Some(&end) = tokens.last().filter(|_| tokens.len() <= steps) {
+                    tokens.to_mut().resize(steps + 1, end);
+                }
+                Ok(tokens)
             };
+            let rows_of_tokens = sections.iter().map(tokens);
+            let tokens: Vec<_> = rows_of_tokens.collect::<Result<_, RunError>>()?;
             let costs = engine.evaluate(&Batch::Text(TextBatch {
                 steps,
                 rows,
                 first: 0,
-                inputs: tokens(0),
-                targets: tokens(1),
+                inputs: side_by_side(&tokens, 0..steps),
+                targets: side_by_side(&tokens, 1..steps + 1),
                 last_only: false,
                 from_zero: at == 0,
             }))?;
@@ -241,8 +232,11 @@ pub(super) fn within(segments: &[Range<usize>], tokens: f64) -> Extent {
         return Extent::All;
     }
     // As many of the sections that a sample is chosen from.
-    let all = Section::sample(segments, usize::MAX);
-    let size = tokens * counted(&all) as f64 / predicted(&all) as f64;
+    let [counted, predicted] = Section::choices(segments)
+        .fold([0, 0], |[counted, predicted], one| {
+            [counted + one.counted(), predicted + one.predicted()]
+        });
+    let size = tokens * counted as f64 / predicted as f64;
     Extent::Sample((size as usize).max(1))
 }
 
@@ -274,22 +268,24 @@ impl Task for TextTask {
         (counted < of).then_some(Sampled { counted, of })
     }
 
-    fn next(&mut self, progress: &mut Progress, _fraction: f64) -> Next {
+    fn next(&mut self, progress: &mut Progress, _fraction: f64) -> Result<Next, TrainError> {
         let [least, most] = [self.own.seq_min, self.own.seq];
         let noise = Noise::new(self.seed, Use::Lengths, progress.step);
         let wanted = least + noise.below(0, (most - least + 1) as u64) as usize;
         let offset = progress.cursor as usize;
         let steps = wanted.min(self.length - offset);
-        // The targets are the inputs one token further.
-        let mut inputs = self.tokens(offset, steps + 1);
-        let targets = inputs[self.batch..].to_vec();
-        inputs.truncate(steps * self.batch);
+        let streams = self.streams.iter().map(|start| {
+            let start = start + offset;
+            self.trained(&(start..start + steps + 1))
+        });
+        let streams: Vec<_> = streams.collect::<Result<_, RunError>>()?;
+        let [inputs, targets] = [0, 1].map(|at| side_by_side(&streams, at..at + steps));
         progress.cursor += steps as u64;
         if progress.cursor as usize >= self.length {
             progress.cursor = 0;
             progress.epoch += 1;
         }
-        Next {
+        Ok(Next {
             batch: Batch::Text(TextBatch {
                 steps,
                 rows: self.batch,
@@ -301,7 +297,7 @@ impl Task for TextTask {
             }),
             kl_weight: 0.0,
             tokens: (steps * self.batch) as u64,
-        }
+        })
     }
 
     fn evaluate(
@@ -332,7 +328,7 @@ impl Task for TextTask {
         let mut sampler = Sampler::new(&config, &suppressed, seed);
         let mut state = model.state(1);
         // The prompt is the first token of the text.
-        let mut token = self.text.get(0) as u32;
+        let mut token = self.text.read(0..1)?[0];
         let mut tokens = Vec::with_capacity(SAMPLE_LENGTH);
         while tokens.len() < SAMPLE_LENGTH {
             check(stop)?;
@@ -351,5 +347,54 @@ impl Task for TextTask {
             most.to_string()
         };
         format!("{} streams of {seq} tokens a step", self.batch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::CorpusData;
+    use crate::train::tests::{create_run, text_config, text_data, with};
+
+    /// The text task of a run whose tokens are in its file, and the same tokens in memory.
+    fn task(changes: &str) -> (TextTask, Vec<u32>, tempfile::TempDir) {
+        let folder = tempfile::tempdir().expect("folder");
+        let config = with(&text_config(), changes);
+        let run = create_run(folder.path(), "a", &config);
+        let (CorpusData::Text(text), crate::config::ModelConfig::CharRnn(own)) =
+            (run.corpus().expect("a corpus"), &config.model)
+        else {
+            panic!("a char-lstm");
+        };
+        let task = TextTask::new(&config, own, text).expect("a task");
+        let tokens = text_data(3_000).tokens.all().expect("tokens").into_owned();
+        (task, tokens, folder)
+    }
+
+    #[test]
+    fn a_batch_has_the_next_tokens_of_every_stream_wherever_the_training_part_is() {
+        for changes in ["split=contiguous", "split=interleaved valid=0.1 test=0.1"] {
+            let (mut task, tokens, _folder) = task(changes);
+            let parts = task.train.iter().flat_map(|part| &tokens[part.clone()]);
+            let trained: Vec<i64> = parts.map(|&token| i64::from(token)).collect();
+            let length = (trained.len() - 1) / 4;
+            let mut progress = Progress::default();
+            while progress.epoch == 0 {
+                let offset = progress.cursor as usize;
+                let Batch::Text(batch) = task.next(&mut progress, 0.0).expect("a batch").batch
+                else {
+                    panic!("a text");
+                };
+                assert_eq!(batch.steps, 16.min(length - offset));
+                assert_eq!(batch.from_zero, offset == 0);
+                for t in 0..batch.steps {
+                    for row in 0..4 {
+                        let at = row * length + offset + t;
+                        assert_eq!(batch.inputs[t * 4 + row], trained[at]);
+                        assert_eq!(batch.targets[t * 4 + row], trained[at + 1]);
+                    }
+                }
+            }
+        }
     }
 }

@@ -153,7 +153,7 @@ impl Task for WordTask {
         (counted < of).then_some(Sampled { counted, of })
     }
 
-    fn next(&mut self, progress: &mut Progress, fraction: f64) -> Next {
+    fn next(&mut self, progress: &mut Progress, fraction: f64) -> Result<Next, TrainError> {
         let order = self.order(progress.epoch);
         let start = progress.cursor as usize * self.batch;
         let end = (start + self.batch).min(order.len());
@@ -175,7 +175,7 @@ impl Task for WordTask {
         } else {
             self.order = Some((progress.epoch, order));
         }
-        Next {
+        Ok(Next {
             kl_weight: if batch.without_z {
                 0.0
             } else {
@@ -183,7 +183,7 @@ impl Task for WordTask {
             },
             tokens: batch.targets.len() as u64,
             batch: Batch::Words(batch),
-        }
+        })
     }
 
     fn evaluate(

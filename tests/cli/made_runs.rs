@@ -24,6 +24,7 @@ pub fn golden_run(home: &Home, more: &str) -> RunDir {
     let vocabulary = model.header.vocabulary;
     let text = fs::read_to_string(repository("tests/golden-run/corpus.txt")).expect("its corpus");
     let tokens = vocabulary.encode(&text, OnUnknown::Error).expect("known");
+    let tokens = tokens.into();
     let corpus = CorpusData::Text(TextData { vocabulary, tokens });
     let config = settings(&format!("model = \"char-lstm\"\nhidden = 32\n{more}"));
     let runs = Runs::new(home.path("runs"));

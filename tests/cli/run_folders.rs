@@ -127,8 +127,11 @@ fn damaged_settings_and_a_damaged_corpus_are_refused() {
     resuming_is_refused(&home).names(&["config.toml:2"]);
 
     let home = Home::with_run(texts());
-    home.write("runs/texts/corpus.safetensors", "no corpus");
-    resuming_is_refused(&home).names(&["corpus.safetensors", "damaged"]);
+    let whole = fs::read(home.path("runs/texts/corpus.safetensors")).expect("a corpus");
+    for damaged in [&b"no corpus"[..], &whole[..whole.len() - 1]] {
+        home.write("runs/texts/corpus.safetensors", damaged);
+        resuming_is_refused(&home).names(&["corpus.safetensors", "damaged"]);
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::evaluate::ngram::NGrams;
 use crate::evaluate::{EvaluateError, ngram_nats, surprisals};
 use crate::models::char_rnn::CharRnn;
 use crate::parallel::Running;
+use crate::run::Tokens;
 use crate::text::segments;
 use serde::Serialize;
 
@@ -77,11 +78,13 @@ pub fn baselines(
         progress: &|more| progress.add(more),
     };
     let models = training.count(running)?;
-    let nats = ngram_nats(&models, measured.tokens, &measured.segments, running);
+    let all = |tokens| Tokens::all(tokens).map_err(|error| error.to_string());
+    let (tokens, training_tokens) = (all(measured.tokens)?, all(&training.tokens)?);
+    let nats = ngram_nats(&models, &tokens, &measured.segments, running);
     let on_valid = if is_valid {
         nats.clone()
     } else {
-        ngram_nats(&models, &training.tokens, &valid, running)
+        ngram_nats(&models, &training_tokens, &valid, running)
     };
     let best = if valid.is_empty() {
         DEFAULT_ORDER
@@ -94,7 +97,10 @@ pub fn baselines(
         order: best,
     };
     let mixed = (mix && !valid.is_empty())
-        .then(|| reading.mixed(training, &valid, measured, is_valid, running))
+        .then(|| {
+            let read = [&*training_tokens, &*tokens];
+            reading.mixed(read, &valid, measured, is_valid, running)
+        })
         .transpose()
         .map_err(|error| error.to_string())?;
     progress.end();
@@ -143,24 +149,18 @@ impl Reading<'_> {
     /// Fits the weight on the validation part; where that is the text itself, on its first half.
     fn mixed(
         &self,
-        training: &Training,
+        [training, tokens]: [&[u32]; 2],
         valid: &[Range<usize>],
         measured: &Measured,
         is_valid: bool,
         running: Running,
     ) -> Result<Mixed, EvaluateError> {
-        let [mut network, mut ngram] =
-            self.tokens(&training.tokens, valid, measured.reading, running)?;
+        let [mut network, mut ngram] = self.tokens(training, valid, measured.reading, running)?;
         let rest = if is_valid {
             let half = network.len() / 2;
             [network.split_off(half), ngram.split_off(half)]
         } else {
-            self.tokens(
-                measured.tokens,
-                &measured.segments,
-                measured.reading,
-                running,
-            )?
+            self.tokens(tokens, &measured.segments, measured.reading, running)?
         };
         let weight = fitted_weight(&network, &ngram);
         let [network, ngram] = rest;

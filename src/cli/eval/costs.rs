@@ -4,6 +4,7 @@ use std::f64::consts::LN_2;
 use std::ops::Range;
 
 use crate::evaluate::Reading;
+use crate::run::Tokens;
 use serde::Serialize;
 
 /// Means over the tokens predicted.
@@ -16,7 +17,7 @@ pub struct Costs {
 }
 
 pub struct Measured<'a> {
-    pub tokens: &'a [u32],
+    pub tokens: &'a Tokens,
     /// Segments, each read from a zero state; all tokens but the first are predicted.
     pub segments: Vec<Range<usize>>,
     /// How a segment is read.

@@ -100,7 +100,10 @@ impl<'a> Job<'a> {
             progress: &|more| progress.add(more),
         });
         progress.end();
-        costs.map_err(|error| self.not_its_corpus(&error.to_string()))
+        costs.map_err(|error| match error {
+            EvaluateError::Run(error) => error.into(),
+            error => self.not_its_corpus(&error.to_string()),
+        })
     }
 
     /// The error if model and corpus do not belong together.

@@ -1,6 +1,5 @@
 //! The cost of a text under a char-lstm, and under simpler models.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::ops::Range;
 
@@ -8,7 +7,7 @@ use crate::config::{SplitKind, TextConfig, TrainConfig};
 use crate::evaluate::novelty::Copied;
 use crate::evaluate::{Reading, texts};
 use crate::model::{TextModel, token_bytes};
-use crate::run::TextData;
+use crate::run::{TextData, TokenSource as _, Tokens, pieces};
 use crate::text::{Corpus, WARM_UP, segments, split_text, whole};
 use anyhow::Result;
 use serde::Serialize;
@@ -67,8 +66,8 @@ struct Figures {
 }
 
 /// A text as the model's tokens.
-struct Text<'a> {
-    tokens: Cow<'a, [u32]>,
+struct Text {
+    tokens: Tokens,
     name: String,
     digest: Option<String>,
     /// Whether the model was trained on a part of it.
@@ -84,21 +83,25 @@ const NO_ACCIDENT: usize = 50;
 const LOOKED_UP: usize = 200_000;
 
 /// Estimates how many of the tokens predicted in `segments` of another text are in the training part.
-fn copied(tokens: &[u32], segments: &[Range<usize>], config: &TrainConfig, data: &TextData) -> u64 {
+fn copied(
+    tokens: &Tokens,
+    segments: &[Range<usize>],
+    config: &TrainConfig,
+    data: &TextData,
+) -> Result<u64> {
     let mut left = LOOKED_UP;
     let taken = segments.iter().map(|segment| {
         let taken = left.min(segment.len());
         left -= taken;
-        &tokens[segment.start..][..taken]
+        tokens.read(segment.start..segment.start + taken)
     });
-    let texts: Vec<&[u32]> = taken.collect();
+    let texts = taken.collect::<Result<Vec<_>, _>>()?;
+    let texts: Vec<&[u32]> = texts.iter().map(|text| &**text).collect();
     let split = split_text(data.tokens.len(), config.split(), config.valid, config.test);
-    let parts = split.train.iter().map(|part| &data.tokens[part.clone()]);
-    let parts: Vec<&[u32]> = parts.collect();
-    let found = Copied::new(&texts, &parts, |_| ()).tokens(NO_ACCIDENT);
+    let found = Copied::new(&texts, &data.tokens, &split.train, |_| ())?.tokens(NO_ACCIDENT);
     let looked_up: usize = texts.iter().map(|text| text.len()).sum();
     let rate = found as f64 / looked_up.max(1) as f64;
-    (rate * predicted(segments) as f64).round() as u64
+    Ok((rate * predicted(segments) as f64).round() as u64)
 }
 
 /// Evaluates and prints. `own` is the run's settings and its corpus.
@@ -119,7 +122,7 @@ pub fn evaluate(
     }
     let trained_on = match own {
         _ if text.is_own => trained.trained_on(text.tokens.len(), &segments),
-        Some((config, data)) => copied(&text.tokens, &segments, config, data),
+        Some((config, data)) => copied(&text.tokens, &segments, config, data)?,
         None => 0,
     };
     text.warn_of_training(own.is_some(), trained_on, tokens, &trained);
@@ -132,17 +135,20 @@ pub fn evaluate(
     let costs = job.measure(tokens * models.len() as u64, |running| {
         texts(&networks, &text.tokens, &segments, reading, running)
     })?;
-    let predicted = || {
-        segments
-            .iter()
-            .flat_map(|part| &text.tokens[part.start + 1..part.end])
-    };
     let bytes_of = token_bytes(&job.file.header, &[]);
-    let bytes = predicted().map(|&token| bytes_of[token as usize].len() as u64);
-    // The bytes of an `<unk>` are unknown.
     let unk = job.file.header.vocabulary.unk();
-    let unknown_tokens = predicted().filter(|&&token| Some(token) == unk).count() as u64;
-    let bytes = (unknown_tokens == 0).then(|| bytes.sum());
+    let (mut bytes, mut unknown_tokens) = (0, 0);
+    for segment in &segments {
+        for piece in pieces(&text.tokens, segment.start + 1..segment.end) {
+            let piece = piece?;
+            let of_piece = piece.iter().map(|&token| bytes_of[token as usize].len());
+            bytes += of_piece.sum::<usize>() as u64;
+            let unknown = piece.iter().filter(|&&token| Some(token) == unk);
+            unknown_tokens += unknown.count() as u64;
+        }
+    }
+    // The bytes of an `<unk>` are unknown.
+    let bytes = (unknown_tokens == 0).then_some(bytes);
     let measured = Measured {
         tokens: &text.tokens,
         segments,
@@ -205,21 +211,21 @@ pub fn evaluate(
 }
 
 /// The text that the model was trained on, if it is known.
-fn training<'a>(
+fn training(
     job: &Job,
-    own: Option<(&TrainConfig, &'a TextData)>,
-    text: &'a Text,
+    own: Option<(&TrainConfig, &TextData)>,
+    text: &Text,
     parts: &Parts,
-) -> Result<Option<Training<'a>>> {
+) -> Result<Option<Training>> {
     let named = &job.args.text.corpus;
     let tokens = match own {
         Some(_) if !named.is_empty() => {
             return Err(has_its_own(&job.name()));
         }
-        Some((_, data)) => Cow::Borrowed(&data.tokens[..]),
-        None if text.is_own => Cow::Borrowed(&text.tokens[..]),
+        Some((_, data)) => data.tokens.clone(),
+        None if text.is_own => text.tokens.clone(),
         None if named.is_empty() => return Ok(None),
-        None => Cow::Owned(named_text(&job.file.header, &job.name(), named)?),
+        None => named_text(&job.file.header, &job.name(), named)?.into(),
     };
     Ok(Some(Training {
         tokens,
@@ -230,16 +236,16 @@ fn training<'a>(
     }))
 }
 
-impl<'a> Text<'a> {
+impl Text {
     /// Reads the text named, or that of the run.
     fn new(
         job: &Job,
         corpus: Option<&str>,
-        own: Option<(&TrainConfig, &'a TextData)>,
+        own: Option<(&TrainConfig, &TextData)>,
     ) -> Result<Self> {
         let header = &job.file.header;
-        let of_run = |data: &'a TextData| Self {
-            tokens: Cow::Borrowed(&data.tokens),
+        let of_run = |data: &TextData| Self {
+            tokens: data.tokens.clone(),
             name: header.corpus_name.clone(),
             digest: Some(header.corpus_digest.clone()),
             is_own: true,
@@ -279,7 +285,7 @@ impl<'a> Text<'a> {
         };
         let warnings = unknown(&open).map(|unknown| format!("{unknown} and are {fate}"));
         Ok(Self {
-            tokens: Cow::Owned(open.readable(unk)),
+            tokens: open.readable(unk).into(),
             name: corpus.name,
             digest,
             is_own,

@@ -12,13 +12,14 @@
 
 use std::ops::Range;
 
-use super::{EvaluateError, TextCost, check_predicted, check_read};
+use super::{EvaluateError, TextCost, check_segment};
 use crate::config::NetworkConfig;
 use crate::kernels::Kernels;
 use crate::kernels::training::{Alone, Buffers, Workers};
 use crate::models::batch::TextBatch;
 use crate::models::training::{CharRnnTraining, Parameters, TextDropout, TextState};
 use crate::models::weights::{WeightError, Weights, check};
+use crate::run::TokenSource;
 
 /// How a model learns from what it reads.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -77,22 +78,22 @@ impl Learner {
     /// If a segment is no part of `tokens`.
     pub fn read(
         &mut self,
-        tokens: &[u32],
+        tokens: &dyn TokenSource,
         segments: &[Range<usize>],
         progress: impl Fn(u64),
     ) -> Result<TextCost, EvaluateError> {
         let mut cost = TextCost::default();
         for segment in segments {
-            let text = &tokens[segment.clone()];
-            check_read(text, self.inputs)?;
-            check_predicted(text.iter().skip(1), self.outputs)?;
+            check_segment(tokens, segment, (self.inputs, self.outputs))?;
             self.state.h.fill(0.0);
             self.state.c.fill(0.0);
-            let tokens: Vec<i64> = text.iter().map(|&token| i64::from(token)).collect();
-            let segment = self.setting.segment.max(1);
-            let targets = tokens.get(1..).unwrap_or_default();
-            for (inputs, targets) in tokens.chunks(segment).zip(targets.chunks(segment)) {
-                cost.nats += self.segment(&inputs[..targets.len()], targets);
+            let Range { start, end } = *segment;
+            let length = self.setting.segment.max(1);
+            for at in (start..end.saturating_sub(1)).step_by(length) {
+                let read = tokens.read(at..end.min(at.saturating_add(length).saturating_add(1)))?;
+                let read: Vec<i64> = read.iter().map(|&token| i64::from(token)).collect();
+                let targets = &read[1..];
+                cost.nats += self.segment(&read[..targets.len()], targets);
                 cost.tokens += targets.len() as u64;
                 progress(targets.len() as u64);
             }

@@ -69,14 +69,14 @@ pub fn survey(
 
 /// Calls `sink` with the result of `work` for every chunk of normalised text, and whether the chunk is
 /// the first of its source; `progress` is called with the raw bytes read so far.
-fn pass<R: Send>(
+fn pass<R: Send, E: From<TextError>>(
     corpus: &Corpus,
     config: &TextConfig,
     chunk_bytes: usize,
     mut progress: impl FnMut(u64),
     work: impl Fn(&str) -> R + Sync,
-    mut sink: impl FnMut(R, bool) -> Result<(), TextError>,
-) -> Result<(), TextError> {
+    mut sink: impl FnMut(R, bool) -> Result<(), E>,
+) -> Result<(), E> {
     let mut bytes = 0;
     let take = |made: Made<R>| {
         bytes += made.raw_bytes;
@@ -162,7 +162,7 @@ fn survey_in_chunks(
                 lines += piece.newlines;
                 (in_word, in_line) = (piece.ends_in_word, !piece.ends_line);
             }
-            Ok(())
+            Ok::<_, TextError>(())
         },
     )?;
     let (counters, normalizers): (Vec<_>, Vec<_>) = states.into_iter().unzip();
@@ -181,49 +181,70 @@ fn survey_in_chunks(
     })
 }
 
-/// The corpus as token ids, the sources one after the other. Tokens outside the vocabulary
-/// become `<unk>`, or are an error if the vocabulary has none.
-pub fn tokens(
+/// Turns the corpus into token ids, piece by piece, the sources one after the other. `sink` gets what `pack`
+/// makes of each piece. Tokens outside the vocabulary become `<unk>`, or are an error if the vocabulary has
+/// none. `progress` is called with the raw bytes read so far.
+pub fn tokens<P: Send, E: From<TextError>>(
     corpus: &Corpus,
     config: &TextConfig,
     vocab: &Vocabulary,
-) -> Result<Vec<u32>, TextError> {
-    tokens_in_chunks(corpus, config, vocab, CHUNK_BYTES)
+    progress: impl FnMut(u64),
+    pack: impl Fn(&[u32]) -> P + Sync,
+    sink: impl FnMut(P) -> Result<(), E>,
+) -> Result<(), E> {
+    tokens_in_chunks(corpus, config, vocab, CHUNK_BYTES, progress, pack, sink)
 }
 
-fn tokens_in_chunks(
+/// A chunk as tokens.
+struct Encoded<P> {
+    count: u64,
+    packed: P,
+    /// The first token that is not in the vocabulary, if that has no `<unk>`, and its position.
+    unknown: Option<(usize, Token)>,
+}
+
+fn tokens_in_chunks<P: Send, E: From<TextError>>(
     corpus: &Corpus,
     config: &TextConfig,
     vocab: &Vocabulary,
     chunk_bytes: usize,
-) -> Result<Vec<u32>, TextError> {
+    mut progress: impl FnMut(u64),
+    pack: impl Fn(&[u32]) -> P + Sync,
+    mut sink: impl FnMut(P) -> Result<(), E>,
+) -> Result<(), E> {
     let encoder = vocab.encoder();
-    let encode = |text: &str| {
-        let mut ids = Vec::with_capacity(text.len());
+    let encode = |ids: &mut Vec<u32>, text: &str| {
+        ids.clear();
         let mut unknown = None;
         encoder.for_each(text, |id, token| match id.or(vocab.unk()) {
             Some(id) => ids.push(id),
             None if unknown.is_none() => unknown = Some((ids.len(), token.to_token())),
             None => {}
         });
-        (ids, unknown)
+        let count = ids.len() as u64;
+        Encoded {
+            count,
+            packed: pack(ids),
+            unknown,
+        }
     };
-    let mut tokens = Vec::new();
-    pass(
-        corpus,
-        config,
-        chunk_bytes,
-        |_| (),
-        encode,
-        |(ids, unknown), _| {
-            if let Some((at, token)) = unknown {
-                return Err(vocab.unknown(&token, (tokens.len() + at) as u64 + 1));
-            }
-            tokens.extend_from_slice(&ids);
-            Ok(())
-        },
-    )?;
-    unless_empty(corpus, tokens.is_empty(), tokens)
+    let (mut before, mut bytes) = (0, 0);
+    let take = |made: Made<Encoded<P>>| {
+        bytes += made.raw_bytes;
+        progress(bytes);
+        let Encoded {
+            count,
+            packed,
+            unknown,
+        } = made.result;
+        if let Some((at, token)) = unknown {
+            return Err(vocab.unknown(&token, before + at as u64 + 1).into());
+        }
+        before += count;
+        sink(packed)
+    };
+    for_each_chunk(corpus, config, chunk_bytes, Vec::new, encode, take)?;
+    Ok(unless_empty(corpus, before == 0, ())?)
 }
 
 /// A whole corpus, normalised as `config` asks for, the sources one after the other; `progress` is
@@ -242,7 +263,7 @@ pub fn whole(
         str::to_owned,
         |text, _| {
             whole.push_str(&text);
-            Ok(())
+            Ok::<_, TextError>(())
         },
     )?;
     unless_empty(corpus, whole.is_empty(), whole)
@@ -303,7 +324,7 @@ fn words_in_chunks(
                 list.end();
             }
             list.take(&text);
-            Ok(())
+            Ok::<_, TextError>(())
         },
     )?;
     list.end();

@@ -101,7 +101,13 @@ fn check(texts: &[String], config: &TextConfig, chunk: usize) -> Result<(), Test
     prop_assert_eq!(survey.words, sum(&|t| t.split_whitespace().count()));
     prop_assert_eq!(survey.lines, sum(&|t| t.split_inclusive('\n').count()));
     let vocab = Vocabulary::from_counts(config.unit, &counts, 2, 5);
-    let ids = tokens_in_chunks(&corpus, config, &vocab, chunk).unwrap();
+    let mut ids = Vec::new();
+    let take = |mut some: Vec<u32>| -> Result<(), TextError> {
+        ids.append(&mut some);
+        Ok(())
+    };
+    let (progress, pack) = (|_| (), <[u32]>::to_vec);
+    tokens_in_chunks(&corpus, config, &vocab, chunk, progress, pack, take).unwrap();
     let id = |s: &Token| vocab.tokens().iter().position(|v| v == s).map(|i| i as u32);
     let expected: Vec<u32> = tokens
         .iter()
@@ -196,7 +202,8 @@ fn unknown_tokens_without_unk_are_an_error_with_their_place() {
     let (corpus, _files) = corpus(&[b"ab", b"axb"]);
     let counts = [(Token::Text("a".into()), 2), (Token::Text("b".into()), 1)];
     let vocab = Vocabulary::from_counts(Unit::Char, &counts, 1, 400);
-    let error = tokens(&corpus, &TextConfig::default(), &vocab).unwrap_err();
+    let (config, take) = (TextConfig::default(), |()| Ok::<_, TextError>(()));
+    let error = tokens(&corpus, &config, &vocab, |_| (), |_| (), take).unwrap_err();
     assert!(error.to_string().contains("character 4"), "{error}");
 }
 

@@ -52,6 +52,26 @@ fn a_char_lstm_that_was_stopped_ends_with_the_same_bits() {
 }
 
 #[test]
+fn a_corpus_that_is_cut_short_ends_a_training_which_goes_on_once_it_is_whole_again() {
+    let folder = tempfile::tempdir().expect("folder");
+    let [whole, run] = ["whole", "a"].map(|name| create_run(folder.path(), name, &text_config()));
+    train(&whole);
+    let path = run.path().join("corpus.safetensors");
+    let bytes = std::fs::read(&path).expect("the corpus");
+    let mut trainer = trainer(&run);
+    trainer.train_until(&GO, Some(9)).expect("trained");
+    let file = std::fs::File::options().write(true).open(&path);
+    let cut = file.and_then(|file| file.set_len(bytes.len() as u64 / 2));
+    cut.expect("cut short");
+    let error = trainer.train(&GO).expect_err("damaged").to_string();
+    assert!(error.contains("changed or cut short"), "{error}");
+    drop(trainer);
+    std::fs::write(&path, bytes).expect("whole again");
+    assert_eq!(train(&run), Ending::Budget);
+    ended_alike(&run, &whole);
+}
+
+#[test]
 fn sampled_sequence_lengths_survive_a_stop() {
     stopping_changes_nothing(&with(&constant(text_config(), 24), "seq-min=3"));
 }

@@ -103,7 +103,7 @@ fn what_bf16_costs() {
         .counts;
     let (unit, text) = (config.text.unit, &config.text);
     let vocabulary = Vocabulary::from_counts(unit, &counts, text.min_freq, text.max_vocab);
-    let tokens = tokens(&corpus, text, &vocabulary).expect("read");
+    let tokens = all_tokens(&corpus, text, &vocabulary).into();
     let corpus = CorpusData::Text(TextData { vocabulary, tokens });
     let folder = tempfile::tempdir().expect("folder");
     for kernels in [emulated().in_f32(), emulated()] {

@@ -132,7 +132,7 @@ fn a_decoder_that_ignores_z_learns_a_rate_of_zero_and_no_active_unit() {
     let mut progress = Progress::default();
     for number in 0..400 {
         cut_z(&mut *engine);
-        let next = task.next(&mut progress, 1.0);
+        let next = task.next(&mut progress, 1.0).expect("a batch");
         let step = Step {
             number,
             lr: 1e-2,

@@ -12,11 +12,12 @@ use std::sync::atomic::AtomicBool;
 use super::{Ending, Engine, EngineError, NativeEngine, Trainer};
 use crate::config::{
     Budget, ModelChoice, ModelKind, NetworkConfig, OnUnknown, Recipe, Schedule, Settings,
-    TrainConfig,
+    TextConfig, TrainConfig,
 };
 use crate::run::{CorpusData, RunDir, Runs, State, TextData, WordData};
 use crate::text::{
-    Corpus, Vocabulary, article_letters, article_vocabulary, split_words, survey, tokens, words,
+    Corpus, TextError, Vocabulary, article_letters, article_vocabulary, split_words, survey,
+    tokens, words,
 };
 
 /// Nobody stops these trainings.
@@ -47,9 +48,23 @@ pub fn text_data(length: usize) -> TextData {
     let counts = survey(&corpus, &config, |_| ()).expect("counted").counts;
     let vocabulary =
         Vocabulary::from_counts(config.unit, &counts, config.min_freq, config.max_vocab);
-    let mut tokens = tokens(&corpus, &config, &vocabulary).expect("read");
-    tokens.truncate(length);
-    TextData { vocabulary, tokens }
+    let mut all = all_tokens(&corpus, &config, &vocabulary);
+    all.truncate(length);
+    TextData {
+        vocabulary,
+        tokens: all.into(),
+    }
+}
+
+/// A corpus as tokens.
+pub fn all_tokens(corpus: &Corpus, config: &TextConfig, vocabulary: &Vocabulary) -> Vec<u32> {
+    let mut all = Vec::new();
+    let take = |mut some: Vec<u32>| -> Result<(), TextError> {
+        all.append(&mut some);
+        Ok(())
+    };
+    tokens(corpus, config, vocabulary, |_| (), <[u32]>::to_vec, take).expect("read");
+    all
 }
 
 /// Settings of a tiny word-vae.
