@@ -12,10 +12,7 @@ fn corpus(sentence: &str) -> (Corpus, tempfile::NamedTempFile) {
     let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
     let text = sentence.repeat(BYTES / sentence.len());
     file.write_all(text.as_bytes()).expect("a written file");
-    let corpus = Corpus {
-        name: "bench".to_owned(),
-        sources: vec![Source::File(file.path().to_owned())],
-    };
+    let corpus = Corpus::new("bench", vec![Source::File(file.path().to_owned())]);
     (corpus, file)
 }
 

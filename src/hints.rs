@@ -6,7 +6,7 @@ use std::io;
 use crate::generate::constraint::ConstraintError;
 use crate::model::ModelError;
 use crate::run::{Bundled, RunDir, RunError, Runs};
-use crate::text::TextError;
+use crate::text::{Findings, Looks, Note, Remedy, TextError};
 use crate::train::{EngineError, TrainError};
 
 /// Whether the command line is wrong, and the hint.
@@ -155,6 +155,33 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
+/// The hint for a note on a corpus.
+pub fn of_note(note: &Note) -> Option<&'static str> {
+    match note {
+        Note::Marked { .. } => Some("--strip gutenberg removes it, and the licence"),
+        Note::RemovedMuch { .. } => Some("compare with --strip none"),
+        _ => None,
+    }
+}
+
+/// The hint for a byte that is not UTF-8, by what the bytes look like.
+fn of_invalid(found: Option<&Findings>) -> String {
+    match found.map(Findings::looks) {
+        Some(Looks::Binary) => {
+            "these bytes look like no text; convert the file to plain text first".to_owned()
+        }
+        Some(Looks::Damaged) => {
+            "nearly all of it is UTF-8: --encoding lossy replaces every invalid byte by U+FFFD"
+                .to_owned()
+        }
+        Some(Looks::Encoded(label)) => format!(
+            "the bytes look like {label}: --encoding {label}; if that is wrong, name another, such as \
+             windows-1252; --encoding lossy replaces every invalid byte by U+FFFD"
+        ),
+        None => "name the encoding, as in --encoding windows-1252".to_owned(),
+    }
+}
+
 /// The hint for an error of a corpus, a vocabulary or a prompt.
 pub fn of_text(error: &TextError) -> Option<String> {
     let hint = match error {
@@ -187,16 +214,48 @@ pub fn of_text(error: &TextError) -> Option<String> {
         TextError::TooShort { .. } => {
             "use a longer text, or set the sizes yourself, as in --batch 1 --seq 16"
         }
-        TextError::NoText { .. } => "name the files themselves if they end in something else",
         TextError::Changed { .. } => "leave the text as it is until the training has begun",
-        TextError::Stdin => "save the text to a file first, and name that file",
-        TextError::InvalidUtf8 { utf16: true, .. } => {
-            "the file starts with the byte order mark of UTF-16: --encoding utf-16"
+        TextError::NoText { .. } => {
+            "texts end in .txt, .text, .md, .jsonl, .ndjson, .csv or .tsv, perhaps compressed; name the \
+             files themselves if they end in something else"
         }
-        TextError::InvalidUtf8 { .. } => {
-            "if the text is in an older encoding, name it: --encoding latin-1 (or windows-1252, …); \
-             --encoding lossy replaces every invalid byte by U+FFFD"
+        TextError::Stdin => "give `-` once",
+        TextError::ReadTwice { .. } => "save the text to a file first, and name that file",
+        TextError::PipeGone { .. } => {
+            "give the text again: as a file, or through a pipe, as in `zcat x.gz | textgen train -`"
         }
+        TextError::Spool { .. } => {
+            "set TMPDIR to a folder with more space, or save the text to a file and name that"
+        }
+        TextError::Foreign { foreign, .. } => match foreign.remedy {
+            Remedy::Unpack => "unpack it, and give the folder or the files in it",
+            Remedy::Convert => {
+                "convert it to plain text first, for example with pdftotext or pandoc"
+            }
+            Remedy::Export => "export the text as .txt, .csv or .jsonl",
+            Remedy::Decompress => "textgen decompress restores the text",
+            Remedy::None => "give a text: .txt, .md, .jsonl, .csv, …, or one of these compressed",
+        },
+        TextError::Nested { .. } => "unpack it, and give the folder or the files in it",
+        TextError::Damaged { .. } => "copy it again from its source, or unpack it yourself",
+        TextError::Escapes { .. } => {
+            "do not trust this archive; if you know it, unpack it yourself and give the files in it"
+        }
+        TextError::Bomb { .. } => "if it is right, unpack it yourself and give the file",
+        TextError::OtherEncoding { found, .. } => {
+            return Some(match found.label() {
+                Some(label) => format!("read it with --encoding {label}"),
+                None => "convert it: iconv -f UTF-32 -t UTF-8".to_owned(),
+            });
+        }
+        TextError::NoField { fields, .. } => {
+            let field = fields.first()?;
+            return Some(format!(
+                "name the one that has the text, as in --field {field}"
+            ));
+        }
+        TextError::Record { .. } => "correct that line, or name another --field",
+        TextError::InvalidUtf8 { found, .. } => return Some(of_invalid(found.as_ref())),
         TextError::Malformed { .. } => {
             "the text may be in another encoding; --encoding lossy reads it as UTF-8 and replaces \
              every invalid byte by U+FFFD"

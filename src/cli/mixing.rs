@@ -12,7 +12,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::error::CliError;
-use super::output::note;
+use super::output::{note, say_notes};
 use super::progress::Progress;
 
 /// The most tokens of training text that are counted.
@@ -124,8 +124,9 @@ pub fn named_text(header: &ModelHeader, name: &str, named: &[String]) -> Result<
         let hint = format!("name it with --corpus: {}", header.corpus_name);
         return Err(CliError::misuse(message, hint).into());
     }
-    let corpus = Corpus::resolve(named)?;
-    if corpus.has_stdin() || corpus.digest()? != header.corpus_digest {
+    let corpus = Corpus::resolve(named)?.rereadable()?;
+    let digest = &header.corpus_digest;
+    if corpus.digest(&header.text)? != *digest && corpus.digest_of_bytes()? != *digest {
         let message = format!("{} is not the text that {name} was trained on", corpus.name);
         let hint = format!("give --corpus that text, unchanged: {}", header.corpus_name);
         return Err(CliError::failed(message, hint).into());
@@ -133,6 +134,7 @@ pub fn named_text(header: &ModelHeader, name: &str, named: &[String]) -> Result<
     let progress = Progress::new(corpus.size_bytes());
     let text = whole(&corpus, &header.text, |bytes| progress.show(bytes));
     progress.end();
+    say_notes(&corpus);
     let open = header.vocabulary.encode_open(&text?);
     Ok(open.readable(header.vocabulary.unk()))
 }

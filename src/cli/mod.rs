@@ -21,6 +21,7 @@ mod novelty;
 mod output;
 mod prepare;
 mod progress;
+mod reading;
 mod runs;
 mod score;
 mod svg;

@@ -17,8 +17,9 @@ use super::chosen::ChosenWithText;
 use super::error::CliError;
 use super::given::Given;
 use super::machine::check_simd;
-use super::output::Table;
+use super::output::{Table, say_notes};
 use super::progress::Progress;
+use super::reading::ReadingFlags;
 
 /// Characters of the longest segment that a table shows.
 const MOST_SHOWN: usize = 200;
@@ -61,6 +62,8 @@ pub struct NoveltyArgs {
     /// Threads for generating; 0 is one per core
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
+    #[command(flatten)]
+    reading: ReadingFlags,
     /// Print a JSON object
     #[arg(long)]
     json: bool,
@@ -170,11 +173,12 @@ fn sample(args: &NoveltyArgs, file: ModelFile, text: Option<&str>) -> Result<(St
     if let Some(name) = text {
         let corpus = Corpus::resolve(&[name.to_owned()])?;
         // The text was generated, or written here, so its encoding need not be that of the corpus.
-        let config = TextConfig {
+        let config = args.reading.of(&TextConfig {
             encoding: TextConfig::default().encoding,
             ..header.text.clone()
-        };
+        });
         let text = whole(&corpus, &config, |_| ())?;
+        say_notes(&corpus);
         return Ok((corpus.name, header.vocabulary.encode_open(&text).tokens));
     }
     let sampling = Sampling {

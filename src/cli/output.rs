@@ -2,7 +2,8 @@
 
 use std::io::{BufWriter, Error, ErrorKind, StdoutLock, Write};
 
-use crate::text::{OpenText, Token};
+use crate::hints;
+use crate::text::{Corpus, OpenText, Token};
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
@@ -19,6 +20,16 @@ macro_rules! note {
     }};
 }
 pub(crate) use note;
+
+/// Prints what there is to say about a corpus that was read, each thing once.
+pub fn say_notes(corpus: &Corpus) {
+    for said in corpus.notes.take() {
+        match hints::of_note(&said) {
+            Some(hint) => note!("{said}: {hint}"),
+            None => note!("{said}"),
+        }
+    }
+}
 
 /// stdout, with errors that name it.
 pub struct Stdout(StdoutLock<'static>);

@@ -14,7 +14,7 @@ use anyhow::Result;
 use super::error::CliError;
 use super::machine::threads;
 use super::progress::Progress;
-use crate::cli::output::note;
+use crate::cli::output::{note, say_notes};
 
 /// Complete settings and a corpus that has not been read yet.
 pub struct Planned {
@@ -37,10 +37,12 @@ impl Planned {
         runs: &Runs,
     ) -> Result<Self> {
         let (corpus, given) = choose_corpus(corpus, given, runs)?;
+        let corpus = corpus.rereadable()?;
         let mut config = TrainConfig::resolve(&given)?;
+        say_notes(&corpus);
         config.corpus = corpus.paths();
         config.corpus_name.clone_from(&corpus.name);
-        config.corpus_digest = corpus.digest()?;
+        config.corpus_digest = corpus.digest(&config.text)?;
         Ok(Self {
             config,
             given,
@@ -155,6 +157,8 @@ fn choose_corpus(args: &[String], given: Settings, runs: &Runs) -> Result<(Corpu
         None | Some(Recipe::Default) => settings,
         Some(_) => Settings {
             encoding: settings.encoding,
+            field: settings.field,
+            strip: settings.strip,
             newlines: settings.newlines,
             words: settings.words,
             ..Settings::default()

@@ -93,8 +93,8 @@ fn flags(settings: &[Entry]) -> String {
 
 #[derive(Args)]
 pub struct TrainArgs {
-    /// Files, folders, names under corpora/, or a bundled corpus [default: the one last given to
-    /// `vocab`, else the bundled fairy tales]
+    /// Files, folders, names under corpora/, a bundled corpus, or `-` for standard input [default: the one
+    /// last given to `vocab`, else the bundled fairy tales]
     corpus: Vec<String>,
     /// Name of the run [default: MODEL-CORPUS-NUMBER]
     #[arg(long)]

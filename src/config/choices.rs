@@ -225,6 +225,15 @@ choices! {
     }
 }
 choices! {
+    /// What is removed from a text before it is used.
+    Strip("strip") {
+        /// Nothing is removed.
+        None = "none",
+        /// Project Gutenberg's header and licence are removed.
+        Gutenberg = "gutenberg",
+    }
+}
+choices! {
     /// How words are found in a text (word-vae).
     WordSplit("words") {
         /// Running text: split on white space, punctuation stripped from the ends.

@@ -17,8 +17,8 @@ use super::train::{Budget, ModelConfig};
 use super::value::{Value, check, described};
 use super::{
     CONFIG_FORMATS, Cell, ConfigError, Device, Goal, KlSchedule, LossOver, ModelChoice, ModelKind,
-    Newlines, NormalForm, OptimizerKind, Precision, Recipe, Schedule, SplitKind, Unit, WordSplit,
-    ZPlacement, name,
+    Newlines, NormalForm, OptimizerKind, Precision, Recipe, Schedule, SplitKind, Strip, Unit,
+    WordSplit, ZPlacement, name,
 };
 
 /// The first lines of `config.toml`.
@@ -233,7 +233,7 @@ settings! {
     }
     /// How text becomes tokens. The model records these settings and applies them to prompts too.
     #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-    #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+    #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
     TextConfig {
         "Text" {
             /// The unit of a token
@@ -244,6 +244,10 @@ settings! {
             lowercase: bool = false;
             /// utf-8, lossy, or an encoding such as latin-1 or windows-1252
             encoding: String ["LABEL"] = "utf-8".to_owned();
+            /// Field that is read of records: .jsonl, .ndjson, .csv and .tsv, and pipes whose first line says so
+            field: String ["NAME"] = "text".to_owned();
+            /// Remove what is not the text: gutenberg is Project Gutenberg's header and licence
+            strip: Strip = Strip::None;
             /// Line ends: keep, or unix for LF everywhere
             newlines: Newlines = Newlines::Keep;
             /// Cut tokens rarer than this

@@ -1,6 +1,11 @@
 //! Errors of texts.
 
+use std::io;
+
 use thiserror::Error;
+
+use super::folder::{Skip, summary};
+use super::reading::{Findings, Foreign, Wide};
 
 /// An error of a corpus, a vocabulary or a prompt. Lines and positions in a text count from 1;
 /// byte offsets from 0.
@@ -13,8 +18,8 @@ pub enum TextError {
         tried: Vec<String>,
         bundled: Vec<String>,
     },
-    #[error("{folder}: no *.txt file in this folder or below it")]
-    NoText { folder: String },
+    #[error("{folder}: no text in it or below it{}", if skipped.is_empty() { String::new() } else { format!("; skipped: {skipped}") })]
+    NoText { folder: String, skipped: String },
     #[error("{name}: changed while it was read")]
     Changed { name: String },
     #[error("{name}: is empty")]
@@ -24,21 +29,67 @@ pub enum TextError {
     )]
     SingleToken { name: String, token: String },
     #[error("{path}")]
-    Io {
-        path: String,
-        source: std::io::Error,
-    },
-    #[error("the corpus is standard input, which cannot be read a second time")]
+    Io { path: String, source: io::Error },
+    #[error("standard input is given twice, but can be read only once")]
     Stdin,
+    #[error("{name}: a pipe, which cannot be read a second time")]
+    ReadTwice { name: String },
+    #[error("the corpus was read from {name}, which cannot be read again")]
+    PipeGone { name: String },
+    #[error("{name}: cannot be kept in {folder} to be read again")]
+    Spool {
+        name: String,
+        folder: String,
+        source: io::Error,
+    },
+    #[error("{path}: this is {}, which is not read", foreign.name)]
+    Foreign { path: String, foreign: Foreign },
+    #[error("{path}: compressed or archived several times over")]
+    Nested { path: String },
+    #[error("{path}: this {format} file cannot be unpacked: {reason}")]
+    Damaged {
+        path: String,
+        format: &'static str,
+        reason: String,
+    },
+    #[error("{path}: {member} in this archive is a path that leads out of it")]
+    Escapes { path: String, member: String },
+    #[error("{path}: unpacks to more than {times} times its size, as no text does")]
+    Bomb { path: String, times: u64 },
+    #[error("{path}: {}", match found {
+        Wide::Utf16Mark => "starts with the byte order mark of UTF-16".to_owned(),
+        Wide::Utf8Mark => format!("starts with the byte order mark of UTF-8 and is not {encoding}"),
+        Wide::Utf16Le | Wide::Utf16Be => "has a zero in every second byte, as UTF-16 has".to_owned(),
+        Wide::Utf32 => "looks like UTF-32, which is not read".to_owned(),
+    })]
+    OtherEncoding {
+        path: String,
+        encoding: String,
+        found: Wide,
+    },
+    #[error("{path}: line {line}: no field {field}; its fields are {}", fields.join(", "))]
+    NoField {
+        path: String,
+        line: u64,
+        field: String,
+        fields: Vec<String>,
+    },
+    #[error("{path}: line {line}: {what}")]
+    Record {
+        path: String,
+        line: u64,
+        what: String,
+    },
     #[error("{path}: this path is not valid UTF-8, so it cannot be recorded")]
     PathNotUtf8 { path: String },
-    #[error("{path}: line {line}, byte offset {offset}: the byte 0x{byte:02X} is not valid UTF-8")]
+    #[error("{path}: line {line}, byte offset {offset}: the byte 0x{byte:02X} is not valid UTF-8{}",
+        found.as_ref().map(|found| format!(" ({} invalid of {} bytes)", found.invalid, found.bytes)).unwrap_or_default())]
     InvalidUtf8 {
         path: String,
         line: u64,
         offset: u64,
         byte: u8,
-        utf16: bool,
+        found: Option<Findings>,
     },
     #[error("{path}: line {line}, byte offset {offset}: these bytes are not valid {encoding}")]
     Malformed {
@@ -74,8 +125,33 @@ pub enum TextError {
 }
 
 impl TextError {
-    pub(super) fn io(path: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+    pub(super) fn io(path: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { path, source }
+    }
+
+    /// The error of reading `path`: one of these that passed through a stream, or the system's.
+    pub(super) fn from_read(path: &str, error: io::Error) -> Self {
+        error.downcast().unwrap_or_else(Self::io(path))
+    }
+
+    pub(super) fn damaged(path: &str, format: &'static str, reason: impl ToString) -> Self {
+        let (path, reason) = (path.to_owned(), reason.to_string());
+        Self::Damaged {
+            path,
+            format,
+            reason,
+        }
+    }
+
+    pub(super) fn no_text(folder: String, skipped: &[Skip]) -> Self {
+        let skipped = summary(skipped);
+        Self::NoText { folder, skipped }
+    }
+}
+
+impl From<TextError> for io::Error {
+    fn from(error: TextError) -> Self {
+        Self::other(error)
     }
 }

@@ -1,21 +1,21 @@
 //! Corpus → normal form → vocabulary → tokens → batches: plain integers, no tensors, no terminal.
 //!
-//! A [`Corpus`] names its sources. Every pass over it is one pipeline: `decode` reads bytes and
-//! refuses what is not text, `chunks` cuts it where neither a character, a cluster nor a
+//! A [`Corpus`] names its sources. Every pass over it is one pipeline: `reading` unpacks, decodes and
+//! rejects what is not text, and cuts it where neither a character, a cluster nor a
 //! normalisation can span the cut, and `pipeline` normalises and works on the chunks in parallel,
 //! in constant memory. [`survey`] counts, [`tokens`] turns text into ids, [`words`] lists words.
 
 mod article;
 mod batches;
-mod chunks;
 mod corpus;
 mod counts;
-mod decode;
 mod encode;
 mod error;
+mod folder;
 mod nearest;
 mod normal;
 mod pipeline;
+mod reading;
 mod sections;
 mod tokens;
 mod unicode;
@@ -27,7 +27,9 @@ pub use corpus::{BUNDLED_NAME, Corpus, Source};
 pub use encode::{OpenText, Utf8Stream};
 pub(crate) use encode::{Piece, TokenEncoder};
 pub use error::TextError;
+pub use folder::Skip;
 pub use normal::{Change, Changes};
+pub use reading::{Findings, Foreign, Looks, Note, Notes, Remedy, Wide};
 pub use sections::{Section, WARM_UP, counted, predicted};
 pub use tokens::{Survey, WordList, normalize, survey, tokens, whole, words};
 pub use unicode::{category_name, char_name, code_point, visible};

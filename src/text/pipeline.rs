@@ -6,10 +6,9 @@ use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
 use super::TextError;
-use super::chunks::{Chunk, cut_source};
 use super::corpus::Corpus;
-use super::decode::Decoding;
 use super::normal::Normalizer;
+use super::reading::{Chunk, explained, read_corpus};
 use crate::config::TextConfig;
 use crate::parallel;
 
@@ -37,7 +36,6 @@ pub fn for_each_chunk<S: Send, R: Send, E: From<TextError>>(
     work: impl Fn(&mut S, &str) -> R + Sync,
     mut sink: impl FnMut(Made<R>) -> Result<(), E>,
 ) -> Result<Vec<(S, Normalizer)>, E> {
-    let decoding = Decoding::from_label(&config.encoding)?;
     let workers = std::thread::available_parallelism().map_or(1, |n| n.get().min(MOST_WORKERS));
     let (chunks, queue) = channel();
     // Holds a () for every chunk that was read but whose result is not consumed; the reader waits while
@@ -58,10 +56,10 @@ pub fn for_each_chunk<S: Send, R: Send, E: From<TextError>>(
         states.push((state, normalizer));
     };
     std::thread::scope(|scope| {
-        scope.spawn(move || read(corpus, decoding, chunk_bytes, &begin, &chunks));
+        scope.spawn(move || read(corpus, config, chunk_bytes, &begin, &chunks));
         parallel::ordered(queue.into_iter(), workers, worker, move |results| {
             for (_, result) in results {
-                sink(result?)?;
+                sink(result.map_err(|error| explained(corpus, error))?)?;
                 let _ = end.try_recv(); // after an error in reading there is none
             }
             Ok::<_, E>(())
@@ -73,16 +71,13 @@ pub fn for_each_chunk<S: Send, R: Send, E: From<TextError>>(
 /// Sends the chunks of a corpus, and the error that ends them early, until the receivers are gone.
 fn read(
     corpus: &Corpus,
-    decoding: Decoding,
+    config: &TextConfig,
     chunk_bytes: usize,
     begin: &SyncSender<()>,
     chunks: &Sender<Result<Chunk, TextError>>,
 ) {
-    for source in &corpus.sources {
-        let mut emit = |chunk| begin.send(()).is_ok() && chunks.send(Ok(chunk)).is_ok();
-        if let Err(error) = cut_source(source, decoding, chunk_bytes, &mut emit) {
-            let _ = chunks.send(Err(error)); // the workers may be gone, with an earlier error
-            return;
-        }
+    let mut emit = |chunk| begin.send(()).is_ok() && chunks.send(Ok(chunk)).is_ok();
+    if let Err(error) = read_corpus(corpus, config, chunk_bytes, &mut emit) {
+        let _ = chunks.send(Err(error)); // the workers may be gone, with an earlier error
     }
 }

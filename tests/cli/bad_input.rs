@@ -72,8 +72,11 @@ fn a_folder_without_text_is_refused() {
     let home = Home::new();
     home.write("folder/picture.png", "x");
     for model in ["char-lstm", "word-vae"] {
-        train_refuses(&home, &format!("--model {model} folder"), 1)
-            .names(&["folder", "no *.txt file"]);
+        train_refuses(&home, &format!("--model {model} folder"), 1).names(&[
+            "folder",
+            "no text in it",
+            ".png",
+        ]);
     }
     home.textgen("vocab folder").refused(1);
     assert!(!home.path("runs").exists());
@@ -89,7 +92,7 @@ fn an_invalid_byte_is_refused_with_file_line_and_offset() {
         home.textgen(&format!("{command} good.txt bad.txt"))
             .refused(1)
             .names(&place)
-            .advises("--encoding latin-1");
+            .advises("--encoding");
     }
     assert!(!home.path("runs").exists());
 }

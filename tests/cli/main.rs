@@ -8,6 +8,7 @@
 //! - `model_files`: model files that are damaged, foreign or newer;
 //! - `run_folders`: runs that are locked, incomplete, cannot be written, or meet a full disk;
 //! - `installation`: what the program is linked with, and errors if a part is missing;
+//! - `corpora`: what a corpus can be, for every command that reads one;
 //! - `vocab`, `train`, `generate`, `eval`, `score`, `novelty`, `export`: each command as it should work;
 //! - `compress`: files compressed and restored, and refusals;
 //! - `eval_text`, `score_text`: the same for texts that no run holds, and several models;
@@ -24,6 +25,7 @@ mod bundled;
 mod chat;
 mod common;
 mod compress;
+mod corpora;
 mod eval;
 mod eval_text;
 mod export;

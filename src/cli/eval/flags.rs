@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::cli::chosen::ChosenWithText;
 use crate::cli::generate::LimitFlags;
+use crate::cli::reading::ReadingFlags;
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -143,9 +144,8 @@ pub struct TextFlags {
     /// Fraction of the text that --part test is [default: the run's]
     #[arg(long, value_name = "FRACTION", value_parser = fraction)]
     pub test: Option<f64>,
-    /// The encoding of TEXT [default: that of the text the model was trained on]
-    #[arg(long, value_name = "LABEL")]
-    pub encoding: Option<String>,
+    #[command(flatten)]
+    pub reading: ReadingFlags,
     /// Also evaluate while the model learns from what it has read, at this learning rate (such as 0.03)
     #[arg(long, value_name = "LR", value_parser = learning_rate)]
     pub dynamic: Option<f32>,

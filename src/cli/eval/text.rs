@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::ops::Range;
 
-use crate::config::{SplitKind, TextConfig, TrainConfig};
+use crate::config::{SplitKind, TrainConfig};
 use crate::evaluate::novelty::Copied;
 use crate::evaluate::{Reading, texts};
 use crate::model::{TextModel, token_bytes};
@@ -20,7 +20,7 @@ use super::job::{About, Job, signed};
 use super::parts::Parts;
 use crate::cli::error::CliError;
 use crate::cli::mixing::{Training, has_its_own, named_text};
-use crate::cli::output::{Table, note, unknown};
+use crate::cli::output::{Table, note, say_notes, unknown};
 use crate::cli::progress::Progress;
 
 #[derive(Serialize)]
@@ -263,17 +263,15 @@ impl Text {
             };
             return Ok(of_run(data));
         };
-        let corpus = Corpus::resolve(&[corpus.to_owned()])?;
-        let digest = (!corpus.has_stdin()).then(|| corpus.digest()).transpose()?;
-        let is_own = digest.as_ref() == Some(&header.corpus_digest);
+        let corpus = Corpus::resolve(&[corpus.to_owned()])?.rereadable()?;
+        let config = job.args.text.reading.of(&header.text);
+        let digest = corpus.digest(&config)?;
+        say_notes(&corpus);
+        let own_digest = &header.corpus_digest;
+        let is_own = digest == *own_digest || corpus.digest_of_bytes()? == *own_digest;
         if let (true, Some((_, data))) = (is_own, own) {
             return Ok(of_run(data));
         }
-        let encoding = job.args.text.encoding.as_ref();
-        let config = TextConfig {
-            encoding: encoding.unwrap_or(&header.text.encoding).clone(),
-            ..header.text.clone()
-        };
         let progress = Progress::new(corpus.size_bytes());
         let text = whole(&corpus, &config, |bytes| progress.show(bytes));
         progress.end();
@@ -287,7 +285,7 @@ impl Text {
         Ok(Self {
             tokens: open.readable(unk).into(),
             name: corpus.name,
-            digest,
+            digest: Some(digest),
             is_own,
             left_out: left_out as u64,
             warnings: warnings.into_iter().collect(),

@@ -1,6 +1,5 @@
 //! The cost of every character of a text under one or several char-lstms.
 
-use crate::config::TextConfig;
 use crate::evaluate;
 use crate::model::TextModel;
 use crate::parallel::Running;
@@ -15,8 +14,9 @@ use super::{Opened, ScoreArgs};
 use crate::cli::error::CliError;
 use crate::cli::machine::threads;
 use crate::cli::mixing::MixFlags;
-use crate::cli::output::{note, unknown};
+use crate::cli::output::{note, say_notes, unknown};
 use crate::cli::progress::Progress;
+use crate::cli::reading::ReadingFlags;
 
 /// Flags that belong to texts.
 #[derive(Args)]
@@ -32,9 +32,8 @@ pub struct TextFlags {
     #[arg(long, value_enum, value_name = "WHEN", num_args = 0..=1, require_equals = true,
         default_missing_value = "auto", conflicts_with_all = ["per", "top", "tsv", "json", "sort"])]
     color: Option<When>,
-    /// The encoding of FILE [default: that of the text the model was trained on]
-    #[arg(long, value_name = "LABEL")]
-    encoding: Option<String>,
+    #[command(flatten)]
+    reading: ReadingFlags,
     /// Read a long text on one core from start to end, instead of in sections on all cores
     #[arg(long)]
     exact: bool,
@@ -77,13 +76,11 @@ fn read(args: &ScoreArgs, file: &str, models: &[Opened]) -> Result<String> {
     let corpus = Corpus::resolve(&[file.to_owned()])?;
     let text = models.first().map(|(model, _)| model.header().text.clone());
     let text = text.unwrap_or_default();
-    let config = TextConfig {
-        encoding: args.text.encoding.clone().unwrap_or(text.encoding),
-        ..text
-    };
+    let config = args.text.reading.of(&text);
     let progress = Progress::new(corpus.size_bytes());
     let text = whole(&corpus, &config, |bytes| progress.show(bytes));
     progress.end();
+    say_notes(&corpus);
     Ok(text?)
 }
 

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::{Order, ScoreArgs};
 use crate::cli::chosen::Opened;
 use crate::cli::error::{CliError, of_model};
-use crate::cli::output::{note, stdout};
+use crate::cli::output::{note, say_notes, stdout};
 use crate::cli::progress::Progress;
 use crate::cli::unknown::Replaced;
 
@@ -288,11 +288,9 @@ fn words_to_score(args: &ScoreArgs, text: &TextConfig) -> Result<Vec<String>> {
             words: args.words.words.unwrap_or(text.words),
             ..text.clone()
         };
-        let found = words(
-            &Corpus::resolve(std::slice::from_ref(file))?,
-            &config,
-            |_| (),
-        )?;
+        let corpus = Corpus::resolve(std::slice::from_ref(file))?;
+        let found = words(&corpus, &config, |_| ())?;
+        say_notes(&corpus);
         if found.duplicates > 0 {
             note!("words: {} repetitions left out", found.duplicates);
         }

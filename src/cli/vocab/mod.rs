@@ -15,7 +15,7 @@ use report::Report;
 use words::Words;
 
 use super::progress::Progress;
-use crate::cli::output::{note, stdout};
+use crate::cli::output::{note, say_notes, stdout};
 
 /// The flags of `vocab`.
 #[derive(Args, Clone, Debug)]
@@ -37,7 +37,10 @@ pub struct VocabArgs {
 /// Reports on a corpus and leaves its vocabulary in the folder of the runs.
 pub fn run(args: &VocabArgs, runs: &Path) -> anyhow::Result<()> {
     let config = args.text.0.text()?;
-    let corpus = Corpus::resolve(&args.corpus)?;
+    let mut corpus = Corpus::resolve(&args.corpus)?;
+    if args.text.0.words.is_some() {
+        corpus = corpus.rereadable()?;
+    }
     if args.corpus.is_empty() {
         note!("no corpus given: using the bundled {}", corpus.name);
     }
@@ -51,10 +54,10 @@ pub fn run(args: &VocabArgs, runs: &Path) -> anyhow::Result<()> {
         config.min_freq,
         config.max_vocab,
     );
-    let words = match args.text.0.words {
-        Some(split) => Words::count(&corpus, &config, split)?,
-        None => None,
-    };
+    let split = args.text.0.words;
+    let words = split.map(|split| Words::count(&corpus, &config, split));
+    let words = words.transpose()?;
+    say_notes(&corpus);
     let report = Report {
         survey: &survey,
         vocabulary: &vocabulary,

@@ -7,7 +7,6 @@ use crate::text::{Corpus, TextError, WordList, visible, words};
 use indicatif::HumanCount;
 use serde_json::{Value, json};
 
-use crate::cli::output::note;
 use crate::cli::progress::Progress;
 
 /// The number of repeated words shown.
@@ -20,20 +19,16 @@ pub struct Words {
 }
 
 impl Words {
-    /// Counts the words; `None` if the corpus is standard input, which has been consumed.
+    /// Counts the words.
     pub fn count(
         corpus: &Corpus,
         config: &TextConfig,
         split: WordSplit,
-    ) -> Result<Option<Self>, TextError> {
-        if corpus.has_stdin() {
-            note!("the words of standard input are not counted: save it to a file first");
-            return Ok(None);
-        }
+    ) -> Result<Self, TextError> {
         let progress = Progress::new(corpus.size_bytes());
         let list = words(corpus, config, |bytes| progress.show(bytes));
         progress.end();
-        Ok(Some(Self { list: list?, split }))
+        Ok(Self { list: list?, split })
     }
 
     /// The most frequent words, each occurring more than once; ties in order of appearance.

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::chunks::CHUNK_BYTES;
 use super::counts::{Counter, blocks};
 use super::normal::{Changes, Normalizer};
 use super::pipeline::{Made, for_each_chunk};
+use super::reading::CHUNK_BYTES;
 use super::unicode::{count_words, strip_punctuation};
 use super::vocab::{Token, Vocabulary};
 use super::{Corpus, TextError};

@@ -94,10 +94,7 @@ fn what_bf16_costs() {
     if let Ok(more) = more {
         config = with(&config, &more);
     }
-    let corpus = Corpus {
-        name: "text".to_owned(),
-        sources: vec![Source::File(file.into())],
-    };
+    let corpus = Corpus::new("text", vec![Source::File(file.into())]);
     let counts = survey(&corpus, &config.text, |_| ())
         .expect("counted")
         .counts;

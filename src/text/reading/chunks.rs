@@ -12,16 +12,17 @@
 //! neither compose nor join; if there are none, text is held back up to [`LONGEST`] chunks and then cut
 //! between two characters, so that memory stays bounded.
 
+use std::cell::Cell;
+use std::io::Read;
 use std::sync::Arc;
 
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::TextError;
-use super::corpus::Source as CorpusSource;
-use super::decode::{Decoding, Source};
-use super::normal::is_inert;
+use super::guess::Findings;
 use crate::config::NormalForm;
+use crate::text::TextError;
+use crate::text::normal::is_inert;
 
 /// Bytes of a chunk: large enough that passing it on costs nothing, small enough for the cache.
 pub const CHUNK_BYTES: usize = 256 << 10;
@@ -46,52 +47,53 @@ pub struct Chunk {
 }
 
 impl Chunk {
+    /// The line feed after a file that does not end in one.
+    pub fn line_feed(path: Arc<str>) -> Self {
+        Self {
+            bytes: b"\n".to_vec(),
+            path,
+            first: false,
+            line: 0,
+            offset: 0,
+            raw_bytes: 0,
+        }
+    }
+
     /// Its text, or an error at the first byte that is not UTF-8.
     pub fn text(&self) -> Result<&str, TextError> {
         std::str::from_utf8(&self.bytes).map_err(|e| {
             let (before, after) = self.bytes.split_at(e.valid_up_to());
             let newlines = memchr::memchr_iter(b'\n', before).count() as u64;
-            let utf16 = self.first && matches!(self.bytes[..], [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..]);
             TextError::InvalidUtf8 {
                 path: self.path.to_string(),
                 line: self.line + newlines,
                 offset: self.offset + before.len() as u64,
                 byte: after.first().copied().unwrap_or(0),
-                utf16,
+                found: Some(Findings::of(&self.bytes)),
             }
         })
     }
 }
 
-/// Reads one source and emits chunks of about `size` bytes, until it ends or `emit` breaks.
-pub fn cut_source(
-    source: &CorpusSource,
-    decoding: Decoding,
-    size: usize,
-    emit: &mut dyn FnMut(Chunk) -> bool,
-) -> Result<(), TextError> {
-    let name = source.name();
-    let reader = source.open().map_err(TextError::io(name.as_str()))?;
-    cut(Source::new(reader, &name, decoding), &name, size, emit)
-}
-
-/// Like [`cut_source`], but for any reader.
+/// Cuts a file's text, which is UTF-8 if it is valid, and emits chunks of about `size` bytes, until it ends or
+/// `emit` breaks. `offset` is that of the text's start, `raw` counts the file's bytes. Returns whether `emit` went on.
 pub fn cut(
-    mut source: Source<'_>,
+    mut text: impl Read,
     name: &str,
+    mut offset: u64,
+    raw: &Cell<u64>,
     size: usize,
     emit: &mut dyn FnMut(Chunk) -> bool,
-) -> Result<(), TextError> {
+) -> Result<bool, TextError> {
     let path: Arc<str> = name.into();
-    let (mut first, mut line, mut offset, mut raw_seen) = (true, 1, 0, 0);
+    let (mut first, mut line, mut raw_seen) = (true, 1, 0);
     let mut buffer = Vec::new();
     let mut more = true;
     while more {
         let before = buffer.len();
-        more = source.fill(&mut buffer, size, line)?;
-        if first {
-            offset = source.mark_bytes;
-        }
+        buffer.reserve(size);
+        let count = (&mut text).take(size as u64).read_to_end(&mut buffer);
+        more = count.map_err(|error| TextError::from_read(name, error))? == size;
         let at = if more {
             // Search only the new part, and the character before it that may have been incomplete.
             match safe_cut(&buffer, before.saturating_sub(4)) {
@@ -114,17 +116,17 @@ pub fn cut(
             first,
             line,
             offset,
-            raw_bytes: source.bytes_read - raw_seen,
+            raw_bytes: raw.get() - raw_seen,
         };
         if !emit(chunk) {
-            break;
+            return Ok(false);
         }
         first = false;
         line += newlines as u64;
         offset += length;
-        raw_seen = source.bytes_read;
+        raw_seen = raw.get();
     }
-    Ok(())
+    Ok(true)
 }
 
 /// The last safe position after `from`; the bytes need not be valid.
@@ -223,9 +225,8 @@ mod tests {
     fn a_stream_without_any_safe_place_stays_bounded() {
         let text = "\u{301}".repeat(5000);
         let mut longest = 0;
-        let source = Source::new(Box::new(text.as_bytes()), "t", Decoding::Utf8);
         let mut back = Vec::new();
-        cut(source, "t", 8, &mut |chunk| {
+        cut(text.as_bytes(), "t", 0, &Cell::new(0), 8, &mut |chunk| {
             longest = longest.max(chunk.bytes.len());
             assert!(chunk.text().is_ok());
             back.extend_from_slice(&chunk.bytes);

@@ -1,0 +1,30 @@
+//! How a command reads a text that is given beside a model.
+
+use crate::config::{Strip, TextConfig};
+use clap::Args;
+
+/// The flags, of which each defaults to what holds for the text that the model was trained on.
+#[derive(Args, Clone, Debug)]
+pub struct ReadingFlags {
+    /// The encoding of the text [default: that of the text the model was trained on]
+    #[arg(long, value_name = "LABEL")]
+    pub encoding: Option<String>,
+    /// The field that is read of records: .jsonl, .ndjson, .csv, .tsv [default: as in training]
+    #[arg(long, value_name = "NAME")]
+    pub field: Option<String>,
+    /// What is removed from the text [default: as in training]
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub strip: Option<Strip>,
+}
+
+impl ReadingFlags {
+    /// The settings of the model's text with these changed.
+    pub fn of(&self, text: &TextConfig) -> TextConfig {
+        TextConfig {
+            encoding: self.encoding.as_ref().unwrap_or(&text.encoding).clone(),
+            field: self.field.as_ref().unwrap_or(&text.field).clone(),
+            strip: self.strip.unwrap_or(text.strip),
+            ..text.clone()
+        }
+    }
+}

@@ -1,0 +1,553 @@
+//! Compressed files and archives, recognised by their first bytes and read in constant memory.
+//!
+//! What is unpacked goes nowhere but into the text: names inside an archive decide which of its files are
+//! read, and are never paths on the disk.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io::{self, BufReader, Cursor, ErrorKind, Read};
+use std::rc::Rc;
+
+use zip::ZipArchive;
+use zip::result::ZipError;
+
+use super::formats::{self, Format, HEAD, Packing};
+use super::{Account, Skip, Verdict, folder_rule};
+use crate::text::TextError;
+
+/// The most containers around a text: an archive of compressed files.
+const MOST_LAYERS: usize = 2;
+/// A file that unpacks to more than this many times its size, beyond the first bytes, is no text.
+const MOST_EXPANSION: u64 = 200;
+const EXPANSION_FROM: u64 = 64 << 20;
+/// The memory that unpacking may take, which a file itself asks for.
+const MOST_MEMORY: u32 = 256 << 20;
+const BUFFER: usize = 1 << 16;
+
+/// What a source is opened as.
+pub enum Opened<'a> {
+    /// A file on the disk.
+    File(File),
+    /// Bytes that come once.
+    Stream(Box<dyn Read + 'a>),
+}
+
+/// Gets a file's name, its bytes unpacked, and the account; returns whether to go on.
+pub type Sink<'s> =
+    dyn FnMut(&str, Box<dyn Read + '_>, &mut Account) -> Result<bool, TextError> + 's;
+
+/// Calls `sink` with every file in a source: the source itself, unpacked, or the files in an archive in the
+/// order of their names. `name` is the source's in messages. Returns whether to go on.
+pub fn each_file(
+    name: &str,
+    opened: Opened<'_>,
+    account: &mut Account,
+    sink: &mut Sink<'_>,
+) -> Result<bool, TextError> {
+    match opened {
+        Opened::File(mut file) => {
+            let mut head = Vec::new();
+            let read = (&mut file).take(HEAD as u64).read_to_end(&mut head);
+            read.map_err(TextError::io(name))?;
+            if Format::of(&head) == Format::Zip {
+                return each_member(name, file, account, sink);
+            }
+            let whole = Cursor::new(head).chain(file);
+            unpacked(name, Box::new(whole), MOST_LAYERS, account, sink)
+        }
+        Opened::Stream(stream) => {
+            let (head, whole) = peek(stream, HEAD).map_err(TextError::io(name))?;
+            if Format::of(&head) == Format::Zip {
+                // The list of an archive's files is at its end.
+                return each_member(name, spooled(name, whole)?, account, sink);
+            }
+            unpacked(name, whole, MOST_LAYERS, account, sink)
+        }
+    }
+}
+
+/// The first `most` bytes of a stream, and the stream with them.
+pub fn peek<'a>(
+    mut stream: Box<dyn Read + 'a>,
+    most: usize,
+) -> io::Result<(Vec<u8>, Box<dyn Read + 'a>)> {
+    let mut head = Vec::new();
+    (&mut stream).take(most as u64).read_to_end(&mut head)?;
+    Ok((head.clone(), Box::new(Cursor::new(head).chain(stream))))
+}
+
+/// A stream in a temporary file, which has no name and is gone when it is closed.
+pub fn spooled(name: &str, mut stream: impl Read) -> Result<File, TextError> {
+    let failed = |source| TextError::Spool {
+        name: name.to_owned(),
+        folder: std::env::temp_dir().display().to_string(),
+        source,
+    };
+    let mut file = tempfile::tempfile().map_err(failed)?;
+    let mut block = vec![0; BUFFER];
+    loop {
+        let count = match stream.read(&mut block) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(TextError::from_read(name, error)),
+        };
+        io::Write::write_all(&mut file, &block[..count]).map_err(failed)?;
+    }
+    io::Seek::rewind(&mut file).map_err(failed)?;
+    Ok(file)
+}
+
+/// Unpacks a stream that is no archive.
+fn unpacked(
+    name: &str,
+    stream: Box<dyn Read + '_>,
+    layers: usize,
+    account: &mut Account,
+    sink: &mut Sink<'_>,
+) -> Result<bool, TextError> {
+    let (head, whole) = peek(stream, HEAD).map_err(|e| TextError::from_read(name, e))?;
+    let packing = match Format::of(&head) {
+        Format::Plain => return sink(name, whole, account),
+        Format::Foreign(foreign) => {
+            let path = name.to_owned();
+            return Err(TextError::Foreign { path, foreign });
+        }
+        Format::Packed(packing) if layers > 0 => packing,
+        Format::Packed(_) | Format::Zip => {
+            let path = name.to_owned();
+            return Err(TextError::Nested { path });
+        }
+    };
+    let bounded = Bounded::new(name, packing.name(), whole, |counted| {
+        let buffered = BufReader::with_capacity(BUFFER, counted);
+        match packing {
+            Packing::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(buffered)),
+            Packing::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(buffered)),
+            Packing::Xz => {
+                let limit = MOST_MEMORY >> 10;
+                Box::new(lzma_rust2::XzReader::new_mem_limit(buffered, true, limit))
+            }
+            Packing::Zstd => Box::new(Zstd::new(buffered)),
+        }
+    });
+    unpacked(name, Box::new(bounded), layers - 1, account, sink)
+}
+
+/// Reads the files of a zip archive.
+fn each_member(
+    name: &str,
+    file: File,
+    account: &mut Account,
+    sink: &mut Sink<'_>,
+) -> Result<bool, TextError> {
+    let size = file.metadata().map_err(TextError::io(name))?.len();
+    let of_zip = |error: ZipError| match error {
+        ZipError::Io(error) => damaged(name, "zip", error),
+        ZipError::UnsupportedArchive(ZipError::PASSWORD_REQUIRED) => {
+            TextError::damaged(name, "zip", "it is encrypted")
+        }
+        ZipError::CompressionMethodNotSupported(method) => TextError::damaged(
+            name,
+            "zip",
+            format!("its compression method {method} is not supported"),
+        ),
+        error => TextError::damaged(name, "zip", error),
+    };
+    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(of_zip)?;
+    let mut members = Vec::with_capacity(archive.len().min(1 << 16));
+    for index in 0..archive.len() {
+        let entry = archive.by_index_data(index).map_err(of_zip)?;
+        let path = entry.name().map_err(of_zip)?.into_owned();
+        if entry.enclosed_name().is_none() || path.starts_with(['/', '\\']) {
+            return Err(TextError::Escapes {
+                path: name.to_owned(),
+                member: crate::text::visible(&path),
+            });
+        }
+        if !entry.is_dir() {
+            members.push((path, index, entry.is_symlink()));
+        }
+    }
+    members.sort();
+    if let Some(foreign) = formats::of_members(members.iter().map(|(path, ..)| path.as_str())) {
+        let path = name.to_owned();
+        return Err(TextError::Foreign { path, foreign });
+    }
+    let mut skipped = Vec::new();
+    members.retain(|(path, _, is_link)| match folder_rule(path) {
+        _ if *is_link => {
+            skipped.push(Skip::Link);
+            false
+        }
+        Verdict::Skip(why) => {
+            skipped.push(why);
+            false
+        }
+        Verdict::Read | Verdict::Other(_) => true,
+    });
+    // An archive of one file is that file, whatever its name.
+    if members.len() > 1 {
+        members.retain(|(path, ..)| match folder_rule(path) {
+            Verdict::Other(kind) => {
+                skipped.push(Skip::Kind(kind));
+                false
+            }
+            _ => true,
+        });
+    }
+    if members.is_empty() {
+        let folder = name.to_owned();
+        return Err(TextError::no_text(folder, &skipped));
+    }
+    account.archive(name, members.len(), &skipped);
+    let given = Rc::new(Cell::new(0));
+    for (path, index, _) in members {
+        let entry = archive.by_index(index).map_err(of_zip)?;
+        let name = format!("{name}/{path}");
+        let bounded = Bounded {
+            name: &name,
+            format: "zip",
+            inner: Box::new(entry),
+            read: Rc::new(Cell::new(size)),
+            given: Rc::clone(&given),
+        };
+        if !unpacked(&name, Box::new(bounded), MOST_LAYERS - 1, account, sink)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The error of unpacking: the system's own, that of a layer below, or a damaged file.
+fn damaged(name: &str, format: &'static str, error: io::Error) -> TextError {
+    let is_own = error.raw_os_error().is_some()
+        || error.get_ref().is_some_and(|inner| inner.is::<TextError>());
+    match error.kind() {
+        _ if is_own => TextError::from_read(name, error),
+        ErrorKind::UnexpectedEof => TextError::damaged(name, format, "it ends too early"),
+        _ => TextError::damaged(name, format, error),
+    }
+}
+
+/// An unpacked stream that may not be too many times as long as what it is unpacked from.
+struct Bounded<'a> {
+    name: &'a str,
+    format: &'static str,
+    inner: Box<dyn Read + 'a>,
+    /// Packed bytes read.
+    read: Rc<Cell<u64>>,
+    /// Unpacked bytes returned.
+    given: Rc<Cell<u64>>,
+}
+
+impl<'a> Bounded<'a> {
+    fn new(
+        name: &'a str,
+        format: &'static str,
+        packed: Box<dyn Read + 'a>,
+        unpack: impl FnOnce(Counted<'a>) -> Box<dyn Read + 'a>,
+    ) -> Self {
+        let counted = Counted::new(packed);
+        Self {
+            name,
+            format,
+            read: Rc::clone(&counted.count),
+            given: Rc::default(),
+            inner: unpack(counted),
+        }
+    }
+}
+
+impl Read for Bounded<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = match self.inner.read(buffer) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => {
+                return Err(damaged(self.name, self.format, error).into());
+            }
+            other => other?,
+        };
+        let given = self.given.get() + count as u64;
+        self.given.set(given);
+        if given > EXPANSION_FROM && given / MOST_EXPANSION > self.read.get() {
+            let path = self.name.to_owned();
+            return Err(TextError::Bomb {
+                path,
+                times: MOST_EXPANSION,
+            }
+            .into());
+        }
+        Ok(count)
+    }
+}
+
+/// A stream whose bytes are counted.
+pub struct Counted<'a> {
+    inner: Box<dyn Read + 'a>,
+    /// Bytes read so far.
+    pub count: Rc<Cell<u64>>,
+}
+
+impl<'a> Counted<'a> {
+    pub fn new(inner: Box<dyn Read + 'a>) -> Self {
+        let count = Rc::default();
+        Self { inner, count }
+    }
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.count.set(self.count.get() + count as u64);
+        Ok(count)
+    }
+}
+
+/// The frames of a zstd stream, one after the other, without those to skip.
+struct Zstd<R> {
+    source: R,
+    decoder: ruzstd::decoding::FrameDecoder,
+    is_in_frame: bool,
+}
+
+impl<R: io::BufRead> Zstd<R> {
+    fn new(source: R) -> Self {
+        let mut decoder = ruzstd::decoding::FrameDecoder::new();
+        decoder.set_max_window_size(u64::from(MOST_MEMORY));
+        Self {
+            source,
+            decoder,
+            is_in_frame: false,
+        }
+    }
+
+    /// Starts the next frame; `false` if there is none.
+    fn start(&mut self) -> io::Result<bool> {
+        use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
+        while !self.source.fill_buf()?.is_empty() {
+            match self.decoder.init(&mut self.source) {
+                Ok(()) => {
+                    self.is_in_frame = true;
+                    return Ok(true);
+                }
+                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
+                    length,
+                    ..
+                })) => {
+                    let mut skipped = (&mut self.source).take(u64::from(length));
+                    if io::copy(&mut skipped, &mut io::sink())? < u64::from(length) {
+                        return Err(ErrorKind::UnexpectedEof.into());
+                    }
+                }
+                Err(error) => return Err(io::Error::other(error)),
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl<R: io::BufRead> Read for Zstd<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        use ruzstd::decoding::BlockDecodingStrategy::UptoBlocks;
+        loop {
+            if self.decoder.can_collect() > 0 {
+                return self.decoder.read(buffer);
+            }
+            if self.is_in_frame && !self.decoder.is_finished() {
+                let decoded = self.decoder.decode_blocks(&mut self.source, UptoBlocks(1));
+                decoded.map_err(io::Error::other)?;
+                continue;
+            }
+            if self.is_in_frame {
+                let (stored, computed) = (
+                    self.decoder.get_checksum_from_data(),
+                    self.decoder.get_calculated_checksum(),
+                );
+                if stored.is_some() && stored != computed {
+                    return Err(io::Error::other("the checksum does not match"));
+                }
+            }
+            if buffer.is_empty() || !self.start()? {
+                return Ok(0);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    const TEXT: &str = "Once upon a time.\nThere was a king.\n";
+    /// `xz -9e --check=crc32` of [`TEXT`].
+    const XZ: &[u8] =
+        b"\xFD7zXZ\0\0\x01i\"\xDE6\x02\0!\x01\x1C\0\0\0\x10\xCFX\xCC\x01\0#Once upon a time.\n\
+        There was a king.\n\0\xF4h\xCE\xAB\0\x018$\x01\xED\x1A\x0B\x90B\x99\r\x01\0\0\0\0\x01YZ";
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        packer.write_all(bytes).unwrap();
+        packer.finish().unwrap()
+    }
+
+    fn bzip2(bytes: &[u8]) -> Vec<u8> {
+        let mut packer = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::best());
+        packer.write_all(bytes).unwrap();
+        packer.finish().unwrap()
+    }
+
+    fn zstd(bytes: &[u8]) -> Vec<u8> {
+        ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
+    }
+
+    fn zip(members: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        let options = zip::write::SimpleFileOptions::default();
+        for (name, bytes) in members {
+            archive.start_file(*name, options).unwrap();
+            archive.write_all(bytes).unwrap();
+        }
+        archive.finish().unwrap().into_inner()
+    }
+
+    /// The text of the files in `bytes`, as a stream and as a file, which must be the same.
+    fn read(bytes: &[u8]) -> Result<String, TextError> {
+        let read = |opened: Opened<'_>| {
+            let mut text = String::new();
+            let mut sink = |name: &str, mut file: Box<dyn Read + '_>, _: &mut Account| {
+                let read = file.read_to_string(&mut text);
+                read.map_err(|error| TextError::from_read(name, error))?;
+                Ok(true)
+            };
+            each_file("x", opened, &mut Account::default(), &mut sink)?;
+            Ok(text)
+        };
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        io::Seek::rewind(&mut file).unwrap();
+        let of_file: Result<String, TextError> = read(Opened::File(file));
+        let of_stream = read(Opened::Stream(Box::new(bytes)));
+        match (&of_file, &of_stream) {
+            (Ok(file), Ok(stream)) => assert_eq!(file, stream),
+            (Err(file), Err(stream)) => assert_eq!(file.to_string(), stream.to_string()),
+            _ => panic!("{of_file:?} but {of_stream:?}"),
+        }
+        of_stream
+    }
+
+    #[track_caller]
+    fn refused(bytes: &[u8], part: &str) {
+        let error = read(bytes).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+
+    #[test]
+    fn every_container_has_the_same_text() {
+        let text = TEXT.as_bytes();
+        let packed = [
+            text.to_vec(),
+            gzip(text),
+            bzip2(text),
+            zstd(text),
+            XZ.to_vec(),
+            zip(&[("tale.txt", text)]),
+            zip(&[("enwik8", text)]),
+            zip(&[("tale.txt.gz", &gzip(text)), ("._tale.txt", b"\0")]),
+            gzip(&zstd(text)),
+            // A frame to skip, of 3 bytes.
+            [b"\x52\x2A\x4D\x18\x03\0\0\0abc", &zstd(text)[..]].concat(),
+        ];
+        for bytes in packed {
+            assert_eq!(read(&bytes).unwrap(), TEXT);
+        }
+        for pack in [gzip, bzip2, zstd] {
+            let twice = [pack(text), pack(text)].concat();
+            assert_eq!(
+                read(&twice).unwrap(),
+                TEXT.repeat(2),
+                "members follow one another"
+            );
+        }
+    }
+
+    #[test]
+    fn an_archive_is_read_like_a_folder() {
+        let members: [(&str, &[u8]); 6] = [
+            ("b.txt", b"B"),
+            ("a/c.md", b"A"),
+            ("picture.png", b"\x89PNG\r\n\x1A\n"),
+            ("__MACOSX/._b.txt", b"\0"),
+            (".hidden.txt", b"H"),
+            ("README", b"R"),
+        ];
+        assert_eq!(read(&zip(&members)).unwrap(), "AB");
+        refused(&zip(&members[2..5]), "a PNG image");
+        refused(
+            &zip(&[("a.png", b"x"), ("b.jpg", b"y")]),
+            "skipped: 2 of other kinds (.jpg, .png)",
+        );
+    }
+
+    #[test]
+    fn a_truncated_or_damaged_file_is_one_clear_error() {
+        let long: String = (0..5000).map(|n| format!("{n} is a number.\n")).collect();
+        let long = long.as_bytes();
+        for (name, packed) in [
+            ("gzip", gzip(long)),
+            ("bzip2", bzip2(long)),
+            ("zstd", zstd(long)),
+            ("xz", XZ.to_vec()),
+            ("zip", zip(&[("a.txt", long)])),
+        ] {
+            for length in [packed.len() - 1, packed.len() / 2, 20] {
+                refused(
+                    &packed[..length],
+                    &format!("this {name} file cannot be unpacked"),
+                );
+            }
+            let mut damaged = packed.clone();
+            let middle = packed.len() / 2;
+            for byte in &mut damaged[middle..middle + 4] {
+                *byte ^= 0x5A;
+            }
+            refused(&damaged, &format!("this {name} file cannot be unpacked"));
+        }
+    }
+
+    #[test]
+    fn hostile_archives_are_refused() {
+        refused(
+            &zip(&[("../../etc/x.txt", b"x")]),
+            "../../etc/x.txt in this archive is a path that leads out",
+        );
+        refused(&zip(&[("/etc/x.txt", b"x")]), "leads out");
+        let zeros = vec![b' '; EXPANSION_FROM as usize + 1];
+        refused(&gzip(&zeros), "more than 200 times its size");
+        let half = &zeros[..zeros.len() / 2 + 1];
+        refused(
+            &zip(&[("a.txt", half), ("b.txt", half)]),
+            "more than 200 times its size",
+        );
+        refused(&gzip(&gzip(&gzip(b"x"))), "several times over");
+        refused(
+            &zip(&[("a.zip", &zip(&[("b.txt", b"x")]))]),
+            "several times over",
+        );
+    }
+
+    #[test]
+    fn formats_that_are_not_read_are_named_inside_containers_too() {
+        refused(b"%PDF-1.4", "this is a PDF document");
+        refused(&gzip(b"%PDF-1.4"), "this is a PDF document");
+        let word = zip(&[
+            ("[Content_Types].xml", b"<x/>"),
+            ("word/document.xml", b"<x/>"),
+        ]);
+        refused(&word, "this is a Word document (.docx)");
+        let mut tar = vec![0; 1024];
+        tar[257..262].copy_from_slice(b"ustar");
+        refused(&gzip(&tar), "this is a tar archive");
+    }
+}

@@ -1,0 +1,340 @@
+//! File formats by their first bytes: those that are unpacked, and those that are rejected by name.
+
+/// The number of bytes at the start of a file that [`Format::of`] looks at.
+pub const HEAD: usize = 512;
+
+/// What the first bytes of a file say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// None of the others: text, as far as one can see.
+    Plain,
+    /// A compressed stream.
+    Packed(Packing),
+    /// A zip archive.
+    Zip,
+    /// A format that is not read.
+    Foreign(Foreign),
+}
+
+/// A compressed stream that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    /// RFC 1952.
+    Gzip,
+    /// RFC 8878.
+    Zstd,
+    /// Blocks of the Burrows-Wheeler transform.
+    Bzip2,
+    /// LZMA2 in its container.
+    Xz,
+}
+
+impl Packing {
+    /// The name in messages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+            Self::Bzip2 => "bzip2",
+            Self::Xz => "xz",
+        }
+    }
+}
+
+/// A format that is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Foreign {
+    /// The name, with its article.
+    pub name: &'static str,
+    /// What can be done.
+    pub remedy: Remedy,
+}
+
+/// What helps with a format that is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// It contains files: unpack it.
+    Unpack,
+    /// It contains text in another form: convert it.
+    Convert,
+    /// It contains rows: export them.
+    Export,
+    /// It contains no text.
+    None,
+    /// `textgen compress` wrote it.
+    Decompress,
+}
+
+const fn foreign(name: &'static str, remedy: Remedy) -> Format {
+    Format::Foreign(Foreign { name, remedy })
+}
+
+/// The offset of the magic bytes, the bytes, and what they mean. No text starts with any of them.
+const MAGIC: &[(usize, &[u8], Format)] = &[
+    (0, b"\x1F\x8B\x08", Format::Packed(Packing::Gzip)),
+    (0, b"\x28\xB5\x2F\xFD", Format::Packed(Packing::Zstd)),
+    (0, b"\xFD7zXZ\0", Format::Packed(Packing::Xz)),
+    (0, b"PK\x03\x04", Format::Zip),
+    (0, b"PK\x05\x06", Format::Zip),
+    (0, b"PK\x07\x08", Format::Zip),
+    (
+        0,
+        b"\x93txg",
+        foreign("a file that textgen compress wrote", Remedy::Decompress),
+    ),
+    (257, b"ustar", foreign("a tar archive", Remedy::Unpack)),
+    (
+        0,
+        b"7z\xBC\xAF\x27\x1C",
+        foreign("a 7z archive", Remedy::Unpack),
+    ),
+    (0, b"Rar!\x1A\x07", foreign("a RAR archive", Remedy::Unpack)),
+    (
+        0,
+        b"!<arch>\n",
+        foreign("an ar archive or Debian package", Remedy::Unpack),
+    ),
+    (
+        0,
+        b"\x04\x22\x4D\x18",
+        foreign("an lz4 file", Remedy::Unpack),
+    ),
+    (0, b"LZIP\x01", foreign("an lzip file", Remedy::Unpack)),
+    (
+        0,
+        b"\x1F\x9D",
+        foreign("a file of Unix compress (.Z)", Remedy::Unpack),
+    ),
+    (
+        0,
+        b"MSCF\0\0\0\0",
+        foreign("a cabinet archive", Remedy::Unpack),
+    ),
+    (
+        0,
+        b"\xED\xAB\xEE\xDB",
+        foreign("an RPM package", Remedy::Unpack),
+    ),
+    (0, b"%PDF-", foreign("a PDF document", Remedy::Convert)),
+    (0, b"{\\rtf", foreign("an RTF document", Remedy::Convert)),
+    (
+        0,
+        b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1",
+        foreign(
+            "an old Microsoft Office document (.doc, .xls, .ppt)",
+            Remedy::Convert,
+        ),
+    ),
+    (
+        60,
+        b"BOOKMOBI",
+        foreign("a Mobipocket or Kindle book", Remedy::Convert),
+    ),
+    (0, b"AT&TFORM", foreign("a DjVu document", Remedy::Convert)),
+    (
+        0,
+        b"SQLite format 3\0",
+        foreign("an SQLite database", Remedy::Export),
+    ),
+    (
+        4,
+        b"Standard Jet DB",
+        foreign("an Access database", Remedy::Export),
+    ),
+    (
+        4,
+        b"Standard ACE DB",
+        foreign("an Access database", Remedy::Export),
+    ),
+    (0, b"PAR1", foreign("a Parquet file", Remedy::Export)),
+    (0, b"ARROW1\0\0", foreign("an Arrow file", Remedy::Export)),
+    (0, b"Obj\x01", foreign("an Avro file", Remedy::Export)),
+    (
+        0,
+        b"\x89HDF\r\n\x1A\n",
+        foreign("an HDF5 file", Remedy::Export),
+    ),
+    (0, b"\x93NUMPY", foreign("a NumPy array", Remedy::Export)),
+    (0, b"GGUF", foreign("a GGUF model", Remedy::None)),
+    (
+        0,
+        b"\x89PNG\r\n\x1A\n",
+        foreign("a PNG image", Remedy::None),
+    ),
+    (0, b"\xFF\xD8\xFF", foreign("a JPEG image", Remedy::None)),
+    (0, b"GIF87a", foreign("a GIF image", Remedy::None)),
+    (0, b"GIF89a", foreign("a GIF image", Remedy::None)),
+    (0, b"II*\0", foreign("a TIFF image", Remedy::None)),
+    (0, b"MM\0*", foreign("a TIFF image", Remedy::None)),
+    (8, b"WEBP", foreign("a WebP image", Remedy::None)),
+    (8, b"WAVEfmt ", foreign("a WAV recording", Remedy::None)),
+    (8, b"AVI LIST", foreign("an AVI film", Remedy::None)),
+    (
+        4,
+        b"ftyp",
+        foreign("a film, recording or image of the MP4 family", Remedy::None),
+    ),
+    (
+        0,
+        b"\x1A\x45\xDF\xA3",
+        foreign("a Matroska or WebM film", Remedy::None),
+    ),
+    (0, b"OggS\0", foreign("an Ogg recording", Remedy::None)),
+    (0, b"fLaC\0", foreign("a FLAC recording", Remedy::None)),
+    (0, b"ID3\x02", foreign("an MP3 recording", Remedy::None)),
+    (0, b"ID3\x03", foreign("an MP3 recording", Remedy::None)),
+    (0, b"ID3\x04", foreign("an MP3 recording", Remedy::None)),
+    (0, b"\x7FELF", foreign("a program (ELF)", Remedy::None)),
+    (
+        0,
+        b"\xCF\xFA\xED\xFE",
+        foreign("a program (Mach-O)", Remedy::None),
+    ),
+    (
+        0,
+        b"\xCA\xFE\xBA\xBE",
+        foreign("a program (Java or Mach-O)", Remedy::None),
+    ),
+    (
+        0,
+        b"MZ\x90\0",
+        foreign("a program for Windows", Remedy::None),
+    ),
+    (0, b"\0asm", foreign("a WebAssembly program", Remedy::None)),
+    (0, b"wOFF\0", foreign("a font", Remedy::None)),
+    (0, b"wOF2\0", foreign("a font", Remedy::None)),
+    (0, b"\0\x01\0\0\0", foreign("a font", Remedy::None)),
+];
+
+impl Format {
+    /// The format of a file that starts with `head`, its first [`HEAD`] bytes.
+    pub fn of(head: &[u8]) -> Self {
+        let is = |&&(at, magic, _): &&(usize, &[u8], Self)| {
+            head.get(at..).is_some_and(|rest| rest.starts_with(magic))
+        };
+        if let Some(&(_, _, format)) = MAGIC.iter().find(is) {
+            return format;
+        }
+        match head {
+            // The level, then the block's magic number, which is π, or that of an empty file, √π.
+            [
+                b'B',
+                b'Z',
+                b'h',
+                b'1'..=b'9',
+                0x31,
+                0x41,
+                0x59,
+                0x26,
+                0x53,
+                0x59,
+                ..,
+            ]
+            | [
+                b'B',
+                b'Z',
+                b'h',
+                b'1'..=b'9',
+                0x17,
+                0x72,
+                0x45,
+                0x38,
+                0x50,
+                0x90,
+                ..,
+            ] => Self::Packed(Packing::Bzip2),
+            // A frame to skip, which some tools write first.
+            [0x50..=0x5F, 0x2A, 0x4D, 0x18, ..] => Self::Packed(Packing::Zstd),
+            // A header of 14 bytes with two zero fields, and the size of the next header.
+            [
+                b'B',
+                b'M',
+                _,
+                _,
+                _,
+                _,
+                0,
+                0,
+                0,
+                0,
+                _,
+                _,
+                _,
+                _,
+                12 | 40 | 108 | 124,
+                0,
+                0,
+                0,
+                ..,
+            ] => foreign("a BMP image", Remedy::None),
+            // The length of the JSON header in 8 bytes, and its first byte.
+            [_, _, _, _, 0, 0, 0, 0, b'{', ..] => foreign("a safetensors model", Remedy::None),
+            _ => Self::Plain,
+        }
+    }
+}
+
+/// What a zip archive with these members is, if it is a document or program rather than an archive of texts.
+pub fn of_members<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<Foreign> {
+    let has = |part: &str| names.clone().any(|name| name.starts_with(part));
+    let ends = |part: &str| names.clone().any(|name| name.ends_with(part));
+    let office = has("[Content_Types].xml");
+    let (name, remedy) = if office && has("word/") {
+        ("a Word document (.docx)", Remedy::Convert)
+    } else if office && has("xl/") {
+        ("an Excel workbook (.xlsx)", Remedy::Export)
+    } else if office && has("ppt/") {
+        ("a PowerPoint presentation (.pptx)", Remedy::Convert)
+    } else if has("META-INF/container.xml") && has("mimetype") {
+        ("an EPUB book", Remedy::Convert)
+    } else if has("META-INF/manifest.xml") && has("mimetype") {
+        ("an OpenDocument file (.odt, .ods)", Remedy::Convert)
+    } else if has("META-INF/MANIFEST.MF") {
+        ("a program (Java or Android)", Remedy::None)
+    } else if ends("/data.pkl") {
+        ("a PyTorch model", Remedy::None)
+    } else if ends(".npy") {
+        ("a NumPy archive (.npz)", Remedy::Export)
+    } else {
+        return None;
+    };
+    Some(Foreign { name, remedy })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_that_start_almost_like_a_format_are_texts() {
+        for text in [
+            "BM is a pair of letters, as is MZ",
+            "BZh is no word",
+            "PK and the others",
+            "GIF images are small",
+            "ID3 tags",
+            "Rare words",
+            "PDF documents",
+            "{\"text\": \"rtf\"}",
+            "",
+        ] {
+            assert_eq!(Format::of(text.as_bytes()), Format::Plain, "{text}");
+        }
+    }
+
+    #[test]
+    fn magic_bytes_name_the_format() {
+        let named = |head: &[u8]| match Format::of(head) {
+            Format::Foreign(foreign) => foreign.name,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(named(b"%PDF-1.7\n"), "a PDF document");
+        assert_eq!(named(b"{\\rtf1\\ansi"), "an RTF document");
+        assert_eq!(named(b"RIFF\x24\0\0\0WAVEfmt "), "a WAV recording");
+        assert_eq!(named(b"\x40\0\0\0\0\0\0\0{\"__meta"), "a safetensors model");
+        assert!(named(&crate::compress::MAGIC).contains("textgen compress"));
+        let mut tar = vec![0; 512];
+        tar[257..262].copy_from_slice(b"ustar");
+        assert_eq!(named(&tar), "a tar archive");
+    }
+}

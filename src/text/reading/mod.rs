@@ -1,0 +1,154 @@
+//! From a source to chunks of text: containers → encoding → records → headers removed → chunks.
+//!
+//! Each step but the last is a stream of bytes on the step before, so that memory does not grow with the
+//! file. An error of the text passes through the streams as an [`std::io::Error`], and comes out as it was.
+
+mod chunks;
+mod containers;
+mod decode;
+mod formats;
+mod guess;
+mod gutenberg;
+mod notes;
+mod records;
+
+use std::cell::Cell;
+use std::io::Read;
+use std::rc::Rc;
+use std::sync::Arc;
+
+pub use chunks::{CHUNK_BYTES, Chunk};
+pub use containers::{Opened, each_file, spooled};
+pub use decode::{Decoding, Wide};
+pub use formats::{Foreign, Format, HEAD, Remedy};
+pub use guess::{Findings, Looks};
+pub use notes::{Account, Note, Notes};
+pub use records::Records;
+
+use super::folder::{self, Skip, Verdict, folder_rule};
+use super::{Corpus, TextError};
+use crate::config::{Strip, TextConfig};
+use containers::{Counted, peek};
+use decode::Decoded;
+use gutenberg::{Removed, Stripped, is_marked};
+
+/// The start of a text in which markers of Project Gutenberg are looked for, if they are not removed.
+const MARKED: usize = 32 << 10;
+
+/// Reads a corpus and emits chunks of about `size` bytes, until it ends or `emit` returns `false`. Between two
+/// files a line feed is added if the first does not end in one. What there is to say goes to the corpus's notes.
+pub fn read_corpus(
+    corpus: &Corpus,
+    config: &TextConfig,
+    size: usize,
+    emit: &mut dyn FnMut(Chunk) -> bool,
+) -> Result<(), TextError> {
+    let decoding = Decoding::from_label(&config.encoding)?;
+    let mut account = Account::default();
+    let mut is_open = false;
+    let mut joined = |chunk: Chunk| {
+        if !chunk.bytes.is_empty() {
+            if chunk.first && is_open && !emit(Chunk::line_feed(Arc::clone(&chunk.path))) {
+                return false;
+            }
+            is_open = !matches!(chunk.bytes.last(), Some(b'\n' | b'\r'));
+        }
+        emit(chunk)
+    };
+    for source in &corpus.sources {
+        let opened = source.open()?;
+        let mut file = |name: &str, bytes: Box<dyn Read + '_>, account: &mut Account| {
+            read_file(name, bytes, (config, decoding, size), account, &mut joined)
+        };
+        if !each_file(&source.name(), opened, &mut account, &mut file)? {
+            return Ok(());
+        }
+    }
+    if config.field != records::DEFAULT_FIELD && !account.has_records {
+        let field = config.field.clone();
+        corpus.notes.add(Note::NoRecords { field });
+    }
+    account.close(&corpus.notes, config.strip == Strip::Gutenberg);
+    Ok(())
+}
+
+/// Reads one file, unpacked; returns whether `emit` went on.
+fn read_file(
+    name: &str,
+    bytes: Box<dyn Read + '_>,
+    (config, decoding, size): (&TextConfig, Decoding, usize),
+    account: &mut Account,
+    emit: &mut dyn FnMut(Chunk) -> bool,
+) -> Result<bool, TextError> {
+    let counted = Counted::new(bytes);
+    let raw = Rc::clone(&counted.count);
+    let failed = |error| TextError::from_read(name, error);
+    let counted: Box<dyn Read + '_> = Box::new(counted);
+    let mut records = Records::of_ending(folder::ending(name));
+    let decoded = Decoded::new(counted, name, decoding, records.is_some())?;
+    let start = decoded.mark_bytes;
+    let mut text: Box<dyn Read + '_> = Box::new(decoded);
+    if records.is_none() && !folder::is_plain(name) {
+        let (head, whole) = peek(text, records::HEAD).map_err(failed)?;
+        records = Records::of_head(&head, &config.field);
+        text = whole;
+    }
+    let empty = Rc::new(Cell::new(0));
+    if let Some(records) = records {
+        account.has_records = true;
+        text = records.open(text, name, &config.field, Rc::clone(&empty))?;
+    }
+    let removed = Removed::default();
+    if config.strip == Strip::Gutenberg {
+        text = Box::new(Stripped::new(text, removed.clone()));
+    } else {
+        let (head, whole) = peek(text, MARKED).map_err(failed)?;
+        account.marked += u64::from(is_marked(&head));
+        text = whole;
+    }
+    let more = chunks::cut(text, name, start, &raw, size, emit)?;
+    account.file(name, empty.get(), removed.removed.get(), removed.all.get());
+    Ok(more)
+}
+
+/// The error of an invalid byte, with what the whole file looks like if it can be read once more.
+pub fn explained(corpus: &Corpus, error: TextError) -> TextError {
+    let TextError::InvalidUtf8 {
+        path,
+        line,
+        offset,
+        byte,
+        mut found,
+    } = error
+    else {
+        return error;
+    };
+    for source in corpus
+        .sources
+        .iter()
+        .filter(|source| source.is_rereadable())
+    {
+        let mut look = |name: &str, bytes: Box<dyn Read + '_>, _: &mut Account| {
+            if name != path {
+                return Ok(true);
+            }
+            // Reading has succeeded before; what fails now leaves the findings on a part.
+            if let Ok(whole) = Findings::read(bytes) {
+                found = Some(whole);
+            }
+            Ok(false)
+        };
+        if let Ok(opened) = source.open()
+            && let Ok(false) = each_file(&source.name(), opened, &mut Account::default(), &mut look)
+        {
+            break;
+        }
+    }
+    TextError::InvalidUtf8 {
+        path,
+        line,
+        offset,
+        byte,
+        found,
+    }
+}
