@@ -556,12 +556,12 @@ impl Settings {
             };
             let entry = toml::to_string(&toml::Table::from_iter([(key, value)]))?;
             let entry = entry.trim_end();
-            out += &if entry.contains('\n') {
+            if entry.contains('\n') {
                 // A file's name may hold a line end, and then its value takes several lines.
-                format!("# {}\n{entry}\n", row.doc)
+                out.extend(["# ", &row.doc, "\n", entry, "\n"]);
             } else {
-                format!("{entry:<34} # {}\n", row.doc)
-            };
+                out.extend([&format!("{entry:<34} # "), row.doc.as_str(), "\n"]);
+            }
         }
         Ok(out)
     }
