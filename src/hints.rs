@@ -9,6 +9,11 @@ use crate::run::{Bundled, RunDir, RunError, Runs};
 use crate::text::{Findings, Looks, Note, Remedy, TextError};
 use crate::train::{EngineError, TrainError};
 
+/// Names under which records have their text, besides `text`.
+const LIKELY_FIELDS: [&str; 9] = [
+    "body", "content", "contents", "sentence", "message", "document", "article", "story", "lyrics",
+];
+
 /// Whether the command line is wrong, and the hint.
 pub fn of_model(error: &ModelError) -> (bool, Option<String>) {
     let hint = match error {
@@ -175,8 +180,7 @@ fn of_invalid(found: Option<&Findings>) -> String {
                 .to_owned()
         }
         Some(Looks::Encoded(label)) => format!(
-            "the bytes look like {label}: --encoding {label}; if that is wrong, name another, such as \
-             windows-1252; --encoding lossy replaces every invalid byte by U+FFFD"
+            "the bytes look like {label}: --encoding {label}; --encoding lossy replaces every invalid byte by U+FFFD"
         ),
         None => "name the encoding, as in --encoding windows-1252".to_owned(),
     }
@@ -249,7 +253,8 @@ pub fn of_text(error: &TextError) -> Option<String> {
             });
         }
         TextError::NoField { fields, .. } => {
-            let field = fields.first()?;
+            let likely = |field: &&String| LIKELY_FIELDS.contains(&field.to_lowercase().as_str());
+            let field = fields.iter().find(likely).or(fields.last())?;
             return Some(format!(
                 "name the one that has the text, as in --field {field}"
             ));

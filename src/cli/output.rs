@@ -24,10 +24,8 @@ pub(crate) use note;
 /// Prints what there is to say about a corpus that was read, each thing once.
 pub fn say_notes(corpus: &Corpus) {
     for said in corpus.notes.take() {
-        match hints::of_note(&said) {
-            Some(hint) => note!("{said}: {hint}"),
-            None => note!("{said}"),
-        }
+        let hint = hints::of_note(&said).map(|hint| format!(": {hint}"));
+        note!("{said}{}", hint.unwrap_or_default());
     }
 }
 

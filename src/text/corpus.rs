@@ -9,7 +9,9 @@ use sha2::{Digest, Sha256};
 
 use super::TextError;
 use super::folder::{files, stem};
-use super::reading::{CHUNK_BYTES, Chunk, Format, HEAD, Note, Notes, Opened, explained, read_corpus, spooled};
+use super::reading::{
+    CHUNK_BYTES, Chunk, Format, HEAD, Note, Notes, Opened, explained, read_corpus, spooled,
+};
 use crate::config::TextConfig;
 
 /// The name of the bundled corpus.
@@ -144,13 +146,13 @@ impl Source {
     fn stem(&self) -> String {
         let of_path = |path: &Path| stem(&lossy(path.file_name().unwrap_or_default())).to_owned();
         match self {
-            Self::File(path) => of_path(path),
             Self::Pipe(Pipe { path: None, .. }) => "stdin".to_owned(),
             // The name of a process substitution is the number of a file descriptor.
             Self::Pipe(Pipe {
                 path: Some(path), ..
             }) if is_descriptor(path) => "pipe".to_owned(),
-            Self::Pipe(Pipe {
+            Self::File(path)
+            | Self::Pipe(Pipe {
                 path: Some(path), ..
             }) => of_path(path),
             Self::Bundled => of_path(Path::new(BUNDLED_NAME)),
@@ -422,7 +424,7 @@ mod tests {
         assert_eq!(
             notes[0].to_string(),
             format!(
-                "{}: 4 files read, 5 skipped: 1 empty, 2 hidden, 1 of other kinds (.png), 1 of runs",
+                "{}: 4 files read, 5 skipped: 1 empty, 2 hidden, 1 of other kinds (.png), 1 run folder",
                 root.display()
             )
         );

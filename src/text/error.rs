@@ -1,6 +1,6 @@
 //! Errors of texts.
 
-use std::io;
+use std::{fmt, io};
 
 use thiserror::Error;
 
@@ -135,7 +135,11 @@ impl TextError {
         error.downcast().unwrap_or_else(Self::io(path))
     }
 
-    pub(super) fn damaged(path: &str, format: &'static str, reason: impl ToString) -> Self {
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "most are errors that end here"
+    )]
+    pub(super) fn damaged(path: &str, format: &'static str, reason: impl fmt::Display) -> Self {
         let (path, reason) = (path.to_owned(), reason.to_string());
         Self::Damaged {
             path,

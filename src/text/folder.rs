@@ -10,6 +10,9 @@ use super::reading::Records;
 const TEXTS: [&str; 3] = ["txt", "text", "md"];
 /// Endings of compressed files, which may follow another ending.
 const PACKED: [&str; 5] = ["gz", "zst", "zstd", "bz2", "xz"];
+/// The endings that a summary names.
+const SHOWN: usize = 6;
+const RUN_FOLDER: &str = "run folder";
 /// Files that every run has.
 const RUN: [&str; 2] = ["config.toml", "corpus.safetensors"];
 
@@ -57,7 +60,7 @@ pub fn folder_rule(path: &str) -> Verdict {
         None => Verdict::Other(String::new()),
         Some(ending) => {
             let is = |known: &&str| ending.eq_ignore_ascii_case(known);
-            let is_text = TEXTS.iter().any(|known| is(&known)) || is(&"zip");
+            let is_text = TEXTS.iter().any(is) || is(&"zip");
             if is_text || Records::of_ending(&ending).is_some() {
                 Verdict::Read
             } else {
@@ -147,10 +150,10 @@ pub fn summary(skipped: &[Skip]) -> String {
     for skip in skipped {
         let why = match skip {
             Skip::Hidden => "hidden",
-            Skip::Run => "of runs",
+            Skip::Run => RUN_FOLDER,
             Skip::Empty => "empty",
-            Skip::Link => "links to folders",
-            Skip::Special => "pipes or devices",
+            Skip::Link => "linked",
+            Skip::Special => "no regular file",
             Skip::Kind(ending) => {
                 kinds.push(match &ending[..] {
                     "" => "no ending".to_owned(),
@@ -163,11 +166,11 @@ pub fn summary(skipped: &[Skip]) -> String {
     }
     kinds.sort();
     kinds.dedup();
-    const SHOWN: usize = 6;
     let more = if kinds.len() > SHOWN { ", …" } else { "" };
     kinds.truncate(SHOWN);
     let reasons = counts.into_iter().map(|(why, count)| match why {
         "of other kinds" => format!("{count} {why} ({}{more})", kinds.join(", ")),
+        RUN_FOLDER if count > 1 => format!("{count} {why}s"),
         _ => format!("{count} {why}"),
     });
     reasons.collect::<Vec<_>>().join(", ")
@@ -231,7 +234,7 @@ mod tests {
                 kind("png"),
                 Skip::Hidden
             ]),
-            "2 hidden, 3 of other kinds (.png, no ending), 1 of runs"
+            "2 hidden, 3 of other kinds (.png, no ending), 1 run folder"
         );
     }
 }

@@ -127,10 +127,8 @@ fn a_text_of_fewer_than_200_characters_is_refused_in_one_line() {
 }
 
 #[test]
-fn standard_input_cannot_be_trained_on() {
-    train_refuses(&Home::new(), "--model char-lstm -", 1)
-        .names(&["standard input"])
-        .advises("save the text to a file");
+fn an_empty_standard_input_is_refused() {
+    train_refuses(&Home::new(), "--model char-lstm -", 1).names(&["stdin", "is empty"]);
 }
 
 // ---------------------------------------------------------------- flags of train

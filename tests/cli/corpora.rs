@@ -7,9 +7,8 @@ use super::common::{Home, Ran, Refusal, json, repository};
 
 /// A text long enough to train on.
 fn tale() -> String {
-    (0..40)
-        .map(|n| format!("Once upon a time there were {n} kings.\n"))
-        .collect()
+    let line = |n| format!("Once upon a time there were {n} kings.\n");
+    (0..40).map(line).collect()
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -70,7 +69,8 @@ fn the_same_text_has_the_same_digest_through_every_container_and_pipe() {
     home.write("folder/b.md", format!("{last}{second}"));
     home.write("records.jsonl", records("text") + "\n");
     home.write("records.csv.gz", {
-        let rows: String = text.lines().map(|line| format!("1,\"{line}\"\n")).collect();
+        let row = |line| format!("1,\"{line}\"\n");
+        let rows: String = text.lines().map(row).collect();
         gzip(format!("id,text\n{rows}").as_bytes())
     });
     // The last record of a file has no line feed of its own.
@@ -187,7 +187,7 @@ fn a_folder_is_read_without_what_is_no_text_of_it() {
     home.write("books/runs/one/samples.txt", "sample");
     home.write("books/cover.png", "x");
     let ran = home.textgen("vocab books").succeeded();
-    let line = "books: 2 files read, 4 skipped: 2 hidden, 1 of other kinds (.png), 1 of runs";
+    let line = "books: 2 files read, 4 skipped: 2 hidden, 1 of other kinds (.png), 1 run folder";
     assert!(
         ran.stderr.lines().any(|found| found == line),
         "{}",

@@ -144,6 +144,14 @@ fn each_member(
     let size = file.metadata().map_err(TextError::io(name))?.len();
     let of_zip = |error: ZipError| match error {
         ZipError::Io(error) => damaged(name, "zip", error),
+        ZipError::InvalidArchive(reason) => TextError::damaged(
+            name,
+            "zip",
+            match &*reason {
+                "Could not find EOCD" => "its list of files is missing: it ends too early",
+                reason => reason,
+            },
+        ),
         ZipError::UnsupportedArchive(ZipError::PASSWORD_REQUIRED) => {
             TextError::damaged(name, "zip", "it is encrypted")
         }
@@ -170,7 +178,7 @@ fn each_member(
         }
     }
     members.sort();
-    if let Some(foreign) = formats::of_members(members.iter().map(|(path, ..)| path.as_str())) {
+    if let Some(foreign) = formats::of_members(&members.iter().map(|(path, ..)| path.as_str())) {
         let path = name.to_owned();
         return Err(TextError::Foreign { path, foreign });
     }
@@ -222,10 +230,15 @@ fn each_member(
 /// The error of unpacking: the system's own, that of a layer below, or a damaged file.
 fn damaged(name: &str, format: &'static str, error: io::Error) -> TextError {
     let is_own = error.raw_os_error().is_some()
-        || error.get_ref().is_some_and(|inner| inner.is::<TextError>());
+        || error
+            .get_ref()
+            .is_some_and(<dyn std::error::Error + Send + Sync>::is::<TextError>);
+    // ruzstd has the reason in its text alone.
+    let is_end = || error.to_string().contains("UnexpectedEof");
     match error.kind() {
         _ if is_own => TextError::from_read(name, error),
         ErrorKind::UnexpectedEof => TextError::damaged(name, format, "it ends too early"),
+        _ if is_end() => TextError::damaged(name, format, "it ends too early"),
         _ => TextError::damaged(name, format, error),
     }
 }

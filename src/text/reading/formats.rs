@@ -275,7 +275,7 @@ impl Format {
 }
 
 /// What a zip archive with these members is, if it is a document or program rather than an archive of texts.
-pub fn of_members<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<Foreign> {
+pub fn of_members<'a>(names: &(impl Iterator<Item = &'a str> + Clone)) -> Option<Foreign> {
     let has = |part: &str| names.clone().any(|name| name.starts_with(part));
     let ends = |part: &str| names.clone().any(|name| name.ends_with(part));
     let office = has("[Content_Types].xml");

@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 
 use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
+use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 
 /// Bytes from which an encoding is guessed; all bytes are counted.
 const MOST_GUESSED: u64 = 1 << 20;
@@ -19,7 +20,7 @@ pub struct Findings {
     pub long_chars: u64,
     /// Control characters that no text has.
     pub controls: u64,
-    /// The label of the encoding that the bytes look like.
+    /// The label of the encoding that the bytes look like; empty if they look like no text.
     pub encoding: String,
 }
 
@@ -58,8 +59,10 @@ impl Findings {
 
     /// What the bytes look like.
     pub fn looks(&self) -> Looks<'_> {
-        if self.controls * 50 > self.bytes {
+        if self.encoding.is_empty() {
             Looks::Binary
+        } else if self.encoding.starts_with("utf-16") {
+            Looks::Encoded(&self.encoding)
         } else if self.invalid <= self.long_chars || self.invalid * 10_000 <= self.bytes {
             Looks::Damaged
         } else {
@@ -68,8 +71,26 @@ impl Findings {
     }
 }
 
+/// Whether the bytes are characters of text in 16-bit units.
+fn is_text(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> bool {
+    let units = bytes.as_chunks().0.iter().map(|&pair| unit(pair));
+    let is_good = |c: &char| c.is_alphanumeric() || c.is_whitespace() || is_punctuation(*c);
+    let (mut good, mut all) = (0, 0);
+    for c in char::decode_utf16(units) {
+        all += 1;
+        good += usize::from(c.as_ref().is_ok_and(is_good));
+    }
+    all > 0 && good * 50 >= all * 49
+}
+
+fn is_punctuation(c: char) -> bool {
+    c.general_category_group() == GeneralCategoryGroup::Punctuation
+}
+
 struct Search {
     found: Findings,
+    /// The first bytes.
+    head: Vec<u8>,
     detector: EncodingDetector,
     /// The start of a character whose end is in the next block.
     part: Vec<u8>,
@@ -85,6 +106,7 @@ impl Search {
                 controls: 0,
                 encoding: String::new(),
             },
+            head: Vec::new(),
             detector: EncodingDetector::new(Iso2022JpDetection::Allow),
             part: Vec::new(),
         }
@@ -93,6 +115,8 @@ impl Search {
     fn feed(&mut self, bytes: &[u8]) {
         if self.found.bytes < MOST_GUESSED {
             self.detector.feed(bytes, false);
+            let left = BLOCK.saturating_sub(self.head.len()).min(bytes.len());
+            self.head.extend_from_slice(&bytes[..left]);
         }
         self.found.bytes += bytes.len() as u64;
         let is_control = |&&byte: &&u8| byte < 0x20 && !b"\t\n\r\x08\x0C\x1A\x1B".contains(&byte);
@@ -127,8 +151,20 @@ impl Search {
         let part = std::mem::take(&mut self.part);
         self.count(&part);
         self.detector.feed(&[], true);
-        let guess = self.detector.guess(None, Utf8Detection::Deny);
-        self.found.encoding = guess.name().to_ascii_lowercase();
+        self.found.encoding = if self.found.controls * 50 > self.found.bytes {
+            // Text has no control characters, unless it is in 16-bit units.
+            let wide = [
+                ("utf-16le", u16::from_le_bytes as fn([u8; 2]) -> u16),
+                ("utf-16be", u16::from_be_bytes),
+            ];
+            let wide = wide
+                .into_iter()
+                .find(|(_, unit)| is_text(&self.head, *unit));
+            wide.map_or("", |(label, _)| label).to_owned()
+        } else {
+            let guess = self.detector.guess(None, Utf8Detection::Deny);
+            guess.name().to_ascii_lowercase()
+        };
         self.found
     }
 }
@@ -187,6 +223,13 @@ mod tests {
         }
         let found = search.end();
         assert_eq!((found.invalid, found.long_chars), (0, BLOCK as u64 + 1));
+    }
+
+    #[test]
+    fn utf_16_without_zeros_is_recognised() {
+        let text = "北京是中华人民共和国的首都，位于华北平原。\n".repeat(3);
+        let bytes: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert_eq!(Findings::of(&bytes).looks(), Looks::Encoded("utf-16le"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! The text of each record ends with a line feed, added before the next record if the text has none.
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
 use std::rc::Rc;
@@ -46,7 +46,7 @@ impl Records {
         let line = head.split(|&byte| byte == b'\n').next().unwrap_or_default();
         let line = line.trim_ascii();
         if line.starts_with(b"{") {
-            let object = serde_json::from_slice::<HashMap<String, IgnoredAny>>(line);
+            let object = serde_json::from_slice::<BTreeMap<String, serde_json::Value>>(line);
             let is_cut = head.len() >= HEAD && !head.contains(&b'\n');
             let is_object = object.is_ok_and(|object| !object.is_empty());
             return (is_object || is_cut && begins_object(line)).then_some(Self::Json);
