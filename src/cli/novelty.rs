@@ -17,7 +17,7 @@ use super::chosen::ChosenWithText;
 use super::error::CliError;
 use super::given::Given;
 use super::machine::check_simd;
-use super::output::Table;
+use super::output::{Table, counted};
 use super::progress::Progress;
 
 /// Characters of the longest segment that a table shows.
@@ -299,9 +299,9 @@ fn shown(report: &Report) -> String {
         if let Some(longest) = &novelty.longest {
             let _ = writeln!(
                 shown,
-                "\n{}: {} characters from {} on also occur in {} from character {} on, line {}:\n  {}",
+                "\n{}: {} from {} on also occur in {} from character {} on, line {}:\n  {}",
                 novelty.name,
-                longest.tokens,
+                counted(longest.tokens, "character"),
                 longest.sample_character,
                 report.corpus,
                 longest.corpus_character,

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, anyhow};
 use indicatif::HumanCount;
 
 use super::display::{Display, duration};
-use crate::cli::output::note;
+use crate::cli::output::{counted, measured, note};
 use crate::config::{Budget, ModelKind, TrainConfig};
 use crate::run::{Evaluation, Metrics, RunDir, Sampled};
 use crate::train::{Ending, Factory, Plan, Trainer};
@@ -47,8 +47,11 @@ pub fn train(folders: &[&Path], factory: &Factory) -> Result<()> {
         let run = RunDir::open(folder)?;
         let _lock = run.lock()?;
         let result = train_locked(&run, factory);
-        if result.is_err() {
+        if let Err(error) = &result {
             run.discard_unstarted();
+            if run.path().is_dir() {
+                run.record_failure(&format!("{error:#}"));
+            }
         }
         if result? == Ending::Stopped {
             for later in &folders[index + 1..] {
@@ -73,6 +76,7 @@ fn train_locked(run: &RunDir, factory: &Factory) -> Result<Ending> {
             duration(progress.seconds)
         );
     }
+    run.forget_failure()?;
     let plan = trainer.plan(&STOP)?;
     announce(trainer.config(), &plan);
     let ending = trainer.train(&STOP)?;
@@ -101,10 +105,10 @@ fn announce(config: &TrainConfig, plan: &Plan) {
     let budget = match (config.budget, plan.steps) {
         (Budget::Minutes(minutes), _) => duration(minutes * 60.0),
         (Budget::Epochs(epochs), Some(steps)) => {
-            format!("{epochs} epochs = {} steps", HumanCount(steps))
+            format!("{} = {}", measured(epochs, "epoch"), counted(steps, "step"))
         }
-        (Budget::Epochs(epochs), None) => format!("{epochs} epochs"),
-        (Budget::Steps(steps), _) => format!("{} steps", HumanCount(steps)),
+        (Budget::Epochs(epochs), None) => measured(epochs, "epoch"),
+        (Budget::Steps(steps), _) => counted(steps, "step"),
     };
     note!(
         "{} on {}: {} {} × {} · {input}{latent} · {} parameters · {} MB",
@@ -144,9 +148,9 @@ fn summary(run: &RunDir, trainer: &Trainer, ending: Ending) -> Result<()> {
         ""
     };
     note!(
-        "done in {}: {} steps{how}",
+        "done in {}: {}{how}",
         duration(progress.seconds),
-        progress.step
+        counted(progress.step, "step")
     );
     let metrics = Metrics::read(&run.metrics_path())?;
     let best = metrics.last().and_then(|line| line.best);

@@ -264,6 +264,8 @@ settings! {
             corpus_name: String = String::new();
             /// Digest of the bytes of the corpus
             corpus_digest: String = String::new();
+            /// Digest of the trained model that it starts from
+            from_digest: String = String::new();
         }
         "Options" {
             /// Start from a trained model: a run, or a model file. It fixes the network and the form of the text,

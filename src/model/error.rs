@@ -10,7 +10,7 @@ use crate::evaluate::EvaluateError;
 use crate::generate::constraint::ConstraintError;
 use crate::models::weights::WeightError;
 use crate::run::RunError;
-use crate::text::TextError;
+use crate::text::{TextError, Typed};
 
 /// Why a model cannot be opened, or cannot do what was asked of it.
 #[derive(Debug, Error)]
@@ -59,6 +59,11 @@ pub enum ModelError {
     BeamWidth { width: usize, count: usize },
     #[error("{text}: it has no blank")]
     NoBlank { text: String },
+    /// A stop text that no text can contain.
+    #[error("the stop text is empty")]
+    EmptyStop,
+    #[error("the stop text can never be written: {unknown}")]
+    ImpossibleStop { unknown: TextError },
     #[error("at temperature 0 nothing is sampled")]
     NothingSampled,
     #[error("{path}: the state of another model, {model}, or of other weights than {this} now")]
@@ -88,6 +93,17 @@ pub enum ModelError {
         /// The usual lengths of the model's words, if the length asked for rules out most of them.
         usual_lengths: Option<UsualLengths>,
     },
+}
+
+impl ModelError {
+    /// The error, with the position of an unknown character counted in what was typed.
+    #[must_use]
+    pub(crate) fn located(self, typed: &Typed) -> Self {
+        match self {
+            Self::Text(error) => Self::Text(typed.locate(error)),
+            error => error,
+        }
+    }
 }
 
 /// The lengths of a model's words, in letters.

@@ -171,8 +171,13 @@ fn resolve_one(arg: &str) -> Result<(String, Vec<Source>), TextError> {
     if is_recorded {
         return Ok(found_bundled);
     }
-    let places = [PathBuf::from(arg), Path::new(CORPORA).join(arg)];
-    for path in places.iter().filter(|p| !p.as_os_str().is_empty()) {
+    // An absolute path is the same in both places, and an empty name is in none.
+    let places = match Path::new(arg) {
+        _ if arg.is_empty() => Vec::new(),
+        path if path.is_absolute() => vec![path.to_owned()],
+        path => vec![path.to_owned(), Path::new(CORPORA).join(path)],
+    };
+    for path in &places {
         match path.metadata() {
             Ok(meta) if meta.is_dir() => return folder(path),
             Ok(meta) if meta.is_file() && meta.len() == 0 => {
@@ -196,7 +201,7 @@ fn resolve_one(arg: &str) -> Result<(String, Vec<Source>), TextError> {
         tried: places
             .iter()
             .map(|path| path.display().to_string())
-            .chain(["the bundled corpora".to_owned()])
+            .chain((!places.is_empty()).then(|| "the bundled corpora".to_owned()))
             .collect(),
         bundled: vec![BUNDLED_NAME.to_owned()],
     })
@@ -292,6 +297,14 @@ mod tests {
         let text = error.to_string();
         assert!(text.contains("corpora/no-such-thing.txt"), "{text}");
         assert!(matches!(error, TextError::Missing { bundled, .. } if bundled == [BUNDLED_NAME]));
+    }
+
+    #[test]
+    fn an_absolute_path_is_tried_once_and_an_empty_name_nowhere() {
+        let missing = |name: &str| Corpus::resolve(&[name.to_owned()]).unwrap_err().to_string();
+        let tried = "/no/such.txt: no such corpus; tried /no/such.txt, the bundled corpora";
+        assert_eq!(missing("/no/such.txt"), tried);
+        assert_eq!(missing(""), "\"\": no such corpus");
     }
 
     #[test]

@@ -123,25 +123,32 @@ pub fn evaluate(
         None => 0,
     };
     text.warn_of_training(own.is_some(), trained_on, tokens, &trained);
+    let of_segments = |part: &Range<usize>| &text.tokens[part.start + 1..part.end];
+    let unk = job.file.header.vocabulary.unk();
+    let is_unknown = |token: &&u32| Some(**token) == unk;
+    let unknown_tokens = segments.iter().flat_map(of_segments).filter(is_unknown);
+    let unknown_tokens = unknown_tokens.count() as u64;
+    // Of another text, a warning tells already what is unknown.
+    let cut = text.is_own.then(|| job.cut(unknown_tokens, tokens));
+    text.warnings.extend(cut.flatten());
     for warning in &text.warnings {
         note!("warning: {warning}");
     }
+    let training = (!job.args.text.no_baselines)
+        .then(|| training(job, own, &text, &trained))
+        .transpose()?;
     let models = job.models(|file, options| TextModel::from_file(file.reopen()?, options))?;
     let networks: Vec<_> = models.iter().map(|(_, model)| model.network()).collect();
     let (reading, sections) = job.args.text.reading(&segments);
     let costs = job.measure(tokens * models.len() as u64, |running| {
         texts(&networks, &text.tokens, &segments, reading, running)
     })?;
-    let predicted = || {
-        segments
-            .iter()
-            .flat_map(|part| &text.tokens[part.start + 1..part.end])
-    };
     let bytes_of = token_bytes(&job.file.header, &[]);
-    let bytes = predicted().map(|&token| bytes_of[token as usize].len() as u64);
+    let bytes = segments
+        .iter()
+        .flat_map(|part| &text.tokens[part.start + 1..part.end]);
+    let bytes = bytes.map(|&token| bytes_of[token as usize].len() as u64);
     // The bytes of an `<unk>` are unknown.
-    let unk = job.file.header.vocabulary.unk();
-    let unknown_tokens = predicted().filter(|&&token| Some(token) == unk).count() as u64;
     let bytes = (unknown_tokens == 0).then(|| bytes.sum());
     let measured = Measured {
         tokens: &text.tokens,
@@ -161,9 +168,6 @@ pub fn evaluate(
         [whole, eight] => Some(eight.costs.loss_bits_per_char - whole.costs.loss_bits_per_char),
         _ => None,
     };
-    let training = (!job.args.text.no_baselines)
-        .then(|| training(job, own, &text, &trained))
-        .transpose()?;
     let mix = job.args.text.mix_ngram;
     let network = (models[0].1.network(), &results[0].costs);
     let baselines = training.map(|training| {
@@ -218,7 +222,7 @@ fn training<'a>(
         }
         Some((_, data)) => Cow::Borrowed(&data.tokens[..]),
         None if text.is_own => Cow::Borrowed(&text.tokens[..]),
-        None if named.is_empty() => return Ok(None),
+        None if named.is_empty() && !job.args.text.mix_ngram => return Ok(None),
         None => Cow::Owned(named_text(&job.file.header, &job.name(), named)?),
     };
     Ok(Some(Training {
@@ -277,7 +281,7 @@ impl<'a> Text<'a> {
             Some(_) => ("read and predicted as <unk>", 0),
             None => ("left out: neither read nor predicted", open.unknown()),
         };
-        let warnings = unknown(&open).map(|unknown| format!("{unknown} and are {fate}"));
+        let warnings = unknown(&open).map(|unknown| format!("{unknown}, {fate}"));
         Ok(Self {
             tokens: Cow::Owned(open.readable(unk)),
             name: corpus.name,

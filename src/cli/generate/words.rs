@@ -30,6 +30,7 @@ pub fn words(
         return Err(CliError::misuse(message, "leave it out").into());
     }
     let any = WordOptions::new(sampling.seed);
+    let starts_with = args.words.starts_with.clone().unwrap_or_default();
     let options = WordOptions {
         decoding,
         sampling: Sampling {
@@ -38,7 +39,7 @@ pub fn words(
             ..sampling
         },
         z_temperature: args.words.z_temperature,
-        starts_with: args.words.starts_with.clone().unwrap_or_default(),
+        starts_with: starts_with.text.clone(),
         length: (args.length).map_or(any.length, |Length { least, most }| least..=most),
         unique: args.words.unique,
         novel: args.words.novel,
@@ -50,7 +51,9 @@ pub fn words(
     }
     note_seed(args, &options.sampling); // z is sampled in any case
     let replaced = Replaced::default();
-    replaced.add(model.prefix(&options).context("--starts-with")?.replaced);
+    let prefix = model.prefix(&options);
+    let prefix = prefix.map_err(|error| error.located(&starts_with));
+    replaced.add(prefix.context("--starts-with")?.replaced);
     replaced.say();
     show(args, &model, &options).map_err(|error| match error.downcast_ref() {
         Some(ModelError::TooFewWords { usual_lengths, .. }) => {
