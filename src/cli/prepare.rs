@@ -258,9 +258,9 @@ fn report_cut(vocabulary: &Vocabulary, counts: &[(Token, u64)], min_freq: u64) {
     let more = if most.len() < cut.tokens { " …" } else { "" };
     let least = if min_freq > 1 { "--min-freq 1 " } else { "" };
     note!(
-        "cut: {} of {} distinct, {} of the text, read as <unk>: {}{more}; {least}--max-vocab {} keeps all",
+        "cut: {} of {}, {} of the text, read as <unk>: {}{more}; {least}--max-vocab {} keeps all",
         HumanCount(cut.tokens as u64),
-        counted(counts.len(), "token"),
+        counted(counts.len(), "distinct token"),
         percent(cut.share),
         most.join(" "),
         vocabulary.letters() + cut.tokens

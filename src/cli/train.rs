@@ -7,7 +7,7 @@ use crate::config::{
     Budget, ConfigError, Entry, Goal, KlSchedule, ModelChoice, Recipe, Schedule, Settings,
     TrainConfig, model_defaults,
 };
-use crate::run::{CorpusData, RunDir, RunError, Runs};
+use crate::run::{CorpusData, RunDir, RunError, Runs, State};
 use crate::train::{TrainError, memory};
 use anyhow::Result;
 use clap::Args;
@@ -102,6 +102,10 @@ pub struct TrainArgs {
     /// Resume a run where it stopped, by default the newest unfinished one; a larger budget may be given, and a lower
     /// --lr if its loss was not finite
     #[arg(long, value_name = "RUN", num_args = 0..=1, conflicts_with_all = ["corpus", "model", "name", "config", "recipe", "from"])]
+    #[allow(
+        clippy::option_option,
+        reason = "clap's type of a flag whose value may be left out"
+    )]
     resume: Option<Option<String>>,
     #[command(flatten)]
     given: GivenSettings,
@@ -287,18 +291,11 @@ fn newest_unfinished(runs: &Runs) -> Result<RunDir> {
     Ok(run)
 }
 
-/// Forgets the divergences of a run that goes on with a lower learning rate; refuses any other change of it.
-fn lower_lr(run: &RunDir, lr: f64, config: &TrainConfig) -> Result<()> {
-    let state = run.state()?.filter(|state| state.progress.rollbacks > 0);
-    let Some(mut state) = state else {
-        let message = "--lr: the loss of this run has always been finite";
-        let hint =
-            "--resume keeps the learning rate, but after a divergence; train a new run for another";
-        return Err(CliError::misuse(message, hint).into());
-    };
+/// Forgets the divergences of a run, which goes on with a lower learning rate.
+fn lower_lr(run: &RunDir, mut state: State, lr: f64, config: &TrainConfig) -> Result<()> {
     if lr >= config.lr {
         let message = format!(
-            "--lr {lr}: not below {}, with which the run diverged",
+            "--lr {lr}: not below {}, with which the loss was not finite",
             config.lr
         );
         return Err(CliError::misuse(message, "give a lower one, or none").into());
@@ -315,9 +312,14 @@ fn resume(args: &TrainArgs, run: &RunDir) -> Result<()> {
     let lock = run.lock()?;
     let flags = &args.given.flags;
     let config = run.config()?;
-    if !flags.has_only(&[&MAY_CHANGE[..], &["lr"]].concat()) {
+    let diverged = run.state().ok().flatten();
+    let diverged = diverged.filter(|state| state.progress.rollbacks > 0);
+    let lr: &[&str] = if diverged.is_some() { &["lr"] } else { &[] };
+    if !flags.has_only(&[&MAY_CHANGE, lr].concat()) {
         let flags = MAY_CHANGE.map(|key| format!("--{key}")).join(", ");
-        let hint = format!("train a new run for other settings; --resume takes {flags}");
+        let hint = format!(
+            "train a new run for other settings; --resume takes {flags}, and a lower --lr after a loss that was not finite"
+        );
         return Err(CliError::misuse("--resume keeps the run's own settings", hint).into());
     }
     let changed = config.with(flags.clone())?;
@@ -357,8 +359,8 @@ fn resume(args: &TrainArgs, run: &RunDir) -> Result<()> {
         let hint = "give more --steps, or train a new run";
         return Err(CliError::failed(message, hint).into());
     }
-    if let Some(lr) = flags.lr {
-        lower_lr(run, lr, &config)?;
+    if let (Some(lr), Some(state)) = (flags.lr, diverged) {
+        lower_lr(run, state, lr, &config)?;
     }
     if changed != config {
         run.set_config(&changed)?;

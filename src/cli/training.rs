@@ -47,11 +47,8 @@ pub fn train(folders: &[&Path], factory: &Factory) -> Result<()> {
         let run = RunDir::open(folder)?;
         let _lock = run.lock()?;
         let result = train_locked(&run, factory);
-        if let Err(error) = &result {
+        if result.is_err() {
             run.discard_unstarted();
-            if run.path().is_dir() {
-                run.record_failure(&format!("{error:#}"));
-            }
         }
         if result? == Ending::Stopped {
             for later in &folders[index + 1..] {
@@ -76,10 +73,11 @@ fn train_locked(run: &RunDir, factory: &Factory) -> Result<Ending> {
             duration(progress.seconds)
         );
     }
-    run.forget_failure()?;
     let plan = trainer.plan(&STOP)?;
     announce(trainer.config(), &plan);
-    let ending = trainer.train(&STOP)?;
+    run.forget_failure()?;
+    let ending = trainer.train(&STOP).map_err(anyhow::Error::from);
+    let ending = ending.inspect_err(|error| run.record_failure(&format!("{error:#}")))?;
     if ending == Ending::Stopped {
         note!(
             "stopped at step {}; everything is saved",

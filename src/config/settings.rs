@@ -248,7 +248,8 @@ settings! {
             newlines: Newlines = Newlines::Keep;
             /// Cut tokens rarer than this
             min_freq: u64 ["N"] = 1;
-            /// Keep at most this many tokens
+            /// Keep at most this many tokens. If not given, a text that would lose over a hundredth of its characters,
+            /// as Chinese, Japanese and Korean do, keeps up to 10000; each adds --hidden products to every prediction
             max_vocab: usize ["N"] = 400, in 1.0..;
             /// Where a word-vae takes its words from: text, or lines for one word per line
             words: WordSplit = WordSplit::Text;

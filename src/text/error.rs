@@ -68,7 +68,7 @@ pub enum TextError {
     /// What follows a backslash in a typed text is no escape.
     #[error("character {position}: {escape} is no escape")]
     Escape { escape: String, position: u64 },
-    #[error("the training text has {have} tokens, but {} of {seq} tokens need {need}",
+    #[error("the training text has {have} tokens, and {need} are needed for {} of {seq}",
         if *batch == 1 { "one stream".to_owned() } else { format!("{batch} streams") })]
     ShorterThanBatch {
         have: usize,

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::config::{OnUnknown, Sampling};
 use crate::model::{Ending, Snapshot, TextModel};
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -120,11 +120,11 @@ fn one(
     let line = line.strip_prefix(BOM).filter(|_| is_first).unwrap_or(line);
     let request: Request = serde_json::from_str(line).map_err(|error| {
         // Every request is on a line of its own.
-        anyhow!(
-            error
-                .to_string()
-                .replace(" at line 1 column ", " at column ")
-        )
+        let why = error
+            .to_string()
+            .replace(" at line 1 column ", " at column ");
+        let hint = r#"a request is one JSON object, as in {"prompt":"The giant","seed":1}"#;
+        CliError::misuse(format!("not a request: {why}"), hint)
     })?;
     id.clone_from(&request.id);
     let sampling = request.sampling(usual);

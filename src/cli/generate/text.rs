@@ -75,9 +75,7 @@ pub fn texts(
     let is_sampled = decoding == Decoding::Sample && sampling.temperature > 0.0;
     let is_greedy = !is_sampled && !matches!(decoding, Decoding::Beam(_)) && flags.fill.is_none();
     if count > 1 && is_greedy {
-        note!(
-            "--count {count}: always the most probable token makes one text, which is written once"
-        );
+        note!("--count {count}: at temperature 0 there is only one text, which is written once");
         count = 1;
     }
     let mut shown = Shown {

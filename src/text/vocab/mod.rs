@@ -75,7 +75,8 @@ pub fn rank(counts: &mut [(Token, u64)]) {
 }
 
 /// The tokens and their ids. In JSON: `{"format":1,"unit":"char","symbols":["e"," "],"unk":2,
-/// "bos":null,"eos":null,"cut":3}`, with the special ids after those of `tokens`, and bytes as numbers.
+/// "bos":null,"eos":null,"cut":3,"most_cut":["q","Z","!"]}`, with the special ids after those of `tokens`,
+/// the most frequent of the tokens that were cut, and bytes as numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "Stored", try_from = "Stored")]
 pub struct Vocabulary {
