@@ -46,7 +46,8 @@ pub enum ModelError {
         source: ConstraintError,
     },
     #[error(
-        "{length} tokens are too few for the constraint {regex}: the shortest text that matches has {shortest} tokens"
+        "a length of {length} is too small for the constraint {regex}: the shortest text that matches has {shortest} {}",
+        noun(*shortest, "token")
     )]
     ConstraintLength {
         regex: String,
@@ -55,7 +56,7 @@ pub enum ModelError {
     },
     #[error("the prefix has {length} letters, but a word may begin with {most} at the most")]
     LongPrefix { length: usize, most: usize },
-    #[error("a beam of {width} has {width} best texts at the most, not {count}")]
+    #[error("a beam of {width} has {width} best {} at the most, not {count}", noun(*width, "text"))]
     BeamWidth { width: usize, count: usize },
     #[error("{text}: it has no blank")]
     NoBlank { text: String },
@@ -84,15 +85,21 @@ pub enum ModelError {
     NoProbability,
     #[error("{what} is not a number: the training of this model went wrong")]
     NotANumber { what: String },
-    #[error("a latent vector of {found} numbers, but the model's have {expected}")]
+    #[error("a latent vector of length {found}, but the model's have {expected}")]
     LatentSize { found: usize, expected: usize },
-    #[error("only {found} such words in {tried} samples")]
+    #[error("only {found} such {} in {tried} {}", noun(*found, "word"), noun(*tried, "sample"))]
     TooFewWords {
         found: usize,
         tried: usize,
         /// The usual lengths of the model's words, if the length asked for rules out most of them.
         usual_lengths: Option<UsualLengths>,
     },
+}
+
+/// A noun that agrees with its number.
+fn noun(count: usize, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{noun}{plural}")
 }
 
 impl ModelError {

@@ -157,6 +157,7 @@ fn temperature_zero_does_not_depend_on_the_seed() {
         generate(&model_of(vae_words()), &arguments).stdout
     };
     assert_eq!(words(1), words(2));
+    assert_eq!(words(1).lines().count(), 1, "there is only one word");
 }
 
 #[test]

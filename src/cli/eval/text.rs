@@ -21,7 +21,7 @@ use super::job::{About, Job, signed};
 use super::parts::Parts;
 use crate::cli::error::CliError;
 use crate::cli::mixing::{Training, has_its_own, named_text};
-use crate::cli::output::{Table, note, unknown};
+use crate::cli::output::{Table, counted, note, unknown};
 use crate::cli::progress::Progress;
 
 #[derive(Serialize)]
@@ -364,12 +364,12 @@ fn shown(report: &Report) -> String {
     {
         let _ = writeln!(
             shown,
-            "mixed at weight {:.3}: {:.4} nats/char, {:.4} bits/char on {} characters that the weight \
+            "mixed at weight {:.3}: {:.4} nats/char, {:.4} bits/char on {} that the weight \
              was not fitted on, where the network alone costs {:.4} bits/char more",
             mixed.weight,
             mixed.costs.loss_nats_per_char,
             mixed.costs.loss_bits_per_char,
-            mixed.tokens,
+            counted(mixed.tokens, "character"),
             mixed.gains_bits_per_char,
         );
     }
@@ -380,9 +380,9 @@ fn shown(report: &Report) -> String {
         let costs = &dynamic.costs;
         let _ = writeln!(
             shown,
-            "dynamic, learning rate {} every {} characters: {:.4} nats/char, {:.4} bits/char, perplexity {:.3}",
+            "dynamic, learning rate {} every {}: {:.4} nats/char, {:.4} bits/char, perplexity {:.3}",
             dynamic.learning_rate,
-            dynamic.segment,
+            counted(dynamic.segment, "character"),
             costs.loss_nats_per_char,
             costs.loss_bits_per_char,
             costs.perplexity
