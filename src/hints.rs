@@ -18,7 +18,21 @@ const LIKELY_FIELDS: [&str; 9] = [
 pub fn of_model(error: &ModelError) -> (bool, Option<String>) {
     let hint = match error {
         ModelError::File(error) => return (false, of_run(error)),
-        ModelError::Text(error) => return (false, of_text(error)),
+        ModelError::Text(error) => {
+            return (matches!(error, TextError::Escape { .. }), of_text(error));
+        }
+        ModelError::ImpossibleStop { unknown } => {
+            let nearest = match unknown {
+                TextError::UnknownToken { nearest, .. } => nearest.as_ref(),
+                _ => None,
+            };
+            let hint = "textgen vocab lists a corpus's characters; case counts".to_owned();
+            return (
+                true,
+                Some(nearest.map_or(hint, |near| format!("{near} can be written"))),
+            );
+        }
+        ModelError::EmptyStop => "leave it out, or name a text: \\n is the end of a line",
         ModelError::Config(_) => return (true, None),
         ModelError::Constraint { source, .. } => match source {
             ConstraintError::Syntax(_) => "--constrain takes the syntax of https://docs.rs/regex",
@@ -75,6 +89,10 @@ pub fn of_run(error: &RunError) -> Option<String> {
             let train = Runs::new(dir).command(&["train", "--model", "char-lstm"]);
             format!("name the model that comes with textgen, --run english, or train one: {train}")
         }
+        RunError::NoUnfinished { dir } => {
+            let runs = Runs::new(dir).command(&["runs"]);
+            format!("name a finished one and give it a larger budget; {runs} lists all")
+        }
         RunError::NoSuchRun { name, dir } => {
             let runs = Runs::new(dir);
             match nearest(name, &runs) {
@@ -127,8 +145,11 @@ pub fn of_train(error: &TrainError) -> Option<String> {
     Some(match error {
         TrainError::Run(error) => return of_run(error),
         TrainError::Text(error) => return of_text(error),
-        TrainError::Diverged { lr, .. } => {
-            format!("train with a lower --lr (now {lr}), or with --clip 1")
+        TrainError::Diverged { lr, resume, .. } => {
+            format!(
+                "go on with a lower learning rate: {resume} --lr {}",
+                (lr / 10.0) as f32
+            )
         }
         TrainError::NoState { .. } => {
             "train a new run; this one's model can still generate".to_owned()
@@ -208,15 +229,28 @@ pub fn of_text(error: &TextError) -> Option<String> {
         } => {
             let usable = have.saturating_sub(1);
             return Some(match (usable / batch.max(&1), usable / seq.max(&1)) {
-                (0, 0) if usable == 0 => return None,
+                (0, 0) if usable == 0 => "use a longer text".to_owned(),
                 (0, 0) => format!("--batch 1 --seq {usable} would fit"),
                 (0, batch) => format!("--batch {batch} would fit"),
                 (seq, 0) => format!("--seq {seq} would fit"),
                 (seq, batch) => format!("--batch {batch} or --seq {seq} would fit"),
             });
         }
-        TextError::TooShort { .. } => {
-            "use a longer text, or set the sizes yourself, as in --batch 1 --seq 16"
+        TextError::TooShort { usable: 0, .. } => "use a longer text",
+        TextError::TooShort { usable, .. } => {
+            let seq = usable.min(&16);
+            return Some(format!(
+                "use a longer text, or set the sizes yourself, as in --batch 1 --seq {seq}"
+            ));
+        }
+        TextError::NothingLeft { kept, second, .. } => {
+            return Some(format!(
+                "--min-freq {second} --max-vocab 2 would keep two tokens; leave both out to keep all"
+            ))
+            .filter(|_| *kept < 2 && *second > 0);
+        }
+        TextError::Escape { .. } => {
+            r"\n is the end of a line, \t a tab, \\ a backslash, \u{e9} the character U+00E9"
         }
         TextError::Changed { .. } => "leave the text as it is until the training has begun",
         TextError::NoText { .. } => {

@@ -55,7 +55,7 @@ impl Display {
             Report::Sample(sample) => {
                 let lines: Vec<String> = sample
                     .lines()
-                    .map(|line| format!("    {}", line.trim_end_matches('\r')))
+                    .map(|line| format!("    {line}"))
                     .collect();
                 self.say(&lines.join("\n"));
             }

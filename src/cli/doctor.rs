@@ -9,7 +9,7 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::output::stdout;
+use super::output::{counted, stdout};
 use super::trainer;
 use crate::train::{NativeEngine, memory};
 
@@ -74,8 +74,9 @@ pub fn run(args: &DoctorArgs, runs: &Runs) -> Result<()> {
         (
             "CPU",
             Some(format!(
-                "trains in {}; {threads} threads, SIMD {simd}, {free} free",
-                if bf16 { "f32 or bf16" } else { "f32" }
+                "trains in {}; {}, SIMD {simd}, {free} free",
+                if bf16 { "f32 or bf16" } else { "f32" },
+                counted(threads, "thread")
             )),
         ),
         ("trainer", torch_path),

@@ -66,28 +66,32 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
 /// Prints the error; returns true if the command line is wrong.
 pub fn show(error: &anyhow::Error) -> bool {
     note!("error: {error:#}");
-    let mut misuse = error.is::<ConfigError>();
-    let hint = if let Some(cli) = error.downcast_ref::<CliError>() {
-        misuse = cli.misuse;
-        cli.hint.clone()
-    } else if let Some(model) = error.downcast_ref::<ModelError>() {
-        let (is_misuse, hint) = hints::of_model(model);
-        misuse = is_misuse;
-        hint
-    } else if let Some(run) = error.downcast_ref::<RunError>() {
-        hints::of_run(run)
-    } else if let Some(train) = error.downcast_ref::<TrainError>() {
-        hints::of_train(train)
-    } else if let Some(text) = error.downcast_ref::<TextError>() {
-        misuse = matches!(text, TextError::UnknownEncoding { .. });
-        hints::of_text(text)
-    } else {
-        None
-    };
+    let (misuse, hint) = explained(error);
     if let Some(hint) = hint {
         note!("hint: {hint}");
     }
     misuse
+}
+
+/// Whether an error means that the command line is wrong, and the hint.
+pub fn explained(error: &anyhow::Error) -> (bool, Option<String>) {
+    if let Some(cli) = error.downcast_ref::<CliError>() {
+        (cli.misuse, cli.hint.clone())
+    } else if let Some(model) = error.downcast_ref::<ModelError>() {
+        hints::of_model(model)
+    } else if let Some(run) = error.downcast_ref::<RunError>() {
+        (false, hints::of_run(run))
+    } else if let Some(train) = error.downcast_ref::<TrainError>() {
+        (false, hints::of_train(train))
+    } else if let Some(text) = error.downcast_ref::<TextError>() {
+        let misuse = matches!(
+            text,
+            TextError::UnknownEncoding { .. } | TextError::Escape { .. }
+        );
+        (misuse, hints::of_text(text))
+    } else {
+        (error.is::<ConfigError>(), None)
+    }
 }
 
 /// Prints clap's answer to the command line: an error, or the help asked for.

@@ -9,7 +9,7 @@ use crate::text::Vocabulary;
 use anyhow::Result;
 
 use super::error::CliError;
-use crate::cli::output::note;
+use crate::cli::output::{counted, note};
 
 /// The model that training starts from.
 pub struct From {
@@ -68,6 +68,7 @@ impl From {
         }
         Ok(Settings {
             from: Some(self.model.path().display().to_string()),
+            from_digest: Some(self.model.digest()),
             ..fixed.over(given)
         })
     }
@@ -88,7 +89,8 @@ impl From {
         );
         if seen > 0 {
             note!(
-                "warning: the model was trained on {seen} of the {all} words held out now, so their figures are not of unseen words; the same --seed on the same list holds out the same ones"
+                "warning: the model was trained on {seen} of the {} held out now, so their figures are not of unseen words; the same --seed on the same list holds out the same ones",
+                counted(all, "word")
             );
         }
         Ok(())
@@ -109,9 +111,9 @@ impl From {
             .map(crate::text::Token::visible)
             .collect();
         note!(
-            "from: {}, {} tokens known{}",
+            "from: {}, {} known{}",
             self.model.path().display(),
-            old.vocabulary.letters(),
+            counted(old.vocabulary.letters(), "token"),
             if added.is_empty() {
                 String::new()
             } else {
@@ -135,7 +137,10 @@ impl From {
         let start = Start::new(&self.model, config, vocabulary)?;
         let latent = start.header.network.latent();
         if latent > old.network.latent() {
-            note!("z: {latent} dimensions for a decoder that had none");
+            note!(
+                "z: {} for a decoder that had none",
+                counted(latent, "dimension")
+            );
         }
         self.warn_of_held_out(data)?;
         Ok(start)

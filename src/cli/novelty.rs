@@ -17,7 +17,7 @@ use super::chosen::ChosenWithText;
 use super::error::CliError;
 use super::given::Given;
 use super::machine::check_simd;
-use super::output::{Table, say_notes};
+use super::output::{Table, counted, say_notes};
 use super::progress::Progress;
 use super::reading::ReadingFlags;
 
@@ -315,9 +315,9 @@ fn shown(report: &Report) -> String {
         if let Some(longest) = &novelty.longest {
             let _ = writeln!(
                 shown,
-                "\n{}: {} characters from {} on also occur in {} from character {} on, line {}:\n  {}",
+                "\n{}: {} from {} on also occur in {} from character {} on, line {}:\n  {}",
                 novelty.name,
-                longest.tokens,
+                counted(longest.tokens, "character"),
                 longest.sample_character,
                 report.corpus,
                 longest.corpus_character,

@@ -1,11 +1,12 @@
 //! Tables, ages, and lines on stderr.
 
-use std::io::{BufWriter, Error, ErrorKind, StdoutLock, Write};
+use std::io::{BufWriter, Error, ErrorKind, IsTerminal as _, StdoutLock, Write};
 
 use crate::hints;
-use crate::text::{Corpus, OpenText, Token};
+use crate::text::{Corpus, OpenText, Token, Utf8Stream, legible};
 use anyhow::Result;
 use clap::Args;
+use indicatif::HumanCount;
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr as _;
 
@@ -14,10 +15,9 @@ const UNKNOWN_SHOWN: usize = 8;
 
 /// Prints a line on stderr. Errors are ignored: stderr may be closed.
 macro_rules! note {
-    ($($text:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), $($text)*);
-    }};
+    ($($text:tt)*) => {
+        $crate::cli::output::line_on_stderr(&format!($($text)*))
+    };
 }
 pub(crate) use note;
 
@@ -29,12 +29,31 @@ pub fn say_notes(corpus: &Corpus) {
     }
 }
 
-/// stdout, with errors that name it.
-pub struct Stdout(StdoutLock<'static>);
+/// Prints a line on stderr; in a terminal, control characters are made visible.
+pub fn line_on_stderr(text: &str) {
+    let mut out = std::io::stderr().lock();
+    let is_terminal = out.is_terminal();
+    let text = if is_terminal {
+        legible(text)
+    } else {
+        text.into()
+    };
+    let _ = writeln!(out, "{text}");
+}
+
+/// stdout, with errors that name it. In a terminal, control characters are made visible.
+pub struct Stdout(Legible<StdoutLock<'static>>);
 
 /// Locks stdout until the guard is dropped.
 pub fn stdout() -> Stdout {
-    Stdout(std::io::stdout().lock())
+    let out = std::io::stdout().lock();
+    let is_terminal = out.is_terminal();
+    Stdout(Legible::new(out, is_terminal))
+}
+
+/// stdout for text with escape sequences of the program's own.
+pub fn stdout_as_is() -> Stdout {
+    Stdout(Legible::new(std::io::stdout().lock(), false))
 }
 
 fn of_stdout(error: Error) -> Error {
@@ -53,6 +72,68 @@ impl Write for Stdout {
     fn flush(&mut self) -> std::io::Result<()> {
         self.0.flush().map_err(of_stdout)
     }
+}
+
+/// Makes control characters visible in what is written to a terminal; passes on the bytes of everything else.
+struct Legible<W: Write> {
+    out: W,
+    /// `None` if the bytes are passed on.
+    text: Option<Utf8Stream>,
+    /// A carriage return at the end of the text so far: half a line end, or a character to be made visible.
+    held_back: String,
+}
+
+impl<W: Write> Legible<W> {
+    fn new(out: W, is_terminal: bool) -> Self {
+        Self {
+            out,
+            text: is_terminal.then(Utf8Stream::default),
+            held_back: String::new(),
+        }
+    }
+}
+
+impl<W: Write> Write for Legible<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let Some(text) = &mut self.text else {
+            return self.out.write(bytes);
+        };
+        self.held_back.push_str(&text.push(bytes));
+        let ready = self.held_back.strip_suffix('\r');
+        let ready = ready.unwrap_or(&self.held_back);
+        self.out.write_all(legible(ready).as_bytes())?;
+        self.held_back.drain(..ready.len());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
+}
+
+impl<W: Write> Drop for Legible<W> {
+    fn drop(&mut self) {
+        let rest = self.text.as_mut().map(Utf8Stream::finish);
+        self.held_back.extend(rest);
+        let _ = self.out.write_all(legible(&self.held_back).as_bytes());
+    }
+}
+
+/// A share of a text: `23.6 %`, `0.04 %`.
+pub fn percent(share: f64) -> String {
+    let percent = 100.0 * share;
+    let digits = if percent < 0.995 { 2 } else { 1 };
+    match share {
+        0.0..0.00005 if share > 0.0 => "less than 0.01 %".to_owned(),
+        _ => format!("{percent:.digits$} %"),
+    }
+}
+
+/// A number with its noun: `1 word`, `2,000 words`.
+pub fn counted(count: impl TryInto<u64>, noun: &str) -> String {
+    let count = count.try_into().unwrap_or(u64::MAX);
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", HumanCount(count))
 }
 
 /// Columns of text, each as wide as its widest cell; the last is not padded.
@@ -97,6 +178,12 @@ impl Table {
 /// combining marks none.
 pub fn padded(text: &str, width: usize) -> String {
     format!("{text}{}", " ".repeat(width.saturating_sub(text.width())))
+}
+
+/// A number that need not be whole with its noun: `1 epoch`, `0.5 epochs`.
+pub fn measured(number: f64, noun: &str) -> String {
+    let plural = if number == 1.0 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
 }
 
 /// How rows are printed.
@@ -157,19 +244,20 @@ pub fn tab_separated(cells: &[String]) -> String {
     cells.iter().map(plain).collect::<Vec<_>>().join("\t")
 }
 
-/// Describes the tokens of a text that a model does not know, if any, without a full stop.
+/// Describes the tokens of a text that a model does not know, if any; their fate is to follow.
 pub fn unknown(open: &OpenText) -> Option<String> {
     let (unknown, all) = (open.unknown(), open.tokens.len());
     let visible: Vec<String> = open.others.iter().map(Token::visible).collect();
     let shown = &visible[..visible.len().min(UNKNOWN_SHOWN)];
-    let more = if shown.len() < visible.len() {
-        format!(" and {} others", visible.len() - shown.len())
-    } else {
-        String::new()
+    let more = match visible.len() - shown.len() {
+        0 => String::new(),
+        more => format!(" and {}", counted(more, "other")),
     };
     (unknown > 0).then(|| {
         format!(
-            "{unknown} of {all} characters are not in the model's vocabulary ({}{more})",
+            "not in the model's vocabulary: {unknown} of {} ({}: {}{more})",
+            counted(all, "character"),
+            percent(unknown as f64 / all as f64),
             shown.join(" ")
         )
     })
@@ -188,6 +276,39 @@ pub fn age(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_terminal_gets_no_control_characters_and_a_pipe_every_byte() {
+        let written = |pieces: &[&[u8]], is_terminal| {
+            let mut bytes = Vec::new();
+            let mut out = Legible::new(&mut bytes, is_terminal);
+            for piece in pieces {
+                out.write_all(piece).expect("written");
+                out.flush().expect("flushed");
+            }
+            drop(out);
+            bytes
+        };
+        // An escape, a C1 control in two pieces, a line end in two pieces, a lone carriage return.
+        let pieces: [&[u8]; 6] = [
+            b"a\x1b[2J\xc2",
+            b"\x9b",
+            b"b\r",
+            b"\nc\rd",
+            "é".as_bytes(),
+            b"\r",
+        ];
+        assert_eq!(written(&pieces, false), pieces.concat());
+        let shown = String::from_utf8(written(&pieces, true)).expect("UTF-8");
+        assert_eq!(shown, "a\\u{1b}[2J\\u{9b}b\r\nc\\rdé\\r");
+    }
+
+    #[test]
+    fn a_noun_agrees_with_its_number() {
+        assert_eq!(counted(1, "word"), "1 word");
+        assert_eq!(counted(0u64, "word"), "0 words");
+        assert_eq!(counted(2_000_usize, "word"), "2,000 words");
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {

@@ -1,20 +1,25 @@
 //! Prepares a run from its settings and its corpus.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::config::{
-    Budget, LEAST_TEXT, Means, ModelConfig, ModelKind, Recipe, Settings, TrainConfig,
+    Budget, Entry, LEAST_TEXT, Means, ModelConfig, ModelKind, Recipe, Settings, SplitKind,
+    TextConfig, TrainConfig,
 };
 use crate::models::speed::training_gigaflops;
 use crate::run::{CorpusData, LastVocab, Packed, Runs, TextData, WordData};
-use crate::text::{self, Corpus, TextError, Vocabulary, split_words, stream_length};
+use crate::text::{
+    self, Corpus, TextError, Token, Vocabulary, segments, split_text, split_words, stream_length,
+};
 use crate::train::evaluation_size;
 use anyhow::Result;
+use indicatif::HumanCount;
 
 use super::error::CliError;
 use super::machine::threads;
 use super::progress::Progress;
-use crate::cli::output::{note, say_notes};
+use super::train::warn_of_change;
+use crate::cli::output::{counted, measured, note, percent, say_notes};
 
 /// Complete settings and a corpus that has not been read yet.
 pub struct Planned {
@@ -36,13 +41,21 @@ impl Planned {
         known: Option<Vocabulary>,
         runs: &Runs,
     ) -> Result<Self> {
-        let (corpus, given) = choose_corpus(corpus, given, runs)?;
+        let named = corpus;
+        let (corpus, given) = choose_corpus(named, given, runs)?;
         let corpus = corpus.rereadable()?;
         let mut config = TrainConfig::resolve(&given)?;
         say_notes(&corpus);
+        if !named.is_empty() {
+            report_unused_vocab(&corpus, &config.text, runs);
+        }
         config.corpus = corpus.paths();
         config.corpus_name.clone_from(&corpus.name);
         config.corpus_digest = corpus.digest(&config.text)?;
+        if named.is_empty() && given.corpus.is_some() {
+            let recorded = given.corpus_digest.as_ref();
+            warn_of_change(recorded, Some(&config.corpus_digest), "the corpus");
+        }
         Ok(Self {
             config,
             given,
@@ -80,10 +93,8 @@ impl Planned {
     pub fn read(&self) -> Result<CorpusData> {
         let (corpus, config, known) = (&self.corpus, &self.config, self.known.as_ref());
         Ok(match config.kind() {
-            ModelKind::CharRnn => {
-                CorpusData::Text(prepare_text(corpus, config, known, &self.folder)?)
-            }
-            ModelKind::WordVae => CorpusData::Words(prepare_words(corpus, config, known)?),
+            ModelKind::CharRnn => CorpusData::Text(self.text(corpus, config, known)?),
+            ModelKind::WordVae => CorpusData::Words(self.words(corpus, config, known)?),
         })
     }
 
@@ -107,13 +118,16 @@ impl Planned {
         } else {
             (self.config.clone(), None)
         };
+        config.text.max_vocab = self.max_vocab(data.vocabulary());
         if let CorpusData::Text(text) = data {
-            self.check_length(text.tokens.len())?;
-            config.fit_batch(&self.given, text.training_size(&config));
+            let training = text.training_size(&config);
+            self.check_length(text.tokens.len(), training)?;
+            config.fit_batch(&self.given, training);
         }
         if let (CorpusData::Text(text), ModelConfig::CharRnn(own)) = (data, &config.model) {
             // Checked here, before a run directory is created.
             stream_length(text.training_size(&config), config.batch, own.seq)?;
+            warn_of_no_held_out(text, &config);
         }
         if self.given.eval_size.is_none() {
             config.eval_size = evaluation_size(&config, data, expected);
@@ -122,7 +136,7 @@ impl Planned {
     }
 
     /// Refuses a text from which no model learns anything, unless the user has chosen how it is read.
-    fn check_length(&self, have: usize) -> Result<(), TextError> {
+    fn check_length(&self, have: usize, training: usize) -> Result<(), TextError> {
         let is_chosen = self.given.batch.is_some() || self.given.seq.is_some();
         if is_chosen || have >= LEAST_TEXT {
             return Ok(());
@@ -131,7 +145,174 @@ impl Planned {
             name: self.config.corpus_name.clone(),
             have,
             need: LEAST_TEXT,
+            usable: training.saturating_sub(1),
         })
+    }
+
+    /// The limit on the vocabulary's size: the one given, or the default, which a vocabulary may exceed.
+    fn max_vocab(&self, vocabulary: &Vocabulary) -> usize {
+        let usual = self.config.text.max_vocab;
+        match self.given.max_vocab {
+            Some(given) => given,
+            None => usual.max(vocabulary.letters()),
+        }
+    }
+
+    /// The vocabulary that `of` makes with a limit on its size. Prints what it cuts; refuses one with nothing to learn.
+    fn vocabulary(
+        &self,
+        counts: &[(Token, u64)],
+        of: impl Fn(usize) -> Vocabulary,
+    ) -> Result<Vocabulary> {
+        let usual = self.config.text.max_vocab;
+        let is_chosen = self.given.max_vocab.is_some() || self.config.recipe != Recipe::Default;
+        let vocabulary = if is_chosen {
+            of(usual)
+        } else {
+            Vocabulary::with_default_limit(usual, counts, &of)
+        };
+        vocabulary.check_learnable(&self.config.corpus_name, counts)?;
+        if self.max_vocab(&vocabulary) > usual {
+            note!(
+                "vocabulary: {}, since {usual} would cut {} of the text",
+                counted(vocabulary.letters(), "token"),
+                percent(of(usual).cut_from(counts).share)
+            );
+        }
+        report_cut(&vocabulary, counts, self.config.text.min_freq);
+        Ok(vocabulary)
+    }
+
+    fn text(
+        &self,
+        corpus: &Corpus,
+        config: &TrainConfig,
+        known: Option<&Vocabulary>,
+    ) -> Result<TextData> {
+        let progress = Progress::new(corpus.size_bytes());
+        let survey = text::survey(corpus, &config.text, |bytes| progress.show(bytes));
+        progress.end();
+        let survey = survey?;
+        survey.check_trainable()?;
+        let (counts, min_freq, unit) = (&survey.counts, config.text.min_freq, config.text.unit);
+        let vocabulary = self.vocabulary(counts, |most| match known {
+            Some(known) => known.extended(counts, min_freq, most),
+            None => Vocabulary::from_counts(unit, counts, min_freq, most),
+        })?;
+        let progress = Progress::of_bytes(survey.bytes, "encoded");
+        let count = survey.tokens as usize;
+        let written = TextData::written(&self.folder, vocabulary.clone(), count, |writer| {
+            let changed = || TextError::Changed {
+                name: corpus.name.clone(),
+            };
+            let pack = writer.packer();
+            let push = |packed: Packed| -> Result<()> {
+                if packed.len() > writer.left() {
+                    return Err(changed().into());
+                }
+                Ok(writer.push(&packed)?)
+            };
+            let show = |bytes| progress.show(bytes);
+            text::tokens(corpus, &config.text, &vocabulary, show, pack, push)?;
+            if writer.left() > 0 {
+                return Err(changed().into());
+            }
+            Ok(())
+        });
+        progress.end();
+        written
+    }
+
+    fn words(
+        &self,
+        corpus: &Corpus,
+        config: &TrainConfig,
+        known: Option<&Vocabulary>,
+    ) -> Result<WordData> {
+        let (words, letters, vocabulary) = if config.recipe == Recipe::Article {
+            let words = text::article_words(corpus, &config.text)?;
+            let letters = words
+                .iter()
+                .map(|word| text::article_letters(word))
+                .collect();
+            (words, letters, text::article_vocabulary()?)
+        } else {
+            let progress = Progress::new(corpus.size_bytes());
+            let list = text::words(corpus, &config.text, |bytes| progress.show(bytes));
+            progress.end();
+            let list = list?;
+            let (min_freq, unit) = (config.text.min_freq, config.text.unit);
+            let counts = &list.counts(unit);
+            let vocabulary = self.vocabulary(counts, |most| match known {
+                Some(known) => known.extended(counts, min_freq, most),
+                None => Vocabulary::for_words(unit, counts, min_freq, most),
+            })?;
+            note!(
+                "words: {} distinct, {} left out",
+                list.words.len(),
+                counted(list.duplicates, "repetition")
+            );
+            let letters = vocabulary.encode_words(&list.words);
+            (list.words, letters, vocabulary)
+        };
+        let (train, valid, test) = split_words(words.len(), config.valid, config.test, config.seed);
+        if train.len() < 2 {
+            let message = format!(
+                "{}: too few words to learn from: {}",
+                corpus.name,
+                words.len()
+            );
+            let hint = "a word-vae needs hundreds of words or more";
+            return Err(CliError::failed(message, hint).into());
+        }
+        Ok(WordData {
+            vocabulary,
+            words,
+            letters,
+            train,
+            valid,
+            test,
+        })
+    }
+}
+
+/// Prints what a vocabulary cuts from its text, if anything, and how to keep it.
+fn report_cut(vocabulary: &Vocabulary, counts: &[(Token, u64)], min_freq: u64) {
+    let cut = vocabulary.cut_from(counts);
+    if cut.tokens == 0 {
+        return;
+    }
+    let most: Vec<String> = vocabulary.most_cut().iter().map(Token::visible).collect();
+    let more = if most.len() < cut.tokens { " …" } else { "" };
+    let least = if min_freq > 1 { "--min-freq 1 " } else { "" };
+    note!(
+        "cut: {} of {}, {} of the text, read as <unk>: {}{more}; {least}--max-vocab {} keeps all",
+        HumanCount(cut.tokens as u64),
+        counted(counts.len(), "distinct token"),
+        percent(cut.share),
+        most.join(" "),
+        vocabulary.letters() + cut.tokens
+    );
+}
+
+/// Warns if a fraction of the text should be held out, but there is nothing in it to predict.
+fn warn_of_no_held_out(text: &TextData, config: &TrainConfig) {
+    let (tokens, kind) = (text.tokens.len(), config.split());
+    let split = split_text(tokens, kind, config.valid, config.test);
+    for (part, fraction, name) in [
+        (split.valid, config.valid, "valid"),
+        (split.test, config.test, "test"),
+    ] {
+        if fraction > 0.0 && segments(&part, kind).is_empty() {
+            let other = match kind {
+                SplitKind::Interleaved => ", or --split contiguous",
+                SplitKind::Contiguous | SplitKind::Window(_) => "",
+            };
+            note!(
+                "warning: --split {kind} --{name} {fraction} holds out no two characters in a row of {}, so nothing is evaluated on that part; a larger --{name}{other} does",
+                counted(tokens, "character")
+            );
+        }
     }
 }
 
@@ -168,6 +349,31 @@ fn choose_corpus(args: &[String], given: Settings, runs: &Runs) -> Result<(Corpu
     Ok((corpus, given))
 }
 
+/// Reports the text settings that `vocab` had for this corpus and training has not, because the corpus is named.
+fn report_unused_vocab(corpus: &Corpus, text: &TextConfig, runs: &Runs) {
+    // A file that is damaged matters to those who use it.
+    let last = LastVocab::load(runs.dir()).ok().flatten();
+    let Some(last) = last.filter(|last| last.corpus == corpus.paths()) else {
+        return;
+    };
+    let mut had = Settings::of_text(&last.text);
+    if last.text.max_vocab > text.max_vocab {
+        had.max_vocab = None; // room that both make for it
+    }
+    let differing = had.differing(&Settings::of_text(text)).into_iter();
+    let flag = |(entry, own): (Entry, String)| {
+        let (key, value) = (entry.key(), entry.value);
+        format!("--{key}={value} (now {own})")
+    };
+    let flags: Vec<String> = differing.map(flag).collect();
+    if !flags.is_empty() {
+        note!(
+            "note: not taken over from vocab, which read this corpus with {}; `train` without the corpus takes it over",
+            flags.join(" ")
+        );
+    }
+}
+
 /// Chooses and prints the settings that fit the corpus, the budget and, for a budget in minutes, the machine.
 /// Also returns the tokens that the model is expected to train on.
 fn fitted(given: &Settings, config: &TrainConfig, data: &CorpusData) -> Result<(TrainConfig, f64)> {
@@ -191,27 +397,30 @@ fn fitted(given: &Settings, config: &TrainConfig, data: &CorpusData) -> Result<(
     let chosen = TrainConfig::resolve(&given.clone().over(fit.settings))?;
     let aim = match (budget, data) {
         (Some(Budget::Minutes(minutes)), _) => {
-            format!("{minutes} minutes at {:.0} GFLOP/s", means.gigaflops)
+            let minutes = measured(minutes, "minute");
+            format!("{minutes} at {:.0} GFLOP/s", means.gigaflops)
         }
-        (Some(budget), _) => budget.to_string(),
+        (Some(Budget::Steps(steps)), _) => counted(steps, "step"),
+        (Some(Budget::Epochs(epochs)), _) => measured(epochs, "epoch"),
         (None, CorpusData::Text(_)) => "this text".to_owned(),
         (None, CorpusData::Words(_)) => "this list".to_owned(),
     };
     let (step, more) = match &chosen.model {
         ModelConfig::CharRnn(own) => (
-            format!("{} streams of {}", chosen.batch, own.seq),
+            format!("{} of {}", counted(chosen.batch, "stream"), own.seq),
             format!(", DropConnect {}", own.recurrent_dropout),
         ),
         ModelConfig::WordVae(own) if own.pretrain_decoder > 0.0 => (
-            format!("{} words a step", chosen.batch),
+            format!("{} a step", counted(chosen.batch, "word")),
             format!(
                 ", the decoder alone for {:.0} %",
                 100.0 * own.pretrain_decoder
             ),
         ),
-        ModelConfig::WordVae(_) | ModelConfig::Article(_) => {
-            (format!("{} words a step", chosen.batch), String::new())
-        }
+        ModelConfig::WordVae(_) | ModelConfig::Article(_) => (
+            format!("{} a step", counted(chosen.batch, "word")),
+            String::new(),
+        ),
     };
     note!(
         "for {aim}: {} {}, {step}, learning rate {}, dropout {}{more}; about {} characters, {:.1} passes",
@@ -226,95 +435,10 @@ fn fitted(given: &Settings, config: &TrainConfig, data: &CorpusData) -> Result<(
         },
         fit.passes,
     );
-    Ok((chosen, fit.tokens))
-}
-
-fn prepare_text(
-    corpus: &Corpus,
-    config: &TrainConfig,
-    known: Option<&Vocabulary>,
-    folder: &Path,
-) -> Result<TextData> {
-    let progress = Progress::new(corpus.size_bytes());
-    let survey = text::survey(corpus, &config.text, |bytes| progress.show(bytes));
-    progress.end();
-    let survey = survey?;
-    survey.check_trainable()?;
-    let (min_freq, max_vocab) = (config.text.min_freq, config.text.max_vocab);
-    let vocabulary = match known {
-        Some(known) => known.extended(&survey.counts, min_freq, max_vocab),
-        None => Vocabulary::from_counts(config.text.unit, &survey.counts, min_freq, max_vocab),
-    };
-    let progress = Progress::of_bytes(survey.bytes, "encoded");
-    let count = survey.tokens as usize;
-    let written = TextData::written(folder, vocabulary.clone(), count, |writer| {
-        let changed = || TextError::Changed {
-            name: corpus.name.clone(),
-        };
-        let pack = writer.packer();
-        let push = |packed: Packed| -> Result<()> {
-            if packed.len() > writer.left() {
-                return Err(changed().into());
-            }
-            Ok(writer.push(&packed)?)
-        };
-        let show = |bytes| progress.show(bytes);
-        text::tokens(corpus, &config.text, &vocabulary, show, pack, push)?;
-        if writer.left() > 0 {
-            return Err(changed().into());
-        }
-        Ok(())
-    });
-    progress.end();
-    written
-}
-
-fn prepare_words(
-    corpus: &Corpus,
-    config: &TrainConfig,
-    known: Option<&Vocabulary>,
-) -> Result<WordData> {
-    let (words, letters, vocabulary) = if config.recipe == Recipe::Article {
-        let words = text::article_words(corpus, &config.text)?;
-        let letters = words
-            .iter()
-            .map(|word| text::article_letters(word))
-            .collect();
-        (words, letters, text::article_vocabulary()?)
-    } else {
-        let progress = Progress::new(corpus.size_bytes());
-        let list = text::words(corpus, &config.text, |bytes| progress.show(bytes));
-        progress.end();
-        let list = list?;
-        let counts = list.counts(config.text.unit);
-        let (min_freq, max_vocab) = (config.text.min_freq, config.text.max_vocab);
-        let vocabulary = match known {
-            Some(known) => known.extended(&counts, min_freq, max_vocab),
-            None => Vocabulary::for_words(config.text.unit, &counts, min_freq, max_vocab),
-        };
-        note!(
-            "words: {} distinct, {} repetitions left out",
-            list.words.len(),
-            list.duplicates
-        );
-        let letters = vocabulary.encode_words(&list.words);
-        (list.words, letters, vocabulary)
-    };
-    let (train, valid, test) = split_words(words.len(), config.valid, config.test, config.seed);
-    if train.len() < 2 {
-        let message = format!(
-            "{}: too few words to learn from: {}",
-            corpus.name,
-            words.len()
-        );
-        return Err(CliError::failed(message, "a word-vae needs hundreds of words or more").into());
+    let usual = config.text.max_vocab;
+    let times = means.work_compared(&chosen, usual);
+    if given.max_vocab.is_none() && data.vocabulary().letters() > usual && times > 1.05 {
+        note!("its vocabulary makes a step cost {times:.1} times as much as --max-vocab {usual}");
     }
-    Ok(WordData {
-        vocabulary,
-        words,
-        letters,
-        train,
-        valid,
-        test,
-    })
+    Ok((chosen, fit.tokens))
 }

@@ -7,7 +7,7 @@ use crate::config::{
     Budget, ConfigError, Entry, Goal, KlSchedule, ModelChoice, Recipe, Schedule, Settings,
     TrainConfig, model_defaults,
 };
-use crate::run::{CorpusData, RunDir, Runs};
+use crate::run::{CorpusData, RunDir, RunError, Runs, State};
 use crate::train::{TrainError, memory};
 use anyhow::Result;
 use clap::Args;
@@ -99,9 +99,14 @@ pub struct TrainArgs {
     /// Name of the run [default: MODEL-CORPUS-NUMBER]
     #[arg(long)]
     name: Option<String>,
-    /// Resume a run where it stopped; a larger budget may be given
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["corpus", "model", "name", "config", "recipe", "from"])]
-    resume: Option<String>,
+    /// Resume a run where it stopped, by default the newest unfinished one; a larger budget may be given, and a lower
+    /// --lr if its loss was not finite
+    #[arg(long, value_name = "RUN", num_args = 0..=1, conflicts_with_all = ["corpus", "model", "name", "config", "recipe", "from"])]
+    #[allow(
+        clippy::option_option,
+        reason = "clap's type of a flag whose value may be left out"
+    )]
+    resume: Option<Option<String>>,
     #[command(flatten)]
     given: GivenSettings,
     /// Train a baseline too: no-latent is the same decoder without z, as run NAME-no-latent; `eval`
@@ -130,7 +135,13 @@ impl GivenSettings {
     pub fn all(&self) -> Result<Settings> {
         let flags = self.flags.clone().with_cell_of_model();
         Ok(match &self.config {
-            Some(file) => flags.over(read(file)?).with_cell_of_model(),
+            Some(file) => {
+                let mut recorded = read(file)?;
+                if flags.from.is_some() {
+                    recorded.from_digest = None;
+                }
+                flags.over(recorded).with_cell_of_model()
+            }
             None => flags,
         })
     }
@@ -147,6 +158,13 @@ fn read(file: &Path) -> Result<Settings> {
     })
 }
 
+/// Warns if the settings are the record of a run that was trained from something else.
+pub fn warn_of_change(recorded: Option<&String>, now: Option<&String>, what: &str) {
+    if recorded.is_some_and(|recorded| !recorded.is_empty() && Some(recorded) != now) {
+        note!("warning: {what} has changed since the run of --config, so this is another training");
+    }
+}
+
 /// Reports each flag that overrides a setting of --goal.
 fn report_overrides(flags: &Settings) {
     let Some(goal) = flags.goal else { return };
@@ -158,15 +176,25 @@ fn report_overrides(flags: &Settings) {
 
 /// Prepares a run, or finds the one to resume, and trains it.
 pub fn run(args: &TrainArgs, runs: &Runs) -> Result<()> {
-    if let Some(name) = &args.resume {
-        return resume(args, runs, name);
+    if let Some(named) = &args.resume {
+        let run = match named {
+            Some(name) => runs.resolve_run(name)?,
+            None => newest_unfinished(runs)?,
+        };
+        return resume(args, &run);
     }
     let mut given = args.given.all()?;
     // A run's config.toml names the model that it started from.
     let from = given.from.clone().filter(|named| !named.is_empty());
     let from = from.map(|named| From::open(&named, runs)).transpose()?;
     if let Some(from) = &from {
+        let recorded = given.from_digest.take();
         given = from.settings(given)?;
+        warn_of_change(
+            recorded.as_ref(),
+            given.from_digest.as_ref(),
+            "the model of --from",
+        );
     }
     if given.model.is_none() && given.recipe.is_none_or(|recipe| recipe == Recipe::Default) {
         let hint = "textgen train --model char-lstm, or --model word-vae";
@@ -246,21 +274,57 @@ fn create_baseline(
     Ok(runs.create(&name, &baseline(config)?, data, None)?)
 }
 
+/// The run that was written last, of those that can be resumed and that no other program trains.
+fn newest_unfinished(runs: &Runs) -> Result<RunDir> {
+    let unfinished = |run: &RunDir| {
+        let can_go_on = run.state_path().exists() || !run.model_path().exists();
+        let finished = run
+            .config()
+            .map_err(anyhow::Error::from)
+            .and_then(|config| has_finished(run, &config));
+        can_go_on && !run.is_locked() && matches!(finished, Ok(false))
+    };
+    let dir = runs.dir().to_owned();
+    let run = runs.list()?.into_iter().find(unfinished);
+    let run = run.ok_or(RunError::NoUnfinished { dir })?;
+    note!("run: {}", run.name());
+    Ok(run)
+}
+
+/// Forgets the divergences of a run, which goes on with a lower learning rate.
+fn lower_lr(run: &RunDir, mut state: State, lr: f64, config: &TrainConfig) -> Result<()> {
+    if lr >= config.lr {
+        let message = format!(
+            "--lr {lr}: not below {}, with which the loss was not finite",
+            config.lr
+        );
+        return Err(CliError::misuse(message, "give a lower one, or none").into());
+    }
+    let progress = &mut state.progress;
+    progress.lr_scale *= 2f64.powi(progress.rollbacks as i32);
+    progress.rollbacks = 0;
+    Ok(state.write(&run.state_path())?)
+}
+
 /// Resumes a run, with a larger budget if one is given.
-fn resume(args: &TrainArgs, runs: &Runs, name: &str) -> Result<()> {
-    let run = runs.resolve_run(name)?;
+fn resume(args: &TrainArgs, run: &RunDir) -> Result<()> {
     let (runs, name) = (&run.runs(), run.name());
     let lock = run.lock()?;
     let flags = &args.given.flags;
     let config = run.config()?;
-    if !flags.has_only(&MAY_CHANGE) {
+    let diverged = run.state().ok().flatten();
+    let diverged = diverged.filter(|state| state.progress.rollbacks > 0);
+    let lr: &[&str] = if diverged.is_some() { &["lr"] } else { &[] };
+    if !flags.has_only(&[&MAY_CHANGE, lr].concat()) {
         let flags = MAY_CHANGE.map(|key| format!("--{key}")).join(", ");
-        let hint = format!("train a new run for other settings; --resume takes {flags}");
+        let hint = format!(
+            "train a new run for other settings; --resume takes {flags}, and a lower --lr after a loss that was not finite"
+        );
         return Err(CliError::misuse("--resume keeps the run's own settings", hint).into());
     }
     let changed = config.with(flags.clone())?;
     let place = Place::of(&changed)?;
-    let finished = has_finished(&run, &config)?;
+    let finished = has_finished(run, &config)?;
     if args.baseline.is_some() {
         baseline(&config)?;
         let mut names = run.baseline_names().into_iter();
@@ -276,7 +340,7 @@ fn resume(args: &TrainArgs, runs: &Runs, name: &str) -> Result<()> {
             );
             return Err(CliError::failed(message, hint).into());
         }
-        let baseline = create_baseline(runs, &run, &config, &run.corpus()?)?;
+        let baseline = create_baseline(runs, run, &config, &run.corpus()?)?;
         note!("no-latent baseline: {}", baseline.path().display());
         drop(lock);
         let folders = [run.path(), baseline.path()];
@@ -294,6 +358,9 @@ fn resume(args: &TrainArgs, runs: &Runs, name: &str) -> Result<()> {
         let message = format!("run {name} is at step {} already", state.progress.step);
         let hint = "give more --steps, or train a new run";
         return Err(CliError::failed(message, hint).into());
+    }
+    if let (Some(lr), Some(state)) = (flags.lr, diverged) {
+        lower_lr(run, state, lr, &config)?;
     }
     if changed != config {
         run.set_config(&changed)?;

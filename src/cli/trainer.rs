@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::error::CliError;
 use super::training;
-use crate::cli::output::note;
+use crate::cli::output::{counted, note};
 use crate::config::{Device, TrainConfig};
 use crate::kernels::simd;
 use crate::train::NativeEngine;
@@ -130,9 +130,14 @@ fn devices(report: &Value) -> u64 {
 
 /// `textgen-torch`, if it can train on the device that is asked for.
 fn with_cuda(asked: Device, torch: Option<PathBuf>) -> Result<PathBuf> {
+    // `--device cuda` is the device of number 0, and an error repeats what was typed.
+    let typed = match asked {
+        Device::Cuda(0) => "cuda".to_owned(),
+        asked => asked.to_string(),
+    };
     let Some(torch) = torch else {
         let message =
-            format!("--device {asked} needs {NAME}, which is neither beside textgen nor on PATH");
+            format!("--device {typed} needs {NAME}, which is neither beside textgen nor on PATH");
         return Err(CliError::failed(message, BUILD).into());
     };
     let shown = torch.display();
@@ -147,10 +152,11 @@ fn with_cuda(asked: Device, torch: Option<PathBuf>) -> Result<PathBuf> {
     let message = match asked {
         _ if count == 0 => {
             let why = report["cuda_missing"].as_str().unwrap_or("none was found");
-            format!("--device {asked}: no CUDA device: {why}")
+            format!("--device {typed}: no CUDA device: {why}")
         }
         Device::Cuda(index) if index as u64 >= count => {
-            format!("--device {asked}: there are {count} CUDA devices, numbered from 0")
+            let there = counted(count, "CUDA device");
+            format!("--device {asked}: this machine has {there}, numbered from 0")
         }
         _ => return Ok(torch),
     };

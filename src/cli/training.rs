@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, anyhow};
 use indicatif::HumanCount;
 
 use super::display::{Display, duration};
-use crate::cli::output::note;
+use crate::cli::output::{counted, measured, note};
 use crate::config::{Budget, ModelKind, TrainConfig};
 use crate::run::{Evaluation, Metrics, RunDir, Sampled};
 use crate::train::{Ending, Factory, Plan, Trainer};
@@ -75,7 +75,9 @@ fn train_locked(run: &RunDir, factory: &Factory) -> Result<Ending> {
     }
     let plan = trainer.plan(&STOP)?;
     announce(trainer.config(), &plan);
-    let ending = trainer.train(&STOP)?;
+    run.forget_failure()?;
+    let ending = trainer.train(&STOP).map_err(anyhow::Error::from);
+    let ending = ending.inspect_err(|error| run.record_failure(&format!("{error:#}")))?;
     if ending == Ending::Stopped {
         note!(
             "stopped at step {}; everything is saved",
@@ -101,10 +103,10 @@ fn announce(config: &TrainConfig, plan: &Plan) {
     let budget = match (config.budget, plan.steps) {
         (Budget::Minutes(minutes), _) => duration(minutes * 60.0),
         (Budget::Epochs(epochs), Some(steps)) => {
-            format!("{epochs} epochs = {} steps", HumanCount(steps))
+            format!("{} = {}", measured(epochs, "epoch"), counted(steps, "step"))
         }
-        (Budget::Epochs(epochs), None) => format!("{epochs} epochs"),
-        (Budget::Steps(steps), _) => format!("{} steps", HumanCount(steps)),
+        (Budget::Epochs(epochs), None) => measured(epochs, "epoch"),
+        (Budget::Steps(steps), _) => counted(steps, "step"),
     };
     note!(
         "{} on {}: {} {} × {} · {input}{latent} · {} parameters · {} MB",
@@ -144,9 +146,9 @@ fn summary(run: &RunDir, trainer: &Trainer, ending: Ending) -> Result<()> {
         ""
     };
     note!(
-        "done in {}: {} steps{how}",
+        "done in {}: {}{how}",
         duration(progress.seconds),
-        progress.step
+        counted(progress.step, "step")
     );
     let metrics = Metrics::read(&run.metrics_path())?;
     let best = metrics.last().and_then(|line| line.best);

@@ -252,7 +252,8 @@ settings! {
             newlines: Newlines = Newlines::Keep;
             /// Cut tokens rarer than this
             min_freq: u64 ["N"] = 1;
-            /// Keep at most this many tokens
+            /// Keep at most this many tokens. If not given, a text that would lose over a hundredth of its characters,
+            /// as Chinese, Japanese and Korean do, keeps up to 10000; each adds --hidden products to every prediction
             max_vocab: usize ["N"] = 400, in 1.0..;
             /// Where a word-vae takes its words from: text, or lines for one word per line
             words: WordSplit = WordSplit::Text;
@@ -268,6 +269,8 @@ settings! {
             corpus_name: String = String::new();
             /// Digest of the bytes of the corpus
             corpus_digest: String = String::new();
+            /// Digest of the trained model that it starts from
+            from_digest: String = String::new();
         }
         "Options" {
             /// Start from a trained model: a run, or a model file. It fixes the network and the form of the text,

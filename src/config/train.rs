@@ -23,6 +23,7 @@ pub enum Budget {
     Minutes(f64),
 }
 
+/// The form that training states record, always in the plural.
 impl fmt::Display for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -10,7 +10,7 @@ use crate::evaluate::EvaluateError;
 use crate::generate::constraint::ConstraintError;
 use crate::models::weights::WeightError;
 use crate::run::RunError;
-use crate::text::TextError;
+use crate::text::{TextError, Typed};
 
 /// Why a model cannot be opened, or cannot do what was asked of it.
 #[derive(Debug, Error)]
@@ -46,7 +46,8 @@ pub enum ModelError {
         source: ConstraintError,
     },
     #[error(
-        "{length} tokens are too few for the constraint {regex}: the shortest text that matches has {shortest} tokens"
+        "a length of {length} is too small for the constraint {regex}: the shortest text that matches has {shortest} {}",
+        noun(*shortest, "token")
     )]
     ConstraintLength {
         regex: String,
@@ -55,10 +56,15 @@ pub enum ModelError {
     },
     #[error("the prefix has {length} letters, but a word may begin with {most} at the most")]
     LongPrefix { length: usize, most: usize },
-    #[error("a beam of {width} has {width} best texts at the most, not {count}")]
+    #[error("a beam of {width} has {width} best {} at the most, not {count}", noun(*width, "text"))]
     BeamWidth { width: usize, count: usize },
     #[error("{text}: it has no blank")]
     NoBlank { text: String },
+    /// A stop text that no text can contain.
+    #[error("the stop text is empty")]
+    EmptyStop,
+    #[error("the stop text can never be written: {unknown}")]
+    ImpossibleStop { unknown: TextError },
     #[error("at temperature 0 nothing is sampled")]
     NothingSampled,
     #[error("{path}: the state of another model, {model}, or of other weights than {this} now")]
@@ -79,15 +85,32 @@ pub enum ModelError {
     NoProbability,
     #[error("{what} is not a number: the training of this model went wrong")]
     NotANumber { what: String },
-    #[error("a latent vector of {found} numbers, but the model's have {expected}")]
+    #[error("a latent vector of length {found}, but the model's have {expected}")]
     LatentSize { found: usize, expected: usize },
-    #[error("only {found} such words in {tried} samples")]
+    #[error("only {found} such {} in {tried} {}", noun(*found, "word"), noun(*tried, "sample"))]
     TooFewWords {
         found: usize,
         tried: usize,
         /// The usual lengths of the model's words, if the length asked for rules out most of them.
         usual_lengths: Option<UsualLengths>,
     },
+}
+
+/// A noun that agrees with its number.
+fn noun(count: usize, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{noun}{plural}")
+}
+
+impl ModelError {
+    /// The error, with the position of an unknown character counted in what was typed.
+    #[must_use]
+    pub(crate) fn located(self, typed: &Typed) -> Self {
+        match self {
+            Self::Text(error) => Self::Text(typed.locate(error)),
+            error => error,
+        }
+    }
 }
 
 /// The lengths of a model's words, in letters.

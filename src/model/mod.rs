@@ -10,8 +10,8 @@ use std::num::NonZero;
 use std::path::Path;
 
 pub use self::error::{ModelError, UsualLengths};
+pub use self::text::{Ending, Prompt, Sample, Snapshot, Step, Stream, TextModel, TokenProbability};
 pub(crate) use self::text::{Event, Piece};
-pub use self::text::{Prompt, Sample, Snapshot, Step, Stream, TextModel, TokenProbability};
 #[cfg(feature = "cli")]
 pub(crate) use self::words::{Activity, Watcher};
 pub use self::words::{

@@ -18,6 +18,8 @@ pub(super) const CONFIG: &str = "config.toml";
 pub(super) const CORPUS: &str = "corpus.safetensors";
 pub(super) const MODEL: &str = "model.safetensors";
 const STATE: &str = "state.safetensors";
+/// Why the last training ended, if it failed.
+const FAILURE: &str = "failed.txt";
 /// The file of the trained model that training starts from.
 pub(super) const START: &str = "start.safetensors";
 /// The suffixes of a no-latent baseline's name: now, and in older versions.
@@ -80,8 +82,11 @@ pub struct RunSummary {
     pub corpus: String,
     /// Optimizer steps done so far.
     pub step: u64,
-    /// `new`, `training`, `stopped` or `finished`.
+    /// `new`, `training`, `stopped`, `failed` or `finished`.
     pub status: &'static str,
+    /// Why the training failed, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
     /// The best validation loss, by which models are chosen.
     pub best_loss: Option<f64>,
     /// The unit of `best_loss`.
@@ -263,7 +268,7 @@ impl RunDir {
         if trained.iter().any(|path| path.exists()) {
             return;
         }
-        let own = [CONFIG, CORPUS, START].map(|file| self.path.join(file));
+        let own = [CONFIG, CORPUS, START, FAILURE].map(|file| self.path.join(file));
         for file in own.iter().chain(&[self.lock_path()]) {
             let _ = std::fs::remove_file(file);
         }
@@ -312,7 +317,30 @@ impl RunDir {
         Ok(Lock { _file: file })
     }
 
-    fn is_locked(&self) -> bool {
+    /// Records why its training failed, for people and `textgen runs`. A record that cannot be written is left out.
+    pub fn record_failure(&self, why: &str) {
+        let _ = atomic::write(&self.path.join(FAILURE), &[why.as_bytes(), b"\n"]);
+    }
+
+    /// Removes the record of a failure.
+    pub fn forget_failure(&self) -> Result<(), RunError> {
+        let path = self.path.join(FAILURE);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(RunError::write(&path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Why its training failed, if it did.
+    fn failure(&self) -> Option<String> {
+        let why = std::fs::read_to_string(self.path.join(FAILURE)).ok()?;
+        Some(why.trim_end().to_owned())
+    }
+
+    /// Whether another program is writing the run.
+    pub fn is_locked(&self) -> bool {
         File::open(self.lock_path())
             .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
@@ -331,6 +359,7 @@ impl RunDir {
         let metrics = Metrics::read(&self.metrics_path())?;
         let kept = Metrics::kept(&metrics, &config);
         let finished = metrics.last().is_some_and(|line| line.finished);
+        let failure = self.failure().filter(|_| !self.is_locked());
         Ok(RunSummary {
             name: self.name.clone(),
             model: config.kind().to_string(),
@@ -338,10 +367,12 @@ impl RunDir {
             step: metrics.last().map_or(0, |line| line.step),
             status: match (self.is_locked(), finished, self.state_path().exists()) {
                 (true, ..) => "training",
+                _ if failure.is_some() => "failed",
                 (_, true, _) => "finished",
                 (.., true) => "stopped",
                 _ => "new",
             },
+            failure,
             best_loss: kept.map(|valid| valid.figure()),
             unit: match config.kind() {
                 crate::config::ModelKind::CharRnn => "nats/char",

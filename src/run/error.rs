@@ -23,6 +23,8 @@ pub enum RunError {
     },
     #[error("{dir}: no runs yet")]
     NoRuns { dir: PathBuf },
+    #[error("{dir}: no run that is unfinished and not being trained")]
+    NoUnfinished { dir: PathBuf },
     #[error("no run named {name} in {dir}")]
     NoSuchRun { name: String, dir: PathBuf },
     #[error("{name} is no name for a run: use letters, digits, dots, dashes and underscores")]

@@ -327,8 +327,13 @@ fn resolve_one(arg: &str, notes: &Notes) -> Result<(String, Vec<Source>), TextEr
     if arg.strip_prefix(BUNDLED_PREFIX).is_some_and(bundled) {
         return one(Source::Bundled);
     }
-    let places = [PathBuf::from(arg), Path::new(CORPORA).join(arg)];
-    for path in places.iter().filter(|p| !p.as_os_str().is_empty()) {
+    // An absolute path is the same in both places, and an empty name is in none.
+    let places = match Path::new(arg) {
+        _ if arg.is_empty() => Vec::new(),
+        path if path.is_absolute() => vec![path.to_owned()],
+        path => vec![path.to_owned(), Path::new(CORPORA).join(path)],
+    };
+    for path in &places {
         match path.metadata() {
             Ok(meta) if meta.is_dir() => return folder(path, notes),
             Ok(meta) if meta.is_file() && meta.len() == 0 => {
@@ -352,7 +357,7 @@ fn resolve_one(arg: &str, notes: &Notes) -> Result<(String, Vec<Source>), TextEr
         tried: places
             .iter()
             .map(|path| path.display().to_string())
-            .chain(["the bundled corpora".to_owned()])
+            .chain((!places.is_empty()).then(|| "the bundled corpora".to_owned()))
             .collect(),
         bundled: vec![BUNDLED_NAME.to_owned()],
     })
@@ -452,6 +457,14 @@ mod tests {
         let text = error.to_string();
         assert!(text.contains("corpora/no-such-thing.txt"), "{text}");
         assert!(matches!(error, TextError::Missing { bundled, .. } if bundled == [BUNDLED_NAME]));
+    }
+
+    #[test]
+    fn an_absolute_path_is_tried_once_and_an_empty_name_nowhere() {
+        let missing = |name: &str| Corpus::resolve(&[name.to_owned()]).unwrap_err().to_string();
+        let tried = "/no/such.txt: no such corpus; tried /no/such.txt, the bundled corpora";
+        assert_eq!(missing("/no/such.txt"), tried);
+        assert_eq!(missing(""), "\"\": no such corpus");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use unicode_segmentation::UnicodeSegmentation as _;
+
 use super::TextError;
 use super::nearest::nearest;
 use super::unicode::{describe, for_each_grapheme, in_quotes};
@@ -11,6 +13,35 @@ use crate::config::{OnUnknown, Unit};
 /// Code points up to here are looked up in a table, the others in a map.
 const TABLE: usize = 0x3000;
 const NONE: u32 = u32::MAX;
+
+/// A text in the model's normal form, and its tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Encoded {
+    pub text: String,
+    pub tokens: Vec<u32>,
+    /// The unknown characters, each with its replacement, which is empty if it was left out.
+    pub replaced: Vec<(String, String)>,
+}
+
+/// The character of a text, counted from 1, that makes it unknown; `unknown` returns the unknown token's position in the
+/// normal form. Normalisation composes what is in one cluster, so the text is tried up to the end of each.
+fn first_unknown(text: &str, unknown: impl Fn(&str) -> Option<u64>) -> u64 {
+    let is_known = |text: &str| unknown(text).is_none();
+    let clusters: Vec<(usize, &str)> = text.grapheme_indices(true).collect();
+    let known = clusters.partition_point(|(at, cluster)| is_known(&text[..at + cluster.len()]));
+    let Some(&(start, cluster)) = clusters.get(known) else {
+        return text.chars().count() as u64;
+    };
+    // What is not composed may begin with known characters.
+    let ends = cluster
+        .char_indices()
+        .map(|(at, c)| start + at + c.len_utf8());
+    let within = match unknown(cluster) {
+        Some(2..) => ends.take_while(|&end| is_known(&text[..end])).count(),
+        _ => 0,
+    };
+    (text[..start].chars().count() + within) as u64 + 1
+}
 
 /// A token of the text to encode.
 #[derive(Clone, Copy, Debug)]
@@ -108,13 +139,13 @@ impl Vocabulary {
         self.encode_telling(text, on_unknown, |_, _| ())
     }
 
-    /// Like [`Vocabulary::encode`]; `replaced` is called with every token that is replaced by the
-    /// nearest one, and the id of that one.
+    /// Like [`Vocabulary::encode`]; `replaced` is called with every token that is not in the vocabulary, and the
+    /// id of the nearest one, by which it is replaced, or none if it is left out.
     pub fn encode_telling(
         &self,
         text: &str,
         on_unknown: OnUnknown,
-        mut replaced: impl FnMut(Token, u32),
+        mut replaced: impl FnMut(Token, Option<u32>),
     ) -> Result<Vec<u32>, TextError> {
         let mut ids = Vec::with_capacity(text.len());
         let mut position = 0;
@@ -123,20 +154,70 @@ impl Vocabulary {
             position += 1;
             match (id, on_unknown) {
                 (Some(id), _) => ids.push(id),
-                (None, OnUnknown::Nearest) => {
+                (None, OnUnknown::Error) => {
+                    error.get_or_insert_with(|| self.unknown(&piece.to_token(), position));
+                }
+                (None, OnUnknown::Nearest | OnUnknown::Skip) => {
                     let token = piece.to_token();
-                    if let Some(id) = nearest(self, &token) {
-                        ids.push(id);
-                        replaced(token, id);
-                    }
+                    let wanted = on_unknown == OnUnknown::Nearest;
+                    let id = wanted.then(|| nearest(self, &token)).flatten();
+                    ids.extend(id);
+                    replaced(token, id);
                 }
-                (None, OnUnknown::Error) if error.is_none() => {
-                    error = Some(self.unknown(&piece.to_token(), position));
-                }
-                (None, OnUnknown::Error | OnUnknown::Skip) => {}
             }
         });
         error.map_or(Ok(ids), Err)
+    }
+
+    /// The ids of a text that becomes the model's by `normal`, and its unknown characters with what replaces
+    /// them: nothing if they are left out. An error counts the characters of the text as given.
+    pub(crate) fn encode_given(
+        &self,
+        text: &str,
+        normal: impl Fn(&str) -> String,
+        on_unknown: OnUnknown,
+    ) -> Result<Encoded, TextError> {
+        let mut replaced = Vec::new();
+        let normalized = normal(text);
+        let ids = self.encode_telling(&normalized, on_unknown, |token, id| {
+            let by = id.and_then(|id| self.token(id)).map(Token::visible);
+            replaced.push((token.visible(), by.unwrap_or_default()));
+        });
+        match ids {
+            Ok(tokens) => Ok(Encoded {
+                text: normalized,
+                tokens,
+                replaced,
+            }),
+            Err(TextError::UnknownToken { token, nearest, .. }) => {
+                let unknown = |text: &str| match self.encode(&normal(text), OnUnknown::Error) {
+                    Err(TextError::UnknownToken { position, .. }) => Some(position),
+                    _ => None,
+                };
+                Err(TextError::UnknownToken {
+                    token,
+                    nearest,
+                    position: first_unknown(text, unknown),
+                })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether every character of `text` is in some token, so that a text may contain it: a part of a cluster may be
+    /// no token itself.
+    pub(crate) fn writes_all_of(&self, text: &str) -> bool {
+        let letters = &self.tokens()[..self.letters()];
+        let is_in = |c: char| {
+            letters.iter().any(|token| match token {
+                Token::Text(text) => text.contains(c),
+                _ => false,
+            })
+        };
+        match self.unit() {
+            Unit::Byte => text.bytes().all(|b| letters.contains(&Token::Byte(b))),
+            Unit::Char | Unit::Grapheme => text.chars().all(is_in),
+        }
     }
 
     /// The tokens of a text that is already in the model's normal form, including those outside the
@@ -308,6 +389,35 @@ impl Utf8Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_unknown_character_is_counted_in_the_text_as_given() {
+        let letters = "ab\u{e9}\r\n".chars().map(|c| Token::Text(c.to_string()));
+        let vocabulary = Vocabulary::new(Unit::Char, letters.collect(), 0, false).expect("valid");
+        let normal = |text: &str| {
+            use unicode_normalization::UnicodeNormalization as _;
+            text.replace("ß", "ab").nfc().collect::<String>()
+        };
+        let position = |text: &str| match vocabulary.encode_given(text, normal, OnUnknown::Error) {
+            Err(TextError::UnknownToken { position, .. }) => position,
+            other => panic!("{text}: {other:?}"),
+        };
+        // One character of the normal form for two that are given, and two for one.
+        assert_eq!(position("e\u{301}e\u{301}x"), 5);
+        assert_eq!(position("ßßx"), 3);
+        assert_eq!(position("a\u{301}"), 1);
+        assert_eq!(position("x"), 1);
+        assert_eq!(position("a\r\nx"), 4);
+        let skipped = vocabulary
+            .encode_given("axb→", normal, OnUnknown::Skip)
+            .expect("skipped");
+        let nothing = String::new();
+        let replaced = [("x".to_owned(), nothing.clone()), ("→".to_owned(), nothing)];
+        assert_eq!(
+            (skipped.tokens, &skipped.replaced[..]),
+            (vec![0, 1], &replaced[..])
+        );
+    }
 
     #[test]
     fn an_open_text_keeps_what_the_vocabulary_does_not_hold() {

@@ -12,7 +12,7 @@ use super::reading::{Findings, Foreign, Wide};
 #[derive(Debug, Error)]
 #[allow(missing_docs, reason = "the messages say what each is")]
 pub enum TextError {
-    #[error("{name}: no such corpus; tried {}", tried.join(", "))]
+    #[error("{}: no such corpus{}", named(name), after_tried(tried))]
     Missing {
         name: String,
         tried: Vec<String>,
@@ -28,6 +28,17 @@ pub enum TextError {
         "{name}: holds a single distinct token, {token}, over and over: there is nothing to learn"
     )]
     SingleToken { name: String, token: String },
+    /// The limits on the vocabulary cut all tokens, or all but one.
+    #[error(
+        "{name}: of {tokens} distinct tokens, the limits keep {kept}: there is nothing to learn"
+    )]
+    NothingLeft {
+        name: String,
+        kept: usize,
+        tokens: usize,
+        /// How often the second most frequent token occurs.
+        second: u64,
+    },
     #[error("{path}")]
     Io { path: String, source: io::Error },
     #[error("standard input is given twice, but can be read only once")]
@@ -107,21 +118,44 @@ pub enum TextError {
         position: u64,
         nearest: Option<String>,
     },
-    #[error("the training text has {have} tokens, but {batch} streams of {seq} tokens need {need}")]
+    /// What follows a backslash in a typed text is no escape.
+    #[error("character {position}: {escape} is no escape")]
+    Escape { escape: String, position: u64 },
+    #[error("the training text has {have} tokens, and {need} are needed for {} of {seq}",
+        if *batch == 1 { "one stream".to_owned() } else { format!("{batch} streams") })]
     ShorterThanBatch {
         have: usize,
         need: usize,
         batch: usize,
         seq: usize,
     },
-    #[error("{name}: {have} characters are too few to train on: {need} are the least")]
+    #[error("{name}: too short to train on: {have} of at least {need} characters")]
     TooShort {
         name: String,
         have: usize,
         need: usize,
+        /// The tokens that one stream of its training part could read.
+        usable: usize,
     },
     #[error("invalid vocabulary: {what}")]
     Vocabulary { what: String },
+}
+
+/// A name that may be empty.
+fn named(name: &str) -> String {
+    if name.trim().is_empty() {
+        format!("{name:?}")
+    } else {
+        name.to_owned()
+    }
+}
+
+fn after_tried(tried: &[String]) -> String {
+    if tried.is_empty() {
+        String::new()
+    } else {
+        format!("; tried {}", tried.join(", "))
+    }
 }
 
 impl TextError {

@@ -1,5 +1,7 @@
 //! Properties of characters: names, clusters, words, punctuation.
 
+use std::borrow::Cow;
+
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -204,6 +206,25 @@ pub fn count_bytes(text: &str, is_of: impl Fn(u8) -> bool) -> u64 {
     blocks.map(|block| u64::from(sum(block))).sum()
 }
 
+/// Text for a terminal: control characters are escaped, except line ends and tabs, so that no text can
+/// move the cursor, change colours or ring the bell.
+pub fn legible(text: &str) -> Cow<'_, str> {
+    if !text.contains(|c: char| c.is_control() && c != '\n' && c != '\t') {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        let is_line_end = c == '\r' && chars.peek() == Some(&'\n');
+        if !c.is_control() || matches!(c, '\n' | '\t') || is_line_end {
+            shown.push(c);
+        } else {
+            shown.push_str(&visible(c.encode_utf8(&mut [0; 4])));
+        }
+    }
+    Cow::Owned(shown)
+}
+
 /// A word without the punctuation (general categories P*) at its ends.
 pub fn strip_punctuation(word: &str) -> &str {
     word.trim_matches(|c: char| {
@@ -250,6 +271,13 @@ mod tests {
         assert_eq!(strip_punctuation("--"), "");
         assert_eq!(strip_punctuation("(a-b)"), "a-b");
         assert_eq!(strip_punctuation("$5,"), "$5");
+    }
+
+    #[test]
+    fn no_control_character_reaches_a_terminal() {
+        assert_eq!(legible("a\tb\r\nc"), "a\tb\r\nc");
+        let shown = legible("\u{1b}[31m\u{7}\u{9b}1m\rx\u{7f}é");
+        assert_eq!(shown, "\\u{1b}[31m\\u{7}\\u{9b}1m\\rx\\u{7f}é");
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub enum TrainError {
         step: u64,
         /// How often it happened.
         times: u64,
+        /// The command that resumes the run.
+        resume: String,
         /// The learning rate of the settings.
         lr: f64,
     },

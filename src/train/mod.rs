@@ -378,6 +378,7 @@ impl<'a> Trainer<'a> {
             return Err(TrainError::Diverged {
                 step: at,
                 times,
+                resume: self.run.command(&["train", "--resume"]),
                 lr: self.config.lr,
             });
         }

@@ -346,7 +346,11 @@ impl Task for TextTask {
         } else {
             most.to_string()
         };
-        format!("{} streams of {seq} tokens a step", self.batch)
+        let streams = match self.batch {
+            1 => "one stream".to_owned(),
+            batch => format!("{batch} streams"),
+        };
+        format!("{streams} of {seq} tokens a step")
     }
 }
 

@@ -252,6 +252,9 @@ impl Task for WordTask {
     }
 
     fn describe_step(&self) -> String {
-        format!("{} words a step", self.batch)
+        match self.batch {
+            1 => "one word a step".to_owned(),
+            batch => format!("{batch} words a step"),
+        }
     }
 }

@@ -111,7 +111,7 @@ fn a_corpus_shorter_than_one_batch_is_refused_with_sizes_that_fit() {
     let home = Home::new();
     home.write("short.txt", "a short line\n".repeat(80));
     train_refuses(&home, "--model char-lstm --batch 32 --seq 128 short.txt", 1)
-        .names(&["936 tokens", "32 streams", "128 tokens", "4097"])
+        .names(&["936 tokens", "32 streams of 128", "4097"])
         .advises("--batch 7 or --seq 29 would fit");
 }
 
@@ -121,7 +121,7 @@ fn a_text_of_fewer_than_200_characters_is_refused_in_one_line() {
     let text = "a short line, ".repeat(20);
     home.write("short.txt", &text[..199]);
     train_refuses(&home, "--model char-lstm short.txt", 1)
-        .names(&["short", "199 characters are too few", "200"])
+        .names(&["short", "199 of at least 200 characters"])
         .advises("use a longer text");
     home.train("--model char-lstm --batch 2 --seq 16 --steps 2 --hidden 8 short.txt");
 }

@@ -93,6 +93,54 @@ fn what_is_wrong_with_a_line_does_not_end_the_conversation() {
 }
 
 #[test]
+fn the_next_characters_can_be_picked_by_hand() {
+    let ran = chat(
+        "--temperature 0",
+        "A he\n/undo\n/pick\n1\n1\n/undo\n2\n99\n\n/quit\n",
+    );
+    let lines: Vec<&str> = ran.stdout.lines().collect();
+    assert_eq!(lines.len(), 2, "{ran:?}");
+    assert_eq!(
+        lines[1].chars().count(),
+        2,
+        "two tokens were picked: {ran:?}"
+    );
+    assert_eq!(ran.stderr.matches("error: 99: no such choice").count(), 1);
+    let lists = ran.stderr.lines().filter(|line| line.contains("   10 "));
+    assert_eq!(lists.count(), 5, "{ran:?}");
+    // What was picked is part of the text.
+    let picked = chat(
+        "--temperature 0 --length 10",
+        "A hen\n/reset\nA he\n/undo\nA\n/undo\n",
+    );
+    assert!(picked.stderr.contains("taken back"), "{picked:?}");
+    // A line that is no number ends it and is read as usual; so does the end of the input.
+    let ran = chat("--temperature 0 --length 4", "/pick\n1\nA hen\n/pick\n2\n");
+    assert_eq!(ran.stdout.lines().count(), 3, "{ran:?}");
+}
+
+#[test]
+fn escapes_are_interpreted_in_what_is_typed() {
+    let ran = chat("--temperature 0", "A\\u{20}hen\n");
+    assert_eq!(ran.stdout, " who lived beside the sea\n");
+    let ran = chat("--temperature 0", "\u{feff}A hen\n");
+    assert_eq!(ran.stdout, " who lived beside the sea\n");
+    let ran = chat(
+        "--temperature 0",
+        "\\d\na\\u{62}\\u{e9}\n/stop \n/stop ß\n/stop \\u{73}\n",
+    );
+    for said in [
+        "character 1: \\d is no escape",
+        "(character 8 of the text)",
+        "stop \\n\n",
+        "can never be written",
+        "stop s\n",
+    ] {
+        assert!(ran.stderr.contains(said), "{said}: {ran:?}");
+    }
+}
+
+#[test]
 fn a_conversation_goes_on_from_where_it_was_saved() {
     let home = Home::new();
     let talk = |arguments: &str, typed: &str| {

@@ -261,6 +261,10 @@ fn an_n_gram_model_is_mixed_in_at_a_weight_that_was_fitted_on_other_text() {
     home.textgen("eval golden --mix-ngram --no-baselines")
         .refused(2);
     files(&home);
+    home.textgen("eval model.safetensors other.txt --mix-ngram")
+        .refused(2)
+        .names(&["no training text"])
+        .advises("--corpus");
     home.textgen("score other.txt --run model.safetensors --mix-ngram")
         .refused(2)
         .names(&["model.safetensors", "training text"])

@@ -90,6 +90,20 @@ fn letters_that_are_not_known_are_treated_as_asked() {
 }
 
 #[test]
+fn a_word_with_letters_that_were_cut_is_impossible() {
+    let home = Home::new();
+    let words: String = (0..60)
+        .map(|i| format!("ab{}\n", "ab".repeat(i % 7) + &"ba".repeat(i / 7)))
+        .chain(["abc\n".to_owned()])
+        .collect();
+    home.write("words.txt", words);
+    home.train("words.txt --model word-vae --words lines --max-vocab 2 --hidden 4 --latent 2 --steps 2 --name cut");
+    let found = scores(&home, "--word ab --word abc --run cut");
+    assert!(found[0]["nats"].is_number(), "{found:?}");
+    assert!(found[1]["nats"].is_null(), "{found:?}");
+}
+
+#[test]
 fn standard_input_and_a_model_file_will_do() {
     let home = Home::new();
     let run = word_run(&home, "");

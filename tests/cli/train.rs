@@ -26,6 +26,149 @@ fn model(home: &Home, run: &str) -> Vec<u8> {
     fs::read(model_of(&home.path("runs").join(run))).expect("a model")
 }
 
+/// A text of 1,200 distinct characters, as a Chinese one has.
+fn many_characters() -> String {
+    let character = |i: u32| char::from_u32(0x4E00 + i % 1200 * (i % 7 + 1) % 1200);
+    (0..30_000).filter_map(character).collect()
+}
+
+#[test]
+fn a_cut_is_reported_and_the_default_ruins_no_script() {
+    let home = Home::new();
+    home.write("zh.txt", many_characters());
+    let small = "zh.txt --model char-lstm --hidden 4 --batch 2 --seq 8 --steps 1";
+    let ran = home.train(&format!("{small} --name all"));
+    assert!(ran.stderr.contains("since 400 would cut"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("cut: "), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("times as much as --max-vocab 400"),
+        "{}",
+        ran.stderr
+    );
+    has_line(&settings(&home, "all"), "max-vocab = 1200");
+    home.textgen("vocab zh.txt").succeeded();
+    home.train(&format!(
+        "{} --name same",
+        small.trim_start_matches("zh.txt ")
+    ));
+    has_line(&settings(&home, "same"), "max-vocab = 1200");
+
+    let ran = home.train(&format!("{small} --max-vocab 400 --name cut"));
+    let said = "cut: 800 of 1,200 distinct tokens, ";
+    assert!(ran.stderr.contains(said), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("--max-vocab 1200 keeps all"),
+        "{}",
+        ran.stderr
+    );
+    let ran = home.textgen("eval cut --no-baselines").succeeded();
+    for part in ["were cut from the vocabulary", " …)", "--max-vocab 1200"] {
+        assert!(ran.stderr.contains(part), "{}", ran.stderr);
+    }
+    for limit in ["--min-freq 100000", "--max-vocab 1"] {
+        home.textgen(&format!("train {small} {limit}"))
+            .refused(1)
+            .names(&["1200 distinct tokens", "nothing to learn"])
+            .advises("--max-vocab 2");
+    }
+}
+
+#[test]
+fn a_diverged_run_is_listed_as_failed_and_goes_on_with_a_lower_rate() {
+    let home = Home::new();
+    let wild = "--lr 1e38 --clip 0 --warmup 0 --optimizer adam --schedule constant --seed 1";
+    let small = "--model char-lstm --hidden 8 --batch 4 --seq 16 --steps 20 --threads 1";
+    home.textgen(&format!("train {small} {wild} --name wild"))
+        .refused(1)
+        .names(&["not finite"])
+        .advises("train --resume wild --lr ");
+    let listed = |runs: &str| json(&home.textgen(runs).succeeded().stdout)[0].clone();
+    let run = listed("runs --json");
+    assert_eq!(run["status"], "failed");
+    assert!(
+        run["failure"]
+            .as_str()
+            .is_some_and(|why| why.contains("not finite"))
+    );
+    home.textgen("train --resume wild --lr 2e38")
+        .refused(2)
+        .names(&["not below"]);
+    let ran = home.train("--resume --lr 0.01");
+    assert!(ran.stderr.starts_with("run: wild\n"), "{}", ran.stderr);
+    let run = listed("runs --json");
+    assert_eq!(
+        (&run["status"], &run["failure"]),
+        (&json("\"finished\""), &json("null"))
+    );
+    has_line(&settings(&home, "wild"), "lr = 0.01");
+    home.textgen("train --resume")
+        .refused(1)
+        .names(&["unfinished"]);
+}
+
+#[test]
+fn what_a_recorded_run_started_from_is_compared_with_what_there_is() {
+    let home = Home::with_run(texts());
+    home.write("more.txt", "A giant lived by the sea.\n".repeat(40));
+    home.train("more.txt --from texts --steps 1 --name more");
+    let again = "--config runs/more/config.toml --steps 1";
+    let ran = home.train(&format!("{again} --name same"));
+    assert!(!ran.stderr.contains("changed"), "{}", ran.stderr);
+    home.write("more.txt", "A giant lived by the lake.\n".repeat(40));
+    let ran = home.train(&format!("{again} --name other"));
+    assert!(
+        ran.stderr.contains("the corpus has changed"),
+        "{}",
+        ran.stderr
+    );
+    home.train("--resume texts --steps 40");
+    let ran = home.train(&format!("{again} --name third"));
+    assert!(
+        ran.stderr.contains("the model of --from has changed"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn settings_of_vocab_that_are_not_taken_over_are_named() {
+    let home = Home::new();
+    home.write("rain.txt", "Rain AND wind.\n".repeat(40));
+    home.textgen("vocab rain.txt --lowercase").succeeded();
+    let small = "--model char-lstm --hidden 4 --steps 1";
+    let ran = home.train(&format!("rain.txt {small}"));
+    assert!(
+        ran.stderr.contains("--lowercase=true (now false)"),
+        "{}",
+        ran.stderr
+    );
+    for taken in ["", "rain.txt --lowercase"] {
+        let ran = home.train(&format!("{taken} {small}"));
+        assert!(!ran.stderr.contains("not taken over"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_text_too_short_for_its_split_is_said_to_hold_nothing_out() {
+    let home = Home::new();
+    home.write("tiny.txt", "Rain AND wind.\n".repeat(20));
+    let small = "tiny.txt --model char-lstm --hidden 4 --steps 1 --batch 1 --seq 8";
+    let ran = home.train(&format!("{small} --split interleaved"));
+    assert!(
+        ran.stderr
+            .contains("--split interleaved --valid 0.05 holds out no"),
+        "{}",
+        ran.stderr
+    );
+    let ran = home.train(small);
+    assert!(!ran.stderr.contains("holds out no"), "{}", ran.stderr);
+    home.write("ten.txt", "short text");
+    home.textgen("train ten.txt --model char-lstm")
+        .refused(1)
+        .advises("--batch 1 --seq 8");
+    home.train("ten.txt --model char-lstm --hidden 4 --steps 1 --batch 1 --seq 8");
+}
+
 #[test]
 fn an_empty_folder_is_enough_to_train_and_generate() {
     let home = Home::new();

@@ -52,7 +52,7 @@ fn the_report_shows_counts_shares_and_names() {
         );
     }
     assert!(
-        ran.stderr.contains("warning: too small to train"),
+        ran.stderr.contains("warning: too short to train"),
         "{}",
         ran.stderr
     );

@@ -23,7 +23,7 @@ pub enum DeviceError {
     #[error("--precision {0}: needs a CUDA device, and training is on the CPU")]
     Precision(Precision),
     /// The number asked for is too high.
-    #[error("--device cuda:{asked}: there are {count} CUDA devices, numbered from 0")]
+    #[error("--device cuda:{asked}: the CUDA devices of this machine are numbered 0 to {}", .count - 1)]
     NoSuchDevice {
         /// The number asked for.
         asked: usize,

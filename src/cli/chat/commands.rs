@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use super::Settings;
 use crate::cli::error::CliError;
+use crate::cli::generate::typed;
+use crate::text::as_typed;
 
 /// The text of `/help`, one line per command.
 pub const HELP: &str = "\
@@ -15,6 +17,8 @@ pub const HELP: &str = "\
 /repetition-window N   tokens back that repeats are looked for
 /length N              the most tokens in a reply
 /stop TEXT             ends a reply; \\n is the end of a line
+/pick                  lists the ten most probable tokens: type the number of one, then of
+                       the next; an empty line ends that
 /seed N                restarts the random numbers
 /undo                  takes the last turn back
 /reset                 starts the conversation again
@@ -30,6 +34,7 @@ pub enum Command {
     Reset,
     Undo,
     Save(PathBuf),
+    Pick,
     /// Sets or shows a setting: its name, and the new value if any.
     Setting(&'static Setting, Option<String>),
 }
@@ -41,10 +46,8 @@ pub struct Setting {
     /// Formats the value as it is typed.
     pub get: fn(&Settings) -> String,
     /// Parses a value. [`Settings::validate`] checks its range.
-    set: fn(&mut Settings, &str) -> Result<(), NotAValue>,
+    set: fn(&mut Settings, &str) -> Result<(), String>,
 }
-
-struct NotAValue;
 
 macro_rules! setting {
     ($name:literal, $($field:ident).+, $show:expr, $read:expr) => {
@@ -81,8 +84,8 @@ const SETTINGS: [Setting; 9] = [
     setting!("seed", sampling.seed, u64::to_string, read),
 ];
 
-fn read<T: FromStr>(value: &str) -> Result<T, NotAValue> {
-    value.parse().map_err(|_| NotAValue)
+fn read<T: FromStr>(value: &str) -> Result<T, String> {
+    value.parse().map_err(|_| "not such a number".to_owned())
 }
 
 #[allow(clippy::ref_option, reason = "a field, as the others")]
@@ -92,7 +95,7 @@ fn show_limit<T: ToString>(limit: &Option<T>) -> String {
         .map_or_else(|| "off".to_owned(), T::to_string)
 }
 
-fn read_limit<T: FromStr>(value: &str) -> Result<Option<T>, NotAValue> {
+fn read_limit<T: FromStr>(value: &str) -> Result<Option<T>, String> {
     match value {
         "off" => Ok(None),
         _ => read(value).map(Some),
@@ -101,12 +104,11 @@ fn read_limit<T: FromStr>(value: &str) -> Result<Option<T>, NotAValue> {
 
 #[allow(clippy::ref_option, reason = "a field, as the others")]
 fn show_stop(stop: &Option<String>) -> String {
-    stop.as_deref().unwrap_or_default().replace('\n', "\\n")
+    as_typed(stop.as_deref().unwrap_or_default())
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "read as the others are")]
-fn read_stop(value: &str) -> Result<Option<String>, NotAValue> {
-    Ok(Some(value.replace("\\n", "\n")))
+fn read_stop(value: &str) -> Result<Option<String>, String> {
+    typed(value).map(|typed| Some(typed.text))
 }
 
 impl FromStr for Command {
@@ -125,9 +127,10 @@ impl FromStr for Command {
             ("quit" | "exit", true) => Ok(Self::Quit),
             ("reset", true) => Ok(Self::Reset),
             ("undo", true) => Ok(Self::Undo),
+            ("pick", true) => Ok(Self::Pick),
             ("save", false) => Ok(Self::Save(value.into())),
             ("save", true) => Err(CliError::misuse("/save: it needs a file", "/save FILE")),
-            ("help" | "quit" | "exit" | "reset" | "undo", false) => {
+            ("help" | "quit" | "exit" | "reset" | "undo" | "pick", false) => {
                 let message = format!("/{name} {value}: it takes no value");
                 Err(CliError::misuse(message, format!("/{name}")))
             }
@@ -143,8 +146,8 @@ impl FromStr for Command {
 impl Setting {
     /// Parses and sets a value. [`Settings::validate`] checks its range.
     pub fn set(&self, settings: &mut Settings, value: &str) -> Result<(), CliError> {
-        (self.set)(settings, value).map_err(|NotAValue| {
-            let message = format!("/{} {value}: not such a number", self.name);
+        (self.set)(settings, value).map_err(|why| {
+            let message = format!("/{} {value}: {why}", self.name);
             CliError::misuse(message, "/help shows the commands")
         })
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::config::{OnUnknown, Sampling};
-use crate::model::{Piece, Snapshot};
+use crate::model::{Piece, Snapshot, TokenProbability};
 use crate::run::Runs;
 use anyhow::{Context, Result};
 use clap::Args;
@@ -17,14 +17,17 @@ use self::commands::Command;
 use super::chosen::ChosenModel;
 use super::error::{CliError, show};
 use super::generate::shown::Paced;
-use super::generate::text::note_replaced;
-use super::generate::{LoopFlags, OpenFlags, SamplingFlags, new_seed};
+use super::generate::text::{BOM, note_replaced};
+use super::generate::{LoopFlags, OpenFlags, SamplingFlags, new_seed, typed};
 use super::machine::check_simd;
 use super::target::{Force, Format, check_output};
-use crate::cli::output::note;
+use crate::cli::output::{counted, note, percent, stdout};
+use crate::text::Typed;
 
 /// The number of turns that `/undo` can take back.
 const MOST_UNDONE: usize = 64;
+/// The number of tokens that `/pick` lists.
+const CHOICES: usize = 10;
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -34,10 +37,12 @@ continues what it wrote. Lines that begin with / are commands; // types a line t
 
   /temperature 0.7   /top-k 40   /top-p 0.9   /min-p 0.05   /repetition-penalty 1.5
   /length 300        /stop .     /seed 3      (without a value, shows it; off: no limit)
+  /pick              choose the next characters from the ten most probable, by their numbers
   /undo              takes the last turn back          /reset   starts again
   /save FILE         for --state, also of generate     /help    /quit
 
-Ctrl-C stops a reply, Ctrl-D ends the conversation. Replies go to stdout and everything else to
+In what you type, \\n is the end of a line, \\t a tab, \\u{e9} the character of that code point, and \\\\ a
+backslash. Ctrl-C stops a reply, Ctrl-D ends the conversation. Replies go to stdout and everything else to
 stderr, so chat works in a pipe, too. The same seed, lines and commands give the same replies.
 
 Examples:
@@ -52,8 +57,8 @@ pub struct ChatArgs {
     #[arg(long, value_name = "N", default_value_t = 300)]
     length: usize,
     /// End a reply after this text [default: the end of a line]
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    stop: Option<String>,
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, value_parser = typed)]
+    stop: Option<Typed>,
     /// Continue from a file that /save or `generate --save-state` wrote
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
@@ -82,10 +87,6 @@ impl Settings {
             let message = "--length 0: a reply has at least 1 token";
             return Err(CliError::misuse(message, "give a number of tokens").into());
         }
-        if self.sampling.stop.as_ref().is_none_or(String::is_empty) {
-            let message = "--stop: it is empty";
-            return Err(CliError::misuse(message, "leave it out for the end of a line").into());
-        }
         Ok(())
     }
 }
@@ -99,7 +100,17 @@ struct Session {
     past: Vec<Snapshot>,
     /// The number of replies so far, which is the index of the next one.
     replies: usize,
+    picking: Option<Picking>,
     interrupt: Interrupt,
+}
+
+/// Tokens that are picked by hand.
+#[derive(Default)]
+struct Picking {
+    /// What can be picked next, the most probable first.
+    choices: Vec<TokenProbability>,
+    /// What has been picked.
+    picked: Vec<TokenProbability>,
 }
 
 /// Chats until the input ends.
@@ -107,22 +118,31 @@ pub fn run(args: &ChatArgs, runs: &Runs) -> Result<()> {
     let seed = args.sampling.seed.unwrap_or_else(new_seed);
     let mut sampling = args.sampling.limits.config(seed);
     args.loops.set(&mut sampling);
-    sampling.stop = Some(args.stop.clone().unwrap_or_else(|| "\n".to_owned()));
     sampling.include_stop = true;
     sampling.on_unknown = args.on_unknown;
     sampling.log_prob = false;
-    let settings = Settings {
+    let mut settings = Settings {
         sampling,
         length: args.length,
     };
     settings.validate()?;
     check_simd()?;
     let model = args.model.open_text(runs, args.open.options())?;
+    settings.sampling.stop = match &args.stop {
+        Some(stop) => Some(stop.text.clone()),
+        None if model.stop_text("\n").is_ok() => Some("\n".to_owned()),
+        None => {
+            let length = settings.length;
+            note!("the model writes no line ends, so a reply ends after {length} tokens");
+            None
+        }
+    };
     let first = match &args.state {
         Some(path) => model.restore(path)?,
         None => model.snapshot("", OnUnknown::Error)?,
     };
-    if args.sampling.seed.is_none() {
+    first.plan(&settings.sampling, settings.length)?;
+    if args.sampling.seed.is_none() && settings.sampling.temperature > 0.0 {
         note!("seed: {seed}");
     }
     Session {
@@ -131,6 +151,7 @@ pub fn run(args: &ChatArgs, runs: &Runs) -> Result<()> {
         settings,
         past: Vec::new(),
         replies: 0,
+        picking: None,
         interrupt: Interrupt::install()?,
     }
     .talk()
@@ -143,7 +164,7 @@ impl Session {
         if typed {
             note!("Type the start of a line. /help shows the commands, Ctrl-D ends.");
         }
-        loop {
+        for number in 0.. {
             if typed {
                 let mut prompt = std::io::stderr();
                 let _ = write!(prompt, "> ").and_then(|()| prompt.flush());
@@ -154,41 +175,110 @@ impl Session {
                 .context("standard input")?
                 == 0
             {
+                self.end_picking()?;
                 if typed {
                     note!("");
                 }
-                return Ok(());
+                break;
             }
             let outcome = match String::from_utf8(line) {
-                Ok(line) => self.turn(line.trim_end_matches(['\n', '\r'])),
+                Ok(line) => {
+                    let line = line.trim_end_matches(['\n', '\r']);
+                    self.turn(
+                        line.strip_prefix(BOM)
+                            .filter(|_| number == 0)
+                            .unwrap_or(line),
+                    )
+                }
                 Err(_) => Err(CliError::failed("this line is not UTF-8", "type it again").into()),
             };
             match outcome {
                 Ok(true) => (),
-                Ok(false) => return Ok(()),
+                Ok(false) => break,
                 // One bad line must not end the conversation.
                 Err(error) if error.is::<std::io::Error>() => return Err(error),
                 Err(error) => drop(show(&error)),
             }
         }
+        Ok(())
     }
 
     /// Handles one line. Returns false at the end of the conversation.
     fn turn(&mut self, line: &str) -> Result<bool> {
+        if let Some(picking) = &self.picking {
+            if let Ok(number) = line.trim().parse::<usize>() {
+                let choice = number.checked_sub(1).and_then(|at| picking.choices.get(at));
+                let choice = choice.cloned().ok_or_else(|| {
+                    let message = format!("{number}: no such choice");
+                    let hint = format!("type a number from 1 to {}", picking.choices.len());
+                    CliError::misuse(message, hint)
+                })?;
+                return self.pick(choice).map(|()| true);
+            }
+            if line != "/undo" {
+                self.end_picking()?;
+                if line.is_empty() {
+                    return Ok(true);
+                }
+            }
+        }
         let typed = match line.strip_prefix('/') {
             Some(rest) if !rest.starts_with('/') => return self.run(&rest.parse()?),
-            Some(rest) => rest,
-            None => line,
+            Some(_) => Typed::new(line)?.without_first(),
+            None => Typed::new(line)?,
         };
         let before = self.now.clone();
-        self.now.extend(typed, self.settings.sampling.on_unknown)?;
-        note_replaced(self.now.replaced());
+        let read = self
+            .now
+            .extend(&typed.text, self.settings.sampling.on_unknown);
+        read.map_err(|error| error.located(&typed))?;
+        note_replaced(&self.now.replaced()[before.replaced().len()..]);
+        self.remember(before);
+        self.reply()?;
+        Ok(true)
+    }
+
+    /// Keeps the state before a turn, for `/undo`.
+    fn remember(&mut self, before: Snapshot) {
         self.past.push(before);
         if self.past.len() > MOST_UNDONE {
             self.past.remove(0);
         }
-        self.reply()?;
-        Ok(true)
+    }
+
+    /// Lists what may come next, to be picked by hand.
+    fn list_choices(&mut self) -> Result<()> {
+        let mut choices = self.now.next()?;
+        choices.truncate(CHOICES);
+        let shown = choices
+            .iter()
+            .zip(1..)
+            .map(|(choice, number)| format!("{number} {} {}", choice.visible, percent(choice.p)));
+        note!("{}", shown.collect::<Vec<_>>().join("   "));
+        self.picking.get_or_insert_default().choices = choices;
+        Ok(())
+    }
+
+    /// Takes a choice, and lists what may follow it.
+    fn pick(&mut self, choice: TokenProbability) -> Result<()> {
+        self.remember(self.now.clone());
+        self.now.read(&[choice.id]);
+        self.picking.get_or_insert_default().picked.push(choice);
+        self.list_choices()
+    }
+
+    /// Prints what was picked by hand.
+    fn end_picking(&mut self) -> Result<()> {
+        let picking = self.picking.take().unwrap_or_default();
+        if !picking.picked.is_empty() {
+            let text = self
+                .now
+                .decode(picking.picked.iter().map(|choice| choice.id));
+            let mut out = stdout();
+            writeln!(out, "{}", text.strip_suffix('\n').unwrap_or(&text))?;
+            out.flush()?;
+        }
+        Ok(())
     }
 
     /// Generates a reply and appends it to the text.
@@ -216,6 +306,10 @@ impl Session {
         match command {
             Command::Quit => return Ok(false),
             Command::Help => note!("{}", commands::HELP),
+            Command::Pick => {
+                note!("type the number of the next token; an empty line ends that");
+                self.list_choices()?;
+            }
             Command::Reset => {
                 self.past.clear();
                 self.now = self.first.clone();
@@ -225,6 +319,12 @@ impl Session {
                 if let Some(before) = self.past.pop() {
                     self.now = before;
                     note!("the last turn is taken back");
+                    let picked = self.picking.as_mut();
+                    if picked.and_then(|picking| picking.picked.pop()).is_some() {
+                        self.list_choices()?;
+                    } else {
+                        self.picking = None;
+                    }
                 } else {
                     note!("there is nothing to take back");
                 }
@@ -235,8 +335,8 @@ impl Session {
                     .map_err(|error| CliError::failed(error.to_string(), "give another FILE"))?;
                 self.now.save(path)?;
                 note!(
-                    "the state after {} tokens is saved in {}",
-                    self.now.len(),
+                    "the state after {} is saved in {}",
+                    counted(self.now.len(), "token"),
                     path.display()
                 );
             }
@@ -245,6 +345,7 @@ impl Session {
                     let mut changed = self.settings.clone();
                     setting.set(&mut changed, value)?;
                     changed.validate()?;
+                    self.now.plan(&changed.sampling, changed.length)?;
                     if changed.sampling.seed != self.settings.sampling.seed {
                         self.replies = 0;
                     }

@@ -78,9 +78,13 @@ pub fn run(args: &DecompressArgs, runs: &Runs) -> Result<()> {
         original_bytes: original.len() as u64,
         seconds: started.elapsed().as_secs_f64(),
     };
+    let bytes = match done.original_bytes {
+        1 => "1 byte".to_owned(),
+        bytes => format!("{bytes} bytes"),
+    };
     let line = format!(
-        "{}: {} -> {} bytes, {:.1} s",
-        done.output, done.compressed_bytes, done.original_bytes, done.seconds
+        "{}: {} -> {bytes}, {:.1} s",
+        done.output, done.compressed_bytes, done.seconds
     );
     report(flags, &done, &line)
 }

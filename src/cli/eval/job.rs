@@ -7,13 +7,14 @@ use crate::evaluate::EvaluateError;
 use crate::model::{ModelError, OpenOptions};
 use crate::parallel::Running;
 use crate::run::{ModelFile, RunDir};
+use crate::text::Token;
 use anyhow::Result;
 use serde::Serialize;
 
 use super::flags::{EvalArgs, Part};
 use crate::cli::error::{CliError, of_model};
 use crate::cli::machine::threads;
-use crate::cli::output::stdout;
+use crate::cli::output::{percent, stdout};
 use crate::cli::progress::Progress;
 
 /// A model and the settings of its evaluation.
@@ -113,6 +114,30 @@ impl<'a> Job<'a> {
             self.name()
         );
         CliError::failed(message, "copy both again from the run they came from").into()
+    }
+
+    /// What the vocabulary cuts from the model's own corpus, if `unknown` of the `all` characters evaluated are cut ones.
+    pub fn cut(&self, unknown: u64, all: u64) -> Option<String> {
+        let header = &self.file.header;
+        let vocabulary = &header.vocabulary;
+        let most: Vec<String> = vocabulary.most_cut().iter().map(Token::visible).collect();
+        let of = match &most[..] {
+            [] => String::new(),
+            _ if (most.len() as u64) < vocabulary.cut() => format!(" ({} …)", most.join(" ")),
+            _ => format!(" ({})", most.join(" ")),
+        };
+        let least = if header.text.min_freq > 1 {
+            "--min-freq 1 "
+        } else {
+            ""
+        };
+        (unknown > 0).then(|| {
+            format!(
+                "{} of the characters evaluated were cut from the vocabulary and count as <unk>{of}; train with {least}--max-vocab {} to keep them",
+                percent(unknown as f64 / all as f64),
+                vocabulary.letters() as u64 + vocabulary.cut()
+            )
+        })
     }
 
     /// The error if the part has no token to predict.

@@ -20,7 +20,7 @@ use super::job::{About, Job, signed};
 use super::parts::Parts;
 use crate::cli::error::CliError;
 use crate::cli::mixing::{Training, has_its_own, named_text};
-use crate::cli::output::{Table, note, say_notes, unknown};
+use crate::cli::output::{Table, counted, note, say_notes, unknown};
 use crate::cli::progress::Progress;
 
 #[derive(Serialize)]
@@ -126,17 +126,8 @@ pub fn evaluate(
         None => 0,
     };
     text.warn_of_training(own.is_some(), trained_on, tokens, &trained);
-    for warning in &text.warnings {
-        note!("warning: {warning}");
-    }
-    let models = job.models(|file, options| TextModel::from_file(file.reopen()?, options))?;
-    let networks: Vec<_> = models.iter().map(|(_, model)| model.network()).collect();
-    let (reading, sections) = job.args.text.reading(&segments);
-    let costs = job.measure(tokens * models.len() as u64, |running| {
-        texts(&networks, &text.tokens, &segments, reading, running)
-    })?;
-    let bytes_of = token_bytes(&job.file.header, &[]);
     let unk = job.file.header.vocabulary.unk();
+    let bytes_of = token_bytes(&job.file.header, &[]);
     let (mut bytes, mut unknown_tokens) = (0, 0);
     for segment in &segments {
         for piece in pieces(&text.tokens, segment.start + 1..segment.end) {
@@ -149,6 +140,21 @@ pub fn evaluate(
     }
     // The bytes of an `<unk>` are unknown.
     let bytes = (unknown_tokens == 0).then_some(bytes);
+    // Of another text, a warning tells already what is unknown.
+    let cut = text.is_own.then(|| job.cut(unknown_tokens, tokens));
+    text.warnings.extend(cut.flatten());
+    for warning in &text.warnings {
+        note!("warning: {warning}");
+    }
+    let training = (!job.args.text.no_baselines)
+        .then(|| training(job, own, &text, &trained))
+        .transpose()?;
+    let models = job.models(|file, options| TextModel::from_file(file.reopen()?, options))?;
+    let networks: Vec<_> = models.iter().map(|(_, model)| model.network()).collect();
+    let (reading, sections) = job.args.text.reading(&segments);
+    let costs = job.measure(tokens * models.len() as u64, |running| {
+        texts(&networks, &text.tokens, &segments, reading, running)
+    })?;
     let measured = Measured {
         tokens: &text.tokens,
         segments,
@@ -167,9 +173,6 @@ pub fn evaluate(
         [whole, eight] => Some(eight.costs.loss_bits_per_char - whole.costs.loss_bits_per_char),
         _ => None,
     };
-    let training = (!job.args.text.no_baselines)
-        .then(|| training(job, own, &text, &trained))
-        .transpose()?;
     let mix = job.args.text.mix_ngram;
     let network = (models[0].1.network(), &results[0].costs);
     let baselines = training.map(|training| {
@@ -224,7 +227,7 @@ fn training(
         }
         Some((_, data)) => data.tokens.clone(),
         None if text.is_own => text.tokens.clone(),
-        None if named.is_empty() => return Ok(None),
+        None if named.is_empty() && !job.args.text.mix_ngram => return Ok(None),
         None => named_text(&job.file.header, &job.name(), named)?.into(),
     };
     Ok(Some(Training {
@@ -281,7 +284,7 @@ impl Text {
             Some(_) => ("read and predicted as <unk>", 0),
             None => ("left out: neither read nor predicted", open.unknown()),
         };
-        let warnings = unknown(&open).map(|unknown| format!("{unknown} and are {fate}"));
+        let warnings = unknown(&open).map(|unknown| format!("{unknown}, {fate}"));
         Ok(Self {
             tokens: open.readable(unk).into(),
             name: corpus.name,
@@ -364,12 +367,12 @@ fn shown(report: &Report) -> String {
     {
         let _ = writeln!(
             shown,
-            "mixed at weight {:.3}: {:.4} nats/char, {:.4} bits/char on {} characters that the weight \
+            "mixed at weight {:.3}: {:.4} nats/char, {:.4} bits/char on {} that the weight \
              was not fitted on, where the network alone costs {:.4} bits/char more",
             mixed.weight,
             mixed.costs.loss_nats_per_char,
             mixed.costs.loss_bits_per_char,
-            mixed.tokens,
+            counted(mixed.tokens, "character"),
             mixed.gains_bits_per_char,
         );
     }
@@ -380,9 +383,9 @@ fn shown(report: &Report) -> String {
         let costs = &dynamic.costs;
         let _ = writeln!(
             shown,
-            "dynamic, learning rate {} every {} characters: {:.4} nats/char, {:.4} bits/char, perplexity {:.3}",
+            "dynamic, learning rate {} every {}: {:.4} nats/char, {:.4} bits/char, perplexity {:.3}",
             dynamic.learning_rate,
-            dynamic.segment,
+            counted(dynamic.segment, "character"),
             costs.loss_nats_per_char,
             costs.loss_bits_per_char,
             costs.perplexity

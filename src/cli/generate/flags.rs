@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use crate::config::{Quantize, Sampling};
 use crate::model::OpenOptions;
+use crate::text::Typed;
 use clap::Args;
 
 use crate::cli::mixing::MixFlags;
@@ -105,12 +106,24 @@ impl LoopFlags {
 pub struct TextFlags {
     #[command(flatten)]
     pub mix: MixFlags,
-    /// Text to continue; `-` reads it from standard input
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    pub prompt: Option<String>,
+    /// Text to continue; `-` reads it from standard input, as it is
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, value_parser = typed)]
+    pub prompt: Option<Typed>,
+    /// Leave the prompt out of what is printed
+    #[arg(long)]
+    pub no_prompt: bool,
     /// End a sample before this text
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    pub stop: Option<String>,
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, value_parser = typed)]
+    pub stop: Option<Typed>,
+    /// Answer requests, one JSON object a line of FILE or of standard input (-), each with one line of JSON: its keys
+    /// are id, prompt, length, temperature, top_k, top_p, min_p, repetition_penalty, repetition_window, seed, stop,
+    /// constrain and on_unknown, by default as these flags say
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["prompt", "fill", "show_probs", "save_state", "count", "decode", "no_prompt"]
+    )]
+    pub requests: Option<PathBuf>,
     /// Fill the blanks of this text, one character for each `_` (`\_` is an underscore): the best
     /// fillings by --decode beam:K [default: beam:16], or sampled ones by --decode sample
     #[arg(
@@ -154,8 +167,8 @@ pub struct WordFlags {
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
     pub z_temperature: Option<f32>,
     /// Letters that every word starts with
-    #[arg(long, value_name = "LETTERS")]
-    pub starts_with: Option<String>,
+    #[arg(long, value_name = "LETTERS", value_parser = typed)]
+    pub starts_with: Option<Typed>,
     /// Print each word's log-probability in nats before it: log p(word | z)
     #[arg(long, conflicts_with = "json")]
     pub scores: bool,
@@ -165,6 +178,14 @@ pub struct WordFlags {
     /// Leave out words that the model was trained on
     #[arg(long)]
     pub novel: bool,
+}
+
+/// Interprets the escapes of a text that is typed as the value of a flag.
+pub fn typed(text: &str) -> Result<Typed, String> {
+    Typed::new(text).map_err(|error| {
+        let hint = crate::hints::of_text(&error).unwrap_or_default();
+        format!("{error}; {hint}")
+    })
 }
 
 /// `--length`: the minimum and maximum number of tokens or letters.

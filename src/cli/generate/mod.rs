@@ -1,6 +1,7 @@
 //! `textgen generate`: text or words from a trained model, natively.
 
 mod flags;
+mod requests;
 pub mod shown;
 pub mod text;
 mod words;
@@ -13,7 +14,7 @@ use clap::Args;
 use serde::Serialize;
 
 use self::flags::{Length, TextFlags, WordFlags};
-pub use self::flags::{LimitFlags, LoopFlags, OpenFlags, SamplingFlags};
+pub use self::flags::{LimitFlags, LoopFlags, OpenFlags, SamplingFlags, typed};
 use super::chosen::ChosenModel;
 use super::error::CliError;
 use super::given::Given;
@@ -32,6 +33,12 @@ the probability that it was sampled with. Log-probabilities are always the model
 --mix-ngram samples from p = (1 - w) network + w n-gram, where the n-gram model is that of the training
 text, and the weight w is the best on its validation part: more of the text's own phrases.
 
+In --prompt, --stop, --fill and --starts-with, \\n is the end of a line, \\t a tab, \\u{e9} the character of
+that code point, and \\\\ a backslash. A prompt from standard input is taken as it is.
+
+--requests keeps the model loaded. An answer has text, tokens, log_prob_nats, seed, and ended: length,
+stop or constraint. A line that cannot be answered has error and hint instead, and the next is read.
+
 Words. A word is sampled in two steps: z from the prior, then letters given z. --starts-with fixes
 the first letters. --length, --unique, --novel and --constrain change no word: words that do not
 meet them are left out, so you see what the model writes of that kind. If too few samples match
@@ -48,6 +55,7 @@ Examples:
   textgen generate --show-probs --prompt 'The ' --length 20
   textgen generate --mix-ngram --prompt 'Once upon a time'
   textgen generate --prompt - --save-state book.state --count 0 < book.txt
+  echo '{\"prompt\":\"The giant\",\"seed\":1,\"stop\":\".\"}' | textgen generate --requests -
   textgen generate --state book.state --prompt 'The next day' --count 3
   textgen generate --count 10 --unique --novel
   textgen generate --starts-with ann --length 5-7 --scores

@@ -4,8 +4,10 @@ use std::io::Read as _;
 
 use crate::config::{Decoding, Sampling};
 use crate::model::{Snapshot, TextModel};
+use crate::text::Typed;
 use anyhow::{Context, Result};
 
+use super::requests::{Usual, answer};
 use super::shown::{Paced, Shown};
 use super::{GenerateArgs, Length, decoding, note_seed};
 use crate::cli::chosen::{Opened, text_model};
@@ -19,6 +21,8 @@ use crate::cli::unknown::Replaced;
 
 /// Default number of tokens of a text.
 const DEFAULT_LENGTH: usize = 500;
+/// A byte-order mark, with which some editors begin a file.
+pub const BOM: char = '\u{FEFF}';
 /// The default search for filling blanks.
 const DEFAULT_FILL: Decoding = Decoding::Beam(16);
 
@@ -38,7 +42,7 @@ pub fn texts(
     let hint = "leave it out, or sample: --decode sample";
     let (decoding, mut sampling) = decoding(args, given, sampling, usual, hint)?;
     flags.loops.set(&mut sampling);
-    sampling.stop.clone_from(&flags.stop);
+    sampling.stop = flags.stop.as_ref().map(|stop| stop.text.clone());
     sampling.log_prob = args.json;
     sampling.probabilities = flags.show_probs.unwrap_or(0) as usize;
     sampling.constrain.clone_from(&args.constrain);
@@ -49,29 +53,44 @@ pub fn texts(
     }
     let model = text_model(file, args.open.options())?;
     let model = &mixed(&flags.mix, model, run.as_ref())?;
-    let prompt = prompt_text(args)?.map(|prompt| model.normal(&prompt));
-    let text = prompt.as_deref().unwrap_or_default();
-    let start = start(args, model, text, &sampling)?;
+    if let Some(file) = &flags.requests {
+        let usual = Usual {
+            sampling,
+            length,
+            has_seed: args.sampling.seed.is_some(),
+        };
+        let start = flags.state.as_ref().map(|path| model.restore(path));
+        return answer(file, model, start.transpose()?.as_ref(), &usual);
+    }
+    let prompt = prompt_text(args)?;
+    let start = start(args, model, &prompt.clone().unwrap_or_default(), &sampling)?;
+    let prompt = prompt.map(|prompt| model.normal(&prompt.text));
     if let Some(path) = &flags.save_state {
         let sources = [(model.path(), "is the model that is used")];
         check_output(path, Format::PromptState, flags.force, &sources)?;
         start.save(path)?;
         note!("prompt state: {}", path.display());
     }
-    let count = args.count.unwrap_or(1);
+    let mut count = args.count.unwrap_or(1);
+    let is_sampled = decoding == Decoding::Sample && sampling.temperature > 0.0;
+    let is_greedy = !is_sampled && !matches!(decoding, Decoding::Beam(_)) && flags.fill.is_none();
+    if count > 1 && is_greedy {
+        note!("--count {count}: at temperature 0 there is only one text, which is written once");
+        count = 1;
+    }
     let mut shown = Shown {
-        prompt: prompt.as_deref(),
+        prompt: prompt.as_deref().filter(|_| !flags.no_prompt),
         json: args.json,
         table: flags.show_probs.is_some(),
         count,
-        seed: (decoding == Decoding::Sample).then_some(sampling.seed),
+        seed: is_sampled.then_some(sampling.seed),
         paced: Paced::new(),
     };
     if shown.seed.is_some() {
         note_seed(args, &sampling);
     }
     if let Some(text) = &flags.fill {
-        let pattern = model.pattern(text, &sampling)?;
+        let pattern = model.pattern(text, &sampling).context("--fill")?;
         note_replaced(&pattern.replaced);
         let progress = Progress::of(count as u64, "sampled", "fillings");
         let mut index = 0;
@@ -111,31 +130,34 @@ fn length(length: Option<Length>) -> Result<usize> {
 fn start(
     args: &GenerateArgs,
     model: &TextModel,
-    prompt: &str,
+    prompt: &Typed,
     sampling: &Sampling,
 ) -> Result<Snapshot> {
+    let (text, unknown) = (&prompt.text, sampling.on_unknown);
     let start = match &args.text.state {
         Some(path) => {
             let mut start = model.restore(path)?;
-            start.extend(prompt, sampling.on_unknown)?;
-            start
+            start.extend(text, unknown).map(|()| start)
         }
-        None => model.snapshot(prompt, sampling.on_unknown)?,
+        None => model.snapshot(text, unknown),
     };
+    let start = start.map_err(|error| error.located(prompt))?;
     note_replaced(start.replaced());
     Ok(start)
 }
 
-fn prompt_text(args: &GenerateArgs) -> Result<Option<String>> {
-    if args.text.prompt.as_deref() != Some("-") {
-        return Ok(args.text.prompt.clone());
+/// The prompt that was typed, or that of standard input, which is taken as it is but for a byte-order mark.
+fn prompt_text(args: &GenerateArgs) -> Result<Option<Typed>> {
+    let prompt = &args.text.prompt;
+    if prompt.as_ref().is_none_or(|prompt| prompt.text != "-") {
+        return Ok(prompt.clone());
     }
     let mut bytes = Vec::new();
     std::io::stdin()
         .read_to_end(&mut bytes)
         .context("the prompt on standard input")?;
     match String::from_utf8(bytes) {
-        Ok(text) => Ok(Some(text)),
+        Ok(text) => Ok(Some(Typed::raw(text.strip_prefix(BOM).unwrap_or(&text)))),
         Err(error) => {
             let at = error.utf8_error().valid_up_to();
             let message = format!("the prompt on standard input is not UTF-8 at byte offset {at}");
@@ -144,7 +166,7 @@ fn prompt_text(args: &GenerateArgs) -> Result<Option<String>> {
     }
 }
 
-/// Reports the characters that were replaced.
+/// Reports the characters that were replaced or left out.
 pub fn note_replaced(pairs: &[(String, String)]) {
     let replaced = Replaced::default();
     replaced.add(pairs.to_vec());

@@ -30,6 +30,7 @@ pub fn words(
         return Err(CliError::misuse(message, "leave it out").into());
     }
     let any = WordOptions::new(sampling.seed);
+    let starts_with = args.words.starts_with.clone().unwrap_or_default();
     let options = WordOptions {
         decoding,
         sampling: Sampling {
@@ -38,7 +39,7 @@ pub fn words(
             ..sampling
         },
         z_temperature: args.words.z_temperature,
-        starts_with: args.words.starts_with.clone().unwrap_or_default(),
+        starts_with: starts_with.text.clone(),
         length: (args.length).map_or(any.length, |Length { least, most }| least..=most),
         unique: args.words.unique,
         novel: args.words.novel,
@@ -48,11 +49,26 @@ pub fn words(
         let (option, model) = ("scores", "the article's network");
         return Err(ModelError::NotApplicable { option, model }.into());
     }
-    note_seed(args, &options.sampling); // z is sampled in any case
+    // Without a z to sample, the most probable letters make one word.
+    let is_greedy = decoding != Decoding::Sample || options.sampling.temperature == 0.0;
+    let has_no_z = model.latent_size() == 0 || options.z_temperature == Some(0.0);
+    let is_one = is_greedy && has_no_z;
+    if is_one && args.count.is_some_and(|count| count > 1) {
+        note!("nothing is sampled, so there is only one word, which is written once");
+    } else if !is_one {
+        note_seed(args, &options.sampling);
+    }
     let replaced = Replaced::default();
-    replaced.add(model.prefix(&options).context("--starts-with")?.replaced);
+    let prefix = model.prefix(&options);
+    let prefix = prefix.map_err(|error| error.located(&starts_with));
+    replaced.add(prefix.context("--starts-with")?.replaced);
     replaced.say();
-    show(args, &model, &options).map_err(|error| match error.downcast_ref() {
+    let count = match args.count {
+        Some(0) => 0,
+        _ if is_one => 1,
+        count => count.unwrap_or(DEFAULT_WORDS),
+    };
+    show(args, &model, &options, count).map_err(|error| match error.downcast_ref() {
         Some(ModelError::TooFewWords { usual_lengths, .. }) => {
             CliError::failed(error.to_string(), advice(*usual_lengths, &model, &options)).into()
         }
@@ -60,8 +76,7 @@ pub fn words(
     })
 }
 
-fn show(args: &GenerateArgs, model: &WordModel, options: &WordOptions) -> Result<()> {
-    let count = args.count.unwrap_or(DEFAULT_WORDS);
+fn show(args: &GenerateArgs, model: &WordModel, options: &WordOptions, count: usize) -> Result<()> {
     let mut out = stdout();
     let mut progress = (0, Progress::of_words(0, "tried"));
     let outcome = model.generate_each(options, count, |event| -> Result<()> {

@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use super::scored::Scored;
-use crate::cli::output::note;
+use crate::cli::output::{note, stdout_as_is};
 
 /// When to colour the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -59,7 +59,7 @@ const PLAIN: &str = "\x1b[0m";
 pub fn print(scored: &Scored) -> Result<()> {
     let true_color = std::env::var("COLORTERM").is_ok_and(|v| v == "truecolor" || v == "24bit");
     let colors: Vec<String> = (0..=STEPS).map(|step| escape(step, true_color)).collect();
-    let mut out = BufWriter::new(crate::cli::output::stdout());
+    let mut out = BufWriter::new(stdout_as_is());
     let mut now: Option<usize> = None;
     for (glyph, bits) in scored.bits() {
         let step = bits.map(step);
@@ -91,7 +91,8 @@ pub fn print(scored: &Scored) -> Result<()> {
         let color = &colors[step(bits as f64)];
         let _ = write!(legend, "{color} {bits}{more} {PLAIN}");
     }
-    note!("bits: {legend}");
+    // The colours are escape sequences, which a note would make visible.
+    let _ = writeln!(std::io::stderr(), "bits: {legend}");
     Ok(())
 }
 

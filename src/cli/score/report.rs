@@ -191,14 +191,18 @@ fn cells(line: &Shown, per: Per, file: &str, is_table: bool) -> Vec<String> {
         Per::Char => visible(text),
         Per::File => text.to_owned(),
         Per::Line | Per::Word if is_table => shortened(text),
-        Per::Line | Per::Word => printable(text.trim_end()),
+        Per::Line | Per::Word => text.trim_end().to_owned(),
     });
     cells
 }
 
-/// Escapes the control characters of a text; a tab becomes a space.
+/// A text for a cell of a table: control characters are made visible; a tab becomes a space.
 fn printable(text: &str) -> String {
-    let printable = |c: char| if c.is_control() { ' ' } else { c };
+    let printable = |c: char| match c {
+        '\t' => " ".to_owned(),
+        c if c.is_control() => visible(&c.to_string()),
+        c => c.to_string(),
+    };
     text.chars().map(printable).collect()
 }
 

@@ -121,10 +121,10 @@ fn say_what_is_unknown(readings: &[Reading], models: &[Opened]) {
     for (reading, model) in readings.iter().zip(models) {
         if let Some(unknown) = unknown(&reading.open) {
             let fate = match (readings.len(), reading.vocabulary.unk()) {
-                (1, Some(_)) => "cost as much as <unk>",
-                _ => "are not counted",
+                (1, Some(_)) => "costing as much as <unk>",
+                _ => "not counted",
             };
-            note!("{}: {unknown} and {fate}", name(model));
+            note!("{}: {unknown}, {fate}", name(model));
         }
     }
 }

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::{Order, ScoreArgs};
 use crate::cli::chosen::Opened;
 use crate::cli::error::{CliError, of_model};
-use crate::cli::output::{note, say_notes, stdout};
+use crate::cli::output::{counted, note, say_notes, stdout};
 use crate::cli::progress::Progress;
 use crate::cli::unknown::Replaced;
 
@@ -232,6 +232,7 @@ fn score_by(
     let mut usual: Vec<f64> = costs
         .drain(words.len()..)
         .map(|(_, per_char)| per_char)
+        .filter(|per_char| per_char.is_finite())
         .collect();
     usual.sort_by(f64::total_cmp);
     let name = run.map_or_else(
@@ -246,8 +247,8 @@ fn score_by(
             "the model"
         };
         note!(
-            "{unknown} of {} words have letters that {model} does not know, and cannot be scored: inf",
-            words.len()
+            "{unknown} of {}: letters that {model} does not know, so the cost is inf",
+            counted(words.len(), "word")
         );
     }
     Ok(Scored {
@@ -292,7 +293,10 @@ fn words_to_score(args: &ScoreArgs, text: &TextConfig) -> Result<Vec<String>> {
         let found = words(&corpus, &config, |_| ())?;
         say_notes(&corpus);
         if found.duplicates > 0 {
-            note!("words: {} repetitions left out", found.duplicates);
+            note!(
+                "words: {} left out",
+                counted(found.duplicates, "repetition")
+            );
         }
         list.extend(found.words);
     }

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use self::curve::{Curve, Point};
 use super::error::CliError;
-use super::output::{Format, note};
+use super::output::{Format, counted, note};
 use super::prepare::Planned;
 use super::target::{self, Force, Target};
 use super::train::{GivenSettings, baseline, baselines, check_memory, has_finished};
@@ -301,9 +301,9 @@ fn train(place: &Place, name: &str, trials: &[Trial]) -> Result<bool> {
         return Ok(true);
     };
     note!(
-        "sweep: {name}, {} of {} models to train",
+        "sweep: {name}, {} of {} to train",
         left.len(),
-        trials.len()
+        counted(trials.len(), "model")
     );
     note!("run: {}", first.path().display());
     let folders: Vec<&Path> = left.iter().map(|run| run.path()).collect();
@@ -313,7 +313,7 @@ fn train(place: &Place, name: &str, trials: &[Trial]) -> Result<bool> {
         done -= usize::from(!has_finished(run, &run.config()?)?);
     }
     if done < trials.len() {
-        note!("{done} of {} models are trained", trials.len());
+        note!("trained: {done} of {}", counted(trials.len(), "model"));
         note!("the sweep: the same command, with --name {name}");
     }
     Ok(done == trials.len())

@@ -15,7 +15,7 @@ use report::Report;
 use words::Words;
 
 use super::progress::Progress;
-use crate::cli::output::{note, say_notes, stdout};
+use crate::cli::output::{counted, note, say_notes, stdout};
 
 /// The flags of `vocab`.
 #[derive(Args, Clone, Debug)]
@@ -36,7 +36,7 @@ pub struct VocabArgs {
 
 /// Reports on a corpus and leaves its vocabulary in the folder of the runs.
 pub fn run(args: &VocabArgs, runs: &Path) -> anyhow::Result<()> {
-    let config = args.text.0.text()?;
+    let mut config = args.text.0.text()?;
     let mut corpus = Corpus::resolve(&args.corpus)?;
     if args.text.0.words.is_some() {
         corpus = corpus.rereadable()?;
@@ -48,12 +48,13 @@ pub fn run(args: &VocabArgs, runs: &Path) -> anyhow::Result<()> {
     let survey = survey(&corpus, &config, |bytes| progress.show(bytes));
     progress.end();
     let survey = survey?;
-    let vocabulary = Vocabulary::from_counts(
-        config.unit,
-        &survey.counts,
-        config.min_freq,
-        config.max_vocab,
-    );
+    let (counts, usual) = (&survey.counts, config.max_vocab);
+    let of = |most| Vocabulary::from_counts(config.unit, counts, config.min_freq, most);
+    let vocabulary = match args.text.0.max_vocab {
+        Some(given) => of(given),
+        None => Vocabulary::with_default_limit(usual, counts, of),
+    };
+    config.max_vocab = usual.max(vocabulary.letters());
     let split = args.text.0.words;
     let words = split.map(|split| Words::count(&corpus, &config, split));
     let words = words.transpose()?;
@@ -64,6 +65,7 @@ pub fn run(args: &VocabArgs, runs: &Path) -> anyhow::Result<()> {
         config: &config,
         corpus: &corpus,
         words: words.as_ref(),
+        usual,
     };
     let text = if args.json {
         format!("{}\n", report.to_json())
@@ -71,24 +73,32 @@ pub fn run(args: &VocabArgs, runs: &Path) -> anyhow::Result<()> {
         report.to_text(args.top)?
     };
     // Written before the report, because the report's reader may close the pipe.
-    let last = LastVocab::new(corpus.paths(), corpus.name.clone(), config, vocabulary);
+    let last = LastVocab::new(
+        corpus.paths(),
+        corpus.name.clone(),
+        config,
+        vocabulary.clone(),
+    );
     let saved = last.save(runs);
     let mut out = stdout();
     out.write_all(text.as_bytes())?;
     out.flush()?;
-    warn(&survey);
+    warn(&survey, &vocabulary);
     let path = saved?;
     note!("vocabulary written to {}", path.display());
     Ok(())
 }
 
-fn warn(survey: &Survey) {
-    if let Err(error) = survey.check_trainable() {
+fn warn(survey: &Survey, vocabulary: &Vocabulary) {
+    let trainable = survey.check_trainable();
+    if let Err(error) =
+        trainable.and_then(|()| vocabulary.check_learnable(&survey.name, &survey.counts))
+    {
         note!("warning: {error}");
     } else if survey.tokens < LEAST_TEXT as u64 {
         note!(
-            "warning: too small to train with the defaults: {} characters, and {LEAST_TEXT} are the least",
-            survey.tokens
+            "warning: too short to train with the defaults: {} of at least {LEAST_TEXT}",
+            counted(survey.tokens, "character")
         );
     }
 }

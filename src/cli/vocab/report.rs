@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::cli::output::padded;
+use crate::cli::output::{counted, padded};
 use crate::config::{Newlines, NormalForm, TextConfig};
 use crate::text::{
     Corpus, Survey, Token, Vocabulary, category_name, char_name, code_point, visible,
@@ -34,6 +34,8 @@ pub struct Report<'a> {
     pub config: &'a TextConfig,
     pub corpus: &'a Corpus,
     pub words: Option<&'a Words>,
+    /// The limit on the vocabulary's size, before it made room for a text that would lose too much.
+    pub usual: usize,
 }
 
 impl Report<'_> {
@@ -83,8 +85,12 @@ impl Report<'_> {
     fn write_head(&self, out: &mut String) -> std::fmt::Result {
         let s = self.survey;
         let sources = self.corpus.sources.len();
-        let plural = if sources == 1 { "" } else { "s" };
-        writeln!(out, "corpus      {} ({sources} source{plural})", s.name)?;
+        writeln!(
+            out,
+            "corpus      {} ({})",
+            s.name,
+            counted(sources, "source")
+        )?;
         for (name, number) in [
             ("bytes", s.bytes),
             ("characters", s.chars),
@@ -107,8 +113,8 @@ impl Report<'_> {
         )?;
         writeln!(
             out,
-            "vocabulary  {} tokens{}\n",
-            self.vocabulary.len(),
+            "vocabulary  {}{}\n",
+            counted(self.vocabulary.len(), "token"),
             if self.vocabulary.cut() > 0 {
                 format!(", <unk> among them for the {} cut", self.vocabulary.cut())
             } else {
@@ -144,11 +150,11 @@ impl Report<'_> {
             let once = rest.iter().filter(|&&(_, n)| n == 1).count();
             writeln!(
                 out,
-                "   …  {:>13}  {:>7.3}%  {:>9.3}%  {} rarer tokens, {once} of them seen once (--top N shows more):",
+                "   …  {:>13}  {:>7.3}%  {:>9.3}%  {}, {once} of them seen once (--top N shows more):",
                 HumanCount(total).to_string(),
                 100.0 * self.frequency(total),
                 100.0,
-                rest.len()
+                counted(rest.len(), "rarer token")
             )?;
             let shown = visibles(&rest[..rest.len().min(100)]);
             for line in shown.chunks(25) {
@@ -168,8 +174,8 @@ impl Report<'_> {
             let n = changes.normalized;
             writeln!(
                 out,
-                "normal form {form} changed {} characters",
-                HumanCount(n)
+                "normal form {form} changed {}",
+                counted(n, "character")
             )?;
         }
         for change in changes.examples.iter().take(EXAMPLES) {
@@ -188,16 +194,16 @@ impl Report<'_> {
         if changes.examples.len() > EXAMPLES {
             writeln!(
                 out,
-                "  and {} other kinds",
-                changes.examples.len() - EXAMPLES
+                "  and {}",
+                counted(changes.examples.len() - EXAMPLES, "other kind")
             )?;
         }
         if self.config.lowercase {
-            writeln!(out, "{} letters lowered", HumanCount(changes.lowered))?;
+            writeln!(out, "{} lowered", counted(changes.lowered, "letter"))?;
         }
         if self.config.newlines == Newlines::Unix {
-            let n = HumanCount(changes.newlines);
-            writeln!(out, "{n} carriage returns dropped or made line feeds")?;
+            let n = counted(changes.newlines, "carriage return");
+            writeln!(out, "{n} dropped or made line feeds")?;
         }
         writeln!(out)
     }
@@ -207,6 +213,11 @@ impl Report<'_> {
         let chosen = format!("--min-freq {min_freq} --max-vocab {max_vocab}");
         let cut = self.cut(min_freq, max_vocab);
         writeln!(out, "{chosen} (chosen) cuts {}", describe_cut(&cut))?;
+        if max_vocab > self.usual {
+            let usual = self.cut(min_freq, self.usual);
+            let (limit, cut) = (self.usual, describe_cut(&usual));
+            writeln!(out, "--max-vocab {limit}, the usual limit, would cut {cut}")?;
+        }
         for (limit, cut) in self.what_ifs() {
             writeln!(out, "{limit} would cut {}", describe_cut(&cut))?;
         }
@@ -275,8 +286,8 @@ fn describe_cut(cut: &Cut) -> String {
     let all = cut.tokens == cut.examples.len();
     let more = if all { "" } else { " …" };
     format!(
-        "{} tokens, {:.4}% of the text: {}{more}",
-        cut.tokens,
+        "{}, {:.4}% of the text: {}{more}",
+        counted(cut.tokens, "token"),
         100.0 * cut.frequency,
         cut.examples.join(" ")
     )

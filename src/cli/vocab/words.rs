@@ -7,6 +7,7 @@ use crate::text::{Corpus, TextError, WordList, visible, words};
 use indicatif::HumanCount;
 use serde_json::{Value, json};
 
+use crate::cli::output::counted;
 use crate::cli::progress::Progress;
 
 /// The number of repeated words shown.
@@ -47,11 +48,11 @@ impl Words {
     pub fn to_text(&self) -> String {
         let list = &self.list;
         let mut text = format!(
-            "\nwords ({}): {} in all, {} distinct, {} repetitions",
+            "\nwords ({}): {} in all, {} distinct, {}",
             self.split,
             HumanCount(self.all()),
             HumanCount(list.words.len() as u64),
-            HumanCount(list.duplicates)
+            counted(list.duplicates, "repetition")
         );
         if list.empty > 0 {
             let what = match self.split {

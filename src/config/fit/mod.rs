@@ -4,7 +4,7 @@
 mod text;
 mod words;
 
-use super::{Budget, Cell, ModelChoice, ModelKind, Settings};
+use super::{Budget, Cell, ModelChoice, ModelKind, Settings, TrainConfig};
 
 /// The settings that are chosen, of those that a model has.
 pub const FITTED: [&str; 8] = [
@@ -72,6 +72,18 @@ impl Means {
     fn deserved(&self, share: f64) -> f64 {
         let all = self.tokens.max(1) as f64;
         (share * DESERVED * (all / 1e6).sqrt()).min(MOST_PASSES * all)
+    }
+
+    /// How often the operations of a token of a model with `usual` tokens this one's are.
+    pub fn work_compared(&self, config: &TrainConfig, usual: usize) -> f64 {
+        let work = |vocabulary| {
+            Self {
+                vocabulary,
+                ..*self
+            }
+            .operations(config.hidden, config.layers, config.cell)
+        };
+        work(self.vocabulary) / work(usual)
     }
 
     /// Operations per token: each weight is multiplied and added once forward and twice backward.

@@ -6,6 +6,7 @@ use crate::generate::beam::Found;
 use crate::generate::fill::{Blanks, PARTICLES};
 use crate::generate::sampling::Sampler;
 use crate::parallel::ordered;
+use crate::text::{TextError, Typed, typed_chars};
 
 /// The character of a pattern that marks a blank.
 const BLANK: char = '_';
@@ -13,13 +14,13 @@ const BLANK: char = '_';
 /// The tokens of a text with blanks; `None` is a blank.
 pub(crate) struct Pattern {
     tokens: Vec<Option<u32>>,
-    /// Unknown characters of the pattern with their replacements, as in [`Snapshot::replaced`].
+    /// Unknown characters of the pattern, as in [`Snapshot::replaced`].
     pub replaced: Vec<(String, String)>,
 }
 
 impl TextModel {
-    /// Fills the blanks of `pattern` in `count` ways: one character for each `_` (`\_` is an underscore).
-    /// Beam search finds the most probable fillings, the best first; otherwise fillings are sampled.
+    /// Fills the blanks of `pattern` in `count` ways: one character for each `_`. `\_` is an underscore, and `\n`, `\t`,
+    /// `\\` and `\u{…}` are a line end, a tab, a backslash and any character. Beam search finds the most probable fillings, the best first; otherwise fillings are sampled.
     pub fn fill<'p>(
         &self,
         prompt: impl Into<Prompt<'p>>,
@@ -40,11 +41,12 @@ impl TextModel {
 
     pub(crate) fn pattern(&self, text: &str, sampling: &Sampling) -> Result<Pattern, ModelError> {
         let (mut tokens, mut replaced) = (Vec::new(), Vec::new());
-        for piece in pieces(text) {
+        for piece in pieces(text)? {
             match piece {
                 None => tokens.push(None),
-                Some(text) => {
-                    let known = self.tokenize(&text, sampling.on_unknown)?;
+                Some(typed) => {
+                    let known = self.tokenize(&typed.text, sampling.on_unknown);
+                    let known = known.map_err(|error| error.located(&typed))?;
                     tokens.extend(known.tokens.into_iter().map(Some));
                     replaced.extend(known.replaced);
                 }
@@ -111,25 +113,18 @@ impl Snapshot {
 }
 
 /// Splits a pattern into the text between blanks, and blanks.
-fn pieces(pattern: &str) -> Vec<Option<String>> {
-    let mut pieces: Vec<Option<String>> = Vec::new();
-    let mut chars = pattern.chars().peekable();
-    while let Some(mut c) = chars.next() {
-        if c == BLANK {
+fn pieces(pattern: &str) -> Result<Vec<Option<Typed>>, TextError> {
+    let mut pieces: Vec<Option<Typed>> = Vec::new();
+    for typed in typed_chars(pattern, Some(BLANK))? {
+        if typed.c == BLANK && !typed.is_escaped {
             pieces.push(None);
-            continue;
-        }
-        if c == '\\' {
-            c = chars
-                .next_if(|&next| next == BLANK || next == '\\')
-                .unwrap_or(c);
-        }
-        match pieces.last_mut() {
-            Some(Some(text)) => text.push(c),
-            _ => pieces.push(Some(c.to_string())),
+        } else if let Some(Some(text)) = pieces.last_mut() {
+            text.push(typed);
+        } else {
+            pieces.push(Some(Typed::from(typed)));
         }
     }
-    pieces
+    Ok(pieces)
 }
 
 #[cfg(test)]
@@ -139,12 +134,13 @@ mod tests {
     #[test]
     fn a_pattern_is_cut_at_its_blanks_and_not_at_escaped_ones() {
         let shown = |pattern| {
-            let show = |piece: Option<String>| piece.unwrap_or_else(|| "BLANK".to_owned());
-            pieces(pattern).into_iter().map(show).collect::<Vec<_>>()
+            let show = |piece: Option<Typed>| piece.map_or("BLANK".to_owned(), |typed| typed.text);
+            let pieces = pieces(pattern).expect("valid").into_iter();
+            pieces.map(show).collect::<Vec<_>>()
         };
         assert_eq!(shown("q__k b"), ["q", "BLANK", "BLANK", "k b"]);
-        assert_eq!(shown(r"_a\_b\\_\n"), ["BLANK", r"a_b\", "BLANK", r"\n"]);
-        assert_eq!(shown(r"a\"), [r"a\"]);
+        assert_eq!(shown(r"_a\_b\\_\n"), ["BLANK", r"a_b\", "BLANK", "\n"]);
         assert!(shown("").is_empty());
+        assert!(pieces(r"a\").is_err());
     }
 }

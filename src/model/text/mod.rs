@@ -9,8 +9,8 @@ use std::sync::{Arc, OnceLock, mpsc};
 
 pub(crate) use self::samples::Event;
 use self::writing::Text;
+pub use self::writing::{Ending, Sample, Step, TokenProbability};
 pub(crate) use self::writing::{Piece, Plan};
-pub use self::writing::{Sample, Step, TokenProbability};
 use super::{ModelError, OpenOptions, token_bytes, weights};
 use crate::compress::{Codec, Container, decompress};
 use crate::config::{ModelKind, OnUnknown, Quantize, Sampling};
@@ -23,7 +23,7 @@ use crate::models::char_rnn::CharRnn;
 use crate::models::{Network as _, RowState};
 use crate::parallel::Running;
 use crate::run::{ENGLISH, ModelFile, ModelHeader, PromptState};
-use crate::text::Token;
+use crate::text::Encoded;
 
 /// The number of pieces that a [`Stream`] writes ahead.
 const AHEAD: usize = 64;
@@ -48,11 +48,6 @@ const AHEAD: usize = 64;
 /// ```
 #[derive(Clone, Debug)]
 pub struct TextModel(Arc<Inner>);
-
-struct Tokenized {
-    tokens: Vec<u32>,
-    replaced: Vec<(String, String)>,
-}
 
 #[derive(Debug)]
 struct Inner {
@@ -171,15 +166,26 @@ impl TextModel {
     }
 
     /// The tokens of a text, and its unknown characters with their replacements.
-    fn tokenize(&self, text: &str, on_unknown: OnUnknown) -> Result<Tokenized, ModelError> {
+    fn tokenize(&self, text: &str, on_unknown: OnUnknown) -> Result<Encoded, ModelError> {
         let vocabulary = &self.header().vocabulary;
-        let mut replaced = Vec::new();
-        let text = self.normal(text);
-        let tokens = vocabulary.encode_telling(&text, on_unknown, |token, id| {
-            let nearest = vocabulary.token(id).map(Token::visible);
-            replaced.push((token.visible(), nearest.unwrap_or_default()));
-        })?;
-        Ok(Tokenized { tokens, replaced })
+        Ok(vocabulary.encode_given(text, |text| self.normal(text), on_unknown)?)
+    }
+
+    /// A stop text in the normal form of the texts that it ends; it is an error if it is in none.
+    pub(crate) fn stop_text(&self, stop: &str) -> Result<String, ModelError> {
+        let vocabulary = &self.header().vocabulary;
+        let normal = self.normal(stop);
+        if normal.is_empty() {
+            return Err(ModelError::EmptyStop);
+        }
+        if vocabulary.writes_all_of(&normal) {
+            return Ok(normal);
+        }
+        let unknown = vocabulary.encode_given(stop, |text| self.normal(text), OnUnknown::Error);
+        match unknown {
+            Err(unknown) => Err(ModelError::ImpossibleStop { unknown }),
+            Ok(_) => Ok(normal),
+        }
     }
 
     /// Reads a prompt once, so that many texts can continue it.
@@ -397,20 +403,33 @@ impl Snapshot {
         self.tokens == 0
     }
 
-    /// Unknown characters of the prompts, each with its replacement ([`OnUnknown::Nearest`]).
+    /// Unknown characters of the prompts, each with its replacement ([`OnUnknown::Nearest`]), which is empty if it
+    /// was left out ([`OnUnknown::Skip`]).
     pub fn replaced(&self) -> &[(String, String)] {
         &self.replaced
     }
 
     /// Reads `text` and updates the snapshot.
     pub fn extend(&mut self, text: &str, on_unknown: OnUnknown) -> Result<(), ModelError> {
-        let Tokenized { tokens, replaced } = self.model.tokenize(text, on_unknown)?;
-        self.read(&tokens);
-        self.replaced.extend(replaced);
+        let read = self.model.tokenize(text, on_unknown)?;
+        self.read(&read.tokens);
+        self.replaced.extend(read.replaced);
         Ok(())
     }
 
-    fn read(&mut self, tokens: &[u32]) {
+    /// Every token that may follow, the most probable first.
+    pub(crate) fn next(&self) -> Result<Vec<TokenProbability>, ModelError> {
+        self.model.next(self)
+    }
+
+    /// The text of tokens.
+    pub(crate) fn decode(&self, tokens: impl Iterator<Item = u32>) -> String {
+        let tokens: Vec<u32> = tokens.collect();
+        self.model.header().vocabulary.decode(&tokens)
+    }
+
+    /// Reads tokens and updates the snapshot.
+    pub(crate) fn read(&mut self, tokens: &[u32]) {
         self.model.0.network.prefill(&mut self.state, tokens);
         self.count(tokens);
     }

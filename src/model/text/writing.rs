@@ -32,8 +32,7 @@ impl Snapshot {
         let suppressed = &model.0.suppressed;
         let constraint =
             |regex: &String| crate::model::constraint(regex, model.header(), suppressed, length);
-        // The text is normalised, so the stop text must be too.
-        let stop = sampling.stop.as_deref().map(|stop| model.normal(stop));
+        let stop = sampling.stop.as_deref().map(|stop| model.stop_text(stop));
         let repetition = || {
             let (penalty, window) = (sampling.repetition_penalty, sampling.repetition_window);
             let mut repetition = Repetition::new(penalty, window);
@@ -43,12 +42,25 @@ impl Snapshot {
         Ok(Plan {
             sampling: sampling.clone(),
             length,
-            stop: stop.filter(|stop| !stop.is_empty()),
+            stop: stop.transpose()?,
             constraint: sampling.constrain.as_ref().map(constraint).transpose()?,
             repetition: (sampling.repetition_penalty != 1.0).then(repetition),
             recent: self.recent.clone(),
         })
     }
+}
+
+/// Why a text ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ending {
+    /// It has as many tokens as were asked for.
+    #[default]
+    Length,
+    /// The stop text was written.
+    Stop,
+    /// It matches the constraint, and nothing may follow.
+    Constraint,
 }
 
 /// A text that a model wrote.
@@ -63,6 +75,8 @@ pub struct Sample {
     pub log_prob: f64,
     /// How each token was sampled, with [`Sampling::probabilities`].
     pub steps: Vec<Step>,
+    /// Why it ends, if it was sampled; the default for what a search found.
+    pub ending: Ending,
 }
 
 impl Sample {
@@ -71,7 +85,7 @@ impl Sample {
             text,
             tokens,
             log_prob,
-            steps: Vec::new(),
+            ..Self::default()
         }
     }
 }
@@ -306,9 +320,13 @@ impl Writer for Text<'_> {
             let included = usize::from(self.plan.sampling.include_stop) * stop.len();
             self.sample.text.truncate(self.certain + at + included);
             self.release(self.sample.text.len());
+            self.sample.ending = Ending::Stop;
             return None;
         }
         if self.is_over() {
+            if self.left() > 0 {
+                self.sample.ending = Ending::Constraint;
+            }
             self.end();
             return None;
         }

@@ -12,7 +12,7 @@ use crate::latent::WordDecoder;
 use crate::model::{ModelError, UsualLengths, constraint};
 use crate::models::word_vae::WordVae;
 use crate::parallel::{self, Queue};
-use crate::text::{SpecialTokens, normalize};
+use crate::text::SpecialTokens;
 
 /// The number of samples per wanted word after which the conditions count as too rare.
 const MOST_TRIES: usize = 200;
@@ -164,8 +164,7 @@ impl WordModel {
 
     /// The start of every word, encoded for the model.
     pub(crate) fn prefix(&self, options: &WordOptions) -> Result<Word, ModelError> {
-        let text = normalize(&options.starts_with, &self.header.text);
-        let prefix = self.tokenize(&text, options.sampling.on_unknown)?;
+        let prefix = self.tokenize(&options.starts_with, options.sampling.on_unknown)?;
         let length = prefix.tokens.len();
         let most = (*options.length.end()).min(LONGEST_WORD - 1);
         match length {

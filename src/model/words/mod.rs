@@ -17,7 +17,7 @@ use crate::models::article::Article;
 use crate::models::word_vae::WordVae;
 use crate::parallel::Running;
 use crate::run::{ModelFile, ModelHeader};
-use crate::text::{SpecialTokens, Token, normalize};
+use crate::text::{SpecialTokens, normalize};
 
 /// A generator of words with its vocabulary.
 ///
@@ -74,7 +74,7 @@ pub struct Word {
     pub text: String,
     /// One for each letter, without `<bos>` and `<eos>`.
     pub tokens: Vec<u32>,
-    /// Unknown letters, each with its replacement.
+    /// Unknown letters, each with its replacement, which is empty if it was left out.
     pub replaced: Vec<(String, String)>,
 }
 
@@ -159,8 +159,8 @@ impl WordModel {
 
     /// Normalises and encodes a word as in training.
     pub fn word(&self, text: &str, on_unknown: OnUnknown) -> Result<Word, ModelError> {
-        let tokens = normalize(text, &self.header.text);
-        let mut word = self.tokenize(tokens.trim(), on_unknown)?;
+        let normal = |text: &str| normalize(text, &self.header.text).trim().to_owned();
+        let mut word = self.encoded(text, normal, on_unknown)?;
         if word.tokens.is_empty() {
             let word = text.to_owned();
             return Err(ModelError::NoWord { word });
@@ -169,18 +169,23 @@ impl WordModel {
         Ok(word)
     }
 
-    /// The tokens of a normalised text, if there are any.
+    /// The tokens of a text in the model's normal form, if there are any.
     pub(crate) fn tokenize(&self, text: &str, on_unknown: OnUnknown) -> Result<Word, ModelError> {
+        self.encoded(text, |text| normalize(text, &self.header.text), on_unknown)
+    }
+
+    fn encoded(
+        &self,
+        text: &str,
+        normal: impl Fn(&str) -> String,
+        on_unknown: OnUnknown,
+    ) -> Result<Word, ModelError> {
         let vocabulary = &self.header.vocabulary;
-        let mut replaced = Vec::new();
-        let tokens = vocabulary.encode_telling(text, on_unknown, |token, id| {
-            let nearest = vocabulary.token(id).map(Token::visible);
-            replaced.push((token.visible(), nearest.unwrap_or_default()));
-        })?;
+        let read = vocabulary.encode_given(text, normal, on_unknown)?;
         Ok(Word {
-            text: text.to_owned(),
-            tokens,
-            replaced,
+            text: read.text,
+            tokens: read.tokens,
+            replaced: read.replaced,
         })
     }
 

@@ -34,7 +34,7 @@ impl WordModel {
     }
 
     /// −log p(word) in nats by importance sampling, with the end of the word; exact where there is no
-    /// latent variable. Infinite for a word that has no letter, or one that is never predicted.
+    /// latent variable. Infinite for a word that has no letter, or one that the model does not know.
     pub fn score<'w>(
         &self,
         words: impl IntoIterator<Item = &'w Word>,
@@ -48,8 +48,9 @@ impl WordModel {
             "must be at least 1",
         )?;
         let words: Vec<&[u32]> = words.into_iter().map(|word| &word.tokens[..]).collect();
-        let predicted = |&letter: &u32| (letter as usize) < vae.outputs();
-        let possible = |word: &[u32]| !word.is_empty() && word.iter().all(predicted);
+        // `<unk>` is predicted if letters were cut, but its probability is that of any of them.
+        let known = |&letter: &u32| (letter as usize) < self.header.vocabulary.letters();
+        let possible = |word: &[u32]| !word.is_empty() && word.iter().all(known);
         let (indices, scored): (Vec<usize>, Vec<evaluate::Word>) = words
             .iter()
             .enumerate()

@@ -22,6 +22,12 @@ const FORMAT: u64 = 1;
 const MOST_TOKENS: usize = 1 << 21;
 /// The longest cluster that can be a token, in bytes; longer ones are split.
 const LONGEST_TOKEN_BYTES: usize = 256;
+/// The number of tokens of which a vocabulary remembers that they were cut.
+const MOST_CUT: usize = 12;
+/// The share of a text that a default limit may cut; Chinese, Japanese and Korean would lose a third of theirs.
+const CUT_BY_DEFAULT: f64 = 0.01;
+/// The most tokens that are kept of a text that would lose more. Few texts in any script have as many.
+const ROOM: usize = 10_000;
 
 /// What a model reads or writes in one step.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,7 +75,8 @@ pub fn rank(counts: &mut [(Token, u64)]) {
 }
 
 /// The tokens and their ids. In JSON: `{"format":1,"unit":"char","symbols":["e"," "],"unk":2,
-/// "bos":null,"eos":null,"cut":3}`, with the special ids after those of `tokens`, and bytes as numbers.
+/// "bos":null,"eos":null,"cut":3,"most_cut":["q","Z","!"]}`, with the special ids after those of `tokens`,
+/// the most frequent of the tokens that were cut, and bytes as numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "Stored", try_from = "Stored")]
 pub struct Vocabulary {
@@ -79,9 +86,64 @@ pub struct Vocabulary {
     letters: usize,
     words: bool,
     cut: u64,
+    /// The most frequent tokens that were cut, if they are known.
+    most_cut: Vec<Token>,
+}
+
+/// What a vocabulary leaves out of a text.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cut {
+    /// Distinct tokens.
+    pub tokens: usize,
+    /// Their share of the tokens of the text, 0 to 1.
+    pub share: f64,
 }
 
 impl Vocabulary {
+    /// The vocabulary that `of` makes with a limit on its size: with `max_vocab`, or with room for [`ROOM`] tokens
+    /// if that limit, which nobody has chosen, would cut more than [`CUT_BY_DEFAULT`] of the text.
+    pub fn with_default_limit(
+        max_vocab: usize,
+        counts: &[(Token, u64)],
+        of: impl Fn(usize) -> Self,
+    ) -> Self {
+        let usual = of(max_vocab);
+        if usual.cut_from(counts).share > CUT_BY_DEFAULT {
+            return of(ROOM.max(max_vocab));
+        }
+        usual
+    }
+
+    /// What it leaves out of a text with these counts.
+    pub fn cut_from(&self, counts: &[(Token, u64)]) -> Cut {
+        let known: HashSet<&Token> = self.tokens[..self.letters].iter().collect();
+        let lost = counts.iter().filter(|(token, _)| !known.contains(token));
+        let (tokens, lost) = lost.fold((0, 0), |(tokens, sum), (_, n)| (tokens + 1, sum + n));
+        let all: u64 = counts.iter().map(|(_, n)| n).sum();
+        Cut {
+            tokens,
+            share: lost as f64 / all.max(1) as f64,
+        }
+    }
+
+    /// Returns an error if the limits leave nothing to learn of a text with these counts: no two tokens.
+    pub fn check_learnable(&self, name: &str, counts: &[(Token, u64)]) -> Result<(), TextError> {
+        if self.letters >= 2 || self.cut == 0 {
+            return Ok(());
+        }
+        Err(TextError::NothingLeft {
+            name: name.to_owned(),
+            kept: self.letters,
+            tokens: counts.len(),
+            second: counts.get(1).map_or(0, |&(_, n)| n),
+        })
+    }
+
+    /// The most frequent tokens that were cut, if they are known.
+    pub fn most_cut(&self) -> &[Token] {
+        &self.most_cut
+    }
+
     /// The vocabulary of a char-lstm: the tokens seen at least `min_freq` times, at most
     /// `max_vocab` of them, and `<unk>` only if that cut something.
     pub fn from_counts(
@@ -91,13 +153,13 @@ impl Vocabulary {
         max_vocab: usize,
     ) -> Self {
         let (letters, cut) = keep(counts, min_freq, max_vocab);
-        Self::lay_out(unit, letters, cut, false)
+        Self::lay_out(unit, letters, cut.len() as u64, false).remembering(&cut)
     }
 
     /// The vocabulary of a word-vae, with `<eos>`, `<unk>` and `<bos>`.
     pub fn for_words(unit: Unit, counts: &[(Token, u64)], min_freq: u64, max_vocab: usize) -> Self {
         let (letters, cut) = keep(counts, min_freq, max_vocab);
-        Self::lay_out(unit, letters, cut, true)
+        Self::lay_out(unit, letters, cut.len() as u64, true).remembering(&cut)
     }
 
     /// This vocabulary, extended by the new letters seen at least `min_freq` times, as many as fit into
@@ -113,7 +175,13 @@ impl Vocabulary {
         let left = max_vocab.saturating_sub(self.letters);
         let (added, cut) = keep(&new, min_freq, left);
         let letters = self.tokens[..self.letters].iter().cloned().chain(added);
-        Self::lay_out(self.unit, letters.collect(), cut.max(self.cut), self.words)
+        let count = self.cut.max(cut.len() as u64);
+        Self::lay_out(self.unit, letters.collect(), count, self.words).remembering(&cut)
+    }
+
+    fn remembering(mut self, cut: &[Token]) -> Self {
+        self.most_cut = cut[..cut.len().min(MOST_CUT)].to_vec();
+        self
     }
 
     /// For each token of this vocabulary, its id in `older`, if it has one.
@@ -158,6 +226,7 @@ impl Vocabulary {
             letters,
             words,
             cut,
+            most_cut: Vec::new(),
         }
     }
 
@@ -238,22 +307,21 @@ impl Vocabulary {
     }
 }
 
-/// The most frequent tokens within the limits, and how many others there are.
-fn keep(counts: &[(Token, u64)], min_freq: u64, max_vocab: usize) -> (Vec<Token>, u64) {
+/// The most frequent tokens within the limits, and the others, the most frequent first.
+fn keep(counts: &[(Token, u64)], min_freq: u64, max_vocab: usize) -> (Vec<Token>, Vec<Token>) {
     let mut ranked = counts.to_vec();
     rank(&mut ranked);
     let fits = |token: &Token| match token {
         Token::Text(text) => text.len() <= LONGEST_TOKEN_BYTES,
         _ => true,
     };
-    let kept: Vec<Token> = ranked
-        .into_iter()
-        .filter(|(token, n)| *n >= min_freq && fits(token))
-        .map(|(token, _)| token)
-        .take(max_vocab.min(MOST_TOKENS))
-        .collect();
-    let cut = counts.len() - kept.len();
-    (kept, cut as u64)
+    let most = max_vocab.min(MOST_TOKENS);
+    let (mut kept, mut cut) = (Vec::new(), Vec::new());
+    for (token, n) in ranked {
+        let keeps = n >= min_freq && fits(&token) && kept.len() < most;
+        if keeps { &mut kept } else { &mut cut }.push(token);
+    }
+    (kept, cut)
 }
 
 fn is_one(token: &Token, unit: Unit) -> bool {
@@ -283,6 +351,8 @@ struct Stored {
     bos: Option<u32>,
     eos: Option<u32>,
     cut: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    most_cut: Vec<StoredToken>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -300,6 +370,7 @@ impl From<Vocabulary> for Stored {
             Token::Byte(byte) => Some(StoredToken::Byte(byte)),
             Token::Unk | Token::Bos | Token::Eos => None,
         };
+        let most_cut = vocab.most_cut.into_iter().filter_map(stored).collect();
         Self {
             format: FORMAT,
             unit: vocab.unit,
@@ -308,6 +379,7 @@ impl From<Vocabulary> for Stored {
             bos,
             eos,
             cut: vocab.cut,
+            most_cut,
         }
     }
 }
@@ -329,7 +401,8 @@ impl TryFrom<Stored> for Vocabulary {
         };
         let letters = stored.tokens.into_iter().map(letter).collect();
         let words = stored.bos.is_some() || stored.eos.is_some();
-        let vocab = Self::new(stored.unit, letters, stored.cut, words)?;
+        let mut vocab = Self::new(stored.unit, letters, stored.cut, words)?;
+        vocab.most_cut = stored.most_cut.into_iter().map(letter).collect();
         let special = (vocab.unk(), vocab.bos(), vocab.eos());
         if special != (stored.unk, stored.bos, stored.eos) {
             return Err(TextError::Vocabulary {

@@ -48,12 +48,36 @@ fn words_have_three_special_tokens_of_which_bos_is_never_predicted() {
 }
 
 #[test]
+fn a_default_limit_makes_room_for_a_text_that_it_would_ruin() {
+    let counts: Vec<(Token, u64)> = (0..600)
+        .filter_map(|i| char::from_u32(0x4E00 + i))
+        .map(|c| (Token::Text(c.to_string()), 5))
+        .collect();
+    let of = |most| Vocabulary::from_counts(Unit::Char, &counts, 1, most);
+    let roomy = Vocabulary::with_default_limit(400, &counts, of);
+    assert_eq!((roomy.letters(), roomy.cut()), (600, 0));
+    let cut = of(400).cut_from(&counts);
+    assert_eq!((cut.tokens, cut.share), (200, 1.0 / 3.0));
+    // What 400 tokens hardly lack stays cut.
+    let mut skewed = counts.clone();
+    skewed[0].1 = 1_000_000;
+    let of = |most| Vocabulary::from_counts(Unit::Char, &skewed, 1, most);
+    let usual = Vocabulary::with_default_limit(400, &skewed, of);
+    assert_eq!((usual.letters(), usual.most_cut().len()), (400, 12));
+    for (min_freq, most) in [(2_000_000, 400), (1, 1)] {
+        let none = Vocabulary::from_counts(Unit::Char, &skewed, min_freq, most);
+        assert!(none.check_learnable("text", &skewed).is_err());
+    }
+    assert!(usual.check_learnable("text", &skewed).is_ok());
+}
+
+#[test]
 fn json_is_as_documented() {
     let vocab = Vocabulary::from_counts(Unit::Char, &counts_of("aa\nb", Unit::Char), 1, 2);
     let json = serde_json::to_string(&vocab).unwrap();
     assert_eq!(
         json,
-        r#"{"format":1,"unit":"char","symbols":["a","\n"],"unk":2,"bos":null,"eos":null,"cut":1}"#
+        r#"{"format":1,"unit":"char","symbols":["a","\n"],"unk":2,"bos":null,"eos":null,"cut":1,"most_cut":["b"]}"#
     );
     assert_eq!(serde_json::from_str::<Vocabulary>(&json).unwrap(), vocab);
     let bytes = serde_json::to_string(&of("é", Unit::Byte)).unwrap();

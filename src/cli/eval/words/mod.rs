@@ -106,6 +106,12 @@ impl<'a> Measured<'a> {
     fn report(&self) -> Result<Report<'_>> {
         let (job, reading) = (self.job, self.reading);
         let tokens: u64 = self.corpus.iter().map(Word::tokens).sum();
+        let unk = self.data.vocabulary.unk();
+        let letters = self.corpus.iter().flat_map(|word| word.letters);
+        let unknown = letters.filter(|&&letter| Some(letter) == unk).count() as u64;
+        if let Some(warning) = job.cut(unknown, tokens) {
+            note!("warning: {warning}");
+        }
         let has_z = self.model().latent_size() > 0;
         // For each model D and the samples of the bounds, then the baseline; the figures of z take three.
         let iw = self.iw.last().filter(|_| has_z);

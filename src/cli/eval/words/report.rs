@@ -6,7 +6,7 @@ use super::costs::{Baseline, Cost, Costs};
 use super::figures::{Baselines, Latent, Samples};
 use super::verdict::Verdict;
 use crate::cli::eval::job::{About, signed};
-use crate::cli::output::Table;
+use crate::cli::output::{Table, counted};
 use serde::Serialize;
 
 /// The number of dimensions per line of bars, and the width of the longest bar.
@@ -38,11 +38,11 @@ pub struct Report<'a> {
 
 pub fn text(report: &Report) -> String {
     let mut text = format!(
-        "{}, {}: {} words, {} characters with their ends; nats per word\n\n",
+        "{}, {}: {}, {} with their ends; nats per word\n\n",
         report.about.corpus,
         report.about.part.name(),
-        report.words,
-        report.tokens
+        counted(report.words, "word"),
+        counted(report.tokens, "character")
     );
     text.push_str(&costs(report).text());
     if let [whole, eight] = &report.results[..] {
@@ -121,7 +121,8 @@ fn best(cost: Cost) -> [String; 3] {
 fn carries(Latent { carries, back }: &Latent) -> String {
     let dimensions = carries.rate_nats_per_dimension.len();
     let mut text = format!(
-        "z: {dimensions} dimensions, {} active\n",
+        "z: {}, {} active\n",
+        counted(dimensions, "dimension"),
         carries.active_units
     );
     let _ = writeln!(

@@ -1,0 +1,86 @@
+//! `generate --requests`: lines of JSON in and out.
+
+use serde_json::Value;
+
+use super::common::{Home, Ran, golden_model, json, textgen};
+
+#[track_caller]
+fn generate(arguments: &[&str]) -> Ran {
+    let home = Home::new();
+    let mut command = home.command(textgen());
+    command
+        .arg("generate")
+        .arg("--model-file")
+        .arg(golden_model());
+    Ran::of(command.args(arguments)).succeeded()
+}
+
+#[test]
+fn requests_are_answered_line_by_line_as_single_calls_are() {
+    let home = Home::new();
+    let prompts = ["A hen", "The ", "\n"];
+    let mut asked: Vec<String> = (0..12)
+        .map(|i| {
+            let prompt = prompts[i % 3];
+            serde_json::json!({"id": i, "prompt": prompt, "seed": i, "length": 30, "stop": "b"})
+                .to_string()
+        })
+        .collect();
+    asked.extend(
+        [
+            "",
+            "[1]",
+            r#"{"lenght": 3}"#,
+            r#"{"id": "é", "prompt": "é"}"#,
+            r#"{"temperature": -1}"#,
+            r#"{"stop": ""}"#,
+            r#"{"prompt": "Aé", "on_unknown": "skip", "temperature": 0, "length": 2}"#,
+            r#"{"constrain": "[a-z]{2}", "seed": 1}"#,
+        ]
+        .map(str::to_owned),
+    );
+    let mut command = home.command(textgen());
+    command.args(["generate", "--requests", "-", "--model-file"]);
+    command.arg(golden_model()).write_stdin(asked.join("\n"));
+    let ran = Ran::of(&mut command).succeeded();
+    assert_eq!(ran.stderr, "");
+    let answers: Vec<Value> = ran.stdout.lines().map(json).collect();
+    assert_eq!(answers.len(), asked.len());
+    for (i, answer) in answers[..12].iter().enumerate() {
+        let seed = i.to_string();
+        let prompt = prompts[i % 3];
+        let single = [
+            "--prompt", prompt, "--seed", &seed, "--length", "30", "--stop", "b", "--json",
+        ];
+        let single = json(&generate(&single).stdout);
+        for key in ["text", "seed", "tokens", "log_prob_nats"] {
+            assert_eq!(answer[key], single[key], "{key} of request {i}");
+        }
+        assert_eq!(answer["id"], i);
+        let full = answer["tokens"] == 30;
+        assert!(answer["ended"] == "stop" || full, "{answer}");
+    }
+    let failed = |index: usize, part: &str| {
+        let answer = &answers[index];
+        let error = answer["error"].as_str().expect("an error");
+        assert!(error.contains(part), "{error}");
+        assert_eq!(answer["line"], index + 1);
+        assert!(
+            answer["hint"].is_string() || part == "temperature",
+            "{answer}"
+        );
+    };
+    failed(12, "not a request");
+    failed(13, "not a request");
+    failed(14, "lenght");
+    failed(15, "'é'");
+    assert_eq!(answers[15]["id"], "é");
+    failed(16, "temperature");
+    failed(17, "stop text is empty");
+    assert_eq!(answers[18]["unknown"], serde_json::json!([["é", null]]));
+    assert_eq!(answers[18]["seed"], Value::Null);
+    assert_eq!(answers[19]["ended"], "constraint");
+    home.textgen("generate --requests none.jsonl --model-file m")
+        .refused(1);
+    home.textgen("generate --requests - --prompt a").refused(2);
+}
