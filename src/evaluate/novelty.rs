@@ -369,7 +369,7 @@ mod tests {
     #[test]
     fn nothing_in_common_and_nothing_at_all_have_no_segment() {
         let (texts, source): ([&[u32]; 1], Vec<u32>) = ([&[7, 8, 9]], vec![1, 2, 3]);
-        let parts = &[0..source.len()];
+        let parts = std::slice::from_ref(&(0..3));
         let copied = Copied::new(&texts, &source, parts, |_| ()).expect("read");
         assert_eq!(copied.fraction(1), Some(0.0));
         assert_eq!(copied.longest(&texts, &source, parts).expect("read"), None);

@@ -9,7 +9,7 @@ use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
 use super::tensors::{self, FileKind, StoredTensor, TensorFile};
-use super::tokens::{self, TokenFile, TokenWriter, Tokens, pieces};
+use super::tokens::{self, NewFolder, TokenFile, TokenWriter, Tokens, pieces};
 use super::{RunError, atomic};
 use crate::config::TrainConfig;
 use crate::text::{Vocabulary, split_text};
@@ -66,7 +66,7 @@ struct DataHeader {
 impl TextData {
     /// A text of `len` tokens that `write` passes to the writer one after the other. They go into a temporary
     /// file in `folder`, so that memory does not grow with the text; the runs that are created there with it
-    /// share that file. The folder need not exist.
+    /// share that file. The folder need not exist, and does not afterwards if no run was created in it.
     pub fn written<E: From<RunError>>(
         folder: &Path,
         vocabulary: Vocabulary,
@@ -77,7 +77,7 @@ impl TextData {
             format: FORMAT,
             vocabulary,
         };
-        std::fs::create_dir_all(folder).map_err(RunError::write(folder))?;
+        let new = NewFolder::make(folder).map_err(RunError::write(folder))?;
         let mut writer = TokenWriter::new(folder, &header, header.vocabulary.len(), len)?;
         write(&mut writer)?;
         let temporary = writer.finish()?;
@@ -88,7 +88,7 @@ impl TextData {
         let tokens = token_file(&temporary, file, place, &header.vocabulary)?;
         Ok(Self {
             vocabulary: header.vocabulary,
-            tokens: tokens.deleting(temporary).into(),
+            tokens: tokens.deleting(temporary, new).into(),
         })
     }
 

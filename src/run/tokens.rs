@@ -124,6 +124,29 @@ impl Look {
     }
 }
 
+/// A folder that is removed again if it was made here and is empty.
+#[derive(Debug)]
+pub(super) struct NewFolder(Option<PathBuf>);
+
+impl NewFolder {
+    /// Makes the folder, unless it exists.
+    pub fn make(path: &Path) -> io::Result<Self> {
+        if path.is_dir() {
+            return Ok(Self(None));
+        }
+        fs::create_dir_all(path)?;
+        Ok(Self(Some(path.to_owned())))
+    }
+}
+
+impl Drop for NewFolder {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            let _ = fs::remove_dir(path); // it may hold runs by now
+        }
+    }
+}
+
 /// The tokens in an open file.
 #[derive(Debug)]
 pub(super) struct TokenFile {
@@ -137,8 +160,8 @@ pub(super) struct TokenFile {
     dtype: Dtype,
     /// Tokens are smaller than this.
     limit: usize,
-    /// Deletes a file that belongs to no run.
-    _temporary: Option<TempPath>,
+    /// Deletes a file that belongs to no run, and then its folder if there is no run at all.
+    _temporary: Option<(TempPath, NewFolder)>,
 }
 
 impl TokenFile {
@@ -166,9 +189,9 @@ impl TokenFile {
     }
 
     /// Deletes the file when the last reader is gone.
-    pub fn deleting(self, temporary: TempPath) -> Self {
+    pub fn deleting(self, temporary: TempPath, folder: NewFolder) -> Self {
         Self {
-            _temporary: Some(temporary),
+            _temporary: Some((temporary, folder)),
             ..self
         }
     }
@@ -459,8 +482,9 @@ mod tests {
     #[test]
     fn a_writer_that_gets_more_or_fewer_tokens_than_counted_leaves_nothing() {
         let folder = tempfile::tempdir().expect("folder");
+        let runs = folder.path().join("runs");
         for written in [99, 101] {
-            let made = TextData::written(folder.path(), vocabulary(90), 100, |writer| {
+            let made = TextData::written(&runs, vocabulary(90), 100, |writer| {
                 writer.push(&writer.packer()(&vec![1; written]))
             });
             let error = made.expect_err("miscounted").to_string();
@@ -471,20 +495,21 @@ mod tests {
 
     #[test]
     fn a_draft_is_deleted_but_not_the_runs_that_were_made_of_it() {
-        let folder = tempfile::tempdir().expect("folder");
-        let made = TextData::written(folder.path(), vocabulary(90), 100, |writer| {
+        let outer = tempfile::tempdir().expect("folder");
+        let folder = outer.path().join("runs");
+        let made = TextData::written(&folder, vocabulary(90), 100, |writer| {
             let pack = writer.packer();
             writer.push(&pack(&[1; 60]))?;
             writer.push(&pack(&[2; 40]))
         });
         let made: Result<TextData, RunError> = made;
         let data = CorpusData::Text(made.expect("written"));
-        let paths = ["a", "b"].map(|name| folder.path().join(name));
+        let paths = ["a", "b"].map(|name| folder.join(name));
         for path in &paths {
             data.write(path).expect("shared");
         }
         drop(data);
-        assert_eq!(fs::read_dir(folder.path()).expect("listed").count(), 2);
+        assert_eq!(fs::read_dir(&folder).expect("listed").count(), 2);
         for path in &paths {
             let tokens = opened(path).expect("whole");
             assert_eq!(*tokens.read(59..61).expect("read"), [1, 2]);

@@ -272,7 +272,7 @@ fn a_full_disk_before_the_first_step_leaves_nothing_behind() {
     ))
     .refused(1)
     .names(&["cannot write"]);
-    let left = files_below(&home.path("runs"));
+    let left = home.files();
     assert!(left.is_empty(), "left behind: {:?}", left.keys());
 }
 
