@@ -35,10 +35,10 @@ impl Planned {
         let (corpus, given) = choose_corpus(corpus, given, runs)?;
         let corpus = corpus.rereadable()?;
         let mut config = TrainConfig::resolve(&given)?;
-        say_notes(&corpus);
         config.corpus = corpus.paths();
         config.corpus_name.clone_from(&corpus.name);
         config.corpus_digest = corpus.digest(&config.text)?;
+        say_notes(&corpus);
         Ok(Self {
             config,
             given,

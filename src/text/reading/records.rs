@@ -321,6 +321,10 @@ struct Rows<R> {
     reader: csv::Reader<Limited<R>>,
     /// Bytes that may be read for the next row.
     left: Rc<Cell<usize>>,
+    /// Quotes read so far.
+    quotes: Rc<Cell<usize>>,
+    /// The line of the row before, if it goes over several lines.
+    broken: Option<u64>,
     row: csv::ByteRecord,
     /// The column of the field.
     column: usize,
@@ -330,9 +334,11 @@ struct Rows<R> {
 impl<R: Read> Rows<R> {
     fn new(reader: R, delimiter: u8, path: String, field: &str) -> Result<Self, TextError> {
         let left = Rc::new(Cell::new(LONGEST));
+        let quotes = Rc::new(Cell::new(0));
         let limited = Limited {
             inner: reader,
             left: Rc::clone(&left),
+            quotes: Rc::clone(&quotes),
         };
         let mut reader = csv::ReaderBuilder::new()
             .delimiter(delimiter)
@@ -349,6 +355,8 @@ impl<R: Read> Rows<R> {
         Ok(Self {
             reader,
             left,
+            quotes,
+            broken: None,
             row: csv::ByteRecord::new(),
             column,
             path,
@@ -361,6 +369,19 @@ impl<R: Read> Texts for Rows<R> {
         self.left.set(LONGEST);
         let read = self.reader.read_byte_record(&mut self.row);
         let more = read.map_err(|error| wrong(&self.path, error))?;
+        if let (false, Some(line), 1) = (more, self.broken, self.quotes.get() % 2) {
+            return Err(TextError::Record {
+                path: self.path.clone(),
+                line,
+                what: "a quote in this record is never closed".to_owned(),
+            });
+        }
+        let is_broken = self.row.as_slice().contains(&b'\n');
+        self.broken = self
+            .row
+            .position()
+            .map(csv::Position::line)
+            .filter(|_| is_broken);
         text.extend_from_slice(self.row.get(self.column).unwrap_or_default());
         Ok(more)
     }
@@ -391,6 +412,7 @@ fn wrong(path: &str, error: csv::Error) -> TextError {
 struct Limited<R> {
     inner: R,
     left: Rc<Cell<usize>>,
+    quotes: Rc<Cell<usize>>,
 }
 
 impl<R: Read> Read for Limited<R> {
@@ -405,6 +427,8 @@ impl<R: Read> Read for Limited<R> {
         let most = buffer.len().min(self.left.get());
         let count = self.inner.read(&mut buffer[..most])?;
         self.left.set(self.left.get() - count);
+        let quotes = memchr::memchr_iter(b'"', &buffer[..count]).count();
+        self.quotes.set(self.quotes.get() + quotes);
         Ok(count)
     }
 }
@@ -501,6 +525,17 @@ mod tests {
 
     #[test]
     fn a_quote_that_is_never_closed_is_an_error_and_not_a_full_memory() {
+        let error = read(Records::Table(b','), b"id,text\n1,a\n2,\"b\n3,c\n", "text").unwrap_err();
+        assert!(
+            matches!(error, TextError::Record { line: 3, .. }),
+            "{error}"
+        );
+        let inches = read(
+            Records::Table(b','),
+            b"id,text\n1,\"a\nb\"\n2,5\" disk\n",
+            "text",
+        );
+        assert_eq!(inches.unwrap().0, "a\nb\n5\" disk");
         let mut table = b"text\n\"".to_vec();
         table.resize(LONGEST + 100_000, b'a');
         let error = read(Records::Table(b','), &table, "text").unwrap_err();
