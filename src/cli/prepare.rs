@@ -45,7 +45,6 @@ impl Planned {
         let (corpus, given) = choose_corpus(named, given, runs)?;
         let corpus = corpus.rereadable()?;
         let mut config = TrainConfig::resolve(&given)?;
-        say_notes(&corpus);
         if !named.is_empty() {
             report_unused_vocab(&corpus, &config.text, runs);
         }
@@ -56,6 +55,7 @@ impl Planned {
             let recorded = given.corpus_digest.as_ref();
             warn_of_change(recorded, Some(&config.corpus_digest), "the corpus");
         }
+        say_notes(&corpus);
         Ok(Self {
             config,
             given,

@@ -10,7 +10,7 @@ use std::ops::{Bound, Range};
 use std::path::Path;
 use std::sync::LazyLock;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::row::Row;
 use super::train::{Budget, ModelConfig};
@@ -232,7 +232,7 @@ settings! {
         }
     }
     /// How text becomes tokens. The model records these settings and applies them to prompts too.
-    #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
     #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
     TextConfig {
         "Text" {
@@ -416,6 +416,18 @@ impl Default for TextConfig {
             Ok(config) => config,
             Err(_) => unreachable!("every row of the text has a default"),
         }
+    }
+}
+
+impl Serialize for TextConfig {
+    /// Settings that came after the first model files are left out at their defaults, so that a model file copied
+    /// by a newer version is the same file, and older versions read it.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let default = Self::default();
+        let mut own = self.own_settings();
+        own.field = own.field.filter(|field| *field != default.field);
+        own.strip = own.strip.filter(|strip| *strip != default.strip);
+        own.serialize(serializer)
     }
 }
 

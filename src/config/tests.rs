@@ -7,6 +7,23 @@ use super::row::Row;
 use super::*;
 
 #[test]
+fn text_settings_that_came_later_are_left_out_at_their_defaults() {
+    let json = serde_json::to_value(TextConfig::default()).expect("JSON");
+    assert!(json.get("encoding").is_some());
+    assert!(json.get("field").is_none() && json.get("strip").is_none());
+    let own = TextConfig {
+        field: "body".to_owned(),
+        strip: Strip::Gutenberg,
+        ..TextConfig::default()
+    };
+    for config in [TextConfig::default(), own] {
+        let json = serde_json::to_value(&config).expect("JSON");
+        let back: TextConfig = serde_json::from_value(json).expect("settings");
+        assert_eq!(back, config);
+    }
+}
+
+#[test]
 fn a_flag_wins_over_a_file() {
     let flags = Settings {
         hidden: Some(7),

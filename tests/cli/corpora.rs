@@ -287,6 +287,14 @@ fn project_gutenberg_is_mentioned_and_stripped() {
             .succeeded();
     }
     assert_eq!(digest(&home, "a"), digest(&home, "b"));
+    let ran = home
+        .textgen(&format!("{TRAIN} book.txt --name c"))
+        .succeeded();
+    assert!(
+        ran.stderr.contains("--strip gutenberg removes it"),
+        "{}",
+        ran.stderr
+    );
     let ran = home.textgen("vocab tale.txt --strip gutenberg").succeeded();
     assert!(
         ran.stderr.contains("no marker of Project Gutenberg"),

@@ -1,0 +1,106 @@
+use super::*;
+
+fn read(records: Records, bytes: &[u8], field: &str) -> Result<(String, u64), TextError> {
+    let empty = Rc::default();
+    let mut text = String::new();
+    let mut opened = records.open(bytes, "x", field, Rc::clone(&empty))?;
+    let read = opened.read_to_string(&mut text);
+    read.map_err(|error| TextError::from_read("x", error))?;
+    Ok((text, empty.get()))
+}
+
+#[test]
+fn a_field_is_read_from_lines_of_json() {
+    let lines = b"{\"text\": \"one\\ntwo\", \"n\": [1, {\"text\": 2}]}\n\n{\"text\":null}\n{\"id\":1,\"text\":\"three\\n\"}\n{\"text\":\"\"}\n{\"text\":\"four\"}";
+    let (text, empty) = read(Records::Json, lines, "text").unwrap();
+    assert_eq!((&*text, empty), ("one\ntwo\nthree\nfour", 2));
+    let (text, _) = read(Records::Json, b"{\"a\":\"x\",\"b\":\"y\"}", "b").unwrap();
+    assert_eq!(text, "y");
+}
+
+#[test]
+fn a_field_is_read_from_rows_with_quoted_line_breaks() {
+    let rows = b"id,text\n1,\"one, \"\"two\"\"\nthree\"\n2,\n3,four\n";
+    let (text, empty) = read(Records::Table(b','), rows, "text").unwrap();
+    assert_eq!((&*text, empty), ("one, \"two\"\nthree\nfour", 1));
+    let (text, _) = read(Records::Table(b'\t'), b"a\tb\r\nx\ty, z\r\n", "b").unwrap();
+    assert_eq!(text, "y, z");
+}
+
+#[test]
+fn a_missing_field_is_answered_with_those_there_are() {
+    for (records, bytes) in [
+        (Records::Json, &b"{\"title\":1,\"body\":2}\n"[..]),
+        (Records::Table(b','), b"title,body\n1,2\n"),
+    ] {
+        let error = read(records, bytes, "text").unwrap_err();
+        assert!(error.to_string().contains("title, body"), "{error}");
+        assert!(matches!(error, TextError::NoField { line: 1, .. }));
+    }
+}
+
+#[test]
+fn pipes_of_records_are_known_by_their_first_line() {
+    let long = format!("{{\"text\": \"{}", "a".repeat(HEAD));
+    for (head, field, records) in [
+        (
+            "{\"id\": 1, \"text\": \"a\"}\n{}",
+            "text",
+            Some(Records::Json),
+        ),
+        (&long, "text", Some(Records::Json)),
+        ("{curly} text", "text", None),
+        ("{\n  \"pretty\": 1\n}", "text", None),
+        ("{}\n", "text", None),
+        ("{", "text", None),
+        ("id,body\n1,a\n", "body", Some(Records::Table(b','))),
+        ("\"id\"\t\"body\"\n", "body", Some(Records::Table(b'\t'))),
+        ("id,text\n", "text", None),
+        ("Once, body and soul\n", "body", None),
+        ("", "body", None),
+    ] {
+        assert_eq!(Records::of_head(head.as_bytes(), field), records, "{head}");
+    }
+}
+
+#[test]
+fn a_wrong_record_has_its_line() {
+    let json = Records::Json;
+    for (records, bytes, part) in [
+        (
+            json,
+            &b"{\"text\":\"a\"}\n{\"text\":7}\n"[..],
+            "line 2: the field text is a number",
+        ),
+        (json, b"\n{\"text\":\"a\"\n", "line 2: not a JSON object"),
+        (json, b"{\"text\":\"a\"} {}\n", "line 1: not a JSON object"),
+        (json, b"[1]\n", "line 1: not a JSON object"),
+        (
+            Records::Table(b','),
+            b"a,text\n1,2\n3\n",
+            "line 3: 1 field, where the first line names 2",
+        ),
+    ] {
+        let error = read(records, bytes, "text").unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn a_quote_that_is_never_closed_is_an_error_and_not_a_full_memory() {
+    let error = read(Records::Table(b','), b"id,text\n1,a\n2,\"b\n3,c\n", "text").unwrap_err();
+    assert!(
+        matches!(error, TextError::Record { line: 3, .. }),
+        "{error}"
+    );
+    let inches = read(
+        Records::Table(b','),
+        b"id,text\n1,\"a\nb\"\n2,5\" disk\n",
+        "text",
+    );
+    assert_eq!(inches.unwrap().0, "a\nb\n5\" disk");
+    let mut table = b"text\n\"".to_vec();
+    table.resize(LONGEST + 100_000, b'a');
+    let error = read(Records::Table(b','), &table, "text").unwrap_err();
+    assert!(matches!(error, TextError::Io { .. }), "{error}");
+}
