@@ -2,7 +2,7 @@
 
 use unicode_properties::UnicodeGeneralCategory;
 
-use super::unicode::without_marks;
+use super::unicode::{to_ascii, without_marks};
 use super::vocab::{Token, Vocabulary};
 
 /// The id of the known token nearest to an unknown one, by the first of these that gives one:
@@ -21,7 +21,7 @@ pub fn nearest(vocab: &Vocabulary, unknown: &Token) -> Option<u32> {
     let letters = &vocab.tokens()[..vocab.letters()];
     let mut candidates = either_case(c);
     candidates.extend(without_marks(c).into_iter().flat_map(either_case));
-    let ascii = deunicode::deunicode_char(c).and_then(|text| text.chars().next());
+    let ascii = to_ascii(c).chars().next();
     if !matches!(unknown, Token::Byte(_)) {
         candidates.extend(ascii.into_iter().flat_map(either_case));
     }

@@ -11,7 +11,7 @@ use unicode_normalization::char::canonical_combining_class;
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick, is_nfkc_quick};
 
 use super::counts::Tally;
-use super::unicode::{count_bytes, for_each_non_ascii};
+use super::unicode::{count_bytes, for_each_non_ascii, to_ascii};
 use crate::config::{Newlines, NormalForm, TextConfig};
 
 /// The longest cached run, in bytes, and the most cached runs.
@@ -162,7 +162,7 @@ impl Normalizer {
                 ascii.push(c);
             } else {
                 self.transliterated.add(c, 1);
-                ascii.push_str(deunicode::deunicode_char(c).unwrap_or_default());
+                ascii.push_str(to_ascii(c));
             }
         }
         ascii
@@ -263,7 +263,7 @@ impl Normalizer {
                 }
             }
             for (c, count) in normalizer.transliterated.iter() {
-                let to = deunicode::deunicode_char(c).unwrap_or_default();
+                let to = to_ascii(c);
                 sum.normalized += count;
                 *pairs.entry((c.to_string(), to.to_owned())).or_default() += count;
             }

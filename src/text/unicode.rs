@@ -237,6 +237,13 @@ pub fn strip_punctuation(word: &str) -> &str {
     })
 }
 
+/// The transliteration to ASCII; empty if there is none. The one place that calls the crate, and never inlined:
+/// its tables, of 400 kB, are constants, of which each part of the program that uses them would have a copy.
+#[inline(never)]
+pub fn to_ascii(c: char) -> &'static str {
+    deunicode::deunicode_char(c).unwrap_or_default()
+}
+
 /// The base letter, without diacritics, if the character has any.
 pub fn without_marks(c: char) -> Option<char> {
     use unicode_normalization::UnicodeNormalization;

@@ -189,7 +189,7 @@ fn a_constraint_that_cannot_be_kept_is_refused() {
     let refused =
         |regex: &str, more: &[&str]| generate(&[&["--constrain", regex], more].concat()).refused(2);
     refused("[a-z]{9}", &["--length", "5"])
-        .names(&["5 tokens are too few", "[a-z]{9}", "9 tokens"])
+        .names(&["a length of 5 is too small", "[a-z]{9}", "9 tokens"])
         .advises("--length 9");
     refused("[0-9]+", &[]).names(&["no text of characters"]);
     refused("(a", &[]).names(&["(a", "unclosed group"]);

@@ -52,7 +52,7 @@ pub fn words(
     // Without a z to sample, the most probable letters make one word.
     let is_greedy = decoding != Decoding::Sample || options.sampling.temperature == 0.0;
     let has_no_z = model.latent_size() == 0 || options.z_temperature == Some(0.0);
-    let is_one = is_greedy && has_no_z;
+    let is_one = is_greedy && has_no_z && !options.unique;
     if is_one && args.count.is_some_and(|count| count > 1) {
         note!("nothing is sampled, so there is only one word, which is written once");
     } else if !is_one {
