@@ -5,8 +5,8 @@ use std::io;
 
 use crate::generate::constraint::ConstraintError;
 use crate::model::ModelError;
-use crate::run::{Bundled, RunDir, RunError, Runs};
-use crate::text::{Findings, Looks, Note, Remedy, TextError};
+use crate::run::{Bundled, RunDir, RunError, Runs, quoted};
+use crate::text::{Amend, Findings, Looks, Note, Remedy, TextError};
 use crate::train::{EngineError, TrainError};
 
 /// Names under which records have their text, besides `text`.
@@ -288,12 +288,26 @@ pub fn of_text(error: &TextError) -> Option<String> {
         }
         TextError::NoField { fields, .. } => {
             let likely = |field: &&String| LIKELY_FIELDS.contains(&field.to_lowercase().as_str());
-            let field = fields.iter().find(likely).or(fields.last())?;
-            return Some(format!(
-                "name the one that has the text, as in --field {field}"
-            ));
+            let likely = fields.iter().find(likely);
+            return Some(match (likely, &fields[..]) {
+                (Some(field), _) | (None, [field]) => format!(
+                    "name the one that has the text, as in --field {}",
+                    quoted(field)
+                ),
+                _ => "name the one that has the text with --field".to_owned(),
+            });
         }
-        TextError::Record { .. } => "correct that line, or name another --field",
+        TextError::Record { amend, .. } => match amend {
+            Amend::Line => "correct that line",
+            Amend::Quote => {
+                "correct that line: a quote in a quoted field is doubled, and a separator or the end of the \
+                 line follows the last one"
+            }
+            Amend::OneLine => {
+                r"bring each record on one line, and write the line ends of its text as \n"
+            }
+            Amend::Field => "correct that line, or name another --field",
+        },
         TextError::InvalidUtf8 { found, .. } => return Some(of_invalid(found.as_ref())),
         TextError::Malformed { .. } => {
             "the text may be in another encoding; --encoding lossy reads it as UTF-8 and replaces \
@@ -313,6 +327,27 @@ pub fn of_text(error: &TextError) -> Option<String> {
 mod tests {
     use super::*;
     use crate::text::stream_length;
+
+    #[test]
+    fn a_field_is_suggested_only_if_it_is_likely() {
+        let hint = |fields: &[&str]| {
+            of_text(&TextError::NoField {
+                path: "x.csv".to_owned(),
+                line: 1,
+                field: "text".to_owned(),
+                fields: fields.iter().map(|&field| field.to_owned()).collect(),
+            })
+        };
+        let open = "name the one that has the text with --field";
+        assert_eq!(hint(&["name", "year"]).as_deref(), Some(open));
+        let likely = |field| {
+            Some(format!(
+                "name the one that has the text, as in --field {field}"
+            ))
+        };
+        assert_eq!(hint(&["id", "Body", "year"]), likely("Body"));
+        assert_eq!(hint(&["the text; all"]), likely("'the text; all'"));
+    }
 
     #[test]
     fn a_text_shorter_than_a_batch_says_what_would_fit() {

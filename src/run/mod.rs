@@ -34,6 +34,7 @@ pub use last_vocab::LastVocab;
 pub use metrics::{CharLoss, Evaluation, METRICS_FORMAT, Metrics, Sampled, WordLoss};
 pub use model_file::{MODEL_FORMATS, ModelFile, ModelHeader, model_format};
 pub use prompt_state::{PROMPT_STATE_FORMATS, PromptState};
+pub(crate) use runs::quoted;
 pub use runs::{Resolved, Runs};
 pub use state::{Progress, STATE_FORMATS, State, Unfinished};
 pub use tokens::{Packed, TokenSource, TokenWriter, Tokens, pieces};

@@ -90,6 +90,7 @@ pub enum TextError {
         path: String,
         line: u64,
         what: String,
+        amend: Amend,
     },
     #[error("{path}: this path is not valid UTF-8, so it cannot be recorded")]
     PathNotUtf8 { path: String },
@@ -139,6 +140,19 @@ pub enum TextError {
     },
     #[error("invalid vocabulary: {what}")]
     Vocabulary { what: String },
+}
+
+/// What helps with a wrong record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Amend {
+    /// Correct the line.
+    Line,
+    /// Correct the quotes of a table.
+    Quote,
+    /// Bring a record of JSON on one line.
+    OneLine,
+    /// Correct the line, or name another field.
+    Field,
 }
 
 /// A name that may be empty.

@@ -27,7 +27,7 @@ pub use batches::{Split, segments, split_text, split_words, stream_length};
 pub use corpus::{BUNDLED_NAME, Corpus, Source};
 pub(crate) use encode::{Encoded, Piece, TokenEncoder};
 pub use encode::{OpenText, Utf8Stream};
-pub use error::TextError;
+pub use error::{Amend, TextError};
 pub(crate) use escapes::typed_chars;
 pub use escapes::{Typed, as_typed};
 pub use folder::Skip;

@@ -2,6 +2,7 @@
 //!
 //! The text of each record ends with a line feed, added before the next record if the text has none.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +11,8 @@ use std::rc::Rc;
 
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 
-use crate::text::TextError;
+use super::containers::peek;
+use crate::text::{Amend, TextError};
 
 /// The field that is read if none is named.
 pub const DEFAULT_FIELD: &str = "text";
@@ -25,7 +27,8 @@ pub const HEAD: usize = 64 << 10;
 pub enum Records {
     /// One JSON object per line.
     Json,
-    /// Fields between commas or tabs, as RFC 4180 has them, after a line with their names.
+    /// Fields between commas or semicolons as RFC 4180 has them, or between tabs, after a line with their names.
+    /// Between tabs a quote is a character like any other, unless a field is quoted as a whole.
     Table(u8),
 }
 
@@ -55,7 +58,7 @@ impl Records {
             let mut names = line.split(|&byte| byte == delimiter);
             names.any(|name| unquoted(name.trim_ascii()) == field.as_bytes())
         };
-        let delimiter = [b'\t', b',']
+        let delimiter = [b'\t', b',', b';']
             .into_iter()
             .find(|&delimiter| names(delimiter));
         let is_asked = field != DEFAULT_FIELD && !field.is_empty();
@@ -79,15 +82,53 @@ impl Records {
                     number: 0,
                     path,
                     field,
+                    is_found: false,
                 },
                 empty,
             )),
-            Self::Table(delimiter) => Box::new(Joined::new(
-                Rows::new(reader, delimiter, path, &field)?,
-                empty,
-            )),
+            Self::Table(delimiter) => {
+                let (head, whole) = peek(Box::new(reader), HEAD)
+                    .map_err(|error| TextError::from_read(&path, error))?;
+                let delimiter = match delimiter {
+                    b',' if has_semicolons(&head) => b';',
+                    other => other,
+                };
+                Box::new(Joined::new(
+                    Rows::new(whole, delimiter, path, &field)?,
+                    empty,
+                ))
+            }
         })
     }
+}
+
+/// Whether the names of a table are between semicolons, as European spreadsheets export them.
+fn has_semicolons(head: &[u8]) -> bool {
+    let names = head.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    // Every other part between quotes is outside of them.
+    let outside = names.split(|&byte| byte == b'"').step_by(2).flatten();
+    let has = |delimiter: u8| outside.clone().any(|&byte| byte == delimiter);
+    let (semicolon, comma) = (has(b';'), has(b','));
+    semicolon && !comma
+}
+
+/// A field between tabs without its quotes, if it is quoted as a whole and every quote in it is doubled.
+fn whole_unquoted(field: &[u8]) -> Cow<'_, [u8]> {
+    let inner = field
+        .strip_prefix(b"\"")
+        .and_then(|field| field.strip_suffix(b"\""));
+    let Some(inner) = inner else {
+        return field.into();
+    };
+    let mut text = Vec::with_capacity(inner.len());
+    let mut bytes = inner.iter();
+    while let Some(&byte) = bytes.next() {
+        if byte == b'"' && bytes.next() != Some(&b'"') {
+            return field.into();
+        }
+        text.push(byte);
+    }
+    text.into()
 }
 
 fn unquoted(name: &[u8]) -> &[u8] {
@@ -165,6 +206,8 @@ struct Lines<R> {
     number: u64,
     path: String,
     field: String,
+    /// Whether a record before has the field.
+    is_found: bool,
 }
 
 impl<R: Read> Texts for Lines<R> {
@@ -179,20 +222,26 @@ impl<R: Read> Texts for Lines<R> {
             }
             self.number += 1;
             if count > LONGEST {
-                return Err(self.wrong(format!("this record is longer than {} MiB", LONGEST >> 20)));
+                let what = format!("this record is longer than {} MiB", LONGEST >> 20);
+                return Err(self.wrong(what, Amend::Line));
             }
             if !self.line.trim_ascii().is_empty() {
                 break;
             }
         }
-        let mut json = serde_json::Deserializer::from_slice(&self.line);
+        let mut json = serde_json::Deserializer::from_slice(self.line.trim_ascii());
         let found = Field(&self.field).deserialize(&mut json);
         let found = found.and_then(|found| json.end().map(|()| found));
         match found {
             Ok(Found::Text(found)) => text.extend_from_slice(found.as_bytes()),
             Ok(Found::Null) => {}
             Ok(Found::Other(kind)) => {
-                return Err(self.wrong(format!("the field {} is {kind}, not a text", self.field)));
+                let what = format!("the field {} is {kind}, not a text", self.field);
+                return Err(self.wrong(what, Amend::Field));
+            }
+            Ok(Found::Missing(_)) if self.is_found => {
+                let what = format!("no field {}, which the records before have", self.field);
+                return Err(self.wrong(what, Amend::Line));
             }
             Ok(Found::Missing(fields)) => {
                 return Err(TextError::NoField {
@@ -203,22 +252,42 @@ impl<R: Read> Texts for Lines<R> {
                 });
             }
             Err(error) => {
-                let what = error.to_string();
-                let what = what.split(" at line ").next().unwrap_or_default();
-                return Err(self.wrong(format!("not a JSON object: {what}")));
+                let (what, amend) = cause(&error);
+                return Err(self.wrong(format!("not a JSON object: {what}"), amend));
             }
         }
+        self.is_found = true;
         Ok(true)
     }
 }
 
 impl<R> Lines<R> {
-    fn wrong(&self, what: String) -> TextError {
+    fn wrong(&self, what: String, amend: Amend) -> TextError {
         TextError::Record {
             path: self.path.clone(),
             line: self.number,
             what,
+            amend,
         }
+    }
+}
+
+/// What is wrong with a line that is no JSON object.
+fn cause(error: &serde_json::Error) -> (String, Amend) {
+    let what = error.to_string();
+    let what = what.split(" at line ").next().unwrap_or_default();
+    if error.is_eof() {
+        let within = if what.ends_with("a string") {
+            "a string"
+        } else {
+            "the object"
+        };
+        (format!("the line ends within {within}"), Amend::OneLine)
+    } else if what.contains("surrogate") || what.contains("end of hex escape") {
+        let half = r"an escape such as \uD83D is half a character, and the other half is missing";
+        (half.to_owned(), Amend::Line)
+    } else {
+        (what.to_owned(), Amend::Line)
     }
 }
 
@@ -318,47 +387,59 @@ impl<'de> Visitor<'de> for AnyValue {
 
 /// The rows of a table.
 struct Rows<R> {
-    reader: csv::Reader<Limited<R>>,
+    reader: csv::Reader<Checked<R>>,
     /// Bytes that may be read for the next row.
     left: Rc<Cell<usize>>,
-    /// Quotes read so far.
-    quotes: Rc<Cell<usize>>,
-    /// The line of the row before, if it goes over several lines.
-    broken: Option<u64>,
+    fault: Rc<Cell<Option<Fault>>>,
     row: csv::ByteRecord,
     /// The column of the field.
     column: usize,
+    delimiter: u8,
     path: String,
 }
 
 impl<R: Read> Rows<R> {
     fn new(reader: R, delimiter: u8, path: String, field: &str) -> Result<Self, TextError> {
         let left = Rc::new(Cell::new(LONGEST));
-        let quotes = Rc::new(Cell::new(0));
-        let limited = Limited {
+        let fault = Rc::default();
+        let checked = Checked {
             inner: reader,
             left: Rc::clone(&left),
-            quotes: Rc::clone(&quotes),
+            fault: Rc::clone(&fault),
+            delimiter,
+            at: At::Start,
+            line: 1,
+            opened: 1,
         };
         let mut reader = csv::ReaderBuilder::new()
             .delimiter(delimiter)
-            .from_reader(limited);
-        let names = reader.headers().map_err(|error| wrong(&path, error))?;
+            .quoting(delimiter != b'\t')
+            .from_reader(checked);
+        let names = reader.byte_headers();
+        if let Some(fault) = fault.get().filter(|fault| fault.line == 1) {
+            return Err(fault.error(&path));
+        }
+        let names = names.map_err(|error| wrong(&path, error))?;
+        let name = |name| match delimiter {
+            b'\t' => String::from_utf8_lossy(&whole_unquoted(name)).into_owned(),
+            _ => String::from_utf8_lossy(name).into_owned(),
+        };
+        let names: Vec<String> = names.iter().map(name).collect();
         let Some(column) = names.iter().position(|name| name == field) else {
             return Err(TextError::NoField {
                 path,
                 line: 1,
                 field: field.to_owned(),
-                fields: names.iter().map(str::to_owned).collect(),
+                fields: names,
             });
         };
         Ok(Self {
             reader,
             left,
-            quotes,
-            broken: None,
+            fault,
             row: csv::ByteRecord::new(),
             column,
+            delimiter,
             path,
         })
     }
@@ -368,21 +449,15 @@ impl<R: Read> Texts for Rows<R> {
     fn next(&mut self, text: &mut Vec<u8>) -> Result<bool, TextError> {
         self.left.set(LONGEST);
         let read = self.reader.read_byte_record(&mut self.row);
-        let more = read.map_err(|error| wrong(&self.path, error))?;
-        if let (false, Some(line), 1) = (more, self.broken, self.quotes.get() % 2) {
-            return Err(TextError::Record {
-                path: self.path.clone(),
-                line,
-                what: "a quote in this record is never closed".to_owned(),
-            });
+        if let Some(fault) = self.fault.get() {
+            return Err(fault.error(&self.path));
         }
-        let is_broken = self.row.as_slice().contains(&b'\n');
-        self.broken = self
-            .row
-            .position()
-            .map(csv::Position::line)
-            .filter(|_| is_broken);
-        text.extend_from_slice(self.row.get(self.column).unwrap_or_default());
+        let more = read.map_err(|error| wrong(&self.path, error))?;
+        let field = self.row.get(self.column).unwrap_or_default();
+        match self.delimiter {
+            b'\t' => text.extend_from_slice(&whole_unquoted(field)),
+            _ => text.extend_from_slice(field),
+        }
         Ok(more)
     }
 }
@@ -405,30 +480,102 @@ fn wrong(path: &str, error: csv::Error) -> TextError {
         path: path.to_owned(),
         line,
         what,
+        amend: Amend::Line,
     }
 }
 
-/// A stream of which only so many bytes are read.
-struct Limited<R> {
-    inner: R,
-    left: Rc<Cell<usize>>,
-    quotes: Rc<Cell<usize>>,
+/// What is wrong with the quotes of a table.
+#[derive(Clone, Copy)]
+struct Fault {
+    line: u64,
+    what: &'static str,
 }
 
-impl<R: Read> Read for Limited<R> {
+impl Fault {
+    fn error(self, path: &str) -> TextError {
+        TextError::Record {
+            path: path.to_owned(),
+            line: self.line,
+            what: self.what.to_owned(),
+            amend: Amend::Quote,
+        }
+    }
+}
+
+/// Where a byte of a table is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum At {
+    /// At the start of a field.
+    Start,
+    /// In a field without quotes.
+    Plain,
+    Quoted,
+    /// After a quote in a quoted field: the first of two, or the last.
+    Ended,
+}
+
+/// A table whose quotes are checked, and of which only so many bytes are read.
+struct Checked<R> {
+    inner: R,
+    left: Rc<Cell<usize>>,
+    /// The first fault found.
+    fault: Rc<Cell<Option<Fault>>>,
+    delimiter: u8,
+    at: At,
+    line: u64,
+    /// The line in which the last quoted field begins.
+    opened: u64,
+}
+
+impl<R> Checked<R> {
+    fn fail(&self, line: u64, what: &'static str) {
+        let fault = self.fault.get().unwrap_or(Fault { line, what });
+        self.fault.set(Some(fault));
+    }
+
+    fn check(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.at = match (self.at, byte) {
+                (At::Start, b'"') => {
+                    self.opened = self.line;
+                    At::Quoted
+                }
+                (At::Quoted, b'"') => At::Ended,
+                (At::Quoted, _) | (At::Ended, b'"') => At::Quoted,
+                (_, b'\r' | b'\n') => At::Start,
+                (_, byte) if byte == self.delimiter => At::Start,
+                (At::Ended, _) => {
+                    let what = "a field begins with a quote, but goes on after the next quote";
+                    self.fail(self.opened, what);
+                    At::Plain
+                }
+                _ => At::Plain,
+            };
+            self.line += u64::from(byte == b'\n');
+        }
+    }
+}
+
+impl<R: Read> Read for Checked<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let is_quoted = self.at == At::Quoted;
         if self.left.get() == 0 && !buffer.is_empty() {
-            let message = format!(
-                "a record is longer than {} MiB: is a quote never closed?",
-                LONGEST >> 20
+            let line = if is_quoted { self.opened } else { self.line };
+            self.fail(
+                line,
+                "this record is longer than 64 MiB: is a quote never closed?",
             );
-            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+            return Err(io::ErrorKind::InvalidData.into());
         }
         let most = buffer.len().min(self.left.get());
         let count = self.inner.read(&mut buffer[..most])?;
         self.left.set(self.left.get() - count);
-        let quotes = memchr::memchr_iter(b'"', &buffer[..count]).count();
-        self.quotes.set(self.quotes.get() + quotes);
+        if self.delimiter != b'\t' {
+            self.check(&buffer[..count]);
+            if count == 0 && is_quoted && !buffer.is_empty() {
+                self.fail(self.opened, "a quote in this record is never closed");
+            }
+        }
         Ok(count)
     }
 }

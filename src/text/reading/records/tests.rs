@@ -55,6 +55,7 @@ fn pipes_of_records_are_known_by_their_first_line() {
         ("{", "text", None),
         ("id,body\n1,a\n", "body", Some(Records::Table(b','))),
         ("\"id\"\t\"body\"\n", "body", Some(Records::Table(b'\t'))),
+        ("id;body\n1;a\n", "body", Some(Records::Table(b';'))),
         ("id,text\n", "text", None),
         ("Once, body and soul\n", "body", None),
         ("", "body", None),
@@ -74,6 +75,21 @@ fn a_wrong_record_has_its_line() {
         ),
         (json, b"\n{\"text\":\"a\"\n", "line 2: not a JSON object"),
         (json, b"{\"text\":\"a\"} {}\n", "line 1: not a JSON object"),
+        (
+            json,
+            b"{\"text\":\"a\"}\n{\"text\":\"b\nc\"}\n",
+            "line 2: not a JSON object: the line ends within a string",
+        ),
+        (
+            json,
+            b"{\"text\":\"\\ud83d\"}\n",
+            "line 1: not a JSON object: an escape such as \\uD83D is half a character",
+        ),
+        (
+            json,
+            b"{\"text\":\"a\"}\n{\"id\":1}\n",
+            "line 2: no field text, which the records before have",
+        ),
         (json, b"[1]\n", "line 1: not a JSON object"),
         (
             Records::Table(b','),
@@ -102,5 +118,71 @@ fn a_quote_that_is_never_closed_is_an_error_and_not_a_full_memory() {
     let mut table = b"text\n\"".to_vec();
     table.resize(LONGEST + 100_000, b'a');
     let error = read(Records::Table(b','), &table, "text").unwrap_err();
-    assert!(matches!(error, TextError::Io { .. }), "{error}");
+    assert!(
+        matches!(error, TextError::Record { line: 2, .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn quotes_count_only_where_they_open_or_close_a_field() {
+    let csv = |bytes: &str| read(Records::Table(b','), bytes.as_bytes(), "text");
+    for (rows, line, part) in [
+        (
+            "id,text\n1,5\" disk\n2,\"open\n3,x\n4,y\n",
+            3,
+            "never closed",
+        ),
+        ("id,text\n1,5 disk\n2,\"open\n3,x\n4,y\n", 3, "never closed"),
+        ("id,text\n2,\"a\"b\n", 2, "goes on after the next quote"),
+        (
+            "id,text\n2,\"quoted\" start\n",
+            2,
+            "goes on after the next quote",
+        ),
+        (
+            "id,text\n1,x\n2,\"open\n3,\"x\"\n",
+            3,
+            "goes on after the next quote",
+        ),
+        ("\"text\" a,id\n1,x\n", 1, "goes on after the next quote"),
+        ("id,text\r\n1,\"a\r\n\"\"", 2, "never closed"),
+    ] {
+        let error = csv(rows).unwrap_err().to_string();
+        assert!(
+            error.starts_with(&format!("x: line {line}: ")) && error.contains(part),
+            "{rows}: {error}"
+        );
+    }
+    for (rows, text) in [
+        ("id,text\r\n1,\"a\"\r\n2,5\" and 6\"\r\n", "a\n5\" and 6\""),
+        ("id,text\n1, \"a\"b\n", " \"a\"b"),
+        ("id,text\n1,\"\"\"a\"\", b\"\n2,\"\"", "\"a\", b"),
+    ] {
+        assert_eq!(csv(rows).unwrap().0, text, "{rows}");
+    }
+}
+
+#[test]
+fn between_tabs_only_a_whole_field_is_quoted() {
+    let rows = "id\t\"text\"\n1\t\"one, \"\"two\"\"\"\n2\t\"three\" four\n3\t\"five\n4\tsix\"\n5\t\"\n6\t\"a\" b\"\n";
+    let (text, empty) = read(Records::Table(b'\t'), rows.as_bytes(), "text").unwrap();
+    let all = "one, \"two\"\n\"three\" four\n\"five\nsix\"\n\"\n\"a\" b\"";
+    assert_eq!((&*text, empty), (all, 0));
+}
+
+#[test]
+fn semicolons_separate_fields_if_the_names_say_so() {
+    for (rows, text) in [
+        (
+            "id;text\n1;\"one; two, three\"\n2;four, five\n",
+            "one; two, three\nfour, five",
+        ),
+        ("\"id, old\";text\n1;one\n", "one"),
+        ("\"id;old\",text\n1,one; two\n", "one; two"),
+        ("text,id;old\none; two,1\n", "one; two"),
+    ] {
+        let (found, _) = read(Records::Table(b','), rows.as_bytes(), "text").unwrap();
+        assert_eq!(found, text, "{rows}");
+    }
 }
