@@ -6,7 +6,7 @@ use std::io;
 use crate::generate::constraint::ConstraintError;
 use crate::model::ModelError;
 use crate::run::{Bundled, RunDir, RunError, Runs, quoted};
-use crate::text::{Amend, Findings, Looks, Note, Remedy, TextError};
+use crate::text::{Amend, Findings, Looks, Note, Remedy, Shape, TextError};
 use crate::train::{EngineError, TrainError};
 
 /// Names under which records have their text, besides `text`.
@@ -185,6 +185,18 @@ fn is_full(error: &io::Error) -> bool {
 pub fn of_note(note: &Note) -> Option<&'static str> {
     match note {
         Note::Marked { .. } => Some("--strip gutenberg removes it, and the licence"),
+        Note::Found { .. } => Some("--field none reads all of it as plain text"),
+        Note::Looks { shape, .. } => Some(match shape {
+            Shape::JsonLines => {
+                "give it a name in .jsonl to read one field, or --field none if it is meant so"
+            }
+            Shape::Json => {
+                "jq -c '.[]' makes .jsonl of a list, of which one field is read; --field none if it is meant so"
+            }
+            Shape::Table => {
+                "give it a name in .csv or .tsv to read one field, or --field none if it is meant so"
+            }
+        }),
         Note::RemovedMuch { .. } => Some("compare with --strip none"),
         _ => None,
     }
@@ -207,8 +219,69 @@ fn of_invalid(found: Option<&Findings>) -> String {
     }
 }
 
+/// The hint for an error of a container, or of a format that is not read.
+fn of_container(error: &TextError) -> Option<&'static str> {
+    Some(match error {
+        TextError::Foreign { foreign, .. } => match foreign.remedy {
+            Remedy::Unpack => "unpack it, and give the folder or the files in it",
+            Remedy::Convert => {
+                "convert it to plain text first, for example with pdftotext or pandoc"
+            }
+            Remedy::Export => "export the text as .txt, .csv or .jsonl",
+            Remedy::Decompress => "textgen decompress restores the text",
+            Remedy::None => "give a text: .txt, .md, .jsonl, .csv, …, or one of these compressed",
+        },
+        TextError::Unsupported { .. } | TextError::Nested { .. } => {
+            "unpack it, and give the folder or the files in it"
+        }
+        TextError::Damaged { .. } => "copy it again from its source",
+        TextError::Escapes { .. } => {
+            "do not trust this archive; if you know it, unpack it yourself and give the files in it"
+        }
+        TextError::Bomb { .. } => "if it is right, unpack it yourself and give the file",
+        _ => return None,
+    })
+}
+
+/// The hint for an error of records.
+fn of_records(error: &TextError) -> Option<String> {
+    let hint = match error {
+        TextError::NoField { fields, .. } => {
+            let likely = |field: &&String| LIKELY_FIELDS.contains(&field.to_lowercase().as_str());
+            let likely = fields.iter().find(likely);
+            return Some(match (likely, &fields[..]) {
+                (Some(field), _) | (None, [field]) => format!(
+                    "name the one that has the text, as in --field {}",
+                    quoted(field)
+                ),
+                _ => "name the one that has the text with --field".to_owned(),
+            });
+        }
+        TextError::UnnamedField => {
+            "name one, as in --field text; --field none reads records as plain text"
+        }
+        TextError::Record { amend, .. } => match amend {
+            Amend::Line => "correct that line",
+            Amend::Quote => {
+                "correct that line: a quote in a quoted field is doubled, and a separator or the end of the \
+                 line follows the last one"
+            }
+            Amend::OneLine => {
+                r"bring each record on one line, and write the line ends of its text as \n"
+            }
+            Amend::Field => "correct that line, or name another --field",
+        },
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
 /// The hint for an error of a corpus, a vocabulary or a prompt.
 pub fn of_text(error: &TextError) -> Option<String> {
+    let special = of_container(error).map(str::to_owned);
+    if let Some(hint) = special.or_else(|| of_records(error)) {
+        return Some(hint);
+    }
     let hint = match error {
         TextError::Missing { bundled, .. } => {
             return Some(format!(
@@ -265,49 +338,12 @@ pub fn of_text(error: &TextError) -> Option<String> {
         TextError::Spool { .. } => {
             "set TMPDIR to a folder with more space, or save the text to a file and name that"
         }
-        TextError::Foreign { foreign, .. } => match foreign.remedy {
-            Remedy::Unpack => "unpack it, and give the folder or the files in it",
-            Remedy::Convert => {
-                "convert it to plain text first, for example with pdftotext or pandoc"
-            }
-            Remedy::Export => "export the text as .txt, .csv or .jsonl",
-            Remedy::Decompress => "textgen decompress restores the text",
-            Remedy::None => "give a text: .txt, .md, .jsonl, .csv, …, or one of these compressed",
-        },
-        TextError::Nested { .. } => "unpack it, and give the folder or the files in it",
-        TextError::Damaged { .. } => "copy it again from its source, or unpack it yourself",
-        TextError::Escapes { .. } => {
-            "do not trust this archive; if you know it, unpack it yourself and give the files in it"
-        }
-        TextError::Bomb { .. } => "if it is right, unpack it yourself and give the file",
         TextError::OtherEncoding { found, .. } => {
             return Some(match found.label() {
                 Some(label) => format!("read it with --encoding {label}"),
                 None => "convert it: iconv -f UTF-32 -t UTF-8".to_owned(),
             });
         }
-        TextError::NoField { fields, .. } => {
-            let likely = |field: &&String| LIKELY_FIELDS.contains(&field.to_lowercase().as_str());
-            let likely = fields.iter().find(likely);
-            return Some(match (likely, &fields[..]) {
-                (Some(field), _) | (None, [field]) => format!(
-                    "name the one that has the text, as in --field {}",
-                    quoted(field)
-                ),
-                _ => "name the one that has the text with --field".to_owned(),
-            });
-        }
-        TextError::Record { amend, .. } => match amend {
-            Amend::Line => "correct that line",
-            Amend::Quote => {
-                "correct that line: a quote in a quoted field is doubled, and a separator or the end of the \
-                 line follows the last one"
-            }
-            Amend::OneLine => {
-                r"bring each record on one line, and write the line ends of its text as \n"
-            }
-            Amend::Field => "correct that line, or name another --field",
-        },
         TextError::InvalidUtf8 { found, .. } => return Some(of_invalid(found.as_ref())),
         TextError::Malformed { .. } => {
             "the text may be in another encoding; --encoding lossy reads it as UTF-8 and replaces \

@@ -86,7 +86,7 @@ pub fn explained(error: &anyhow::Error) -> (bool, Option<String>) {
     } else if let Some(text) = error.downcast_ref::<TextError>() {
         let misuse = matches!(
             text,
-            TextError::UnknownEncoding { .. } | TextError::Escape { .. }
+            TextError::UnknownEncoding { .. } | TextError::Escape { .. } | TextError::UnnamedField
         );
         (misuse, hints::of_text(text))
     } else {

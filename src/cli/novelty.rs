@@ -17,7 +17,7 @@ use super::chosen::ChosenWithText;
 use super::error::CliError;
 use super::given::Given;
 use super::machine::check_simd;
-use super::output::{Table, counted, say_notes};
+use super::output::{Table, counted};
 use super::progress::Progress;
 use super::reading::ReadingFlags;
 
@@ -178,7 +178,7 @@ fn sample(args: &NoveltyArgs, file: ModelFile, text: Option<&str>) -> Result<(St
             ..header.text.clone()
         });
         let text = whole(&corpus, &config, |_| ())?;
-        say_notes(&corpus);
+        args.reading.say_notes(&corpus);
         return Ok((corpus.name, header.vocabulary.encode_open(&text).tokens));
     }
     let sampling = Sampling {

@@ -3,7 +3,7 @@
 use std::io::{BufWriter, Error, ErrorKind, IsTerminal as _, StdoutLock, Write};
 
 use crate::hints;
-use crate::text::{Corpus, OpenText, Token, Utf8Stream, legible};
+use crate::text::{Corpus, Note, OpenText, Token, Utf8Stream, legible};
 use anyhow::Result;
 use clap::Args;
 use indicatif::HumanCount;
@@ -23,7 +23,12 @@ pub(crate) use note;
 
 /// Prints what there is to say about a corpus that was read, each thing once.
 pub fn say_notes(corpus: &Corpus) {
-    for said in corpus.notes.take() {
+    say_notes_that(corpus, |_| true);
+}
+
+/// Prints those that are `wanted`.
+pub fn say_notes_that(corpus: &Corpus, wanted: impl Fn(&Note) -> bool) {
+    for said in corpus.notes.take().into_iter().filter(wanted) {
         let hint = hints::of_note(&said).map(|hint| format!(": {hint}"));
         note!("{said}{}", hint.unwrap_or_default());
     }

@@ -1,6 +1,8 @@
 //! How a command reads a text that is given beside a model.
 
+use super::output::say_notes_that;
 use crate::config::{Strip, TextConfig};
+use crate::text::{Corpus, Note};
 use clap::Args;
 
 /// The flags, of which each defaults to what holds for the text that the model was trained on.
@@ -9,7 +11,8 @@ pub struct ReadingFlags {
     /// The encoding of the text [default: that of the text the model was trained on]
     #[arg(long, value_name = "LABEL")]
     pub encoding: Option<String>,
-    /// The field that is read of records: .jsonl, .ndjson, .csv, .tsv [default: as in training]
+    /// The field that is read of records: .jsonl, .ndjson, .csv, .tsv; none reads them as plain text [default: as in
+    /// training]
     #[arg(long, value_name = "NAME")]
     pub field: Option<String>,
     /// What is removed from the text [default: as in training]
@@ -18,6 +21,15 @@ pub struct ReadingFlags {
 }
 
 impl ReadingFlags {
+    /// Prints the notes on a text, but not that a setting which comes from the model has no effect.
+    pub fn say_notes(&self, corpus: &Corpus) {
+        say_notes_that(corpus, |note| match note {
+            Note::NoRecords { .. } => self.field.is_some(),
+            Note::Unmarked => self.strip.is_some(),
+            _ => true,
+        });
+    }
+
     /// The settings of the model's text with these changed.
     pub fn of(&self, text: &TextConfig) -> TextConfig {
         TextConfig {

@@ -244,7 +244,8 @@ settings! {
             lowercase: bool = false;
             /// utf-8, lossy, or an encoding such as latin-1 or windows-1252
             encoding: String ["LABEL"] = "utf-8".to_owned();
-            /// Field that is read of records: .jsonl, .ndjson, .csv and .tsv, and pipes whose first line says so
+            /// Field that is read of records: .jsonl, .ndjson, .csv and .tsv, and pipes whose first line says so;
+            /// none reads them as plain text
             field: String ["NAME"] = "text".to_owned();
             /// Remove what is not the text: gutenberg is Project Gutenberg's header and licence
             strip: Strip = Strip::None;

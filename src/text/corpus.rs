@@ -245,6 +245,14 @@ impl Corpus {
         Ok(self)
     }
 
+    /// The name in messages: that of the only source as it was given, else the short one.
+    pub fn shown(&self) -> String {
+        match &self.sources[..] {
+            [source] => source.name(),
+            _ => self.name.clone(),
+        }
+    }
+
     /// The number of bytes to read, if known in advance.
     pub fn size_bytes(&self) -> Option<u64> {
         let size = |source: &Source| match source {
@@ -438,6 +446,21 @@ mod tests {
             Corpus::resolve(&corpus.paths()).unwrap().sources,
             corpus.sources
         );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_to_nothing_is_skipped() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a.txt"), "x").unwrap();
+        for name in ["b.txt", "c.txt"] {
+            let link = dir.path().join(name);
+            std::os::unix::fs::symlink("c.txt", link).unwrap();
+        }
+        let corpus = Corpus::resolve(&strings(&[dir.path()])).unwrap();
+        assert_eq!(corpus.sources.len(), 1);
+        let note = corpus.notes.take()[0].to_string();
+        assert!(note.ends_with("2 skipped: 2 linked to nothing"), "{note}");
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Errors of texts.
 
-use std::{fmt, io};
+use std::io;
 
 use thiserror::Error;
 
 use super::folder::{Skip, summary};
-use super::reading::{Findings, Foreign, Wide};
+use super::reading::{Findings, Foreign, Wide, thousands};
 
 /// An error of a corpus, a vocabulary or a prompt. Lines and positions in a text count from 1;
 /// byte offsets from 0.
@@ -39,6 +39,14 @@ pub enum TextError {
         /// How often the second most frequent token occurs.
         second: u64,
     },
+    #[error("{name}: {}", if *empty == 0 { "has no records" } else { "none of its records has a text" })]
+    NoRecords {
+        name: String,
+        /// Records without text.
+        empty: u64,
+    },
+    #[error("--field names no field")]
+    UnnamedField,
     #[error("{path}")]
     Io { path: String, source: io::Error },
     #[error("standard input is given twice, but can be read only once")]
@@ -59,6 +67,12 @@ pub enum TextError {
     Nested { path: String },
     #[error("{path}: this {format} file cannot be unpacked: {reason}")]
     Damaged {
+        path: String,
+        format: &'static str,
+        reason: String,
+    },
+    #[error("{path}: this {format} file cannot be unpacked: {reason}")]
+    Unsupported {
         path: String,
         format: &'static str,
         reason: String,
@@ -95,7 +109,7 @@ pub enum TextError {
     #[error("{path}: this path is not valid UTF-8, so it cannot be recorded")]
     PathNotUtf8 { path: String },
     #[error("{path}: line {line}, byte offset {offset}: the byte 0x{byte:02X} is not valid UTF-8{}",
-        found.as_ref().map(|found| format!(" ({} invalid of {} bytes)", found.invalid, found.bytes)).unwrap_or_default())]
+        found.as_ref().map(|found| format!(" ({} invalid of {} bytes)", thousands(found.invalid), thousands(found.bytes))).unwrap_or_default())]
     InvalidUtf8 {
         path: String,
         line: u64,
@@ -183,13 +197,18 @@ impl TextError {
         error.downcast().unwrap_or_else(Self::io(path))
     }
 
-    #[allow(
-        clippy::needless_pass_by_value,
-        reason = "most are errors that end here"
-    )]
-    pub(super) fn damaged(path: &str, format: &'static str, reason: impl fmt::Display) -> Self {
-        let (path, reason) = (path.to_owned(), reason.to_string());
+    pub(super) fn damaged(path: &str, format: &'static str, reason: &str) -> Self {
+        let (path, reason) = (path.to_owned(), reason.to_owned());
         Self::Damaged {
+            path,
+            format,
+            reason,
+        }
+    }
+
+    pub(super) fn unsupported(path: &str, format: &'static str, reason: impl Into<String>) -> Self {
+        let (path, reason) = (path.to_owned(), reason.into());
+        Self::Unsupported {
             path,
             format,
             reason,

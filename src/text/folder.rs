@@ -27,6 +27,10 @@ pub enum Skip {
     Empty,
     /// A link to a folder, which may form a loop; in an archive, any link.
     Link,
+    /// A link to nothing.
+    Dangling,
+    /// An archive in an archive.
+    Archive,
     /// A pipe, a socket or a device.
     Special,
     /// Its name has this ending, which is none of a text.
@@ -136,6 +140,7 @@ fn collect(
             Verdict::Read => match path.metadata() {
                 Ok(meta) if !meta.is_file() => skipped.push(Skip::Special),
                 Ok(meta) if meta.len() == 0 => skipped.push(Skip::Empty),
+                Err(_) if kind.is_symlink() => skipped.push(Skip::Dangling),
                 _ => files.push(path),
             },
         }
@@ -153,6 +158,8 @@ pub fn summary(skipped: &[Skip]) -> String {
             Skip::Run => RUN_FOLDER,
             Skip::Empty => "empty",
             Skip::Link => "linked",
+            Skip::Dangling => "linked to nothing",
+            Skip::Archive => "archived once more",
             Skip::Special => "no regular file",
             Skip::Kind(ending) => {
                 kinds.push(match &ending[..] {

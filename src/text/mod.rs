@@ -32,7 +32,7 @@ pub(crate) use escapes::typed_chars;
 pub use escapes::{Typed, as_typed};
 pub use folder::Skip;
 pub use normal::{Change, Changes};
-pub use reading::{Findings, Foreign, Looks, Note, Notes, Remedy, Wide};
+pub use reading::{Findings, Foreign, Looks, Note, Notes, Remedy, Shape, Wide};
 pub use sections::{Section, WARM_UP, counted, predicted};
 pub use tokens::{Survey, WordList, normalize, survey, tokens, whole, words};
 pub use unicode::{category_name, char_name, code_point, legible, visible};

@@ -245,7 +245,7 @@ fn bytes_that_are_not_utf_8_are_recognised() {
     let mut damaged = "All is well.\n".repeat(80_000).into_bytes();
     damaged[500_000] = 0xFF;
     refused(&home, "damaged.txt", damaged)
-        .names(&["line 38462", "1 invalid of 1040000 bytes"])
+        .names(&["line 38462", "1 invalid of 1,040,000 bytes"])
         .advises("--encoding lossy");
     let wide: Vec<u8> = tale().encode_utf16().flat_map(u16::to_le_bytes).collect();
     refused(&home, "wide.txt", &wide)

@@ -20,7 +20,7 @@ use super::job::{About, Job, signed};
 use super::parts::Parts;
 use crate::cli::error::CliError;
 use crate::cli::mixing::{Training, has_its_own, named_text};
-use crate::cli::output::{Table, counted, note, say_notes, unknown};
+use crate::cli::output::{Table, counted, note, unknown};
 use crate::cli::progress::Progress;
 
 #[derive(Serialize)]
@@ -269,7 +269,7 @@ impl Text {
         let corpus = Corpus::resolve(&[corpus.to_owned()])?.rereadable()?;
         let config = job.args.text.reading.of(&header.text);
         let digest = corpus.digest(&config)?;
-        say_notes(&corpus);
+        job.args.text.reading.say_notes(&corpus);
         let own_digest = &header.corpus_digest;
         let is_own = digest == *own_digest || corpus.digest_of_bytes()? == *own_digest;
         if let (true, Some((_, data))) = (is_own, own) {

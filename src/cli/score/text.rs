@@ -14,7 +14,7 @@ use super::{Opened, ScoreArgs};
 use crate::cli::error::CliError;
 use crate::cli::machine::threads;
 use crate::cli::mixing::MixFlags;
-use crate::cli::output::{note, say_notes, unknown};
+use crate::cli::output::{note, unknown};
 use crate::cli::progress::Progress;
 use crate::cli::reading::ReadingFlags;
 
@@ -80,7 +80,7 @@ fn read(args: &ScoreArgs, file: &str, models: &[Opened]) -> Result<String> {
     let progress = Progress::new(corpus.size_bytes());
     let text = whole(&corpus, &config, |bytes| progress.show(bytes));
     progress.end();
-    say_notes(&corpus);
+    args.text.reading.say_notes(&corpus);
     Ok(text?)
 }
 

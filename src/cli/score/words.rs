@@ -6,7 +6,7 @@ use crate::config::{OnUnknown, TextConfig, WordSplit};
 use crate::evaluate::posterior;
 use crate::model::{ModelError, OpenOptions, ScoreOptions, Word, WordModel};
 use crate::run::{CorpusData, ModelFile, RunDir};
-use crate::text::{Corpus, normalize, words};
+use crate::text::{Corpus, Note, normalize, words};
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::{Order, ScoreArgs};
 use crate::cli::chosen::Opened;
 use crate::cli::error::{CliError, of_model};
-use crate::cli::output::{counted, note, say_notes, stdout};
+use crate::cli::output::{counted, note, say_notes_that, stdout};
 use crate::cli::progress::Progress;
 use crate::cli::unknown::Replaced;
 
@@ -291,7 +291,10 @@ fn words_to_score(args: &ScoreArgs, text: &TextConfig) -> Result<Vec<String>> {
         };
         let corpus = Corpus::resolve(std::slice::from_ref(file))?;
         let found = words(&corpus, &config, |_| ())?;
-        say_notes(&corpus);
+        // What the model's own settings leave without effect was asked for by nobody.
+        say_notes_that(&corpus, |note| {
+            !matches!(note, Note::NoRecords { .. } | Note::Unmarked)
+        });
         if found.duplicates > 0 {
             note!(
                 "words: {} left out",

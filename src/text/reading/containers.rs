@@ -8,11 +8,12 @@ use std::fs::File;
 use std::io::{self, BufReader, Cursor, ErrorKind, Read};
 use std::rc::Rc;
 
-use zip::ZipArchive;
+use flate2::bufread::GzDecoder;
 use zip::result::ZipError;
+use zip::{CompressionMethod, ZipArchive};
 
 use super::formats::{self, Format, HEAD, Packing};
-use super::{Account, Skip, Verdict, folder_rule};
+use super::{Account, Skip, Verdict, folder, folder_rule};
 use crate::text::TextError;
 
 /// The most containers around a text: an archive of compressed files.
@@ -122,7 +123,7 @@ fn unpacked(
     let bounded = Bounded::new(name, packing.name(), whole, |counted| {
         let buffered = BufReader::with_capacity(BUFFER, counted);
         match packing {
-            Packing::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(buffered)),
+            Packing::Gzip => Box::new(Gzip(Some(GzDecoder::new(buffered)))),
             Packing::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(buffered)),
             Packing::Xz => {
                 let limit = MOST_MEMORY >> 10;
@@ -149,18 +150,22 @@ fn each_member(
             "zip",
             match &*reason {
                 "Could not find EOCD" => "its list of files is missing: it ends too early",
-                reason => reason,
+                _ => "its list of files is damaged",
             },
         ),
         ZipError::UnsupportedArchive(ZipError::PASSWORD_REQUIRED) => {
-            TextError::damaged(name, "zip", "it is encrypted")
+            TextError::unsupported(name, "zip", "it is encrypted")
         }
-        ZipError::CompressionMethodNotSupported(method) => TextError::damaged(
-            name,
-            "zip",
-            format!("its compression method {method} is not supported"),
-        ),
-        error => TextError::damaged(name, "zip", error),
+        ZipError::CompressionMethodNotSupported(method) => {
+            let known = CompressionMethod::name_from_u16(method);
+            let reason =
+                format!("it is compressed with method {method} ({known}), which is not read");
+            TextError::unsupported(name, "zip", reason)
+        }
+        ZipError::UnsupportedArchive(_) => {
+            TextError::unsupported(name, "zip", "it is of a kind that is not read")
+        }
+        _ => TextError::damaged(name, "zip", DAMAGED),
     };
     let mut archive = ZipArchive::new(BufReader::new(file)).map_err(of_zip)?;
     let mut members = Vec::with_capacity(archive.len().min(1 << 16));
@@ -204,6 +209,12 @@ fn each_member(
             _ => true,
         });
     }
+    let is_archive = |path: &str| folder::ending(path).eq_ignore_ascii_case("zip");
+    if members.iter().any(|(path, ..)| !is_archive(path)) {
+        let before = members.len();
+        members.retain(|(path, ..)| !is_archive(path));
+        skipped.extend((members.len()..before).map(|_| Skip::Archive));
+    }
     if members.is_empty() {
         let folder = name.to_owned();
         return Err(TextError::no_text(folder, &skipped));
@@ -233,13 +244,60 @@ fn damaged(name: &str, format: &'static str, error: io::Error) -> TextError {
         || error
             .get_ref()
             .is_some_and(<dyn std::error::Error + Send + Sync>::is::<TextError>);
-    // ruzstd has the reason in its text alone.
-    let is_end = || error.to_string().contains("UnexpectedEof");
-    match error.kind() {
-        _ if is_own => TextError::from_read(name, error),
-        ErrorKind::UnexpectedEof => TextError::damaged(name, format, "it ends too early"),
-        _ if is_end() => TextError::damaged(name, format, "it ends too early"),
-        _ => TextError::damaged(name, format, error),
+    if is_own {
+        return TextError::from_read(name, error);
+    }
+    if error.kind() == ErrorKind::OutOfMemory {
+        let reason = format!("it needs more than {} MiB of memory", MOST_MEMORY >> 20);
+        return TextError::unsupported(name, format, reason);
+    }
+    // The libraries have their reasons in their texts alone, and not in words for a user.
+    let text = error.to_string();
+    let has = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
+    let reason = if error.kind() == ErrorKind::UnexpectedEof || has(&["UnexpectedEof"]) {
+        "it ends too early"
+    } else if has(&[REST]) {
+        REST
+    } else if has(&["checksum", "Checksum", "CRC", "crc"]) {
+        "its checksum does not match"
+    } else {
+        DAMAGED
+    };
+    TextError::damaged(name, format, reason)
+}
+
+const DAMAGED: &str = "its data is damaged";
+const REST: &str = "what follows its end is of another format";
+
+/// The members of a gzip stream, one after the other, and zeros that fill it up.
+struct Gzip<R>(Option<GzDecoder<R>>);
+
+impl<R: io::BufRead> Read for Gzip<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(decoder) = &mut self.0 {
+            let count = decoder.read(buffer)?;
+            if count > 0 || buffer.is_empty() {
+                return Ok(count);
+            }
+            let Some(mut source) = self.0.take().map(GzDecoder::into_inner) else {
+                break;
+            };
+            let mut next = None;
+            while next.is_none() {
+                let block = source.fill_buf()?;
+                if block.is_empty() {
+                    return Ok(0);
+                }
+                let zeros = block.iter().take_while(|&&byte| byte == 0).count();
+                next = block.get(zeros).copied();
+                source.consume(zeros);
+            }
+            if next != Some(0x1F) {
+                return Err(io::Error::other(REST));
+            }
+            self.0 = Some(GzDecoder::new(source));
+        }
+        Ok(0)
     }
 }
 
@@ -337,6 +395,7 @@ impl<R: io::BufRead> Zstd<R> {
     /// Starts the next frame; `false` if there is none.
     fn start(&mut self) -> io::Result<bool> {
         use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
+        let is_first = !self.is_in_frame;
         while !self.source.fill_buf()?.is_empty() {
             match self.decoder.init(&mut self.source) {
                 Ok(()) => {
@@ -352,6 +411,12 @@ impl<R: io::BufRead> Zstd<R> {
                         return Err(ErrorKind::UnexpectedEof.into());
                     }
                 }
+                Err(FrameDecoderError::WindowSizeTooBig { .. }) => {
+                    return Err(ErrorKind::OutOfMemory.into());
+                }
+                Err(FrameDecoderError::ReadFrameHeaderError(
+                    ReadFrameHeaderError::BadMagicNumber(_),
+                )) if !is_first => return Err(io::Error::other(REST)),
                 Err(error) => return Err(io::Error::other(error)),
             }
         }

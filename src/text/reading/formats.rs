@@ -69,7 +69,7 @@ const fn foreign(name: &'static str, remedy: Remedy) -> Format {
     Format::Foreign(Foreign { name, remedy })
 }
 
-/// The offset of the magic bytes, the bytes, and what they mean. No text starts with any of them.
+/// The offset of the magic bytes, the bytes, and what they mean. A text may start with those that are words.
 const MAGIC: &[(usize, &[u8], Format)] = &[
     (0, b"\x1F\x8B\x08", Format::Packed(Packing::Gzip)),
     (0, b"\x28\xB5\x2F\xFD", Format::Packed(Packing::Zstd)),
@@ -206,11 +206,23 @@ const MAGIC: &[(usize, &[u8], Format)] = &[
     (0, b"\0\x01\0\0\0", foreign("a font", Remedy::None)),
 ];
 
+/// Magic bytes of files that can be all printable characters.
+const PRINTABLE: [&[u8]; 2] = [b"%PDF-", b"{\\rtf"];
+
+/// Whether there are control characters that no text has.
+fn has_controls(head: &[u8]) -> bool {
+    let is_of_text = |byte: &u8| *byte >= b' ' || b"\t\n\x0B\x0C\r\x08\x1B\x1A".contains(byte);
+    !head.iter().all(is_of_text)
+}
+
 impl Format {
     /// The format of a file that starts with `head`, its first [`HEAD`] bytes.
     pub fn of(head: &[u8]) -> Self {
         let is = |&&(at, magic, _): &&(usize, &[u8], Self)| {
             head.get(at..).is_some_and(|rest| rest.starts_with(magic))
+                && (has_controls(head)
+                    || PRINTABLE.contains(&magic)
+                    || !magic.iter().all(|byte| (b' '..=b'~').contains(byte)))
         };
         if let Some(&(_, _, format)) = MAGIC.iter().find(is) {
             return format;
@@ -243,6 +255,26 @@ impl Format {
                 0x90,
                 ..,
             ] => Self::Packed(Packing::Bzip2),
+            // The size of the text, or that it is unknown.
+            [
+                0x5D,
+                0,
+                0,
+                _,
+                _,
+                0xFF,
+                0xFF,
+                0xFF,
+                0xFF,
+                0xFF,
+                0xFF,
+                0xFF,
+                0xFF,
+                ..,
+            ]
+            | [0x5D, 0, 0, _, _, _, _, _, _, _, 0, 0, 0, ..] => {
+                foreign("a file of the old LZMA format (.lzma)", Remedy::Unpack)
+            }
             // A frame to skip, which some tools write first.
             [0x50..=0x5F, 0x2A, 0x4D, 0x18, ..] => Self::Packed(Packing::Zstd),
             // A header of 14 bytes with two zero fields, and the size of the next header.
@@ -315,6 +347,11 @@ mod tests {
             "ID3 tags",
             "Rare words",
             "PDF documents",
+            "GIF89a is a format.",
+            "PAR1 and PAR2",
+            "GGUF, a format",
+            "A text: WEBP",
+            "1st ftyp",
             "{\"text\": \"rtf\"}",
             "",
         ] {
@@ -333,6 +370,9 @@ mod tests {
         assert_eq!(named(b"RIFF\x24\0\0\0WAVEfmt "), "a WAV recording");
         assert_eq!(named(b"\x40\0\0\0\0\0\0\0{\"__meta"), "a safetensors model");
         assert!(named(&crate::compress::MAGIC).contains("textgen compress"));
+        let lzma = b"\x5D\0\0\x80\0\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\0";
+        assert_eq!(named(lzma), "a file of the old LZMA format (.lzma)");
+        assert_eq!(named(b"GIF89a\x01\0\x01\0"), "a GIF image");
         let mut tar = vec![0; 512];
         tar[257..262].copy_from_slice(b"ustar");
         assert_eq!(named(&tar), "a tar archive");

@@ -22,8 +22,8 @@ pub use containers::{Opened, each_file, spooled};
 pub use decode::{Decoding, Wide};
 pub use formats::{Foreign, Format, HEAD, Remedy};
 pub use guess::{Findings, Looks};
-pub use notes::{Account, Note, Notes};
-pub use records::Records;
+pub use notes::{Account, Note, Notes, thousands};
+pub use records::{Records, Shape};
 
 use super::folder::{self, Skip, Verdict, folder_rule};
 use super::{Corpus, TextError};
@@ -44,10 +44,14 @@ pub fn read_corpus(
     emit: &mut dyn FnMut(Chunk) -> bool,
 ) -> Result<(), TextError> {
     let decoding = Decoding::from_label(&config.encoding)?;
+    if config.field.is_empty() {
+        return Err(TextError::UnnamedField);
+    }
     let mut account = Account::default();
-    let mut is_open = false;
+    let (mut is_open, mut is_empty) = (false, true);
     let mut joined = |chunk: Chunk| {
         if !chunk.bytes.is_empty() {
+            is_empty = false;
             if chunk.first && is_open && !emit(Chunk::line_feed(Arc::clone(&chunk.path))) {
                 return false;
             }
@@ -64,7 +68,16 @@ pub fn read_corpus(
             return Ok(());
         }
     }
-    if config.field != records::DEFAULT_FIELD && !account.has_records {
+    if is_empty && account.has_records {
+        return Err(TextError::NoRecords {
+            name: corpus.shown(),
+            empty: account.empty,
+        });
+    }
+    if config.field != records::DEFAULT_FIELD
+        && config.field != records::NO_FIELD
+        && !account.has_records
+    {
         let field = config.field.clone();
         corpus.notes.add(Note::NoRecords { field });
     }
@@ -84,13 +97,21 @@ fn read_file(
     let raw = Rc::clone(&counted.count);
     let failed = |error| TextError::from_read(name, error);
     let counted: Box<dyn Read + '_> = Box::new(counted);
-    let mut records = Records::of_ending(folder::ending(name));
+    let is_asked = config.field != records::NO_FIELD;
+    let of_ending = Records::of_ending(folder::ending(name));
+    let mut records = of_ending.filter(|_| is_asked);
     let decoded = Decoded::new(counted, name, decoding, records.is_some())?;
     let start = decoded.mark_bytes;
     let mut text: Box<dyn Read + '_> = Box::new(decoded);
-    if records.is_none() && !folder::is_plain(name) {
+    if records.is_none() && is_asked {
         let (head, whole) = peek(text, records::HEAD).map_err(failed)?;
-        records = Records::of_head(&head, &config.field);
+        let of_head = Records::of_head(&head, &config.field);
+        records = of_head.filter(|_| !folder::is_plain(name));
+        match (records, Shape::of(&head)) {
+            (Some(_), _) => account.found(name, &config.field),
+            (None, Some(shape)) => account.looks(name, shape),
+            (None, None) => {}
+        }
         text = whole;
     }
     let empty = Rc::new(Cell::new(0));

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::super::folder::{Skip, summary};
+use super::Shape;
 
 /// A fact about a corpus that its user should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,22 @@ pub enum Note {
         name: String,
         /// The number of records.
         records: u64,
+    },
+    /// A file or pipe was taken for records by its start.
+    Found {
+        /// Its name.
+        name: String,
+        /// The field that was read.
+        field: String,
+    },
+    /// Files that look like records, but were read as they are.
+    Looks {
+        /// The name of the first.
+        name: String,
+        /// What it looks like.
+        shape: Shape,
+        /// The number of other files of which the same is true.
+        more: u64,
     },
     /// A field was named, but there were no records.
     NoRecords {
@@ -64,14 +81,48 @@ impl fmt::Display for Note {
                 read,
                 skipped,
             } => {
-                write!(f, "{name}: {read} file{} read", s(*read as u64))?;
+                let count = thousands(*read as u64);
+                write!(f, "{name}: {count} file{} read", s(*read as u64))?;
                 if skipped.is_empty() {
                     return Ok(());
                 }
-                write!(f, ", {} skipped: {}", skipped.len(), summary(skipped))
+                write!(
+                    f,
+                    ", {} skipped: {}",
+                    thousands(skipped.len() as u64),
+                    summary(skipped)
+                )
             }
             Self::EmptyRecords { name, records } => {
-                write!(f, "{name}: {records} record{} without text", s(*records))
+                write!(
+                    f,
+                    "{name}: {} record{} without text",
+                    thousands(*records),
+                    s(*records)
+                )
+            }
+            Self::Found { name, field } => {
+                write!(
+                    f,
+                    "{name}: its first line is one of records, of which the field {field} is read"
+                )
+            }
+            Self::Looks { name, shape, more } => {
+                let look = match shape {
+                    Shape::JsonLines => "JSON lines",
+                    Shape::Json => "JSON",
+                    Shape::Table => "a table",
+                };
+                f.write_str(name)?;
+                if *more > 0 {
+                    write!(f, " and {} more file{}", thousands(*more), s(*more))?;
+                }
+                let (verb, all) = if *more > 0 {
+                    ("look", "all of them are")
+                } else {
+                    ("looks", "all of it is")
+                };
+                write!(f, ": {verb} like {look}, but {all} read as plain text")
             }
             Self::NoRecords { field } => {
                 write!(
@@ -81,23 +132,42 @@ impl fmt::Display for Note {
             }
             Self::Marked { files: 1 } => f.write_str("the text has a header of Project Gutenberg"),
             Self::Marked { files } => {
-                write!(f, "{files} files have a header of Project Gutenberg")
+                write!(
+                    f,
+                    "{} files have a header of Project Gutenberg",
+                    thousands(*files)
+                )
             }
             Self::Removed { removed, all } => write!(
                 f,
-                "removed {removed} bytes of Project Gutenberg's header and licence, {:.1} % of the text",
+                "removed {} bytes of Project Gutenberg's header and licence, {:.1} % of the text",
+                thousands(*removed),
                 percent(removed, all)
             ),
             Self::RemovedMuch { name, removed, all } => write!(
                 f,
-                "warning: {name}: {:.1} % of the text, {removed} bytes, was removed as Project Gutenberg's header and licence",
-                percent(removed, all)
+                "warning: {name}: {:.1} % of the text, {} bytes, was removed as Project Gutenberg's header and licence",
+                percent(removed, all),
+                thousands(*removed)
             ),
             Self::Unmarked => f.write_str(
                 "warning: no marker of Project Gutenberg was found, so nothing was removed",
             ),
         }
     }
+}
+
+/// A number with commas between thousands, as all messages have them.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// The notes on a corpus, which all its copies share. Each is taken once, however often the corpus is read.
@@ -137,6 +207,10 @@ pub struct Account {
     notes: Vec<Note>,
     /// Whether a file of records was read.
     pub has_records: bool,
+    /// Records without text.
+    pub empty: u64,
+    /// The first file that looks like records, and the number of others.
+    looks: Option<(String, Shape, u64)>,
     /// Files with a marker of Project Gutenberg.
     pub marked: u64,
     removed: u64,
@@ -155,9 +229,25 @@ impl Account {
         }
     }
 
+    /// Takes a file for records by its start.
+    pub fn found(&mut self, name: &str, field: &str) {
+        let (name, field) = (name.to_owned(), field.to_owned());
+        self.notes.push(Note::Found { name, field });
+    }
+
+    /// Counts a file that looks like records, but is read as it is.
+    pub fn looks(&mut self, name: &str, shape: Shape) {
+        match &mut self.looks {
+            Some((_, first, more)) if *first == shape => *more += 1,
+            Some(_) => {}
+            looks @ None => *looks = Some((name.to_owned(), shape, 0)),
+        }
+    }
+
     /// Counts a file: its records without text, and what was removed of all its bytes.
     pub fn file(&mut self, name: &str, empty: u64, removed: u64, all: u64) {
         let name = name.to_owned();
+        self.empty += empty;
         if empty > 0 {
             let (name, records) = (name.clone(), empty);
             self.notes.push(Note::EmptyRecords { name, records });
@@ -178,8 +268,42 @@ impl Account {
             (false, _, 0) => None,
             (false, _, files) => Some(Note::Marked { files }),
         };
-        for note in self.notes.into_iter().chain(more) {
+        let looks = |(name, shape, more)| Note::Looks { name, shape, more };
+        let looks = self.looks.map(looks);
+        for note in self.notes.into_iter().chain(looks).chain(more) {
             notes.add(note);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_commas_between_thousands() {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (30_218, "30,218"),
+            (1_234_567, "1,234,567"),
+        ] {
+            assert_eq!(thousands(number), text);
+        }
+    }
+
+    #[test]
+    fn files_that_look_like_records_are_one_note() {
+        let mut account = Account::default();
+        account.looks("a.txt", Shape::JsonLines);
+        account.looks("b.txt", Shape::Table);
+        account.looks("c.txt", Shape::JsonLines);
+        let notes = Notes::default();
+        account.close(&notes, false);
+        let said: Vec<String> = notes.take().iter().map(Note::to_string).collect();
+        let all =
+            "a.txt and 1 more file: look like JSON lines, but all of them are read as plain text";
+        assert_eq!(said, [all]);
     }
 }

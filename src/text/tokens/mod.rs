@@ -96,8 +96,9 @@ fn pass<R: Send, E: From<TextError>>(
 
 /// The result, or an error if the corpus is empty.
 fn unless_empty<R>(corpus: &Corpus, is_empty: bool, made: R) -> Result<R, TextError> {
-    let name = &corpus.name;
-    let empty = || TextError::Empty { name: name.clone() };
+    let empty = || TextError::Empty {
+        name: corpus.shown(),
+    };
     (!is_empty).then_some(made).ok_or_else(empty)
 }
 

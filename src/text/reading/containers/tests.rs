@@ -105,6 +105,8 @@ fn an_archive_is_read_like_a_folder() {
         ("README", b"R"),
     ];
     assert_eq!(read(&zip(&members)).unwrap(), "AB");
+    let more: [(&str, &[u8]); 2] = [("a.txt", b"A"), ("b.zip", &zip(&members))];
+    assert_eq!(read(&zip(&more)).unwrap(), "A");
     refused(&zip(&members[2..5]), "a PNG image");
     refused(
         &zip(&[("a.png", b"x"), ("b.jpg", b"y")]),
@@ -137,6 +139,15 @@ fn a_truncated_or_damaged_file_is_one_clear_error() {
         }
         refused(&damaged, &format!("this {name} file cannot be unpacked"));
     }
+}
+
+#[test]
+fn what_cannot_be_unpacked_is_told_in_the_words_of_a_user() {
+    let padded = [gzip(b"a"), vec![0; 5000], gzip(b"b"), vec![0; 9]].concat();
+    assert_eq!(read(&padded).unwrap(), "ab");
+    let rest = "what follows its end is of another format";
+    refused(&[gzip(b"a"), b"rest".to_vec()].concat(), rest);
+    refused(&[zstd(b"a"), b"rest".to_vec()].concat(), rest);
 }
 
 #[test]

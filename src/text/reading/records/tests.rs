@@ -65,6 +65,25 @@ fn pipes_of_records_are_known_by_their_first_line() {
 }
 
 #[test]
+fn a_text_that_looks_like_records_is_recognised() {
+    for (head, shape) in [
+        ("{\"text\": 1}\n{", Some(Shape::JsonLines)),
+        ("[\n  {\"text\": 1},\n", Some(Shape::Json)),
+        ("{\n  \"text\": [", Some(Shape::Json)),
+        ("id,text\n1,a, b\n", Some(Shape::Table)),
+        ("id\t\"text\"\n1\ta\n2\tb\n", Some(Shape::Table)),
+        ("id;text\n1;a\n", Some(Shape::Table)),
+        ("Roses are red, violets\nare blue, and so\n", None),
+        ("Yes,no\nPerhaps\n", None),
+        ("[Enter HAMLET]\n", None),
+        ("{curly}\n", None),
+        ("", None),
+    ] {
+        assert_eq!(Shape::of(head.as_bytes()), shape, "{head}");
+    }
+}
+
+#[test]
 fn a_wrong_record_has_its_line() {
     let json = Records::Json;
     for (records, bytes, part) in [
