@@ -54,7 +54,9 @@ const fn size(work: f64, tokens: f64, hidden: usize, seq: usize, lr: f64) -> Siz
 fn learning_rate(cell: Cell, hidden: usize, vocabulary: usize) -> f64 {
     let size = SIZES.iter().find(|size| hidden <= size.hidden);
     let of_lstm = size.map_or(SIZES[SIZES.len() - 1].lr, |size| size.lr);
-    let of_vocabulary = (USUAL_VOCABULARY / vocabulary.max(1) as f64).sqrt().min(1.0);
+    let of_vocabulary = (USUAL_VOCABULARY / vocabulary.max(1) as f64)
+        .sqrt()
+        .min(1.0);
     match cell {
         Cell::Lstm => of_lstm,
         Cell::Gru | Cell::Rnn => of_lstm / 2.0 * of_vocabulary,
