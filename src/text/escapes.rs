@@ -141,9 +141,10 @@ fn code(text: &str) -> Result<(char, usize), (usize, &'static str)> {
     let opened = r"\u{".len();
     if !inner[digits..].starts_with('}') {
         let is_closed = inner.contains('}') && digits == 0;
-        let (length, fault) = match is_closed {
-            true => (opened, "is followed by no hexadecimal digits"),
-            false => (opened + digits.min(8), "lacks its closing brace"),
+        let (length, fault) = if is_closed {
+            (opened, "is followed by no hexadecimal digits")
+        } else {
+            (opened + digits.min(8), "lacks its closing brace")
         };
         return Err((length, fault));
     }

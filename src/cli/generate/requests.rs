@@ -104,14 +104,10 @@ impl Entries {
         let Some((_, value)) = found.filter(|(_, value)| !value.is_null()) else {
             return Ok(None);
         };
-        match T::deserialize(value) {
-            Ok(value) => Ok(Some(value)),
-            Err(_) => {
-                let message = format!("{key}: {value} is not {wanted}");
-                let hint = format!("{key} takes {wanted}");
-                Err(CliError::misuse(message, hint).into())
-            }
-        }
+        T::deserialize(value).map(Some).map_err(|_| {
+            let message = format!("{key}: {value} is not {wanted}");
+            CliError::misuse(message, format!("{key} takes {wanted}")).into()
+        })
     }
 }
 
@@ -241,7 +237,7 @@ fn one(
 ) -> Result<Answer> {
     let line = std::str::from_utf8(line).context("this line is not UTF-8")?;
     let line = line.strip_prefix(BOM).filter(|_| is_first).unwrap_or(line);
-    let entries = Entries::read(line)?;
+    let entries = Entries::read(line.trim_end())?;
     *id = entries.get("id", "a value")?;
     let request = Request::new(&entries)?;
     let sampling = request.sampling(usual);
