@@ -333,7 +333,7 @@ pub fn of_text(error: &TextError) -> Option<String> {
         TextError::Stdin => "give `-` once",
         TextError::ReadTwice { .. } => "save the text to a file first, and name that file",
         TextError::PipeGone { .. } => {
-            "give the text again: as a file, or through a pipe, as in `zcat x.gz | textgen train -`"
+            "give the text again, with the same flags: the name of a file, or `-` and the text on standard input"
         }
         TextError::Spool { .. } => {
             "set TMPDIR to a folder with more space, or save the text to a file and name that"

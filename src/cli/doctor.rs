@@ -9,7 +9,7 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::output::{counted, stdout};
+use super::output::{counted, json_lines, stdout};
 use super::trainer;
 use crate::train::{NativeEngine, memory};
 
@@ -49,7 +49,7 @@ pub fn run(args: &DoctorArgs, runs: &Runs) -> Result<()> {
             "memory_bytes": memory::available(),
             "runs": folder.display().to_string(),
         });
-        writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+        writeln!(out, "{}", json_lines(&report)?)?;
         return Ok(());
     }
     let text = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();

@@ -99,12 +99,10 @@ pub fn misuse(error: &clap::Error) -> ExitCode {
     let text = error.to_string();
     // The message of the standard library's number parser does not help.
     let unclear = "invalid digit found in string";
-    if text.contains(unclear) {
-        note!(
-            "{}",
-            text.replace(unclear, "must be a whole number, and not below 0")
-                .trim_end()
-        );
+    if error.use_stderr() {
+        // It repeats what was typed, so it is printed like everything else.
+        let text = text.replace(unclear, "must be a whole number, and not below 0");
+        note!("{}", text.trim_end());
     } else {
         let _ = error.print();
     }

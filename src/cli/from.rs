@@ -5,8 +5,9 @@ use crate::model::TextModel;
 use crate::run::{
     CorpusData, ENGLISH, ModelFile, ModelHeader, Runs, Start, TokenSource as _, pieces,
 };
-use crate::text::Vocabulary;
+use crate::text::{Token, Vocabulary};
 use anyhow::Result;
+use indicatif::HumanCount;
 
 use super::error::CliError;
 use crate::cli::output::{counted, note};
@@ -105,11 +106,10 @@ impl From {
     pub fn start(&self, config: &TrainConfig, data: &CorpusData) -> Result<Start> {
         let old = &self.model.header;
         let vocabulary = data.vocabulary();
-        let added: Vec<String> = vocabulary.tokens()
-            [old.vocabulary.letters()..vocabulary.letters()]
-            .iter()
-            .map(crate::text::Token::visible)
-            .collect();
+        let added = &vocabulary.tokens()[old.vocabulary.letters()..vocabulary.letters()];
+        let shown = added.iter().take(NEW_SHOWN).map(Token::visible);
+        let shown: Vec<String> = shown.collect();
+        let more = if added.len() > NEW_SHOWN { " …" } else { "" };
         note!(
             "from: {}, {} known{}",
             self.model.path().display(),
@@ -117,7 +117,11 @@ impl From {
             if added.is_empty() {
                 String::new()
             } else {
-                format!(", {} new: {}", added.len(), added.join(" "))
+                format!(
+                    ", {} new: {}{more}",
+                    HumanCount(added.len() as u64),
+                    shown.join(" ")
+                )
             }
         );
         if let CorpusData::Text(text) = data {
@@ -147,6 +151,8 @@ impl From {
     }
 }
 
+/// The most new tokens that are listed.
+const NEW_SHOWN: usize = 20;
 /// The share of new tokens above which a text is not what the model learnt.
 const FOREIGN_SHARE: f64 = 0.05;
 /// Texts above this many characters gain little from the bundled model.

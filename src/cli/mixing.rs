@@ -126,8 +126,16 @@ pub fn named_text(header: &ModelHeader, name: &str, named: &[String]) -> Result<
     }
     let corpus = Corpus::resolve(named)?.rereadable()?;
     let digest = &header.corpus_digest;
-    if corpus.digest(&header.text)? != *digest && corpus.digest_of_bytes()? != *digest {
-        let message = format!("{} is not the text that {name} was trained on", corpus.name);
+    // It is read as in training, so no flag helps with one that cannot be.
+    let found = corpus.digest(&header.text);
+    let is_trained_on = found.as_ref().is_ok_and(|found| found == digest);
+    if !is_trained_on && corpus.digest_of_bytes()? != *digest {
+        let why = found.err().map(|error| format!(": {error}"));
+        let message = format!(
+            "{} is not the text that {name} was trained on{}",
+            corpus.name,
+            why.unwrap_or_default()
+        );
         let hint = format!("give --corpus that text, unchanged: {}", header.corpus_name);
         return Err(CliError::failed(message, hint).into());
     }

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use crate::config::{OnUnknown, Sampling, TextConfig, TrainConfig};
+use crate::config::{OnUnknown, Sampling, TrainConfig};
 use crate::evaluate::novelty::{Copied, Segment};
 use crate::model::{OpenOptions, TextModel};
 use crate::run::{CorpusData, ModelFile, Runs, TextData, TokenSource as _, pieces};
-use crate::text::{Corpus, Split, split_text, visible, whole};
+use crate::text::{Corpus, Split, is_control, split_text, visible, whole};
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
@@ -17,7 +17,7 @@ use super::chosen::ChosenWithText;
 use super::error::CliError;
 use super::given::Given;
 use super::machine::check_simd;
-use super::output::{Table, counted};
+use super::output::{Table, counted, json_lines, percent};
 use super::progress::Progress;
 use super::reading::ReadingFlags;
 
@@ -34,6 +34,10 @@ that copies is far above it, most of all for long n-grams.
 The sample is TEXT, or what `textgen generate` writes with the run's model at --temperature 1 and
 --seed 0. The held-out text is the test split, or the validation split if there is none;
 it is cut to the length of the sample, since longer texts have longer copies.
+
+A model whose vocabulary was cut reads all other characters as <unk>, and its run does not keep which
+they were. N-grams with such a character are therefore left out, of the sample and of the held-out text, and
+the share of these characters is stated.
 
 Below the table are the longest segments that occur in the training text, with the character and the
 line of the corpus where they start, both counted from 1.
@@ -84,6 +88,8 @@ struct Report<'a> {
 struct Novelty {
     name: String,
     tokens: usize,
+    /// Those that cannot be compared, because the training text may have them as `<unk>`.
+    unknown_tokens: usize,
     ngrams: Vec<NGrams>,
     /// `None` if it has no character in common with the training text.
     longest: Option<Longest>,
@@ -93,7 +99,7 @@ struct Novelty {
 #[derive(Serialize)]
 struct NGrams {
     n: u32,
-    /// `None` if the text is shorter.
+    /// `None` if the text has no such segment that can be compared.
     copied: Option<f64>,
 }
 
@@ -160,7 +166,7 @@ pub fn run(args: &NoveltyArgs, runs: &Runs, given: &Given) -> Result<()> {
     progress.end();
     let mut out = crate::cli::output::stdout();
     if args.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+        writeln!(out, "{}", json_lines(&report)?)?;
     } else {
         out.write_all(shown(&report).as_bytes())?;
     }
@@ -172,11 +178,7 @@ fn sample(args: &NoveltyArgs, file: ModelFile, text: Option<&str>) -> Result<(St
     let header = &file.header;
     if let Some(name) = text {
         let corpus = Corpus::resolve(&[name.to_owned()])?;
-        // The text was generated, or written here, so its encoding need not be that of the corpus.
-        let config = args.reading.of(&TextConfig {
-            encoding: TextConfig::default().encoding,
-            ..header.text.clone()
-        });
+        let config = args.reading.of(&header.text);
         let text = whole(&corpus, &config, |_| ())?;
         args.reading.say_notes(&corpus);
         return Ok((corpus.name, header.vocabulary.encode_open(&text).tokens));
@@ -247,23 +249,46 @@ impl<'a> Training<'a> {
         progress: &Progress,
     ) -> Result<Novelty> {
         let (source, parts) = (&self.data.tokens, &self.split.train);
-        let copied = Copied::new(texts, source, parts, |more| progress.add(more))?;
+        let tokens = texts.iter().map(|text| text.len()).sum();
+        let (starts, known) = &self.known(texts);
+        let copied = Copied::new(known, source, parts, |more| progress.add(more))?;
         let ngrams = |&n: &u32| NGrams {
             n,
             copied: copied.fraction(n as usize),
         };
-        let longest = copied.longest(texts, source, parts)?;
+        let longest = copied.longest(known, source, parts)?;
         Ok(Novelty {
             name: name.to_owned(),
-            tokens: texts.iter().map(|text| text.len()).sum(),
+            tokens,
+            unknown_tokens: tokens - known.iter().map(|text| text.len()).sum::<usize>(),
             ngrams: args.ngrams.iter().map(ngrams).collect(),
             longest: longest
-                .map(|segment| self.found(texts, segment))
+                .map(|segment| self.found(starts[segment.text], segment))
                 .transpose()?,
         })
     }
 
-    fn found(&self, texts: &[&[u32]], segment: Segment) -> Result<Longest> {
+    /// The segments of the texts that can be compared, each with its start in all of them. If tokens were cut from the
+    /// training text, one that the model does not know may be any of them.
+    fn known<'t>(&self, texts: &[&'t [u32]]) -> (Vec<usize>, Vec<&'t [u32]>) {
+        let unk = self.data.vocabulary.unk();
+        let is_unknown = |&token: &u32| unk.is_some_and(|unk| token >= unk);
+        let mut start = 0;
+        let mut found = (Vec::new(), Vec::new());
+        for text in texts {
+            for segment in text.split(is_unknown) {
+                found.0.push(start);
+                found.1.push(segment);
+                start += segment.len() + 1;
+            }
+            // The last segment ends with the text and not with an unknown token.
+            start -= 1;
+        }
+        found
+    }
+
+    /// The copy in `segment`, of which the text that it was compared with starts at the token `before`.
+    fn found(&self, before: usize, segment: Segment) -> Result<Longest> {
         let Self { data, .. } = self;
         let start = segment.range.start;
         let (mut bytes, mut line) = (Vec::new(), 1);
@@ -274,7 +299,6 @@ impl<'a> Training<'a> {
             }
             line += memchr::memchr_iter(b'\n', &bytes).count();
         }
-        let before: usize = texts[..segment.text].iter().map(|text| text.len()).sum();
         let copy = data.tokens.read(segment.range)?;
         Ok(Longest {
             tokens: copy.len(),
@@ -311,6 +335,15 @@ fn shown(report: &Report) -> String {
         table.row(cells);
     }
     let mut shown = table.text();
+    for novelty in all().filter(|novelty| novelty.unknown_tokens > 0) {
+        let share = novelty.unknown_tokens as f64 / novelty.tokens as f64;
+        let _ = writeln!(
+            shown,
+            "{}: {} of it are characters outside the model's vocabulary, and cannot be compared",
+            novelty.name,
+            percent(share)
+        );
+    }
     for novelty in all() {
         if let Some(longest) = &novelty.longest {
             let _ = writeln!(
@@ -332,7 +365,7 @@ fn shown(report: &Report) -> String {
 /// A segment of text on one line, with line ends and other invisible characters escaped.
 fn one_line(text: &str) -> String {
     let shown = |c: char| {
-        if c.is_control() {
+        if is_control(c) {
             visible(&c.to_string())
         } else {
             c.to_string()

@@ -1,9 +1,10 @@
 //! Tables, ages, and lines on stderr.
 
+use std::fmt::Write as _;
 use std::io::{BufWriter, Error, ErrorKind, IsTerminal as _, StdoutLock, Write};
 
 use crate::hints;
-use crate::text::{Corpus, Note, OpenText, Token, Utf8Stream, legible};
+use crate::text::{Corpus, Note, OpenText, Token, Utf8Stream, is_control, legible};
 use anyhow::Result;
 use clap::Args;
 use indicatif::HumanCount;
@@ -124,6 +125,34 @@ impl<W: Write> Drop for Legible<W> {
     }
 }
 
+/// A value as JSON on one line. What a terminal would show as an escape of another form is escaped as JSON wants it.
+pub fn json_line(value: &impl Serialize) -> Result<String> {
+    Ok(escaped(serde_json::to_string(value)?))
+}
+
+/// The same on several lines.
+pub fn json_lines(value: &impl Serialize) -> Result<String> {
+    Ok(escaped(serde_json::to_string_pretty(value)?))
+}
+
+fn escaped(json: String) -> String {
+    // Outside its strings, JSON has no control character but the line end.
+    let is_raw = |c: char| c != '\n' && is_control(c);
+    if !json.contains(is_raw) {
+        return json;
+    }
+    let mut text = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        if is_raw(c) {
+            // All of them have four digits.
+            let _ = write!(text, "\\u{:04x}", c as u32);
+        } else {
+            text.push(c);
+        }
+    }
+    text
+}
+
 /// A share of a text: `23.6 %`, `0.04 %`.
 pub fn percent(share: f64) -> String {
     let percent = 100.0 * share;
@@ -223,7 +252,7 @@ impl Format {
         let mut out = BufWriter::new(stdout());
         if self.json {
             for row in rows {
-                writeln!(out, "{}", serde_json::to_string(row)?)?;
+                writeln!(out, "{}", json_line(row)?)?;
             }
         } else if self.tsv {
             writeln!(out, "{}", header.join("\t"))?;
@@ -306,6 +335,20 @@ mod tests {
         assert_eq!(written(&pieces, false), pieces.concat());
         let shown = String::from_utf8(written(&pieces, true)).expect("UTF-8");
         assert_eq!(shown, "a\\u{1b}[2J\\u{9b}b\r\nc\\rdé\\r");
+    }
+
+    #[test]
+    fn json_needs_no_filter() {
+        let text = "a\u{7f}\u{9b}\u{202e}\u{1b}\n\té\u{10ffff}";
+        let value = serde_json::json!({"text": [text, 1.5], "\u{85}": null});
+        for json in [json_line(&value), json_lines(&value)].map(|json| json.expect("JSON")) {
+            assert!(json.contains(r"a\u007f\u009b\u202e\u001b\n\té"), "{json}");
+            assert_eq!(legible(&json), json);
+            assert_eq!(
+                serde_json::from_str::<serde_json::Value>(&json).expect("JSON"),
+                value
+            );
+        }
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl Planned {
         let corpus = corpus.rereadable()?;
         let mut config = TrainConfig::resolve(&given)?;
         if !named.is_empty() {
-            report_unused_vocab(&corpus, &config.text, runs);
+            report_unused_vocab(&corpus, &given, &config.text, runs);
         }
         config.corpus = corpus.paths();
         config.corpus_name.clone_from(&corpus.name);
@@ -330,7 +330,7 @@ fn choose_corpus(args: &[String], given: Settings, runs: &Runs) -> Result<(Corpu
         note!("corpus: {} (bundled)", corpus.name);
         return Ok((corpus, given));
     };
-    let settings = Settings::of_text(&last.text);
+    let settings = last.settings();
     let corpus = Corpus::resolve(&last.corpus)?;
     note!("corpus: {} (the one last given to vocab)", corpus.name);
     // A recipe determines the normal form and the unit, but not how the file is read.
@@ -349,18 +349,19 @@ fn choose_corpus(args: &[String], given: Settings, runs: &Runs) -> Result<(Corpu
     Ok((corpus, given))
 }
 
-/// Reports the text settings that `vocab` had for this corpus and training has not, because the corpus is named.
-fn report_unused_vocab(corpus: &Corpus, text: &TextConfig, runs: &Runs) {
+/// Reports the text settings that `vocab` had for this corpus and training has not, because the corpus is named. Those
+/// given are meant as they are.
+fn report_unused_vocab(corpus: &Corpus, given: &Settings, text: &TextConfig, runs: &Runs) {
     // A file that is damaged matters to those who use it.
     let last = LastVocab::load(runs.dir()).ok().flatten();
     let Some(last) = last.filter(|last| last.corpus == corpus.paths()) else {
         return;
     };
-    let mut had = Settings::of_text(&last.text);
-    if last.text.max_vocab > text.max_vocab {
-        had.max_vocab = None; // room that both make for it
-    }
-    let differing = had.differing(&Settings::of_text(text)).into_iter();
+    let given: Vec<String> = given.entries().iter().map(Entry::key).collect();
+    let differing = last.settings().differing(&Settings::of_text(text));
+    let differing = differing
+        .into_iter()
+        .filter(|(entry, _)| !given.contains(&entry.key()));
     let flag = |(entry, own): (Entry, String)| {
         let (key, value) = (entry.key(), entry.value);
         format!("--{key}={value} (now {own})")

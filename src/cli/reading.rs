@@ -5,10 +5,11 @@ use crate::config::{Strip, TextConfig};
 use crate::text::{Corpus, Note};
 use clap::Args;
 
-/// The flags, of which each defaults to what holds for the text that the model was trained on.
+/// The flags. What is removed and which field is read defaults to what holds for the training text; the encoding does
+/// not, because most encodings read any bytes, and would misread a text in UTF-8 in silence.
 #[derive(Args, Clone, Debug)]
 pub struct ReadingFlags {
-    /// The encoding of the text [default: that of the text the model was trained on]
+    /// The encoding of the text [default: utf-8, whatever that of the training text was]
     #[arg(long, value_name = "LABEL")]
     pub encoding: Option<String>,
     /// The field that is read of records: .jsonl, .ndjson, .csv, .tsv; none reads them as plain text [default: as in
@@ -33,7 +34,7 @@ impl ReadingFlags {
     /// The settings of the model's text with these changed.
     pub fn of(&self, text: &TextConfig) -> TextConfig {
         TextConfig {
-            encoding: self.encoding.as_ref().unwrap_or(&text.encoding).clone(),
+            encoding: (self.encoding.clone()).unwrap_or_else(|| TextConfig::default().encoding),
             field: self.field.as_ref().unwrap_or(&text.field).clone(),
             strip: self.strip.unwrap_or(text.strip),
             ..text.clone()

@@ -6,7 +6,7 @@ use crate::run::{RunSummary, Runs};
 use anyhow::Result;
 use clap::Args;
 
-use super::output::{Table, age, stdout};
+use super::output::{Table, age, json_lines, stdout};
 use crate::cli::output::note;
 
 #[derive(Args)]
@@ -30,7 +30,7 @@ pub fn run(args: &RunsArgs, runs: &Runs) -> Result<()> {
     }
     let mut out = stdout();
     if args.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&summaries)?)?;
+        writeln!(out, "{}", json_lines(&summaries)?)?;
         return Ok(());
     }
     if summaries.is_empty() {

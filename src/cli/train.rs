@@ -101,7 +101,7 @@ pub struct TrainArgs {
     name: Option<String>,
     /// Resume a run where it stopped, by default the newest unfinished one; a larger budget may be given, and a lower
     /// --lr if its loss was not finite
-    #[arg(long, value_name = "RUN", num_args = 0..=1, conflicts_with_all = ["corpus", "model", "name", "config", "recipe", "from"])]
+    #[arg(long, value_name = "RUN", num_args = 0..=1, conflicts_with_all = ["model", "name", "config", "recipe", "from"])]
     #[allow(
         clippy::option_option,
         reason = "clap's type of a flag whose value may be left out"
@@ -177,6 +177,14 @@ fn report_overrides(flags: &Settings) {
 /// Prepares a run, or finds the one to resume, and trains it.
 pub fn run(args: &TrainArgs, runs: &Runs) -> Result<()> {
     if let Some(named) = &args.resume {
+        if !args.corpus.is_empty() {
+            let message = format!(
+                "--resume trains on the run's own text, which it has kept, and not on {}",
+                args.corpus.join(" ")
+            );
+            let hint = "leave the text out; for another text, train a new run";
+            return Err(CliError::misuse(message, hint).into());
+        }
         let run = match named {
             Some(name) => runs.resolve_run(name)?,
             None => newest_unfinished(runs)?,

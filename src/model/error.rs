@@ -58,7 +58,7 @@ pub enum ModelError {
     LongPrefix { length: usize, most: usize },
     #[error("a beam of {width} has {width} best {} at the most, not {count}", noun(*width, "text"))]
     BeamWidth { width: usize, count: usize },
-    #[error("{text}: it has no blank")]
+    #[error("{}", if text.is_empty() { "the text is empty".to_owned() } else { format!("{text}: it has no blank") })]
     NoBlank { text: String },
     /// A stop text that no text can contain.
     #[error("the stop text is empty")]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{RunError, atomic};
-use crate::config::TextConfig;
+use crate::config::{Settings, TextConfig};
 use crate::text::Vocabulary;
 
 /// The `format` written, and the only one read.
@@ -22,8 +22,15 @@ pub struct LastVocab {
     pub name: String,
     /// The text settings.
     pub text: TextConfig,
+    /// Whether the limit on the vocabulary's size was given; if not, training chooses one, too. Older files do not say.
+    #[serde(default = "yes")]
+    pub is_limited: bool,
     /// The vocabulary; of the tokens cut, only the number.
     pub vocabulary: Vocabulary,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// The fields that every format has.
@@ -38,6 +45,7 @@ impl LastVocab {
         corpus: Vec<String>,
         name: String,
         text: TextConfig,
+        is_limited: bool,
         vocabulary: Vocabulary,
     ) -> Self {
         Self {
@@ -45,8 +53,18 @@ impl LastVocab {
             corpus,
             name,
             text,
+            is_limited,
             vocabulary,
         }
+    }
+
+    /// The text settings that training takes over.
+    pub fn settings(&self) -> Settings {
+        let mut settings = Settings::of_text(&self.text);
+        if !self.is_limited {
+            settings.max_vocab = None;
+        }
+        settings
     }
 
     /// `vocab.json` in the folder of the runs.
@@ -99,6 +117,7 @@ mod tests {
             vec!["-".into()],
             "stdin".into(),
             TextConfig::default(),
+            true,
             vocabulary,
         )
     }

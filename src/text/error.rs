@@ -134,8 +134,12 @@ pub enum TextError {
         nearest: Option<String>,
     },
     /// What follows a backslash in a typed text is no escape.
-    #[error("character {position}: {escape} is no escape")]
-    Escape { escape: String, position: u64 },
+    #[error("character {position}: {escape} {fault}")]
+    Escape {
+        escape: String,
+        position: u64,
+        fault: &'static str,
+    },
     #[error("the training text has {have} tokens, and {need} are needed for {} of {seq}",
         if *batch == 1 { "one stream".to_owned() } else { format!("{batch} streams") })]
     ShorterThanBatch {

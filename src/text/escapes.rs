@@ -1,6 +1,7 @@
 //! Escapes in what a person types: `\n`, `\t`, `\\` and `\u{…}` (a code point), and, in a pattern with blanks, `\_`.
 
 use super::TextError;
+use super::unicode::is_control;
 
 /// A character that was typed, plainly or as an escape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +80,7 @@ pub fn as_typed(text: &str) -> String {
             '\\' => typed.push_str(r"\\"),
             '\n' => typed.push_str(r"\n"),
             '\t' => typed.push_str(r"\t"),
-            c if c.is_control() => typed.extend(c.escape_unicode()),
+            c if is_control(c) => typed.extend(c.escape_unicode()),
             c => typed.push(c),
         }
     }
@@ -92,9 +93,10 @@ pub(crate) fn typed_chars(typed: &str, also: Option<char>) -> Result<Vec<TypedCh
     let (mut rest, mut place) = (typed, 1);
     while let Some(first) = rest.chars().next() {
         let (c, length) = match first {
-            '\\' => escaped(rest, also).ok_or_else(|| TextError::Escape {
-                escape: rest.chars().take(2).collect(),
+            '\\' => escaped(rest, also).map_err(|(length, fault)| TextError::Escape {
+                escape: rest.chars().take(length).collect(),
                 position: place,
+                fault,
             })?,
             c => (c, c.len_utf8()),
         };
@@ -110,24 +112,56 @@ pub(crate) fn typed_chars(typed: &str, also: Option<char>) -> Result<Vec<TypedCh
     Ok(chars)
 }
 
-/// What the escape at the start of `text` means, and its length in bytes.
-fn escaped(text: &str, also: Option<char>) -> Option<(char, usize)> {
-    let after = text.strip_prefix('\\')?;
-    let kind = after.chars().next()?;
+/// What the escape at the start of `text` means, and its length in bytes; or its length in characters, and what is wrong
+/// with it.
+fn escaped(text: &str, also: Option<char>) -> Result<(char, usize), (usize, &'static str)> {
+    let kind = text.chars().nth(1);
     let c = match kind {
-        'n' => '\n',
-        't' => '\t',
-        '\\' => '\\',
-        'u' => {
-            let (digits, _) = after.strip_prefix("u{")?.split_once('}')?;
-            let is_plain = digits.len() <= 6 && digits.bytes().all(|b| b.is_ascii_hexdigit());
-            let code = is_plain.then(|| u32::from_str_radix(digits, 16).ok())??;
-            return Some((char::from_u32(code)?, r"\u{}".len() + digits.len()));
-        }
-        kind if also == Some(kind) => kind,
-        _ => return None,
+        Some('n') => '\n',
+        Some('t') => '\t',
+        Some('\\') => '\\',
+        Some('u') => return code(text),
+        Some(kind) if also == Some(kind) => kind,
+        None => return Err((1, "is no escape: nothing follows it")),
+        Some(_) => return Err((2, "is no escape")),
     };
-    Some((c, 1 + kind.len_utf8()))
+    Ok((c, 1 + kind.map_or(0, char::len_utf8)))
+}
+
+/// The character of the escape `\u{…}` at the start of `text`, as [`escaped`] returns it.
+fn code(text: &str) -> Result<(char, usize), (usize, &'static str)> {
+    let Some(inner) = text.strip_prefix(r"\u{") else {
+        return Err((2, "lacks its code in braces"));
+    };
+    // Longer ones are shortened in a message.
+    let digits = inner
+        .chars()
+        .take_while(char::is_ascii_alphanumeric)
+        .count();
+    let opened = r"\u{".len();
+    if !inner[digits..].starts_with('}') {
+        let is_closed = inner.contains('}') && digits == 0;
+        let (length, fault) = if is_closed {
+            (opened, "is followed by no hexadecimal digits")
+        } else {
+            (opened + digits.min(8), "lacks its closing brace")
+        };
+        return Err((length, fault));
+    }
+    let length = opened + digits + 1;
+    let of = |fault| (length.min(16), fault);
+    if digits == 0 {
+        return Err(of("has no code"));
+    }
+    if !inner.as_bytes()[..digits].iter().all(u8::is_ascii_hexdigit) {
+        return Err(of("has a code that is no hexadecimal number"));
+    }
+    let code = u32::from_str_radix(&inner[..digits], 16)
+        .ok()
+        .filter(|_| digits <= 6);
+    let c = code.and_then(char::from_u32);
+    c.map(|c| (c, length))
+        .ok_or(of("is the code of no character"))
 }
 
 #[cfg(test)]
@@ -141,21 +175,39 @@ mod tests {
         assert_eq!(text("plain"), "plain");
         let strange = "a\n\t\\\u{1b}é";
         assert_eq!(text(&as_typed(strange)), strange);
-        for (typed, escape, at) in [
-            (r"é\d", r"\d", 2),
-            (r"\n\", r"\", 3),
-            (r"\u{d800}", r"\u", 1),
-            (r"\u{}", r"\u", 1),
-            (r"\u{+e9}", r"\u", 1),
-            (r"\u{0000041}", r"\u", 1),
-            (r"\_", r"\_", 1),
+        let none = "is the code of no character";
+        for (typed, escape, at, why) in [
+            (r"é\d", r"\d", 2, "is no escape"),
+            (r"\n\", r"\", 3, "is no escape: nothing follows it"),
+            (r"\u{d800}", r"\u{d800}", 1, none),
+            (r"\u{110000}", r"\u{110000}", 1, none),
+            (r"\u{0000041}", r"\u{0000041}", 1, none),
+            (r"\u{}", r"\u{}", 1, "has no code"),
+            (
+                r"\u{zz}",
+                r"\u{zz}",
+                1,
+                "has a code that is no hexadecimal number",
+            ),
+            (
+                r"\u{+e9}",
+                r"\u{",
+                1,
+                "is followed by no hexadecimal digits",
+            ),
+            (r"\u{41", r"\u{41", 1, "lacks its closing brace"),
+            (r"\u{41 and }", r"\u{41", 1, "lacks its closing brace"),
+            (r"\u{", r"\u{", 1, "lacks its closing brace"),
+            (r"\u41", r"\u", 1, "lacks its code in braces"),
+            (r"\_", r"\_", 1, "is no escape"),
         ] {
             match Typed::new(typed) {
                 Err(TextError::Escape {
                     escape: found,
                     position,
+                    fault,
                 }) => {
-                    assert_eq!((&*found, position), (escape, at), "{typed}");
+                    assert_eq!((&*found, position, fault), (escape, at, why), "{typed}");
                 }
                 other => panic!("{typed}: {other:?}"),
             }

@@ -35,5 +35,5 @@ pub use normal::{Change, Changes};
 pub use reading::{Findings, Foreign, Looks, Note, Notes, Remedy, Shape, Wide};
 pub use sections::{Section, WARM_UP, counted, predicted};
 pub use tokens::{Survey, WordList, normalize, survey, tokens, whole, words};
-pub use unicode::{category_name, char_name, code_point, legible, visible};
+pub use unicode::{category_name, char_name, code_point, is_control, legible, visible};
 pub use vocab::{Cut, SpecialTokens, Token, Vocabulary, rank};

@@ -206,17 +206,27 @@ pub fn count_bytes(text: &str, is_of: impl Fn(u8) -> bool) -> u64 {
     blocks.map(|block| u64::from(sum(block))).sum()
 }
 
+/// Whether the character controls a terminal: a control character, or one that changes the direction of writing
+/// and so the order in which a line appears.
+pub fn is_control(c: char) -> bool {
+    let is_of_direction = matches!(
+        c,
+        '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}'
+    );
+    c.is_control() || is_of_direction
+}
+
 /// Text for a terminal: control characters are escaped, except line ends and tabs, so that no text can
-/// move the cursor, change colours or ring the bell.
+/// move the cursor, change colours, ring the bell or turn a line around.
 pub fn legible(text: &str) -> Cow<'_, str> {
-    if !text.contains(|c: char| c.is_control() && c != '\n' && c != '\t') {
+    if !text.contains(|c: char| is_control(c) && c != '\n' && c != '\t') {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 16);
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
         let is_line_end = c == '\r' && chars.peek() == Some(&'\n');
-        if !c.is_control() || matches!(c, '\n' | '\t') || is_line_end {
+        if !is_control(c) || matches!(c, '\n' | '\t') || is_line_end {
             shown.push(c);
         } else {
             shown.push_str(&visible(c.encode_utf8(&mut [0; 4])));
@@ -285,6 +295,14 @@ mod tests {
         assert_eq!(legible("a\tb\r\nc"), "a\tb\r\nc");
         let shown = legible("\u{1b}[31m\u{7}\u{9b}1m\rx\u{7f}é");
         assert_eq!(shown, "\\u{1b}[31m\\u{7}\\u{9b}1m\\rx\\u{7f}é");
+        for c in "\u{61c}\u{200e}\u{200f}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}".chars() {
+            let shown = format!("a\\u{{{:x}}}b", c as u32);
+            assert_eq!(legible(&format!("a{c}b")), shown);
+        }
+        assert_eq!(
+            legible("שלום, e\u{301}, a\u{200d}b"),
+            "שלום, e\u{301}, a\u{200d}b"
+        );
     }
 
     #[test]

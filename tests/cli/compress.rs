@@ -277,6 +277,14 @@ fn a_file_that_was_compressed_with_an_n_gram_model_needs_it_again() {
     home.write("corpus.txt", golden_corpus());
     let named = "--run model.safetensors --mix-ngram --corpus corpus.txt";
     assert!(restored(named) == original);
+    // That text is read as in training, so no flag is advised that would change this.
+    home.write("records.jsonl", "{\"body\": \"no\"}\n");
+    let line = "--run model.safetensors --mix-ngram --corpus records.jsonl --count 1";
+    let refused = home.textgen(&format!("generate {line}")).refused(1);
+    assert!(!refused.hint.contains("--field"), "{refused:?}");
+    refused
+        .names(&["is not the text that", "no field text"])
+        .advises("--corpus");
 }
 
 #[test]

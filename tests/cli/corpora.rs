@@ -229,7 +229,7 @@ fn after_vocab_of_a_pipe_train_explains_why_it_cannot_read_it() {
     home.textgen(TRAIN)
         .refused(1)
         .names(&["was read from standard input, which cannot be read again"])
-        .advises("textgen train -");
+        .advises("and the text on standard input");
     let words = home.shell("textgen vocab - --words text < tale.txt");
     assert!(words.succeeded().stdout.contains("words (text)"));
 }

@@ -119,3 +119,95 @@ fn a_run_without_texts_and_wrong_flags_are_refused() {
     home.write("text.txt", "A hen");
     home.textgen("novelty golden text.txt --seed 1").refused(2);
 }
+
+#[test]
+fn a_text_is_read_as_utf_8_whatever_the_training_text_was() {
+    let home = Home::new();
+    let old = |text: &str| {
+        let byte = |c: char| match c {
+            'а'..='я' => 0xE0 + (c as u32 - 'а' as u32) as u8,
+            c => c as u8,
+        };
+        text.chars().map(byte).collect::<Vec<u8>>()
+    };
+    let trained = "шла саша по шоссе и сосала сушку, а паша шел домой.\n".repeat(40);
+    home.write("trained.txt", old(&trained));
+    let small = "--model char-lstm --hidden 8 --steps 2 --batch 2 --seq 16";
+    home.train(&format!(
+        "trained.txt {small} --encoding windows-1251 --name old"
+    ));
+    let other = "паша шел по шоссе, а саша сосала сушку.\n";
+    home.write("utf8.txt", other);
+    home.write("other.txt", old(other));
+    let eval = |arguments: &str| {
+        let ran = home.textgen(&format!("eval old --json --no-baselines {arguments}"));
+        let mut found = json(&ran.succeeded().stdout);
+        assert_eq!(found["left_out_tokens"], 0, "{found}");
+        found["results"].take()
+    };
+    let score = |arguments: &str| {
+        let ran = home.textgen(&format!("score --json --run old {arguments}"));
+        ran.succeeded().stdout
+    };
+    let named = "other.txt --encoding windows-1251";
+    assert_eq!(eval("utf8.txt"), eval(named));
+    assert_eq!(score("utf8.txt"), score(named));
+    let copied = |arguments: &str| report(&home, &format!("old {arguments}"))["sample"].clone();
+    assert_eq!(copied("utf8.txt")["longest"]["text"], " сосала сушку");
+    assert_eq!(copied("utf8.txt")["ngrams"], copied(named)["ngrams"]);
+    for command in [
+        "eval old other.txt",
+        "score other.txt --run old",
+        "novelty old other.txt",
+    ] {
+        home.textgen(command)
+            .refused(1)
+            .names(&["other.txt", "0xEF is not valid UTF-8"])
+            .advises("--encoding windows-1251");
+    }
+    // The text that it was trained on is still known as such.
+    assert_eq!(eval("trained.txt"), eval(""));
+}
+
+#[test]
+fn characters_that_were_cut_are_not_compared() {
+    let home = Home::new();
+    let line = "the quick brown fox jumps over the lazy dog, and so on.\n";
+    home.write("fox.txt", line.repeat(40));
+    let small = "--model char-lstm --hidden 8 --steps 2 --batch 2 --seq 16 --valid 0.2";
+    home.train(&format!("fox.txt {small} --max-vocab 20 --name cut"));
+    let known = |c: &char| "thequickrownvfdas ,.\njmplzyxbg".contains(*c);
+    assert!(line.chars().all(|c| known(&c)), "letters are not the point");
+    home.write("copy.txt", line);
+    let found = report(&home, "cut copy.txt --ngrams 1,2,50");
+    for part in ["sample", "held_out"] {
+        let part = &found[part];
+        assert_eq!(part["tokens"], line.len(), "{found}");
+        let unknown = part["unknown_tokens"].as_u64().expect("a number");
+        assert!((5..20).contains(&unknown), "{found}");
+        for n in [0, 1] {
+            assert_eq!(part["ngrams"][n]["copied"], 1.0, "{found}");
+        }
+        assert!(part["ngrams"][2]["copied"].is_null(), "{found}");
+        let longest = part["longest"]["text"].as_str().expect("a text");
+        assert!(line.contains(longest), "{longest}");
+        let place = part["longest"]["sample_character"]
+            .as_u64()
+            .expect("a place") as usize;
+        if part["name"] != "valid part" {
+            assert!(line[place - 1..].starts_with(longest), "{found}");
+        }
+    }
+    home.write("strange.txt", "ЖЖЖЖЖЖЖЖЖЖ");
+    let found = report(&home, "cut strange.txt --ngrams 1");
+    assert!(found["sample"]["longest"].is_null(), "{found}");
+    assert!(found["sample"]["ngrams"][0]["copied"].is_null(), "{found}");
+    let table = home.textgen("novelty cut strange.txt").succeeded().stdout;
+    let said = "strange: 100.0 % of it are characters outside the model's vocabulary";
+    assert!(table.contains(said), "{table}");
+    // Without <unk>, no character of the training text is unknown.
+    home.train(&format!("fox.txt {small} --name whole"));
+    let found = report(&home, "whole strange.txt --ngrams 1");
+    assert_eq!(found["sample"]["ngrams"][0]["copied"], 0.0);
+    assert_eq!(found["sample"]["unknown_tokens"], 0);
+}

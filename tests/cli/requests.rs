@@ -28,9 +28,9 @@ fn requests_are_answered_line_by_line_as_single_calls_are() {
         .collect();
     asked.extend(
         [
-            "",
+            r#"{"top_k": 0, "id": 9}"#,
             "[1]",
-            r#"{"lenght": 3}"#,
+            r#"{"lenght": 3, "id": 7}"#,
             r#"{"id": "é", "prompt": "é"}"#,
             r#"{"temperature": -1}"#,
             r#"{"stop": ""}"#,
@@ -41,7 +41,9 @@ fn requests_are_answered_line_by_line_as_single_calls_are() {
     );
     let mut command = home.command(textgen());
     command.args(["generate", "--requests", "-", "--model-file"]);
-    command.arg(golden_model()).write_stdin(asked.join("\n"));
+    command
+        .arg(golden_model())
+        .write_stdin(asked.join("\n\n \r\n"));
     let ran = Ran::of(&mut command).succeeded();
     assert_eq!(ran.stderr, "");
     let answers: Vec<Value> = ran.stdout.lines().map(json).collect();
@@ -64,18 +66,22 @@ fn requests_are_answered_line_by_line_as_single_calls_are() {
         let answer = &answers[index];
         let error = answer["error"].as_str().expect("an error");
         assert!(error.contains(part), "{error}");
-        assert_eq!(answer["line"], index + 1);
+        assert_eq!(answer["line"], 3 * index + 1);
         assert!(
-            answer["hint"].is_string() || part == "temperature",
+            answer["hint"].is_string() || part.contains("must be"),
             "{answer}"
         );
     };
-    failed(12, "not a request");
-    failed(13, "not a request");
-    failed(14, "lenght");
+    failed(12, "top_k 0: must be at least 1");
+    assert_eq!(answers[12]["id"], 9);
+    failed(13, "not a request: an array, expected an object");
+    failed(14, "lenght: no such key");
+    assert_eq!(answers[14]["id"], 7);
     failed(15, "'é'");
     assert_eq!(answers[15]["id"], "é");
-    failed(16, "temperature");
+    let hint = answers[15]["hint"].as_str().expect("a hint");
+    assert!(hint.starts_with("on_unknown nearest"), "{hint}");
+    failed(16, "temperature -1: must be");
     failed(17, "stop text is empty");
     assert_eq!(answers[18]["unknown"], serde_json::json!([["é", null]]));
     assert_eq!(answers[18]["seed"], Value::Null);
@@ -83,4 +89,41 @@ fn requests_are_answered_line_by_line_as_single_calls_are() {
     home.textgen("generate --requests none.jsonl --model-file m")
         .refused(1);
     home.textgen("generate --requests - --prompt a").refused(2);
+}
+
+#[test]
+fn a_wrong_value_is_named_with_its_key_and_what_is_wanted() {
+    let cases = [
+        (
+            r#"{"length": "3"}"#,
+            "length: \"3\" is not a whole number from 0 on",
+        ),
+        (
+            r#"{"length": -1}"#,
+            "length: -1 is not a whole number from 0 on",
+        ),
+        (
+            r#"{"seed": 1.5}"#,
+            "seed: 1.5 is not a whole number from 0 on",
+        ),
+        (r#"{"prompt": 3}"#, "prompt: 3 is not a string"),
+        (r#"{"top_p": true}"#, "top_p: true is not a number"),
+        (r#"{"on_unknown": "x"}"#, "on_unknown: \"x\" is not one of"),
+        (r#"{"seed": 1, "seed": 2}"#, "seed: given twice"),
+        ("3", "not a request"),
+        (r#"{"seed""#, "not a request"),
+    ];
+    let home = Home::new();
+    let mut command = home.command(textgen());
+    command.args(["generate", "--requests", "-", "--model-file"]);
+    let lines: Vec<&str> = cases.iter().map(|(line, _)| *line).collect();
+    command.arg(golden_model()).write_stdin(lines.join("\n"));
+    let ran = Ran::of(&mut command).succeeded();
+    let answers: Vec<Value> = ran.stdout.lines().map(json).collect();
+    assert_eq!(answers.len(), cases.len(), "{}", ran.stdout);
+    for (answer, (line, error)) in answers.iter().zip(cases) {
+        let found = answer["error"].as_str().expect("an error");
+        assert!(found.starts_with(error), "{line}: {found}");
+        assert!(answer["hint"].is_string(), "{answer}");
+    }
 }

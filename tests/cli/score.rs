@@ -83,6 +83,17 @@ fn letters_that_are_not_known_are_treated_as_asked() {
     let skip = "--word ab1 --on-unknown skip";
     assert_eq!(nats(skip), nats("--word ab"));
     assert!(nats("--word 12 --on-unknown skip").is_null());
+    let ran = home.textgen("score --word 9 --word ab1 --on-unknown skip");
+    let said = "1 of 2 words: nothing is left without the letters that the model does not know";
+    let ran = ran.succeeded();
+    assert!(ran.stderr.contains(said), "{}", ran.stderr);
+    // Words are read from records as texts are.
+    home.write("list.csv", "id,name\n1,abba\n");
+    home.textgen("score list.csv --words lines")
+        .refused(1)
+        .advises("--field name");
+    let ran = home.textgen("score list.csv --words lines --field name");
+    assert!(ran.succeeded().stdout.contains("\nabba\t"));
     home.textgen("score --word ab1 --on-unknown error")
         .refused(1)
         .names(&["ab1", "character 3"])

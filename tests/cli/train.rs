@@ -47,11 +47,22 @@ fn a_cut_is_reported_and_the_default_ruins_no_script() {
     );
     has_line(&settings(&home, "all"), "max-vocab = 1200");
     home.textgen("vocab zh.txt").succeeded();
-    home.train(&format!(
+    let ran = home.train(&format!(
         "{} --name same",
         small.trim_start_matches("zh.txt ")
     ));
     has_line(&settings(&home, "same"), "max-vocab = 1200");
+    for part in ["since 400 would cut", "times as much as --max-vocab 400"] {
+        assert!(ran.stderr.contains(part), "{}", ran.stderr);
+    }
+    // From another model, most of its characters are new, and are not all listed.
+    let small_text = "--model char-lstm --hidden 4 --batch 2 --seq 8 --steps 1";
+    home.write("abc.txt", "an abacus\n".repeat(30));
+    home.train(&format!("abc.txt {small_text} --name abc"));
+    let ran = home.train("zh.txt --from abc --batch 2 --seq 8 --steps 1");
+    let new = ran.stderr.lines().find(|line| line.contains("1,200 new: "));
+    let new = new.expect("a count");
+    assert!(new.ends_with(" …") && new.chars().count() < 200, "{new}");
 
     let ran = home.train(&format!("{small} --max-vocab 400 --name cut"));
     let said = "cut: 800 of 1,200 distinct tokens, ";
@@ -145,6 +156,31 @@ fn settings_of_vocab_that_are_not_taken_over_are_named() {
     for taken in ["", "rain.txt --lowercase"] {
         let ran = home.train(&format!("{taken} {small}"));
         assert!(!ran.stderr.contains("not taken over"), "{}", ran.stderr);
+    }
+    // A flag that was given is meant.
+    home.textgen("vocab rain.txt --lowercase --min-freq 2")
+        .succeeded();
+    let ran = home.train(&format!("rain.txt {small} --min-freq 3"));
+    assert!(
+        ran.stderr.contains("with --lowercase=true (now false);"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn a_run_that_is_resumed_has_its_text() {
+    let home = Home::new();
+    home.write("text.txt", "a text\n");
+    for line in [
+        "- --resume run",
+        "text.txt --resume",
+        "text.txt --resume run",
+    ] {
+        home.textgen(&format!("train {line}"))
+            .refused(2)
+            .names(&["the run's own text"])
+            .advises("leave the text out");
     }
 }
 

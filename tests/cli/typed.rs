@@ -36,6 +36,21 @@ fn escapes_are_interpreted_where_text_is_typed_and_not_where_it_is_read() {
     run(&["--prompt", r"A\hen"], "")
         .refused(2)
         .names(&["character 2", r"\h"]);
+    run(&["--prompt", r"A\u{110000}"], "")
+        .refused(2)
+        .names(&[r"character 2: \u{110000} is the code of no character"]);
+    let sampled = |arguments: &[&str]| {
+        let mut command = home.command(textgen());
+        command.arg("generate").args(arguments);
+        command.arg("--model-file").arg(golden_model());
+        Ran::of(&mut command)
+    };
+    for wrong in [["--stop", "ß"], ["--fill", "ß_"], ["--fill", ""]] {
+        let ran = sampled(&[&wrong[..], &["--decode", "sample"]].concat());
+        assert!(!ran.stderr.contains("seed: "), "{}", ran.stderr);
+    }
+    let empty = sampled(&["--fill", ""]).refused(2);
+    assert_eq!(empty.error, "--fill: the text is empty");
     run(&["--fill", r"b_\u{de}"], "").refused(2);
     let stopped = run(&["--prompt", "A hen", "--stop", r"\u{73}ide"], "");
     assert_eq!(stopped.succeeded().stdout, "A hen who lived be\n");

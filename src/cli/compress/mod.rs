@@ -17,7 +17,7 @@ use clap::Args;
 use super::chosen::{ChosenModel, text_model};
 use super::error::CliError;
 use super::mixing::{MixFlags, mixed};
-use super::output::note;
+use super::output::{json_lines, note};
 use super::target::{Force, Format, STREAM, Target};
 
 /// The extension of compressed files.
@@ -103,7 +103,7 @@ fn refusal(input: &Path, error: &CompressError) -> anyhow::Error {
 /// Prints a report: JSON on stdout, or a line on stderr.
 fn report(flags: &Flags, json: &impl serde::Serialize, line: &str) -> Result<()> {
     if flags.json {
-        let text = serde_json::to_string_pretty(json)?;
+        let text = json_lines(json)?;
         writeln!(crate::cli::output::stdout(), "{text}")?;
     } else {
         note!("{line}");

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::flags::{EvalArgs, Part};
 use crate::cli::error::{CliError, of_model};
 use crate::cli::machine::threads;
-use crate::cli::output::{percent, stdout};
+use crate::cli::output::{json_lines, percent, stdout};
 use crate::cli::progress::Progress;
 
 /// A model and the settings of its evaluation.
@@ -169,7 +169,7 @@ impl<'a> Job<'a> {
     pub fn print(&self, json: &impl Serialize, text: &str) -> Result<()> {
         let mut out = stdout();
         if self.args.json {
-            writeln!(out, "{}", serde_json::to_string_pretty(json)?)?;
+            writeln!(out, "{}", json_lines(json)?)?;
         } else {
             out.write_all(text.as_bytes())?;
         }

@@ -267,10 +267,18 @@ impl Text {
             return Ok(of_run(data));
         };
         let corpus = Corpus::resolve(&[corpus.to_owned()])?.rereadable()?;
-        let config = job.args.text.reading.of(&header.text);
+        let mut config = job.args.text.reading.of(&header.text);
+        let own_digest = &header.corpus_digest;
+        if job.args.text.reading.encoding.is_none() && config != header.text {
+            // The training text itself is known in its own encoding.
+            let digest = corpus.digest(&header.text);
+            if digest.is_ok_and(|digest| digest == *own_digest) {
+                config.encoding.clone_from(&header.text.encoding);
+            }
+            corpus.notes.take();
+        }
         let digest = corpus.digest(&config)?;
         job.args.text.reading.say_notes(&corpus);
-        let own_digest = &header.corpus_digest;
         let is_own = digest == *own_digest || corpus.digest_of_bytes()? == *own_digest;
         if let (true, Some((_, data))) = (is_own, own) {
             return Ok(of_run(data));

@@ -37,7 +37,8 @@ In --prompt, --stop, --fill and --starts-with, \\n is the end of a line, \\t a t
 that code point, and \\\\ a backslash. A prompt from standard input is taken as it is.
 
 --requests keeps the model loaded. An answer has text, tokens, log_prob_nats, seed, and ended: length,
-stop or constraint. A line that cannot be answered has error and hint instead, and the next is read.
+stop or constraint. A line that cannot be answered has error and hint instead, and the next is read. Blank lines are
+passed over.
 
 Words. A word is sampled in two steps: z from the prior, then letters given z. --starts-with fixes
 the first letters. --length, --unique, --novel and --constrain change no word: words that do not

@@ -1,5 +1,6 @@
 //! `generate --requests`: a line of JSON in, a line of JSON out, with the model kept loaded.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;
@@ -7,13 +8,14 @@ use std::path::Path;
 use crate::config::{OnUnknown, Sampling};
 use crate::model::{Ending, Snapshot, TextModel};
 use anyhow::{Context as _, Result};
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::new_seed;
 use super::text::BOM;
 use crate::cli::error::{CliError, explained};
-use crate::cli::output::stdout;
+use crate::cli::output::{json_line, stdout};
 
 /// What holds for a request that does not say otherwise.
 pub struct Usual {
@@ -23,10 +25,93 @@ pub struct Usual {
     pub has_seed: bool,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+/// The keys of a request.
+const KEYS: [&str; 13] = [
+    "id",
+    "prompt",
+    "length",
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "repetition_penalty",
+    "repetition_window",
+    "seed",
+    "stop",
+    "constrain",
+    "on_unknown",
+];
+/// The hint for a line that is no request.
+const EXAMPLE: &str = r#"a request is one JSON object, as in {"prompt":"The giant","seed":1}"#;
+
+/// The keys and values of a JSON object, in its order; unlike a map, it has those given twice.
+struct Entries(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_map(OfEntries)
+    }
+}
+
+struct OfEntries;
+
+impl<'de> Visitor<'de> for OfEntries {
+    type Value = Entries;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = map.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Entries(entries))
+    }
+}
+
+impl Entries {
+    fn read(line: &str) -> Result<Self> {
+        serde_json::from_str(line).map_err(|error| {
+            // Every request is on a line of its own.
+            let why = error
+                .to_string()
+                .replace(" at line 1 column ", " at column ")
+                .replace("invalid type: sequence", "an array");
+            CliError::misuse(format!("not a request: {why}"), EXAMPLE).into()
+        })
+    }
+
+    /// Refuses a key that no request has, or that is given twice.
+    fn check(&self) -> Result<()> {
+        for (at, (key, _)) in self.0.iter().enumerate() {
+            let hint = format!("the keys are {}", KEYS.join(", "));
+            if !KEYS.contains(&key.as_str()) {
+                return Err(CliError::misuse(format!("{key}: no such key"), hint).into());
+            }
+            if self.0[..at].iter().any(|(other, _)| other == key) {
+                let message = format!("{key}: given twice");
+                return Err(CliError::misuse(message, "give each key once").into());
+            }
+        }
+        Ok(())
+    }
+
+    /// The value of a key, which must be what `wanted` says; null is as if the key were absent.
+    fn get<T: DeserializeOwned>(&self, key: &str, wanted: &str) -> Result<Option<T>> {
+        let found = self.0.iter().find(|(other, _)| other == key);
+        let Some((_, value)) = found.filter(|(_, value)| !value.is_null()) else {
+            return Ok(None);
+        };
+        T::deserialize(value).map(Some).map_err(|_| {
+            let message = format!("{key}: {value} is not {wanted}");
+            CliError::misuse(message, format!("{key} takes {wanted}")).into()
+        })
+    }
+}
+
 struct Request {
-    id: Option<Value>,
     prompt: Option<String>,
     length: Option<usize>,
     temperature: Option<f32>,
@@ -39,6 +124,27 @@ struct Request {
     stop: Option<String>,
     constrain: Option<String>,
     on_unknown: Option<OnUnknown>,
+}
+
+impl Request {
+    fn new(entries: &Entries) -> Result<Self> {
+        entries.check()?;
+        let (text, number, whole) = ("a string", "a number", "a whole number from 0 on");
+        Ok(Self {
+            prompt: entries.get("prompt", text)?,
+            length: entries.get("length", whole)?,
+            temperature: entries.get("temperature", number)?,
+            top_k: entries.get("top_k", whole)?,
+            top_p: entries.get("top_p", number)?,
+            min_p: entries.get("min_p", number)?,
+            repetition_penalty: entries.get("repetition_penalty", number)?,
+            repetition_window: entries.get("repetition_window", whole)?,
+            seed: entries.get("seed", whole)?,
+            stop: entries.get("stop", text)?,
+            constrain: entries.get("constrain", text)?,
+            on_unknown: entries.get("on_unknown", "one of \"error\", \"skip\", \"nearest\"")?,
+        })
+    }
 }
 
 #[derive(Serialize)]
@@ -69,7 +175,8 @@ struct Failure {
     hint: Option<String>,
 }
 
-/// Answers the requests in `file` (`-` is standard input), one after the other. Prompts follow `start`.
+/// Answers the requests in `file` (`-` is standard input), one after the other. Prompts follow `start`; blank lines are
+/// passed over.
 pub fn answer(
     file: &Path,
     model: &TextModel,
@@ -91,20 +198,32 @@ pub fn answer(
         if lines.read_until(b'\n', &mut line).context("--requests")? == 0 {
             break;
         }
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
         let mut id = None;
         let answer = match one(&line, number == 1, model, start, usual, &mut id) {
-            Ok(answer) => serde_json::to_string(&answer)?,
-            Err(error) => serde_json::to_string(&Failure {
+            Ok(answer) => json_line(&answer)?,
+            Err(error) => json_line(&Failure {
                 id,
                 line: number,
-                error: format!("{error:#}"),
-                hint: explained(&error).1,
+                error: in_keys(&format!("{error:#}")),
+                hint: explained(&error).1.as_deref().map(in_keys),
             })?,
         };
         writeln!(out, "{answer}")?;
         out.flush()?;
     }
     Ok(())
+}
+
+/// A message with the keys of a request in the place of flags.
+fn in_keys(message: &str) -> String {
+    let mut message = message.to_owned();
+    for key in KEYS {
+        message = message.replace(&format!("--{}", key.replace('_', "-")), key);
+    }
+    message
 }
 
 /// The answer to one line; `id` becomes that of the request as soon as it is known.
@@ -118,15 +237,9 @@ fn one(
 ) -> Result<Answer> {
     let line = std::str::from_utf8(line).context("this line is not UTF-8")?;
     let line = line.strip_prefix(BOM).filter(|_| is_first).unwrap_or(line);
-    let request: Request = serde_json::from_str(line).map_err(|error| {
-        // Every request is on a line of its own.
-        let why = error
-            .to_string()
-            .replace(" at line 1 column ", " at column ");
-        let hint = r#"a request is one JSON object, as in {"prompt":"The giant","seed":1}"#;
-        CliError::misuse(format!("not a request: {why}"), hint)
-    })?;
-    id.clone_from(&request.id);
+    let entries = Entries::read(line.trim_end())?;
+    *id = entries.get("id", "a value")?;
+    let request = Request::new(&entries)?;
     let sampling = request.sampling(usual);
     sampling.validate()?;
     let prompt = request.prompt.as_deref().unwrap_or_default();
@@ -144,7 +257,7 @@ fn one(
     let plan = start.plan(&sampling, request.length.unwrap_or(usual.length))?;
     let sample = { start }.write(&plan, 0, |_| anyhow::Ok(true))?;
     Ok(Answer {
-        id: request.id,
+        id: id.take(),
         seed: (sampling.temperature > 0.0).then_some(sampling.seed),
         tokens: sample.tokens.len(),
         text: sample.text,

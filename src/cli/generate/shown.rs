@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::Sample;
-use crate::cli::output::{Stdout, stdout};
+use crate::cli::output::{Stdout, json_line, stdout};
 use crate::model::{self, Event, Piece, Step, TokenProbability};
 
 /// The longest delay before text is shown: too short to notice, and long enough to cost nothing.
@@ -109,7 +109,7 @@ impl Shown<'_> {
                 log_prob_nats: sample.log_prob.is_finite().then_some(sample.log_prob),
                 probs: self.table.then_some(&sample.steps),
             };
-            writeln!(out, "{}", serde_json::to_string(&json)?)?;
+            writeln!(out, "{}", json_line(&json)?)?;
         } else if !self.table {
             writeln!(out)?;
         }

@@ -86,11 +86,11 @@ pub fn texts(
         seed: is_sampled.then_some(sampling.seed),
         paced: Paced::new(),
     };
-    if shown.seed.is_some() {
-        note_seed(args, &sampling);
-    }
     if let Some(text) = &flags.fill {
         let pattern = model.pattern(text, &sampling).context("--fill")?;
+        if shown.seed.is_some() {
+            note_seed(args, &sampling);
+        }
         note_replaced(&pattern.replaced);
         let progress = Progress::of(count as u64, "sampled", "fillings");
         let mut index = 0;
@@ -105,6 +105,9 @@ pub fn texts(
         return Ok(());
     }
     let plan = start.plan(&sampling, length)?;
+    if shown.seed.is_some() {
+        note_seed(args, &sampling);
+    }
     if let Decoding::Beam(width) = decoding {
         let progress = Progress::of(length as u64, "searched", "characters");
         let found = start.search(&plan, width, count, |length| progress.show(length as u64));

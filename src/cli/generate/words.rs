@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use super::{GenerateArgs, Length, Sample, decoding, note_seed};
 use crate::cli::error::{CliError, of_model};
 use crate::cli::given::Given;
-use crate::cli::output::{note, stdout};
+use crate::cli::output::{json_line, note, stdout};
 use crate::cli::progress::Progress;
 use crate::cli::unknown::Replaced;
 
@@ -55,13 +55,14 @@ pub fn words(
     let is_one = is_greedy && has_no_z && !options.unique;
     if is_one && args.count.is_some_and(|count| count > 1) {
         note!("nothing is sampled, so there is only one word, which is written once");
-    } else if !is_one {
-        note_seed(args, &options.sampling);
     }
     let replaced = Replaced::default();
     let prefix = model.prefix(&options);
     let prefix = prefix.map_err(|error| error.located(&starts_with));
     replaced.add(prefix.context("--starts-with")?.replaced);
+    if !is_one {
+        note_seed(args, &options.sampling);
+    }
     replaced.say();
     let count = match args.count {
         Some(0) => 0,
@@ -146,7 +147,7 @@ fn write(
             log_prob_nats: word.log_prob.is_finite().then_some(word.log_prob),
             probs: None,
         };
-        writeln!(out, "{}", serde_json::to_string(&sample)?)?;
+        writeln!(out, "{}", json_line(&sample)?)?;
     } else if args.words.scores {
         writeln!(out, "{:8.3}  {word}", word.log_prob)?;
     } else {

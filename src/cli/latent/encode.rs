@@ -8,7 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{GivenWords, ModelFlags};
-use crate::cli::output::stdout;
+use crate::cli::output::{json_line, stdout};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -57,7 +57,7 @@ pub fn run(args: &EncodeArgs, runs: &Runs) -> Result<()> {
             deviation: posterior.log_var.iter().map(|v| (0.5 * v).exp()).collect(),
         };
         if args.json {
-            writeln!(out, "{}", serde_json::to_string(&code)?)?;
+            writeln!(out, "{}", json_line(&code)?)?;
         } else {
             write!(out, "{}", code.word.replace('\t', " "))?;
             for number in code.mean.iter().chain(&code.deviation) {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{BufWriter, IsTerminal, Write};
 
-use crate::text::visible;
+use crate::text::{is_control, visible};
 use anyhow::Result;
 use clap::ValueEnum;
 
@@ -77,7 +77,7 @@ pub fn print(scored: &Scored) -> Result<()> {
             }
             "\t" => out.write_all(b"\t")?,
             // Control characters are made visible.
-            control if control.chars().any(char::is_control) => {
+            control if control.chars().any(is_control) => {
                 out.write_all(visible(control).as_bytes())?;
             }
             glyph => out.write_all(glyph.as_bytes())?,

@@ -17,6 +17,7 @@ use super::given::Given;
 use super::machine::check_simd;
 use super::mixing::mixed;
 use super::output::Format;
+use super::reading::ReadingFlags;
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -77,6 +78,8 @@ pub struct ScoreArgs {
     /// Threads; 0 is one per core. The output is the same on any number of them
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
+    #[command(flatten)]
+    reading: ReadingFlags,
     #[command(flatten)]
     format: Format,
     #[command(flatten)]

@@ -4,7 +4,7 @@ use std::f64::consts::LN_2;
 use std::io::Write as _;
 
 use crate::evaluate::posterior;
-use crate::text::visible;
+use crate::text::{is_control, visible};
 use anyhow::Result;
 use serde::Serialize;
 
@@ -200,7 +200,7 @@ fn cells(line: &Shown, per: Per, file: &str, is_table: bool) -> Vec<String> {
 fn printable(text: &str) -> String {
     let printable = |c: char| match c {
         '\t' => " ".to_owned(),
-        c if c.is_control() => visible(&c.to_string()),
+        c if is_control(c) => visible(&c.to_string()),
         c => c.to_string(),
     };
     text.chars().map(printable).collect()

@@ -16,7 +16,6 @@ use crate::cli::machine::threads;
 use crate::cli::mixing::MixFlags;
 use crate::cli::output::{note, unknown};
 use crate::cli::progress::Progress;
-use crate::cli::reading::ReadingFlags;
 
 /// Flags that belong to texts.
 #[derive(Args)]
@@ -32,8 +31,6 @@ pub struct TextFlags {
     #[arg(long, value_enum, value_name = "WHEN", num_args = 0..=1, require_equals = true,
         default_missing_value = "auto", conflicts_with_all = ["per", "top", "tsv", "json", "sort"])]
     color: Option<When>,
-    #[command(flatten)]
-    reading: ReadingFlags,
     /// Read a long text on one core from start to end, instead of in sections on all cores
     #[arg(long)]
     exact: bool,
@@ -76,11 +73,11 @@ fn read(args: &ScoreArgs, file: &str, models: &[Opened]) -> Result<String> {
     let corpus = Corpus::resolve(&[file.to_owned()])?;
     let text = models.first().map(|(model, _)| model.header().text.clone());
     let text = text.unwrap_or_default();
-    let config = args.text.reading.of(&text);
+    let config = args.reading.of(&text);
     let progress = Progress::new(corpus.size_bytes());
     let text = whole(&corpus, &config, |bytes| progress.show(bytes));
     progress.end();
-    args.text.reading.say_notes(&corpus);
+    args.reading.say_notes(&corpus);
     Ok(text?)
 }
 

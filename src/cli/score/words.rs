@@ -6,7 +6,7 @@ use crate::config::{OnUnknown, TextConfig, WordSplit};
 use crate::evaluate::posterior;
 use crate::model::{ModelError, OpenOptions, ScoreOptions, Word, WordModel};
 use crate::run::{CorpusData, ModelFile, RunDir};
-use crate::text::{Corpus, Note, normalize, words};
+use crate::text::{Corpus, normalize, words};
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::{Order, ScoreArgs};
 use crate::cli::chosen::Opened;
 use crate::cli::error::{CliError, of_model};
-use crate::cli::output::{counted, note, say_notes_that, stdout};
+use crate::cli::output::{counted, json_line, note, stdout};
 use crate::cli::progress::Progress;
 use crate::cli::unknown::Replaced;
 
@@ -181,7 +181,7 @@ fn cells(word: &str, row: usize, scored: &[Scored]) -> Vec<String> {
 fn json(word: &str, row: usize, scored: &[Scored]) -> Result<String> {
     if let [scored] = scored {
         let cost = scored.cost(row);
-        return Ok(serde_json::to_string(&Score { word, cost })?);
+        return json_line(&Score { word, cost });
     }
     let models = scored.iter().zip(posteriors(row, scored));
     let models = models.map(|(scored, posterior)| OfModel {
@@ -190,7 +190,7 @@ fn json(word: &str, row: usize, scored: &[Scored]) -> Result<String> {
         posterior,
     });
     let models = models.collect();
-    Ok(serde_json::to_string(&Scores { word, models })?)
+    json_line(&Scores { word, models })
 }
 
 /// p(model | word) of each model; `None` if no model can write the word.
@@ -239,17 +239,23 @@ fn score_by(
         || file.path().display().to_string(),
         |run| run.name().to_owned(),
     );
-    let unknown = costs.iter().filter(|(nats, _)| nats.is_infinite()).count();
-    if unknown > 0 {
-        let model = if args.models.len() > 1 {
-            &name
-        } else {
-            "the model"
-        };
-        note!(
-            "{unknown} of {}: letters that {model} does not know, so the cost is inf",
-            counted(words.len(), "word")
-        );
+    let model = if args.models.len() > 1 {
+        &name
+    } else {
+        "the model"
+    };
+    let impossible = costs.iter().filter(|(nats, _)| nats.is_infinite()).count();
+    let gone = words.iter().filter(|word| word.tokens.is_empty()).count();
+    for (count, what) in [
+        (impossible.saturating_sub(gone), "letters"),
+        (gone, "nothing is left without the letters"),
+    ] {
+        if count > 0 {
+            note!(
+                "{count} of {}: {what} that {model} does not know, so the cost is inf",
+                counted(words.len(), "word")
+            );
+        }
     }
     Ok(Scored {
         model: name,
@@ -287,14 +293,11 @@ fn words_to_score(args: &ScoreArgs, text: &TextConfig) -> Result<Vec<String>> {
     if let Some(file) = &args.file {
         let config = TextConfig {
             words: args.words.words.unwrap_or(text.words),
-            ..text.clone()
+            ..args.reading.of(text)
         };
         let corpus = Corpus::resolve(std::slice::from_ref(file))?;
         let found = words(&corpus, &config, |_| ())?;
-        // What the model's own settings leave without effect was asked for by nobody.
-        say_notes_that(&corpus, |note| {
-            !matches!(note, Note::NoRecords { .. } | Note::Unmarked)
-        });
+        args.reading.say_notes(&corpus);
         if found.duplicates > 0 {
             note!(
                 "words: {} left out",

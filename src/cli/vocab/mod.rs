@@ -15,7 +15,7 @@ use report::Report;
 use words::Words;
 
 use super::progress::Progress;
-use crate::cli::output::{counted, note, say_notes, stdout};
+use crate::cli::output::{counted, json_line, note, say_notes, stdout};
 
 /// The flags of `vocab`.
 #[derive(Args, Clone, Debug)]
@@ -68,7 +68,7 @@ pub fn run(args: &VocabArgs, runs: &Path) -> anyhow::Result<()> {
         usual,
     };
     let text = if args.json {
-        format!("{}\n", report.to_json())
+        format!("{}\n", json_line(&report.to_json())?)
     } else {
         report.to_text(args.top)?
     };
@@ -77,6 +77,7 @@ pub fn run(args: &VocabArgs, runs: &Path) -> anyhow::Result<()> {
         corpus.paths(),
         corpus.name.clone(),
         config,
+        args.text.0.max_vocab.is_some(),
         vocabulary.clone(),
     );
     let saved = last.save(runs);
