@@ -128,7 +128,7 @@ fn a_text_of_fewer_than_200_characters_is_refused_in_one_line() {
 
 #[test]
 fn an_empty_standard_input_is_refused() {
-    train_refuses(&Home::new(), "--model char-lstm -", 1).names(&["stdin", "is empty"]);
+    train_refuses(&Home::new(), "--model char-lstm -", 1).names(&["standard input", "is empty"]);
 }
 
 // ---------------------------------------------------------------- flags of train

@@ -91,7 +91,7 @@ fn letters_that_are_not_known_are_treated_as_asked() {
     home.write("list.csv", "id,name\n1,abba\n");
     home.textgen("score list.csv --words lines")
         .refused(1)
-        .advises("--field name");
+        .advises("--field");
     let ran = home.textgen("score list.csv --words lines --field name");
     assert!(ran.succeeded().stdout.contains("\nabba\t"));
     home.textgen("score --word ab1 --on-unknown error")
