@@ -249,7 +249,7 @@ impl Planned {
             })?;
             note!(
                 "words: {} distinct, {} left out",
-                list.words.len(),
+                HumanCount(list.words.len() as u64),
                 counted(list.duplicates, "repetition")
             );
             let letters = vocabulary.encode_words(&list.words);
