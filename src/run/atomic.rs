@@ -30,7 +30,7 @@ pub fn write(path: &Path, parts: &[&[u8]]) -> Result<(), RunError> {
     written.map_err(RunError::write(path))
 }
 
-/// The path that `path` stands for if it is a symbolic link, which need not exist yet.
+/// Where `path` leads if it is a symbolic link; the file there need not exist yet.
 fn behind_links(path: &Path) -> PathBuf {
     if let Ok(found) = path.canonicalize() {
         return found;

@@ -30,6 +30,18 @@ pub fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
+/// Runs `generate` with the golden model.
+#[track_caller]
+pub fn generate(arguments: &[&str]) -> Ran {
+    let home = Home::new();
+    let mut command = home.command(textgen());
+    command
+        .arg("generate")
+        .arg("--model-file")
+        .arg(golden_model());
+    Ran::of(command.args(arguments)).succeeded()
+}
+
 /// The model of `tests/golden-run`, a char-lstm.
 pub fn golden_model() -> PathBuf {
     repository("tests/golden-run/model.safetensors")

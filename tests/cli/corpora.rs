@@ -166,6 +166,13 @@ fn truncated_and_hostile_archives_give_one_clear_error() {
     refused(&home, "cut.gz", &packed[..packed.len() / 2])
         .names(&["cut.gz: this gzip file cannot be unpacked: it ends too early"])
         .advises("copy it again");
+    let mut method = zip(&[("tale.txt", tale().as_bytes())]);
+    let list = method.windows(4).position(|four| four == b"PK\x01\x02");
+    method[8] = 12;
+    method[list.expect("a list") + 10] = 12;
+    refused(&home, "method.zip", method)
+        .names(&["this zip file cannot be unpacked: it is compressed with method 12 (Bzip2)"])
+        .advises("unpack it");
     refused(&home, "out.zip", zip(&[("../../out.txt", b"x")]))
         .names(&["out.zip: ../../out.txt in this archive is a path that leads out of it"]);
     let bomb = gzip(&vec![b'a'; 70 << 20]);
@@ -309,4 +316,92 @@ fn project_gutenberg_is_mentioned_and_stripped() {
         "{}",
         ran.stderr
     );
+}
+
+#[test]
+fn what_looks_like_records_is_mentioned_and_can_be_read_as_it_is() {
+    let home = Home::new();
+    home.write("a.txt", records("text"));
+    home.write("a.jsonl", records("text"));
+    home.write(
+        "b.json",
+        "[\n{\"text\": \"one\"},\n{\"text\": \"two\"}\n]\n",
+    );
+    home.write("c.csv", "id,text\n1,one\n2,two\n");
+    let says = |ran: Ran, part: &str| {
+        let stderr = ran.succeeded().stderr;
+        assert!(stderr.contains(part), "{stderr}");
+    };
+    let plain = "a.txt: looks like JSON lines, but all of it is read as plain text: give it a name in .jsonl";
+    says(home.textgen("vocab a.txt"), plain);
+    let quiet = home.textgen("vocab a.txt --field none").succeeded();
+    assert!(!quiet.stderr.contains("looks"), "{}", quiet.stderr);
+    let piped = home.shell("textgen vocab - < a.txt").succeeded();
+    assert!(
+        piped.stderr.contains("the field text is read"),
+        "{}",
+        piped.stderr
+    );
+    let raw = home
+        .shell("textgen vocab - --field none < a.txt")
+        .succeeded();
+    assert_eq!(
+        raw.stdout
+            .replace("standard input", "a.txt")
+            .lines()
+            .skip(1)
+            .collect::<Vec<_>>(),
+        quiet.stdout.lines().skip(1).collect::<Vec<_>>()
+    );
+    let of_lines = home.textgen("vocab a.jsonl --field none").succeeded();
+    assert!(of_lines.stdout.contains('{'), "{}", of_lines.stdout);
+    says(home.textgen("vocab b.json"), "b.json: looks like JSON,");
+    says(
+        home.shell("textgen vocab - < c.csv"),
+        "standard input: looks like a table",
+    );
+    home.shell("textgen vocab c.csv --field ''")
+        .refused(2)
+        .names(&["--field names no field"])
+        .advises("--field none");
+}
+
+#[test]
+fn an_empty_text_has_the_name_that_was_given() {
+    let home = Home::new();
+    home.write("d/empty.txt", "\u{FEFF}");
+    home.write("d/names.csv", "id,text\n");
+    home.write("d/none.jsonl", "{\"text\":null}\n");
+    for (command, message) in [
+        ("vocab d/empty.txt", "d/empty.txt: is empty"),
+        ("vocab /dev/null", "/dev/null: is empty"),
+        ("vocab - < /dev/null", "standard input: is empty"),
+        ("vocab d/names.csv", "d/names.csv: has no records"),
+        (
+            "vocab d/none.jsonl",
+            "d/none.jsonl: none of its records has a text",
+        ),
+    ] {
+        let ran = home.shell(&format!("textgen {command}"));
+        ran.refused(1).names(&[message]);
+    }
+}
+
+#[test]
+fn settings_of_the_model_are_no_wish_for_another_text() {
+    let home = Home::new();
+    home.write("a.jsonl", records("body"));
+    home.write("b.txt", tale());
+    home.textgen(&format!(
+        "{TRAIN} a.jsonl --field body --strip gutenberg --name own"
+    ))
+    .succeeded();
+    for command in ["eval own b.txt", "score --run own b.txt"] {
+        let ran = home.textgen(command).succeeded();
+        for note in ["no records", "Gutenberg"] {
+            assert!(!ran.stderr.contains(note), "{}", ran.stderr);
+        }
+    }
+    let ran = home.textgen("eval own b.txt --field body").succeeded();
+    assert!(ran.stderr.contains("no records"), "{}", ran.stderr);
 }

@@ -2,18 +2,7 @@
 
 use serde_json::Value;
 
-use super::common::{Home, Ran, golden_model, json, textgen};
-
-#[track_caller]
-fn generate(arguments: &[&str]) -> Ran {
-    let home = Home::new();
-    let mut command = home.command(textgen());
-    command
-        .arg("generate")
-        .arg("--model-file")
-        .arg(golden_model());
-    Ran::of(command.args(arguments)).succeeded()
-}
+use super::common::{Home, Ran, generate, golden_model, json, textgen};
 
 #[test]
 fn requests_are_answered_line_by_line_as_single_calls_are() {

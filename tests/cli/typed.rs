@@ -1,17 +1,6 @@
 //! `generate`: what is typed for its flags, and what is printed of it.
 
-use super::common::{Home, Ran, golden_model, textgen};
-
-#[track_caller]
-fn generate(arguments: &[&str]) -> Ran {
-    let home = Home::new();
-    let mut command = home.command(textgen());
-    command
-        .arg("generate")
-        .arg("--model-file")
-        .arg(golden_model());
-    Ran::of(command.args(arguments)).succeeded()
-}
+use super::common::{Home, Ran, generate, golden_model, textgen};
 
 #[test]
 fn escapes_are_interpreted_where_text_is_typed_and_not_where_it_is_read() {

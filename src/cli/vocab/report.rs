@@ -34,7 +34,7 @@ pub struct Report<'a> {
     pub config: &'a TextConfig,
     pub corpus: &'a Corpus,
     pub words: Option<&'a Words>,
-    /// The limit on the vocabulary's size, before it made room for a text that would lose too much.
+    /// The default limit on the vocabulary's size, which a text that would lose too much exceeds.
     pub usual: usize,
 }
 

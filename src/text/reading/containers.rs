@@ -156,12 +156,7 @@ fn each_member(
         ZipError::UnsupportedArchive(ZipError::PASSWORD_REQUIRED) => {
             TextError::unsupported(name, "zip", "it is encrypted")
         }
-        ZipError::CompressionMethodNotSupported(method) => {
-            let known = CompressionMethod::name_from_u16(method);
-            let reason =
-                format!("it is compressed with method {method} ({known}), which is not read");
-            TextError::unsupported(name, "zip", reason)
-        }
+        ZipError::CompressionMethodNotSupported(method) => of_method(name, method),
         ZipError::UnsupportedArchive(_) => {
             TextError::unsupported(name, "zip", "it is of a kind that is not read")
         }
@@ -247,6 +242,10 @@ fn damaged(name: &str, format: &'static str, error: io::Error) -> TextError {
     if is_own {
         return TextError::from_read(name, error);
     }
+    let of_zip = error.get_ref().and_then(|error| error.downcast_ref());
+    if let Some(&ZipError::CompressionMethodNotSupported(method)) = of_zip {
+        return of_method(name, method);
+    }
     if error.kind() == ErrorKind::OutOfMemory {
         let reason = format!("it needs more than {} MiB of memory", MOST_MEMORY >> 20);
         return TextError::unsupported(name, format, reason);
@@ -264,6 +263,13 @@ fn damaged(name: &str, format: &'static str, error: io::Error) -> TextError {
         DAMAGED
     };
     TextError::damaged(name, format, reason)
+}
+
+/// The error of a zip archive, or a file in it, that is compressed with a method that is not read.
+fn of_method(name: &str, method: u16) -> TextError {
+    let known = CompressionMethod::name_from_u16(method);
+    let reason = format!("it is compressed with method {method} ({known}), which is not read");
+    TextError::unsupported(name, "zip", reason)
 }
 
 const DAMAGED: &str = "its data is damaged";

@@ -69,145 +69,101 @@ const fn foreign(name: &'static str, remedy: Remedy) -> Format {
     Format::Foreign(Foreign { name, remedy })
 }
 
-/// The offset of the magic bytes, the bytes, and what they mean. A text may start with those that are words.
-const MAGIC: &[(usize, &[u8], Format)] = &[
-    (0, b"\x1F\x8B\x08", Format::Packed(Packing::Gzip)),
-    (0, b"\x28\xB5\x2F\xFD", Format::Packed(Packing::Zstd)),
-    (0, b"\xFD7zXZ\0", Format::Packed(Packing::Xz)),
-    (0, b"PK\x03\x04", Format::Zip),
-    (0, b"PK\x05\x06", Format::Zip),
-    (0, b"PK\x07\x08", Format::Zip),
+/// The offset of magic bytes, and the bytes. A text may start with those that are words.
+type Magic = (usize, &'static [u8]);
+
+/// What is unpacked.
+const READ: &[(Magic, Format)] = &[
+    ((0, b"\x1F\x8B\x08"), Format::Packed(Packing::Gzip)),
+    ((0, b"\x28\xB5\x2F\xFD"), Format::Packed(Packing::Zstd)),
+    ((0, b"\xFD7zXZ\0"), Format::Packed(Packing::Xz)),
+    ((0, b"PK\x03\x04"), Format::Zip),
+    ((0, b"PK\x05\x06"), Format::Zip),
+    ((0, b"PK\x07\x08"), Format::Zip),
+];
+
+/// What is rejected, by what helps.
+const REJECTED: &[(Remedy, &[(Magic, &str)])] = &[
     (
-        0,
-        b"\x93txg",
-        foreign("a file that textgen compress wrote", Remedy::Decompress),
-    ),
-    (257, b"ustar", foreign("a tar archive", Remedy::Unpack)),
-    (
-        0,
-        b"7z\xBC\xAF\x27\x1C",
-        foreign("a 7z archive", Remedy::Unpack),
-    ),
-    (0, b"Rar!\x1A\x07", foreign("a RAR archive", Remedy::Unpack)),
-    (
-        0,
-        b"!<arch>\n",
-        foreign("an ar archive or Debian package", Remedy::Unpack),
+        Remedy::Decompress,
+        &[((0, b"\x93txg"), "a file that textgen compress wrote")],
     ),
     (
-        0,
-        b"\x04\x22\x4D\x18",
-        foreign("an lz4 file", Remedy::Unpack),
-    ),
-    (0, b"LZIP\x01", foreign("an lzip file", Remedy::Unpack)),
-    (
-        0,
-        b"\x1F\x9D",
-        foreign("a file of Unix compress (.Z)", Remedy::Unpack),
-    ),
-    (
-        0,
-        b"MSCF\0\0\0\0",
-        foreign("a cabinet archive", Remedy::Unpack),
+        Remedy::Unpack,
+        &[
+            ((257, b"ustar"), "a tar archive"),
+            ((0, b"7z\xBC\xAF\x27\x1C"), "a 7z archive"),
+            ((0, b"Rar!\x1A\x07"), "a RAR archive"),
+            ((0, b"!<arch>\n"), "an ar archive or Debian package"),
+            ((0, b"\x04\x22\x4D\x18"), "an lz4 file"),
+            ((0, b"LZIP\x01"), "an lzip file"),
+            ((0, b"\x1F\x9D"), "a file of Unix compress (.Z)"),
+            ((0, b"MSCF\0\0\0\0"), "a cabinet archive"),
+            ((0, b"\xED\xAB\xEE\xDB"), "an RPM package"),
+        ],
     ),
     (
-        0,
-        b"\xED\xAB\xEE\xDB",
-        foreign("an RPM package", Remedy::Unpack),
-    ),
-    (0, b"%PDF-", foreign("a PDF document", Remedy::Convert)),
-    (0, b"{\\rtf", foreign("an RTF document", Remedy::Convert)),
-    (
-        0,
-        b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1",
-        foreign(
-            "an old Microsoft Office document (.doc, .xls, .ppt)",
-            Remedy::Convert,
-        ),
+        Remedy::Convert,
+        &[
+            ((0, b"%PDF-"), "a PDF document"),
+            ((0, b"{\\rtf"), "an RTF document"),
+            (
+                (0, b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1"),
+                "an old Microsoft Office document (.doc, .xls, .ppt)",
+            ),
+            ((60, b"BOOKMOBI"), "a Mobipocket or Kindle book"),
+            ((0, b"AT&TFORM"), "a DjVu document"),
+        ],
     ),
     (
-        60,
-        b"BOOKMOBI",
-        foreign("a Mobipocket or Kindle book", Remedy::Convert),
-    ),
-    (0, b"AT&TFORM", foreign("a DjVu document", Remedy::Convert)),
-    (
-        0,
-        b"SQLite format 3\0",
-        foreign("an SQLite database", Remedy::Export),
-    ),
-    (
-        4,
-        b"Standard Jet DB",
-        foreign("an Access database", Remedy::Export),
+        Remedy::Export,
+        &[
+            ((0, b"SQLite format 3\0"), "an SQLite database"),
+            ((4, b"Standard Jet DB"), "an Access database"),
+            ((4, b"Standard ACE DB"), "an Access database"),
+            ((0, b"PAR1"), "a Parquet file"),
+            ((0, b"ARROW1\0\0"), "an Arrow file"),
+            ((0, b"Obj\x01"), "an Avro file"),
+            ((0, b"\x89HDF\r\n\x1A\n"), "an HDF5 file"),
+            ((0, b"\x93NUMPY"), "a NumPy array"),
+        ],
     ),
     (
-        4,
-        b"Standard ACE DB",
-        foreign("an Access database", Remedy::Export),
+        Remedy::None,
+        &[
+            ((0, b"GGUF"), "a GGUF model"),
+            ((0, b"\x89PNG\r\n\x1A\n"), "a PNG image"),
+            ((0, b"\xFF\xD8\xFF"), "a JPEG image"),
+            ((0, b"GIF87a"), "a GIF image"),
+            ((0, b"GIF89a"), "a GIF image"),
+            ((0, b"II*\0"), "a TIFF image"),
+            ((0, b"MM\0*"), "a TIFF image"),
+            ((8, b"WEBP"), "a WebP image"),
+            ((8, b"WAVEfmt "), "a WAV recording"),
+            ((8, b"AVI LIST"), "an AVI film"),
+            ((4, b"ftyp"), "a film, recording or image of the MP4 family"),
+            ((0, b"\x1A\x45\xDF\xA3"), "a Matroska or WebM film"),
+            ((0, b"OggS\0"), "an Ogg recording"),
+            ((0, b"fLaC\0"), "a FLAC recording"),
+            ((0, b"ID3\x02"), "an MP3 recording"),
+            ((0, b"ID3\x03"), "an MP3 recording"),
+            ((0, b"ID3\x04"), "an MP3 recording"),
+            ((0, b"\x7FELF"), "a program (ELF)"),
+            ((0, b"\xCF\xFA\xED\xFE"), "a program (Mach-O)"),
+            ((0, b"\xCA\xFE\xBA\xBE"), "a program (Java or Mach-O)"),
+            ((0, b"MZ\x90\0"), "a program for Windows"),
+            ((0, b"\0asm"), "a WebAssembly program"),
+            ((0, b"wOFF\0"), "a font"),
+            ((0, b"wOF2\0"), "a font"),
+            ((0, b"\0\x01\0\0\0"), "a font"),
+        ],
     ),
-    (0, b"PAR1", foreign("a Parquet file", Remedy::Export)),
-    (0, b"ARROW1\0\0", foreign("an Arrow file", Remedy::Export)),
-    (0, b"Obj\x01", foreign("an Avro file", Remedy::Export)),
-    (
-        0,
-        b"\x89HDF\r\n\x1A\n",
-        foreign("an HDF5 file", Remedy::Export),
-    ),
-    (0, b"\x93NUMPY", foreign("a NumPy array", Remedy::Export)),
-    (0, b"GGUF", foreign("a GGUF model", Remedy::None)),
-    (
-        0,
-        b"\x89PNG\r\n\x1A\n",
-        foreign("a PNG image", Remedy::None),
-    ),
-    (0, b"\xFF\xD8\xFF", foreign("a JPEG image", Remedy::None)),
-    (0, b"GIF87a", foreign("a GIF image", Remedy::None)),
-    (0, b"GIF89a", foreign("a GIF image", Remedy::None)),
-    (0, b"II*\0", foreign("a TIFF image", Remedy::None)),
-    (0, b"MM\0*", foreign("a TIFF image", Remedy::None)),
-    (8, b"WEBP", foreign("a WebP image", Remedy::None)),
-    (8, b"WAVEfmt ", foreign("a WAV recording", Remedy::None)),
-    (8, b"AVI LIST", foreign("an AVI film", Remedy::None)),
-    (
-        4,
-        b"ftyp",
-        foreign("a film, recording or image of the MP4 family", Remedy::None),
-    ),
-    (
-        0,
-        b"\x1A\x45\xDF\xA3",
-        foreign("a Matroska or WebM film", Remedy::None),
-    ),
-    (0, b"OggS\0", foreign("an Ogg recording", Remedy::None)),
-    (0, b"fLaC\0", foreign("a FLAC recording", Remedy::None)),
-    (0, b"ID3\x02", foreign("an MP3 recording", Remedy::None)),
-    (0, b"ID3\x03", foreign("an MP3 recording", Remedy::None)),
-    (0, b"ID3\x04", foreign("an MP3 recording", Remedy::None)),
-    (0, b"\x7FELF", foreign("a program (ELF)", Remedy::None)),
-    (
-        0,
-        b"\xCF\xFA\xED\xFE",
-        foreign("a program (Mach-O)", Remedy::None),
-    ),
-    (
-        0,
-        b"\xCA\xFE\xBA\xBE",
-        foreign("a program (Java or Mach-O)", Remedy::None),
-    ),
-    (
-        0,
-        b"MZ\x90\0",
-        foreign("a program for Windows", Remedy::None),
-    ),
-    (0, b"\0asm", foreign("a WebAssembly program", Remedy::None)),
-    (0, b"wOFF\0", foreign("a font", Remedy::None)),
-    (0, b"wOF2\0", foreign("a font", Remedy::None)),
-    (0, b"\0\x01\0\0\0", foreign("a font", Remedy::None)),
 ];
 
 /// Magic bytes of files that can be all printable characters.
 const PRINTABLE: [&[u8]; 2] = [b"%PDF-", b"{\\rtf"];
+/// The block's magic number after `BZh` and the level, which is π, and that of an empty file, √π.
+const BZIP2: [&[u8]; 2] = [b"\x31\x41\x59\x26\x53\x59", b"\x17\x72\x45\x38\x50\x90"];
 
 /// Whether there are control characters that no text has.
 fn has_controls(head: &[u8]) -> bool {
@@ -218,43 +174,26 @@ fn has_controls(head: &[u8]) -> bool {
 impl Format {
     /// The format of a file that starts with `head`, its first [`HEAD`] bytes.
     pub fn of(head: &[u8]) -> Self {
-        let is = |&&(at, magic, _): &&(usize, &[u8], Self)| {
+        let has = |&(at, magic): &Magic| {
             head.get(at..).is_some_and(|rest| rest.starts_with(magic))
                 && (has_controls(head)
                     || PRINTABLE.contains(&magic)
                     || !magic.iter().all(|byte| (b' '..=b'~').contains(byte)))
         };
-        if let Some(&(_, _, format)) = MAGIC.iter().find(is) {
+        if let Some(&(_, format)) = READ.iter().find(|(magic, _)| has(magic)) {
             return format;
         }
+        for &(remedy, formats) in REJECTED {
+            if let Some((_, name)) = formats.iter().find(|(magic, _)| has(magic)) {
+                return foreign(name, remedy);
+            }
+        }
         match head {
-            // The level, then the block's magic number, which is π, or that of an empty file, √π.
-            [
-                b'B',
-                b'Z',
-                b'h',
-                b'1'..=b'9',
-                0x31,
-                0x41,
-                0x59,
-                0x26,
-                0x53,
-                0x59,
-                ..,
-            ]
-            | [
-                b'B',
-                b'Z',
-                b'h',
-                b'1'..=b'9',
-                0x17,
-                0x72,
-                0x45,
-                0x38,
-                0x50,
-                0x90,
-                ..,
-            ] => Self::Packed(Packing::Bzip2),
+            [b'B', b'Z', b'h', b'1'..=b'9', block @ ..]
+                if BZIP2.iter().any(|magic| block.starts_with(magic)) =>
+            {
+                Self::Packed(Packing::Bzip2)
+            }
             // The size of the text, or that it is unknown.
             [
                 0x5D,

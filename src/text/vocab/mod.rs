@@ -27,7 +27,7 @@ const MOST_CUT: usize = 12;
 /// The share of a text that a default limit may cut; Chinese, Japanese and Korean would lose a third of theirs.
 const CUT_BY_DEFAULT: f64 = 0.01;
 /// The most tokens that are kept of a text that would lose more. Few texts in any script have as many.
-const ROOM: usize = 10_000;
+const LARGEST_DEFAULT: usize = 10_000;
 
 /// What a model reads or writes in one step.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -100,7 +100,7 @@ pub struct Cut {
 }
 
 impl Vocabulary {
-    /// The vocabulary that `of` makes with a limit on its size: with `max_vocab`, or with room for [`ROOM`] tokens
+    /// The vocabulary that `of` makes with a limit on its size: with `max_vocab`, or with [`LARGEST_DEFAULT`]
     /// if that limit, which nobody has chosen, would cut more than [`CUT_BY_DEFAULT`] of the text.
     pub fn with_default_limit(
         max_vocab: usize,
@@ -109,7 +109,7 @@ impl Vocabulary {
     ) -> Self {
         let usual = of(max_vocab);
         if usual.cut_from(counts).share > CUT_BY_DEFAULT {
-            return of(ROOM.max(max_vocab));
+            return of(LARGEST_DEFAULT.max(max_vocab));
         }
         usual
     }

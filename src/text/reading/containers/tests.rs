@@ -148,6 +148,14 @@ fn what_cannot_be_unpacked_is_told_in_the_words_of_a_user() {
     let rest = "what follows its end is of another format";
     refused(&[gzip(b"a"), b"rest".to_vec()].concat(), rest);
     refused(&[zstd(b"a"), b"rest".to_vec()].concat(), rest);
+    let mut method = zip(&[("a.txt", TEXT.as_bytes())]);
+    let list = method.windows(4).position(|four| four == b"PK\x01\x02");
+    method[8] = 12;
+    method[list.unwrap() + 10] = 12;
+    refused(
+        &method,
+        "it is compressed with method 12 (Bzip2), which is not read",
+    );
 }
 
 #[test]
