@@ -257,7 +257,11 @@ fn create(
 pub fn check_memory(place: &Place, config: &TrainConfig, data: &CorpusData) -> Result<()> {
     if place.is_cpu() {
         let vocabulary = data.vocabulary();
-        let network = config.network(vocabulary.len(), vocabulary.outputs());
+        let network = config.network(
+            vocabulary.len(),
+            vocabulary.outputs(),
+            vocabulary.document_end(),
+        );
         memory::check(&memory::sized(config, data), &network).map_err(TrainError::from)?;
     }
     Ok(())

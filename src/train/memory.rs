@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn the_memory_of_a_training_grows_with_its_network_and_never_overflows() {
-        let needed = |config: &TrainConfig| needed(config, &config.network(100, 100));
+        let needed = |config: &TrainConfig| needed(config, &config.network(100, 100, None));
         assert!(needed(&config(128, 1)) < 60 << 20);
         assert!(needed(&config(1024, 2)) > needed(&config(1024, 1)));
         assert!(needed(&config(16_384, 16)) > 1 << 39);

@@ -89,7 +89,11 @@ pub fn evaluate_exactly(
     let (config, go) = (run.config()?, AtomicBool::new(false));
     let corpus = run.corpus()?;
     let vocabulary = corpus.vocabulary();
-    let network = config.network(vocabulary.len(), vocabulary.outputs());
+    let network = config.network(
+        vocabulary.len(),
+        vocabulary.outputs(),
+        vocabulary.document_end(),
+    );
     let mut engine = factory(&config, &network)?;
     engine.set_weights(&run.model()?.weights()?)?;
     let mut losses = [None, None];

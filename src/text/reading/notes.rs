@@ -3,8 +3,10 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::super::documents::Found;
 use super::super::folder::{Skip, summary};
 use super::Shape;
+use crate::config::Documents;
 
 /// A fact about a corpus that its user should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +47,16 @@ pub enum Note {
     NoRecords {
         /// The field's name.
         field: String,
+    },
+    /// Documents without text, which were left out.
+    EmptyDocuments {
+        /// Their number.
+        documents: u64,
+    },
+    /// What separates documents is not in the text.
+    OneDocument {
+        /// The value of the setting.
+        separator: Documents,
     },
     /// Headers of Project Gutenberg that were not removed.
     Marked {
@@ -130,6 +142,16 @@ impl fmt::Display for Note {
                     "warning: there are no records with a field {field}: all was read as text"
                 )
             }
+            Self::EmptyDocuments { documents } => write!(
+                f,
+                "{} empty document{} left out",
+                thousands(*documents),
+                s(*documents)
+            ),
+            Self::OneDocument { separator } => write!(
+                f,
+                "warning: --documents {separator} ends no document of this text: every file is one document"
+            ),
             Self::Marked { files: 1 } => f.write_str("the text has a header of Project Gutenberg"),
             Self::Marked { files } => {
                 write!(
@@ -257,6 +279,23 @@ impl Account {
         }
         self.removed += removed;
         self.all += all;
+    }
+
+    /// Counts the documents of a text.
+    pub fn documents(&mut self, documents: &Documents, found: Found) {
+        let is_whole_file = match documents {
+            Documents::None | Documents::File => true,
+            Documents::Record => self.has_records,
+            Documents::Line | Documents::BlankLine | Documents::Between(_) => false,
+        };
+        if found.separators == 0 && !is_whole_file {
+            let separator = documents.clone();
+            self.notes.push(Note::OneDocument { separator });
+        }
+        if found.empty > 0 {
+            let documents = found.empty;
+            self.notes.push(Note::EmptyDocuments { documents });
+        }
     }
 
     /// Ends a pass, in which headers were removed or not.
