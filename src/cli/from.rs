@@ -67,10 +67,15 @@ impl From {
             );
             return Err(CliError::misuse(message, hint).into());
         }
+        // A model that learnt documents goes on with them, unless others are asked for.
+        let usual = Settings {
+            documents: Some(text.documents.clone()).filter(|documents| !documents.is_none()),
+            ..Settings::default()
+        };
         Ok(Settings {
             from: Some(self.model.path().display().to_string()),
             from_digest: Some(self.model.digest()),
-            ..fixed.over(given)
+            ..fixed.over(given).over(usual)
         })
     }
 

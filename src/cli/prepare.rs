@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::config::{
-    Budget, Entry, LEAST_TEXT, Means, ModelConfig, ModelKind, Recipe, Settings, SplitKind,
-    TextConfig, TrainConfig,
+    Budget, Entry, LEAST_TEXT, LossOver, Means, ModelConfig, ModelKind, Recipe, Settings,
+    SplitKind, TextConfig, TrainConfig,
 };
 use crate::models::speed::training_gigaflops;
 use crate::run::{CorpusData, LastVocab, Packed, Runs, TextData, TokenSource as _, WordData};
@@ -125,6 +125,11 @@ impl Planned {
             config.fit_batch(&self.given, training);
         }
         if let (CorpusData::Text(text), ModelConfig::CharRnn(own)) = (data, &config.model) {
+            if text.vocabulary.document_end().is_some() && own.loss == LossOver::Last {
+                let message =
+                    "--loss last: the model learnt documents, which may end anywhere in a sequence";
+                return Err(CliError::misuse(message, "leave it out").into());
+            }
             // Checked here, before a run directory is created.
             stream_length(text.training_size(&config), config.batch, own.seq)?;
             warn_of_no_held_out(text, &config)?;
@@ -397,6 +402,15 @@ fn report_unused_vocab(corpus: &Corpus, given: &Settings, text: &TextConfig, run
     }
 }
 
+/// What is said of averaged weights.
+fn averaged(decay: f64) -> String {
+    if decay == 0.0 {
+        return String::new();
+    }
+    let steps = (1.0 / (1.0 - decay)).round();
+    format!(", weights averaged over {}", counted(steps as u64, "step"))
+}
+
 /// Chooses and prints the settings that fit the corpus, the budget and, for a budget in minutes, the machine.
 /// Also returns the tokens that the model is expected to train on.
 fn fitted(given: &Settings, config: &TrainConfig, data: &CorpusData) -> Result<(TrainConfig, f64)> {
@@ -431,7 +445,11 @@ fn fitted(given: &Settings, config: &TrainConfig, data: &CorpusData) -> Result<(
     let (step, more) = match &chosen.model {
         ModelConfig::CharRnn(own) => (
             format!("{} of {}", counted(chosen.batch, "stream"), own.seq),
-            format!(", DropConnect {}", own.recurrent_dropout),
+            format!(
+                ", DropConnect {}{}",
+                own.recurrent_dropout,
+                averaged(chosen.ema)
+            ),
         ),
         ModelConfig::WordVae(own) if own.pretrain_decoder > 0.0 => (
             format!("{} a step", counted(chosen.batch, "word")),

@@ -7,7 +7,7 @@
 use crate::evaluate::mixture::{Mixture, Reader};
 use crate::generate::Writer;
 use crate::models::char_rnn::CharRnn;
-use crate::text::{Piece, TokenEncoder, Vocabulary};
+use crate::text::{Piece, Token, TokenEncoder, Vocabulary};
 
 use super::CompressError;
 use super::coder::{ArithmeticDecoder, ArithmeticEncoder, Coder};
@@ -30,17 +30,24 @@ pub enum Item {
 pub struct Alphabet<'v> {
     lookup: TokenEncoder<'v>,
     vocabulary: &'v Vocabulary,
+    /// The token of a line feed, if that ends documents and is in none.
+    line_end: Option<u32>,
 }
 
 impl<'v> Alphabet<'v> {
     pub fn new(vocabulary: &'v Vocabulary) -> Self {
+        let letters = &vocabulary.tokens()[..vocabulary.letters()];
+        let is_line_feed = |token: &Token| match token {
+            Token::Text(text) => text == "\n",
+            Token::Byte(byte) => *byte == b'\n',
+            Token::Unk | Token::Bos | Token::Eos => false,
+        };
+        let eos = vocabulary.document_end();
         Self {
             // A mark of documents is a character like any other here.
-            lookup: TokenEncoder::new(
-                vocabulary.unit(),
-                &vocabulary.tokens()[..vocabulary.letters()],
-            ),
+            lookup: TokenEncoder::new(vocabulary.unit(), letters),
             vocabulary,
+            line_end: eos.filter(|_| !letters.iter().any(is_line_feed)),
         }
     }
 
@@ -48,7 +55,8 @@ impl<'v> Alphabet<'v> {
         let mut items = Vec::with_capacity(bytes.len());
         for chunk in bytes.utf8_chunks() {
             self.lookup.for_each(chunk.valid(), |id, piece| {
-                if let Some(id) = id {
+                let is_line_feed = matches!(piece, Piece::Byte(b'\n') | Piece::Char('\n'));
+                if let Some(id) = id.or(self.line_end.filter(|_| is_line_feed)) {
                     items.push(Item::Token(id));
                     return;
                 }
@@ -75,6 +83,7 @@ impl<'v> Alphabet<'v> {
             Item::Token(id) if (id as usize) < self.vocabulary.letters() => {
                 self.vocabulary.push_bytes(id, bytes);
             }
+            Item::Token(id) if self.line_end == Some(id) => bytes.push(b'\n'),
             Item::Token(_) => return Err(CompressError::Damaged),
         }
         Ok(())

@@ -315,6 +315,9 @@ fn model_digest(
             Token::Unk | Token::Bos | Token::Eos => part(b""),
         }
     }
+    if let Some(eos) = config.eos {
+        part(&eos.to_le_bytes());
+    }
     for (name, array) in weights {
         part(name.as_bytes());
         for &size in &array.shape {

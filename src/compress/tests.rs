@@ -317,3 +317,23 @@ fn progress_tells_of_all_but_the_last_bytes() {
     decompress(&container, Some(&made.codec()), running).expect("decompressed");
     assert_eq!(told.into_inner(), after_compression);
 }
+
+#[test]
+fn the_end_of_a_document_is_a_line_end_where_lines_are_documents() {
+    let mut made = Made::new(Unit::Char, &["e", " ", "a", "b"], 0, Cell::Gru, 6);
+    let text = "ab\nea b\n\nbe \u{FDD0}\r\n".repeat(4);
+    let escaped = round_trip(&made.codec(), text.as_bytes(), None);
+    made.vocabulary = made
+        .vocabulary
+        .for_documents(&crate::config::Documents::Line);
+    made.config.inputs += 1;
+    made.config.outputs += 1;
+    made.config.eos = made.vocabulary.document_end();
+    made.weights = testing::weights(&made.config);
+    for blocks in [None, Some(3)] {
+        let ended = round_trip(&made.codec(), text.as_bytes(), blocks);
+        // The mark and the carriage returns stay escaped.
+        assert_eq!(ended.escaped_bytes, 4 * 4, "{}", escaped.escaped_bytes);
+    }
+    assert_eq!(escaped.escaped_bytes, 4 * 8);
+}

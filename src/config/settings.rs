@@ -306,7 +306,7 @@ settings! {
             batch: usize ["B"], in 1.0..=1e6;
             /// Learning rate at its highest
             lr: f64, in ABOVE_0;
-            /// How the learning rate changes
+            /// How the learning rate changes; if neither this nor --ema is given, a char-lstm's stays constant
             schedule: Schedule = Schedule::Cosine;
             /// Steps over which the learning rate rises from 0
             warmup: u64 ["STEPS"] = 100;
@@ -322,7 +322,8 @@ settings! {
             weight_decay: f64 ["RATE"], in RATE;
             /// Scale gradients down to this norm; 0 is off
             clip: f64 ["NORM"] = 5.0, in 0.0..;
-            /// Evaluate and keep averaged weights (EMA) with this decay per step; 0 is off
+            /// Evaluate and keep averaged weights (EMA) with this decay per step; 0 is off. If neither this nor
+            /// --schedule is given, a char-lstm's average spans about a quarter of the training
             ema: f64 ["DECAY"] = 0.0, in RATE;
             /// Stop after this many evaluations without improvement; 0 is never
             patience: u64 ["N"] = 0;

@@ -58,7 +58,9 @@ pub fn needed(config: &TrainConfig, network: &NetworkConfig) -> u64 {
     let (inputs, outputs) = (network.inputs as u64, network.outputs as u64);
     let width = hidden.next_multiple_of(32);
     // Gates and units that are saved, outputs, their gradients and masks.
-    let layer = width * (gates + 1) + 4 * hidden;
+    // At most, every position is a document, with a state before and after it.
+    let documents = if network.eos.is_some() { 4 * hidden } else { 0 };
+    let layer = width * (gates + 1) + 4 * hidden + documents;
     let rows = (config.batch as u64).div_ceil(config.shards as u64);
     let (positions, passes, evaluated) = match &config.model {
         ModelConfig::CharRnn(own) => {

@@ -194,6 +194,14 @@ fn a_trained_model_learns_documents_and_training_resumes() {
     ))
     .succeeded();
     home.textgen("train --resume parts --steps 12").succeeded();
+    // What follows a model of documents has them, too.
+    let more = "train lines.txt --from told --steps 2 --threads 1 --device cpu";
+    let ran = home.textgen(&format!("{more} --name more")).succeeded();
+    assert!(ran.stderr.contains("documents: 120"), "{}", ran.stderr);
+    let ran = home
+        .textgen(&format!("{more} --documents none --loss last"))
+        .refused(2);
+    assert!(ran.error.contains("documents"), "{ran:?}");
     let model = |name: &str| {
         let sample = format!("generate --run {name} --seed 1 --count 3 --json");
         home.textgen(&sample).succeeded().stdout

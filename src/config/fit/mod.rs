@@ -7,13 +7,15 @@ mod words;
 use super::{Budget, Cell, ModelChoice, ModelKind, Settings, TrainConfig};
 
 /// The settings that are chosen, of those that a model has.
-pub const FITTED: [&str; 8] = [
+pub const FITTED: [&str; 10] = [
     "hidden",
     "batch",
     "seq",
     "lr",
     "dropout",
     "recurrent-dropout",
+    "schedule",
+    "ema",
     "pretrain-decoder",
     "epochs",
 ];
