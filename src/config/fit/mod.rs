@@ -105,6 +105,7 @@ fn rounded(value: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Schedule;
 
     const SHAKESPEARE: Means = Means {
         budget: Some(Budget::Minutes(3.0)),
@@ -217,6 +218,40 @@ mod tests {
         };
         assert_eq!(lr(SHAKESPEARE, &gru), usual / 2.0);
         assert_eq!(lr(many, &gru), usual / 4.0);
+    }
+
+    #[test]
+    fn what_is_read_often_is_averaged_unless_a_schedule_is_given() {
+        let of = |steps, given: &Settings| {
+            let budget = Some(Budget::Steps(steps));
+            Means {
+                budget,
+                ..SHAKESPEARE
+            }
+            .fit(given)
+            .settings
+        };
+        let settled = |chosen: &Settings| (chosen.schedule, chosen.ema);
+        let plain = Settings::default();
+        assert_eq!(settled(&of(3000, &plain)), (None, None));
+        let often = settled(&of(9000, &plain));
+        assert_eq!(often, (Some(Schedule::Constant), Some(0.999_56)));
+        for given in [
+            Settings {
+                schedule: Some(Schedule::Cosine),
+                ..Settings::default()
+            },
+            Settings {
+                ema: Some(0.9),
+                ..Settings::default()
+            },
+            Settings {
+                from: Some("english".to_owned()),
+                ..Settings::default()
+            },
+        ] {
+            assert_eq!(settled(&of(9000, &given)), (None, None));
+        }
     }
 
     #[test]
