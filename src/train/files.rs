@@ -2,8 +2,10 @@
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use super::{Report, TrainError, Trainer};
 use crate::models::weights::Weights;
@@ -67,6 +69,23 @@ impl Trainer<'_> {
 
     /// Writes the full training state.
     pub(super) fn save(&mut self) -> Result<(), TrainError> {
+        let recent = self.run.recent_path();
+        self.save_in(self.run.state_path(), move || {
+            // It is older now. One that cannot be removed is ignored, unless training returns to before it.
+            let _ = std::fs::remove_file(recent);
+        })
+    }
+
+    /// Writes the full training state in case the program does not live to the next save.
+    pub(super) fn save_recent(&mut self) -> Result<(), TrainError> {
+        self.save_in(self.run.recent_path(), || ())
+    }
+
+    fn save_in(
+        &mut self,
+        path: PathBuf,
+        then: impl FnOnce() + Send + 'static,
+    ) -> Result<(), TrainError> {
         // A state after a loss that is not finite is not worth saving.
         if !self.look(true) || !self.engine.are_finite() {
             return Ok(());
@@ -76,9 +95,13 @@ impl Trainer<'_> {
             progress: self.progress.clone(),
             tensors: self.engine.state(),
         };
-        let path = self.run.state_path();
         self.saved = Some(self.point());
-        self.saver.submit(move || Ok(state.write(&path)?))
+        self.saved_at = Instant::now();
+        self.saver.submit(move || {
+            state.write(&path)?;
+            then();
+            Ok(())
+        })
     }
 
     /// Writes the model file on the saver's thread.

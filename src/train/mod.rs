@@ -1,7 +1,7 @@
 //! Training: corpora become batches, and an [`Engine`] learns from them.
 //!
 //! [`Trainer`] is the loop: steps, evaluations, saves, and what happens when something goes wrong. Everything
-//! that the next step depends on is in the run's `config.toml`, in its `state.safetensors`, or
+//! that the next step depends on is in the run's `config.toml`, in its saved state, or
 //! derived from (seed, step). On the CPU, a training that is stopped anywhere and resumed therefore gives the
 //! same weights bit for bit as one that is not, except under `--minutes`, where the clock decides.
 
@@ -25,7 +25,7 @@ mod text;
 mod words;
 
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use engine::{Batch, Costs, Engine, EngineError, Losses, Step};
 pub use error::TrainError;
@@ -48,6 +48,9 @@ use words::WordTask;
 
 /// The most returns to an earlier state before giving up.
 const MOST_ROLLBACKS: u64 = 3;
+
+/// The most of a training that a crash or a power failure may lose.
+const MOST_UNSAVED: Duration = Duration::from_secs(300);
 
 /// How a training ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +115,8 @@ pub struct Trainer<'a> {
     run: &'a RunDir,
     config: TrainConfig,
     identity: Identity,
+    /// Letters of the words of a step, and of an evaluation, at most.
+    letters: [u64; 2],
     task: Box<dyn Task>,
     engine: Box<dyn Engine>,
     /// What the evaluations of the training read of the validation part,
@@ -124,6 +129,9 @@ pub struct Trainer<'a> {
     saver: Saver,
     /// The point of the training that was saved last in this session.
     saved: Option<(u64, Option<Unfinished>)>,
+    saved_at: Instant,
+    /// The most time without a save, unless the settings say after how many steps one comes.
+    unsaved: Duration,
     valid: Option<Evaluation>,
     session: Instant,
     seconds_before: f64,
@@ -140,6 +148,9 @@ impl<'a> Trainer<'a> {
         let corpus = run.corpus()?;
         let identity = Identity::of(&corpus);
         let sized = memory::sized(&config, &corpus);
+        let vocabulary = corpus.vocabulary();
+        let network = config.network(vocabulary.len(), vocabulary.outputs());
+        let letters = memory::letters(&sized, &network, &corpus);
         let task = task(&config, corpus)?;
         let mut engine = factory(&sized, task.network())?;
         if let Some(start) = run.start()? {
@@ -155,6 +166,7 @@ impl<'a> Trainer<'a> {
         Ok(Self {
             run,
             identity,
+            letters,
             apart: share::apart(&*task, extent),
             extent,
             task,
@@ -164,6 +176,8 @@ impl<'a> Trainer<'a> {
             reported: Instant::now(),
             saver: Saver::new(),
             saved: None,
+            saved_at: Instant::now(),
+            unsaved: MOST_UNSAVED,
             valid: None,
             session: Instant::now(),
             seconds_before: 0.0,
@@ -232,6 +246,7 @@ impl<'a> Trainer<'a> {
         last: Option<u64>,
     ) -> Result<Ending, TrainError> {
         self.session = Instant::now();
+        self.saved_at = self.session;
         if self.progress.step == 0 && self.progress.unfinished.is_none() {
             self.save()?;
             self.saver.wait()?;
@@ -240,8 +255,15 @@ impl<'a> Trainer<'a> {
             Err(TrainError::Stopped) => Ending::Stopped,
             other => other?,
         };
-        if ending == Ending::Stopped && self.saved != Some(self.point()) {
-            self.save()?;
+        if ending == Ending::Stopped {
+            // A user who stops before the first evaluation can still generate.
+            let is_new = self.progress.best.is_none() && self.progress.step > 0;
+            if is_new && self.engine.are_finite() {
+                self.write_model(None)?;
+            }
+            if self.saved != Some(self.point()) {
+                self.save()?;
+            }
         }
         self.saver.wait()?;
         (self.report)(Report::Ended);
@@ -292,6 +314,8 @@ impl<'a> Trainer<'a> {
                 && self.progress.step.is_multiple_of(self.config.save_every)
             {
                 self.save()?;
+            } else if self.config.save_every == 0 && self.saved_at.elapsed() >= self.unsaved {
+                self.save_recent()?;
             }
         }
     }
@@ -383,7 +407,7 @@ impl<'a> Trainer<'a> {
             });
         }
         self.saver.wait()?;
-        let Some(state) = self.run.state()? else {
+        let Some(state) = self.run.steady_state()? else {
             return Err(TrainError::NothingSaved { step: at });
         };
         self.restore(&state)?;

@@ -57,13 +57,13 @@ fn a_corpus_of_one_character_has_nothing_to_learn() {
     home.write("one.txt", "a");
     home.write("same.txt", "a".repeat(100_000));
     for corpus in ["one", "same"] {
-        train_refuses(&home, &format!("--model char-lstm {corpus}.txt"), 1).names(&[
-            corpus,
+        train_refuses(&home, &format!("--model char-lstm ./{corpus}.txt"), 1).names(&[
+            &format!("./{corpus}.txt: "),
             "single distinct token",
             "nothing to learn",
         ]);
-        train_refuses(&home, &format!("--model word-vae {corpus}.txt"), 1)
-            .names(&[corpus, "too few"]);
+        train_refuses(&home, &format!("--model word-vae ./{corpus}.txt"), 1)
+            .names(&[&format!("./{corpus}.txt: too few")]);
     }
 }
 
@@ -121,7 +121,7 @@ fn a_text_of_fewer_than_200_characters_is_refused_in_one_line() {
     let text = "a short line, ".repeat(20);
     home.write("short.txt", &text[..199]);
     train_refuses(&home, "--model char-lstm short.txt", 1)
-        .names(&["short", "199 of at least 200 characters"])
+        .names(&["short.txt: too short", "199 of at least 200 characters"])
         .advises("use a longer text");
     home.train("--model char-lstm --batch 2 --seq 16 --steps 2 --hidden 8 short.txt");
 }

@@ -180,6 +180,30 @@ fn two_trainers_cannot_write_one_run() {
     child.wait().expect("it ends");
 }
 
+#[test]
+fn a_training_stopped_before_its_first_evaluation_has_a_model() {
+    let home = Home::new();
+    let train =
+        "train --model char-lstm --hidden 8 --steps 1000000 --threads 1 --device cpu --name cut";
+    let (mut child, stderr, _) = start_and_wait_for(&home, train, "expected time");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    // As from a program that passes on what the terminal has sent to both: still one Ctrl-C.
+    let twice = format!("kill -INT {0}; sleep 0.1; kill -INT {0}", child.id());
+    let sent = Command::new("sh").args(["-c", &twice]).status();
+    assert!(sent.expect("kill").success());
+    let said: Vec<String> = stderr.lines().map_while(Result::ok).collect();
+    let said = said.join("\n");
+    assert_eq!(child.wait().expect("it ends").code(), Some(0), "{said}");
+    assert!(said.contains("everything is saved"), "{said}");
+    assert!(
+        said.contains("generate: textgen generate --run cut"),
+        "{said}"
+    );
+    home.textgen("generate --run cut --length 20 --seed 1")
+        .succeeded();
+    home.textgen("eval cut --valid 0.05").succeeded();
+}
+
 /// A long evaluation, and what the user does meanwhile.
 fn stops_soon(signal: &str, arguments: &str, said_before: &str) {
     let home = Home::new();

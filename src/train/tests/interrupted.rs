@@ -143,6 +143,46 @@ fn a_killed_training_goes_on_from_its_last_save() {
     assert_eq!(steps, [8, 16, 24]);
 }
 
+#[test]
+fn a_training_that_dies_between_two_evaluations_goes_on_from_its_recent_save() {
+    for config in [text_config(), word_config()] {
+        let folder = tempfile::tempdir().expect("folder");
+        let whole = create_run(folder.path(), "whole", &config);
+        train(&whole);
+        let run = create_run(folder.path(), "dead", &config);
+        train_up_to(&run, 1);
+        let mut dying = trainer(&run);
+        dying.unsaved = Duration::ZERO;
+        assert!(
+            dying.go_on(&GO, Some(13)).is_err(),
+            "it is stopped, and saves nothing"
+        );
+        dying.saver.wait().expect("saved");
+        drop(dying);
+        let steady = run.steady_state().expect("readable").expect("there");
+        assert_eq!((steady.progress.step, state(&run).progress.step), (8, 13));
+        assert_eq!(train(&run), Ending::Budget);
+        assert!(!run.recent_path().exists());
+        ended_alike(&run, &whole);
+    }
+}
+
+#[test]
+fn a_training_that_was_stopped_before_its_first_evaluation_has_a_model() {
+    for config in [text_config(), word_config()] {
+        let folder = tempfile::tempdir().expect("folder");
+        let run = create_run(folder.path(), "early", &config);
+        train_up_to(&run, 3);
+        let header = run.model().expect("a model").header.clone();
+        assert_eq!((header.step, header.valid), (3, None));
+        // Later it has that of an evaluation, and no other.
+        train_up_to(&run, 9);
+        let header = run.model().expect("a model").header.clone();
+        assert_eq!(header.step, 8);
+        assert!(header.valid.is_some());
+    }
+}
+
 /// An engine that presses Ctrl-C during one call of an evaluation.
 struct Interrupting {
     engine: Box<dyn Engine>,
