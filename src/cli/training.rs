@@ -81,6 +81,12 @@ fn train_locked(run: &RunDir, factory: &Factory) -> Result<Ending> {
             duration(progress.seconds)
         );
     }
+    if let Some([from, to]) = trainer.rise() {
+        let [from, to] = [from, to].map(two_digits);
+        note!(
+            "the learning rate rises again from {from} to {to}, since the schedule spans the larger budget; the loss may rise at first"
+        );
+    }
     let plan = trainer.plan(&STOP)?;
     announce(trainer.config(), &plan);
     run.forget_failure()?;
@@ -99,6 +105,12 @@ fn train_locked(run: &RunDir, factory: &Factory) -> Result<Ending> {
         summary(run, &trainer, ending)?;
     }
     Ok(ending)
+}
+
+/// A small number with two significant digits.
+fn two_digits(number: f64) -> String {
+    let places = (1.0 - number.log10().floor()).clamp(0.0, 12.0);
+    format!("{number:.*}", places as usize)
 }
 
 /// Prints the network, the step, the budget, memory and expected time.

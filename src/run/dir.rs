@@ -388,7 +388,11 @@ impl RunDir {
             name: self.name.clone(),
             model: config.kind().to_string(),
             corpus: config.corpus_name.clone(),
-            step: metrics.last().map_or(0, |line| line.step),
+            step: match metrics.last() {
+                Some(line) => line.step,
+                // It was stopped before its first evaluation.
+                None => self.model().map_or(0, |model| model.header.step),
+            },
             status: match (self.is_locked(), finished, self.state_path().exists()) {
                 (true, ..) => "training",
                 _ if failure.is_some() => "failed",

@@ -14,6 +14,9 @@ use crate::run::{
 };
 use crate::text::Vocabulary;
 
+/// A learning rate is said to rise if it does so by more than this factor.
+const NOTICEABLE: f64 = 1.05;
+
 /// The parts of a model file that come from the corpus.
 pub(super) struct Identity {
     vocabulary: Vocabulary,
@@ -50,13 +53,17 @@ impl Trainer<'_> {
         };
         self.restore(&state)?;
         self.seconds_before = self.progress.seconds;
-        self.progress.finished = None;
+        let was_finished = self.progress.finished.take().is_some();
         // With a larger budget, the same step is a smaller fraction of the training.
         self.progress.last_fraction = self.progress.last_fraction.min(self.fraction());
         Metrics::truncate_after(&self.run.metrics_path(), self.progress.step)?;
-        self.valid = Metrics::read(&self.run.metrics_path())?
-            .last()
-            .and_then(|line| line.valid);
+        let lines = Metrics::read(&self.run.metrics_path())?;
+        self.valid = lines.last().and_then(|line| line.valid);
+        if let Some(last) = lines.last().filter(|_| was_finished) {
+            // Of the same step, so that a rise over --warmup is none.
+            let now = self.rate_of(self.progress.step.saturating_sub(1));
+            self.rise = (now > last.lr * NOTICEABLE).then_some([last.lr, now]);
+        }
         Ok(true)
     }
 

@@ -133,6 +133,7 @@ pub struct Trainer<'a> {
     /// The most time without a save, unless the settings say after how many steps one comes.
     unsaved: Duration,
     valid: Option<Evaluation>,
+    rise: Option<[f64; 2]>,
     session: Instant,
     seconds_before: f64,
 }
@@ -179,6 +180,7 @@ impl<'a> Trainer<'a> {
             saved_at: Instant::now(),
             unsaved: MOST_UNSAVED,
             valid: None,
+            rise: None,
             session: Instant::now(),
             seconds_before: 0.0,
             config,
@@ -193,6 +195,12 @@ impl<'a> Trainer<'a> {
     /// The settings of the run.
     pub fn config(&self) -> &TrainConfig {
         &self.config
+    }
+
+    /// The learning rate at which a training ended and that with which it goes on, if a schedule over a larger budget
+    /// raises it again.
+    pub const fn rise(&self) -> Option<[f64; 2]> {
+        self.rise
     }
 
     /// Seconds of training over all sessions.
@@ -351,9 +359,8 @@ impl<'a> Trainer<'a> {
     /// Takes one optimizer step, or leaves it if it is stopped; false if it returned to an earlier state instead.
     fn step(&mut self, stop: &AtomicBool) -> Result<bool, TrainError> {
         let fraction = self.fraction();
-        let scale = self.progress.lr_scale;
         let number = self.progress.step;
-        let lr = learning_rate(&self.config, number, fraction, scale);
+        let lr = self.rate_of(number);
         let before = (self.progress.epoch, self.progress.cursor);
         let Next {
             batch,
@@ -391,6 +398,11 @@ impl<'a> Trainer<'a> {
         self.progress.loss_sum += sum;
         self.progress.loss_steps += steps;
         true
+    }
+
+    /// The learning rate of step `step` (from 0), which is about to come or has just been.
+    fn rate_of(&self, step: u64) -> f64 {
+        learning_rate(&self.config, step, self.fraction(), self.progress.lr_scale)
     }
 
     /// Returns to the last saved state with half the learning rate.

@@ -127,6 +127,21 @@ fn a_text_of_fewer_than_200_characters_is_refused_in_one_line() {
 }
 
 #[test]
+fn a_file_whose_name_starts_with_a_dash_is_recognised() {
+    let home = Home::new();
+    home.write("-rain.txt", "Rain and wind.\n".repeat(20));
+    home.textgen("vocab -rain.txt")
+        .refused(2)
+        .names(&["unexpected argument"])
+        .advises("tip: -rain.txt is a file: name it ./-rain.txt");
+    home.textgen("vocab ./-rain.txt").succeeded();
+    home.textgen("vocab -- -rain.txt").succeeded();
+    // Without such a file it is but an unknown flag.
+    let refused = home.textgen("vocab -wind.txt").refused(2);
+    assert!(!refused.hint.contains("is a file"), "{refused:?}");
+}
+
+#[test]
 fn an_empty_standard_input_is_refused() {
     train_refuses(&Home::new(), "--model char-lstm -", 1).names(&["standard input", "is empty"]);
 }

@@ -201,7 +201,8 @@ fn a_training_stopped_before_its_first_evaluation_has_a_model() {
     );
     home.textgen("generate --run cut --length 20 --seed 1")
         .succeeded();
-    home.textgen("eval cut --valid 0.05").succeeded();
+    let listed = json(&home.textgen("runs --json").succeeded().stdout);
+    assert!(listed[0]["step"].as_u64() > Some(0), "{listed}");
 }
 
 /// A long evaluation, and what the user does meanwhile.

@@ -499,6 +499,8 @@ fn a_finished_run_trains_on_with_a_larger_budget() {
     let home = Home::with_run(texts());
     let ran = home.train("--resume texts --steps 33");
     assert!(ran.stderr.contains("at step 30"), "{}", ran.stderr);
+    let rise = "the learning rate rises again from 0.00";
+    assert!(ran.stderr.contains(rise), "{}", ran.stderr);
     has_line(&settings(&home, "texts"), "steps = 33");
     let runs = json(&home.textgen("runs --json").succeeded().stdout);
     assert_eq!(runs[0]["step"], 33);

@@ -122,6 +122,34 @@ fn a_run_extended_later_is_the_run_of_that_length() {
 }
 
 #[test]
+fn a_rate_that_rises_again_with_a_larger_budget_is_known() {
+    let folder = tempfile::tempdir().expect("folder");
+    let steps = |steps| TrainConfig {
+        budget: Budget::Steps(steps),
+        ..with(
+            &text_config(),
+            "schedule=cosine lr=0.1 final-lr=0.01 warmup=0",
+        )
+    };
+    let run = create_run(folder.path(), "more", &steps(16));
+    train_up_to(&run, 9);
+    assert_eq!(trainer(&run).rise(), None);
+    train(&run);
+    run.set_config(&steps(32)).expect("written");
+    let [from, to] = trainer(&run).rise().expect("it rises");
+    assert!(
+        (0.001..0.0025).contains(&from) && (0.049..0.052).contains(&to),
+        "{from} {to}"
+    );
+    // One that is constant does not.
+    let run = create_run(folder.path(), "same", &constant(text_config(), 16));
+    train(&run);
+    run.set_config(&constant(text_config(), 32))
+        .expect("written");
+    assert_eq!(trainer(&run).rise(), None);
+}
+
+#[test]
 fn a_killed_training_goes_on_from_its_last_save() {
     let folder = tempfile::tempdir().expect("folder");
     let config = word_config();
