@@ -341,6 +341,10 @@ pub fn of_text(error: &TextError) -> Option<String> {
         TextError::Escape { .. } => {
             r"\n is the end of a line, \t a tab, \\ a backslash, \u{e9} the character U+00E9"
         }
+        TextError::Marked { .. } => {
+            "remove that character, which stands for no letter, or leave out --documents"
+        }
+        TextError::NoDocuments { .. } => "leave out --documents, or give a text",
         TextError::Changed { .. } => "leave the text as it is until the training has begun",
         TextError::NoText { .. } => {
             "texts end in .txt, .text, .md, .jsonl, .ndjson, .csv or .tsv, perhaps compressed; name the \

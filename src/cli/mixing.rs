@@ -6,8 +6,10 @@ use crate::evaluate::ngram::{HIGHEST_ORDER, NGrams};
 use crate::evaluate::{Reading, ngram_nats, surprisals};
 use crate::model::TextModel;
 use crate::parallel::Running;
-use crate::run::{CorpusData, ModelHeader, RunDir, RunError, TextData, TokenSource as _, Tokens};
-use crate::text::{Corpus, Note, Split, segments, split_text, whole};
+use crate::run::{
+    CorpusData, ModelHeader, RunDir, RunError, TextData, TokenSource as _, Tokens, split,
+};
+use crate::text::{Corpus, Note, Split, segments, whole};
 use anyhow::Result;
 use clap::Args;
 
@@ -42,6 +44,8 @@ pub struct Training {
     pub test: f64,
     /// The number of tokens that models predict.
     pub outputs: usize,
+    /// The token that ends a document.
+    pub eos: Option<u32>,
 }
 
 impl Training {
@@ -79,17 +83,18 @@ impl Training {
             valid: config.valid,
             test: config.test,
             outputs: header.vocabulary.outputs(),
+            eos: header.vocabulary.document_end(),
         })
     }
 
     /// Where the training and the validation part are.
-    pub fn parts(&self) -> Split {
-        split_text(self.tokens.len(), self.split, self.valid, self.test)
+    pub fn parts(&self) -> Result<Split, RunError> {
+        split(&self.tokens, self.eos, self.split, self.valid, self.test)
     }
 
     /// Counts the training part, unless it is too long.
     pub fn count(&self, running: Running) -> Result<NGrams, String> {
-        let parts = self.parts().train;
+        let parts = self.parts().map_err(|error| error.to_string())?.train;
         let tokens: usize = parts.iter().map(ExactSizeIterator::len).sum();
         if tokens > MOST_TOKENS {
             return Err(format!(
@@ -160,7 +165,7 @@ pub fn mixed(flags: &MixFlags, model: TextModel, run: Option<&RunDir>) -> Result
         return Ok(model);
     }
     let training = Training::open(&model, run, &flags.corpus)?;
-    let split = training.parts();
+    let split = training.parts()?;
     let valid = segments(&split.valid, training.split);
     if valid.is_empty() {
         let message = "there is no validation part to fit the weight of the n-gram model on";

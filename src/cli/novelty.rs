@@ -8,7 +8,7 @@ use crate::config::{OnUnknown, Sampling, TrainConfig};
 use crate::evaluate::novelty::{Copied, Segment};
 use crate::model::{OpenOptions, TextModel};
 use crate::run::{CorpusData, ModelFile, Runs, TextData, TokenSource as _, pieces};
-use crate::text::{Corpus, Split, is_control, split_text, visible, whole};
+use crate::text::{Corpus, Split, is_control, visible, whole};
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
@@ -148,7 +148,7 @@ pub fn run(args: &NoveltyArgs, runs: &Runs, given: &Given) -> Result<()> {
     }
     let header = file.header.clone();
     let (name, sample) = sample(args, file, text)?;
-    let training = Training::new(&run.config()?, &data);
+    let training = Training::new(&run.config()?, &data)?;
     let held_out = training.held_out(sample.len())?;
     let progress = Progress::of_ngrams(2 * training.tokens() as u64);
     let report = Report {
@@ -178,7 +178,7 @@ fn sample(args: &NoveltyArgs, file: ModelFile, text: Option<&str>) -> Result<(St
     let header = &file.header;
     if let Some(name) = text {
         let corpus = Corpus::resolve(&[name.to_owned()])?;
-        let config = args.reading.of(&header.text);
+        let config = args.reading.of(&header.text)?;
         let text = whole(&corpus, &config, |_| ())?;
         args.reading.say_notes(&corpus);
         return Ok((corpus.name, header.vocabulary.encode_open(&text).tokens));
@@ -194,14 +194,22 @@ fn sample(args: &NoveltyArgs, file: ModelFile, text: Option<&str>) -> Result<(St
     let mut start = TextModel::from_file(file, options)
         .context(path)?
         .snapshot("", OnUnknown::Error)?;
-    let plan = start.plan(&sampling, length as usize)?;
     let progress = Progress::of_tokens(u64::from(length));
-    let sample = start.write(&plan, 0, |_| {
-        progress.add(1);
-        anyhow::Ok(true)
-    })?;
+    let (length, mut tokens) = (length as usize, Vec::new());
+    // A model that learnt documents ends each, and begins the next.
+    for index in 0.. {
+        let plan = start.plan(&sampling, length - tokens.len())?;
+        let sample = start.write(&plan, index, |_| {
+            progress.add(1);
+            anyhow::Ok(true)
+        })?;
+        tokens.extend(sample.tokens);
+        if tokens.len() >= length {
+            break;
+        }
+    }
     progress.end();
-    Ok(("sample".to_owned(), sample.tokens))
+    Ok(("sample".to_owned(), tokens))
 }
 
 /// The name of a part that was not trained on, and some of its tokens.
@@ -214,9 +222,9 @@ struct Training<'a> {
 }
 
 impl<'a> Training<'a> {
-    fn new(config: &TrainConfig, data: &'a TextData) -> Self {
-        let split = split_text(data.tokens.len(), config.split(), config.valid, config.test);
-        Self { data, split }
+    fn new(config: &TrainConfig, data: &'a TextData) -> Result<Self> {
+        let split = data.split(config)?;
+        Ok(Self { data, split })
     }
 
     fn tokens(&self) -> usize {
@@ -292,9 +300,13 @@ impl<'a> Training<'a> {
         let Self { data, .. } = self;
         let start = segment.range.start;
         let (mut bytes, mut line) = (Vec::new(), 1);
+        let eos = data.vocabulary.document_end();
+        // Before the first document, no line ends.
+        let mut ends = 0_usize;
         for piece in pieces(&data.tokens, 0..start) {
             bytes.clear();
             for &token in &*piece? {
+                ends += usize::from(Some(token) == eos);
                 data.vocabulary.push_bytes(token, &mut bytes);
             }
             line += memchr::memchr_iter(b'\n', &bytes).count();
@@ -302,10 +314,10 @@ impl<'a> Training<'a> {
         let copy = data.tokens.read(segment.range)?;
         Ok(Longest {
             tokens: copy.len(),
-            text: data.vocabulary.decode(&copy),
+            text: data.vocabulary.decode_in_lines(&copy),
             sample_character: before + segment.text_range.start + 1,
             corpus_character: start + 1,
-            corpus_line: line,
+            corpus_line: line + ends.saturating_sub(1),
         })
     }
 }

@@ -7,10 +7,9 @@ use crate::config::{
     TextConfig, TrainConfig,
 };
 use crate::models::speed::training_gigaflops;
-use crate::run::{CorpusData, LastVocab, Packed, Runs, TextData, WordData};
+use crate::run::{CorpusData, LastVocab, Packed, Runs, TextData, TokenSource as _, WordData};
 use crate::text::{
-    self, Corpus, Note, TextError, Token, Vocabulary, segments, split_text, split_words,
-    stream_length,
+    self, Corpus, Note, TextError, Token, Vocabulary, segments, split_words, stream_length,
 };
 use crate::train::evaluation_size;
 use anyhow::Result;
@@ -20,7 +19,7 @@ use super::error::CliError;
 use super::machine::threads;
 use super::progress::Progress;
 use super::train::warn_of_change;
-use crate::cli::output::{counted, measured, note, percent, say_notes_that};
+use crate::cli::output::{counted, measured, note, percent, say_notes, say_notes_that};
 
 /// A word of more letters is worth a mention.
 pub const LONG_WORD: usize = 100;
@@ -135,7 +134,7 @@ impl Planned {
         if let (CorpusData::Text(text), ModelConfig::CharRnn(own)) = (data, &config.model) {
             // Checked here, before a run directory is created.
             stream_length(text.training_size(&config), config.batch, own.seq)?;
-            warn_of_no_held_out(text, &config);
+            warn_of_no_held_out(text, &config)?;
         }
         if self.given.eval_size.is_none() {
             config.eval_size = evaluation_size(&config, data, expected);
@@ -203,12 +202,20 @@ impl Planned {
         let survey = survey?;
         survey.check_trainable(&corpus.shown())?;
         let (counts, min_freq, unit) = (&survey.counts, config.text.min_freq, config.text.unit);
-        let vocabulary = self.vocabulary(counts, |most| match known {
-            Some(known) => known.extended(counts, min_freq, most),
-            None => Vocabulary::from_counts(unit, counts, min_freq, most),
+        let documents = &config.text.documents;
+        let vocabulary = self.vocabulary(counts, |most| {
+            match known {
+                Some(known) => known.extended(counts, min_freq, most),
+                None => Vocabulary::from_counts(unit, counts, min_freq, most),
+            }
+            .for_documents(documents)
         })?;
+        say_notes(corpus);
+        if survey.documents > 0 {
+            note!("documents: {}", HumanCount(survey.documents));
+        }
         let progress = Progress::of_bytes(survey.bytes, "encoded");
-        let count = survey.tokens as usize;
+        let count = survey.all_tokens() as usize;
         let written = TextData::written(&self.folder, vocabulary.clone(), count, |writer| {
             let changed = || TextError::Changed {
                 name: corpus.shown(),
@@ -312,9 +319,21 @@ fn report_cut(vocabulary: &Vocabulary, counts: &[(Token, u64)], min_freq: u64) {
 }
 
 /// Warns if a fraction of the text should be held out, but there is nothing in it to predict.
-fn warn_of_no_held_out(text: &TextData, config: &TrainConfig) {
+fn warn_of_no_held_out(text: &TextData, config: &TrainConfig) -> Result<()> {
     let (tokens, kind) = (text.tokens.len(), config.split());
-    let split = split_text(tokens, kind, config.valid, config.test);
+    let split = text.split(config)?;
+    if let Some(eos) = text.vocabulary.document_end() {
+        let is_cut = |border: usize| Ok(*text.tokens.read(border..border + 1)? != [eos]);
+        let cut = split.borders().into_iter().map(is_cut);
+        let cut: Vec<bool> = cut.collect::<Result<_>>()?;
+        let cut = cut.into_iter().filter(|&cut| cut).count();
+        if cut > 0 {
+            note!(
+                "the split cuts {}: no other begins near",
+                counted(cut, "document")
+            );
+        }
+    }
     for (part, fraction, name) in [
         (split.valid, config.valid, "valid"),
         (split.test, config.test, "test"),
@@ -330,6 +349,7 @@ fn warn_of_no_held_out(text: &TextData, config: &TrainConfig) {
             );
         }
     }
+    Ok(())
 }
 
 /// The corpus given, else the settings file's, else the one last given to `vocab` (with the text
@@ -356,6 +376,7 @@ fn choose_corpus(args: &[String], given: Settings, runs: &Runs) -> Result<(Corpu
         Some(_) => Settings {
             encoding: settings.encoding,
             field: settings.field,
+            documents: settings.documents,
             strip: settings.strip,
             newlines: settings.newlines,
             words: settings.words,

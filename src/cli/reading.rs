@@ -1,7 +1,8 @@
 //! How a command reads a text that is given beside a model.
 
+use super::error::CliError;
 use super::output::say_notes_that;
-use crate::config::{Strip, TextConfig};
+use crate::config::{Documents, Strip, TextConfig};
 use crate::text::{Corpus, Note};
 use clap::Args;
 
@@ -16,6 +17,9 @@ pub struct ReadingFlags {
     /// training]
     #[arg(long, value_name = "NAME")]
     pub field: Option<String>,
+    /// What a document is, for a model that was trained with documents [default: as in training]
+    #[arg(long, value_name = "WHAT", allow_hyphen_values = true)]
+    pub documents: Option<Documents>,
     /// What is removed from the text [default: as in training]
     #[arg(long, value_enum, value_name = "WHAT")]
     pub strip: Option<Strip>,
@@ -34,12 +38,22 @@ impl ReadingFlags {
     }
 
     /// The settings of the model's text with these changed.
-    pub fn of(&self, text: &TextConfig) -> TextConfig {
-        TextConfig {
+    pub fn of(&self, text: &TextConfig) -> Result<TextConfig, CliError> {
+        let documents = self.documents.as_ref().unwrap_or(&text.documents);
+        if text.documents.is_none() && !documents.is_none() {
+            let message =
+                format!("--documents {documents}: the model was trained without documents");
+            return Err(CliError::misuse(
+                message,
+                "leave it out, or train with --documents",
+            ));
+        }
+        Ok(TextConfig {
+            documents: documents.clone(),
             encoding: (self.encoding.clone()).unwrap_or_else(|| TextConfig::default().encoding),
             field: self.field.as_ref().unwrap_or(&text.field).clone(),
             strip: self.strip.unwrap_or(text.strip),
             ..text.clone()
-        }
+        })
     }
 }

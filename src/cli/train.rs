@@ -258,7 +258,11 @@ fn create(
 pub fn check_memory(place: &Place, config: &TrainConfig, data: &CorpusData) -> Result<()> {
     if place.is_cpu() {
         let vocabulary = data.vocabulary();
-        let network = config.network(vocabulary.len(), vocabulary.outputs());
+        let network = config.network(
+            vocabulary.len(),
+            vocabulary.outputs(),
+            vocabulary.document_end(),
+        );
         let sized = memory::sized(config, data);
         let letters = memory::letters(&sized, &network, data);
         memory::check(&sized, &network, letters).map_err(|error| match data {

@@ -119,7 +119,7 @@ fn announce(config: &TrainConfig, plan: &Plan) {
         0 => format!("one-hot of {}", plan.inputs),
         size => format!("embedding {} × {size}", plan.inputs),
     };
-    let latent = match config.network(0, 0).latent() {
+    let latent = match config.network(0, 0, None).latent() {
         0 => String::new(),
         latent => format!(" · latent {latent}"),
     };

@@ -35,7 +35,11 @@ pub struct Alphabet<'v> {
 impl<'v> Alphabet<'v> {
     pub fn new(vocabulary: &'v Vocabulary) -> Self {
         Self {
-            lookup: vocabulary.encoder(),
+            // A mark of documents is a character like any other here.
+            lookup: TokenEncoder::new(
+                vocabulary.unit(),
+                &vocabulary.tokens()[..vocabulary.letters()],
+            ),
             vocabulary,
         }
     }

@@ -1,7 +1,8 @@
 //! Checks between settings; the range of each setting is in the table.
 
 use super::{
-    Cell, ConfigError, Device, ModelConfig, Precision, Settings, TrainConfig, WordVaeConfig,
+    Cell, ConfigError, Device, LossOver, ModelConfig, Precision, Recipe, Settings, TrainConfig,
+    WordVaeConfig,
 };
 
 fn require(
@@ -43,13 +44,24 @@ impl TrainConfig {
         let embedded = matches!(self.model, ModelConfig::CharRnn(_)) || self.embedding > 0;
         let must = "must be at least 1 for word-vae";
         require("embedding", self.embedding, embedded, must)?;
+        let documents = &self.text.documents;
         match &self.model {
             ModelConfig::CharRnn(own) => {
+                let fits = documents.is_none() || self.recipe == Recipe::Default;
+                let must = "is not for --recipe notebook, which reads one stream";
+                require("documents", documents, fits, must)?;
+                let fits = documents.is_none() || own.loss == LossOver::All;
+                let must = "needs --loss all: a document may end anywhere in a sequence";
+                require("documents", documents, fits, must)?;
                 let must = "must be at most --seq";
                 require("seq-min", own.seq_min, own.seq_min <= own.seq, must)?;
                 let fits = !own.tied || self.embedding == self.hidden;
                 let must = "needs --embedding as large as --hidden: the weights are the same";
                 require("tied", own.tied, fits, must)
+            }
+            ModelConfig::WordVae(_) | ModelConfig::Article(_) if !documents.is_none() => {
+                let must = "belongs to char-lstm: the words of a word-vae are found by --words";
+                require("documents", documents, false, must)
             }
             ModelConfig::WordVae(own) => own.validate(),
             ModelConfig::Article(own) => {

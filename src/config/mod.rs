@@ -14,6 +14,7 @@ use thiserror::Error;
 mod checks;
 mod choices;
 mod defaults;
+mod documents;
 mod fit;
 #[cfg(feature = "cli")]
 mod flags;
@@ -26,6 +27,7 @@ mod value;
 
 pub use choices::*;
 pub use defaults::model_defaults;
+pub use documents::Documents;
 pub use fit::{FITTED, Fit, Means};
 #[cfg(feature = "cli")]
 pub(crate) use flags::TextFlags;

@@ -27,6 +27,8 @@ pub struct NetworkConfig {
     pub inputs: usize,
     /// Tokens that can be predicted: rows of the head. They come first in the vocabulary.
     pub outputs: usize,
+    /// The token `<eos>` of a char-rnn that learnt documents: the state is zero before it is read.
+    pub eos: Option<u32>,
 }
 
 /// The kinds of network, each with its own fields.
@@ -65,6 +67,7 @@ impl NetworkConfig {
             embedding: 0,
             inputs: tokens,
             outputs: tokens,
+            eos: None,
         }
     }
 
@@ -130,6 +133,11 @@ impl NetworkConfig {
                 self.outputs, self.inputs
             ));
         }
+        if let Some(eos) = self.eos
+            && (self.is_words() || eos as usize >= self.outputs)
+        {
+            return Err(format!("it has no token {eos} that ends a document"));
+        }
         match self.kind {
             NetworkKind::CharRnn => Ok(()),
             _ if self.embedding == 0 => Err("a word-vae needs an embedding size".to_owned()),
@@ -161,6 +169,9 @@ struct Flat {
     article: bool,
     inputs: usize,
     outputs: usize,
+    // Only networks that learnt documents have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    eos: Option<u32>,
 }
 
 impl From<NetworkConfig> for Flat {
@@ -177,6 +188,7 @@ impl From<NetworkConfig> for Flat {
             article: network.is_article(),
             inputs: network.inputs,
             outputs: network.outputs,
+            eos: network.eos,
         }
     }
 }
@@ -209,6 +221,7 @@ impl TryFrom<Flat> for NetworkConfig {
             embedding: flat.embedding,
             inputs: flat.inputs,
             outputs: flat.outputs,
+            eos: flat.eos,
         };
         network.check().map(|()| network)
     }

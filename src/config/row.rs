@@ -55,6 +55,7 @@ pub(super) fn flag<T: Value + Send + Sync + 'static>(
     let flag = Arg::new(row.field)
         .long(key)
         .help(help)
+        .allow_hyphen_values(T::HAS_HYPHENS)
         .value_parser(parser);
     let flag = match row.heading {
         "Options" => flag,

@@ -16,9 +16,9 @@ use super::row::Row;
 use super::train::{Budget, ModelConfig};
 use super::value::{Value, check, described};
 use super::{
-    CONFIG_FORMATS, Cell, ConfigError, Device, Goal, KlSchedule, LossOver, ModelChoice, ModelKind,
-    Newlines, NormalForm, OptimizerKind, Precision, Recipe, Schedule, SplitKind, Strip, Unit,
-    WordSplit, ZPlacement, name,
+    CONFIG_FORMATS, Cell, ConfigError, Device, Documents, Goal, KlSchedule, LossOver, ModelChoice,
+    ModelKind, Newlines, NormalForm, OptimizerKind, Precision, Recipe, Schedule, SplitKind, Strip,
+    Unit, WordSplit, ZPlacement, name,
 };
 
 /// The first lines of `config.toml`.
@@ -247,6 +247,9 @@ settings! {
             /// Field that is read of records: .jsonl, .ndjson, .csv and .tsv, and pipes whose first line says so;
             /// none reads them as plain text
             field: String ["NAME"] = "text".to_owned();
+            /// What a document is: file, record, line, blank-line, or a separator such as '<|endoftext|>' or '\n---\n'. A
+            /// char-lstm forgets the one when it reads the next, and generates whole documents; none is one stream
+            documents: Documents ["WHAT"] = Documents::None;
             /// Remove what is not the text: gutenberg is Project Gutenberg's header and licence
             strip: Strip = Strip::None;
             /// Line ends: keep, or unix for LF everywhere
@@ -427,6 +430,7 @@ impl Serialize for TextConfig {
         let default = Self::default();
         let mut own = self.own_settings();
         own.field = own.field.filter(|field| *field != default.field);
+        own.documents = own.documents.filter(|documents| !documents.is_none());
         own.strip = own.strip.filter(|strip| *strip != default.strip);
         own.serialize(serializer)
     }

@@ -230,8 +230,9 @@ impl TrainConfig {
         file.over(self.text.own_settings()).over(own).over(budget)
     }
 
-    /// The architecture for a vocabulary of `inputs` tokens, of which `outputs` can be predicted.
-    pub fn network(&self, inputs: usize, outputs: usize) -> NetworkConfig {
+    /// The architecture for a vocabulary of `inputs` tokens, of which `outputs` can be predicted and `eos` ends a
+    /// document.
+    pub fn network(&self, inputs: usize, outputs: usize, eos: Option<u32>) -> NetworkConfig {
         let kind = match &self.model {
             ModelConfig::CharRnn(_) => NetworkKind::CharRnn,
             ModelConfig::Article(own) => NetworkKind::Article { latent: own.latent },
@@ -249,6 +250,7 @@ impl TrainConfig {
             embedding: self.embedding,
             inputs,
             outputs,
+            eos,
         }
     }
 }

@@ -14,6 +14,8 @@ pub(super) trait Value: Clone + Sized {
     const NAMES: &'static [&'static str] = &[];
     /// Whether the flag alone means `true`.
     const IS_SWITCH: bool = false;
+    /// Whether it may start with a hyphen.
+    const HAS_HYPHENS: bool = false;
 
     /// Parses the value, or returns what is wrong with it.
     fn read(text: &str) -> Result<Self, String>;

@@ -14,6 +14,8 @@ const TOKENS_AT_ONCE: usize = 128;
 pub struct CharRnn {
     pub(crate) predictor: Predictor,
     inputs: usize,
+    /// The token before which the state is zero.
+    eos: Option<u32>,
 }
 
 impl CharRnn {
@@ -53,6 +55,7 @@ impl CharRnn {
                 kernels,
             )?,
             inputs: config.inputs,
+            eos: config.eos,
         })
     }
 
@@ -64,6 +67,26 @@ impl CharRnn {
     /// The number of tokens that it predicts: the length of the logits.
     pub const fn outputs(&self) -> usize {
         self.predictor.head.rows()
+    }
+
+    /// Whether a document begins with this token, so that the state before it is zero.
+    pub(crate) fn begins(&self, token: u32) -> bool {
+        self.eos == Some(token)
+    }
+
+    /// The top layer's hidden states (T, H) of T tokens of one text.
+    fn hidden(&self, state: &mut RowState, tokens: &[u32]) -> Vec<f32> {
+        if self.eos.is_none() {
+            return self.predictor.sequence(state, tokens);
+        }
+        let mut hidden = Vec::new();
+        for document in tokens.chunk_by(|_, &next| !self.begins(next)) {
+            if document.first().is_some_and(|&first| self.begins(first)) {
+                state.clear_row(0);
+            }
+            hidden.append(&mut self.predictor.sequence(state, document));
+        }
+        hidden
     }
 
     /// Restores the state of one text from a snapshot; `None` if its sizes don't fit this network.
@@ -82,7 +105,7 @@ impl CharRnn {
         let Predictor { head, kernels, .. } = &self.predictor;
         let mut last = None;
         for tokens in tokens.chunks(TOKENS_AT_ONCE) {
-            last = Some(self.predictor.sequence(state, tokens));
+            last = Some(self.hidden(state, tokens));
         }
         if let (Some(hidden), Some(top)) = (last, state.layers.last()) {
             let hidden = &hidden[hidden.len() - top.hidden.len()..];
@@ -101,7 +124,7 @@ impl CharRnn {
         let width = head.width();
         let mut logits = Vec::new();
         for (part, tokens) in tokens.chunks(TOKENS_AT_ONCE).enumerate() {
-            let hidden = self.predictor.sequence(state, tokens);
+            let hidden = self.hidden(state, tokens);
             logits.resize(tokens.len() * width, 0.0);
             head.apply(*kernels, &hidden, &mut state.scratch, &mut logits);
             for (index, logits) in logits.chunks_exact(width).enumerate() {
@@ -119,6 +142,13 @@ impl Network for CharRnn {
     }
 
     fn step(&self, state: &mut RowState, tokens: &[u32]) {
+        if self.eos.is_some() {
+            for (row, &token) in tokens.iter().enumerate() {
+                if self.begins(token) {
+                    state.clear_row(row);
+                }
+            }
+        }
         self.predictor.step(state, tokens);
     }
 }
@@ -150,6 +180,39 @@ mod tests {
                     assert!(again.snapshot() == whole.snapshot(), "{cell}, {cut}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_document_is_read_from_zero_however_it_is_read() {
+        let text = [3, 0, 5, 1, 16, 9, 2, 16, 7, 16, 16, 4];
+        for cell in [Cell::Lstm, Cell::Gru, Cell::Rnn] {
+            let config = NetworkConfig {
+                eos: Some(16),
+                ..testing::char_lstm(cell, 33, 2, 17)
+            };
+            let model = CharRnn::new(&config, &testing::weights(&config)).expect("a network");
+            let [mut read, mut stepped, mut prefilled] = [0; 3].map(|_| model.state(1));
+            model.prefill(&mut prefilled, &text);
+            let mut documents = Vec::new();
+            model.read(&mut read, &text, |_, logits| {
+                documents.push(logits.to_vec())
+            });
+            let mut alone = model.state(1);
+            let mut both = model.state(2);
+            for (&token, logits) in text.iter().zip(&documents) {
+                if token == 16 {
+                    alone = model.state(1);
+                }
+                model.prefill(&mut alone, &[token]);
+                model.step(&mut stepped, &[token]);
+                model.step(&mut both, &[3, token]);
+                for state in [&alone, &stepped] {
+                    assert!(state.logits(0) == logits, "{cell}");
+                }
+                assert!(both.logits(1) == logits, "{cell}");
+            }
+            assert!(prefilled.snapshot() == read.snapshot());
         }
     }
 

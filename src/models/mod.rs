@@ -18,6 +18,7 @@ mod encoder;
 pub(crate) mod golden;
 mod linear;
 pub mod noise;
+pub mod pieces;
 mod predictor;
 mod recurrent;
 pub mod sequences;

@@ -63,6 +63,13 @@ impl RowState {
         set_row(&mut self.logits, row, &from.logits);
     }
 
+    /// Sets what the layers carry in row `row` to zero.
+    pub(crate) fn clear_row(&mut self, row: usize) {
+        for state in &mut self.layers {
+            state.clear_row(row);
+        }
+    }
+
     /// Removes row `row`; the last row takes its position.
     ///
     /// # Panics

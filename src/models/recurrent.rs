@@ -54,6 +54,14 @@ impl LayerState {
         set_row(&mut self.cell, row, &from.cell);
     }
 
+    /// Sets row `row` to zero; a part of a state has one row.
+    pub fn clear_row(&mut self, row: usize) {
+        for array in [&mut self.hidden, &mut self.cell] {
+            let width = array.len() / self.rows;
+            array[row * width..][..width].fill(0.0);
+        }
+    }
+
     /// Removes row `row`; the last row takes its position.
     pub fn swap_remove_row(&mut self, row: usize) {
         let rows = self.rows;

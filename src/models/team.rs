@@ -396,6 +396,9 @@ impl Member {
     }
 
     fn step(&mut self, model: &CharRnn, shared: &Shared, token: u32) {
+        if model.begins(token) {
+            self.layers.iter_mut().for_each(|layer| layer.clear_row(0));
+        }
         for (index, layer) in model.predictor.layers.iter().enumerate() {
             let (below, rest) = self.layers.split_at_mut(index);
             let state = &mut rest[0];
@@ -441,8 +444,15 @@ mod tests {
 
     #[test]
     fn any_number_of_threads_computes_the_same_bits() {
-        for (cell, layers) in [(Cell::Lstm, 1), (Cell::Gru, 2), (Cell::Rnn, 2)] {
-            let config = testing::char_lstm(cell, 417, layers, 67);
+        for (cell, layers, eos) in [
+            (Cell::Lstm, 1, None),
+            (Cell::Gru, 2, Some(3)),
+            (Cell::Rnn, 2, None),
+        ] {
+            let config = crate::config::NetworkConfig {
+                eos,
+                ..testing::char_lstm(cell, 417, layers, 67)
+            };
             for weights in [
                 testing::weights(&config),
                 super::super::weights::quantize(&testing::weights(&config)),

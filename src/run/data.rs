@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
 
 use safetensors::Dtype;
@@ -11,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::tensors::{self, FileKind, StoredTensor, TensorFile};
 use super::tokens::{self, NewFolder, TokenFile, TokenWriter, Tokens, pieces};
 use super::{RunError, atomic};
-use crate::config::TrainConfig;
-use crate::text::{Vocabulary, split_text};
+use crate::config::{SplitKind, TrainConfig};
+use crate::text::{Split, Vocabulary, split_text};
 
 const FORMAT: u32 = 1;
 const FILE: FileKind = FileKind {
@@ -105,11 +106,61 @@ impl TextData {
         stored.write(path)
     }
 
+    /// The parts of the text.
+    pub fn split(&self, config: &TrainConfig) -> Result<Split, RunError> {
+        let (valid, test) = (config.valid, config.test);
+        let eos = self.vocabulary.document_end();
+        split(&self.tokens, eos, config.split(), valid, test)
+    }
+
     /// The number of tokens to train on.
     pub fn training_size(&self, config: &TrainConfig) -> usize {
-        let split = split_text(self.tokens.len(), config.split(), config.valid, config.test);
+        let len = self.tokens.len();
+        // An error of reading returns when they are trained on.
+        let split = self
+            .split(config)
+            .unwrap_or_else(|_| split_text(len, config.split(), config.valid, config.test));
         split.train.iter().map(ExactSizeIterator::len).sum()
     }
+}
+
+/// The parts of a text, between documents where it can be, of which each begins with `eos`.
+pub fn split(
+    tokens: &Tokens,
+    eos: Option<u32>,
+    kind: SplitKind,
+    valid: f64,
+    test: f64,
+) -> Result<Split, RunError> {
+    let split = split_text(tokens.len(), kind, valid, test);
+    let Some(eos) = eos else {
+        return Ok(split);
+    };
+    let next = |range: Range<usize>| {
+        let mut at = range.start;
+        for piece in pieces(tokens, range) {
+            let piece = piece?;
+            if let Some(index) = piece.iter().position(|&token| token == eos) {
+                return Ok(Some(at + index));
+            }
+            at += piece.len();
+        }
+        Ok(None)
+    };
+    let last = |range: Range<usize>| {
+        let (mut at, mut last) = (range.start, None);
+        for piece in pieces(tokens, range) {
+            let piece = piece?;
+            last = piece
+                .iter()
+                .rposition(|&token| token == eos)
+                .map(|index| at + index)
+                .or(last);
+            at += piece.len();
+        }
+        Ok(last)
+    };
+    split.between_documents(next, last)
 }
 
 impl WordData {

@@ -51,7 +51,11 @@ impl Start {
         vocabulary: &Vocabulary,
     ) -> Result<Self, RunError> {
         let old = &model.header;
-        let network = config.network(vocabulary.len(), vocabulary.outputs());
+        let network = config.network(
+            vocabulary.len(),
+            vocabulary.outputs(),
+            vocabulary.document_end(),
+        );
         let grown = NetworkConfig {
             inputs: network.inputs,
             outputs: network.outputs,

@@ -28,7 +28,7 @@ mod tensors;
 mod tokens;
 
 pub use bundled::{Bundled, ENGLISH};
-pub use data::{CorpusData, TextData, WordData};
+pub use data::{CorpusData, TextData, WordData, split};
 pub use dir::{Lock, RunDir, RunSummary, Start};
 pub use error::RunError;
 pub use last_vocab::LastVocab;

@@ -24,6 +24,49 @@ pub struct Split {
     pub test: Vec<Range<usize>>,
 }
 
+impl Split {
+    /// Every range with its part, in the order of the text.
+    fn ranges(&mut self) -> Vec<&mut Range<usize>> {
+        let Self { train, valid, test } = self;
+        let parts = [train, valid, test].into_iter().flatten();
+        let mut ranges: Vec<&mut Range<usize>> = parts.collect();
+        ranges.sort_by_key(|range| range.start);
+        ranges
+    }
+
+    /// The places where one range ends and another begins.
+    pub fn borders(&self) -> Vec<usize> {
+        let mut split = self.clone();
+        let starts = split.ranges().into_iter().map(|range| range.start);
+        starts.skip(1).collect()
+    }
+
+    /// Moves every border to the beginning of the next document, or else of the one before, if that is within half of
+    /// the range after it; else the border stays. `next` and `last` find the first and the last token in a range that
+    /// begins a document.
+    pub fn between_documents<E>(
+        mut self,
+        next: impl Fn(Range<usize>) -> Result<Option<usize>, E>,
+        last: impl Fn(Range<usize>) -> Result<Option<usize>, E>,
+    ) -> Result<Self, E> {
+        let mut ranges = self.ranges();
+        for index in 1..ranges.len() {
+            let (before, after) = ranges.split_at_mut(index);
+            let (Some(before), Some(after)) = (before.last_mut(), after.first_mut()) else {
+                continue;
+            };
+            let (border, far) = (after.start, after.len() / 2);
+            let place = match next(border..border + far)? {
+                None => last(border.saturating_sub(far).max(before.start + 1)..border)?,
+                place => place,
+            };
+            let place = place.unwrap_or(border);
+            (before.end, after.start) = (place, place);
+        }
+        Ok(self)
+    }
+}
+
 /// Splits a text of `len` tokens; `valid` and `test` are fractions from 0 to 1.
 pub fn split_text(len: usize, kind: SplitKind, valid: f64, test: f64) -> Split {
     let streams = match kind {
@@ -176,6 +219,31 @@ mod tests {
         assert_eq!(segments(&part, SplitKind::Window(40)), windows);
         assert_eq!(segments(&part, SplitKind::Window(usize::MAX)), whole);
         assert!(segments(&[], SplitKind::Contiguous).is_empty());
+    }
+
+    #[test]
+    fn borders_move_to_documents_that_are_near() {
+        let split = |begins: &'static [usize]| {
+            let within = move |range: Range<usize>| {
+                begins.iter().copied().filter(move |at| range.contains(at))
+            };
+            let split = split_text(1000, SplitKind::Contiguous, 0.1, 0.05);
+            let moved = split.between_documents(
+                |range| Ok::<_, ()>(within(range).next()),
+                |range| Ok(within(range).last()),
+            );
+            let moved = moved.expect("no error");
+            (
+                moved.train[0].clone(),
+                moved.valid[0].clone(),
+                moved.test[0].clone(),
+            )
+        };
+        assert_eq!(split(&[0, 850, 950]), (0..850, 850..950, 950..1000));
+        assert_eq!(split(&[0, 899, 960, 970]), (0..899, 899..960, 960..1000));
+        // None follows within half of the part, but one is before it.
+        assert_eq!(split(&[0, 810, 901, 940]), (0..810, 810..940, 940..1000));
+        assert_eq!(split(&[0, 100, 901, 920]), (0..850, 850..950, 950..1000));
     }
 
     proptest! {

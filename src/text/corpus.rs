@@ -12,7 +12,7 @@ use super::folder::{files, stem};
 use super::reading::{
     CHUNK_BYTES, Chunk, Format, HEAD, Note, Notes, Opened, explained, read_corpus, spooled,
 };
-use crate::config::TextConfig;
+use crate::config::{Documents, TextConfig};
 
 /// The name of the bundled corpus.
 pub const BUNDLED_NAME: &str = "fairy-tales.txt";
@@ -271,6 +271,11 @@ impl Corpus {
         let mut add = |chunk: Chunk| {
             hasher.update(&chunk.bytes);
             true
+        };
+        // The same text, whatever its documents are.
+        let config = &TextConfig {
+            documents: Documents::None,
+            ..config.clone()
         };
         read_corpus(self, config, CHUNK_BYTES, &mut add).map_err(|error| explained(self, error))?;
         Ok(hex(hasher))

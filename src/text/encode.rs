@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use unicode_segmentation::UnicodeSegmentation as _;
 
 use super::TextError;
+use super::documents::MARK;
 use super::nearest::nearest;
 use super::unicode::{describe, for_each_grapheme, in_quotes};
 use super::vocab::{Token, Vocabulary};
@@ -66,6 +67,8 @@ impl Piece<'_> {
 /// Look-up tables from tokens to ids.
 pub struct TokenEncoder<'v> {
     unit: Unit,
+    /// What [`MARK`] becomes.
+    eos: Option<u32>,
     table: Vec<u32>,
     chars: HashMap<char, u32>,
     clusters: HashMap<&'v str, u32>,
@@ -76,6 +79,7 @@ impl<'v> TokenEncoder<'v> {
     pub fn new(unit: Unit, letters: &'v [Token]) -> Self {
         let mut encoder = Self {
             unit,
+            eos: None,
             table: vec![NONE; TABLE],
             chars: HashMap::new(),
             clusters: HashMap::new(),
@@ -97,6 +101,18 @@ impl<'v> TokenEncoder<'v> {
 
     /// Calls `f` with every token and its id, if it has one.
     pub fn for_each<'t>(&self, text: &'t str, mut f: impl FnMut(Option<u32>, Piece<'t>)) {
+        if self.eos.is_none() {
+            return self.for_each_of_text(text, &mut f);
+        }
+        for (index, document) in text.split(MARK).enumerate() {
+            if index > 0 {
+                f(self.eos, Piece::Char(MARK));
+            }
+            self.for_each_of_text(document, &mut f);
+        }
+    }
+
+    fn for_each_of_text<'t>(&self, text: &'t str, f: &mut impl FnMut(Option<u32>, Piece<'t>)) {
         match self.unit {
             Unit::Byte => text
                 .bytes()
@@ -129,7 +145,10 @@ fn single(text: &str) -> Option<char> {
 impl Vocabulary {
     /// Look-up tables for encoding; build them once for many texts.
     pub(crate) fn encoder(&self) -> TokenEncoder<'_> {
-        TokenEncoder::new(self.unit(), &self.tokens()[..self.letters()])
+        TokenEncoder {
+            eos: self.document_end(),
+            ..TokenEncoder::new(self.unit(), &self.tokens()[..self.letters()])
+        }
     }
 
     /// The ids of a text that is already in the model's normal form. `on_unknown`
@@ -241,9 +260,12 @@ impl Vocabulary {
         open
     }
 
-    /// The token that precedes a text: a line end, or the most frequent token if the vocabulary has no
-    /// line end.
+    /// The token that precedes a text: `<eos>` if texts are documents, else a line end, or the most frequent token if
+    /// the vocabulary has no line end.
     pub fn beginning(&self) -> u32 {
+        if let Some(eos) = self.document_end() {
+            return eos;
+        }
         let mut first = None;
         self.encoder().for_each("\n", |id, _| first = id);
         first.unwrap_or(0)
@@ -285,6 +307,13 @@ impl Vocabulary {
         }
         String::from_utf8(bytes)
             .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+    }
+
+    /// [`Vocabulary::decode`], with a line end in place of the end of a document.
+    pub fn decode_in_lines(&self, ids: &[u32]) -> String {
+        let documents = ids.split(|&id| Some(id) == self.document_end());
+        let documents: Vec<String> = documents.map(|ids| self.decode(ids)).collect();
+        documents.join("\n")
     }
 
     /// Appends the bytes of one token, which may be part of a character. [`Utf8Stream`] joins them to

@@ -47,6 +47,11 @@ pub enum TextError {
     },
     #[error("--field names no field")]
     UnnamedField,
+    /// The character that stands for the ends of documents is in the text.
+    #[error("{path}: holds U+FDD0, which stands for the end of a document")]
+    Marked { path: String },
+    #[error("{name}: has no documents: nothing but line ends is in it")]
+    NoDocuments { name: String },
     #[error("{path}")]
     Io { path: String, source: io::Error },
     #[error("standard input is given twice, but can be read only once")]

@@ -36,7 +36,7 @@ impl ArticleTask {
     /// Words to train on.
     pub fn new(config: &TrainConfig, data: WordData) -> Self {
         Self {
-            network: config.network(data.vocabulary.len(), data.vocabulary.outputs()),
+            network: config.network(data.vocabulary.len(), data.vocabulary.outputs(), None),
             seed: config.seed,
             data,
         }

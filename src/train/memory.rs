@@ -179,8 +179,10 @@ mod tests {
 
     #[test]
     fn the_memory_of_a_training_grows_with_its_network_and_never_overflows() {
-        let needed =
-            |config: &TrainConfig| needed(config, &config.network(100, 100), usual_letters(config));
+        let needed = |config: &TrainConfig| {
+            let network = config.network(100, 100, None);
+            needed(config, &network, usual_letters(config))
+        };
         assert!(needed(&config(128, 1)) < 60 << 20);
         assert!(needed(&config(1024, 2)) > needed(&config(1024, 1)));
         assert!(needed(&config(16_384, 16)) > 1 << 39);
@@ -195,7 +197,7 @@ mod tests {
     fn a_long_word_takes_the_memory_that_it_needs() {
         let config = word_config();
         let mut data = word_data(&config);
-        let network = config.network(100, 100);
+        let network = config.network(100, 100, None);
         let needed = |data: &WordData| {
             let corpus = CorpusData::Words(data.clone());
             needed(&config, &network, letters(&config, &network, &corpus))

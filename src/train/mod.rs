@@ -92,7 +92,11 @@ pub fn evaluate_exactly(
     let (config, go) = (run.config()?, AtomicBool::new(false));
     let corpus = run.corpus()?;
     let vocabulary = corpus.vocabulary();
-    let network = config.network(vocabulary.len(), vocabulary.outputs());
+    let network = config.network(
+        vocabulary.len(),
+        vocabulary.outputs(),
+        vocabulary.document_end(),
+    );
     let mut engine = factory(&config, &network)?;
     engine.set_weights(&run.model()?.weights()?)?;
     let mut losses = [None, None];
@@ -150,7 +154,11 @@ impl<'a> Trainer<'a> {
         let identity = Identity::of(&corpus);
         let sized = memory::sized(&config, &corpus);
         let vocabulary = corpus.vocabulary();
-        let network = config.network(vocabulary.len(), vocabulary.outputs());
+        let network = config.network(
+            vocabulary.len(),
+            vocabulary.outputs(),
+            vocabulary.document_end(),
+        );
         let letters = memory::letters(&sized, &network, &corpus);
         let task = task(&config, corpus)?;
         let mut engine = factory(&sized, task.network())?;

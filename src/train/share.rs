@@ -9,7 +9,7 @@ use super::task::{Extent, Part, Task, work};
 use super::{text, words};
 use crate::config::{Budget, ModelConfig, TrainConfig};
 use crate::run::CorpusData;
-use crate::text::{segments, split_text};
+use crate::text::segments;
 
 /// Evaluations in a training whose `eval-every` is 0, at most.
 const AUTOMATIC_EVALUATIONS: u64 = 10;
@@ -43,7 +43,11 @@ pub const fn automatic(budget: Budget) -> u64 {
 /// to train on, if that is known.
 pub fn evaluation_size(config: &TrainConfig, corpus: &CorpusData, expected: Option<f64>) -> usize {
     let vocabulary = corpus.vocabulary();
-    let network = config.network(vocabulary.len(), vocabulary.outputs());
+    let network = config.network(
+        vocabulary.len(),
+        vocabulary.outputs(),
+        vocabulary.document_end(),
+    );
     let (epoch, step) = match (corpus, &config.model) {
         (CorpusData::Text(text), ModelConfig::CharRnn(own)) => {
             let step = config.batch * (own.seq + own.seq_min) / 2;
@@ -71,8 +75,9 @@ pub fn evaluation_size(config: &TrainConfig, corpus: &CorpusData, expected: Opti
     };
     let within = |tokens: f64| match corpus {
         CorpusData::Text(text) => {
-            let split = split_text(text.tokens.len(), config.split(), config.valid, config.test);
-            text::within(&segments(&split.valid, config.split()), tokens)
+            // An error of reading returns when they are trained on.
+            let valid = text.split(config).unwrap_or_default().valid;
+            text::within(&segments(&valid, config.split()), tokens)
         }
         CorpusData::Words(data) => words::within(data, &data.valid, tokens),
     };

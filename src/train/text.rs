@@ -19,9 +19,7 @@ use crate::models::weights::Weights;
 use crate::run::{
     CharLoss, Evaluation, Progress, RunError, Sampled, TextData, TokenSource as _, Tokens,
 };
-use crate::text::{
-    Section, Split, Vocabulary, counted, predicted, segments, split_text, stream_length,
-};
+use crate::text::{Section, Split, Vocabulary, counted, predicted, segments, stream_length};
 
 /// Tokens of a sample that is shown while training.
 const SAMPLE_LENGTH: usize = 200;
@@ -74,11 +72,15 @@ impl TextTask {
         own: &CharRnnConfig,
         data: TextData,
     ) -> Result<Self, TrainError> {
+        let split = data.split(config)?;
         let TextData { vocabulary, tokens } = data;
-        let split = split_text(tokens.len(), own.split, config.valid, config.test);
         let have = split.train.iter().map(ExactSizeIterator::len).sum();
         let length = stream_length(have, config.batch, own.seq)?;
-        let network = config.network(vocabulary.len(), vocabulary.outputs());
+        let network = config.network(
+            vocabulary.len(),
+            vocabulary.outputs(),
+            vocabulary.document_end(),
+        );
         Ok(Self {
             own: own.clone(),
             work: work(&network),
@@ -343,7 +345,7 @@ impl Task for TextTask {
             token = sampler.sample(state.logits(0)).token;
             tokens.push(token);
         }
-        Ok(self.vocabulary.decode(&tokens))
+        Ok(self.vocabulary.decode_in_lines(&tokens))
     }
 
     fn describe_step(&self) -> String {
@@ -391,6 +393,77 @@ mod tests {
         }
         let windows: Vec<_> = (0..10).map(|at| 100 * at..100 * at + 100).collect();
         assert_eq!(counted(&sections(&windows, Extent::Sample(20))), 20);
+    }
+
+    #[test]
+    fn documents_are_read_alone_in_training_and_evaluation() {
+        use crate::config::Documents;
+        use crate::train::NativeEngine;
+        let folder = tempfile::tempdir().expect("folder");
+        let mut config = with(&text_config(), "dropout=0 valid=0.2");
+        config.text.documents = Documents::Line;
+        let plain = text_data(3_000);
+        let vocabulary = plain.vocabulary.clone().for_documents(&Documents::Line);
+        let eos = vocabulary.document_end().expect("documents");
+        let line_end = plain.vocabulary.beginning();
+        // Every line is a document.
+        let read = plain.tokens.all().expect("tokens");
+        let mut tokens = vec![eos];
+        for line in read
+            .split(|&token| token == line_end)
+            .filter(|line| !line.is_empty())
+        {
+            tokens.extend(line.iter().copied().chain([eos]));
+        }
+        let data = TextData {
+            vocabulary,
+            tokens: tokens.clone().into(),
+        };
+        let runs = crate::run::Runs::new(folder.path());
+        let corpus = CorpusData::Text(data.clone());
+        let run = runs.create("a", &config, &corpus, None).expect("created");
+        let CorpusData::Text(data) = run.corpus().expect("a corpus") else {
+            panic!("a text");
+        };
+        let crate::config::ModelConfig::CharRnn(own) = &config.model else {
+            panic!("a char-lstm");
+        };
+        let task = TextTask::new(&config, own, data).expect("a task");
+        assert_eq!(tokens[task.split.valid[0].start], eos);
+        assert_eq!(task.split.train[0].end, task.split.valid[0].start);
+        let mut engine = NativeEngine::new(&config, &task.network).expect("an engine");
+        let stop = AtomicBool::new(false);
+        let mut cost = |reading| {
+            task.evaluate_as(Part::Valid, reading, &mut engine, &stop)
+                .expect("a cost")
+        };
+        let (exact, count) = cost(Reading::Exact);
+        let (parallel, _) = cost(Reading::Parallel(Extent::All));
+        assert!((exact - parallel).abs() / count as f64 <= 1e-5);
+        // The same as each document alone.
+        let model = CharRnn::new(&task.network, &engine.weights()).expect("a network");
+        let valid = &tokens[task.split.valid[0].clone()];
+        let mut nats = 0.0;
+        let documents: Vec<&[u32]> = valid.chunk_by(|_, &next| next != eos).collect();
+        for (index, document) in documents.iter().enumerate() {
+            // The last end of the text begins nothing.
+            let end = [eos];
+            let end = if index + 1 < documents.len() {
+                &end[..]
+            } else {
+                &[]
+            };
+            let document = [document, end].concat();
+            let mut state = model.state(1);
+            for pair in document.windows(2) {
+                model.step(&mut state, &pair[..1]);
+                nats -= crate::generate::sampling::log_prob(state.logits(0), pair[1]);
+            }
+        }
+        assert!(
+            (exact - nats).abs() / count as f64 <= 1e-5,
+            "{exact} {nats}"
+        );
     }
 
     #[test]

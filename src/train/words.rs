@@ -46,7 +46,7 @@ impl WordTask {
     ) -> Result<Self, TrainError> {
         Ok(Self {
             own: own.clone(),
-            network: config.network(data.vocabulary.len(), data.vocabulary.outputs()),
+            network: config.network(data.vocabulary.len(), data.vocabulary.outputs(), None),
             seed: config.seed,
             batch: config.batch,
             special: data.vocabulary.special_tokens()?,

@@ -75,7 +75,7 @@ pub fn made_words(home: &Home, name: &str, more: &str) -> RunDir {
     let header = ModelHeader {
         format: *MODEL_FORMATS.end(),
         textgen: "0.0.0".to_owned(),
-        network: config.network(vocabulary.len(), vocabulary.outputs()),
+        network: config.network(vocabulary.len(), vocabulary.outputs(), None),
         text: TextConfig::default(),
         vocabulary,
         corpus_name: "made".to_owned(),

@@ -27,6 +27,7 @@ mod chat;
 mod common;
 mod compress;
 mod corpora;
+mod documents;
 mod eval;
 mod eval_text;
 mod export;

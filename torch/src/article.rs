@@ -42,7 +42,7 @@ impl Article {
         let shape = Shape::of(network, Precision::F32);
         let read = |input: &Tensor, prefix: &str| {
             let steps = input.size()[0] as usize;
-            let places = Places::of_text(0, 1, 0);
+            let places = Places::none();
             let dropout = Dropout {
                 rate: 0.0,
                 variational: false,

@@ -2,9 +2,9 @@
 
 use tch::{Device, Kind, Tensor};
 use textgen::config::{CharRnnConfig, NetworkConfig, Precision};
-use textgen::kernels::training::Steps;
 use textgen::models::batch::TextBatch;
 use textgen::models::noise::Use;
+use textgen::models::pieces::Pieces;
 
 use crate::dropout::{Dropout, Pass, Places, token_mask, weight_mask};
 use crate::parameters::Parameters;
@@ -27,24 +27,75 @@ pub struct CharRnn {
 
 /// A batch on the device.
 pub struct Text {
-    /// What is read (T·B).
+    /// What is read (N).
     inputs: Tensor,
-    /// What follows it (T·B).
+    /// What follows it (N).
     targets: Tensor,
-    steps: Steps,
+    pieces: Pieces,
     places: Places<'static>,
+    /// Where the rows are cut, if the network tells documents apart.
+    cut: Option<Cut>,
+}
+
+/// Where the rows of a batch are cut, on the device.
+struct Cut {
+    /// The position of every place of the batch (T·B).
+    positions: Tensor,
+    /// The row that each sequence goes on from (S), or the one after the last, of zeros.
+    starts: Tensor,
+    /// The last sequence of each row (B).
+    ends: Tensor,
 }
 
 impl Text {
-    /// Uploads a batch.
-    pub fn new(batch: &TextBatch, device: Device) -> Self {
-        let [inputs, targets] = indices([&batch.inputs, &batch.targets], device);
+    /// Uploads a batch, cut before every `eos`.
+    pub fn new(batch: &TextBatch, eos: Option<u32>, device: Device) -> Self {
+        let pieces = Pieces::new(batch, eos);
+        let (mut inputs, mut targets) = (Vec::new(), Vec::new());
+        pieces.gather(&batch.inputs, &mut inputs);
+        pieces.gather(&batch.targets, &mut targets);
+        let [inputs, targets] = indices([&inputs, &targets], device);
         Self {
             inputs,
             targets,
-            steps: Steps::new(vec![batch.rows; batch.steps]),
-            places: Places::of_text(batch.steps, batch.rows, batch.first),
+            places: Places::of_text(&pieces, batch),
+            cut: eos.map(|_| Cut::new(&pieces, batch.rows, device)),
+            pieces,
         }
+    }
+}
+
+impl Cut {
+    fn new(pieces: &Pieces, rows: usize, device: Device) -> Self {
+        let mut positions = vec![0; pieces.places.len()];
+        for (position, &place) in (0..).zip(&pieces.places) {
+            positions[place as usize] = position;
+        }
+        let starts = pieces.starts.iter();
+        let starts = starts.map(|start| start.map_or(rows as i64, i64::from));
+        let starts: Vec<i64> = starts.collect();
+        let ends: Vec<i64> = pieces.ends.iter().map(|&end| i64::from(end)).collect();
+        let [positions, starts, ends] = indices([&positions, &starts, &ends], device);
+        Self {
+            positions,
+            starts,
+            ends,
+        }
+    }
+
+    /// The states (L, S, H) that the sequences start from, of those of the rows (L, B, H).
+    fn starting(&self, state: &[Tensor]) -> Vec<Tensor> {
+        let start = |rows: &Tensor| {
+            let zeros = rows.narrow(1, 0, 1).zeros_like();
+            Tensor::cat(&[rows, &zeros], 1).index_select(1, &self.starts)
+        };
+        state.iter().map(start).collect()
+    }
+
+    /// The states (L, B, H) that the rows end with.
+    fn ending(&self, state: &[Tensor]) -> Vec<Tensor> {
+        let end = |sequences: &Tensor| sequences.index_select(1, &self.ends);
+        state.iter().map(end).collect()
     }
 }
 
@@ -91,13 +142,18 @@ impl CharRnn {
         state: &[Tensor],
         pass: Pass,
     ) -> (Tensor, Vec<Tensor>) {
-        let (outputs, state) = self.outputs(parameters, text, state, pass);
         let in_bf16 = self.shape().is_in_bf16(pass);
-        let nats = predict(parameters, "head", &outputs, &text.targets, in_bf16);
-        (nats, state)
+        let of = |outputs: &Tensor| predict(parameters, "head", outputs, &text.targets, in_bf16);
+        let Some(cut) = &text.cut else {
+            let (outputs, state) = self.outputs(parameters, text, state, pass);
+            return (of(&outputs), state);
+        };
+        let (outputs, state) = self.outputs(parameters, text, &cut.starting(state), pass);
+        let nats = of(&outputs).index_select(0, &cut.positions);
+        (nats, cut.ending(&state))
     }
 
-    /// The top layer's outputs (T·B, H) after dropout, and the state after the text.
+    /// The top layer's outputs (N, H) after dropout, and the state after each sequence.
     fn outputs(
         &self,
         parameters: &Parameters,
@@ -135,10 +191,10 @@ impl CharRnn {
             what: Use::Dropout,
             places: &text.places,
         };
-        let (steps, last) = (&text.steps, self.network.layers - 1);
+        let (steps, last) = (&text.pieces.steps, self.network.layers - 1);
         let (outputs, state) = self
             .shape()
             .run(&input, steps, state, &weights, &dropout, pass);
-        (dropout.apply(&outputs, last, steps.batch(), pass), state)
+        (dropout.apply(&outputs, last, pass), state)
     }
 }

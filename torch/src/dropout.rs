@@ -6,7 +6,9 @@ use std::borrow::Cow;
 use tch::{Device, Kind, Tensor};
 use textgen::kernels::Kernels;
 use textgen::kernels::training::{Alone, Buffers, Workers};
+use textgen::models::batch::TextBatch;
 use textgen::models::noise::{Noise, Use};
+use textgen::models::pieces::Pieces;
 use textgen::models::sequences::Sequences;
 use textgen::models::training::{Mask, position, start_of_row};
 
@@ -48,14 +50,22 @@ pub struct Places<'a> {
 }
 
 impl<'a> Places<'a> {
-    /// The positions of `rows` texts side by side, of which the first has the number `first`.
-    pub fn of_text(steps: usize, rows: usize, first: usize) -> Self {
-        let rows = rows as u32;
-        let all = 0..steps as u32 * rows;
+    /// Of a network that drops nothing.
+    pub const fn none() -> Self {
         Self {
-            rows: all.clone().map(|at| at % rows).collect(),
-            times: all.map(|at| at / rows).collect(),
-            first,
+            rows: Cow::Borrowed(&[]),
+            times: Cow::Borrowed(&[]),
+            first: 0,
+        }
+    }
+
+    /// The positions of the pieces of a batch.
+    pub fn of_text(pieces: &Pieces, batch: &TextBatch) -> Self {
+        let (rows, places) = (batch.rows as u32, pieces.places.iter());
+        Self {
+            rows: places.clone().map(|at| at % rows).collect(),
+            times: places.map(|at| at / rows).collect(),
+            first: batch.first,
         }
     }
 
@@ -137,8 +147,8 @@ impl Dropout<'_> {
         self.rate == 0.0 || !pass.trains()
     }
 
-    /// The outputs (N, H) of a layer after dropout; for variational dropout N is T·B.
-    pub fn apply(&self, outputs: &Tensor, layer: usize, batch: usize, pass: Pass) -> Tensor {
+    /// The outputs (N, H) of a layer after dropout.
+    pub fn apply(&self, outputs: &Tensor, layer: usize, pass: Pass) -> Tensor {
         if self.is_off(pass) {
             return outputs.shallow_clone();
         }
@@ -162,7 +172,9 @@ impl Dropout<'_> {
         if !self.variational {
             return outputs.dropout(self.rate, true);
         }
-        let mask = libtorchs_mask(&[1, batch as i64, width], self.rate, device);
-        (outputs.reshape([-1, batch as i64, width]) * mask).reshape([-1, width])
+        let rows: Vec<i64> = self.places.rows.iter().map(|&row| i64::from(row)).collect();
+        let batch = rows.iter().max().map_or(0, |last| last + 1);
+        let mask = libtorchs_mask(&[batch, width], self.rate, device);
+        outputs * mask.index_select(0, &Tensor::from_slice(&rows).to_device(device))
     }
 }

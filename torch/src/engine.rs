@@ -183,7 +183,7 @@ impl TorchEngine {
             let own = state.iter().map(|s| s.narrow(1, first, count).contiguous());
             let own: Vec<Tensor> = own.collect();
             let shard = part(batch, rows.len() == batch.rows, || batch.part(rows));
-            let text = Text::new(&shard, self.device);
+            let text = Text::new(&shard, model.network.eos, self.device);
             let (nats, next) = model.nats(&self.parameters, &text, &own, pass);
             let counted = counted_steps as i64 * count;
             let nats = nats.narrow(0, nats.size()[0] - counted, counted);
@@ -279,7 +279,7 @@ impl TorchEngine {
                 if batch.from_zero {
                     self.evaluated = model.shape().zero_state(batch.rows, self.device);
                 }
-                let text = Text::new(batch, self.device);
+                let text = Text::new(batch, model.network.eos, self.device);
                 let (nats, state) =
                     model.nats(&self.parameters, &text, &self.evaluated, Pass::Evaluation);
                 self.evaluated = state;

@@ -110,7 +110,7 @@ impl Shape {
                 .map(|s| s.narrow(0, layer as i64, 1).contiguous());
             let own: Vec<Tensor> = own.collect();
             if layer > 0 {
-                outputs = dropout.apply(&outputs, layer - 1, steps.batch(), pass);
+                outputs = dropout.apply(&outputs, layer - 1, pass);
             }
             let (next, end) = if self.is_in_bf16(pass) {
                 self.layer_in_bf16(&outputs, steps, &own, weights)

@@ -89,8 +89,11 @@ pub fn config(model: ModelChoice, changes: &str) -> TrainConfig {
 /// The network of a configuration.
 pub fn network(config: &TrainConfig) -> NetworkConfig {
     match config.kind() {
-        ModelKind::CharRnn => config.network(TOKENS, TOKENS),
-        ModelKind::WordVae => config.network(LETTERS as usize + 3, LETTERS as usize + 1),
+        ModelKind::CharRnn => {
+            let eos = (!config.text.documents.is_none()).then_some(3);
+            config.network(TOKENS, TOKENS, eos)
+        }
+        ModelKind::WordVae => config.network(LETTERS as usize + 3, LETTERS as usize + 1, None),
     }
 }
 

@@ -138,7 +138,7 @@ impl WordVae {
         let mut summary = Vec::new();
         for layer in 0..self.network.layers {
             if layer > 0 {
-                input = dropout.apply(&input, layer - 1, letters.batch(), pass);
+                input = dropout.apply(&input, layer - 1, pass);
             }
             summary.clear();
             let mut outputs = Vec::new();
@@ -190,7 +190,7 @@ impl WordVae {
         let (outputs, _) =
             self.shape()
                 .run(&input, &inputs.steps, &state, &weights, &dropout, pass);
-        dropout.apply(&outputs, layers - 1, inputs.batch(), pass)
+        dropout.apply(&outputs, layers - 1, pass)
     }
 
     /// The decoder's state before the first letter: h = tanh(W·z + b) by layer, (L, B, H), and c = 0.

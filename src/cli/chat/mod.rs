@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::config::{OnUnknown, Sampling};
-use crate::model::{Piece, Snapshot, TokenProbability};
+use crate::model::{Ending, Piece, Snapshot, TokenProbability};
 use crate::run::Runs;
 use anyhow::{Context, Result};
 use clap::Args;
@@ -133,7 +133,11 @@ pub fn run(args: &ChatArgs, runs: &Runs) -> Result<()> {
         None if model.stop_text("\n").is_ok() => Some("\n".to_owned()),
         None => {
             let length = settings.length;
-            note!("the model writes no line ends, so a reply ends after {length} tokens");
+            let document = match model.header().vocabulary.document_end() {
+                Some(_) => "with its document, or ",
+                None => "",
+            };
+            note!("the model writes no line ends, so a reply ends {document}after {length} tokens");
             None
         }
     };
@@ -293,10 +297,14 @@ impl Session {
             anyhow::Ok(!interrupt.asked())
         });
         interrupt.end();
-        if !written?.text.ends_with('\n') {
+        let written = written?;
+        if !written.text.ends_with('\n') {
             writeln!(paced.out)?;
         }
         paced.out.flush()?;
+        if written.ending == Ending::Document {
+            note!("the document ends; what follows is a new one");
+        }
         self.replies += 1;
         Ok(())
     }

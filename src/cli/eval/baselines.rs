@@ -66,7 +66,7 @@ pub fn baselines(
     let Some(training) = training else {
         return Err("a model file has no training text to count; name it with --corpus".to_owned());
     };
-    let split = training.parts();
+    let split = training.parts().map_err(|error| error.to_string())?;
     let valid = segments(&split.valid, training.split);
     let is_valid = measured.is_own && valid == measured.segments;
     let counted: usize = split.train.iter().map(ExactSizeIterator::len).sum();

@@ -3,8 +3,7 @@
 use std::ops::Range;
 
 use crate::config::{ModelChoice, Settings, SplitKind, TrainConfig};
-use crate::run::TextData;
-use crate::text::split_text;
+use crate::run::{TextData, Tokens, split};
 use anyhow::Result;
 
 use super::flags::{Part, TextFlags};
@@ -15,6 +14,8 @@ pub struct Parts {
     pub split: SplitKind,
     pub valid: f64,
     pub test: f64,
+    /// The token that ends a document.
+    pub eos: Option<u32>,
 }
 
 impl Parts {
@@ -35,6 +36,7 @@ impl Parts {
             split: config.split(),
             valid: config.valid,
             test: config.test,
+            eos: job.file.header.vocabulary.document_end(),
         })
     }
 
@@ -44,22 +46,23 @@ impl Parts {
             split: flags.protocol.unwrap_or(self.split),
             valid: flags.valid.unwrap_or(self.valid),
             test: flags.test.unwrap_or(self.test),
+            eos: self.eos,
         }
     }
 
-    /// The segments of a part of a text of `len` tokens.
-    pub fn part(&self, len: usize, part: Part) -> Vec<Range<usize>> {
-        let split = |valid, test| split_text(len, self.split, valid, test);
-        match part {
-            Part::Valid => split(self.valid, self.test).valid,
-            Part::Test => split(self.valid, self.test).test,
-            Part::All => split(0.0, 0.0).train,
-        }
+    /// The segments of a part of a text.
+    pub fn part(&self, tokens: &Tokens, part: Part) -> Result<Vec<Range<usize>>> {
+        let split = |valid, test| split(tokens, self.eos, self.split, valid, test);
+        Ok(match part {
+            Part::Valid => split(self.valid, self.test)?.valid,
+            Part::Test => split(self.valid, self.test)?.test,
+            Part::All => split(0.0, 0.0)?.train,
+        })
     }
 
-    /// The number of tokens predicted in `segments` that are in the training part.
-    pub fn trained_on(&self, len: usize, segments: &[Range<usize>]) -> u64 {
-        let training = split_text(len, self.split, self.valid, self.test).train;
+    /// The number of tokens predicted in `segments` of a text that are in the training part.
+    pub fn trained_on(&self, tokens: &Tokens, segments: &[Range<usize>]) -> Result<u64> {
+        let training = split(tokens, self.eos, self.split, self.valid, self.test)?.train;
         let common = |segment: &Range<usize>| {
             let common = |range: &Range<usize>| {
                 let first = range.start.max(segment.start + 1);
@@ -67,6 +70,6 @@ impl Parts {
             };
             training.iter().map(common).sum::<u64>()
         };
-        segments.iter().map(common).sum()
+        Ok(segments.iter().map(common).sum())
     }
 }

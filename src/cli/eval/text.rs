@@ -8,7 +8,7 @@ use crate::evaluate::novelty::Copied;
 use crate::evaluate::{Reading, texts};
 use crate::model::{TextModel, token_bytes};
 use crate::run::{TextData, TokenSource as _, Tokens, pieces};
-use crate::text::{Corpus, WARM_UP, segments, split_text, whole};
+use crate::text::{Corpus, WARM_UP, segments, whole};
 use anyhow::Result;
 use serde::Serialize;
 
@@ -97,7 +97,7 @@ fn copied(
     });
     let texts = taken.collect::<Result<Vec<_>, _>>()?;
     let texts: Vec<&[u32]> = texts.iter().map(|text| &**text).collect();
-    let split = split_text(data.tokens.len(), config.split(), config.valid, config.test);
+    let split = data.split(config)?;
     let found = Copied::new(&texts, &data.tokens, &split.train, |_| ())?.tokens(NO_ACCIDENT);
     let looked_up: usize = texts.iter().map(|text| text.len()).sum();
     let rate = found as f64 / looked_up.max(1) as f64;
@@ -115,24 +115,28 @@ pub fn evaluate(
     let part = job.args.part.unwrap_or(default);
     let trained = Parts::of_training(job, own)?;
     let parts = trained.asked(&job.args.text);
-    let segments = segments(&parts.part(text.tokens.len(), part), parts.split);
+    let segments = segments(&parts.part(&text.tokens, part)?, parts.split);
     let tokens = predicted(&segments);
     if tokens == 0 {
         return Err(job.no_split(part));
     }
     let trained_on = match own {
-        _ if text.is_own => trained.trained_on(text.tokens.len(), &segments),
+        _ if text.is_own => trained.trained_on(&text.tokens, &segments)?,
         Some((config, data)) => copied(&text.tokens, &segments, config, data)?,
         None => 0,
     };
     text.warn_of_training(own.is_some(), trained_on, tokens, &trained);
     let unk = job.file.header.vocabulary.unk();
+    let eos = job.file.header.vocabulary.document_end();
     let bytes_of = token_bytes(&job.file.header, &[]);
     let (mut bytes, mut unknown_tokens) = (0, 0);
     for segment in &segments {
         for piece in pieces(&text.tokens, segment.start + 1..segment.end) {
             let piece = piece?;
-            let of_piece = piece.iter().map(|&token| bytes_of[token as usize].len());
+            // The end of a document counts as one.
+            let of_piece = piece
+                .iter()
+                .map(|&token| usize::from(Some(token) == eos) + bytes_of[token as usize].len());
             bytes += of_piece.sum::<usize>() as u64;
             let unknown = piece.iter().filter(|&&token| Some(token) == unk);
             unknown_tokens += unknown.count() as u64;
@@ -236,6 +240,7 @@ fn training(
         valid: parts.valid,
         test: parts.test,
         outputs: job.file.header.vocabulary.outputs(),
+        eos: parts.eos,
     }))
 }
 
@@ -267,7 +272,7 @@ impl Text {
             return Ok(of_run(data));
         };
         let corpus = Corpus::resolve(&[corpus.to_owned()])?.rereadable()?;
-        let mut config = job.args.text.reading.of(&header.text);
+        let mut config = job.args.text.reading.of(&header.text)?;
         let own_digest = &header.corpus_digest;
         if job.args.text.reading.encoding.is_none() && config != header.text {
             // The training text itself is known in its own encoding.
@@ -286,6 +291,7 @@ impl Text {
         let progress = Progress::new(corpus.size_bytes());
         let text = whole(&corpus, &config, |bytes| progress.show(bytes));
         progress.end();
+        job.args.text.reading.say_notes(&corpus);
         let open = header.vocabulary.encode_open(&text?);
         let unk = header.vocabulary.unk();
         let (fate, left_out) = match unk {

@@ -68,7 +68,8 @@ pub struct GenerateArgs {
     /// How many samples [default: 1 text, 20 words]
     #[arg(long, value_name = "N")]
     count: Option<usize>,
-    /// Tokens of a text [default: 500], or letters of a word: N, or MIN-MAX (word-vae only)
+    /// Tokens of a text [default: 500, or 10000 of a document, which ends by itself], or letters of a word: N, or
+    /// MIN-MAX (word-vae only)
     #[arg(long, value_name = "N")]
     length: Option<Length>,
     /// How tokens are chosen: sample, greedy (always the most probable), or beam:K (the most probable

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::Sample;
 use crate::cli::output::{Stdout, json_line, stdout};
-use crate::model::{self, Event, Piece, Step, TokenProbability};
+use crate::model::{self, Ending, Event, Piece, Step, TokenProbability};
 
 /// The longest delay before text is shown: too short to notice, and long enough to cost nothing.
 const SHOWN_EVERY: Duration = Duration::from_millis(8);
@@ -51,6 +51,10 @@ pub struct Shown<'a> {
     /// Whether the table of probabilities replaces the texts.
     pub table: bool,
     pub count: usize,
+    /// Whether each text is a line, so that nothing needs to tell them apart.
+    pub is_listed: bool,
+    /// The number of texts that were as long as they could be.
+    pub cut: usize,
     /// `None` if nothing is sampled.
     pub seed: Option<u64>,
     pub paced: Paced,
@@ -85,7 +89,7 @@ impl Shown<'_> {
             return Ok(());
         }
         let out = &mut self.paced.out;
-        if self.count > 1 {
+        if self.count > 1 && (self.table || !self.is_listed) {
             let before = if index > 0 { "\n" } else { "" };
             writeln!(out, "{before}--- {}", index + 1)?;
         }
@@ -98,6 +102,7 @@ impl Shown<'_> {
 
     /// Handles the end of a sample.
     pub fn end(&mut self, index: usize, sample: &model::Sample) -> Result<()> {
+        self.cut += usize::from(sample.ending == Ending::Length);
         let out = &mut self.paced.out;
         if self.json {
             let json = Sample {

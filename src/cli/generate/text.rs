@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 
-use crate::config::{Decoding, Sampling};
+use crate::config::{Decoding, Documents, Sampling};
 use crate::model::{Snapshot, TextModel};
 use crate::text::Typed;
 use anyhow::{Context, Result};
@@ -14,13 +14,15 @@ use crate::cli::chosen::{Opened, text_model};
 use crate::cli::error::CliError;
 use crate::cli::given::Given;
 use crate::cli::mixing::mixed;
-use crate::cli::output::note;
+use crate::cli::output::{counted, note};
 use crate::cli::progress::Progress;
 use crate::cli::target::{Format, check_output};
 use crate::cli::unknown::Replaced;
 
-/// Default number of tokens of a text.
+/// Default number of tokens of a text,
 const DEFAULT_LENGTH: usize = 500;
+/// and the most of a document, which ends by itself.
+const LONGEST_DOCUMENT: usize = 10_000;
 /// A byte-order mark, with which some editors begin a file.
 pub const BOM: char = '\u{FEFF}';
 /// The default search for filling blanks.
@@ -53,6 +55,13 @@ pub fn texts(
     }
     let model = text_model(file, args.open.options())?;
     let model = &mixed(&flags.mix, model, run.as_ref())?;
+    let text = &model.header().text;
+    let usual = if text.documents.is_none() {
+        DEFAULT_LENGTH
+    } else {
+        LONGEST_DOCUMENT
+    };
+    let length = length.unwrap_or(usual);
     if let Some(file) = &flags.requests {
         let usual = Usual {
             sampling,
@@ -83,6 +92,8 @@ pub fn texts(
         json: args.json,
         table: flags.show_probs.is_some(),
         count,
+        is_listed: text.documents == Documents::Line,
+        cut: 0,
         seed: is_sampled.then_some(sampling.seed),
         paced: Paced::new(),
     };
@@ -115,13 +126,21 @@ pub fn texts(
         let mut found = found?.into_iter().enumerate();
         return found.try_for_each(|(index, sample)| shown.whole(index, &sample));
     }
-    start.write_many(&plan, count, |index, event| shown.event(index, event))
+    start.write_many(&plan, count, |index, event| shown.event(index, event))?;
+    if shown.cut > 0 && !text.documents.is_none() {
+        let cut = counted(shown.cut, "document");
+        note!(
+            "{cut} cut after {}; --length N writes more",
+            counted(length, "token")
+        );
+    }
+    Ok(())
 }
 
-fn length(length: Option<Length>) -> Result<usize> {
+fn length(length: Option<Length>) -> Result<Option<usize>> {
     match length {
-        None => Ok(DEFAULT_LENGTH),
-        Some(Length { least, most }) if least == most => Ok(most),
+        None => Ok(None),
+        Some(Length { least, most }) if least == most => Ok(Some(most)),
         Some(Length { least, most }) => {
             let message = format!("--length {least}-{most}: a text has one length");
             Err(CliError::misuse(message, "ranges are for the words of a word-vae").into())

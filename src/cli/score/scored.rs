@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::text::{OpenText, Vocabulary};
+use crate::text::{MARK, OpenText, Vocabulary};
 use clap::ValueEnum;
 
 /// The unit of a row.
@@ -59,8 +59,15 @@ impl Scored {
     /// Combines the `readings` of one text. A token counts if every model predicted it and, if there
     /// are several models, every one knows it.
     pub fn new(text: String, readings: &[Reading]) -> Self {
+        let eos = readings
+            .first()
+            .and_then(|first| first.vocabulary.document_end());
         let mut scored = Self {
-            text,
+            // The end of a document is shown as a line end.
+            text: match (eos, text.strip_prefix(MARK)) {
+                (Some(_), Some(text)) => text.replace(MARK, "\n"),
+                _ => text,
+            },
             glyphs: Vec::new(),
             nats: Vec::new(),
             models: readings.len(),
@@ -83,7 +90,14 @@ impl Scored {
                 }
             }
             bytes.clear();
-            first.open.push_bytes(first.vocabulary, token, &mut bytes);
+            if Some(token) == eos {
+                if place == 0 {
+                    continue;
+                }
+                bytes.push(b'\n');
+            } else {
+                first.open.push_bytes(first.vocabulary, token, &mut bytes);
+            }
             end += bytes.len();
             if scored.text.is_char_boundary(end) {
                 scored.glyphs.push(Glyph { end, tokens });

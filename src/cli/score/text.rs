@@ -65,6 +65,16 @@ fn refuse(args: &ScoreArgs, models: &[Opened]) -> Result<()> {
         let hint = "name one model with --run";
         return Err(CliError::misuse("--color shows the surprisal of one model", hint).into());
     }
+    let documents = |(model, _): &Opened| !model.header().text.documents.is_none();
+    let (with, without): (Vec<_>, Vec<_>) = models.iter().partition(|model| documents(model));
+    if let ([with, ..], [without, ..]) = (&with[..], &without[..]) {
+        let message = format!(
+            "{} was trained with documents and {} without, so they do not read the same tokens",
+            name(with),
+            name(without)
+        );
+        return Err(CliError::misuse(message, "compare models that were trained alike").into());
+    }
     Ok(())
 }
 
@@ -73,7 +83,7 @@ fn read(args: &ScoreArgs, file: &str, models: &[Opened]) -> Result<String> {
     let corpus = Corpus::resolve(&[file.to_owned()])?;
     let text = models.first().map(|(model, _)| model.header().text.clone());
     let text = text.unwrap_or_default();
-    let config = args.reading.of(&text);
+    let config = args.reading.of(&text)?;
     let progress = Progress::new(corpus.size_bytes());
     let text = whole(&corpus, &config, |bytes| progress.show(bytes));
     progress.end();

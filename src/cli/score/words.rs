@@ -293,7 +293,7 @@ fn words_to_score(args: &ScoreArgs, text: &TextConfig) -> Result<Vec<String>> {
     if let Some(file) = &args.file {
         let config = TextConfig {
             words: args.words.words.unwrap_or(text.words),
-            ..args.reading.of(text)
+            ..args.reading.of(text)?
         };
         let corpus = Corpus::resolve(std::slice::from_ref(file))?;
         let found = words(&corpus, &config, |_| ())?;

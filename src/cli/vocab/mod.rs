@@ -49,7 +49,8 @@ pub fn run(args: &VocabArgs, runs: &Path) -> anyhow::Result<()> {
     progress.end();
     let survey = survey?;
     let (counts, usual) = (&survey.counts, config.max_vocab);
-    let of = |most| Vocabulary::from_counts(config.unit, counts, config.min_freq, most);
+    let (unit, min_freq, documents) = (config.unit, config.min_freq, &config.documents);
+    let of = |most| Vocabulary::from_counts(unit, counts, min_freq, most).for_documents(documents);
     let vocabulary = match args.text.0.max_vocab {
         Some(given) => of(given),
         None => Vocabulary::with_default_limit(usual, counts, of),

@@ -91,12 +91,16 @@ impl Report<'_> {
             s.name,
             counted(sources, "source")
         )?;
+        let documents = (s.documents > 0).then_some(("documents", s.documents));
         for (name, number) in [
             ("bytes", s.bytes),
             ("characters", s.chars),
             ("lines", s.lines),
             ("words", s.words),
-        ] {
+        ]
+        .into_iter()
+        .chain(documents)
+        {
             writeln!(out, "{name:<11} {}", HumanCount(number))?;
         }
         writeln!(
@@ -261,6 +265,7 @@ impl Report<'_> {
             "chars": s.chars,
             "lines": s.lines,
             "words": s.words,
+            "documents": s.documents,
             "tokens": s.tokens,
             "distinct": s.counts.len(),
             "entropy_bits_per_char": s.entropy_bits_per_char(),

@@ -169,8 +169,8 @@ fn keep(candidates: &mut Vec<Candidate>, width: usize) {
     candidates.sort_unstable_by(order);
 }
 
-/// Texts of at most `length` tokens, which may end earlier: with the stop text, or if a constraint
-/// allows nothing more. Compared by their mean log-probability per token, which for equal lengths
+/// Texts of at most `length` tokens, which may end earlier: with the stop text, at the end of a document, or if a
+/// constraint allows nothing more. Compared by their mean log-probability per token, which for equal lengths
 /// is as good as the sum and does not favour those that end early.
 #[derive(Clone, Copy, Debug)]
 pub struct TextGoal<'a> {
@@ -180,6 +180,8 @@ pub struct TextGoal<'a> {
     pub stop: Option<&'a [u8]>,
     /// The constraint that the whole text must match.
     pub constraint: Option<&'a Constraint>,
+    /// The token that ends a document, and the text.
+    pub eos: Option<u32>,
 }
 
 /// The state of a prefix under a [`TextGoal`].
@@ -200,13 +202,20 @@ impl Goal for TextGoal<'_> {
 
     fn allows(&self, tokens: &[u32], trail: &TextTrail, token: u32) -> bool {
         let left = self.length - tokens.len();
-        self.constraint
-            .is_none_or(|constraint| constraint.allows(trail.place, token, left))
+        self.constraint.is_none_or(|constraint| {
+            if self.eos == Some(token) {
+                return constraint.ends(trail.place);
+            }
+            constraint.allows(trail.place, token, left)
+        })
     }
 
     fn follow(&self, tokens: &[u32], trail: &TextTrail) -> Option<TextTrail> {
         let left = self.length - tokens.len();
-        let &token = tokens.last()?;
+        let token = tokens
+            .last()
+            .copied()
+            .filter(|&token| Some(token) != self.eos)?;
         let mut next = trail.clone();
         if let Some(constraint) = self.constraint {
             next.place = constraint.after(trail.place, token);

@@ -71,6 +71,7 @@ fn a_beam_that_leaves_nothing_out_finds_the_best_texts_in_order() {
         let model = network(seed);
         for (stop, constraint) in [(None, None), (Some("cb"), None), (None, Some(&constraint))] {
             let goal = TextGoal {
+                eos: None,
                 length: LENGTH,
                 bytes: &bytes,
                 stop: stop.map(str::as_bytes),
@@ -102,6 +103,7 @@ fn a_beam_that_leaves_nothing_out_finds_the_best_texts_in_order() {
 fn a_beam_of_one_takes_the_most_probable_token_each_time() {
     let model = network(0);
     let goal = TextGoal {
+        eos: None,
         length: 40,
         bytes: &bytes(),
         stop: None,
@@ -138,6 +140,7 @@ fn a_beam_of_one_takes_the_most_probable_token_each_time() {
 fn a_stop_text_ends_a_text_wherever_its_tokens_are_cut() {
     let bytes = ["x", "yz", "z", "?"].map(|token| token.as_bytes().to_vec());
     let goal = TextGoal {
+        eos: None,
         length: 9,
         bytes: &bytes,
         stop: Some(b"zxy"),

@@ -72,11 +72,17 @@ impl Snapshot {
     ) -> Result<(), E> {
         sampling.validate().map_err(ModelError::from)?;
         let model = &self.model;
+        let eos = model.header().vocabulary.document_end();
+        // A blank is a character.
+        let suppressed: Vec<u32> = eos
+            .into_iter()
+            .chain(model.0.suppressed.iter().copied())
+            .collect();
         let blanks = Blanks {
             model: &model.0.network,
             start: &self.state,
             tokens: &pattern.tokens,
-            suppressed: &model.0.suppressed,
+            suppressed: &suppressed,
         };
         let sample =
             |found: Found| Sample::new(model.header().vocabulary.decode(&found.tokens), found);

@@ -71,7 +71,8 @@ pub struct Snapshot {
     replaced: Vec<(String, String)>,
 }
 
-/// The context of a text that a model writes. An empty prompt means the start of a line.
+/// The context of a text that a model writes. A prompt is the start of a document, for a model that learnt documents. An
+/// empty one means that, or the start of a line.
 #[derive(Clone, Copy, Debug)]
 pub enum Prompt<'a> {
     /// A prompt that the model reads first.
@@ -197,9 +198,13 @@ impl TextModel {
             recent: Vec::new(),
             replaced: Vec::new(),
         };
+        let vocabulary = &self.header().vocabulary;
+        if let Some(eos) = vocabulary.document_end() {
+            snapshot.read(&[eos]);
+        }
         snapshot.extend(prompt, on_unknown)?;
         if snapshot.is_empty() {
-            snapshot.read(&[self.header().vocabulary.beginning()]);
+            snapshot.read(&[vocabulary.beginning()]);
         }
         Ok(snapshot)
     }
@@ -321,9 +326,12 @@ impl TextModel {
         .top)
     }
 
-    /// ln p(token | all tokens before it), in nats, of every token of a text but the first.
+    /// ln p(token | all tokens before it), in nats, of every token of a text but the first; also of the first, if the
+    /// model learnt documents, of which the text is one.
     pub fn log_probs(&self, text: &str) -> Result<Vec<f64>, ModelError> {
-        let tokens = self.tokenize(text, OnUnknown::Error)?.tokens;
+        let read = self.tokenize(text, OnUnknown::Error)?.tokens;
+        let begins = self.header().vocabulary.document_end();
+        let tokens: Vec<u32> = begins.into_iter().chain(read).collect();
         let [nats] = &mut Self::surprisals(&[self], &[tokens], Reading::Exact, self.running())?[..]
         else {
             return Ok(Vec::new());
@@ -515,6 +523,7 @@ impl Snapshot {
             bytes: &token_bytes(model.header(), &model.0.suppressed),
             stop: plan.stop.as_deref().map(str::as_bytes),
             constraint: plan.constraint.as_ref(),
+            eos: model.header().vocabulary.document_end(),
         };
         let beam = Beam {
             width,

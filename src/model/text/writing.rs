@@ -36,7 +36,9 @@ impl Snapshot {
         let repetition = || {
             let (penalty, window) = (sampling.repetition_penalty, sampling.repetition_window);
             let mut repetition = Repetition::new(penalty, window);
-            self.recent.iter().for_each(|&token| repetition.read(token));
+            let eos = model.header().vocabulary.document_end();
+            let recent = self.recent.iter().filter(|&&token| Some(token) != eos);
+            recent.for_each(|&token| repetition.read(token));
             repetition
         };
         Ok(Plan {
@@ -59,6 +61,8 @@ pub enum Ending {
     Length,
     /// The stop text was written.
     Stop,
+    /// It is a whole document.
+    Document,
     /// It matches the constraint, and nothing may follow.
     Constraint,
 }
@@ -68,7 +72,7 @@ pub enum Ending {
 pub struct Sample {
     /// The text without the prompt, and without the stop text unless `include_stop` is set.
     pub text: String,
-    /// Its token ids, including those of the stop text.
+    /// Its token ids, including those of the stop text or the end of the document.
     pub tokens: Vec<u32>,
     /// log p of the tokens in nats under the model's own distribution; NaN unless
     /// [`Sampling::log_prob`] is set.
@@ -152,6 +156,8 @@ pub(crate) struct Piece {
 /// The penalty and the constraint that change how a text is sampled.
 struct Steering<'a> {
     constraint: Option<(&'a Constraint, Place)>,
+    /// The token that ends a document.
+    eos: Option<u32>,
     repetition: Option<Repetition>,
     /// Added to the logits (outputs).
     bias: Vec<f32>,
@@ -161,7 +167,12 @@ impl Steering<'_> {
     /// The bias added to the logits if `left` tokens are left.
     fn bias(&mut self, left: usize) -> &[f32] {
         match self.constraint {
-            Some((constraint, place)) => constraint.bias(place, left, &mut self.bias),
+            Some((constraint, place)) => {
+                constraint.bias(place, left, &mut self.bias);
+                if let Some(eos) = self.eos.filter(|_| constraint.ends(place)) {
+                    self.bias[eos as usize] = 0.0;
+                }
+            }
             None => self.bias.fill(0.0),
         }
         if let Some(repetition) = &self.repetition {
@@ -171,6 +182,9 @@ impl Steering<'_> {
     }
 
     fn wrote(&mut self, token: u32) {
+        if Some(token) == self.eos {
+            return;
+        }
         if let Some((constraint, place)) = &mut self.constraint {
             *place = constraint.after(*place, token);
         }
@@ -225,6 +239,7 @@ impl<'a> Text<'a> {
             }),
             steering: steered.then(|| Steering {
                 constraint: plan.constraint.as_ref().map(|c| (c, Place::default())),
+                eos: vocabulary.document_end(),
                 repetition: plan.repetition.clone(),
                 bias: vec![0.0; vocabulary.outputs()],
             }),
@@ -311,6 +326,11 @@ impl Writer for Text<'_> {
         self.last = Some(sampled.token);
         self.sample.tokens.push(sampled.token);
         self.sample.log_prob += f64::from(sampled.log_prob);
+        if Some(sampled.token) == self.vocabulary.document_end() {
+            self.sample.ending = Ending::Document;
+            self.end();
+            return None;
+        }
         self.bytes.clear();
         self.vocabulary.push_bytes(sampled.token, &mut self.bytes);
         self.sample.text.push_str(&self.stream.push(&self.bytes));

@@ -7,9 +7,10 @@ use super::dropout::{Mask, position};
 use super::layer::{Read, ReadGradients, RecurrentLayer};
 use super::tokens::{TokenDropout, TokenInput};
 use crate::config::{Cell, NetworkConfig};
-use crate::kernels::training::{Head, HeadGradients, Input, OutputGradients, Steps, Workers};
+use crate::kernels::training::{Head, HeadGradients, Input, OutputGradients, Workers};
 use crate::models::batch::TextBatch;
 use crate::models::noise::{Noise, Use};
+use crate::models::pieces::Pieces;
 
 /// What is dropped while training, with which probability.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -60,13 +61,18 @@ pub struct CharRnnTraining {
     embedding: Range<usize>,
     /// Where the head's weight and bias are.
     head: [Range<usize>; 2],
-    steps: Steps,
+    pieces: Pieces,
+    /// What is read, and what follows it, by position (N).
+    inputs: Vec<i64>,
+    targets: Vec<i64>,
     /// The seed of this pass's masks and the step.
     noise: Option<(u64, u64)>,
     /// (N, outputs in panels).
     probabilities: Vec<f32>,
-    /// −log p of every target.
+    /// −log p of every target, by position (N),
     nats: Vec<f32>,
+    /// and by the batch's places (T, B).
+    placed: Vec<f32>,
     d_nats: Vec<f32>,
     /// The gradients of a layer's outputs and of its input (N, H).
     flow: [Vec<f32>; 2],
@@ -76,7 +82,7 @@ pub struct CharRnnTraining {
 #[derive(Clone, Debug)]
 struct Layer {
     recurrent: RecurrentLayer,
-    /// The state before the first step, each (B, H).
+    /// The state before the first step of each sequence, each (S, H).
     h0: Vec<f32>,
     c0: Vec<f32>,
     /// The outputs after dropout (N, H).
@@ -106,10 +112,13 @@ impl CharRnnTraining {
             },
             head: ["head.weight", "head.bias"].map(|name| parameters.range(name)),
             network: network.clone(),
-            steps: Steps::new(Vec::new()),
+            pieces: Pieces::new(&TextBatch::default(), None),
+            inputs: Vec::new(),
+            targets: Vec::new(),
             noise: None,
             probabilities: Vec::new(),
             nats: Vec::new(),
+            placed: Vec::new(),
             d_nats: Vec::new(),
             flow: [Vec::new(), Vec::new()],
         }
@@ -121,7 +130,7 @@ impl CharRnnTraining {
     ///
     /// # Panics
     /// If an array has another length than the network, the batch or the parameters say, or a token is
-    /// unknown.
+    /// unknown; if only the last step counts, but documents are told apart.
     pub fn forward(
         &mut self,
         workers: Workers,
@@ -158,16 +167,18 @@ impl CharRnnTraining {
         save: bool,
     ) -> &[f32] {
         let &TextBatch { steps, rows, .. } = batch;
-        assert_eq!(batch.inputs.len(), steps * rows, "a token a position");
         assert_eq!(batch.targets.len(), steps * rows, "a target a position");
-        if self.steps.len() != steps || self.steps.batch() != rows {
-            self.steps = Steps::new(vec![rows; steps]);
-        }
+        let eos = self.network.eos;
+        assert!(eos.is_none() || !batch.last_only, "all steps count");
+        self.pieces = Pieces::new(batch, eos);
+        let pieces = &self.pieces;
+        pieces.gather(&batch.inputs, &mut self.inputs);
+        pieces.gather(&batch.targets, &mut self.targets);
         if batch.from_zero {
             state.h.fill(0.0);
             state.c.fill(0.0);
         }
-        let at = |index: usize| position(batch.first + index % rows, index / rows);
+        let at = places(batch, &pieces.places);
         let drop_tokens = self.noise.map(|(seed, step)| TokenDropout {
             noise: Noise::new(seed, Use::InputDropout, step),
             rate: self.dropout.input,
@@ -176,10 +187,11 @@ impl CharRnnTraining {
             workers,
             &values[self.layers[0].recurrent.weight_ih()],
             &values[self.embedding.clone()],
-            &batch.inputs,
+            &self.inputs,
             drop_tokens.map(|dropout| (dropout, &at as &dyn Fn(usize) -> u64)),
         );
-        let size = rows * self.network.hidden;
+        let hidden = self.network.hidden;
+        let size = rows * hidden;
         for k in 0..self.layers.len() {
             let of_weights = self.weight_mask(k);
             let of_outputs = self.output_mask(k);
@@ -191,11 +203,9 @@ impl CharRnnTraining {
                 dropped,
                 weight_hh,
             } = &mut layer[0];
-            h0.clear();
-            h0.extend_from_slice(&state.h[k * size..][..size]);
-            c0.clear();
+            pieces.starting(&state.h[k * size..][..size], hidden, h0);
             if !state.c.is_empty() {
-                c0.extend_from_slice(&state.c[k * size..][..size]);
+                pieces.starting(&state.c[k * size..][..size], hidden, c0);
             }
             if let Some(mask) = &of_weights {
                 weight_hh.clear();
@@ -209,16 +219,16 @@ impl CharRnnTraining {
                 c0,
                 ..read
             };
-            layer.forward(workers, values, &self.steps, read, save);
-            state.h[k * size..][..size].copy_from_slice(&layer.h);
+            layer.forward(workers, values, &pieces.steps, read, save);
+            pieces.ending(&layer.h, hidden, &mut state.h[k * size..][..size]);
             if !state.c.is_empty() {
-                state.c[k * size..][..size].copy_from_slice(&layer.c);
+                pieces.ending(&layer.c, hidden, &mut state.c[k * size..][..size]);
             }
             if let Some(mask) = &of_outputs {
                 dropped.clear();
                 dropped.extend_from_slice(&layer.outputs);
-                let at = outputs_at(self.dropout.variational, at);
-                mask.apply(workers, at, dropped, self.network.hidden);
+                let at = outputs_at(self.dropout.variational, &at);
+                mask.apply(workers, at, dropped, hidden);
             }
         }
         let first = if batch.last_only {
@@ -232,14 +242,18 @@ impl CharRnnTraining {
             &self.head,
             values,
             self.dropping(),
-            &batch.targets,
-            first * self.network.hidden,
+            &self.targets,
+            first * hidden,
         );
         self.probabilities
             .resize(positions * head.layout().len(), 0.0);
         self.nats.resize(positions, 0.0);
         head.forward(workers, &mut self.probabilities, &mut self.nats);
-        &self.nats
+        if eos.is_none() {
+            return &self.nats;
+        }
+        self.pieces.scatter(&self.nats, &mut self.placed);
+        &self.placed
     }
 
     /// The gradients of all parameters, all of which are overwritten, given `d_nats`, the gradient of every
@@ -259,7 +273,7 @@ impl CharRnnTraining {
         let &TextBatch { steps, rows, .. } = batch;
         let hidden = self.network.hidden;
         let dropping = self.dropping();
-        let at = |index: usize| position(batch.first + index % rows, index / rows);
+        let at = places(batch, &self.pieces.places);
         let first = (steps * rows - self.nats.len()) * hidden;
         self.d_nats.clear();
         self.d_nats.resize(self.nats.len(), d_nats);
@@ -276,7 +290,7 @@ impl CharRnnTraining {
             weight: d_weight,
             bias: d_bias,
         };
-        let targets = &batch.targets;
+        let targets = &self.targets;
         head(&self.layers, &self.head, values, dropping, targets, first).backward(
             workers,
             &mut self.probabilities,
@@ -291,7 +305,7 @@ impl CharRnnTraining {
             let of_outputs = self.output_mask(k);
             let [d_outputs, d_input] = &mut self.flow;
             if let Some(mask) = &of_outputs {
-                let at = outputs_at(self.dropout.variational, at);
+                let at = outputs_at(self.dropout.variational, &at);
                 mask.apply(workers, at, d_outputs, hidden);
             }
             let mut of_tokens = (k == 0).then(|| self.input.gradients());
@@ -324,7 +338,7 @@ impl CharRnnTraining {
                     ..ReadGradients::default()
                 },
             };
-            layer.backward(workers, values, &self.steps, read, of, to, gradients);
+            layer.backward(workers, values, &self.pieces.steps, read, of, to, gradients);
             if let Some(mask) = &of_weights {
                 mask.apply_to_array(workers, &mut gradients[layer.weight_hh()]);
             }
@@ -364,6 +378,15 @@ impl CharRnnTraining {
         let (seed, step) = self.noise.filter(|_| self.dropout.recurrent > 0.0)?;
         let noise = Noise::new(seed, Use::RecurrentDropout, step).sub(k as u64);
         Some(Mask::new(noise, self.dropout.recurrent))
+    }
+}
+
+/// Where the numbers of each position of a batch are among the random numbers of the whole batch.
+fn places<'a>(batch: &TextBatch, places: &'a [u32]) -> impl Fn(usize) -> u64 + Sync + use<'a> {
+    let &TextBatch { rows, first, .. } = batch;
+    move |index| {
+        let place = places[index] as usize;
+        position(first + place % rows, place / rows)
     }
 }
 

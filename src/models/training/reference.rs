@@ -196,7 +196,14 @@ impl Reference {
                         .map_or_else(|| vec![0.0; hidden], <[f64]>::to_vec)
                 });
                 let [h, c] = &mut now;
-                below = layer.run(&below, h, c);
+                let step = |t: usize| {
+                    if Some(text.inputs[t * text.rows + row] as u32) == self.config.eos {
+                        h.fill(0.0);
+                        c.fill(0.0);
+                    }
+                    layer.run(&below[t..=t], h, c)
+                };
+                below = (0..steps).flat_map(step).collect();
                 for (all, now) in state[k].iter_mut().zip(&now) {
                     if let Some(all) = all.get_mut(own.clone()) {
                         all.copy_from_slice(now);

@@ -21,12 +21,16 @@ use crate::text::Vocabulary;
 
 /// The `format` numbers of `model.safetensors` that this version reads; it writes the one that
 /// [`model_format`] returns.
-pub const MODEL_FORMATS: std::ops::RangeInclusive<u32> = 1..=2;
+pub const MODEL_FORMATS: std::ops::RangeInclusive<u32> = 1..=3;
 
-/// The `format` of a model: 2 if z enters its decoder at one place only, which older programs do not
-/// support; else 1.
+/// The `format` of a model, the lowest that has what it needs: 3 if it learnt documents, 2 if z enters its decoder at
+/// one place only, else 1.
 pub fn model_format(network: &NetworkConfig) -> u32 {
-    if network.z().is_default() { 1 } else { 2 }
+    match network.z().is_default() {
+        _ if network.eos.is_some() => 3,
+        false => 2,
+        true => 1,
+    }
 }
 
 const TRAINING_WORDS: &str = "training.words";
@@ -78,6 +82,13 @@ impl ModelHeader {
                 network.outputs,
                 self.vocabulary.len(),
                 self.vocabulary.outputs()
+            ));
+        }
+        if network.eos != self.vocabulary.document_end() {
+            return Err(format!(
+                "documents end with token {:?} for the network, {:?} for the vocabulary",
+                network.eos,
+                self.vocabulary.document_end()
             ));
         }
         let word_vae = network.model() == crate::config::ModelKind::WordVae;

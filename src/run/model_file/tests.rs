@@ -198,3 +198,18 @@ fn a_file_says_where_z_enters_only_where_older_programs_could_not_know() {
     let read: NetworkConfig = serde_json::from_str(&text).expect("readable");
     assert_eq!((&read, model_format(&read)), (&network, 2));
 }
+
+#[test]
+fn a_model_of_documents_has_its_own_format() {
+    let mut network = crate::testing::char_lstm(Cell::Lstm, 4, 1, 5);
+    network.eos = Some(4);
+    assert_eq!(model_format(&network), 3);
+    let json = serde_json::to_string(&network).expect("json");
+    assert!(json.ends_with("\"eos\":4}"), "{json}");
+    assert_eq!(
+        serde_json::from_str::<NetworkConfig>(&json).expect("valid"),
+        network
+    );
+    let beyond = json.replace("\"eos\":4", "\"eos\":5");
+    assert!(serde_json::from_str::<NetworkConfig>(&beyond).is_err());
+}

@@ -49,8 +49,13 @@ pub struct Chunk {
 impl Chunk {
     /// The line feed after a file that does not end in one.
     pub fn line_feed(path: Arc<str>) -> Self {
+        Self::ending(path, "\n".to_owned())
+    }
+
+    /// What is added at the end of a file.
+    pub fn ending(path: Arc<str>, text: String) -> Self {
         Self {
-            bytes: b"\n".to_vec(),
+            bytes: text.into_bytes(),
             path,
             first: false,
             line: 0,

@@ -25,15 +25,16 @@ pub use guess::{Findings, Looks};
 pub use notes::{Account, Note, Notes, thousands};
 pub use records::{Records, Shape};
 
+use super::documents::{MARKED, Splitter};
 use super::folder::{self, Skip, Verdict, folder_rule};
 use super::{Corpus, TextError};
-use crate::config::{Newlines, Strip, TextConfig};
+use crate::config::{Documents, Newlines, Strip, TextConfig};
 use containers::{Counted, peek};
 use decode::Decoded;
 use gutenberg::{Removed, Stripped, is_marked};
 
 /// The start of a text in which markers of Project Gutenberg are looked for, if they are not removed.
-const MARKED: usize = 32 << 10;
+const MARKED_WITHIN: usize = 32 << 10;
 
 /// Reads a corpus and emits chunks of about `size` bytes, until it ends or `emit` returns `false`. Between two
 /// files a line feed is added if the first does not end in one. What there is to say goes to the corpus's notes.
@@ -49,7 +50,19 @@ pub fn read_corpus(
     }
     let mut account = Account::default();
     let (mut is_open, mut is_empty) = (false, true);
+    let mut splitter = Splitter::new(&config.documents)?;
+    let mut failed = None;
     let mut joined = |chunk: Chunk| {
+        if let Some(splitter) = &mut splitter {
+            is_empty &= chunk.bytes.is_empty();
+            return match split(splitter, chunk) {
+                Ok(chunk) => emit(chunk),
+                Err(error) => {
+                    failed = Some(error);
+                    false
+                }
+            };
+        }
         if !chunk.bytes.is_empty() {
             is_empty = false;
             if chunk.first && is_open && !emit(Chunk::line_feed(Arc::clone(&chunk.path))) {
@@ -65,8 +78,18 @@ pub fn read_corpus(
             read_file(name, bytes, (config, decoding, size), account, &mut joined)
         };
         if !each_file(&source.name(), opened, &mut account, &mut file)? {
-            return Ok(());
+            return failed.map_or(Ok(()), Err);
         }
+    }
+    if let Some(mut splitter) = splitter {
+        let mut end = String::new();
+        splitter.finish(&mut end);
+        if splitter.found.documents == 0 && !is_empty {
+            let name = corpus.shown();
+            return Err(TextError::NoDocuments { name });
+        }
+        emit(Chunk::ending(corpus.shown().into(), end));
+        account.documents(&config.documents, splitter.found);
     }
     if is_empty && account.has_records {
         return Err(TextError::NoRecords {
@@ -83,6 +106,19 @@ pub fn read_corpus(
     }
     account.close(&corpus.notes, config.strip == Strip::Gutenberg);
     Ok(())
+}
+
+/// A chunk with its documents marked.
+fn split(splitter: &mut Splitter, chunk: Chunk) -> Result<Chunk, TextError> {
+    let mut text = String::with_capacity(chunk.bytes.len());
+    if chunk.first {
+        splitter.begin_file(&mut text);
+    }
+    splitter.read(&chunk.path, chunk.text()?, &mut text)?;
+    Ok(Chunk {
+        bytes: text.into_bytes(),
+        ..chunk
+    })
 }
 
 /// Reads one file, unpacked; returns whether `emit` went on.
@@ -117,13 +153,18 @@ fn read_file(
     let empty = Rc::new(Cell::new(0));
     if let Some(records) = records {
         account.has_records = true;
-        text = records.open(text, name, &config.field, Rc::clone(&empty))?;
+        let joint = match config.documents {
+            Documents::Record => MARKED,
+            _ => "\n",
+        };
+        let texts = (&*config.field, joint);
+        text = records.open(text, name, texts, Rc::clone(&empty))?;
     }
     let removed = Removed::default();
     if config.strip == Strip::Gutenberg {
         text = Box::new(Stripped::new(text, removed.clone()));
     } else {
-        let (head, whole) = peek(text, MARKED).map_err(failed)?;
+        let (head, whole) = peek(text, MARKED_WITHIN).map_err(failed)?;
         account.marked += u64::from(is_marked(&head));
         text = whole;
     }

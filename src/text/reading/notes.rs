@@ -3,8 +3,10 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::super::documents::Found;
 use super::super::folder::{Skip, summary};
 use super::Shape;
+use crate::config::Documents;
 
 /// A fact about a corpus that its user should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +47,16 @@ pub enum Note {
     NoRecords {
         /// The field's name.
         field: String,
+    },
+    /// Documents without text, which were left out.
+    EmptyDocuments {
+        /// Their number.
+        documents: u64,
+    },
+    /// What separates documents is not in the text.
+    OneDocument {
+        /// The value of the setting.
+        separator: Documents,
     },
     /// Headers of Project Gutenberg that were not removed.
     Marked {
@@ -102,6 +114,29 @@ impl LineEnds {
     const fn are_foreign(self) -> bool {
         let foreign = self.crlf + self.cr;
         foreign > 0 && foreign * 100 >= foreign + self.lf
+    }
+}
+
+impl fmt::Display for LineEnds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds = [(self.lf, "LF"), (self.crlf, "CR LF"), (self.cr, "CR")];
+        let kinds = kinds.into_iter().filter(|(count, _)| *count > 0);
+        match &kinds.collect::<Vec<_>>()[..] {
+            [(_, "CR LF")] => {
+                f.write_str("the lines end in CR LF, as on Windows, which are two tokens")
+            }
+            [(_, "CR")] => f.write_str("the lines end in CR alone, as on old Macs"),
+            kinds => {
+                let kinds = kinds.iter();
+                let kinds = kinds.map(|(count, name)| format!("{} {name}", thousands(*count)));
+                let kinds: Vec<String> = kinds.collect();
+                write!(
+                    f,
+                    "the line ends are of several kinds: {}",
+                    kinds.join(", ")
+                )
+            }
+        }
     }
 }
 
@@ -164,6 +199,16 @@ impl fmt::Display for Note {
                     "warning: there are no records with a field {field}: all was read as text"
                 )
             }
+            Self::EmptyDocuments { documents } => write!(
+                f,
+                "{} empty document{} left out",
+                thousands(*documents),
+                s(*documents)
+            ),
+            Self::OneDocument { separator } => write!(
+                f,
+                "warning: --documents {separator} ends no document of this text: every file is one document"
+            ),
             Self::Marked { files: 1 } => f.write_str("the text has a header of Project Gutenberg"),
             Self::Marked { files } => {
                 write!(
@@ -184,23 +229,7 @@ impl fmt::Display for Note {
                 percent(removed, all),
                 thousands(*removed)
             ),
-            Self::LineEnds(LineEnds { lf: 0, cr: 0, .. }) => {
-                f.write_str("the lines end in CR LF, as on Windows, which are two tokens")
-            }
-            Self::LineEnds(LineEnds { lf: 0, crlf: 0, .. }) => {
-                f.write_str("the lines end in CR alone, as on old Macs")
-            }
-            Self::LineEnds(LineEnds { lf, crlf, cr }) => {
-                let kinds = [(lf, "LF"), (crlf, "CR LF"), (cr, "CR")];
-                let kinds = kinds.into_iter().filter(|(count, _)| **count > 0);
-                let kinds = kinds.map(|(count, name)| format!("{} {name}", thousands(*count)));
-                let kinds: Vec<String> = kinds.collect();
-                write!(
-                    f,
-                    "the line ends are of several kinds: {}",
-                    kinds.join(", ")
-                )
-            }
+            Self::LineEnds(ends) => ends.fmt(f),
             Self::Unmarked => f.write_str(
                 "warning: no marker of Project Gutenberg was found, so nothing was removed",
             ),
@@ -238,7 +267,10 @@ impl Notes {
     /// Adds a note unless it is known.
     pub(in crate::text) fn add(&self, note: Note) {
         let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !notes.0.contains(&note) {
+        // Two passes may count other line ends, but of the same text.
+        let is_of_ends = |note: &Note| matches!(note, Note::LineEnds(_));
+        let is_known = |known: &Note| *known == note || is_of_ends(known) && is_of_ends(&note);
+        if !notes.0.iter().any(is_known) {
             notes.0.push(note);
         }
     }
@@ -310,6 +342,23 @@ impl Account {
         }
         self.removed += removed;
         self.all += all;
+    }
+
+    /// Counts the documents of a text.
+    pub fn documents(&mut self, documents: &Documents, found: Found) {
+        let is_whole_file = match documents {
+            Documents::None | Documents::File => true,
+            Documents::Record => self.has_records,
+            Documents::Line | Documents::BlankLine | Documents::Between(_) => false,
+        };
+        if found.separators == 0 && !is_whole_file {
+            let separator = documents.clone();
+            self.notes.push(Note::OneDocument { separator });
+        }
+        if found.empty > 0 {
+            let documents = found.empty;
+            self.notes.push(Note::EmptyDocuments { documents });
+        }
     }
 
     /// Ends a pass, in which headers were removed or not.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::counts::{Counter, blocks};
+use super::documents::MARK;
 use super::normal::{Changes, Normalizer};
 use super::pipeline::{Made, for_each_chunk};
 use super::reading::CHUNK_BYTES;
@@ -30,8 +31,10 @@ pub struct Survey {
     pub lines: u64,
     /// Words: runs of anything but white space.
     pub words: u64,
-    /// Tokens of the unit.
+    /// Tokens of the unit, without `<eos>`.
     pub tokens: u64,
+    /// Documents; 0 if the text is one stream.
+    pub documents: u64,
     /// Every token with its count, most frequent first, ties by code point.
     pub counts: Vec<(Token, u64)>,
     /// The changes by normalisation, with examples.
@@ -39,6 +42,11 @@ pub struct Survey {
 }
 
 impl Survey {
+    /// The tokens that a model reads: with `<eos>` before every document and after the last one.
+    pub fn all_tokens(&self) -> u64 {
+        self.tokens + self.documents + u64::from(self.documents > 0)
+    }
+
     /// Returns an error, which calls the corpus `name`, if there is nothing to learn: a single distinct token.
     pub fn check_trainable(&self, name: &str) -> Result<(), TextError> {
         match &self.counts[..] {
@@ -135,7 +143,7 @@ fn survey_in_chunks(
     chunk_bytes: usize,
     mut progress: impl FnMut(u64),
 ) -> Result<Survey, TextError> {
-    let (mut bytes, mut lines, mut words) = (0, 0, 0);
+    let (mut bytes, mut lines, mut words, mut marks) = (0u64, 0, 0, 0u64);
     let (mut in_word, mut in_line) = (false, false);
     let states = for_each_chunk(
         corpus,
@@ -143,25 +151,34 @@ fn survey_in_chunks(
         chunk_bytes,
         || Counter::new(config.unit),
         |counter, text| {
-            counter.count(text);
-            Piece::of(text)
+            let count = |part| {
+                counter.count(part);
+                Piece::of(part)
+            };
+            if config.documents.is_none() {
+                return std::iter::once(text).map(count).collect::<Vec<_>>();
+            }
+            text.split(MARK).map(count).collect()
         },
         |Made {
-             result: piece,
+             result: pieces,
              first,
              raw_bytes,
          }| {
             bytes += raw_bytes;
             progress(bytes);
-            if first {
-                // A word or a line never spans two files.
-                lines += u64::from(in_line);
-                (in_word, in_line) = (false, false);
-            }
-            if !piece.empty {
-                words += piece.words - u64::from(in_word && piece.starts_in_word);
-                lines += piece.newlines;
-                (in_word, in_line) = (piece.ends_in_word, !piece.ends_line);
+            for (index, piece) in pieces.iter().enumerate() {
+                marks += u64::from(index > 0);
+                if first || index > 0 {
+                    // A word or a line never spans two files or documents.
+                    lines += u64::from(in_line);
+                    (in_word, in_line) = (false, false);
+                }
+                if !piece.empty {
+                    words += piece.words - u64::from(in_word && piece.starts_in_word);
+                    lines += piece.newlines;
+                    (in_word, in_line) = (piece.ends_in_word, !piece.ends_line);
+                }
             }
             Ok::<_, TextError>(())
         },
@@ -177,6 +194,7 @@ fn survey_in_chunks(
         lines: lines + u64::from(in_line),
         words,
         tokens: counts.iter().map(|&(_, n)| n).sum(),
+        documents: marks.saturating_sub(1),
         counts,
         changes: Normalizer::sum_changes(normalizers),
     })

@@ -237,3 +237,51 @@ fn words_are_stripped_and_listed_once() {
     config.words = WordSplit::Lines;
     assert_eq!(words(&corpus, &config, |_| ()).unwrap().words.len(), 1);
 }
+
+#[test]
+fn documents_become_tokens_between_their_ends_in_chunks_of_any_size() {
+    let texts = ["\n\nCafe\u{301}.\r\nÀ deux!\n", "\u{301}x\n\n\nend"];
+    let bytes: Vec<&[u8]> = texts.iter().map(|text| text.as_bytes()).collect();
+    let (corpus, _files) = corpus(&bytes);
+    for unit in [Unit::Char, Unit::Grapheme, Unit::Byte] {
+        let config = TextConfig {
+            documents: crate::config::Documents::Line,
+            lowercase: true,
+            unit,
+            ..TextConfig::default()
+        };
+        for chunk in [1, 2, 3, 7, 1000] {
+            let survey = survey_in_chunks(&corpus, &config, chunk, |_| {}).unwrap();
+            assert_eq!((survey.documents, survey.words, survey.lines), (4, 5, 4));
+            let vocab = Vocabulary::from_counts(unit, &survey.counts, 1, 400);
+            let vocab = vocab.for_documents(&config.documents);
+            let mut ids = Vec::new();
+            let take = |mut some: Vec<u32>| -> Result<(), TextError> {
+                ids.append(&mut some);
+                Ok(())
+            };
+            let (progress, pack) = (|_| (), <[u32]>::to_vec);
+            tokens_in_chunks(&corpus, &config, &vocab, chunk, progress, pack, take).unwrap();
+            assert_eq!(ids.len() as u64, survey.all_tokens());
+            let ends = vocab.document_end().unwrap();
+            let documents: Vec<String> = ids
+                .split(|&id| id == ends)
+                .map(|ids| vocab.decode(ids))
+                .collect();
+            let want = ["", "café.", "à deux!", "\u{301}x", "end", ""];
+            assert_eq!(documents, want, "{unit} in chunks of {chunk}");
+            let text = whole(&corpus, &config, |_| ()).unwrap();
+            assert_eq!(text, want.join("\u{FDD0}"));
+            assert!(crate::text::documents(&text).eq(want[1..5].iter().copied()));
+        }
+    }
+    let blank = TextConfig {
+        documents: crate::config::Documents::BlankLine,
+        ..TextConfig::default()
+    };
+    let text = whole(&corpus, &blank, |_| ()).unwrap();
+    assert_eq!(
+        text,
+        "\u{FDD0}Café.\r\nÀ deux!\u{FDD0}\u{301}x\u{FDD0}end\u{FDD0}"
+    );
+}

@@ -1,23 +1,26 @@
 //! The vocabulary: the tokens and their ids.
 //!
 //! Ids are ranks: the most frequent token is 0, ties go by code point, so the same text always
-//! gives the same vocabulary. Special tokens come after all others, in one of three layouts:
+//! gives the same vocabulary. Special tokens come after all others, in one of these layouts:
 //!
 //! - none (char-lstm, nothing cut);
 //! - `<unk>` (char-lstm, something cut);
+//! - `<eos>`, and `<unk>` if something was cut (char-lstm, documents): `<eos>` is predicted at the end of a document,
+//!   and read before the first token of the next;
 //! - `<eos>`, `<unk>`, `<bos>` (words): `<unk>` is always present, since character dropout reads
 //!   it, but it is predicted only if something was cut; `<bos>` is never predicted.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
 use super::TextError;
 use super::unicode::{for_each_grapheme, visible};
-use crate::config::Unit;
+use crate::config::{Documents, Unit};
 
-/// The `format` written in files, and the only one read.
-const FORMAT: u64 = 1;
+/// The `format` numbers that are read; a vocabulary with documents is written as 2, any other as 1.
+const FORMATS: RangeInclusive<u64> = 1..=2;
 /// The most tokens of a vocabulary; no text has as many.
 const MOST_TOKENS: usize = 1 << 21;
 /// The longest cluster that can be a token, in bytes; longer ones are split.
@@ -40,7 +43,7 @@ pub enum Token {
     Unk,
     /// `<bos>`: the start of a word; only read, never predicted.
     Bos,
-    /// `<eos>`: the end of a word.
+    /// `<eos>`: the end of a word or a document.
     Eos,
 }
 
@@ -69,6 +72,17 @@ pub struct SpecialTokens {
     pub unk: u32,
 }
 
+/// Which special tokens there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layout {
+    /// `<unk>`, if something was cut.
+    Text,
+    /// `<eos>`, and `<unk>` if something was cut.
+    Documents,
+    /// `<eos>`, `<unk>` and `<bos>`.
+    Words,
+}
+
 /// Puts counts in the order of ids: most frequent first, ties by code point (or byte).
 pub fn rank(counts: &mut [(Token, u64)]) {
     counts.sort_by(|(a, n), (b, m)| m.cmp(n).then_with(|| a.cmp(b)));
@@ -84,7 +98,7 @@ pub struct Vocabulary {
     tokens: Vec<Token>,
     /// The number of tokens that are not special.
     letters: usize,
-    words: bool,
+    layout: Layout,
     cut: u64,
     /// The most frequent tokens that were cut, if they are known.
     most_cut: Vec<Token>,
@@ -153,13 +167,13 @@ impl Vocabulary {
         max_vocab: usize,
     ) -> Self {
         let (letters, cut) = keep(counts, min_freq, max_vocab);
-        Self::lay_out(unit, letters, cut.len() as u64, false).remembering(&cut)
+        Self::lay_out(unit, letters, cut.len() as u64, Layout::Text).remembering(&cut)
     }
 
     /// The vocabulary of a word-vae, with `<eos>`, `<unk>` and `<bos>`.
     pub fn for_words(unit: Unit, counts: &[(Token, u64)], min_freq: u64, max_vocab: usize) -> Self {
         let (letters, cut) = keep(counts, min_freq, max_vocab);
-        Self::lay_out(unit, letters, cut.len() as u64, true).remembering(&cut)
+        Self::lay_out(unit, letters, cut.len() as u64, Layout::Words).remembering(&cut)
     }
 
     /// This vocabulary, extended by the new letters seen at least `min_freq` times, as many as fit into
@@ -176,7 +190,20 @@ impl Vocabulary {
         let (added, cut) = keep(&new, min_freq, left);
         let letters = self.tokens[..self.letters].iter().cloned().chain(added);
         let count = self.cut.max(cut.len() as u64);
-        Self::lay_out(self.unit, letters.collect(), count, self.words).remembering(&cut)
+        Self::lay_out(self.unit, letters.collect(), count, self.layout).remembering(&cut)
+    }
+
+    /// This vocabulary of a char-lstm, with `<eos>` if there are documents. One that has it keeps it.
+    #[must_use]
+    pub fn for_documents(self, documents: &Documents) -> Self {
+        if documents.is_none() || self.layout != Layout::Text {
+            return self;
+        }
+        let letters = self.tokens[..self.letters].to_vec();
+        Self {
+            most_cut: self.most_cut,
+            ..Self::lay_out(self.unit, letters, self.cut, Layout::Documents)
+        }
     }
 
     fn remembering(mut self, cut: &[Token]) -> Self {
@@ -194,6 +221,16 @@ impl Vocabulary {
     /// A vocabulary of given letters in the order of their ids, from a stored or imported model; `cut`
     /// is the number of tokens left out. Checks that it is valid.
     pub fn new(unit: Unit, letters: Vec<Token>, cut: u64, words: bool) -> Result<Self, TextError> {
+        let layout = if words { Layout::Words } else { Layout::Text };
+        Self::checked(unit, letters, cut, layout)
+    }
+
+    fn checked(
+        unit: Unit,
+        letters: Vec<Token>,
+        cut: u64,
+        layout: Layout,
+    ) -> Result<Self, TextError> {
         let invalid = |what: String| Err(TextError::Vocabulary { what });
         if letters.len() > MOST_TOKENS {
             return invalid(format!("{} tokens are too many", letters.len()));
@@ -210,21 +247,25 @@ impl Vocabulary {
                 return invalid(format!("token {id} ({}) occurs twice", token.visible()));
             }
         }
-        Ok(Self::lay_out(unit, letters, cut, words))
+        Ok(Self::lay_out(unit, letters, cut, layout))
     }
 
-    fn lay_out(unit: Unit, mut tokens: Vec<Token>, cut: u64, words: bool) -> Self {
+    fn lay_out(unit: Unit, mut tokens: Vec<Token>, cut: u64, layout: Layout) -> Self {
         let letters = tokens.len();
-        if words {
-            tokens.extend([Token::Eos, Token::Unk, Token::Bos]);
-        } else if cut > 0 {
+        if layout != Layout::Text {
+            tokens.push(Token::Eos);
+        }
+        if layout == Layout::Words || cut > 0 {
             tokens.push(Token::Unk);
+        }
+        if layout == Layout::Words {
+            tokens.push(Token::Bos);
         }
         Self {
             unit,
             tokens,
             letters,
-            words,
+            layout,
             cut,
             most_cut: Vec::new(),
         }
@@ -247,10 +288,10 @@ impl Vocabulary {
 
     /// The number of tokens that can be predicted; always the first ones.
     pub fn outputs(&self) -> usize {
-        match (self.words, self.cut) {
-            (true, 0) => self.letters + 1,
-            (true, _) => self.letters + 2,
-            (false, _) => self.tokens.len(),
+        match (self.layout, self.cut) {
+            (Layout::Words, 0) => self.letters + 1,
+            (Layout::Words, _) => self.letters + 2,
+            (Layout::Text | Layout::Documents, _) => self.tokens.len(),
         }
     }
 
@@ -276,18 +317,23 @@ impl Vocabulary {
 
     /// The id of `<unk>`.
     pub fn unk(&self) -> Option<u32> {
-        let id = self.letters + usize::from(self.words);
-        (self.words || self.cut > 0).then_some(id as u32)
+        let id = self.letters + usize::from(self.layout != Layout::Text);
+        (self.layout == Layout::Words || self.cut > 0).then_some(id as u32)
     }
 
     /// The id of `<eos>`.
     pub fn eos(&self) -> Option<u32> {
-        self.words.then_some(self.letters as u32)
+        (self.layout != Layout::Text).then_some(self.letters as u32)
+    }
+
+    /// The id of `<eos>` if it ends documents and not words.
+    pub fn document_end(&self) -> Option<u32> {
+        (self.layout == Layout::Documents).then_some(self.letters as u32)
     }
 
     /// The id of `<bos>`.
     pub fn bos(&self) -> Option<u32> {
-        self.words.then_some(self.letters as u32 + 2)
+        (self.layout == Layout::Words).then_some(self.letters as u32 + 2)
     }
 
     /// The token of an id.
@@ -365,6 +411,10 @@ enum StoredToken {
 impl From<Vocabulary> for Stored {
     fn from(vocab: Vocabulary) -> Self {
         let (unk, bos, eos) = (vocab.unk(), vocab.bos(), vocab.eos());
+        let format = match vocab.layout {
+            Layout::Text | Layout::Words => *FORMATS.start(),
+            Layout::Documents => *FORMATS.end(),
+        };
         let stored = |token| match token {
             Token::Text(text) => Some(StoredToken::Text(text)),
             Token::Byte(byte) => Some(StoredToken::Byte(byte)),
@@ -372,7 +422,7 @@ impl From<Vocabulary> for Stored {
         };
         let most_cut = vocab.most_cut.into_iter().filter_map(stored).collect();
         Self {
-            format: FORMAT,
+            format,
             unit: vocab.unit,
             tokens: vocab.tokens.into_iter().filter_map(stored).collect(),
             unk,
@@ -388,10 +438,12 @@ impl TryFrom<Stored> for Vocabulary {
     type Error = TextError;
 
     fn try_from(stored: Stored) -> Result<Self, TextError> {
-        if stored.format != FORMAT {
+        if !FORMATS.contains(&stored.format) {
             let what = format!(
-                "format {}, but this textgen reads format {FORMAT}",
-                stored.format
+                "format {}, but this textgen reads formats {} to {}",
+                stored.format,
+                FORMATS.start(),
+                FORMATS.end()
             );
             return Err(TextError::Vocabulary { what });
         }
@@ -400,8 +452,12 @@ impl TryFrom<Stored> for Vocabulary {
             StoredToken::Byte(byte) => Token::Byte(byte),
         };
         let letters = stored.tokens.into_iter().map(letter).collect();
-        let words = stored.bos.is_some() || stored.eos.is_some();
-        let mut vocab = Self::new(stored.unit, letters, stored.cut, words)?;
+        let layout = match (stored.eos, stored.bos) {
+            (_, Some(_)) => Layout::Words,
+            (Some(_), None) => Layout::Documents,
+            (None, None) => Layout::Text,
+        };
+        let mut vocab = Self::checked(stored.unit, letters, stored.cut, layout)?;
         vocab.most_cut = stored.most_cut.into_iter().map(letter).collect();
         let special = (vocab.unk(), vocab.bos(), vocab.eos());
         if special != (stored.unk, stored.bos, stored.eos) {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::{NormalForm, OnUnknown, TextConfig};
+use crate::config::{Documents, NormalForm, OnUnknown, TextConfig};
 use crate::text::{Utf8Stream, normalize};
 use proptest::prelude::*;
 
@@ -108,7 +108,7 @@ fn vocabularies_that_cannot_be_right_are_refused() {
             "unk",
         ),
         (
-            r#"{"format":1,"unit":"char","symbols":["a"],"unk":null,"bos":null,"eos":1,"cut":0}"#,
+            r#"{"format":1,"unit":"char","symbols":["a"],"unk":null,"bos":1,"eos":null,"cut":0}"#,
             "unk",
         ),
         (
@@ -125,6 +125,50 @@ fn vocabularies_that_cannot_be_right_are_refused() {
             .to_string();
         assert!(error.contains(why), "{bad}: {error}");
     }
+}
+
+#[test]
+fn a_vocabulary_of_documents_has_eos_after_its_letters() {
+    let counts = counts_of("aaabbc", Unit::Char);
+    let line = Documents::Line;
+    let whole = Vocabulary::from_counts(Unit::Char, &counts, 1, 400).for_documents(&line);
+    assert_eq!((whole.eos(), whole.document_end()), (Some(3), Some(3)));
+    assert_eq!(
+        (whole.unk(), whole.bos(), whole.beginning()),
+        (None, None, 3)
+    );
+    assert_eq!((whole.len(), whole.outputs()), (4, 4));
+    assert!(whole.special_tokens().is_err());
+    let cut = Vocabulary::from_counts(Unit::Char, &counts, 2, 400).for_documents(&line);
+    assert_eq!((cut.eos(), cut.unk(), cut.outputs()), (Some(2), Some(3), 4));
+    assert_eq!((cut.suppressed(), cut.most_cut().len()), (vec![3], 1));
+    for vocabulary in [&whole, &cut] {
+        let json = serde_json::to_string(vocabulary).expect("json");
+        assert!(json.starts_with("{\"format\":2"), "{json}");
+        assert_eq!(
+            serde_json::from_str::<Vocabulary>(&json).expect("valid"),
+            *vocabulary
+        );
+    }
+    let text = "\u{FDD0}ab\u{FDD0}c\u{FDD0}";
+    let tokens = whole.encode(text, OnUnknown::Error).expect("known");
+    assert_eq!(tokens, [3, 0, 1, 3, 2, 3]);
+    assert_eq!(whole.decode(&tokens), "abc");
+    // A model that had none gets the token, and one that has it keeps it.
+    let plain = Vocabulary::from_counts(Unit::Char, &counts, 1, 400);
+    assert_eq!(plain.places_in(&plain), [Some(0), Some(1), Some(2)]);
+    let grown = plain.extended(&counts, 1, 400).for_documents(&line);
+    assert_eq!(grown.places_in(&plain), [Some(0), Some(1), Some(2), None]);
+    assert_eq!(
+        whole
+            .extended(&counts, 1, 400)
+            .for_documents(&Documents::None),
+        whole
+    );
+    assert_eq!(
+        Vocabulary::for_words(Unit::Char, &counts, 1, 9).document_end(),
+        None
+    );
 }
 
 #[test]

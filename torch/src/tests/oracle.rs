@@ -135,6 +135,24 @@ fn the_gradients_of_a_char_lstm_are_libtorchs_for_every_cell_depth_and_input() {
 }
 
 #[test]
+fn the_gradients_of_documents_are_libtorchs() {
+    for cell in CELLS {
+        for more in ["", "embedding=6 shards=3", "batch=1"] {
+            compare(
+                ModelChoice::CharLstm,
+                &format!("cell={cell} layers=2 documents=line {more}"),
+            );
+        }
+        let dropout = "dropout=0.2 input-dropout=0.1 recurrent-dropout=0.3";
+        for variational in ["", "variational=true"] {
+            let changes = format!("cell={cell} layers=2 documents=line {dropout} {variational}");
+            compare_dropout(ModelChoice::CharLstm, &changes);
+        }
+    }
+    train(ModelChoice::CharLstm, "layers=2 documents=line");
+}
+
+#[test]
 fn the_gradients_of_a_char_lstm_are_libtorchs_with_every_kind_of_dropout() {
     let kinds = [
         "dropout=0.3",

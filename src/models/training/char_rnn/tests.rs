@@ -179,13 +179,19 @@ fn on<'a>(team: &'a dyn Team, buffers: &'a Buffers) -> Workers<'a> {
     }
 }
 
-/// Every cell, one-hot, embedded and tied.
+/// Every cell, one-hot, embedded and tied, and with documents.
 fn networks(hidden: usize) -> Vec<(NetworkConfig, bool)> {
     let mut networks = Vec::new();
     for cell in [Cell::Lstm, Cell::Gru, Cell::Rnn] {
-        for (layers, embedding, tied) in [(2, 0, false), (1, 3, false), (2, hidden, true)] {
+        for (layers, embedding, tied, eos) in [
+            (2, 0, false, None),
+            (1, 3, false, None),
+            (2, hidden, true, None),
+            (2, 0, false, Some(1)),
+        ] {
             let network = NetworkConfig {
                 embedding,
+                eos,
                 outputs: if tied { 7 } else { 6 },
                 ..char_lstm(cell, hidden, layers, 7)
             };
@@ -206,13 +212,84 @@ fn every_gradient_of_every_network_is_the_difference_quotient() {
             case.check(workers);
             case.dropout = ALL;
             case.check(workers);
-            case.batch.last_only = true;
+            case.batch.last_only = case.network.eos.is_none();
             case.dropout.variational = true;
             case.check(workers);
             case.batch.from_zero = true;
             case.dropout.outputs = 0.0;
             case.check(workers);
         }
+    }
+}
+
+/// A batch whose rows are documents, some cut by its ends, costs what each of them costs alone; and the gradients are
+/// the sums of theirs.
+#[test]
+fn documents_cost_what_each_costs_alone() {
+    let buffers = Buffers::new();
+    let workers = on(&Alone, &buffers);
+    for cell in [Cell::Lstm, Cell::Gru, Cell::Rnn] {
+        let alone = char_lstm(cell, 33, 2, 7);
+        let network = NetworkConfig {
+            eos: Some(6),
+            ..alone.clone()
+        };
+        let mut case = Case::new(network, false, 12, 2);
+        let rows = [
+            [6, 1, 2, 6, 3, 3, 0, 6, 6, 5, 1, 2],
+            [4, 5, 6, 0, 1, 1, 1, 2, 3, 6, 2, 2],
+        ];
+        case.batch.inputs = (0..24).map(|at| rows[at % 2][at / 2]).collect();
+        let [nats, h, _, gradients] = case.run(workers);
+        let mut sums = vec![0.0; gradients.len()];
+        let mut training = CharRnnTraining::new(&alone, &case.parameters, case.dropout);
+        for (row, tokens) in rows.iter().enumerate() {
+            let mut start = 0;
+            for document in tokens.chunk_by(|_, &next| next != 6) {
+                let range = start..start + document.len();
+                start = range.end;
+                let targets = range
+                    .clone()
+                    .map(|t| case.batch.targets[t * 2 + row])
+                    .collect();
+                let batch = TextBatch {
+                    steps: range.len(),
+                    rows: 1,
+                    inputs: document.to_vec(),
+                    targets,
+                    ..TextBatch::default()
+                };
+                let mut state = TextState::zero(&alone, 1);
+                if document[0] != 6 {
+                    let own = |all: &[f32]| -> Vec<f32> {
+                        let layers = all.chunks_exact(33).skip(row).step_by(2);
+                        layers.flatten().copied().collect()
+                    };
+                    state = TextState {
+                        h: own(&case.state.h),
+                        c: own(&case.state.c),
+                    };
+                }
+                let values = &case.parameters.values;
+                let found = training
+                    .forward(workers, values, &batch, &mut state, NOISE)
+                    .to_vec();
+                for (t, want) in range.clone().zip(found) {
+                    assert!(
+                        (nats[t * 2 + row] - want).abs() < 1e-5,
+                        "{cell}: {row}, {t}"
+                    );
+                }
+                let mut own = vec![0.0; sums.len()];
+                training.backward(workers, values, &batch, 1.0 / 24.0, &mut own);
+                sums.iter_mut().zip(own).for_each(|(sum, own)| *sum += own);
+                if range.end == 12 {
+                    let last = h.chunks_exact(33).skip(row).step_by(2).flatten();
+                    assert!(last.zip(&state.h).all(|(a, b)| (a - b).abs() < 1e-5));
+                }
+            }
+        }
+        assert_close(&gradients, &widened(&sums), 5e-5, "the gradients");
     }
 }
 

@@ -15,6 +15,7 @@ use serde::de::IgnoredAny;
 
 use super::containers::peek;
 use crate::text::TextError;
+use crate::text::documents::MARKED;
 use json::Lines;
 pub use shape::Shape;
 use table::{Rows, has_semicolons};
@@ -71,17 +72,21 @@ impl Records {
         delimiter.filter(|_| is_asked).map(Self::Table)
     }
 
-    /// The text of the records in `reader`, which is UTF-8. `empty` counts the records without text.
+    /// The text of a `field` of the records in `reader`, which is UTF-8, with `joint` between two records: a line feed,
+    /// unless the first ends in one, or the mark of a document. `empty` counts the records without text.
     pub fn open<'a>(
         self,
         reader: impl Read + 'a,
         path: &str,
-        field: &str,
+        (field, joint): (&str, &'static str),
         empty: Rc<Cell<u64>>,
     ) -> Result<Box<dyn Read + 'a>, TextError> {
         let (path, field) = (path.to_owned(), field.to_owned());
         Ok(match self {
-            Self::Json => Box::new(Joined::new(Lines::new(reader, path, field), empty)),
+            Self::Json => {
+                let texts = Lines::new(reader, path.clone(), field);
+                Box::new(Joined::new(texts, path, joint, empty))
+            }
             Self::Table(delimiter) => {
                 let (head, whole) = peek(Box::new(reader), HEAD)
                     .map_err(|error| TextError::from_read(&path, error))?;
@@ -89,10 +94,8 @@ impl Records {
                     b',' if has_semicolons(&head) => b';',
                     other => other,
                 };
-                Box::new(Joined::new(
-                    Rows::new(whole, delimiter, path, &field)?,
-                    empty,
-                ))
+                let rows = Rows::new(whole, delimiter, path.clone(), &field)?;
+                Box::new(Joined::new(rows, path, joint, empty))
             }
         })
     }
@@ -120,18 +123,23 @@ trait Texts {
 /// The texts of records as one.
 struct Joined<T> {
     texts: T,
+    path: String,
+    /// What is between two texts.
+    joint: &'static str,
     text: Vec<u8>,
     taken: usize,
-    /// Whether a line feed is due before the next text.
+    /// Whether that is due before the next text.
     is_open: bool,
     /// Counts the records without text.
     empty: Rc<Cell<u64>>,
 }
 
 impl<T: Texts> Joined<T> {
-    fn new(texts: T, empty: Rc<Cell<u64>>) -> Self {
+    fn new(texts: T, path: String, joint: &'static str, empty: Rc<Cell<u64>>) -> Self {
         Self {
             texts,
+            path,
+            joint,
             text: Vec::new(),
             taken: 0,
             is_open: false,
@@ -146,7 +154,7 @@ impl<T: Texts> Read for Joined<T> {
             self.text.clear();
             self.taken = 0;
             if self.is_open {
-                self.text.push(b'\n');
+                self.text.extend_from_slice(self.joint.as_bytes());
             }
             let joint = self.text.len();
             if !self.texts.next(&mut self.text)? {
@@ -158,7 +166,12 @@ impl<T: Texts> Read for Joined<T> {
                 self.empty.set(self.empty.get() + 1);
                 continue;
             }
-            self.is_open = !self.text.ends_with(b"\n");
+            let is_marked = self.joint == MARKED;
+            if is_marked && memchr::memmem::find(&self.text[joint..], MARKED.as_bytes()).is_some() {
+                let path = self.path.clone();
+                return Err(TextError::Marked { path }.into());
+            }
+            self.is_open = is_marked || !self.text.ends_with(b"\n");
         }
         let count = (&self.text[self.taken..]).read(buffer)?;
         self.taken += count;

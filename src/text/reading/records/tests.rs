@@ -3,7 +3,7 @@ use super::*;
 fn read(records: Records, bytes: &[u8], field: &str) -> Result<(String, u64), TextError> {
     let empty = Rc::default();
     let mut text = String::new();
-    let mut opened = records.open(bytes, "x", field, Rc::clone(&empty))?;
+    let mut opened = records.open(bytes, "x", (field, "\n"), Rc::clone(&empty))?;
     let read = opened.read_to_string(&mut text);
     read.map_err(|error| TextError::from_read("x", error))?;
     Ok((text, empty.get()))
