@@ -196,7 +196,7 @@ mod tests {
             model.prefill(&mut prefilled, &text);
             let mut documents = Vec::new();
             model.read(&mut read, &text, |_, logits| {
-                documents.push(logits.to_vec())
+                documents.push(logits.to_vec());
             });
             let mut alone = model.state(1);
             let mut both = model.state(2);

@@ -230,7 +230,7 @@ mod tests {
             let split = split_text(1000, SplitKind::Contiguous, 0.1, 0.05);
             let moved = split.between_documents(
                 |range| Ok::<_, ()>(within(range).next()),
-                |range| Ok(within(range).last()),
+                |range| Ok(within(range).next_back()),
             );
             let moved = moved.expect("no error");
             (

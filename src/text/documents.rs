@@ -169,16 +169,15 @@ impl Separator {
                 None => Place::MayStart(text.len()),
             },
             Self::BlankLine => blank_lines(bytes, is_open),
-            Self::Text(separator) => match memchr::memmem::find(bytes, separator.as_bytes()) {
-                Some(at) => Place::At(at, at + separator.len()),
-                None => {
-                    let starts = separator.char_indices().map(|(at, c)| at + c.len_utf8());
-                    let open = starts
-                        .filter(|&n| n < separator.len() && text.ends_with(&separator[..n]))
-                        .max();
-                    Place::MayStart(text.len() - open.unwrap_or(0))
+            Self::Text(separator) => {
+                if let Some(at) = memchr::memmem::find(bytes, separator.as_bytes()) {
+                    return Place::At(at, at + separator.len());
                 }
-            },
+                let starts = separator.char_indices().map(|(at, c)| at + c.len_utf8());
+                let is_open = |n: usize| n < separator.len() && text.ends_with(&separator[..n]);
+                let open = starts.filter(|&n| is_open(n)).max();
+                Place::MayStart(text.len() - open.unwrap_or(0))
+            }
         }
     }
 }
@@ -227,11 +226,6 @@ fn blank_lines(bytes: &[u8], is_open: bool) -> Place {
             },
         }
     }
-}
-
-/// The documents of a text with marks, without the marks.
-pub fn documents(text: &str) -> impl Iterator<Item = &str> {
-    text.split(MARK).filter(|document| !document.is_empty())
 }
 
 #[cfg(test)]
@@ -332,7 +326,9 @@ mod tests {
 
         #[test]
         fn lines_are_the_documents(text in "[ab\\n]{0,40}") {
-            let want: String = text.split('\n').filter(|line| !line.is_empty()).map(|line| format!("@{line}")).collect();
+            let lines = text.split('\n').filter(|line| !line.is_empty());
+            let want: Vec<&str> = lines.flat_map(|line| ["@", line]).collect();
+            let want = want.concat();
             let end = if want.is_empty() { "" } else { "@" };
             prop_assert_eq!(marked("line", &[&text], 3).0, want + end);
         }

@@ -18,6 +18,7 @@ fn sentences() -> Vec<String> {
 /// A run that learnt the sentences as documents.
 fn learnt() -> &'static Path {
     static HOME: OnceLock<Home> = OnceLock::new();
+    static RUN: OnceLock<std::path::PathBuf> = OnceLock::new();
     let home = HOME.get_or_init(|| {
         let home = Home::new();
         home.write("lines.txt", sentences().join("\n"));
@@ -27,7 +28,6 @@ fn learnt() -> &'static Path {
         assert!(ran.stderr.contains("documents: 120"), "{}", ran.stderr);
         home
     });
-    static RUN: OnceLock<std::path::PathBuf> = OnceLock::new();
     RUN.get_or_init(|| home.path("runs/said"))
 }
 
@@ -244,10 +244,9 @@ fn what_cannot_have_documents_says_so() {
         assert!(ran.stderr.contains(error), "{command}: {}", ran.stderr);
         assert_ne!(ran.code, Some(0), "{command}");
     }
-    let one = home.textgen("vocab text.txt --documents ~~~").succeeded();
-    assert!(
-        one.stderr.contains("ends no document of this text"),
-        "{}",
-        one.stderr
-    );
+    let vocab = "vocab text.txt --documents ~~~".to_owned();
+    for command in [vocab, format!("{train} --model char-lstm --documents ~~~")] {
+        let said = home.textgen(&command).succeeded().stderr;
+        assert!(said.contains("ends no document of this text"), "{said}");
+    }
 }

@@ -7,7 +7,7 @@ use crate::config::{SplitKind, TrainConfig};
 use crate::evaluate::novelty::Copied;
 use crate::evaluate::{Reading, texts};
 use crate::model::{TextModel, token_bytes};
-use crate::run::{TextData, TokenSource as _, Tokens, pieces};
+use crate::run::{ModelHeader, TextData, TokenSource as _, Tokens, pieces};
 use crate::text::{Corpus, WARM_UP, segments, whole};
 use anyhow::Result;
 use serde::Serialize;
@@ -126,22 +126,7 @@ pub fn evaluate(
         None => 0,
     };
     text.warn_of_training(own.is_some(), trained_on, tokens, &trained);
-    let unk = job.file.header.vocabulary.unk();
-    let eos = job.file.header.vocabulary.document_end();
-    let bytes_of = token_bytes(&job.file.header, &[]);
-    let (mut bytes, mut unknown_tokens) = (0, 0);
-    for segment in &segments {
-        for piece in pieces(&text.tokens, segment.start + 1..segment.end) {
-            let piece = piece?;
-            // The end of a document counts as one.
-            let of_piece = piece
-                .iter()
-                .map(|&token| usize::from(Some(token) == eos) + bytes_of[token as usize].len());
-            bytes += of_piece.sum::<usize>() as u64;
-            let unknown = piece.iter().filter(|&&token| Some(token) == unk);
-            unknown_tokens += unknown.count() as u64;
-        }
-    }
+    let (bytes, unknown_tokens) = text.bytes(&job.file.header, &segments)?;
     // The bytes of an `<unk>` are unknown.
     let bytes = (unknown_tokens == 0).then_some(bytes);
     // Of another text, a warning tells already what is unknown.
@@ -307,6 +292,24 @@ impl Text {
             left_out: left_out as u64,
             warnings: warnings.into_iter().collect(),
         })
+    }
+
+    /// The bytes of the tokens predicted in `segments`, and how many of these are `<unk>`.
+    fn bytes(&self, header: &ModelHeader, segments: &[Range<usize>]) -> Result<(u64, u64)> {
+        let (unk, eos) = (header.vocabulary.unk(), header.vocabulary.document_end());
+        let bytes_of = token_bytes(header, &[]);
+        let (mut bytes, mut unknown) = (0, 0);
+        for segment in segments {
+            for piece in pieces(&self.tokens, segment.start + 1..segment.end) {
+                for &token in &*piece? {
+                    // The end of a document counts as one.
+                    let own = usize::from(Some(token) == eos) + bytes_of[token as usize].len();
+                    bytes += own as u64;
+                    unknown += u64::from(Some(token) == unk);
+                }
+            }
+        }
+        Ok((bytes, unknown))
     }
 
     /// Warns if the figure is not, or may not be, of held-out text.
