@@ -186,7 +186,7 @@ fn a_training_stopped_before_its_first_evaluation_has_a_model() {
     let train =
         "train --model char-lstm --hidden 8 --steps 1000000 --threads 1 --device cpu --name cut";
     let (mut child, stderr, _) = start_and_wait_for(&home, train, "expected time");
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    std::thread::sleep(std::time::Duration::from_millis(1500));
     // As from a program that passes on what the terminal has sent to both: still one Ctrl-C.
     let twice = format!("kill -INT {0}; sleep 0.1; kill -INT {0}", child.id());
     let sent = Command::new("sh").args(["-c", &twice]).status();

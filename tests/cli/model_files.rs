@@ -88,7 +88,7 @@ fn a_newer_format_is_refused_with_both_numbers() {
         // A newer version may have changed everything but this number.
         *header = json!({"format": 99, "invention": true});
     })
-    .names(&["format 99", "formats 1 to 2"])
+    .names(&["format 99", "formats 1 to 3"])
     .advises("newer");
     refused_with(|header| header["format"] = json!(0)).names(&["format 0"]);
 }
