@@ -2,6 +2,7 @@
 //! the error.
 
 use std::io;
+use std::path::Path;
 
 use crate::generate::constraint::ConstraintError;
 use crate::model::ModelError;
@@ -107,7 +108,10 @@ pub fn of_run(error: &RunError) -> Option<String> {
         RunError::Locked { .. } => "wait for it, or stop that process".to_owned(),
         RunError::Incomplete { missing, name, dir } if *missing == "model.safetensors" => {
             let resume = Runs::new(dir).command(&["train", "--resume", name]);
-            format!("let it train up to its first evaluation: {resume}")
+            match lower_lr(&dir.join(name)) {
+                Some(lr) => format!("go on with a lower learning rate: {resume} --lr {lr}"),
+                None => format!("let it train up to its first evaluation: {resume}"),
+            }
         }
         RunError::Incomplete { .. } => "delete its folder and train again".to_owned(),
         RunError::NotARun { .. } => {
@@ -146,10 +150,8 @@ pub fn of_train(error: &TrainError) -> Option<String> {
         TrainError::Run(error) => return of_run(error),
         TrainError::Text(error) => return of_text(error),
         TrainError::Diverged { lr, resume, .. } => {
-            format!(
-                "go on with a lower learning rate: {resume} --lr {}",
-                (lr / 10.0) as f32
-            )
+            let lr = lower(*lr);
+            format!("go on with a lower learning rate: {resume} --lr {lr}")
         }
         TrainError::NoState { .. } => {
             "train a new run; this one's model can still generate".to_owned()
@@ -162,6 +164,19 @@ pub fn of_train(error: &TrainError) -> Option<String> {
         }
         _ => return None,
     })
+}
+
+/// A learning rate that is worth a try after a loss that was not finite.
+fn lower(lr: f64) -> f32 {
+    (lr / 10.0) as f32
+}
+
+/// The same for a run that failed with such a loss.
+fn lower_lr(run: &Path) -> Option<f32> {
+    let run = RunDir::open(run).ok()?;
+    run.failure()?;
+    let progress = run.state().ok()??.progress;
+    (progress.rollbacks > 0).then_some(lower(run.config().ok()?.lr))
 }
 
 /// The run whose name is most similar to `name`, if any is similar enough.
@@ -197,6 +212,7 @@ pub fn of_note(note: &Note) -> Option<&'static str> {
                 "give it a name in .csv or .tsv to read one field, or --field none if it is meant so"
             }
         }),
+        Note::LineEnds(_) => Some("--newlines unix makes LF of all"),
         Note::RemovedMuch { .. } => Some("compare with --strip none"),
         _ => None,
     }

@@ -34,7 +34,7 @@ pub fn run(args: &DoctorArgs, runs: &Runs) -> Result<()> {
         Ok(level) => level.to_string(),
         Err(error) => error.to_string(),
     };
-    let bf16 = NativeEngine::lacks(Precision::Bf16, simd::level()).is_none();
+    let no_bf16 = NativeEngine::lacks(Precision::Bf16, simd::level());
     let mut out = stdout();
     if args.json {
         let report = json!({
@@ -44,7 +44,8 @@ pub fn run(args: &DoctorArgs, runs: &Runs) -> Result<()> {
             "libtorch": torch.as_ref().ok(),
             "libtorch_missing": torch.as_ref().err(),
             "simd": simd,
-            "bf16": bf16,
+            "bf16": no_bf16.is_none(),
+            "bf16_missing": no_bf16,
             "threads": threads,
             "memory_bytes": memory::available(),
             "runs": folder.display().to_string(),
@@ -75,7 +76,10 @@ pub fn run(args: &DoctorArgs, runs: &Runs) -> Result<()> {
             "CPU",
             Some(format!(
                 "trains in {}; {}, SIMD {simd}, {free} free",
-                if bf16 { "f32 or bf16" } else { "f32" },
+                match no_bf16 {
+                    None => "f32 or bf16".to_owned(),
+                    Some(why) => format!("f32 (bf16 {why})"),
+                },
                 counted(threads, "thread")
             )),
         ),

@@ -1,5 +1,6 @@
 //! How a failure reaches the user: one `error:` line, and a `hint:` line if something helps.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,6 +12,7 @@ use crate::model::ModelError;
 use crate::run::{ModelFile, RunError};
 use crate::text::TextError;
 use crate::train::TrainError;
+use clap::error::ErrorKind;
 
 /// A failure of the command line itself.
 #[derive(Debug, thiserror::Error)]
@@ -101,12 +103,27 @@ pub fn misuse(error: &clap::Error) -> ExitCode {
     let unclear = "invalid digit found in string";
     if error.use_stderr() {
         // It repeats what was typed, so it is printed like everything else.
-        let text = text.replace(unclear, "must be a whole number, and not below 0");
+        let mut text = text.replace(unclear, "must be a whole number, and not below 0");
+        if error.kind() == ErrorKind::UnknownArgument
+            && let Some(file) = std::env::args_os().find_map(dashed_file)
+            && let Some(end) = text.find("For more information")
+        {
+            text.insert_str(
+                end,
+                &format!("  tip: {file} is a file: name it ./{file}\n\n"),
+            );
+        }
         note!("{}", text.trim_end());
     } else {
         let _ = error.print();
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// An argument that looks like flags, if it is the name of a file.
+fn dashed_file(given: OsString) -> Option<String> {
+    let given = given.into_string().ok()?;
+    (given.starts_with('-') && Path::new(&given).is_file()).then_some(given)
 }
 
 fn is_closed_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {

@@ -9,12 +9,12 @@ use crate::parallel::Running;
 use crate::run::{
     CorpusData, ModelHeader, RunDir, RunError, TextData, TokenSource as _, Tokens, split,
 };
-use crate::text::{Corpus, Split, segments, whole};
+use crate::text::{Corpus, Note, Split, segments, whole};
 use anyhow::Result;
 use clap::Args;
 
 use super::error::CliError;
-use super::output::{note, say_notes};
+use super::output::{note, say_notes_that};
 use super::progress::Progress;
 
 /// The most tokens of training text that are counted.
@@ -138,7 +138,7 @@ pub fn named_text(header: &ModelHeader, name: &str, named: &[String]) -> Result<
         let why = found.err().map(|error| format!(": {error}"));
         let message = format!(
             "{} is not the text that {name} was trained on{}",
-            corpus.name,
+            corpus.shown(),
             why.unwrap_or_default()
         );
         let hint = format!("give --corpus that text, unchanged: {}", header.corpus_name);
@@ -147,7 +147,7 @@ pub fn named_text(header: &ModelHeader, name: &str, named: &[String]) -> Result<
     let progress = Progress::new(corpus.size_bytes());
     let text = whole(&corpus, &header.text, |bytes| progress.show(bytes));
     progress.end();
-    say_notes(&corpus);
+    say_notes_that(&corpus, |note| !matches!(note, Note::LineEnds(_)));
     let open = header.vocabulary.encode_open(&text?);
     Ok(open.readable(header.vocabulary.unk()))
 }

@@ -14,6 +14,7 @@ mod export;
 mod from;
 mod generate;
 mod given;
+mod hangup;
 mod latent;
 mod machine;
 mod mixing;
@@ -141,6 +142,7 @@ fn with_negative_numbers(command: clap::Command) -> clap::Command {
 
 /// Parses the command line, runs the command, and reports its error.
 pub fn main() -> ExitCode {
+    hangup::keep_ignored();
     let (cli, given) = match parse() {
         Ok(parsed) => parsed,
         Err(error) => return error::misuse(&error),

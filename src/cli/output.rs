@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{BufWriter, Error, ErrorKind, IsTerminal as _, StdoutLock, Write};
 
 use crate::hints;
-use crate::text::{Corpus, Note, OpenText, Token, Utf8Stream, is_control, legible};
+use crate::text::{Corpus, Note, OpenText, Token, Utf8Stream, is_control, legible, visible};
 use anyhow::Result;
 use clap::Args;
 use indicatif::HumanCount;
@@ -182,8 +182,12 @@ impl Table {
         }
     }
 
+    /// Adds a row; what would break its line is made visible.
     pub fn row(&mut self, cells: Vec<String>) {
-        self.rows.push(cells);
+        let breaks = |cell: &String| cell.contains(['\n', '\r', '\t']);
+        let cells = cells.into_iter();
+        let cells = cells.map(|cell| if breaks(&cell) { visible(&cell) } else { cell });
+        self.rows.push(cells.collect());
     }
 
     /// The table as text, one line per row.

@@ -9,7 +9,7 @@ use crate::config::{
 use crate::models::speed::training_gigaflops;
 use crate::run::{CorpusData, LastVocab, Packed, Runs, TextData, TokenSource as _, WordData};
 use crate::text::{
-    self, Corpus, TextError, Token, Vocabulary, segments, split_words, stream_length,
+    self, Corpus, Note, TextError, Token, Vocabulary, segments, split_words, stream_length,
 };
 use crate::train::evaluation_size;
 use anyhow::Result;
@@ -19,7 +19,10 @@ use super::error::CliError;
 use super::machine::threads;
 use super::progress::Progress;
 use super::train::warn_of_change;
-use crate::cli::output::{counted, measured, note, percent, say_notes};
+use crate::cli::output::{counted, measured, note, percent, say_notes, say_notes_that};
+
+/// A word of more letters is worth a mention.
+pub const LONG_WORD: usize = 100;
 
 /// Complete settings and a corpus that has not been read yet.
 pub struct Planned {
@@ -55,7 +58,11 @@ impl Planned {
             let recorded = given.corpus_digest.as_ref();
             warn_of_change(recorded, Some(&config.corpus_digest), "the corpus");
         }
-        say_notes(&corpus);
+        // Words have no line ends.
+        let of_text = config.kind() == ModelKind::CharRnn;
+        say_notes_that(&corpus, |note| {
+            of_text || !matches!(note, Note::LineEnds(_))
+        });
         Ok(Self {
             config,
             given,
@@ -147,7 +154,7 @@ impl Planned {
             return Ok(());
         }
         Err(TextError::TooShort {
-            name: self.config.corpus_name.clone(),
+            name: self.corpus.shown(),
             have,
             need: LEAST_TEXT,
             usable: training.saturating_sub(1),
@@ -176,7 +183,7 @@ impl Planned {
         } else {
             Vocabulary::with_default_limit(usual, counts, &of)
         };
-        vocabulary.check_learnable(&self.config.corpus_name, counts)?;
+        vocabulary.check_learnable(&self.corpus.shown(), counts)?;
         if self.max_vocab(&vocabulary) > usual {
             note!(
                 "vocabulary: {}, since {usual} would cut {} of the text",
@@ -198,7 +205,7 @@ impl Planned {
         let survey = text::survey(corpus, &config.text, |bytes| progress.show(bytes));
         progress.end();
         let survey = survey?;
-        survey.check_trainable()?;
+        survey.check_trainable(&corpus.shown())?;
         let (counts, min_freq, unit) = (&survey.counts, config.text.min_freq, config.text.unit);
         let documents = &config.text.documents;
         let vocabulary = self.vocabulary(counts, |most| {
@@ -216,7 +223,7 @@ impl Planned {
         let count = survey.all_tokens() as usize;
         let written = TextData::written(&self.folder, vocabulary.clone(), count, |writer| {
             let changed = || TextError::Changed {
-                name: corpus.name.clone(),
+                name: corpus.shown(),
             };
             let pack = writer.packer();
             let push = |packed: Packed| -> Result<()> {
@@ -260,19 +267,22 @@ impl Planned {
                 Some(known) => known.extended(counts, min_freq, most),
                 None => Vocabulary::for_words(unit, counts, min_freq, most),
             })?;
-            note!(
-                "words: {} distinct, {} left out",
-                HumanCount(list.words.len() as u64),
-                counted(list.duplicates, "repetition")
-            );
             let letters = vocabulary.encode_words(&list.words);
+            let long = Some(longest(&letters)).filter(|&long| long > LONG_WORD);
+            let long = long.map(|long| format!("; the longest has {}", counted(long, "letter")));
+            note!(
+                "words: {} distinct, {} left out{}",
+                HumanCount(list.words.len() as u64),
+                counted(list.duplicates, "repetition"),
+                long.unwrap_or_default()
+            );
             (list.words, letters, vocabulary)
         };
         let (train, valid, test) = split_words(words.len(), config.valid, config.test, config.seed);
         if train.len() < 2 {
             let message = format!(
                 "{}: too few words to learn from: {}",
-                corpus.name,
+                corpus.shown(),
                 words.len()
             );
             let hint = "a word-vae needs hundreds of words or more";
@@ -287,6 +297,11 @@ impl Planned {
             test,
         })
     }
+}
+
+/// The letters of the longest word.
+pub fn longest(words: &[Vec<u32>]) -> usize {
+    words.iter().map(Vec::len).max().unwrap_or(0)
 }
 
 /// Prints what a vocabulary cuts from its text, if anything, and how to keep it.
@@ -349,7 +364,8 @@ fn choose_corpus(args: &[String], given: Settings, runs: &Runs) -> Result<(Corpu
         return Ok((Corpus::resolve(args)?, given));
     }
     if let Some(files) = given.corpus.as_ref().filter(|files| !files.is_empty()) {
-        return Ok((Corpus::resolve(files)?, given));
+        let corpus = Corpus::resolve(files).map_err(moved("the text of --config"))?;
+        return Ok((corpus, given));
     }
     let Some(last) = LastVocab::load(runs.dir())? else {
         let corpus = Corpus::bundled();
@@ -357,7 +373,7 @@ fn choose_corpus(args: &[String], given: Settings, runs: &Runs) -> Result<(Corpu
         return Ok((corpus, given));
     };
     let settings = last.settings();
-    let corpus = Corpus::resolve(&last.corpus)?;
+    let corpus = Corpus::resolve(&last.corpus).map_err(moved("the text last given to vocab"))?;
     note!("corpus: {} (the one last given to vocab)", corpus.name);
     // A recipe determines the normal form and the unit, but not how the file is read.
     let settings = match given.recipe {
@@ -374,6 +390,17 @@ fn choose_corpus(args: &[String], given: Settings, runs: &Runs) -> Result<(Corpu
     };
     let given = given.over(settings);
     Ok((corpus, given))
+}
+
+/// Says of a text that is not there, and that the command line does not name, what it is.
+fn moved(what: &str) -> impl Fn(TextError) -> anyhow::Error {
+    move |error| match error {
+        TextError::Missing { .. } => {
+            let hint = format!("this is {what}; name it where it is now, or another one");
+            CliError::failed(error.to_string(), hint).into()
+        }
+        error => error.into(),
+    }
 }
 
 /// Reports the text settings that `vocab` had for this corpus and training has not, because the corpus is named. Those

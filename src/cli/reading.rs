@@ -31,6 +31,8 @@ impl ReadingFlags {
         say_notes_that(corpus, |note| match note {
             Note::NoRecords { .. } => self.field.is_some(),
             Note::Unmarked => self.strip.is_some(),
+            // The model decides how they are read.
+            Note::LineEnds(_) => false,
             _ => true,
         });
     }

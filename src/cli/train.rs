@@ -7,17 +7,18 @@ use crate::config::{
     Budget, ConfigError, Entry, Goal, KlSchedule, ModelChoice, Recipe, Schedule, Settings,
     TrainConfig, model_defaults,
 };
-use crate::run::{CorpusData, RunDir, RunError, Runs, State};
+use crate::run::{CorpusData, Progress, RunDir, RunError, Runs, State};
 use crate::train::{TrainError, memory};
 use anyhow::Result;
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 
+use super::display::duration;
 use super::error::CliError;
 use super::from::{From, suggest_english};
-use super::prepare::Planned;
+use super::prepare::{LONG_WORD, Planned, longest};
 use super::trainer::Place;
-use crate::cli::output::note;
+use crate::cli::output::{counted, note};
 
 /// The settings that may change when a run is resumed.
 const MAY_CHANGE: [&str; 7] = [
@@ -262,7 +263,18 @@ pub fn check_memory(place: &Place, config: &TrainConfig, data: &CorpusData) -> R
             vocabulary.outputs(),
             vocabulary.document_end(),
         );
-        memory::check(&memory::sized(config, data), &network).map_err(TrainError::from)?;
+        let sized = memory::sized(config, data);
+        let letters = memory::letters(&sized, &network, data);
+        memory::check(&sized, &network, letters).map_err(|error| match data {
+            CorpusData::Words(words) if longest(&words.letters) > LONG_WORD => {
+                let hint = format!(
+                    "the longest word has {}: leave such words out, or train a char-lstm, which reads any text",
+                    counted(longest(&words.letters), "letter")
+                );
+                CliError::failed(error.to_string(), hint).into()
+            }
+            _ => anyhow::Error::new(TrainError::from(error)),
+        })?;
     }
     Ok(())
 }
@@ -327,12 +339,22 @@ fn resume(args: &TrainArgs, run: &RunDir) -> Result<()> {
     let diverged = run.state().ok().flatten();
     let diverged = diverged.filter(|state| state.progress.rollbacks > 0);
     let lr: &[&str] = if diverged.is_some() { &["lr"] } else { &[] };
-    if !flags.has_only(&[&MAY_CHANGE, lr].concat()) {
-        let flags = MAY_CHANGE.map(|key| format!("--{key}")).join(", ");
+    let fixed: Vec<String> = flags.entries().iter().map(Entry::key).collect();
+    let fixed = fixed.iter().map(String::as_str);
+    let fixed: Vec<&str> = fixed
+        .filter(|key| !MAY_CHANGE.contains(key) && !lr.contains(key))
+        .collect();
+    if !fixed.is_empty() {
+        let all = |keys: &[&str]| {
+            let flags: Vec<String> = keys.iter().map(|key| format!("--{key}")).collect();
+            flags.join(", ")
+        };
+        let message = format!("{}: --resume keeps the run's own settings", all(&fixed));
         let hint = format!(
-            "train a new run for other settings; --resume takes {flags}, and a lower --lr after a loss that was not finite"
+            "train a new run for other settings; --resume takes {}, and a lower --lr after a loss that was not finite",
+            all(&MAY_CHANGE)
         );
-        return Err(CliError::misuse("--resume keeps the run's own settings", hint).into());
+        return Err(CliError::misuse(message, hint).into());
     }
     let changed = config.with(flags.clone())?;
     let place = Place::of(&changed)?;
@@ -358,17 +380,17 @@ fn resume(args: &TrainArgs, run: &RunDir) -> Result<()> {
         let folders = [run.path(), baseline.path()];
         return place.train_last(&folders[usize::from(finished)..]);
     }
+    if changed.budget != config.budget
+        && let Some(state) = run.state()?
+        && let Some((done, flag)) = used_up(changed.budget, &state.progress)
+    {
+        let message = format!("run {name} {done} already");
+        let hint = format!("give more --{flag}, or train a new run");
+        return Err(CliError::failed(message, hint).into());
+    }
     if finished && !is_more(changed.budget, config.budget) {
         let message = format!("run {name} has finished");
         let hint = "give a larger --steps, --epochs or --minutes to train on";
-        return Err(CliError::failed(message, hint).into());
-    }
-    if let (Budget::Steps(steps), Some(state)) = (changed.budget, run.state()?)
-        && steps <= state.progress.step
-        && changed.budget != config.budget
-    {
-        let message = format!("run {name} is at step {} already", state.progress.step);
-        let hint = "give more --steps, or train a new run";
         return Err(CliError::failed(message, hint).into());
     }
     if let (Some(lr), Some(state)) = (flags.lr, diverged) {
@@ -386,6 +408,28 @@ fn resume(args: &TrainArgs, run: &RunDir) -> Result<()> {
 pub fn has_finished(run: &RunDir, config: &TrainConfig) -> Result<bool> {
     let finished = run.state()?.and_then(|state| state.progress.finished);
     Ok(finished == Some(config.budget.to_string()))
+}
+
+/// What a training has done, if that uses up a budget, and the budget's flag.
+fn used_up(budget: Budget, progress: &Progress) -> Option<(String, &'static str)> {
+    let (is_used_up, done, flag) = match budget {
+        Budget::Steps(steps) => (
+            progress.step >= steps,
+            format!("is at step {}", progress.step),
+            "steps",
+        ),
+        Budget::Epochs(epochs) => (
+            progress.epoch as f64 >= epochs,
+            format!("has trained for {}", counted(progress.epoch, "epoch")),
+            "epochs",
+        ),
+        Budget::Minutes(minutes) => (
+            progress.seconds >= 60.0 * minutes,
+            format!("has trained for {}", duration(progress.seconds)),
+            "minutes",
+        ),
+    };
+    is_used_up.then_some((done, flag))
 }
 
 /// Whether a budget is larger than another one, or of another kind.

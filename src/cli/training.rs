@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 use indicatif::HumanCount;
@@ -16,6 +17,9 @@ use crate::train::{Ending, Factory, Plan, Trainer};
 
 /// A target rate has been missed if the relative error is larger than this.
 const FAR_FROM_RATE: f64 = 0.1;
+/// Signals that come within this time are one: a terminal sends Ctrl-C to all programs in the foreground, and one that
+/// runs another often passes it on.
+const ONE_SIGNAL: Duration = Duration::from_millis(500);
 /// The exit code of a program that Ctrl-C ends.
 const INTERRUPTED: i32 = 130;
 
@@ -25,11 +29,15 @@ static STOP: AtomicBool = AtomicBool::new(false);
 /// Lets the first Ctrl-C, SIGTERM or SIGHUP stop the training, and the second end the program.
 fn catch_signals() -> Result<()> {
     static CAUGHT: OnceLock<Result<(), String>> = OnceLock::new();
-    let handler = || {
-        if STOP.swap(true, Ordering::Relaxed) {
-            std::process::exit(INTERRUPTED);
+    let mut first: Option<Instant> = None;
+    let handler = move || match first {
+        None => {
+            first = Some(Instant::now());
+            STOP.store(true, Ordering::Relaxed);
+            note!("\nstopping; Ctrl-C again ends at once");
         }
-        note!("\nstopping; Ctrl-C again ends at once");
+        Some(first) if first.elapsed() >= ONE_SIGNAL => std::process::exit(INTERRUPTED),
+        Some(_) => {}
     };
     let caught = CAUGHT.get_or_init(|| ctrlc::set_handler(handler).map_err(|e| e.to_string()));
     let caught = caught.clone().map_err(|error| anyhow!(error));
@@ -73,6 +81,12 @@ fn train_locked(run: &RunDir, factory: &Factory) -> Result<Ending> {
             duration(progress.seconds)
         );
     }
+    if let Some([from, to]) = trainer.rise() {
+        let [from, to] = [from, to].map(two_digits);
+        note!(
+            "the learning rate rises again from {from} to {to}, since the schedule spans the larger budget; the loss may rise at first"
+        );
+    }
     let plan = trainer.plan(&STOP)?;
     announce(trainer.config(), &plan);
     run.forget_failure()?;
@@ -84,10 +98,19 @@ fn train_locked(run: &RunDir, factory: &Factory) -> Result<Ending> {
             trainer.progress().step
         );
         note!("resume:   {}", run.command(&["train", "--resume"]));
+        if run.model_path().exists() {
+            note!("generate: {}", generate(run, trainer.config().kind()));
+        }
     } else {
         summary(run, &trainer, ending)?;
     }
     Ok(ending)
+}
+
+/// A small number with two significant digits.
+fn two_digits(number: f64) -> String {
+    let places = (1.0 - number.log10().floor()).clamp(0.0, 12.0);
+    format!("{number:.*}", places as usize)
 }
 
 /// Prints the network, the step, the budget, memory and expected time.
@@ -180,14 +203,16 @@ fn summary(run: &RunDir, trainer: &Trainer, ending: Ending) -> Result<()> {
     if let Some(test) = metrics.last().and_then(|line| line.test) {
         note!("test: {}", test.describe());
     }
-    let generate = match config.kind() {
+    note!("model: {}", run.model_path().display());
+    note!("generate: {}", generate(run, config.kind()));
+    Ok(())
+}
+
+/// A command that generates from a run.
+fn generate(run: &RunDir, kind: ModelKind) -> String {
+    let flags = match kind {
         ModelKind::CharRnn => "--temperature 0.5",
         ModelKind::WordVae => "--count 20",
     };
-    note!("model: {}", run.model_path().display());
-    note!(
-        "generate: {} {generate}",
-        run.command(&["generate", "--run"])
-    );
-    Ok(())
+    format!("{} {flags}", run.command(&["generate", "--run"]))
 }

@@ -336,7 +336,7 @@ settings! {
             eval_size: usize ["N"] = 0;
             /// Evaluations between samples; 0 is none
             sample_every: u64 ["N"] = 3;
-            /// Steps between saves of the state; 0 is at every evaluation
+            /// Steps between saves of the state; 0 is at every evaluation, and after five minutes without one
             save_every: u64 ["STEPS"] = 0;
             /// Seed of initial weights, order, noise and splits
             seed: u64 = 42;
@@ -500,14 +500,6 @@ impl Settings {
             (theirs.value != given.value).then(|| (given, theirs.value.clone()))
         });
         differing.collect()
-    }
-
-    /// Whether nothing is given but `keys`.
-    pub fn has_only(&self, keys: &[&str]) -> bool {
-        let given = self.entries().into_iter();
-        given
-            .map(|given| given.key())
-            .all(|key| keys.contains(&key.as_str()))
     }
 
     /// Reads a settings file: TOML, keys named as the flags.

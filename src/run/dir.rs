@@ -18,6 +18,7 @@ pub(super) const CONFIG: &str = "config.toml";
 pub(super) const CORPUS: &str = "corpus.safetensors";
 pub(super) const MODEL: &str = "model.safetensors";
 const STATE: &str = "state.safetensors";
+const RECENT: &str = "recent.safetensors";
 /// Why the last training ended, if it failed.
 const FAILURE: &str = "failed.txt";
 /// The file of the trained model that training starts from.
@@ -124,6 +125,10 @@ pub(super) fn write_config(path: &Path, config: &TrainConfig) -> Result<(), RunE
     atomic::write(path, &[text.as_bytes()])
 }
 
+fn read_state(path: &Path) -> Result<Option<State>, RunError> {
+    path.is_file().then(|| State::read(path)).transpose()
+}
+
 impl RunDir {
     /// The run in the folder `path`.
     pub fn open(path: &Path) -> Result<Self, RunError> {
@@ -212,9 +217,15 @@ impl RunDir {
         self.path.join(MODEL)
     }
 
-    /// `state.safetensors`: the newest training state.
+    /// `state.safetensors`: the training state at the last evaluation or stop.
     pub fn state_path(&self) -> PathBuf {
         self.path.join(STATE)
+    }
+
+    /// `recent.safetensors`: a later state, saved in case the program does not live to the next evaluation. Training
+    /// that returns to an earlier state does not return to this one, whose step is the clock's.
+    pub fn recent_path(&self) -> PathBuf {
+        self.path.join(RECENT)
     }
 
     /// `metrics.jsonl`: one line per evaluation.
@@ -262,8 +273,19 @@ impl RunDir {
 
     /// The newest training state; `None` if training has not begun.
     pub fn state(&self) -> Result<Option<State>, RunError> {
-        let path = self.state_path();
-        path.is_file().then(|| State::read(&path)).transpose()
+        let saved = self.steady_state()?;
+        let recent = read_state(&self.recent_path())?;
+        let step = |state: &Option<State>| state.as_ref().map(|state| state.progress.step);
+        Ok(if step(&recent) > step(&saved) {
+            recent
+        } else {
+            saved
+        })
+    }
+
+    /// The state of `state.safetensors`.
+    pub fn steady_state(&self) -> Result<Option<State>, RunError> {
+        read_state(&self.state_path())
     }
 
     /// Removes a run that was never trained. Leaves one with a model, a state or metrics.
@@ -318,7 +340,7 @@ impl RunDir {
         file.set_len(0)
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .map_err(RunError::write(&path))?;
-        Ok(Lock { _file: file })
+        Ok(Lock(file))
     }
 
     /// Records why its training failed, for people and `textgen runs`. A record that cannot be written is left out.
@@ -338,7 +360,7 @@ impl RunDir {
     }
 
     /// Why its training failed, if it did.
-    fn failure(&self) -> Option<String> {
+    pub fn failure(&self) -> Option<String> {
         let why = std::fs::read_to_string(self.path.join(FAILURE)).ok()?;
         Some(why.trim_end().to_owned())
     }
@@ -351,8 +373,10 @@ impl RunDir {
 
     /// The time of the last write to the run.
     pub(super) fn written(&self) -> Option<SystemTime> {
-        [self.state_path(), self.model_path(), self.config_path()]
+        let written = [self.state_path(), self.recent_path(), self.model_path()];
+        written
             .iter()
+            .chain([&self.config_path()])
             .filter_map(|path| modified(path))
             .max()
     }
@@ -368,7 +392,11 @@ impl RunDir {
             name: self.name.clone(),
             model: config.kind().to_string(),
             corpus: config.corpus_name.clone(),
-            step: metrics.last().map_or(0, |line| line.step),
+            step: match metrics.last() {
+                Some(line) => line.step,
+                // It was stopped before its first evaluation.
+                None => self.model().map_or(0, |model| model.header.step),
+            },
             status: match (self.is_locked(), finished, self.state_path().exists()) {
                 (true, ..) => "training",
                 _ if failure.is_some() => "failed",
@@ -392,6 +420,12 @@ impl RunDir {
 }
 
 /// The lock of a run for writing.
-pub struct Lock {
-    _file: File,
+pub struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A process that another thread is just starting holds a copy of the file, which closing alone would leave
+        // locked until that process runs its own program.
+        let _ = self.0.unlock();
+    }
 }

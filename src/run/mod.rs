@@ -6,7 +6,8 @@
 //! runs/NAME/start.safetensors    the model that training started from, if any
 //! runs/NAME/metrics.jsonl        one line per evaluation
 //! runs/NAME/model.safetensors    the best model so far
-//! runs/NAME/state.safetensors    the newest full training state
+//! runs/NAME/state.safetensors    the full training state at the last evaluation or stop
+//! runs/NAME/recent.safetensors   a later one, if there is one
 //! runs/NAME/samples.txt          samples during training
 //! ```
 //!

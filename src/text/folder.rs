@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::TextError;
-use super::reading::Records;
+use super::reading::{Records, archive_to_skip};
 
 /// Endings of texts.
 const TEXTS: [&str; 3] = ["txt", "text", "md"];
@@ -29,8 +29,10 @@ pub enum Skip {
     Link,
     /// A link to nothing.
     Dangling,
-    /// An archive in an archive.
+    /// An archive in an archive, or one that holds nothing else.
     Archive,
+    /// An archive without a file that is read.
+    NoText,
     /// A pipe, a socket or a device.
     Special,
     /// Its name has this ending, which is none of a text.
@@ -141,7 +143,10 @@ fn collect(
                 Ok(meta) if !meta.is_file() => skipped.push(Skip::Special),
                 Ok(meta) if meta.len() == 0 => skipped.push(Skip::Empty),
                 Err(_) if kind.is_symlink() => skipped.push(Skip::Dangling),
-                _ => files.push(path),
+                _ => match archive_to_skip(&path) {
+                    Some(why) => skipped.push(why),
+                    None => files.push(path),
+                },
             },
         }
     }
@@ -160,6 +165,7 @@ pub fn summary(skipped: &[Skip]) -> String {
             Skip::Link => "linked",
             Skip::Dangling => "linked to nothing",
             Skip::Archive => "archived once more",
+            Skip::NoText => "archived without text",
             Skip::Special => "no regular file",
             Skip::Kind(ending) => {
                 kinds.push(match &ending[..] {

@@ -2,8 +2,10 @@
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use super::{Report, TrainError, Trainer};
 use crate::models::weights::Weights;
@@ -11,6 +13,9 @@ use crate::run::{
     CorpusData, Evaluation, Metrics, ModelFile, ModelHeader, RunError, State, model_format,
 };
 use crate::text::Vocabulary;
+
+/// A learning rate is said to rise if it does so by more than this factor.
+const NOTICEABLE: f64 = 1.05;
 
 /// The parts of a model file that come from the corpus.
 pub(super) struct Identity {
@@ -48,13 +53,17 @@ impl Trainer<'_> {
         };
         self.restore(&state)?;
         self.seconds_before = self.progress.seconds;
-        self.progress.finished = None;
+        let was_finished = self.progress.finished.take().is_some();
         // With a larger budget, the same step is a smaller fraction of the training.
         self.progress.last_fraction = self.progress.last_fraction.min(self.fraction());
         Metrics::truncate_after(&self.run.metrics_path(), self.progress.step)?;
-        self.valid = Metrics::read(&self.run.metrics_path())?
-            .last()
-            .and_then(|line| line.valid);
+        let lines = Metrics::read(&self.run.metrics_path())?;
+        self.valid = lines.last().and_then(|line| line.valid);
+        if let Some(last) = lines.last().filter(|_| was_finished) {
+            // Of the same step, so that a rise over --warmup is none.
+            let now = self.rate_of(self.progress.step.saturating_sub(1));
+            self.rise = (now > last.lr * NOTICEABLE).then_some([last.lr, now]);
+        }
         Ok(true)
     }
 
@@ -67,6 +76,23 @@ impl Trainer<'_> {
 
     /// Writes the full training state.
     pub(super) fn save(&mut self) -> Result<(), TrainError> {
+        let recent = self.run.recent_path();
+        self.save_in(self.run.state_path(), move || {
+            // It is older now. One that cannot be removed is ignored, unless training returns to before it.
+            let _ = std::fs::remove_file(recent);
+        })
+    }
+
+    /// Writes the full training state in case the program does not live to the next save.
+    pub(super) fn save_recent(&mut self) -> Result<(), TrainError> {
+        self.save_in(self.run.recent_path(), || ())
+    }
+
+    fn save_in(
+        &mut self,
+        path: PathBuf,
+        then: impl FnOnce() + Send + 'static,
+    ) -> Result<(), TrainError> {
         // A state after a loss that is not finite is not worth saving.
         if !self.look(true) || !self.engine.are_finite() {
             return Ok(());
@@ -76,9 +102,13 @@ impl Trainer<'_> {
             progress: self.progress.clone(),
             tensors: self.engine.state(),
         };
-        let path = self.run.state_path();
         self.saved = Some(self.point());
-        self.saver.submit(move || Ok(state.write(&path)?))
+        self.saved_at = Instant::now();
+        self.saver.submit(move || {
+            state.write(&path)?;
+            then();
+            Ok(())
+        })
     }
 
     /// Writes the model file on the saver's thread.

@@ -4,14 +4,14 @@ use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
 use super::EngineError;
 use super::text::evaluation_positions;
-use super::words::EVALUATION_BATCH;
+use super::words::{EVALUATION_BATCH, most_letters};
 use crate::config::{ModelConfig, NetworkConfig, OptimizerKind, TrainConfig};
 use crate::models::weights::expected_shapes;
 use crate::run::CorpusData;
 
 /// Bytes of a number.
 const NUMBER: u64 = 4;
-/// Letters of a word, for words whose length is not known.
+/// Letters of a word, if their number is not known.
 const WORD: u64 = 16;
 /// The program itself, and small buffers.
 const PROGRAM: u64 = 8 << 20;
@@ -46,7 +46,8 @@ fn weights(network: &NetworkConfig) -> u64 {
 
 /// The bytes that training takes on the CPU, about: weights, gradients, moments, their copies on the way to
 /// the disk, and the activations of a step or of an evaluation.
-pub fn needed(config: &TrainConfig, network: &NetworkConfig) -> u64 {
+/// `letters` are those of the words of a step, and of an evaluation, at most.
+pub fn needed(config: &TrainConfig, network: &NetworkConfig, letters: [u64; 2]) -> u64 {
     let saved =
         3 + u64::from(config.optimizer == OptimizerKind::Amsgrad) + u64::from(config.ema > 0.0);
     // Packed weights; the gradients of the shards; a state and its bytes.
@@ -69,8 +70,8 @@ pub fn needed(config: &TrainConfig, network: &NetworkConfig) -> u64 {
         }
         ModelConfig::WordVae(own) => {
             let encoders = if own.bidirectional { 2 } else { 1 };
-            let evaluated = EVALUATION_BATCH as u64 * WORD;
-            (rows.saturating_mul(WORD), 1 + encoders, evaluated)
+            let [trained, evaluated] = letters;
+            (trained, 1 + encoders, evaluated)
         }
         ModelConfig::Article(_) => (WORD, 2, WORD),
     };
@@ -119,6 +120,24 @@ const fn address_space() -> Option<u64> {
     None
 }
 
+/// The letters of an ordinary step, and of an ordinary evaluation.
+pub const fn usual_letters(config: &TrainConfig) -> [u64; 2] {
+    let rows = config.batch.div_ceil(config.shards) as u64;
+    [rows.saturating_mul(WORD), EVALUATION_BATCH as u64 * WORD]
+}
+
+/// The same for the words of a corpus, which may be long.
+pub fn letters(config: &TrainConfig, network: &NetworkConfig, corpus: &CorpusData) -> [u64; 2] {
+    let [trained, evaluated] = usual_letters(config);
+    match corpus {
+        CorpusData::Words(words) => {
+            let [most, measured] = most_letters(config, network, words);
+            [trained.max(most), evaluated.max(measured)]
+        }
+        CorpusData::Text(_) => [trained, evaluated],
+    }
+}
+
 /// The settings with a batch of no more streams or words than there are.
 pub fn sized(config: &TrainConfig, corpus: &CorpusData) -> TrainConfig {
     TrainConfig {
@@ -128,9 +147,13 @@ pub fn sized(config: &TrainConfig, corpus: &CorpusData) -> TrainConfig {
 }
 
 /// Refuses a training that does not fit in memory, by its settings as [`sized`] returns them.
-pub fn check(config: &TrainConfig, network: &NetworkConfig) -> Result<(), EngineError> {
+pub fn check(
+    config: &TrainConfig,
+    network: &NetworkConfig,
+    letters: [u64; 2],
+) -> Result<(), EngineError> {
     let memory = Memory {
-        needed: needed(config, network),
+        needed: needed(config, network, letters),
         available: available(),
     };
     if memory.needed > memory.available {
@@ -143,6 +166,8 @@ pub fn check(config: &TrainConfig, network: &NetworkConfig) -> Result<(), Engine
 mod tests {
     use super::*;
     use crate::config::{ModelChoice, Settings};
+    use crate::run::WordData;
+    use crate::train::tests::{word_config, word_data};
 
     fn config(hidden: usize, layers: usize) -> TrainConfig {
         TrainConfig::resolve(&Settings {
@@ -156,7 +181,10 @@ mod tests {
 
     #[test]
     fn the_memory_of_a_training_grows_with_its_network_and_never_overflows() {
-        let needed = |config: &TrainConfig| needed(config, &config.network(100, 100, None));
+        let needed = |config: &TrainConfig| {
+            let network = config.network(100, 100, None);
+            needed(config, &network, usual_letters(config))
+        };
         assert!(needed(&config(128, 1)) < 60 << 20);
         assert!(needed(&config(1024, 2)) > needed(&config(1024, 1)));
         assert!(needed(&config(16_384, 16)) > 1 << 39);
@@ -165,6 +193,30 @@ mod tests {
             ..config(16_384, 16)
         };
         assert!(needed(&widest) > 1 << 40);
+    }
+
+    #[test]
+    fn a_long_word_takes_the_memory_that_it_needs() {
+        let config = word_config();
+        let mut data = word_data(&config);
+        let network = config.network(100, 100, None);
+        let needed = |data: &WordData| {
+            let corpus = CorpusData::Words(data.clone());
+            needed(&config, &network, letters(&config, &network, &corpus))
+        };
+        let usual = needed(&data);
+        assert_eq!(
+            usual,
+            super::needed(&config, &network, usual_letters(&config))
+        );
+        let long = data.train[0];
+        data.letters[long] = vec![5; 1 << 20];
+        // Gates, units, their gradients and logits of each letter, both ways and in the decoder.
+        assert!(needed(&data) > usual + (1 << 20) * 4 * 300);
+        let trained = needed(&data);
+        let held_out = data.valid[0];
+        data.letters[held_out] = vec![5; 1 << 23];
+        assert!(needed(&data) > trained + (1 << 23) * 4 * 30);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Training: corpora become batches, and an [`Engine`] learns from them.
 //!
 //! [`Trainer`] is the loop: steps, evaluations, saves, and what happens when something goes wrong. Everything
-//! that the next step depends on is in the run's `config.toml`, in its `state.safetensors`, or
+//! that the next step depends on is in the run's `config.toml`, in its saved state, or
 //! derived from (seed, step). On the CPU, a training that is stopped anywhere and resumed therefore gives the
 //! same weights bit for bit as one that is not, except under `--minutes`, where the clock decides.
 
@@ -25,7 +25,7 @@ mod text;
 mod words;
 
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use engine::{Batch, Costs, Engine, EngineError, Losses, Step};
 pub use error::TrainError;
@@ -48,6 +48,9 @@ use words::WordTask;
 
 /// The most returns to an earlier state before giving up.
 const MOST_ROLLBACKS: u64 = 3;
+
+/// The most of a training that a crash or a power failure may lose.
+const MOST_UNSAVED: Duration = Duration::from_secs(300);
 
 /// How a training ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +119,8 @@ pub struct Trainer<'a> {
     run: &'a RunDir,
     config: TrainConfig,
     identity: Identity,
+    /// Letters of the words of a step, and of an evaluation, at most.
+    letters: [u64; 2],
     task: Box<dyn Task>,
     engine: Box<dyn Engine>,
     /// What the evaluations of the training read of the validation part,
@@ -128,7 +133,11 @@ pub struct Trainer<'a> {
     saver: Saver,
     /// The point of the training that was saved last in this session.
     saved: Option<(u64, Option<Unfinished>)>,
+    saved_at: Instant,
+    /// The most time without a save, unless the settings say after how many steps one comes.
+    unsaved: Duration,
     valid: Option<Evaluation>,
+    rise: Option<[f64; 2]>,
     session: Instant,
     seconds_before: f64,
 }
@@ -144,6 +153,13 @@ impl<'a> Trainer<'a> {
         let corpus = run.corpus()?;
         let identity = Identity::of(&corpus);
         let sized = memory::sized(&config, &corpus);
+        let vocabulary = corpus.vocabulary();
+        let network = config.network(
+            vocabulary.len(),
+            vocabulary.outputs(),
+            vocabulary.document_end(),
+        );
+        let letters = memory::letters(&sized, &network, &corpus);
         let task = task(&config, corpus)?;
         let mut engine = factory(&sized, task.network())?;
         if let Some(start) = run.start()? {
@@ -159,6 +175,7 @@ impl<'a> Trainer<'a> {
         Ok(Self {
             run,
             identity,
+            letters,
             apart: share::apart(&*task, extent),
             extent,
             task,
@@ -168,7 +185,10 @@ impl<'a> Trainer<'a> {
             reported: Instant::now(),
             saver: Saver::new(),
             saved: None,
+            saved_at: Instant::now(),
+            unsaved: MOST_UNSAVED,
             valid: None,
+            rise: None,
             session: Instant::now(),
             seconds_before: 0.0,
             config,
@@ -183,6 +203,12 @@ impl<'a> Trainer<'a> {
     /// The settings of the run.
     pub fn config(&self) -> &TrainConfig {
         &self.config
+    }
+
+    /// The learning rate at which a training ended and that with which it goes on, if a schedule over a larger budget
+    /// raises it again.
+    pub const fn rise(&self) -> Option<[f64; 2]> {
+        self.rise
     }
 
     /// Seconds of training over all sessions.
@@ -236,6 +262,7 @@ impl<'a> Trainer<'a> {
         last: Option<u64>,
     ) -> Result<Ending, TrainError> {
         self.session = Instant::now();
+        self.saved_at = self.session;
         if self.progress.step == 0 && self.progress.unfinished.is_none() {
             self.save()?;
             self.saver.wait()?;
@@ -244,8 +271,15 @@ impl<'a> Trainer<'a> {
             Err(TrainError::Stopped) => Ending::Stopped,
             other => other?,
         };
-        if ending == Ending::Stopped && self.saved != Some(self.point()) {
-            self.save()?;
+        if ending == Ending::Stopped {
+            // A user who stops before the first evaluation can still generate.
+            let is_new = self.progress.best.is_none() && self.progress.step > 0;
+            if is_new && self.engine.are_finite() {
+                self.write_model(None)?;
+            }
+            if self.saved != Some(self.point()) {
+                self.save()?;
+            }
         }
         self.saver.wait()?;
         (self.report)(Report::Ended);
@@ -296,6 +330,8 @@ impl<'a> Trainer<'a> {
                 && self.progress.step.is_multiple_of(self.config.save_every)
             {
                 self.save()?;
+            } else if self.config.save_every == 0 && self.saved_at.elapsed() >= self.unsaved {
+                self.save_recent()?;
             }
         }
     }
@@ -331,9 +367,8 @@ impl<'a> Trainer<'a> {
     /// Takes one optimizer step, or leaves it if it is stopped; false if it returned to an earlier state instead.
     fn step(&mut self, stop: &AtomicBool) -> Result<bool, TrainError> {
         let fraction = self.fraction();
-        let scale = self.progress.lr_scale;
         let number = self.progress.step;
-        let lr = learning_rate(&self.config, number, fraction, scale);
+        let lr = self.rate_of(number);
         let before = (self.progress.epoch, self.progress.cursor);
         let Next {
             batch,
@@ -373,6 +408,11 @@ impl<'a> Trainer<'a> {
         true
     }
 
+    /// The learning rate of step `step` (from 0), which is about to come or has just been.
+    fn rate_of(&self, step: u64) -> f64 {
+        learning_rate(&self.config, step, self.fraction(), self.progress.lr_scale)
+    }
+
     /// Returns to the last saved state with half the learning rate.
     fn roll_back(&mut self) -> Result<(), TrainError> {
         let times = self.progress.rollbacks + 1;
@@ -387,7 +427,7 @@ impl<'a> Trainer<'a> {
             });
         }
         self.saver.wait()?;
-        let Some(state) = self.run.state()? else {
+        let Some(state) = self.run.steady_state()? else {
             return Err(TrainError::NothingSaved { step: at });
         };
         self.restore(&state)?;

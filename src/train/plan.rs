@@ -39,7 +39,7 @@ impl Trainer<'_> {
         let network = self.task.network();
         Ok(Plan {
             parameters: self.engine.parameters(),
-            memory_bytes: memory::needed(&self.config, network),
+            memory_bytes: memory::needed(&self.config, network, self.letters),
             inputs: network.inputs,
             step: self.task.describe_step(),
             steps: self.total_steps(),

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use super::Trainer;
-use super::schedule::learning_rate;
 use crate::config::Budget;
 use crate::run::{Evaluation, METRICS_FORMAT, Metrics};
 
@@ -78,12 +77,7 @@ impl Trainer<'_> {
             epoch: self.epoch(),
             chars: self.progress.chars,
             seconds: self.seconds(),
-            lr: learning_rate(
-                &self.config,
-                self.progress.step.saturating_sub(1),
-                self.fraction(),
-                self.progress.lr_scale,
-            ),
+            lr: self.rate_of(self.progress.step.saturating_sub(1)),
             train_loss,
             valid,
             best: None,

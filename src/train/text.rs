@@ -223,7 +223,14 @@ pub(super) fn evaluation_positions(split: SplitKind, network: &NetworkConfig) ->
 fn sections(segments: &[Range<usize>], extent: Extent) -> Vec<Section> {
     let all: usize = segments.iter().map(|segment| segment.len() - 1).sum();
     match extent {
-        Extent::Sample(size) if size < all => Section::sample(segments, size),
+        Extent::Sample(size) if size < all => {
+            let mut sections = Section::sample(segments, size);
+            // A size below that of a section is meant as it is.
+            if let [only] = &mut sections[..] {
+                only.range.end -= only.counted().saturating_sub(size);
+            }
+            sections
+        }
         _ => segments.iter().flat_map(Section::in_parallel).collect(),
     }
 }
@@ -375,6 +382,17 @@ mod tests {
         let task = TextTask::new(&config, own, text).expect("a task");
         let tokens = text_data(3_000).tokens.all().expect("tokens").into_owned();
         (task, tokens, folder)
+    }
+
+    #[test]
+    fn a_sample_may_be_smaller_than_a_section() {
+        for (size, counts) in [(1, 1), (10, 10), (255, 255), (256, 256), (1000, 1024)] {
+            let part = 100..5000;
+            let sample = sections(std::slice::from_ref(&part), Extent::Sample(size));
+            assert_eq!(counted(&sample), counts);
+        }
+        let windows: Vec<_> = (0..10).map(|at| 100 * at..100 * at + 100).collect();
+        assert_eq!(counted(&sections(&windows, Extent::Sample(20))), 20);
     }
 
     #[test]

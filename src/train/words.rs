@@ -109,6 +109,31 @@ impl WordTask {
     }
 }
 
+/// The letters, and ends, of the words of one shard of a step, and of one call of an evaluation, at most.
+pub(super) fn most_letters(
+    config: &TrainConfig,
+    network: &NetworkConfig,
+    data: &WordData,
+) -> [u64; 2] {
+    let longest = |words: &[usize], count: usize| -> u64 {
+        let mut lengths: Vec<usize> = words.iter().map(|&word| data.tokens(&[word])).collect();
+        lengths.sort_unstable_by(|a, b| b.cmp(a));
+        let lengths = lengths.into_iter().take(count);
+        lengths.fold(0, |sum, length| sum + length as u64)
+    };
+    let measured = [&data.valid[..], &data.test].map(|words| {
+        let one = longest(words, 1) as usize;
+        longest(words, measured_at_once(one, network))
+    });
+    let trained = longest(&data.train, config.batch.div_ceil(config.shards));
+    [trained, measured[0].max(measured[1])]
+}
+
+/// The words that an evaluation measures in one call, of words of so many tokens at most.
+fn measured_at_once(longest: usize, network: &NetworkConfig) -> usize {
+    at_once(longest.saturating_mul(work(network)), EVALUATION_BATCH)
+}
+
 /// The words that an evaluation reads. They were shuffled before the split, so the first ones are a sample.
 fn read(words: &[usize], extent: Extent) -> &[usize] {
     match extent {
@@ -200,9 +225,8 @@ impl Task for WordTask {
         let latent = self.network.latent();
         let tokens = |word: usize| self.data.letters[word].len() + 1;
         let longest = words.iter().map(|&word| tokens(word)).max().unwrap_or(1);
-        let group = longest.saturating_mul(work(&self.network));
         let mut sums = Sums::new(latent);
-        for group in words.chunks(at_once(group, EVALUATION_BATCH)) {
+        for group in words.chunks(measured_at_once(longest, &self.network)) {
             check(stop)?;
             // One sample per word, independent of the rest of the batch.
             let noise = group.iter().flat_map(|&word| {

@@ -57,13 +57,13 @@ fn a_corpus_of_one_character_has_nothing_to_learn() {
     home.write("one.txt", "a");
     home.write("same.txt", "a".repeat(100_000));
     for corpus in ["one", "same"] {
-        train_refuses(&home, &format!("--model char-lstm {corpus}.txt"), 1).names(&[
-            corpus,
+        train_refuses(&home, &format!("--model char-lstm ./{corpus}.txt"), 1).names(&[
+            &format!("./{corpus}.txt: "),
             "single distinct token",
             "nothing to learn",
         ]);
-        train_refuses(&home, &format!("--model word-vae {corpus}.txt"), 1)
-            .names(&[corpus, "too few"]);
+        train_refuses(&home, &format!("--model word-vae ./{corpus}.txt"), 1)
+            .names(&[&format!("./{corpus}.txt: too few")]);
     }
 }
 
@@ -121,9 +121,24 @@ fn a_text_of_fewer_than_200_characters_is_refused_in_one_line() {
     let text = "a short line, ".repeat(20);
     home.write("short.txt", &text[..199]);
     train_refuses(&home, "--model char-lstm short.txt", 1)
-        .names(&["short", "199 of at least 200 characters"])
+        .names(&["short.txt: too short", "199 of at least 200 characters"])
         .advises("use a longer text");
     home.train("--model char-lstm --batch 2 --seq 16 --steps 2 --hidden 8 short.txt");
+}
+
+#[test]
+fn a_file_whose_name_starts_with_a_dash_is_recognised() {
+    let home = Home::new();
+    home.write("-rain.txt", "Rain and wind.\n".repeat(20));
+    home.textgen("vocab -rain.txt")
+        .refused(2)
+        .names(&["unexpected argument"])
+        .advises("tip: -rain.txt is a file: name it ./-rain.txt");
+    home.textgen("vocab ./-rain.txt").succeeded();
+    home.textgen("vocab -- -rain.txt").succeeded();
+    // Without such a file it is but an unknown flag.
+    let refused = home.textgen("vocab -wind.txt").refused(2);
+    assert!(!refused.hint.contains("is a file"), "{refused:?}");
 }
 
 #[test]

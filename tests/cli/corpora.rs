@@ -204,6 +204,95 @@ fn a_folder_is_read_without_what_is_no_text_of_it() {
 }
 
 #[test]
+fn an_archive_in_which_nothing_is_read_does_not_spoil_its_folder() {
+    let home = Home::new();
+    let inner = zip(&[("a.txt", b"One two.")]);
+    home.write("books/a.txt", "One two.");
+    home.write("books/b.zip", zip(&[("b.txt", b"Three four.")]));
+    home.write(
+        "books/archives.zip",
+        zip(&[("1.zip", &inner), ("2.zip", &inner)]),
+    );
+    home.write(
+        "books/picture.zip",
+        zip(&[("cover.png", b"\x89PNG\r\n\x1A\n")]),
+    );
+    home.write(
+        "books/pictures.zip",
+        zip(&[("1.png", b"x"), ("2.png", b"x")]),
+    );
+    home.write(
+        "books/word.zip",
+        zip(&[
+            ("[Content_Types].xml", b"<x/>"),
+            ("word/document.xml", b"<x/>"),
+        ]),
+    );
+    // Its only file has no ending, and is a text.
+    home.write("books/z.zip", zip(&[("enwik8", b"Five.")]));
+    let ran = home.textgen("vocab books").succeeded();
+    let line = "books: 3 files read, 4 skipped: 1 archived once more, 3 archived without text";
+    assert!(
+        ran.stderr.lines().any(|found| found == line),
+        "{}",
+        ran.stderr
+    );
+    assert!(ran.stdout.contains("characters  26\n"), "{}", ran.stdout);
+    // Named by itself, it is an error.
+    for (name, why) in [
+        ("archives", "archived several times over"),
+        ("pictures", "no text in it"),
+        ("word", "Word document"),
+    ] {
+        home.textgen(&format!("vocab books/{name}.zip"))
+            .refused(1)
+            .names(&[name, why]);
+    }
+    // One that is damaged is not skipped in silence.
+    home.write("books/cut.zip", &zip(&[("b.txt", b"Three four.")])[..60]);
+    home.textgen("vocab books")
+        .refused(1)
+        .names(&["books/cut.zip"]);
+}
+
+#[test]
+fn line_ends_with_carriage_returns_are_mentioned_where_they_are_tokens() {
+    let home = Home::new();
+    let text = tale();
+    home.write("windows.txt", text.replace('\n', "\r\n"));
+    home.write("mac.txt", text.replace('\n', "\r"));
+    home.write("unix.txt", &text);
+    let said = |command: &str| home.textgen(command).succeeded().stderr;
+    let windows = "the lines end in CR LF, as on Windows, which are two tokens: --newlines unix makes LF of all\n";
+    let mac = "the lines end in CR alone, as on old Macs: --newlines unix makes LF of all\n";
+    for command in ["vocab", TRAIN] {
+        for (file, note) in [("windows.txt", windows), ("mac.txt", mac)] {
+            let stderr = said(&format!("{command} {file}"));
+            assert_eq!(stderr.matches(note).count(), 1, "{stderr}");
+            let stderr = said(&format!("{command} {file} --newlines unix"));
+            assert!(!stderr.contains("lines end"), "{stderr}");
+        }
+        assert!(!said(&format!("{command} unix.txt")).contains("line"));
+    }
+    // Words have none, and a model reads a text as it has learnt to.
+    let words = "train --model word-vae --hidden 4 --latent 2 --steps 1 --threads 1 mac.txt";
+    assert!(!said(words).contains("lines end"));
+    home.train(&format!(
+        "{} windows.txt --name own",
+        &TRAIN["train ".len()..]
+    ));
+    assert!(!said("eval own windows.txt").contains("lines end"));
+}
+
+#[test]
+fn zeros_in_a_text_do_not_make_it_utf_16() {
+    let home = Home::new();
+    home.write("zeros.txt", "abc\0def hello world\n".repeat(300));
+    let ran = home.textgen("vocab zeros.txt").succeeded();
+    assert!(ran.stdout.contains("U+0000"), "{}", ran.stdout);
+}
+
+#[test]
 fn a_field_of_records_is_read_and_a_missing_one_answered_with_the_others() {
     let home = Home::new();
     home.write("a.jsonl", records("body"));

@@ -73,7 +73,16 @@ fn doctor_names_what_it_found() {
     assert_eq!(report["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(report["libtorch"], serde_json::Value::Null);
     assert!(report["threads"].as_u64() > Some(0), "{report}");
-    assert!(report["bf16"].is_boolean(), "{report}");
+    // Either it trains in bf16, or it says what that needs.
+    let missing = &report["bf16_missing"];
+    assert_eq!(report["bf16"], missing.is_null(), "{report}");
+    let mut portable = home.command(&program);
+    portable.args(["doctor"]).env("TEXTGEN_SIMD", "portable");
+    let said = Ran::of(&mut portable).succeeded().stdout;
+    assert!(
+        said.contains("trains in f32 (bf16 needs AVX512_BF16, which "),
+        "{said}"
+    );
     assert!(report["memory_bytes"].as_u64() > Some(0), "{report}");
 }
 
@@ -190,6 +199,24 @@ fn a_network_that_does_not_fit_in_memory_is_refused_before_anything_is_written()
         .refused(1)
         .names(&["training needs", "of memory"])
         .advises("--hidden");
+    assert!(!home.path("runs").exists());
+    // A word can be long.
+    home.write(
+        "long.txt",
+        format!("anna\nberta\nclara\ndora\n{}\n", "ab".repeat(500_000)),
+    );
+    let long = "ulimit -v 3000000; exec textgen train --model word-vae --words lines --hidden 256 long.txt";
+    let refused = home.shell(long);
+    assert!(
+        refused
+            .stderr
+            .contains("; the longest has 1,000,000 letters\n"),
+        "{refused:?}"
+    );
+    refused
+        .refused(1)
+        .names(&["training needs", "GB of memory"])
+        .advises("the longest word has 1,000,000 letters: leave such words out");
     assert!(!home.path("runs").exists());
     // A batch larger than the words there are is as large as they are.
     let small = "--model word-vae --hidden 8 --latent 2 --steps 2 --batch 1000000 --threads 1";

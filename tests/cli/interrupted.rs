@@ -180,6 +180,31 @@ fn two_trainers_cannot_write_one_run() {
     child.wait().expect("it ends");
 }
 
+#[test]
+fn a_training_stopped_before_its_first_evaluation_has_a_model() {
+    let home = Home::new();
+    let train =
+        "train --model char-lstm --hidden 8 --steps 1000000 --threads 1 --device cpu --name cut";
+    let (mut child, stderr, _) = start_and_wait_for(&home, train, "expected time");
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    // As from a program that passes on what the terminal has sent to both: still one Ctrl-C.
+    let twice = format!("kill -INT {0}; sleep 0.1; kill -INT {0}", child.id());
+    let sent = Command::new("sh").args(["-c", &twice]).status();
+    assert!(sent.expect("kill").success());
+    let said: Vec<String> = stderr.lines().map_while(Result::ok).collect();
+    let said = said.join("\n");
+    assert_eq!(child.wait().expect("it ends").code(), Some(0), "{said}");
+    assert!(said.contains("everything is saved"), "{said}");
+    assert!(
+        said.contains("generate: textgen generate --run cut"),
+        "{said}"
+    );
+    home.textgen("generate --run cut --length 20 --seed 1")
+        .succeeded();
+    let listed = json(&home.textgen("runs --json").succeeded().stdout);
+    assert!(listed[0]["step"].as_u64() > Some(0), "{listed}");
+}
+
 /// A long evaluation, and what the user does meanwhile.
 fn stops_soon(signal: &str, arguments: &str, said_before: &str) {
     let home = Home::new();
@@ -202,6 +227,45 @@ fn every_signal_to_end_stops_a_long_evaluation_at_once() {
     let training =
         "--model char-lstm --hidden 512 --batch 4 --seq 8 --steps 2 --valid 0.4 --eval-every 1";
     for signal in ["INT", "TERM", "HUP"] {
+        if signal == "HUP" && is_hangup_ignored() {
+            continue; // these tests were started by nohup
+        }
         stops_soon(signal, training, "expected time");
     }
+}
+
+/// Whether this process, and so what it runs, ignores that its terminal is closed.
+fn is_hangup_ignored() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.is_some_and(|mask| mask.ends_with(['1', '3', '5', '7', '9', 'b', 'd', 'f']))
+}
+
+/// As `nohup textgen train … &` before the user logs out.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_training_that_ignores_the_end_of_its_terminal_goes_on() {
+    let home = Home::new();
+    let train =
+        "train --model char-lstm --hidden 8 --steps 1000000 --threads 1 --device cpu --name night";
+    let direct = home.background(train);
+    let mut nohup = Command::new("sh");
+    nohup.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]);
+    nohup.arg(direct.get_program()).args(direct.get_args());
+    nohup
+        .current_dir(home.path("."))
+        .stderr(std::process::Stdio::piped());
+    let mut child = nohup.spawn().expect("started");
+    let mut stderr = BufReader::new(child.stderr.take().expect("stderr"));
+    let mut said = String::new();
+    while !said.contains("expected time") {
+        assert!(stderr.read_line(&mut said).expect("readable") > 0, "{said}");
+    }
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    send("HUP", &child);
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    assert_eq!(status(&home), "training");
+    send("TERM", &child);
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    assert_eq!(status(&home), "stopped");
 }

@@ -93,6 +93,10 @@ fn a_diverged_run_is_listed_as_failed_and_goes_on_with_a_lower_rate() {
         .refused(1)
         .names(&["not finite"])
         .advises("train --resume wild --lr ");
+    home.textgen("generate --run wild")
+        .refused(1)
+        .names(&["incomplete"])
+        .advises("train --resume wild --lr ");
     let listed = |runs: &str| json(&home.textgen(runs).succeeded().stdout)[0].clone();
     let run = listed("runs --json");
     assert_eq!(run["status"], "failed");
@@ -443,10 +447,60 @@ fn a_long_held_out_part_is_sampled_while_a_short_training_goes_on() {
 }
 
 #[test]
+fn a_budget_that_is_used_up_already_is_refused_and_changes_nothing() {
+    let home = Home::new();
+    let small = "--model char-lstm --hidden 4 --batch 4 --seq 16 --threads 1 --name";
+    home.write("short.txt", "A short text. ".repeat(30));
+    home.train(&format!("{small} steps --steps 300 short.txt"));
+    home.train(&format!("{small} time --minutes 0.02 short.txt"));
+    for (run, budget, done) in [
+        ("steps", "--steps 20", "run steps is at step 300 already"),
+        ("steps", "--epochs 2", "run steps has trained for "),
+        ("time", "--minutes 0.0001", "run time has trained for "),
+    ] {
+        let before = settings(&home, run);
+        let (flag, _) = budget.split_once(' ').expect("a flag");
+        home.textgen(&format!("train --resume {run} {budget}"))
+            .refused(1)
+            .names(&[done, " already"])
+            .advises(&format!("give more {flag}"));
+        assert_eq!(settings(&home, run), before);
+    }
+}
+
+#[test]
+fn a_setting_that_resuming_does_not_change_is_named() {
+    let home = Home::with_run(texts());
+    home.textgen("train --resume texts --steps 40 --eval-every 5 --hidden 8")
+        .refused(2)
+        .names(&["--hidden, --eval-every: --resume keeps"])
+        .advises("--resume takes --steps, ");
+}
+
+#[test]
+fn a_text_that_was_moved_since_vocab_is_said_to_be_that_one() {
+    let home = Home::new();
+    home.write("old.txt", "Rain and wind.\n".repeat(40));
+    home.textgen("vocab old.txt").succeeded();
+    home.train("--model char-lstm --hidden 4 --steps 1 --threads 1 --name one old.txt");
+    fs::rename(home.path("old.txt"), home.path("new.txt")).expect("moved");
+    home.textgen("train --model char-lstm")
+        .refused(1)
+        .names(&["old.txt: no such corpus"])
+        .advises("the text last given to vocab; name it where it is now");
+    home.textgen("train --config runs/one/config.toml")
+        .refused(1)
+        .names(&["old.txt: no such corpus"])
+        .advises("the text of --config; name it");
+}
+
+#[test]
 fn a_finished_run_trains_on_with_a_larger_budget() {
     let home = Home::with_run(texts());
     let ran = home.train("--resume texts --steps 33");
     assert!(ran.stderr.contains("at step 30"), "{}", ran.stderr);
+    let rise = "the learning rate rises again from 0.00";
+    assert!(ran.stderr.contains(rise), "{}", ran.stderr);
     has_line(&settings(&home, "texts"), "steps = 33");
     let runs = json(&home.textgen("runs --json").succeeded().stdout);
     assert_eq!(runs[0]["step"], 33);

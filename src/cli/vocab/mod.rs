@@ -85,17 +85,15 @@ pub fn run(args: &VocabArgs, runs: &Path) -> anyhow::Result<()> {
     let mut out = stdout();
     out.write_all(text.as_bytes())?;
     out.flush()?;
-    warn(&survey, &vocabulary);
+    warn(&survey, &vocabulary, &corpus.shown());
     let path = saved?;
     note!("vocabulary written to {}", path.display());
     Ok(())
 }
 
-fn warn(survey: &Survey, vocabulary: &Vocabulary) {
-    let trainable = survey.check_trainable();
-    if let Err(error) =
-        trainable.and_then(|()| vocabulary.check_learnable(&survey.name, &survey.counts))
-    {
+fn warn(survey: &Survey, vocabulary: &Vocabulary, name: &str) {
+    let trainable = survey.check_trainable(name);
+    if let Err(error) = trainable.and_then(|()| vocabulary.check_learnable(name, &survey.counts)) {
         note!("warning: {error}");
     } else if survey.tokens < LEAST_TEXT as u64 {
         note!(

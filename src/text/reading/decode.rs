@@ -261,8 +261,10 @@ pub fn wide(head: &[u8]) -> Option<Wide> {
     };
     let (even, odd) = (zeros(0, 2), zeros(1, 2));
     let pairs = head.len() / 2;
-    // A few zeros are in many texts, but not so many, and not in every second byte alone.
-    if pairs < 4 || (even + odd) * 10 < pairs {
+    // A few zeros are in many texts, but not so many, and not in every second byte alone. In UTF-16, letters that
+    // have no zero are no UTF-8, or control characters.
+    let least = if is_text_with_zeros(head) { 9 } else { 1 };
+    if pairs < 4 || (even + odd) * 10 < pairs * least {
         return None;
     }
     if even + odd > pairs + pairs / 4 {
@@ -278,6 +280,17 @@ pub fn wide(head: &[u8]) -> Option<Wide> {
         (many, few) if few * 20 <= many => Some(Wide::Utf16Be),
         _ => None,
     }
+}
+
+/// Whether the bytes are UTF-8 without control characters that no text has, except zeros. The last character may be
+/// cut.
+fn is_text_with_zeros(head: &[u8]) -> bool {
+    let is_utf8 = match std::str::from_utf8(head) {
+        Ok(_) => true,
+        Err(error) => error.error_len().is_none(),
+    };
+    let is_control = |&byte: &u8| matches!(byte, 1..=8 | 0x0E..=0x1A | 0x1C..=0x1F);
+    is_utf8 && !head.iter().any(is_control)
 }
 
 #[cfg(test)]
@@ -348,6 +361,19 @@ mod tests {
         assert_eq!(wide(&utf32(text)), Some(Wide::Utf32));
         assert_eq!(wide(text.as_bytes()), None);
         assert_eq!(wide(b"one\0two\0three\0four\0"), None);
+        // Zeros that are all in every second place, or all but one.
+        assert_eq!(wide(&b"abc\0def hello world\n".repeat(200)), None);
+        assert_eq!(wide("né\0 deux\0 ".repeat(300).as_bytes()), None);
+        let letters = "Жили-были старик со старухой у самого синего моря. ";
+        assert_eq!(wide(&utf16(&letters.repeat(9))), Some(Wide::Utf16Le));
+        assert_eq!(
+            wide(&utf16(&"एक समय की बात है ".repeat(9))),
+            Some(Wide::Utf16Le)
+        );
+        assert_eq!(
+            wide(&utf16(&"昔々、ある所に。\n ".repeat(9))),
+            Some(Wide::Utf16Le)
+        );
         for (label, right) in [
             ("utf-8", "utf-16le"),
             ("lossy", "utf-16le"),

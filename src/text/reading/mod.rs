@@ -18,7 +18,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 pub use chunks::{CHUNK_BYTES, Chunk};
-pub use containers::{Opened, each_file, spooled};
+pub use containers::{Opened, archive_to_skip, each_file, spooled};
 pub use decode::{Decoding, Wide};
 pub use formats::{Foreign, Format, HEAD, Remedy};
 pub use guess::{Findings, Looks};
@@ -28,7 +28,7 @@ pub use records::{Records, Shape};
 use super::documents::{MARKED, Splitter};
 use super::folder::{self, Skip, Verdict, folder_rule};
 use super::{Corpus, TextError};
-use crate::config::{Documents, Strip, TextConfig};
+use crate::config::{Documents, Newlines, Strip, TextConfig};
 use containers::{Counted, peek};
 use decode::Decoded;
 use gutenberg::{Removed, Stripped, is_marked};
@@ -168,7 +168,15 @@ fn read_file(
         account.marked += u64::from(is_marked(&head));
         text = whole;
     }
-    let more = chunks::cut(text, name, start, &raw, size, emit)?;
+    let mut ends = account.ends;
+    let mut counted = |chunk: Chunk| {
+        if config.newlines == Newlines::Keep {
+            ends.count(&chunk.bytes);
+        }
+        emit(chunk)
+    };
+    let more = chunks::cut(text, name, start, &raw, size, &mut counted)?;
+    account.ends = ends;
     account.file(name, empty.get(), removed.removed.get(), removed.all.get());
     Ok(more)
 }

@@ -81,6 +81,63 @@ pub enum Note {
     },
     /// No marker of Project Gutenberg was found.
     Unmarked,
+    /// Lines end in carriage returns, which are kept.
+    LineEnds(LineEnds),
+}
+
+/// Line ends by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LineEnds {
+    /// LF alone, as on Unix.
+    pub lf: u64,
+    /// CR LF, as on Windows.
+    pub crlf: u64,
+    /// CR alone, as on old Macs.
+    pub cr: u64,
+}
+
+impl LineEnds {
+    /// Counts those of a piece of text that ends in none of them halfway.
+    pub fn count(&mut self, text: &[u8]) {
+        let lines = memchr::memchr_iter(b'\n', text).count() as u64;
+        let (mut returns, mut pairs) = (0, 0);
+        for at in memchr::memchr_iter(b'\r', text) {
+            returns += 1;
+            pairs += u64::from(text.get(at + 1) == Some(&b'\n'));
+        }
+        self.lf += lines - pairs;
+        self.crlf += pairs;
+        self.cr += returns - pairs;
+    }
+
+    /// Whether more than a few of the line ends have a carriage return.
+    const fn are_foreign(self) -> bool {
+        let foreign = self.crlf + self.cr;
+        foreign > 0 && foreign * 100 >= foreign + self.lf
+    }
+}
+
+impl fmt::Display for LineEnds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds = [(self.lf, "LF"), (self.crlf, "CR LF"), (self.cr, "CR")];
+        let kinds = kinds.into_iter().filter(|(count, _)| *count > 0);
+        match &kinds.collect::<Vec<_>>()[..] {
+            [(_, "CR LF")] => {
+                f.write_str("the lines end in CR LF, as on Windows, which are two tokens")
+            }
+            [(_, "CR")] => f.write_str("the lines end in CR alone, as on old Macs"),
+            kinds => {
+                let kinds = kinds.iter();
+                let kinds = kinds.map(|(count, name)| format!("{} {name}", thousands(*count)));
+                let kinds: Vec<String> = kinds.collect();
+                write!(
+                    f,
+                    "the line ends are of several kinds: {}",
+                    kinds.join(", ")
+                )
+            }
+        }
+    }
 }
 
 impl fmt::Display for Note {
@@ -172,6 +229,7 @@ impl fmt::Display for Note {
                 percent(removed, all),
                 thousands(*removed)
             ),
+            Self::LineEnds(ends) => ends.fmt(f),
             Self::Unmarked => f.write_str(
                 "warning: no marker of Project Gutenberg was found, so nothing was removed",
             ),
@@ -209,7 +267,10 @@ impl Notes {
     /// Adds a note unless it is known.
     pub(in crate::text) fn add(&self, note: Note) {
         let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !notes.0.contains(&note) {
+        // Two passes may count other line ends, but of the same text.
+        let is_of_ends = |note: &Note| matches!(note, Note::LineEnds(_));
+        let is_known = |known: &Note| *known == note || is_of_ends(known) && is_of_ends(&note);
+        if !notes.0.iter().any(is_known) {
             notes.0.push(note);
         }
     }
@@ -237,6 +298,8 @@ pub struct Account {
     pub marked: u64,
     removed: u64,
     all: u64,
+    /// Line ends, where they are kept.
+    pub ends: LineEnds,
 }
 
 impl Account {
@@ -309,7 +372,8 @@ impl Account {
         };
         let looks = |(name, shape, more)| Note::Looks { name, shape, more };
         let looks = self.looks.map(looks);
-        for note in self.notes.into_iter().chain(looks).chain(more) {
+        let ends = self.ends.are_foreign().then_some(Note::LineEnds(self.ends));
+        for note in self.notes.into_iter().chain(looks).chain(more).chain(ends) {
             notes.add(note);
         }
     }
@@ -330,6 +394,26 @@ mod tests {
         ] {
             assert_eq!(thousands(number), text);
         }
+    }
+
+    #[test]
+    fn line_ends_with_carriage_returns_are_one_note() {
+        let said = |text: &str| {
+            let mut account = Account::default();
+            account.ends.count(text.as_bytes());
+            let notes = Notes::default();
+            account.close(&notes, false);
+            notes.take().first().map(Note::to_string)
+        };
+        let windows = "the lines end in CR LF, as on Windows, which are two tokens";
+        assert_eq!(said("a\r\nb\r\n\r\n").as_deref(), Some(windows));
+        let mac = "the lines end in CR alone, as on old Macs";
+        assert_eq!(said("a\rb\r").as_deref(), Some(mac));
+        let several = "the line ends are of several kinds: 2 LF, 1 CR LF, 1 CR";
+        assert_eq!(said("a\nb\r\n\nc\rd").as_deref(), Some(several));
+        // A few in many lines are characters among others.
+        assert_eq!(said(&format!("a\rb{}", "\n".repeat(100))), None);
+        assert_eq!(said("a\nb\n"), None);
     }
 
     #[test]

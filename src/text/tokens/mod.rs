@@ -47,11 +47,11 @@ impl Survey {
         self.tokens + self.documents + u64::from(self.documents > 0)
     }
 
-    /// Returns an error if there is nothing to learn: a single distinct token.
-    pub fn check_trainable(&self) -> Result<(), TextError> {
+    /// Returns an error, which calls the corpus `name`, if there is nothing to learn: a single distinct token.
+    pub fn check_trainable(&self, name: &str) -> Result<(), TextError> {
         match &self.counts[..] {
             [(token, _)] => Err(TextError::SingleToken {
-                name: self.name.clone(),
+                name: name.to_owned(),
                 token: token.visible(),
             }),
             _ => Ok(()),

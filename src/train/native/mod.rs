@@ -154,7 +154,7 @@ impl NativeEngine {
             let why = format!("{} needs textgen-torch", config.device);
             return Err(EngineError::Device(why));
         }
-        memory::check(config, network)?;
+        memory::check(config, network, memory::usual_letters(config))?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = if config.threads == 0 {
             cores

@@ -122,6 +122,34 @@ fn a_run_extended_later_is_the_run_of_that_length() {
 }
 
 #[test]
+fn a_rate_that_rises_again_with_a_larger_budget_is_known() {
+    let folder = tempfile::tempdir().expect("folder");
+    let steps = |steps| TrainConfig {
+        budget: Budget::Steps(steps),
+        ..with(
+            &text_config(),
+            "schedule=cosine lr=0.1 final-lr=0.01 warmup=0",
+        )
+    };
+    let run = create_run(folder.path(), "more", &steps(16));
+    train_up_to(&run, 9);
+    assert_eq!(trainer(&run).rise(), None);
+    train(&run);
+    run.set_config(&steps(32)).expect("written");
+    let [from, to] = trainer(&run).rise().expect("it rises");
+    assert!(
+        (0.001..0.0025).contains(&from) && (0.049..0.052).contains(&to),
+        "{from} {to}"
+    );
+    // One that is constant does not.
+    let run = create_run(folder.path(), "same", &constant(text_config(), 16));
+    train(&run);
+    run.set_config(&constant(text_config(), 32))
+        .expect("written");
+    assert_eq!(trainer(&run).rise(), None);
+}
+
+#[test]
 fn a_killed_training_goes_on_from_its_last_save() {
     let folder = tempfile::tempdir().expect("folder");
     let config = word_config();
@@ -141,6 +169,46 @@ fn a_killed_training_goes_on_from_its_last_save() {
     let lines = Metrics::read(&run.metrics_path()).expect("log");
     let steps: Vec<u64> = lines.iter().map(|line| line.step).collect();
     assert_eq!(steps, [8, 16, 24]);
+}
+
+#[test]
+fn a_training_that_dies_between_two_evaluations_goes_on_from_its_recent_save() {
+    for config in [text_config(), word_config()] {
+        let folder = tempfile::tempdir().expect("folder");
+        let whole = create_run(folder.path(), "whole", &config);
+        train(&whole);
+        let run = create_run(folder.path(), "dead", &config);
+        train_up_to(&run, 1);
+        let mut dying = trainer(&run);
+        dying.unsaved = Duration::ZERO;
+        assert!(
+            dying.go_on(&GO, Some(13)).is_err(),
+            "it is stopped, and saves nothing"
+        );
+        dying.saver.wait().expect("saved");
+        drop(dying);
+        let steady = run.steady_state().expect("readable").expect("there");
+        assert_eq!((steady.progress.step, state(&run).progress.step), (8, 13));
+        assert_eq!(train(&run), Ending::Budget);
+        assert!(!run.recent_path().exists());
+        ended_alike(&run, &whole);
+    }
+}
+
+#[test]
+fn a_training_that_was_stopped_before_its_first_evaluation_has_a_model() {
+    for config in [text_config(), word_config()] {
+        let folder = tempfile::tempdir().expect("folder");
+        let run = create_run(folder.path(), "early", &config);
+        train_up_to(&run, 3);
+        let header = run.model().expect("a model").header.clone();
+        assert_eq!((header.step, header.valid), (3, None));
+        // Later it has that of an evaluation, and no other.
+        train_up_to(&run, 9);
+        let header = run.model().expect("a model").header.clone();
+        assert_eq!(header.step, 8);
+        assert!(header.valid.is_some());
+    }
 }
 
 /// An engine that presses Ctrl-C during one call of an evaluation.

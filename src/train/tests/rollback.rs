@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::train::TrainError;
+use std::time::Duration;
 
 #[test]
 fn a_loss_that_is_never_finite_gives_up_after_three_returns() {
@@ -46,6 +47,31 @@ fn a_single_bad_step_is_taken_back_with_half_the_learning_rate() {
         (progress.step, progress.rollbacks, progress.lr_scale),
         (24, 1, 0.5)
     );
+}
+
+#[test]
+fn a_bad_step_returns_to_the_state_of_an_evaluation_and_not_to_one_of_the_clock() {
+    let folder = tempfile::tempdir().expect("folder");
+    let [run, without] = ["with", "without"].map(|name| {
+        let run = create_run(folder.path(), name, &text_config());
+        let mut trainer = trainer(&run);
+        trainer.train_until(&GO, Some(1)).expect("trained");
+        if name == "with" {
+            trainer.unsaved = Duration::ZERO;
+        }
+        assert!(trainer.go_on(&GO, Some(13)).is_err(), "stopped");
+        let mut weights = trainer.engine.weights();
+        let bias = weights.get_mut("head.bias").expect("there");
+        let broken = vec![f32::NAN; bias.data().len()];
+        *bias = crate::models::weights::Array::f32(bias.shape.clone(), broken);
+        trainer.engine.set_weights(&weights).expect("they fit");
+        assert_eq!(trainer.train(&GO).expect("recovers"), Ending::Budget);
+        drop(trainer);
+        run
+    });
+    assert_eq!(state(&run).progress.rollbacks, 1);
+    assert!(state(&run).tensors == state(&without).tensors);
+    assert!(!run.recent_path().exists());
 }
 
 #[test]
