@@ -341,6 +341,7 @@ pub fn of_text(error: &TextError) -> Option<String> {
         TextError::Escape { .. } => {
             r"\n is the end of a line, \t a tab, \\ a backslash, \u{e9} the character U+00E9"
         }
+        TextError::Separator { error, .. } => return of_text(error),
         TextError::Marked { .. } => {
             "remove that character, which stands for no letter, or leave out --documents"
         }

@@ -1,6 +1,6 @@
 //! `train --from`: training that starts from a trained model.
 
-use crate::config::{NetworkKind, Recipe, Settings, TrainConfig};
+use crate::config::{Documents, NetworkKind, Recipe, Settings, TrainConfig};
 use crate::model::TextModel;
 use crate::run::{
     CorpusData, ENGLISH, ModelFile, ModelHeader, Runs, Start, TokenSource as _, pieces,
@@ -65,6 +65,14 @@ impl From {
             let hint = format!(
                 "leave --{key} out, or train a new model; only --latent N for a word-vae without z changes a network"
             );
+            return Err(CliError::misuse(message, hint).into());
+        }
+        if !text.documents.is_none() && given.documents.as_ref().is_some_and(Documents::is_none) {
+            let message = format!(
+                "--documents none: the model learnt documents, with --documents {}",
+                text.documents
+            );
+            let hint = "leave it out, say what a document is now, or train a new model";
             return Err(CliError::misuse(message, hint).into());
         }
         // A model that learnt documents goes on with them, unless others are asked for.

@@ -1,6 +1,5 @@
 //! `textgen novelty`: how much of a text occurs in what the model was trained on.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::Write as _;
 
@@ -181,7 +180,11 @@ fn sample(args: &NoveltyArgs, file: ModelFile, text: Option<&str>) -> Result<(St
         let config = args.reading.of(&header.text)?;
         let text = whole(&corpus, &config, |_| ())?;
         args.reading.say_notes(&corpus);
-        return Ok((corpus.name, header.vocabulary.encode_open(&text).tokens));
+        let tokens = header.vocabulary.encode_open(&text).tokens;
+        return Ok((
+            corpus.name,
+            after_beginning(&tokens, header.vocabulary.document_end()),
+        ));
     }
     let sampling = Sampling {
         temperature: args.temperature.unwrap_or(1.0),
@@ -212,8 +215,14 @@ fn sample(args: &NoveltyArgs, file: ModelFile, text: Option<&str>) -> Result<(St
     Ok(("sample".to_owned(), tokens))
 }
 
+/// The tokens without the one before the first document.
+fn after_beginning(tokens: &[u32], eos: Option<u32>) -> Vec<u32> {
+    let begins = eos.is_some() && tokens.first().copied() == eos;
+    tokens[usize::from(begins)..].to_vec()
+}
+
 /// The name of a part that was not trained on, and some of its tokens.
-type HeldOut<'a> = (&'static str, Vec<Cow<'a, [u32]>>);
+type HeldOut = (&'static str, Vec<Vec<u32>>);
 
 /// A run's corpus, split into the parts trained on and the parts held out.
 struct Training<'a> {
@@ -232,7 +241,7 @@ impl<'a> Training<'a> {
     }
 
     /// Up to `most` tokens that were not trained on, with the name of their part.
-    fn held_out(&self, most: usize) -> Result<Option<HeldOut<'a>>> {
+    fn held_out(&self, most: usize) -> Result<Option<HeldOut>> {
         let (name, ranges) = match (&self.split.test[..], &self.split.valid[..]) {
             ([], []) => return Ok(None),
             ([], valid) => ("valid part", valid),
@@ -242,7 +251,9 @@ impl<'a> Training<'a> {
         let mut texts = Vec::new();
         for range in ranges {
             let taken = range.len().min(left);
-            texts.push(self.data.tokens.read(range.start..range.start + taken)?);
+            let text = self.data.tokens.read(range.start..range.start + taken)?;
+            let eos = self.data.vocabulary.document_end();
+            texts.push(after_beginning(&text, eos));
             left -= taken;
         }
         Ok(Some((name, texts)))
@@ -316,7 +327,8 @@ impl<'a> Training<'a> {
             tokens: copy.len(),
             text: data.vocabulary.decode_in_lines(&copy),
             sample_character: before + segment.text_range.start + 1,
-            corpus_character: start + 1,
+            // The first document begins with a token that is no character.
+            corpus_character: start + 1 - usize::from(eos.is_some()),
             corpus_line: line + ends.saturating_sub(1),
         })
     }

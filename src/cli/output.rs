@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 use std::io::{BufWriter, Error, ErrorKind, IsTerminal as _, StdoutLock, Write};
 
 use crate::hints;
-use crate::text::{Corpus, Note, OpenText, Token, Utf8Stream, is_control, legible, visible};
+use crate::text::{
+    Corpus, Note, OpenText, Token, Utf8Stream, Vocabulary, is_control, legible, visible,
+};
 use anyhow::Result;
 use clap::Args;
 use indicatif::HumanCount;
@@ -283,8 +285,8 @@ pub fn tab_separated(cells: &[String]) -> String {
 }
 
 /// Describes the tokens of a text that a model does not know, if any; their fate is to follow.
-pub fn unknown(open: &OpenText) -> Option<String> {
-    let (unknown, all) = (open.unknown(), open.tokens.len());
+pub fn unknown(open: &OpenText, vocabulary: &Vocabulary) -> Option<String> {
+    let (unknown, all) = (open.unknown(), open.characters(vocabulary));
     let visible: Vec<String> = open.others.iter().map(Token::visible).collect();
     let shown = &visible[..visible.len().min(UNKNOWN_SHOWN)];
     let more = match visible.len() - shown.len() {

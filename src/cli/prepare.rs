@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::config::{
-    Budget, Entry, LEAST_TEXT, LossOver, Means, ModelConfig, ModelKind, Recipe, Settings,
-    SplitKind, TextConfig, TrainConfig,
+    Budget, Entry, LEAST_TEXT, Means, ModelConfig, ModelKind, Recipe, Settings, SplitKind,
+    TextConfig, TrainConfig,
 };
 use crate::models::speed::training_gigaflops;
 use crate::run::{CorpusData, LastVocab, Packed, Runs, TextData, TokenSource as _, WordData};
@@ -132,11 +132,6 @@ impl Planned {
             config.fit_batch(&self.given, training);
         }
         if let (CorpusData::Text(text), ModelConfig::CharRnn(own)) = (data, &config.model) {
-            if text.vocabulary.document_end().is_some() && own.loss == LossOver::Last {
-                let message =
-                    "--loss last: the model learnt documents, which may end anywhere in a sequence";
-                return Err(CliError::misuse(message, "leave it out").into());
-            }
             // Checked here, before a run directory is created.
             stream_length(text.training_size(&config), config.batch, own.seq)?;
             warn_of_no_held_out(text, &config)?;
@@ -334,8 +329,8 @@ fn warn_of_no_held_out(text: &TextData, config: &TrainConfig) -> Result<()> {
         let cut = cut.into_iter().filter(|&cut| cut).count();
         if cut > 0 {
             note!(
-                "the split cuts {}: no other begins near",
-                counted(cut, "document")
+                "the split cuts a document in {}, since none begins near enough: larger parts hold whole ones",
+                counted(cut, "place")
             );
         }
     }
@@ -372,16 +367,27 @@ fn choose_corpus(args: &[String], given: Settings, runs: &Runs) -> Result<(Corpu
         note!("corpus: {} (bundled)", corpus.name);
         return Ok((corpus, given));
     };
-    let settings = last.settings();
+    let mut settings = last.settings();
     let corpus = Corpus::resolve(&last.corpus).map_err(moved("the text last given to vocab"))?;
     note!("corpus: {} (the one last given to vocab)", corpus.name);
+    let is_plain = matches!(given.recipe, None | Some(Recipe::Default));
+    let has_documents = given
+        .model
+        .is_some_and(|model| model.kind() == ModelKind::CharRnn)
+        && is_plain;
+    if let Some(documents) = settings.documents.take_if(|_| !has_documents)
+        && !documents.is_none()
+    {
+        note!(
+            "note: --documents {documents}, given to vocab, is not for this model, which reads all as one text"
+        );
+    }
     // A recipe determines the normal form and the unit, but not how the file is read.
     let settings = match given.recipe {
         None | Some(Recipe::Default) => settings,
         Some(_) => Settings {
             encoding: settings.encoding,
             field: settings.field,
-            documents: settings.documents,
             strip: settings.strip,
             newlines: settings.newlines,
             words: settings.words,

@@ -18,7 +18,7 @@ pub struct ReadingFlags {
     #[arg(long, value_name = "NAME")]
     pub field: Option<String>,
     /// What a document is, for a model that was trained with documents [default: as in training]
-    #[arg(long, value_name = "WHAT", allow_hyphen_values = true)]
+    #[arg(long, value_name = "WHAT", allow_hyphen_values = true, value_parser = Documents::parse)]
     pub documents: Option<Documents>,
     /// What is removed from the text [default: as in training]
     #[arg(long, value_enum, value_name = "WHAT")]
@@ -31,6 +31,8 @@ impl ReadingFlags {
         say_notes_that(corpus, |note| match note {
             Note::NoRecords { .. } => self.field.is_some(),
             Note::Unmarked => self.strip.is_some(),
+            // One text given is one document.
+            Note::OneDocument { .. } => self.documents.is_some(),
             // The model decides how they are read.
             Note::LineEnds(_) => false,
             _ => true,

@@ -35,6 +35,7 @@ const EXAMPLES: &str = "\
 Examples:
   textgen train --model char-lstm
   textgen train --model char-lstm --minutes 10 my-text.txt
+  textgen train --model char-lstm --documents line names.txt
   textgen train --recipe notebook
   textgen train --model word-vae --words lines names.txt --name names --baseline no-latent
   textgen train --model word-vae --goal explore --name explorer

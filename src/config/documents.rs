@@ -15,7 +15,7 @@ const VALID: &[&str] = &[
     "record",
     "line",
     "blank-line",
-    "a separator such as ---",
+    "or a separator such as --- or <|endoftext|>, which is more than small letters",
 ];
 
 /// What a document of a text is. A char-lstm reads each from a zero state, and writes it to its end.
@@ -38,6 +38,12 @@ pub enum Documents {
 }
 
 impl Documents {
+    /// Reads the value of a flag, or returns what is wrong with it.
+    #[cfg(feature = "cli")]
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        Self::read(text)
+    }
+
     /// Whether there are none.
     pub const fn is_none(&self) -> bool {
         matches!(self, Self::None)
@@ -68,16 +74,18 @@ impl FromStr for Documents {
             "line" => Self::Line,
             "blank-line" => Self::BlankLine,
             // A word is more likely one of these names, misspelt, than a separator.
-            text if is_word(text) => return Err(ConfigError::choice("documents", text, VALID)),
+            text if is_name(text) => return Err(ConfigError::choice("documents", text, VALID)),
             separator => Self::Between(separator.to_owned()),
         })
     }
 }
 
-fn is_word(text: &str) -> bool {
+fn is_name(text: &str) -> bool {
+    let name = text.trim().to_lowercase();
     let is_of_word = |c: char| c.is_ascii_lowercase() || matches!(c, '-' | '_');
-    text.is_empty()
-        || text.starts_with(|c: char| c.is_ascii_lowercase()) && text.chars().all(is_of_word)
+    let is_word =
+        text.starts_with(|c: char| c.is_ascii_lowercase()) && text.chars().all(is_of_word);
+    text.is_empty() || is_word || VALID.contains(&&*name)
 }
 
 impl From<Documents> for String {
@@ -125,7 +133,7 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Documents>().expect(text).to_string(), text);
         }
-        for text in ["", "lines", "blank_line", "files"] {
+        for text in ["", "lines", "blank_line", "Line", "NONE", " file"] {
             let error = text.parse::<Documents>().expect_err(text).to_string();
             assert!(error.contains("blank-line"), "{error}");
         }

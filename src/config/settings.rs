@@ -248,7 +248,8 @@ settings! {
             /// none reads them as plain text
             field: String ["NAME"] = "text".to_owned();
             /// What a document is: file, record, line, blank-line, or a separator such as '<|endoftext|>' or '\n---\n'. A
-            /// char-lstm forgets the one when it reads the next, and generates whole documents; none is one stream
+            /// char-lstm forgets the one when it reads the next, and generates whole documents; none is one stream.
+            /// Line ends around a document are no part of it, and empty ones are left out
             documents: Documents ["WHAT"] = Documents::None;
             /// Remove what is not the text: gutenberg is Project Gutenberg's header and licence
             strip: Strip = Strip::None;

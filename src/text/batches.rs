@@ -42,7 +42,7 @@ impl Split {
     }
 
     /// Moves every border to the beginning of the next document, or else of the one before, if that is within half of
-    /// the range after it; else the border stays. `next` and `last` find the first and the last token in a range that
+    /// the ranges on both sides; else the border stays. `next` and `last` find the first and the last token in a range that
     /// begins a document.
     pub fn between_documents<E>(
         mut self,
@@ -55,7 +55,7 @@ impl Split {
             let (Some(before), Some(after)) = (before.last_mut(), after.first_mut()) else {
                 continue;
             };
-            let (border, far) = (after.start, after.len() / 2);
+            let (border, far) = (after.start, before.len().min(after.len()) / 2);
             let place = match next(border..border + far)? {
                 None => last(border.saturating_sub(far).max(before.start + 1)..border)?,
                 place => place,

@@ -20,8 +20,14 @@ enum Separator {
     Line,
     /// A line end and blank lines.
     BlankLine,
-    /// These characters.
-    Text(String),
+    /// So many line ends, one after the other.
+    LineEnds(usize),
+    /// These characters, perhaps only at the start or the end of a line.
+    Text {
+        text: String,
+        starts_line: bool,
+        ends_line: bool,
+    },
 }
 
 /// What there is to say about the documents of a corpus.
@@ -55,10 +61,18 @@ impl Splitter {
         let separator = match documents {
             Documents::None => return Ok(None),
             Documents::File => Separator::None,
-            Documents::Record => Separator::Text(MARKED.to_owned()),
+            Documents::Record => Separator::text(MARKED),
             Documents::Line => Separator::Line,
             Documents::BlankLine => Separator::BlankLine,
-            Documents::Between(typed) => Separator::Text(Typed::new(typed)?.text),
+            Documents::Between(typed) => match Typed::new(typed) {
+                Ok(typed) => Separator::text(&typed.text),
+                Err(error) => {
+                    return Err(TextError::Separator {
+                        typed: typed.clone(),
+                        error: Box::new(error),
+                    });
+                }
+            },
         };
         Ok(Some(Self {
             separator,
@@ -73,7 +87,11 @@ impl Splitter {
     /// Ends the document before a file that begins.
     pub fn begin_file(&mut self, to: &mut String) {
         let pending = std::mem::take(&mut self.pending);
-        self.add(&pending, to);
+        if self.separator.is_at_end(&pending) {
+            self.found.separators += 1;
+        } else {
+            self.add(&pending, to);
+        }
         self.end();
     }
 
@@ -92,8 +110,12 @@ impl Splitter {
         };
         let mut rest = &*text;
         loop {
-            match self.separator.find(rest, self.is_open) {
-                Place::At(start, end) => {
+            let place = Place {
+                in_document: self.is_open,
+                in_line: self.is_open && self.line_ends.is_empty(),
+            };
+            match self.separator.find(rest, place) {
+                Next::At(start, end) => {
                     self.add(&rest[..start], to);
                     self.found.separators += 1;
                     // Blank lines before a document separate nothing.
@@ -102,7 +124,7 @@ impl Splitter {
                     self.end();
                     rest = &rest[end..];
                 }
-                Place::MayStart(start) => {
+                Next::MayStart(start) => {
                     self.add(&rest[..start], to);
                     rest[start..].clone_into(&mut self.pending);
                     return Ok(());
@@ -149,37 +171,102 @@ impl Splitter {
     }
 }
 
-/// Where a separator is, in bytes.
-enum Place {
+/// Where a text goes on.
+#[derive(Clone, Copy)]
+struct Place {
+    in_document: bool,
+    in_line: bool,
+}
+
+/// Where the next separator is, in bytes.
+enum Next {
     At(usize, usize),
     /// None is before this place, but one may start there, as more of the text will tell.
     MayStart(usize),
 }
 
 impl Separator {
-    /// The first separator in `text`, which begins inside of a document if `is_open`.
-    fn find(&self, text: &str, is_open: bool) -> Place {
+    /// The separator that these characters are. Line ends at their edges may have any form.
+    fn text(text: &str) -> Self {
+        let inner = text.trim_matches('\n');
+        if inner.is_empty() {
+            return Self::LineEnds(text.len());
+        }
+        Self::Text {
+            text: inner.to_owned(),
+            starts_line: text.starts_with('\n'),
+            ends_line: text.ends_with('\n'),
+        }
+    }
+
+    /// Whether the last characters of a file, which may be the start of a separator, are all of one.
+    fn is_at_end(&self, pending: &str) -> bool {
+        matches!(self, Self::Text { text, .. } if text == pending)
+    }
+
+    /// The first separator in `text`.
+    fn find(&self, text: &str, place: Place) -> Next {
         let bytes = text.as_bytes();
         match self {
-            Self::None => Place::MayStart(text.len()),
-            Self::Line => match memchr::memchr2(b'\n', b'\r', bytes) {
-                Some(at) => {
-                    line_end(bytes, at).map_or(Place::MayStart(at), |end| Place::At(at, end))
-                }
-                None => Place::MayStart(text.len()),
+            Self::None => Next::MayStart(text.len()),
+            Self::Line | Self::LineEnds(1) => match memchr::memchr2(b'\n', b'\r', bytes) {
+                Some(at) => line_end(bytes, at).map_or(Next::MayStart(at), |end| Next::At(at, end)),
+                None => Next::MayStart(text.len()),
             },
-            Self::BlankLine => blank_lines(bytes, is_open),
-            Self::Text(separator) => {
-                if let Some(at) = memchr::memmem::find(bytes, separator.as_bytes()) {
-                    return Place::At(at, at + separator.len());
+            Self::BlankLine => blank_lines(bytes, place.in_document),
+            Self::LineEnds(count) => line_ends(bytes, *count),
+            Self::Text {
+                text: wanted,
+                starts_line,
+                ends_line,
+            } => {
+                let is_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
+                for at in memchr::memmem::find_iter(bytes, wanted.as_bytes()) {
+                    let end = at + wanted.len();
+                    let begins = match at.checked_sub(1) {
+                        Some(before) => is_end(&bytes[before]),
+                        None => !place.in_line,
+                    };
+                    match bytes.get(end) {
+                        _ if *starts_line && !begins => {}
+                        // The file may end here.
+                        None if *ends_line => return Next::MayStart(at),
+                        Some(after) if *ends_line && !is_end(after) => {}
+                        _ => return Next::At(at, end),
+                    }
                 }
-                let starts = separator.char_indices().map(|(at, c)| at + c.len_utf8());
-                let is_open = |n: usize| n < separator.len() && text.ends_with(&separator[..n]);
+                let starts = wanted.char_indices().map(|(at, c)| at + c.len_utf8());
+                let is_open = |n: usize| n < wanted.len() && text.ends_with(&wanted[..n]);
                 let open = starts.filter(|&n| is_open(n)).max();
-                Place::MayStart(text.len() - open.unwrap_or(0))
+                Next::MayStart(text.len() - open.unwrap_or(0))
             }
         }
     }
+}
+
+/// The first `count` line ends that follow each other.
+fn line_ends(bytes: &[u8], count: usize) -> Next {
+    let mut from = 0;
+    while let Some(at) = memchr::memchr2(b'\n', b'\r', &bytes[from..]) {
+        let start = from + at;
+        from = start;
+        for found in 1.. {
+            if !matches!(bytes.get(from), Some(b'\n' | b'\r')) {
+                break;
+            }
+            let Some(end) = line_end(bytes, from) else {
+                return Next::MayStart(start);
+            };
+            from = end;
+            if found == count {
+                return Next::At(start, from);
+            }
+        }
+        if from == bytes.len() {
+            return Next::MayStart(start);
+        }
+    }
+    Next::MayStart(bytes.len())
 }
 
 /// The end of the line end at `at`; `None` if the text ends with a carriage return.
@@ -193,7 +280,7 @@ fn line_end(bytes: &[u8], at: usize) -> Option<usize> {
 }
 
 /// The first line end that blank lines follow, and the end of these; before a document, one blank line is enough.
-fn blank_lines(bytes: &[u8], is_open: bool) -> Place {
+fn blank_lines(bytes: &[u8], is_open: bool) -> Next {
     let mut from = 0;
     // Where the line ends began, and the end of the last one.
     let mut gap: Option<(usize, usize)> = (!is_open).then_some((0, 0));
@@ -204,15 +291,15 @@ fn blank_lines(bytes: &[u8], is_open: bool) -> Place {
         let next = blank.map(|blank| from + blank);
         match (next, gap) {
             // Nothing but spaces is left.
-            (None, Some((start, _))) => return Place::MayStart(start),
-            (None, None) => return Place::MayStart(bytes.len()),
+            (None, Some((start, _))) => return Next::MayStart(start),
+            (None, None) => return Next::MayStart(bytes.len()),
             (Some(at), _) if matches!(bytes[at], b'\n' | b'\r') => {
                 let Some(end) = line_end(bytes, at) else {
-                    return Place::MayStart(gap.map_or(at, |(start, _)| start));
+                    return Next::MayStart(gap.map_or(at, |(start, _)| start));
                 };
                 match gap {
                     // This one ends a blank line.
-                    Some((start, _)) => return Place::At(start, end),
+                    Some((start, _)) => return Next::At(start, end),
                     None => gap = Some((at, end)),
                 }
                 from = end;
@@ -222,7 +309,7 @@ fn blank_lines(bytes: &[u8], is_open: bool) -> Place {
                     gap = None;
                     from = at + more;
                 }
-                None => return Place::MayStart(bytes.len()),
+                None => return Next::MayStart(bytes.len()),
             },
         }
     }

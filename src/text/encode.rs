@@ -359,6 +359,13 @@ impl OpenText {
         self.tokens.len() - known.count()
     }
 
+    /// The number of tokens of the text that are characters: not the ends of documents.
+    pub fn characters(&self, vocabulary: &Vocabulary) -> usize {
+        let eos = vocabulary.document_end();
+        let characters = self.tokens.iter().filter(|&&token| Some(token) != eos);
+        characters.count()
+    }
+
     /// The text as a model can read it: tokens outside the vocabulary become `unk`, or are left out if
     /// that is `None`.
     pub fn readable(&self, unk: Option<u32>) -> Vec<u32> {

@@ -50,7 +50,12 @@ pub enum TextError {
     /// The character that stands for the ends of documents is in the text.
     #[error("{path}: holds U+FDD0, which stands for the end of a document")]
     Marked { path: String },
-    #[error("{name}: has no documents: nothing but line ends is in it")]
+    #[error("--documents {typed}: {error}")]
+    Separator {
+        typed: String,
+        error: Box<TextError>,
+    },
+    #[error("{name}: has no documents: nothing but line ends and separators is in it")]
     NoDocuments { name: String },
     #[error("{path}")]
     Io { path: String, source: io::Error },

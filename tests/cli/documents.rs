@@ -58,14 +58,18 @@ fn count_gives_whole_documents_and_a_prompt_is_the_start_of_one() {
         .as_str()
         .map(|text| text.chars().count() as u64 + 1);
     assert_eq!(answers[0]["tokens"].as_u64(), tokens);
-    let cut = home
-        .textgen("generate --count 3 --length 4 --seed 1")
-        .succeeded();
-    assert!(
-        cut.stderr.contains("3 documents cut after 4 tokens"),
-        "{}",
-        cut.stderr
-    );
+    for how in ["--seed 1", "--decode beam:4"] {
+        let cut = home.textgen(&format!("generate --count 3 --length 4 {how}"));
+        let said = cut.succeeded().stderr;
+        assert!(said.contains("3 documents cut after 4 tokens"), "{said}");
+    }
+    // None is empty, however probable that is.
+    let hot = "generate --count 200 --temperature 5 --seed 1 --json --length 20";
+    let hot = home.textgen(hot).succeeded().stdout;
+    assert!(hot.lines().map(json).all(|sample| sample["text"] != ""));
+    for ended in ["document", "length"] {
+        assert!(hot.contains(&format!("\"ended\":\"{ended}\"")), "{hot}");
+    }
     // Searches and constraints end with the document as well.
     let found = home
         .textgen("generate --decode beam:4 --count 2")
@@ -110,6 +114,10 @@ fn documents_are_scored_and_evaluated_alone() {
         let alone = costs("one.txt", &[text]);
         assert!((alone[0] - cost).abs() < 1e-4, "{text}: {alone:?} {cost}");
     }
+    let rows = home
+        .textgen("score all.txt --per document --tsv")
+        .succeeded();
+    assert_eq!(rows.stdout.lines().count(), 1 + texts.len());
     let eval = home
         .textgen("eval said all.txt --json --no-baselines")
         .succeeded();
@@ -201,7 +209,7 @@ fn a_trained_model_learns_documents_and_training_resumes() {
     let ran = home
         .textgen(&format!("{more} --documents none --loss last"))
         .refused(2);
-    assert!(ran.error.contains("documents"), "{ran:?}");
+    assert!(ran.error.contains("the model learnt documents"), "{ran:?}");
     let model = |name: &str| {
         let sample = format!("generate --run {name} --seed 1 --count 3 --json");
         home.textgen(&sample).succeeded().stdout

@@ -270,6 +270,13 @@ impl Text {
         let digest = corpus.digest(&config)?;
         job.args.text.reading.say_notes(&corpus);
         let is_own = digest == *own_digest || corpus.digest_of_bytes()? == *own_digest;
+        if is_own && config.documents != header.text.documents {
+            let message = format!(
+                "--documents {}: {} is the text that the model was trained on, with --documents {}",
+                config.documents, corpus.name, header.text.documents
+            );
+            return Err(CliError::misuse(message, "leave it out").into());
+        }
         if let (true, Some((_, data))) = (is_own, own) {
             return Ok(of_run(data));
         }
@@ -283,7 +290,8 @@ impl Text {
             Some(_) => ("read and predicted as <unk>", 0),
             None => ("left out: neither read nor predicted", open.unknown()),
         };
-        let warnings = unknown(&open).map(|unknown| format!("{unknown}, {fate}"));
+        let warnings =
+            unknown(&open, &header.vocabulary).map(|unknown| format!("{unknown}, {fate}"));
         Ok(Self {
             tokens: open.readable(unk).into(),
             name: corpus.name,

@@ -36,8 +36,12 @@ text, and the weight w is the best on its validation part: more of the text's ow
 In --prompt, --stop, --fill and --starts-with, \\n is the end of a line, \\t a tab, \\u{e9} the character of
 that code point, and \\\\ a backslash. A prompt from standard input is taken as it is.
 
+A model that was trained with --documents writes whole documents: each begins where one of the training
+text does, or with --prompt, and ends by itself, at the latest after --length tokens. --count 10
+writes ten. Lines that are documents are listed as lines.
+
 --requests keeps the model loaded. An answer has text, tokens, log_prob_nats, seed, and ended: length,
-stop or constraint. A line that cannot be answered has error and hint instead, and the next is read. Blank lines are
+stop, constraint or document. A line that cannot be answered has error and hint instead, and the next is read. Blank lines are
 passed over.
 
 Words. A word is sampled in two steps: z from the prior, then letters given z. --starts-with fixes
@@ -112,6 +116,9 @@ struct Sample<'a> {
     text: &'a str,
     tokens: usize,
     log_prob_nats: Option<f64>,
+    /// Of a text that was sampled, or of a document.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended: Option<crate::model::Ending>,
     #[serde(skip_serializing_if = "Option::is_none")]
     probs: Option<&'a Vec<Step>>,
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::Sample;
-use crate::cli::output::{Stdout, json_line, stdout};
+use crate::cli::output::{Stdout, counted, json_line, note, stdout};
 use crate::model::{self, Ending, Event, Piece, Step, TokenProbability};
 
 /// The longest delay before text is shown: too short to notice, and long enough to cost nothing.
@@ -75,6 +75,17 @@ impl Shown<'_> {
         }
     }
 
+    /// Says how many documents were cut after `length` tokens.
+    pub fn say_cut(&self, length: usize) {
+        if self.cut > 0 {
+            let cut = counted(self.cut, "document");
+            note!(
+                "{cut} cut after {}; --length N writes more",
+                counted(length, "token")
+            );
+        }
+    }
+
     /// Shows a complete sample.
     pub fn whole(&mut self, index: usize, sample: &model::Sample) -> Result<()> {
         self.begin(index)?;
@@ -111,6 +122,8 @@ impl Shown<'_> {
                 prompt: self.prompt,
                 text: &sample.text,
                 tokens: sample.tokens.len(),
+                ended: (self.seed.is_some() || sample.ending == Ending::Document)
+                    .then_some(sample.ending),
                 log_prob_nats: sample.log_prob.is_finite().then_some(sample.log_prob),
                 probs: self.table.then_some(&sample.steps),
             };

@@ -14,7 +14,7 @@ use crate::cli::chosen::{Opened, text_model};
 use crate::cli::error::CliError;
 use crate::cli::given::Given;
 use crate::cli::mixing::mixed;
-use crate::cli::output::{counted, note};
+use crate::cli::output::note;
 use crate::cli::progress::Progress;
 use crate::cli::target::{Format, check_output};
 use crate::cli::unknown::Replaced;
@@ -124,15 +124,12 @@ pub fn texts(
         let found = start.search(&plan, width, count, |length| progress.show(length as u64));
         progress.end();
         let mut found = found?.into_iter().enumerate();
-        return found.try_for_each(|(index, sample)| shown.whole(index, &sample));
+        found.try_for_each(|(index, sample)| shown.whole(index, &sample))?;
+    } else {
+        start.write_many(&plan, count, |index, event| shown.event(index, event))?;
     }
-    start.write_many(&plan, count, |index, event| shown.event(index, event))?;
-    if shown.cut > 0 && !text.documents.is_none() {
-        let cut = counted(shown.cut, "document");
-        note!(
-            "{cut} cut after {}; --length N writes more",
-            counted(length, "token")
-        );
+    if !text.documents.is_none() {
+        shown.say_cut(length);
     }
     Ok(())
 }

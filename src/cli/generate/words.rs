@@ -139,6 +139,7 @@ fn write(
 ) -> Result<()> {
     if args.json {
         let sample = Sample {
+            ended: None,
             index,
             seed: Some(seed),
             prompt: None,

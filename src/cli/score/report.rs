@@ -156,7 +156,7 @@ fn summary(whole: &Row, names: &[String]) -> Table {
 fn header(per: Per, names: &[String]) -> Vec<String> {
     let place: &[&str] = match per {
         Per::File => &[],
-        Per::Line => &["line"],
+        Per::Line | Per::Document => &["line"],
         Per::Word | Per::Char => &["line", "column"],
     };
     let mut header: Vec<String> = place.iter().map(|&name| name.to_owned()).collect();
@@ -175,7 +175,7 @@ fn header(per: Per, names: &[String]) -> Vec<String> {
 fn cells(line: &Shown, per: Per, file: &str, is_table: bool) -> Vec<String> {
     let mut cells = match per {
         Per::File => Vec::new(),
-        Per::Line => vec![line.line.to_string()],
+        Per::Line | Per::Document => vec![line.line.to_string()],
         Per::Word | Per::Char => vec![line.line.to_string(), line.column.to_string()],
     };
     cells.push(line.tokens.to_string());
@@ -190,8 +190,8 @@ fn cells(line: &Shown, per: Per, file: &str, is_table: bool) -> Vec<String> {
     cells.push(match per {
         Per::Char => visible(text),
         Per::File => text.to_owned(),
-        Per::Line | Per::Word if is_table => shortened(text),
-        Per::Line | Per::Word => text.trim_end().to_owned(),
+        Per::Line | Per::Document | Per::Word if is_table => shortened(text),
+        Per::Line | Per::Document | Per::Word => text.trim_end().to_owned(),
     });
     cells
 }

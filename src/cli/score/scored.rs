@@ -12,6 +12,8 @@ pub enum Per {
     File,
     /// A line with its line end.
     Line,
+    /// A document with its end.
+    Document,
     /// A word with the white space after it.
     Word,
     /// A character, or a grapheme cluster with --unit grapheme.
@@ -42,6 +44,8 @@ struct Glyph {
     end: usize,
     /// Its tokens that were predicted and count; a byte model may have several.
     tokens: u32,
+    /// Whether it stands for the end of a document.
+    ends_document: bool,
 }
 
 /// A segment of the text: a row.
@@ -100,7 +104,12 @@ impl Scored {
             }
             end += bytes.len();
             if scored.text.is_char_boundary(end) {
-                scored.glyphs.push(Glyph { end, tokens });
+                let ends_document = Some(token) == eos;
+                scored.glyphs.push(Glyph {
+                    end,
+                    tokens,
+                    ends_document,
+                });
                 scored.nats.append(&mut sums);
                 sums.resize(readings.len(), 0.0);
                 tokens = 0;
@@ -123,6 +132,7 @@ impl Scored {
         let white = |place: usize| self.glyph(place).chars().all(char::is_whitespace);
         let begins = |place: usize| match per {
             Per::File => false,
+            Per::Document => self.glyphs[place - 1].ends_document,
             Per::Line => self.ends_line(place - 1),
             Per::Word => white(place - 1) && !white(place),
             Per::Char => true,

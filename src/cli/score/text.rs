@@ -126,7 +126,7 @@ fn read_by_models(args: &ScoreArgs, text: String, models: &[Opened]) -> Result<S
 
 fn say_what_is_unknown(readings: &[Reading], models: &[Opened]) {
     for (reading, model) in readings.iter().zip(models) {
-        if let Some(unknown) = unknown(&reading.open) {
+        if let Some(unknown) = unknown(&reading.open, reading.vocabulary) {
             let fate = match (readings.len(), reading.vocabulary.unk()) {
                 (1, Some(_)) => "costing as much as <unk>",
                 _ => "not counted",

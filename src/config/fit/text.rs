@@ -77,6 +77,7 @@ fn regularisation(passes: f64, trained: bool) -> Settings {
         _ if passes < 6.0 => (0.1, 0.0),
         _ if passes < 14.0 => (0.25, 0.0),
         _ if passes < 20.0 => (0.3, 0.1),
+        _ if passes < 40.0 => (0.4, 0.2),
         _ => (0.5, 0.2),
     };
     Settings {

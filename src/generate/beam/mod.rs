@@ -23,6 +23,11 @@ pub trait Goal {
     /// [`Goal::longest`] tokens.
     fn follow(&self, tokens: &[u32], trail: &Self::Trail) -> Option<Self::Trail>;
 
+    /// Whether a text found ends by itself. One that does is better than one that is only cut.
+    fn is_whole(&self, _tokens: &[u32]) -> bool {
+        true
+    }
+
     /// Whether texts of different length are compared by their mean log-probability per token, and
     /// not by the sum.
     fn by_mean(&self) -> bool;
@@ -93,6 +98,7 @@ impl Beam<'_> {
             for candidate in candidates {
                 let log_prob = candidate.log_prob;
                 let worst = found.get(self.wanted - 1);
+                let worst = worst.filter(|worst| goal.is_whole(&worst.tokens));
                 let worst = worst.map(|text| value(text.log_prob, text.tokens.len()));
                 // At best, the rest has probability 1 and the greatest length.
                 if worst.is_some_and(|worst| value(log_prob, goal.longest()) <= worst) {
@@ -107,8 +113,12 @@ impl Beam<'_> {
                     tokens.push(candidate.token);
                     next.push(Live { text, trail });
                 } else {
-                    let own = value(log_prob, length);
-                    let better = |other: &Found| value(other.log_prob, other.tokens.len()) >= own;
+                    let rank = |text: &Found| {
+                        let value = value(text.log_prob, text.tokens.len());
+                        (goal.is_whole(&text.tokens), value)
+                    };
+                    let own = rank(&text);
+                    let better = |other: &Found| rank(other) >= own;
                     found.insert(found.partition_point(better), text);
                     found.truncate(self.wanted);
                 }
@@ -171,7 +181,7 @@ fn keep(candidates: &mut Vec<Candidate>, width: usize) {
 
 /// Texts of at most `length` tokens, which may end earlier: with the stop text, at the end of a document, or if a
 /// constraint allows nothing more. Compared by their mean log-probability per token, which for equal lengths
-/// is as good as the sum and does not favour those that end early.
+/// is as good as the sum and does not favour those that end early; documents by the sum.
 #[derive(Clone, Copy, Debug)]
 pub struct TextGoal<'a> {
     pub length: usize,
@@ -182,6 +192,8 @@ pub struct TextGoal<'a> {
     pub constraint: Option<&'a Constraint>,
     /// The token that ends a document, and the text.
     pub eos: Option<u32>,
+    /// Whether the text begins a document, which is not empty.
+    pub begins: bool,
 }
 
 /// The state of a prefix under a [`TextGoal`].
@@ -202,6 +214,9 @@ impl Goal for TextGoal<'_> {
 
     fn allows(&self, tokens: &[u32], trail: &TextTrail, token: u32) -> bool {
         let left = self.length - tokens.len();
+        if self.begins && tokens.is_empty() && self.eos == Some(token) {
+            return false;
+        }
         self.constraint.is_none_or(|constraint| {
             if self.eos == Some(token) {
                 return constraint.ends(trail.place);
@@ -234,8 +249,13 @@ impl Goal for TextGoal<'_> {
         (left > 0).then_some(next)
     }
 
+    fn is_whole(&self, tokens: &[u32]) -> bool {
+        self.eos.is_none() || tokens.last().copied() == self.eos
+    }
+
+    /// Documents have their own length, as words have.
     fn by_mean(&self) -> bool {
-        true
+        self.eos.is_none()
     }
 }
 

@@ -72,6 +72,7 @@ fn a_beam_that_leaves_nothing_out_finds_the_best_texts_in_order() {
         for (stop, constraint) in [(None, None), (Some("cb"), None), (None, Some(&constraint))] {
             let goal = TextGoal {
                 eos: None,
+                begins: false,
                 length: LENGTH,
                 bytes: &bytes,
                 stop: stop.map(str::as_bytes),
@@ -104,6 +105,7 @@ fn a_beam_of_one_takes_the_most_probable_token_each_time() {
     let model = network(0);
     let goal = TextGoal {
         eos: None,
+        begins: false,
         length: 40,
         bytes: &bytes(),
         stop: None,
@@ -141,6 +143,7 @@ fn a_stop_text_ends_a_text_wherever_its_tokens_are_cut() {
     let bytes = ["x", "yz", "z", "?"].map(|token| token.as_bytes().to_vec());
     let goal = TextGoal {
         eos: None,
+        begins: false,
         length: 9,
         bytes: &bytes,
         stop: Some(b"zxy"),

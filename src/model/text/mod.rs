@@ -518,12 +518,14 @@ impl Snapshot {
         if count == 0 {
             return Ok(Vec::new());
         }
+        let eos = model.header().vocabulary.document_end();
         let goal = TextGoal {
             length: plan.length,
             bytes: &token_bytes(model.header(), &model.0.suppressed),
             stop: plan.stop.as_deref().map(str::as_bytes),
             constraint: plan.constraint.as_ref(),
-            eos: model.header().vocabulary.document_end(),
+            eos,
+            begins: plan.begins,
         };
         let beam = Beam {
             width,
@@ -536,7 +538,15 @@ impl Snapshot {
             let mut text = model.header().vocabulary.decode(&found.tokens);
             let stop = plan.stop.as_deref().and_then(|stop| text.find(stop));
             text.truncate(stop.unwrap_or(text.len()));
-            Sample::new(text, found)
+            let is_document = eos.is_some() && found.tokens.last().copied() == eos;
+            Sample {
+                ending: if is_document {
+                    Ending::Document
+                } else {
+                    Ending::Length
+                },
+                ..Sample::new(text, found)
+            }
         });
         Ok(samples.collect())
     }

@@ -22,6 +22,8 @@ pub(crate) struct Plan {
     pub(super) repetition: Option<Repetition>,
     /// The last tokens of the preceding text, for a mixture.
     recent: Vec<u32>,
+    /// Whether the texts begin a document. No text of the training is empty, so none of these is.
+    pub(super) begins: bool,
 }
 
 impl Snapshot {
@@ -33,15 +35,16 @@ impl Snapshot {
         let constraint =
             |regex: &String| crate::model::constraint(regex, model.header(), suppressed, length);
         let stop = sampling.stop.as_deref().map(|stop| model.stop_text(stop));
+        let eos = model.header().vocabulary.document_end();
         let repetition = || {
             let (penalty, window) = (sampling.repetition_penalty, sampling.repetition_window);
             let mut repetition = Repetition::new(penalty, window);
-            let eos = model.header().vocabulary.document_end();
             let recent = self.recent.iter().filter(|&&token| Some(token) != eos);
             recent.for_each(|&token| repetition.read(token));
             repetition
         };
         Ok(Plan {
+            begins: eos.is_some() && self.recent.last().copied() == eos,
             sampling: sampling.clone(),
             length,
             stop: stop.transpose()?,
@@ -158,6 +161,8 @@ struct Steering<'a> {
     constraint: Option<(&'a Constraint, Place)>,
     /// The token that ends a document.
     eos: Option<u32>,
+    /// Whether a document begins with the next token.
+    begins: bool,
     repetition: Option<Repetition>,
     /// Added to the logits (outputs).
     bias: Vec<f32>,
@@ -178,10 +183,14 @@ impl Steering<'_> {
         if let Some(repetition) = &self.repetition {
             repetition.lower(&mut self.bias);
         }
+        if let Some(eos) = self.eos.filter(|_| self.begins) {
+            self.bias[eos as usize] = f32::NEG_INFINITY;
+        }
         &self.bias
     }
 
     fn wrote(&mut self, token: u32) {
+        self.begins = false;
         if Some(token) == self.eos {
             return;
         }
@@ -223,7 +232,7 @@ impl<'a> Text<'a> {
         let vocabulary = &model.header().vocabulary;
         let sampling = &plan.sampling;
         let sampler = Sampler::new(sampling, &model.0.suppressed, index as u64);
-        let steered = plan.constraint.is_some() || plan.repetition.is_some();
+        let steered = plan.constraint.is_some() || plan.repetition.is_some() || plan.begins;
         Self {
             vocabulary,
             plan,
@@ -240,6 +249,7 @@ impl<'a> Text<'a> {
             steering: steered.then(|| Steering {
                 constraint: plan.constraint.as_ref().map(|c| (c, Place::default())),
                 eos: vocabulary.document_end(),
+                begins: plan.begins,
                 repetition: plan.repetition.clone(),
                 bias: vec![0.0; vocabulary.outputs()],
             }),

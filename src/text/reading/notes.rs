@@ -207,7 +207,7 @@ impl fmt::Display for Note {
             ),
             Self::OneDocument { separator } => write!(
                 f,
-                "warning: --documents {separator} ends no document of this text: every file is one document"
+                "warning: --documents '{separator}' ends no document of this text: every file is one document"
             ),
             Self::Marked { files: 1 } => f.write_str("the text has a header of Project Gutenberg"),
             Self::Marked { files } => {

@@ -211,10 +211,16 @@ impl Vocabulary {
         self
     }
 
-    /// For each token of this vocabulary, its id in `older`, if it has one.
+    /// For each token of this vocabulary, its id in `older`, if it has one. The end of a document begins as the line feed,
+    /// which has ended what was there before.
     pub fn places_in(&self, older: &Self) -> Vec<Option<usize>> {
         let ids: HashMap<&Token, usize> = older.tokens.iter().zip(0..).collect();
-        let place = |token| ids.get(token).copied();
+        let ends = [Token::Text("\n".to_owned()), Token::Byte(b'\n')];
+        let line_feed = || ends.iter().find_map(|end| ids.get(end).copied());
+        let place = |token: &Token| match token {
+            Token::Eos => ids.get(token).copied().or_else(line_feed),
+            token => ids.get(token).copied(),
+        };
         self.tokens.iter().map(place).collect()
     }
 
