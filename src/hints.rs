@@ -114,7 +114,7 @@ pub fn of_run(error: &RunError) -> Option<String> {
             "give a run's name or folder; --from starts a new run with a model file".to_owned()
         }
         RunError::NotAModel { .. } => "give a model.safetensors that textgen wrote".to_owned(),
-        RunError::Damaged { .. } => {
+        RunError::Spoilt { .. } | RunError::Damaged { .. } => {
             "copy the file again, or train again; nothing else was touched".to_owned()
         }
         RunError::Format { found, newest, .. } if found > newest => {

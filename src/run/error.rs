@@ -45,6 +45,8 @@ pub enum RunError {
     NotAModel { path: PathBuf, reason: String },
     #[error("{path}: damaged: {reason}")]
     Damaged { path: PathBuf, reason: String },
+    #[error("{path}: damaged: its checksum does not match, so some of its bytes have changed since it was written")]
+    Spoilt { path: PathBuf },
     #[error("{path}: {what} format {found}, but this textgen reads {}", formats(*oldest, *newest))]
     Format {
         path: PathBuf,

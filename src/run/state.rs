@@ -98,7 +98,7 @@ impl State {
     pub fn read(path: &Path) -> Result<Self, RunError> {
         let file = TensorFile::open(path, &FILE)?;
         let StateHeader { progress, .. } = file.header()?;
-        let arrays = file.tensors()?.arrays("")?.into_iter();
+        let arrays = file.arrays("")?.into_iter();
         Ok(Self {
             progress,
             tensors: arrays
