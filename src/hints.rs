@@ -105,6 +105,10 @@ pub fn of_run(error: &RunError) -> Option<String> {
             format!("give another --name, or resume it: {resume}")
         }
         RunError::Locked { .. } => "wait for it, or stop that process".to_owned(),
+        RunError::Moved { .. } => {
+            "nothing was written anywhere else; where it is now, textgen train --resume FOLDER goes on from its last save"
+                .to_owned()
+        }
         RunError::Incomplete { missing, name, dir } if *missing == "model.safetensors" => {
             let resume = Runs::new(dir).command(&["train", "--resume", name]);
             format!("let it train up to its first evaluation: {resume}")

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::cli::output::note;
+use crate::cli::training::{INTERRUPTED, Interrupted};
 use crate::config::ConfigError;
 use crate::hints;
 use crate::model::ModelError;
@@ -59,6 +60,9 @@ pub fn of_model(file: &ModelFile) -> impl Fn(ModelError) -> anyhow::Error {
 pub fn report(error: &anyhow::Error) -> ExitCode {
     if error.chain().any(is_closed_pipe) {
         return ExitCode::SUCCESS;
+    }
+    if error.is::<Interrupted>() {
+        return ExitCode::from(INTERRUPTED);
     }
     ExitCode::from(if show(error) { 2 } else { 1 })
 }

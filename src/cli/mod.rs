@@ -51,7 +51,7 @@ use given::Given;
   textgen train --model word-vae          train a model that invents words
   textgen generate --count 20             invent words
 
-Exit codes: 0 done, 1 failed, 2 the command line is wrong.")]
+Exit codes: 0 done, 1 failed, 2 the command line is wrong, 130 stopped by a signal.")]
 struct Cli {
     /// The folder that holds the runs.
     #[arg(

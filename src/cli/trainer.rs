@@ -81,6 +81,9 @@ impl Place {
         let status = command(torch, folders)
             .status()
             .map_err(|error| does_not_start(torch, &error))?;
+        if status.code() == Some(training::INTERRUPTED.into()) {
+            return Err(training::Interrupted.into());
+        }
         if !status.success() {
             std::process::exit(status.code().unwrap_or(1));
         }

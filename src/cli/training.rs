@@ -11,13 +11,18 @@ use indicatif::HumanCount;
 use super::display::{Display, duration};
 use crate::cli::output::{counted, measured, note};
 use crate::config::{Budget, ModelKind, TrainConfig};
-use crate::run::{Evaluation, Metrics, RunDir, Sampled};
+use crate::run::{Evaluation, Held, Metrics, RunDir, Sampled};
 use crate::train::{Ending, Factory, Plan, Trainer};
 
 /// A target rate has been missed if the relative error is larger than this.
 const FAR_FROM_RATE: f64 = 0.1;
-/// The exit code of a program that Ctrl-C ends.
-const INTERRUPTED: i32 = 130;
+/// The exit code of a program that a signal ends, by the convention of shells: 128 + SIGINT.
+pub const INTERRUPTED: u8 = 130;
+
+/// A training was stopped, and said so: the program ends with [`INTERRUPTED`], so that what was to follow does not.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped")]
+pub struct Interrupted;
 
 /// Whether Ctrl-C has been pressed, or the program has been told to end.
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -27,7 +32,7 @@ fn catch_signals() -> Result<()> {
     static CAUGHT: OnceLock<Result<(), String>> = OnceLock::new();
     let handler = || {
         if STOP.swap(true, Ordering::Relaxed) {
-            std::process::exit(INTERRUPTED);
+            std::process::exit(INTERRUPTED.into());
         }
         note!("\nstopping; Ctrl-C again ends at once");
     };
@@ -36,8 +41,8 @@ fn catch_signals() -> Result<()> {
     caught.context("cannot catch Ctrl-C")
 }
 
-/// Trains the runs in `folders`, one after the other, until the user stops. A run that cannot begin is
-/// removed again.
+/// Trains the runs in `folders`, one after the other, until the user stops, which is an [`Interrupted`]. A run that
+/// cannot begin is removed again.
 pub fn train(folders: &[&Path], factory: &Factory) -> Result<()> {
     catch_signals()?;
     for (index, folder) in folders.iter().enumerate() {
@@ -45,9 +50,10 @@ pub fn train(folders: &[&Path], factory: &Factory) -> Result<()> {
             note!("\nrun: {}", folder.display());
         }
         let run = RunDir::open(folder)?;
-        let _lock = run.lock()?;
-        let result = train_locked(&run, factory);
-        if result.is_err() {
+        let lock = run.lock()?;
+        let result = train_locked(&run, lock.held(), factory);
+        // The name may belong to another run by now.
+        if result.is_err() && lock.held().check().is_ok() {
             run.discard_unstarted();
         }
         if result? == Ending::Stopped {
@@ -55,13 +61,13 @@ pub fn train(folders: &[&Path], factory: &Factory) -> Result<()> {
                 let later = RunDir::open(later)?;
                 note!("then:     {}", later.command(&["train", "--resume"]));
             }
-            break;
+            return Err(Interrupted.into());
         }
     }
     Ok(())
 }
 
-fn train_locked(run: &RunDir, factory: &Factory) -> Result<Ending> {
+fn train_locked(run: &RunDir, held: &Held, factory: &Factory) -> Result<Ending> {
     let display = Display::on_stderr();
     let mut trainer = Trainer::new(run, factory, |report| display.show(report))?;
     if trainer.resume()? {
@@ -75,9 +81,14 @@ fn train_locked(run: &RunDir, factory: &Factory) -> Result<Ending> {
     }
     let plan = trainer.plan(&STOP)?;
     announce(trainer.config(), &plan);
+    held.check()?;
     run.forget_failure()?;
     let ending = trainer.train(&STOP).map_err(anyhow::Error::from);
-    let ending = ending.inspect_err(|error| run.record_failure(&format!("{error:#}")))?;
+    let ending = ending.inspect_err(|error| {
+        if held.check().is_ok() {
+            run.record_failure(&format!("{error:#}"));
+        }
+    })?;
     if ending == Ending::Stopped {
         note!(
             "stopped at step {}; everything is saved",

@@ -77,6 +77,16 @@ fn replace(path: &Path, old: Option<Permissions>, parts: &[&[u8]]) -> std::io::R
     Ok(())
 }
 
+/// Appends `bytes` to the file at `path`, which need not exist, and syncs it.
+pub fn append(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    file.and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_data()
+    })
+    .map_err(RunError::write(path))
+}
+
 fn write_all(file: &mut File, parts: &[&[u8]]) -> std::io::Result<()> {
     parts.iter().try_for_each(|part| file.write_all(part))
 }

@@ -31,8 +31,10 @@ pub enum RunError {
     BadName { name: String },
     #[error("a run named {name} exists in {dir}")]
     Exists { name: String, dir: PathBuf },
-    #[error("run {name} is being written by another trainer (process {process})")]
-    Locked { name: String, process: String },
+    #[error("run {name} is being written by another trainer{}", in_brackets(*process))]
+    Locked { name: String, process: Option<u32> },
+    #[error("run {name} was moved, removed or replaced while it trained: {path} is no longer its folder")]
+    Moved { name: String, path: PathBuf },
     #[error("run {name} is incomplete: {missing} is missing")]
     Incomplete {
         dir: PathBuf,
@@ -59,6 +61,10 @@ pub enum RunError {
     Weights { path: PathBuf, source: WeightError },
     #[error(transparent)]
     Config(#[from] ConfigError),
+}
+
+fn in_brackets(process: Option<u32>) -> String {
+    process.map_or_else(String::new, |process| format!(" (process {process})"))
 }
 
 /// The formats that are read.

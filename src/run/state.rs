@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::RunError;
+use super::{Metrics, RunError};
 use super::tensors::{self, FileKind, TensorFile};
 use crate::models::weights::Weights;
 
@@ -65,6 +65,12 @@ pub struct Progress {
     pub last_fraction: f64,
     /// The budget at which training ended, as [`crate::config::Budget`] displays it.
     pub finished: Option<String>,
+    /// The line of `metrics.jsonl` for the newest evaluation; states of older versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluated: Option<Metrics>,
+    /// Bytes of `samples.txt`; states of older versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub samples: Option<u64>,
     /// What comes before the next step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unfinished: Option<Unfinished>,

@@ -725,10 +725,11 @@ mod tests {
         let path = folder.path().join("file");
         model(&path);
         let open = ModelFile::open(&path).expect("whole");
-        let copy = |file: &ModelFile| file.weights().expect("read").into_values().count();
+        let weights = || format!("{:?}", open.weights().expect("read"));
+        let before = weights();
         let file = std::fs::File::options().write(true).open(&path);
         file.and_then(|file| file.set_len(100)).expect("cut short");
-        assert_eq!(copy(&open), copy(&open.clone()));
+        assert_eq!(weights(), before);
         ModelFile::open(&path).expect_err("cut short");
     }
 }
