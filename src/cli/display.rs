@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::cli::output::{counted, note};
+use crate::cli::output::{counted, lines_on_stderr, note};
 use crate::run::Mended;
 use crate::train::{Line, Report};
 
@@ -58,7 +58,7 @@ impl Display {
                     .lines()
                     .map(|line| format!("    {line}"))
                     .collect();
-                self.say(&lines.join("\n"));
+                self.aside(|| lines_on_stderr(&lines.join("\n")));
             }
             Report::RolledBack { at, to, scale } => self.say(&format!(
                 "the loss was not finite at step {at}: back to step {to} with the learning rate times {scale}"
@@ -91,8 +91,15 @@ impl Display {
 
     /// Prints a permanent line.
     pub fn say(&self, text: &str) {
-        let show = || note!("{text}");
-        self.bar.as_ref().map_or_else(show, |bar| bar.suspend(show));
+        self.aside(|| note!("{text}"));
+    }
+
+    fn aside(&self, show: impl FnOnce()) {
+        if let Some(bar) = &self.bar {
+            bar.suspend(show);
+        } else {
+            show();
+        }
     }
 }
 

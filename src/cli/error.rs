@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::cli::output::note;
+use crate::cli::output::{lines_on_stderr, note, of_stdout, one_line};
 use crate::cli::training::{INTERRUPTED, Interrupted};
 use crate::config::ConfigError;
 use crate::hints;
@@ -69,7 +69,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
 
 /// Prints the error; returns true if the command line is wrong.
 pub fn show(error: &anyhow::Error) -> bool {
-    note!("error: {error:#}");
+    note!("error: {}", one_line(&format!("{error:#}")));
     let (misuse, hint) = explained(error);
     if let Some(hint) = hint {
         note!("hint: {hint}");
@@ -106,9 +106,9 @@ pub fn misuse(error: &clap::Error) -> ExitCode {
     if error.use_stderr() {
         // It repeats what was typed, so it is printed like everything else.
         let text = text.replace(unclear, "must be a whole number, and not below 0");
-        note!("{}", text.trim_end());
-    } else {
-        let _ = error.print();
+        lines_on_stderr(text.trim_end());
+    } else if let Err(error) = error.print() {
+        return report(&of_stdout(error).into());
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }

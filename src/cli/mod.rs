@@ -24,6 +24,7 @@ mod progress;
 mod reading;
 mod runs;
 mod score;
+mod signals;
 mod svg;
 mod sweep;
 mod target;
@@ -141,6 +142,7 @@ fn with_negative_numbers(command: clap::Command) -> clap::Command {
 
 /// Parses the command line, runs the command, and reports its error.
 pub fn main() -> ExitCode {
+    signals::fail_at_the_size_limit();
     let (cli, given) = match parse() {
         Ok(parsed) => parsed,
         Err(error) => return error::misuse(&error),

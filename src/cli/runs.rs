@@ -21,7 +21,10 @@ pub fn run(args: &RunsArgs, runs: &Runs) -> Result<()> {
     for run in runs.list()? {
         let log = run.metrics_path();
         if let Ok(Some(line)) = Log::read(&log).map(|log| log.damaged) {
-            note!("warning: {}:{line}: damaged; train --resume sets it aside", log.display());
+            note!(
+                "warning: {}:{line}: damaged; train --resume sets it aside",
+                log.display()
+            );
         }
         match run.summary() {
             Ok(summary) => summaries.push(summary),

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Result, anyhow};
 use indicatif::HumanCount;
 
 use super::display::{Display, duration};
+use super::signals;
 use crate::cli::output::{counted, measured, note};
 use crate::config::{Budget, ModelKind, TrainConfig};
 use crate::run::{Evaluation, Held, Metrics, RunDir, Sampled};
@@ -36,9 +37,8 @@ fn catch_signals() -> Result<()> {
         }
         note!("\nstopping; Ctrl-C again ends at once");
     };
-    let caught = CAUGHT.get_or_init(|| ctrlc::set_handler(handler).map_err(|e| e.to_string()));
-    let caught = caught.clone().map_err(|error| anyhow!(error));
-    caught.context("cannot catch Ctrl-C")
+    let caught = CAUGHT.get_or_init(|| signals::catch(handler).map_err(|e| format!("{e:#}")));
+    caught.clone().map_err(|error| anyhow!(error))
 }
 
 /// Trains the runs in `folders`, one after the other, until the user stops, which is an [`Interrupted`]. A run that

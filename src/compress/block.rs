@@ -9,11 +9,13 @@ use crate::generate::Writer;
 use crate::models::char_rnn::CharRnn;
 use crate::text::{Piece, TokenEncoder, Vocabulary};
 
-use super::CompressError;
 use super::coder::{ArithmeticDecoder, ArithmeticEncoder, Coder};
 use super::escapes::Escapes;
 use super::frequencies::Frequencies;
+use super::{CompressError, Sink};
 
+/// Bytes that a decoder may hold before it passes them on.
+const PIECE: usize = 1 << 16;
 /// Bytes between two reports of progress.
 const REPORTED: usize = 1024;
 
@@ -216,7 +218,7 @@ pub struct BlockDecoder<'a> {
     coding: Coding<'a>,
     coder: ArithmeticDecoder<'a>,
     bytes: Vec<u8>,
-    /// The length of the block in bytes.
+    /// The length of the block in bytes that are still to come, and those of `bytes`.
     length: u64,
     outcome: Result<(), CompressError>,
 }
@@ -247,6 +249,20 @@ impl<'a> BlockDecoder<'a> {
         Ok(None)
     }
 
+    /// Passes on what was decoded, if it is enough to be worth it.
+    pub fn pass_on(&mut self, sink: &mut Sink) -> Result<(), CompressError> {
+        if self.bytes.len() < PIECE {
+            return Ok(());
+        }
+        // A token that does not fit is found at the end.
+        let left = self.length.checked_sub(self.bytes.len() as u64);
+        self.length = left.ok_or(CompressError::Damaged)?;
+        sink(&self.bytes)?;
+        self.bytes.clear();
+        Ok(())
+    }
+
+    /// What was not passed on.
     pub fn finish(self) -> Result<Vec<u8>, CompressError> {
         self.outcome?;
         if self.bytes.len() as u64 == self.length {

@@ -83,7 +83,8 @@ impl TextData {
         write(&mut writer)?;
         let temporary = writer.finish()?;
         let mut file = File::open(&temporary).map_err(RunError::io(&temporary))?;
-        let (head, checks) = tensors::read_head(&temporary, &mut file, &FILE, &checks_name(TOKENS))?;
+        let (head, checks) =
+            tensors::read_head(&temporary, &mut file, &FILE, &checks_name(TOKENS))?;
         let tokens = token_file(&head, TOKENS, file, checks, &header.vocabulary)?;
         Ok(Self {
             vocabulary: header.vocabulary,

@@ -352,7 +352,8 @@ impl RunDir {
 
     /// Whether another program is writing the run.
     pub fn is_locked(&self) -> bool {
-        let is_locked = |file: File| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
+        let is_locked =
+            |file: File| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
         [self.path.clone(), self.lock_path()]
             .into_iter()
             .any(|path| File::open(path).is_ok_and(is_locked))

@@ -33,7 +33,9 @@ pub enum RunError {
     Exists { name: String, dir: PathBuf },
     #[error("run {name} is being written by another trainer{}", in_brackets(*process))]
     Locked { name: String, process: Option<u32> },
-    #[error("run {name} was moved, removed or replaced while it trained: {path} is no longer its folder")]
+    #[error(
+        "run {name} was moved, removed or replaced while it trained: {path} is no longer its folder"
+    )]
     Moved { name: String, path: PathBuf },
     #[error("run {name} is incomplete: {missing} is missing")]
     Incomplete {
@@ -47,7 +49,9 @@ pub enum RunError {
     NotAModel { path: PathBuf, reason: String },
     #[error("{path}: damaged: {reason}")]
     Damaged { path: PathBuf, reason: String },
-    #[error("{path}: damaged: its checksum does not match, so some of its bytes have changed since it was written")]
+    #[error(
+        "{path}: damaged: its checksum does not match, so some of its bytes have changed since it was written"
+    )]
     Spoilt { path: PathBuf },
     #[error("{path}: {what} format {found}, but this textgen reads {}", formats(*oldest, *newest))]
     Format {
@@ -85,6 +89,17 @@ impl RunError {
     pub(crate) fn write(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         |source| Self::Write { path, source }
+    }
+
+    /// The same of what is called `to` and not `from`.
+    pub(super) fn moved(mut self, from: &Path, to: &Path) -> Self {
+        if let Self::Io { path, .. } | Self::Write { path, .. } | Self::Damaged { path, .. } =
+            &mut self
+            && let Ok(rest) = path.strip_prefix(from)
+        {
+            *path = to.join(rest);
+        }
+        self
     }
 
     pub(crate) fn damaged(path: &Path, reason: impl std::fmt::Display) -> Self {

@@ -208,7 +208,9 @@ impl Log {
     pub fn read(path: &Path) -> Result<Self, RunError> {
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
             Err(error) => return Err(RunError::io(path)(error)),
         };
         let mut log = Self::default();
@@ -234,7 +236,10 @@ impl Log {
         let Self { mut lines, damaged } = Self::read(path)?;
         lines.retain(|line| last.is_some_and(|last| line.step < last.step));
         lines.extend(last.cloned());
-        let lines: Vec<_> = lines.iter().map(|line| line.to_line(path)).collect::<Result<_, _>>()?;
+        let lines: Vec<_> = lines
+            .iter()
+            .map(|line| line.to_line(path))
+            .collect::<Result<_, _>>()?;
         let mut mended = Mended {
             lines: lines.len() as u64,
             evaluations,
@@ -340,11 +345,18 @@ mod tests {
         ] {
             std::fs::write(&path, &before).expect("written");
             let mended = Log::follow(&path, Some(&line(3)), 2).expect("followed");
-            assert_eq!(std::fs::read_to_string(&path).expect("there"), both, "{before}");
+            assert_eq!(
+                std::fs::read_to_string(&path).expect("there"),
+                both,
+                "{before}"
+            );
             assert_eq!((mended.damaged, mended.lines), (None, 2));
         }
         let mended = Log::follow(&path, None, 0).expect("followed");
-        assert_eq!((Metrics::read(&path).expect("read").len(), mended.lines), (0, 0));
+        assert_eq!(
+            (Metrics::read(&path).expect("read").len(), mended.lines),
+            (0, 0)
+        );
         // A log that is gone comes back as far as the state knows it.
         std::fs::remove_file(&path).expect("removed");
         let mended = Log::follow(&path, Some(&line(3)), 2).expect("followed");
@@ -365,10 +377,15 @@ mod tests {
             std::fs::write(&path, &damaged).expect("written");
             assert_eq!(Metrics::read(&path).expect("read"), [line(1), line(3)]);
             let mended = Log::follow(&path, Some(&line(3)), 2).expect("followed");
-            let aside = folder.path().join(format!("metrics.jsonl.damaged-{number}"));
+            let aside = folder
+                .path()
+                .join(format!("metrics.jsonl.damaged-{number}"));
             assert_eq!(mended.damaged, Some((2, aside.clone())));
             assert_eq!(std::fs::read(aside).expect("there"), damaged);
-            assert_eq!(std::fs::read(&path).expect("there"), lines.concat().as_bytes());
+            assert_eq!(
+                std::fs::read(&path).expect("there"),
+                lines.concat().as_bytes()
+            );
         }
     }
 

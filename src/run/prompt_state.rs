@@ -87,11 +87,7 @@ impl PromptState {
             hidden.push(file.f32(&format!("hidden.{layer}"))?);
             let name = format!("cell.{layer}");
             let stored = file.contains(&name);
-            cell.push(if stored {
-                file.f32(&name)?
-            } else {
-                Vec::new()
-            });
+            cell.push(if stored { file.f32(&name)? } else { Vec::new() });
         }
         let snapshot = Snapshot {
             hidden,

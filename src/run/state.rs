@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Metrics, RunError};
 use super::tensors::{self, FileKind, TensorFile};
+use super::{Metrics, RunError};
 use crate::models::weights::Weights;
 
 /// The `format` numbers of `state.safetensors` that this version reads; it writes the last. Format 1 dates from

@@ -232,11 +232,8 @@ impl Head {
         wanted: bool,
     ) -> Result<(Self, Vec<u8>), RunError> {
         let refuse = |reason: String| (kind.refuse)(path, reason);
-        let foreign = |error: &dyn Display| {
-            refuse(format!(
-                "{error} (cut short, or another kind of file)"
-            ))
-        };
+        let foreign =
+            |error: &dyn Display| refuse(format!("{error} (cut short, or another kind of file)"));
         let io = || RunError::io(path);
         file.rewind().or_else(is_stream).map_err(io())?;
         let mut bytes = Vec::new();
@@ -427,9 +424,8 @@ impl TensorFile {
         bytes: &'static [u8],
         kind: &'static FileKind,
     ) -> Result<Self, RunError> {
-        let refuse = |error: safetensors::SafeTensorError| {
-            (kind.refuse)(Path::new(name), error.to_string())
-        };
+        let refuse =
+            |error: safetensors::SafeTensorError| (kind.refuse)(Path::new(name), error.to_string());
         let (length, metadata) = SafeTensors::read_metadata(bytes).map_err(refuse)?;
         let head = Head {
             path: name.into(),

@@ -225,7 +225,9 @@ impl TokenFile {
         }
         let bytes = len * width(dtype);
         let checks = checks.as_chunks::<CHECK>().0.iter();
-        let checks: Vec<_> = checks.map(|&check| Some(u64::from_le_bytes(check))).collect();
+        let checks: Vec<_> = checks
+            .map(|&check| Some(u64::from_le_bytes(check)))
+            .collect();
         if !checks.is_empty() && checks.len() != bytes.div_ceil(BLOCK) {
             let reason = "there are not as many checksums as blocks of tokens";
             return Err(RunError::damaged(path, reason));

@@ -8,7 +8,8 @@ use std::sync::atomic::AtomicBool;
 
 use super::{Report, TrainError, Trainer};
 use crate::run::{
-    CorpusData, Evaluation, Log, Metrics, ModelFile, ModelHeader, RunError, State, atomic, model_format,
+    CorpusData, Evaluation, Log, Metrics, ModelFile, ModelHeader, RunError, State, atomic,
+    model_format,
 };
 use crate::text::Vocabulary;
 
@@ -69,9 +70,9 @@ impl Trainer<'_> {
     pub(super) fn follow_state(&mut self) -> Result<(), TrainError> {
         self.saver.wait()?;
         let (path, progress) = (self.run.metrics_path(), &self.progress);
-        let mended = self.held.write(|| {
-            Log::follow(&path, progress.evaluated.as_ref(), progress.evaluations)
-        })?;
+        let mended = self
+            .held
+            .write(|| Log::follow(&path, progress.evaluated.as_ref(), progress.evaluations))?;
         if mended.damaged.is_some() || mended.lines < mended.evaluations {
             (self.report)(Report::Mended(&mended));
         }
@@ -179,7 +180,9 @@ fn keep_start(path: &Path, bytes: Option<u64>) -> io::Result<u64> {
     };
     let mut next = Vec::new();
     file.seek(SeekFrom::Start(bytes))?;
-    file.by_ref().take(ENTRY.len() as u64).read_to_end(&mut next)?;
+    file.by_ref()
+        .take(ENTRY.len() as u64)
+        .read_to_end(&mut next)?;
     // A crash may have cut it short.
     if !ENTRY.as_bytes().starts_with(&next) {
         return Ok(length);

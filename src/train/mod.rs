@@ -393,7 +393,10 @@ impl<'a> Trainer<'a> {
         self.progress.rollbacks = times;
         self.progress.lr_scale = scale;
         // The evaluation of these weights may be what failed; a sample of them is still to come.
-        self.progress.unfinished = self.progress.unfinished.filter(|&u| u == Unfinished::Sample);
+        self.progress.unfinished = self
+            .progress
+            .unfinished
+            .filter(|&u| u == Unfinished::Sample);
         let to = self.progress.step;
         self.follow_state()?;
         (self.report)(Report::RolledBack { at, to, scale });

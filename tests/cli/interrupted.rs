@@ -187,15 +187,23 @@ fn a_trainer_whose_run_is_moved_writes_no_other_run_of_that_name() {
     let train = format!("train {TEXTS} --name old");
     let (mut child, stderr, _) = start_and_wait_for(&home, &train, "step 150/");
     fs::remove_file(home.path("runs/old/lock")).expect("removed");
-    home.textgen("train --resume old").refused(1).names(&["old", "another trainer"]);
+    home.textgen("train --resume old")
+        .refused(1)
+        .names(&["old", "another trainer"]);
     fs::rename(home.path("runs/old"), home.path("runs/new")).expect("moved");
     home.train("--model char-lstm --hidden 8 --steps 4 --threads 1 --device cpu --name old");
     let other = super::common::files_below(&home.path("runs/old"));
     let said: Vec<String> = stderr.lines().map_while(Result::ok).collect();
     let said = said.join("\n");
     assert_eq!(child.wait().expect("it ends").code(), Some(1), "{said}");
-    assert!(said.contains("run old was moved, removed or replaced"), "{said}");
-    assert!(said.contains("hint: nothing was written anywhere else"), "{said}");
+    assert!(
+        said.contains("run old was moved, removed or replaced"),
+        "{said}"
+    );
+    assert!(
+        said.contains("hint: nothing was written anywhere else"),
+        "{said}"
+    );
     assert!(super::common::files_below(&home.path("runs/old")) == other);
     home.train("--resume new");
     is_as_without_interruption(&home, "new", TEXTS);

@@ -16,7 +16,7 @@ use crate::cli::given::Given;
 use crate::cli::mixing::mixed;
 use crate::cli::output::note;
 use crate::cli::progress::Progress;
-use crate::cli::target::{Format, check_output};
+use crate::cli::target::{Format, check_output, same_file};
 use crate::cli::unknown::Replaced;
 
 /// Default number of tokens of a text.
@@ -66,6 +66,13 @@ pub fn texts(
     let start = start(args, model, &prompt.clone().unwrap_or_default(), &sampling)?;
     let prompt = prompt.map(|prompt| model.normal(&prompt.text));
     if let Some(path) = &flags.save_state {
+        // By force it is replaced: it has been read by now.
+        if let Some(state) = flags.state.as_deref().filter(|_| !flags.force.force)
+            && same_file(path, state)
+        {
+            let message = format!("{}: is the state that is read", path.display());
+            return Err(CliError::failed(message, "--force replaces it").into());
+        }
         let sources = [(model.path(), "is the model that is used")];
         check_output(path, Format::PromptState, flags.force, &sources)?;
         start.save(path)?;

@@ -229,7 +229,8 @@ fn counters(run: &RunDir) -> impl PartialEq + std::fmt::Debug {
 
 /// Trainings with everything that an evaluation decides: the learning rate, the end, the average that is kept.
 fn deciding() -> [TrainConfig; 3] {
-    let changes = "schedule=plateau decay=0.5 patience=2 ema=0.9 sample-every=1 eval-every=4 lr=0.5";
+    let changes =
+        "schedule=plateau decay=0.5 patience=2 ema=0.9 sample-every=1 eval-every=4 lr=0.5";
     let text = with(&text_config(), changes);
     let words = with(&word_config(), changes);
     [with(&text, "patience=0"), text, words]
@@ -269,7 +270,11 @@ fn the_logs_follow_the_state_wherever_a_crash_has_left_them() {
     let damages: [Damage; 6] = [
         // It died before its last save, but with everything else written.
         |run, whole| {
-            for path in [RunDir::metrics_path, RunDir::samples_path, RunDir::model_path] {
+            for path in [
+                RunDir::metrics_path,
+                RunDir::samples_path,
+                RunDir::model_path,
+            ] {
                 std::fs::copy(path(whole), path(run)).expect("copied");
             }
         },
@@ -320,7 +325,10 @@ fn what_somebody_writes_into_the_samples_stays() {
     atomic::append(&run.samples_path(), b"My favourite!\n").expect("written");
     train(&run);
     let samples = std::fs::read_to_string(run.samples_path()).expect("samples");
-    assert!(samples.contains("\nMy favourite!\n== step 16\n"), "{samples}");
+    assert!(
+        samples.contains("\nMy favourite!\n== step 16\n"),
+        "{samples}"
+    );
 }
 
 #[cfg(unix)]
@@ -339,10 +347,16 @@ fn a_run_that_is_moved_while_it_trains_is_not_written_to_another_of_its_name() {
     };
     let mut trainer = Trainer::new(&run, &native, report).expect("trainer");
     let error = trainer.train(&GO).expect_err("moved").to_string();
-    assert!(error.contains("run a was moved, removed or replaced"), "{error}");
+    assert!(
+        error.contains("run a was moved, removed or replaced"),
+        "{error}"
+    );
     drop(trainer);
     let files = std::fs::read_dir(run.path()).expect("listed").count();
-    assert_eq!(files, 2, "settings and corpus of the new run, and nothing of the old one");
+    assert_eq!(
+        files, 2,
+        "settings and corpus of the new run, and nothing of the old one"
+    );
     let moved = RunDir::open(&moved).expect("there");
     assert_eq!(train(&moved), Ending::Budget);
     ended_alike(&moved, &whole);
