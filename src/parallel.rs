@@ -254,12 +254,11 @@ impl<T> Iterator for Results<'_, T> {
                 self.turn.consumer(true);
                 return Some((due, part));
             }
-            let message = match self.receiver.try_recv() {
-                Ok(message) => message,
-                Err(_) => {
-                    self.turn.consumer(false);
-                    self.receiver.recv().ok()?
-                }
+            let message = if let Ok(message) = self.receiver.try_recv() {
+                message
+            } else {
+                self.turn.consumer(false);
+                self.receiver.recv().ok()?
             };
             self.put(message);
         }

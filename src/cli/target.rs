@@ -112,7 +112,7 @@ impl Target {
         match self {
             Self::File(path) if !atomic::is_stream(path) => Ok(Pending::Draft(Draft::of(path)?)),
             _ => {
-                let spool = tempfile::tempfile().map_err(spool_failed)?;
+                let spool = tempfile::tempfile().map_err(|error| spool_failed(&error))?;
                 Ok(Pending::Spool(spool, self))
             }
         }
@@ -124,7 +124,7 @@ impl Target {
     }
 }
 
-fn spool_failed(error: io::Error) -> anyhow::Error {
+fn spool_failed(error: &io::Error) -> anyhow::Error {
     let message = format!("a temporary file for the output: {error}");
     CliError::failed(
         message,
@@ -154,7 +154,7 @@ impl Pending<'_> {
     pub fn failed(&self, error: io::Error) -> anyhow::Error {
         match self {
             Self::Draft(draft) => draft.failed(error).into(),
-            Self::Spool(..) => spool_failed(error),
+            Self::Spool(..) => spool_failed(&error),
         }
     }
 
@@ -164,7 +164,7 @@ impl Pending<'_> {
             Self::Draft(draft) => return Ok(draft.commit()?),
             Self::Spool(spool, target) => (spool, target),
         };
-        spool.rewind().map_err(spool_failed)?;
+        spool.rewind().map_err(|error| spool_failed(&error))?;
         match target {
             Target::File(path) => {
                 let stream = File::options().write(true).open(path);

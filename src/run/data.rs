@@ -85,7 +85,7 @@ impl TextData {
         let mut file = File::open(&temporary).map_err(RunError::io(&temporary))?;
         let (head, checks) =
             tensors::read_head(&temporary, &mut file, &FILE, &checks_name(TOKENS))?;
-        let tokens = token_file(&head, TOKENS, file, checks, &header.vocabulary)?;
+        let tokens = token_file(&head, TOKENS, file, &checks, &header.vocabulary)?;
         Ok(Self {
             vocabulary: header.vocabulary,
             tokens: tokens.deleting(temporary, new).into(),
@@ -184,12 +184,12 @@ impl CorpusData {
         if head.contains(TOKENS) {
             // What the checksum of the whole file is not of, is in those of the blocks.
             let DataHeader { vocabulary, .. } = head.header(|_, _| Cow::Borrowed(&checks))?;
-            let tokens = token_file(&head, TOKENS, opened, checks, &vocabulary)?.into();
+            let tokens = token_file(&head, TOKENS, opened, &checks, &vocabulary)?.into();
             return Ok(Self::Text(TextData { vocabulary, tokens }));
         }
         let file = TensorFile::read(path, &mut opened, &FILE)?;
         let DataHeader { vocabulary, .. } = file.header()?;
-        let letters = token_file(&head, "letters", opened, Vec::new(), &vocabulary)?;
+        let letters = token_file(&head, "letters", opened, &[], &vocabulary)?;
         let letters = Tokens::from(letters);
         let all = letters.all()?;
         let mut rest = &*all;
@@ -230,7 +230,7 @@ fn token_file(
     head: &Head,
     name: &str,
     file: File,
-    checks: Vec<u8>,
+    checks: &[u8],
     vocabulary: &Vocabulary,
 ) -> Result<TokenFile, RunError> {
     let place @ (_, _, dtype) = head.place(name)?;

@@ -266,7 +266,7 @@ fn set_aside(path: &Path) -> Result<PathBuf, RunError> {
         name.push(format!(".damaged-{number}"));
         PathBuf::from(name)
     };
-    let free = (1..).map(name).find(|path| !path.exists());
+    let free = (1..=u32::MAX).map(name).find(|path| !path.exists());
     let free = free.unwrap_or_else(|| name(0));
     std::fs::rename(path, &free).map_err(RunError::write(&free))?;
     Ok(free)

@@ -1,7 +1,7 @@
 //! Safetensors files with one JSON document in their metadata, under the key `textgen`.
 //!
 //! The document ends with a checksum of itself and of all tensors, which is verified when the file is opened: 64 bits
-//! of XXH64, some 10 GB a second, so half a millisecond for a model of 5 MB. It finds what disks, memory and copies
+//! of XXH64, some 3 GB a second, so two milliseconds for a model of 5 MB. It finds what disks, memory and copies
 //! spoil, not what somebody changes on purpose. Files of older versions have none, and neither have those whose document
 //! another program has put into another order; they open unchecked.
 
@@ -104,12 +104,12 @@ pub(crate) fn checks_name(name: &str) -> String {
     format!("{name}.checks")
 }
 
+/// A tensor's type, shape and bytes.
+type Part<'a> = (Dtype, &'a [usize], Cow<'a, [u8]>);
+
 /// The checksum of a JSON document and of tensors: their names, types, shapes and bytes. A tensor whose blocks have
 /// checksums of their own goes in without its bytes.
-pub(crate) fn checksum<'a>(
-    json: &str,
-    tensors: &BTreeMap<&str, (Dtype, &[usize], Cow<'a, [u8]>)>,
-) -> u64 {
+pub(crate) fn checksum(json: &str, tensors: &BTreeMap<&str, Part>) -> u64 {
     let mut hasher = XxHash64::with_seed(0);
     let mut part = |bytes: &[u8]| {
         hasher.write(&(bytes.len() as u64).to_le_bytes());
@@ -685,7 +685,8 @@ mod tests {
                     Err(_) => noticed += 1,
                 }
             }
-            assert!(noticed + 40 > whole.len(), "{noticed} of {}", whole.len());
+            println!("{noticed} of {} flipped bits were noticed", whole.len());
+            assert!(noticed + 40 > whole.len());
             let _ = std::fs::remove_file(&path);
         }
     }

@@ -217,7 +217,7 @@ impl TokenFile {
         path: &Path,
         file: File,
         (start, len, dtype): (u64, usize, Dtype),
-        checks: Vec<u8>,
+        checks: &[u8],
         limit: usize,
     ) -> Result<Option<Self>, RunError> {
         if !matches!(dtype, Dtype::U8 | Dtype::U16 | Dtype::U32) {
