@@ -235,9 +235,17 @@ impl<'a> BlockDecoder<'a> {
         }
     }
 
-    /// Decodes items up to one that the network reads; `None` at the end of the block.
-    fn decode(&mut self, logits: &[f32]) -> Result<Option<u32>, CompressError> {
+    /// Decodes items up to one that the network reads; `None` at the end of the block. Without a sink, it holds what it
+    /// has decoded.
+    pub fn decode(
+        &mut self,
+        logits: &[f32],
+        mut sink: Option<&mut Sink>,
+    ) -> Result<Option<u32>, CompressError> {
         while (self.bytes.len() as u64) < self.length {
+            if let Some(sink) = &mut sink {
+                self.pass_on(sink)?;
+            }
             let before = self.bytes.len();
             let item = self.coding.code(&mut self.coder, Item::Token(0), logits)?;
             self.coding.alphabet.push_bytes(item, &mut self.bytes)?;
@@ -250,7 +258,7 @@ impl<'a> BlockDecoder<'a> {
     }
 
     /// Passes on what was decoded, if it is enough to be worth it.
-    pub fn pass_on(&mut self, sink: &mut Sink) -> Result<(), CompressError> {
+    fn pass_on(&mut self, sink: &mut Sink) -> Result<(), CompressError> {
         if self.bytes.len() < PIECE {
             return Ok(());
         }
@@ -275,7 +283,7 @@ impl<'a> BlockDecoder<'a> {
 
 impl Writer for BlockDecoder<'_> {
     fn write(&mut self, logits: &[f32]) -> Option<u32> {
-        match self.decode(logits) {
+        match self.decode(logits, None) {
             Ok(token) => token,
             Err(error) => {
                 self.outcome = Err(error);

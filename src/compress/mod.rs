@@ -239,19 +239,16 @@ impl<'v> Codec<'v> {
             return sink(bytes);
         }
         let mut decoder = self.decoder(container, index, running);
-        let mut passed = Ok(());
         let state = self.model.state(1);
-        self.model
+        let decoded = self
+            .model
             .read_on_threads(state, running.threads, |reader| {
-                while let Some(token) = decoder.write(reader.logits()) {
+                while let Some(token) = decoder.decode(reader.logits(), Some(&mut *sink))? {
                     reader.step(token);
-                    passed = decoder.pass_on(sink);
-                    if passed.is_err() {
-                        break;
-                    }
                 }
+                Ok(())
             });
-        passed?;
+        decoded?;
         sink(&decoder.finish()?)
     }
 
