@@ -385,7 +385,7 @@ impl TokenWriter {
             checks: Vec::new(),
         };
         let head = writer.head(0)?;
-        let written = writer.draft.write_all(&head);
+        let written = writer.draft.as_file_mut().write_all(&head);
         written.map_err(RunError::write(folder))?;
         Ok(writer)
     }
@@ -444,7 +444,7 @@ impl TokenWriter {
                 self.end_block();
             }
         }
-        let written = self.draft.write_all(&packed.bytes);
+        let written = self.draft.as_file_mut().write_all(&packed.bytes);
         written.map_err(RunError::write(&self.folder))
     }
 
