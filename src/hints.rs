@@ -106,6 +106,10 @@ pub fn of_run(error: &RunError) -> Option<String> {
             format!("give another --name, or resume it: {resume}")
         }
         RunError::Locked { .. } => "wait for it, or stop that process".to_owned(),
+        RunError::Moved { .. } => {
+            "nothing was written anywhere else; where it is now, textgen train --resume FOLDER goes on from its last save"
+                .to_owned()
+        }
         RunError::Incomplete { missing, name, dir } if *missing == "model.safetensors" => {
             let resume = Runs::new(dir).command(&["train", "--resume", name]);
             match lower_lr(&dir.join(name)) {
@@ -118,7 +122,7 @@ pub fn of_run(error: &RunError) -> Option<String> {
             "give a run's name or folder; --from starts a new run with a model file".to_owned()
         }
         RunError::NotAModel { .. } => "give a model.safetensors that textgen wrote".to_owned(),
-        RunError::Damaged { .. } => {
+        RunError::Spoilt { .. } | RunError::Damaged { .. } => {
             "copy the file again, or train again; nothing else was touched".to_owned()
         }
         RunError::Format { found, newest, .. } if found > newest => {

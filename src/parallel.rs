@@ -13,8 +13,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::iter::Enumerate;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Builder;
+
+/// Parts that may wait for a consumer that has something to do. One that waits for the next part gets as many as it takes.
+const MOST_WAITING: usize = 1024;
 
 /// The number of threads of a call, and its progress callback.
 #[derive(Clone, Copy)]
@@ -97,6 +100,54 @@ pub fn ordered<I: Iterator + Send, T: Send, R>(
 struct Turn {
     due: AtomicUsize,
     cancelled: AtomicBool,
+    flow: Mutex<Flow>,
+    changed: Condvar,
+}
+
+/// The parts between the workers and the consumer.
+#[derive(Default)]
+struct Flow {
+    /// Those that were sent and not consumed.
+    waiting: usize,
+    /// Whether the consumer has what it needs next. Else nobody must wait for it.
+    is_busy: bool,
+}
+
+impl Turn {
+    fn flow(&self) -> MutexGuard<'_, Flow> {
+        self.flow.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a part that is to be sent, once there are not too many.
+    fn send(&self) {
+        let mut flow = self.flow();
+        while flow.waiting >= MOST_WAITING
+            && flow.is_busy
+            && !self.cancelled.load(Ordering::Relaxed)
+        {
+            flow = self
+                .changed
+                .wait(flow)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        flow.waiting += 1;
+    }
+
+    /// Notes that the consumer has got a part, or waits for one.
+    fn consumer(&self, is_busy: bool) {
+        let mut flow = self.flow();
+        flow.waiting -= usize::from(is_busy && flow.waiting > 0);
+        flow.is_busy = is_busy;
+        drop(flow);
+        self.changed.notify_all();
+    }
+
+    fn cancel(&self) {
+        let flow = self.flow(); // so that nobody is about to wait
+        self.cancelled.store(true, Ordering::Relaxed);
+        drop(flow);
+        self.changed.notify_all();
+    }
 }
 
 /// A message from a worker: an item's index, a part of its result, and whether it is the last part.
@@ -127,11 +178,13 @@ impl<I: Iterator, T> Queue<'_, I, T> {
 
     /// Sends a part of an item's result, but not the last one. False if the work is cancelled.
     pub fn send(&self, index: usize, part: T) -> bool {
+        self.turn.send();
         self.sender.send(Some((index, part, false))).is_ok()
     }
 
     /// Sends the last part of an item's result, or all of it. False if the work is cancelled.
     pub fn finish(&self, index: usize, part: T) -> bool {
+        self.turn.send();
         self.sender.send(Some((index, part, true))).is_ok()
     }
 
@@ -149,7 +202,7 @@ impl<I: Iterator, T> Drop for Queue<'_, I, T> {
     /// Stops the other workers after a panic, since nobody will see their results.
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.turn.cancelled.store(true, Ordering::Relaxed);
+            self.turn.cancel();
             let _ = self.sender.send(None); // the consumer may have stopped already
         }
     }
@@ -198,9 +251,15 @@ impl<T> Iterator for Results<'_, T> {
                     self.waiting.remove(&due);
                     self.turn.due.store(due + 1, Ordering::Relaxed);
                 }
+                self.turn.consumer(true);
                 return Some((due, part));
             }
-            let message = self.receiver.recv().ok()?;
+            let message = if let Ok(message) = self.receiver.try_recv() {
+                message
+            } else {
+                self.turn.consumer(false);
+                self.receiver.recv().ok()?
+            };
             self.put(message);
         }
         None
@@ -209,7 +268,7 @@ impl<T> Iterator for Results<'_, T> {
 
 impl<T> Drop for Results<'_, T> {
     fn drop(&mut self) {
-        self.turn.cancelled.store(true, Ordering::Relaxed);
+        self.turn.cancel();
     }
 }
 
@@ -284,6 +343,40 @@ mod tests {
         });
         assert_eq!(outcome, Err(5));
         assert!(taken.load(Ordering::Relaxed) > 5);
+    }
+
+    #[test]
+    fn workers_wait_for_a_slow_consumer_but_not_for_one_that_waits() {
+        let sent = AtomicUsize::new(0);
+        let count = |queue: &Queue<_, usize>| {
+            queue.work(|item| {
+                sent.fetch_add(1, Ordering::Relaxed);
+                item
+            });
+        };
+        ordered(0.., 3, count, |results| {
+            // While it waits for the first, they may send any number.
+            let (mut first, mut sent_at_first) = (true, 0);
+            for (index, _) in results.take(20) {
+                std::thread::sleep(Duration::from_millis(2));
+                let sent = sent.load(Ordering::Relaxed);
+                if std::mem::take(&mut first) {
+                    sent_at_first = sent;
+                }
+                let most = sent_at_first.max(index + 1 + MOST_WAITING) + 3;
+                assert!(sent <= most, "{sent} at {index}");
+            }
+        });
+        // The first item comes last, from a worker that has taken it with all others.
+        let items = 3 * MOST_WAITING;
+        let backwards = |queue: &Queue<_, usize>| {
+            let mut mine: Vec<_> = std::iter::from_fn(|| queue.next()).collect();
+            while let Some((index, item)) = mine.pop() {
+                queue.finish(index, item);
+            }
+        };
+        let all = ordered(0..items, 2, backwards, |results| results.count());
+        assert_eq!(all, items);
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::io::IsTerminal;
 
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::cli::output::note;
+use crate::cli::output::{counted, lines_on_stderr, note};
+use crate::run::Mended;
 use crate::train::{Line, Report};
 
 /// The progress of a training on stderr.
@@ -57,11 +58,12 @@ impl Display {
                     .lines()
                     .map(|line| format!("    {line}"))
                     .collect();
-                self.say(&lines.join("\n"));
+                self.aside(|| lines_on_stderr(&lines.join("\n")));
             }
             Report::RolledBack { at, to, scale } => self.say(&format!(
                 "the loss was not finite at step {at}: back to step {to} with the learning rate times {scale}"
             )),
+            Report::Mended(mended) => self.warn(mended),
             Report::Ended => {
                 if let Some(bar) = &self.bar {
                     bar.finish_and_clear();
@@ -70,10 +72,34 @@ impl Display {
         }
     }
 
+    /// Says what was wrong with a log.
+    fn warn(&self, mended: &Mended) {
+        let path = mended.path.display();
+        if let Some((line, aside)) = &mended.damaged {
+            let aside = aside.display();
+            self.say(&format!(
+                "warning: {path}:{line}: damaged; it was set aside as {aside}, and the lines that are whole go on"
+            ));
+        }
+        if mended.lines < mended.evaluations {
+            let (lines, evaluations) = (mended.lines, counted(mended.evaluations, "evaluation"));
+            self.say(&format!(
+                "warning: {path} has {lines} of {evaluations}; the training goes on without the others"
+            ));
+        }
+    }
+
     /// Prints a permanent line.
     pub fn say(&self, text: &str) {
-        let show = || note!("{text}");
-        self.bar.as_ref().map_or_else(show, |bar| bar.suspend(show));
+        self.aside(|| note!("{text}"));
+    }
+
+    fn aside(&self, show: impl FnOnce()) {
+        if let Some(bar) = &self.bar {
+            bar.suspend(show);
+        } else {
+            show();
+        }
     }
 }
 

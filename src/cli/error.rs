@@ -5,7 +5,8 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::cli::output::note;
+use crate::cli::output::{lines_on_stderr, note, of_stdout, one_line};
+use crate::cli::training::{INTERRUPTED, Interrupted};
 use crate::config::ConfigError;
 use crate::hints;
 use crate::model::ModelError;
@@ -62,12 +63,15 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     if error.chain().any(is_closed_pipe) {
         return ExitCode::SUCCESS;
     }
+    if error.is::<Interrupted>() {
+        return ExitCode::from(INTERRUPTED);
+    }
     ExitCode::from(if show(error) { 2 } else { 1 })
 }
 
 /// Prints the error; returns true if the command line is wrong.
 pub fn show(error: &anyhow::Error) -> bool {
-    note!("error: {error:#}");
+    note!("error: {}", one_line(&format!("{error:#}")));
     let (misuse, hint) = explained(error);
     if let Some(hint) = hint {
         note!("hint: {hint}");
@@ -113,9 +117,9 @@ pub fn misuse(error: &clap::Error) -> ExitCode {
                 &format!("  tip: {file} is a file: name it ./{file}\n\n"),
             );
         }
-        note!("{}", text.trim_end());
-    } else {
-        let _ = error.print();
+        lines_on_stderr(text.trim_end());
+    } else if let Err(error) = error.print() {
+        return report(&of_stdout(error).into());
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }

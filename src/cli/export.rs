@@ -56,14 +56,17 @@ pub fn run(args: &ExportArgs, runs: &Runs) -> Result<()> {
     }
     let network = &file.header.network;
     file.export(&args.output, int8)?;
-    let written = std::fs::metadata(&args.output).map_or(0, |data| data.len());
+    let written = std::fs::metadata(&args.output)
+        .ok()
+        .filter(std::fs::Metadata::is_file);
+    let written = written.map(|data| format!(" -> {}", DecimalBytes(data.len())));
     note!(
-        "{}: {}x{}: {} -> {}",
+        "{}: {}x{}: {}{}",
         args.output.display(),
         network.hidden,
         network.layers,
         DecimalBytes(file.size() as u64),
-        DecimalBytes(written)
+        written.unwrap_or_default()
     );
     Ok(())
 }

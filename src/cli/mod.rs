@@ -14,7 +14,6 @@ mod export;
 mod from;
 mod generate;
 mod given;
-mod hangup;
 mod latent;
 mod machine;
 mod mixing;
@@ -25,6 +24,7 @@ mod progress;
 mod reading;
 mod runs;
 mod score;
+mod signals;
 mod svg;
 mod sweep;
 mod target;
@@ -52,7 +52,7 @@ use given::Given;
   textgen train --model word-vae          train a model that invents words
   textgen generate --count 20             invent words
 
-Exit codes: 0 done, 1 failed, 2 the command line is wrong.")]
+Exit codes: 0 done, 1 failed, 2 the command line is wrong, 130 stopped by a signal.")]
 struct Cli {
     /// The folder that holds the runs.
     #[arg(
@@ -142,7 +142,8 @@ fn with_negative_numbers(command: clap::Command) -> clap::Command {
 
 /// Parses the command line, runs the command, and reports its error.
 pub fn main() -> ExitCode {
-    hangup::keep_ignored();
+    signals::keep_ignored();
+    signals::fail_at_the_size_limit();
     let (cli, given) = match parse() {
         Ok(parsed) => parsed,
         Err(error) => return error::misuse(&error),

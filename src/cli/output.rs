@@ -1,12 +1,11 @@
 //! Tables, ages, and lines on stderr.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{BufWriter, Error, ErrorKind, IsTerminal as _, StdoutLock, Write};
 
 use crate::hints;
-use crate::text::{
-    Corpus, Note, OpenText, Token, Utf8Stream, Vocabulary, is_control, legible, visible,
-};
+use crate::text::{Corpus, Note, OpenText, Token, Utf8Stream, Vocabulary, is_control, legible};
 use anyhow::Result;
 use clap::Args;
 use indicatif::HumanCount;
@@ -37,16 +36,42 @@ pub fn say_notes_that(corpus: &Corpus, wanted: impl Fn(&Note) -> bool) {
     }
 }
 
-/// Prints a line on stderr; in a terminal, control characters are made visible.
+/// The longest line on stderr, in characters: names that a file or a command line brings along have any length.
+const LONGEST_LINE: usize = 2000;
+/// The characters of a longer one that are shown of its end.
+const SHOWN_END: usize = 400;
+
+/// Prints a line on stderr. Whatever is in it, it is one line, has no control characters, and is not too long.
+/// Line ends at its start are those of the program.
 pub fn line_on_stderr(text: &str) {
-    let mut out = std::io::stderr().lock();
-    let is_terminal = out.is_terminal();
-    let text = if is_terminal {
-        legible(text)
-    } else {
-        text.into()
-    };
-    let _ = writeln!(out, "{text}");
+    let line = text.trim_start_matches('\n');
+    let (ends, _) = text.split_at(text.len() - line.len());
+    let _ = writeln!(std::io::stderr().lock(), "{ends}{}", one_line(line));
+}
+
+/// Prints a text of several lines on stderr, with control characters made visible.
+pub fn lines_on_stderr(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{}", legible(text));
+}
+
+/// A text on one line, shortened in the middle if it is long, with control characters made visible.
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    let mut text = legible(text);
+    if text.contains(['\n', '\r']) {
+        text = text
+            .replace("\r\n", "\\r\\n")
+            .replace('\n', "\\n")
+            .replace('\r', "\\r")
+            .into();
+    }
+    let length = text.chars().count();
+    if length > LONGEST_LINE {
+        let start: String = text.chars().take(LONGEST_LINE - SHOWN_END).collect();
+        let end: String = text.chars().skip(length - SHOWN_END).collect();
+        let left_out = HumanCount((length - LONGEST_LINE) as u64);
+        text = format!("{start} … ({left_out} characters) … {end}").into();
+    }
+    text
 }
 
 /// stdout, with errors that name it. In a terminal, control characters are made visible.
@@ -64,7 +89,8 @@ pub fn stdout_as_is() -> Stdout {
     Stdout(Legible::new(std::io::stdout().lock(), false))
 }
 
-fn of_stdout(error: Error) -> Error {
+/// The error with the name of what could not be written.
+pub fn of_stdout(error: Error) -> Error {
     match error.kind() {
         // The standard library retries these.
         ErrorKind::Interrupted => error,
@@ -186,10 +212,14 @@ impl Table {
 
     /// Adds a row; what would break its line is made visible.
     pub fn row(&mut self, cells: Vec<String>) {
-        let breaks = |cell: &String| cell.contains(['\n', '\r', '\t']);
-        let cells = cells.into_iter();
-        let cells = cells.map(|cell| if breaks(&cell) { visible(&cell) } else { cell });
-        self.rows.push(cells.collect());
+        let on_one_line = |cell: String| {
+            if cell.contains(['\n', '\r']) {
+                one_line(&cell).into_owned()
+            } else {
+                cell
+            }
+        };
+        self.rows.push(cells.into_iter().map(on_one_line).collect());
     }
 
     /// The table as text, one line per row.
@@ -341,6 +371,28 @@ mod tests {
         assert_eq!(written(&pieces, false), pieces.concat());
         let shown = String::from_utf8(written(&pieces, true)).expect("UTF-8");
         assert_eq!(shown, "a\\u{1b}[2J\\u{9b}b\r\nc\\rdé\\r");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_message_is_one_line_without_control_characters(text in "\\PC{0,20}|(?s).{0,3000}") {
+            let line = one_line(&text);
+            proptest::prop_assert!(!line.contains(|c: char| is_control(c) && c != '\t'));
+            proptest::prop_assert!(line.chars().count() < LONGEST_LINE + 40);
+            let is_plain = text.chars().count() <= LONGEST_LINE && !text.contains(is_control);
+            proptest::prop_assert!(!is_plain || line == text);
+        }
+    }
+
+    #[test]
+    fn a_long_line_is_shortened_in_the_middle() {
+        let text = format!("start{}end\x1b", "x".repeat(100_000));
+        let line = one_line(&text);
+        assert!(
+            line.starts_with("startxxx") && line.ends_with("xxxend\\u{1b}"),
+            "{line}"
+        );
+        assert!(line.contains(" … (98,014 characters) … "), "{line}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use crate::run::{RunSummary, Runs};
+use crate::run::{Log, RunSummary, Runs};
 use anyhow::Result;
 use clap::Args;
 
@@ -19,6 +19,13 @@ pub struct RunsArgs {
 pub fn run(args: &RunsArgs, runs: &Runs) -> Result<()> {
     let mut summaries: Vec<RunSummary> = Vec::new();
     for run in runs.list()? {
+        let log = run.metrics_path();
+        if let Ok(Some(line)) = Log::read(&log).map(|log| log.damaged) {
+            note!(
+                "warning: {}:{line}: damaged; train --resume sets it aside",
+                log.display()
+            );
+        }
         match run.summary() {
             Ok(summary) => summaries.push(summary),
             Err(error) => note!(

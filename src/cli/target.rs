@@ -1,7 +1,7 @@
 //! The output of a command: standard output, or a file, which must not replace an unrelated one.
 
 use std::fs::File;
-use std::io::{IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Read, Seek as _, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -11,7 +11,8 @@ use super::error::CliError;
 use super::output::stdout;
 use super::svg;
 use crate::compress::MAGIC;
-use crate::run::{ModelFile, PromptState, atomic};
+use crate::run::atomic::{self, Draft};
+use crate::run::{ModelFile, PromptState, RunError};
 
 /// The path that means standard input or output.
 pub const STREAM: &str = "-";
@@ -106,9 +107,77 @@ impl Target {
         Ok(())
     }
 
+    /// Starts to write piece by piece what appears only when it is complete.
+    pub fn pending(&self) -> Result<Pending<'_>> {
+        match self {
+            Self::File(path) if !atomic::is_stream(path) => Ok(Pending::Draft(Draft::of(path)?)),
+            _ => {
+                let spool = tempfile::tempfile().map_err(|error| spool_failed(&error))?;
+                Ok(Pending::Spool(spool, self))
+            }
+        }
+    }
+
     /// Whether the destination is a terminal.
     pub fn is_terminal(&self) -> bool {
         *self == Self::Stdout && std::io::stdout().is_terminal()
+    }
+}
+
+fn spool_failed(error: &io::Error) -> anyhow::Error {
+    let message = format!("a temporary file for the output: {error}");
+    CliError::failed(
+        message,
+        "set TMPDIR to a folder with more space, or name a file with --output",
+    )
+    .into()
+}
+
+/// An output that is not complete yet. Given up, it leaves nothing.
+pub enum Pending<'t> {
+    /// A file that is to replace another.
+    Draft(Draft),
+    /// A temporary file, because what is written to a stream cannot be taken back.
+    Spool(File, &'t Target),
+}
+
+impl Pending<'_> {
+    /// Writes the next bytes.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Draft(draft) => draft.write_all(bytes),
+            Self::Spool(file, _) => file.write_all(bytes),
+        }
+    }
+
+    /// The error for a [`Pending::write`] that failed.
+    pub fn failed(&self, error: io::Error) -> anyhow::Error {
+        match self {
+            Self::Draft(draft) => draft.failed(error).into(),
+            Self::Spool(..) => spool_failed(&error),
+        }
+    }
+
+    /// Puts it into its place.
+    pub fn commit(self) -> Result<()> {
+        let (mut spool, target) = match self {
+            Self::Draft(draft) => return Ok(draft.commit()?),
+            Self::Spool(spool, target) => (spool, target),
+        };
+        spool.rewind().map_err(|error| spool_failed(&error))?;
+        match target {
+            Target::File(path) => {
+                let stream = File::options().write(true).open(path);
+                let copied = stream.and_then(|mut stream| io::copy(&mut spool, &mut stream));
+                copied.map_err(RunError::write(path))?;
+            }
+            Target::Stdout => {
+                let mut out = stdout();
+                io::copy(&mut spool, &mut out)?;
+                out.flush()?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -141,7 +210,13 @@ pub fn check_output(
     Err(CliError::failed(message, hint).into())
 }
 
-fn same_file(one: &Path, other: &Path) -> bool {
+/// Whether two paths lead to one file, by whatever links.
+pub fn same_file(one: &Path, other: &Path) -> bool {
+    #[cfg(unix)]
+    if let (Ok(one), Ok(other)) = (one.metadata(), other.metadata()) {
+        use std::os::unix::fs::MetadataExt as _;
+        return (one.dev(), one.ino()) == (other.dev(), other.ino());
+    }
     match (one.canonicalize(), other.canonicalize()) {
         (Ok(one), Ok(other)) => one == other,
         _ => false,

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde_json::Value;
 
 use super::error::CliError;
-use super::training;
+use super::{signals, training};
 use crate::cli::output::{counted, note};
 use crate::config::{Device, TrainConfig};
 use crate::kernels::simd;
@@ -77,10 +77,13 @@ impl Place {
             Self::Torch(torch) => torch,
         };
         // Ctrl-C also reaches the trainer, which saves and stops; this program waits for it.
-        ctrlc::set_handler(|| ()).context("cannot catch Ctrl-C")?;
+        signals::catch(|| ())?;
         let status = command(torch, folders)
             .status()
             .map_err(|error| does_not_start(torch, &error))?;
+        if status.code() == Some(training::INTERRUPTED.into()) {
+            return Err(training::Interrupted.into());
+        }
         if !status.success() {
             std::process::exit(status.code().unwrap_or(1));
         }
@@ -201,6 +204,17 @@ fn hand_over(torch: &Path, folders: &[&Path]) -> Result<()> {
 fn does_not_start(torch: &Path, error: &std::io::Error) -> CliError {
     CliError::failed(
         format!("{} does not start: {error}", torch.display()),
-        BUILD,
+        hint(error.kind()),
     )
+}
+
+/// What helps where a program does not start.
+fn hint(kind: std::io::ErrorKind) -> &'static str {
+    use std::io::ErrorKind::{NotFound, PermissionDenied};
+    match kind {
+        NotFound | PermissionDenied => BUILD,
+        _ => {
+            "ulimit -a shows the limits on processes, memory and open files; --device cpu trains on the CPU"
+        }
+    }
 }

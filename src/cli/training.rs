@@ -6,13 +6,14 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Result, anyhow};
 use indicatif::HumanCount;
 
 use super::display::{Display, duration};
+use super::signals;
 use crate::cli::output::{counted, measured, note};
 use crate::config::{Budget, ModelKind, TrainConfig};
-use crate::run::{Evaluation, Metrics, RunDir, Sampled};
+use crate::run::{Evaluation, Held, Metrics, RunDir, Sampled};
 use crate::train::{Ending, Factory, Plan, Trainer};
 
 /// A target rate has been missed if the relative error is larger than this.
@@ -20,8 +21,13 @@ const FAR_FROM_RATE: f64 = 0.1;
 /// Signals that come within this time are one: a terminal sends Ctrl-C to all programs in the foreground, and one that
 /// runs another often passes it on.
 const ONE_SIGNAL: Duration = Duration::from_millis(500);
-/// The exit code of a program that Ctrl-C ends.
-const INTERRUPTED: i32 = 130;
+/// The exit code of a program that a signal ends, by the convention of shells: 128 + SIGINT.
+pub const INTERRUPTED: u8 = 130;
+
+/// A training was stopped, and said so: the program ends with [`INTERRUPTED`], so that what was to follow does not.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped")]
+pub struct Interrupted;
 
 /// Whether Ctrl-C has been pressed, or the program has been told to end.
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -36,16 +42,15 @@ fn catch_signals() -> Result<()> {
             STOP.store(true, Ordering::Relaxed);
             note!("\nstopping; Ctrl-C again ends at once");
         }
-        Some(first) if first.elapsed() >= ONE_SIGNAL => std::process::exit(INTERRUPTED),
+        Some(first) if first.elapsed() >= ONE_SIGNAL => std::process::exit(INTERRUPTED.into()),
         Some(_) => {}
     };
-    let caught = CAUGHT.get_or_init(|| ctrlc::set_handler(handler).map_err(|e| e.to_string()));
-    let caught = caught.clone().map_err(|error| anyhow!(error));
-    caught.context("cannot catch Ctrl-C")
+    let caught = CAUGHT.get_or_init(|| signals::catch(handler).map_err(|e| format!("{e:#}")));
+    caught.clone().map_err(|error| anyhow!(error))
 }
 
-/// Trains the runs in `folders`, one after the other, until the user stops. A run that cannot begin is
-/// removed again.
+/// Trains the runs in `folders`, one after the other, until the user stops, which is an [`Interrupted`]. A run that
+/// cannot begin is removed again.
 pub fn train(folders: &[&Path], factory: &Factory) -> Result<()> {
     catch_signals()?;
     for (index, folder) in folders.iter().enumerate() {
@@ -53,9 +58,10 @@ pub fn train(folders: &[&Path], factory: &Factory) -> Result<()> {
             note!("\nrun: {}", folder.display());
         }
         let run = RunDir::open(folder)?;
-        let _lock = run.lock()?;
-        let result = train_locked(&run, factory);
-        if result.is_err() {
+        let lock = run.lock()?;
+        let result = train_locked(&run, lock.held(), factory);
+        // The name may belong to another run by now.
+        if result.is_err() && lock.held().check().is_ok() {
             run.discard_unstarted();
         }
         if result? == Ending::Stopped {
@@ -63,13 +69,13 @@ pub fn train(folders: &[&Path], factory: &Factory) -> Result<()> {
                 let later = RunDir::open(later)?;
                 note!("then:     {}", later.command(&["train", "--resume"]));
             }
-            break;
+            return Err(Interrupted.into());
         }
     }
     Ok(())
 }
 
-fn train_locked(run: &RunDir, factory: &Factory) -> Result<Ending> {
+fn train_locked(run: &RunDir, held: &Held, factory: &Factory) -> Result<Ending> {
     let display = Display::on_stderr();
     let mut trainer = Trainer::new(run, factory, |report| display.show(report))?;
     if trainer.resume()? {
@@ -89,9 +95,14 @@ fn train_locked(run: &RunDir, factory: &Factory) -> Result<Ending> {
     }
     let plan = trainer.plan(&STOP)?;
     announce(trainer.config(), &plan);
+    held.check()?;
     run.forget_failure()?;
     let ending = trainer.train(&STOP).map_err(anyhow::Error::from);
-    let ending = ending.inspect_err(|error| run.record_failure(&format!("{error:#}")))?;
+    let ending = ending.inspect_err(|error| {
+        if held.check().is_ok() {
+            run.record_failure(&format!("{error:#}"));
+        }
+    })?;
     if ending == Ending::Stopped {
         note!(
             "stopped at step {}; everything is saved",

@@ -9,11 +9,13 @@ use crate::generate::Writer;
 use crate::models::char_rnn::CharRnn;
 use crate::text::{Piece, Token, TokenEncoder, Vocabulary};
 
-use super::CompressError;
 use super::coder::{ArithmeticDecoder, ArithmeticEncoder, Coder};
 use super::escapes::Escapes;
 use super::frequencies::Frequencies;
+use super::{CompressError, Sink};
 
+/// Bytes that a decoder may hold before it passes them on.
+const PIECE: usize = 1 << 16;
 /// Bytes between two reports of progress.
 const REPORTED: usize = 1024;
 
@@ -229,7 +231,7 @@ pub struct BlockDecoder<'a> {
     coding: Coding<'a>,
     coder: ArithmeticDecoder<'a>,
     bytes: Vec<u8>,
-    /// The length of the block in bytes.
+    /// The length of the block in bytes that are still to come, and those of `bytes`.
     length: u64,
     outcome: Result<(), CompressError>,
 }
@@ -246,9 +248,17 @@ impl<'a> BlockDecoder<'a> {
         }
     }
 
-    /// Decodes items up to one that the network reads; `None` at the end of the block.
-    fn decode(&mut self, logits: &[f32]) -> Result<Option<u32>, CompressError> {
+    /// Decodes items up to one that the network reads; `None` at the end of the block. Without a sink, it holds what it
+    /// has decoded.
+    pub fn decode(
+        &mut self,
+        logits: &[f32],
+        mut sink: Option<&mut Sink>,
+    ) -> Result<Option<u32>, CompressError> {
         while (self.bytes.len() as u64) < self.length {
+            if let Some(sink) = &mut sink {
+                self.pass_on(sink)?;
+            }
             let before = self.bytes.len();
             let item = self.coding.code(&mut self.coder, Item::Token(0), logits)?;
             self.coding.alphabet.push_bytes(item, &mut self.bytes)?;
@@ -260,6 +270,20 @@ impl<'a> BlockDecoder<'a> {
         Ok(None)
     }
 
+    /// Passes on what was decoded, if it is enough to be worth it.
+    fn pass_on(&mut self, sink: &mut Sink) -> Result<(), CompressError> {
+        if self.bytes.len() < PIECE {
+            return Ok(());
+        }
+        // A token that does not fit is found at the end.
+        let left = self.length.checked_sub(self.bytes.len() as u64);
+        self.length = left.ok_or(CompressError::Damaged)?;
+        sink(&self.bytes)?;
+        self.bytes.clear();
+        Ok(())
+    }
+
+    /// What was not passed on.
     pub fn finish(self) -> Result<Vec<u8>, CompressError> {
         self.outcome?;
         if self.bytes.len() as u64 == self.length {
@@ -272,7 +296,7 @@ impl<'a> BlockDecoder<'a> {
 
 impl Writer for BlockDecoder<'_> {
     fn write(&mut self, logits: &[f32]) -> Option<u32> {
-        match self.decode(logits) {
+        match self.decode(logits, None) {
             Ok(token) => token,
             Err(error) => {
                 self.outcome = Err(error);

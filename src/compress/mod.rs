@@ -45,6 +45,11 @@ pub use container::{Container, FORMAT, Identity};
 const BLOCK_BYTES: usize = 256 << 10;
 /// Blocks that a thread reads in parallel: more gain little, and each takes some megabytes.
 const MOST_ROWS: usize = 24;
+/// Bytes of decoded blocks that are held until they are written.
+const MOST_DECODED: u64 = 128 << 20;
+/// A file that claims more bytes than these, and more than these times its own, is taken only if the user says so.
+const EXPANSION_FROM: u64 = 64 << 20;
+const MOST_EXPANSION: u64 = 200;
 /// Tokens that a model reads for the digest of what it computes.
 const SHOWN_TOKENS: u32 = 48;
 
@@ -67,6 +72,18 @@ pub enum CompressError {
         "the model computes other probabilities here than where it compressed this file, and no bit may differ"
     )]
     OtherArithmetic,
+    #[error(
+        "it claims to be {claimed} bytes of text in {stored}, more than the {most} that are taken"
+    )]
+    TooLarge {
+        /// The length of the original that the file states.
+        claimed: u64,
+        /// The bytes of the file's blocks.
+        stored: u64,
+        most: u64,
+    },
+    #[error("what was restored cannot be written")]
+    Unwritten,
     #[error("it was compressed with {made_with}, and no model was given")]
     NoModel {
         /// The model that is needed.
@@ -154,32 +171,85 @@ impl<'v> Codec<'v> {
         }
     }
 
-    /// Decodes a container's blocks, in order.
+    /// Decodes a container's blocks, and passes them on in order as they are decoded. What is held of them meanwhile is
+    /// bounded, whatever length they claim.
     fn decode(
         &self,
         container: &Container<&[u8]>,
         running: Running,
-    ) -> Result<Vec<Vec<u8>>, CompressError> {
+        sink: &mut Sink,
+    ) -> Result<(), CompressError> {
+        let blocks = &container.blocks;
+        let longest = container
+            .original_bytes
+            .div_ceil(blocks.len().max(1) as u64)
+            .max(1);
+        let together = running.threads.max(1) * MOST_ROWS;
+        let together = together.min((MOST_DECODED / longest) as usize);
+        if together < 2 {
+            let indices = 0..blocks.len();
+            return indices
+                .into_iter()
+                .try_for_each(|index| self.decode_in_pieces(container, index, running, sink));
+        }
+        for start in (0..blocks.len()).step_by(together) {
+            let part = start..blocks.len().min(start + together);
+            let is_coded = |index: &usize| blocks[*index].is_coded();
+            let coded: Vec<usize> = part.clone().filter(is_coded).collect();
+            let decoder = |index: usize| self.decoder(container, coded[index], running);
+            let threads = running.threads / coded.len().max(1);
+            let alone = |decoder| self.decode_alone(decoder, threads);
+            let decoders = self.side_by_side(coded.len(), running.threads, decoder, alone);
+            let mut decoded = decoders.into_iter().map(BlockDecoder::finish);
+            for block in &blocks[part] {
+                match block {
+                    Block::Stored(bytes) => sink(bytes)?,
+                    Block::Coded(_) => sink(&decoded.next().unwrap_or(Ok(Vec::new()))?)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn decoder<'a>(
+        &'a self,
+        container: &Container<&'a [u8]>,
+        index: usize,
+        running: Running<'a>,
+    ) -> BlockDecoder<'a> {
         let count = container.blocks.len();
-        let coded: Vec<(usize, &[u8])> = container
-            .blocks
-            .iter()
-            .enumerate()
-            .filter_map(|(index, block)| match block {
-                Block::Coded(bytes) => Some((index, *bytes)),
-                Block::Stored(_) => None,
-            })
-            .collect();
-        let decoder = |index: usize| {
-            let (block, bytes) = coded[index];
-            let range = block_range(container.original_bytes, count, block);
-            let length = range.end - range.start;
-            BlockDecoder::new(self.coding(running.progress), bytes, length)
-        };
-        let threads = running.threads / coded.len().max(1);
-        let alone = |decoder| self.decode_alone(decoder, threads);
-        let decoders = self.side_by_side(coded.len(), running.threads, decoder, alone);
-        decoders.into_iter().map(BlockDecoder::finish).collect()
+        let range = block_range(container.original_bytes, count, index);
+        let (Block::Stored(bytes) | Block::Coded(bytes)) = &container.blocks[index];
+        BlockDecoder::new(
+            self.coding(running.progress),
+            bytes,
+            range.end - range.start,
+        )
+    }
+
+    /// Decodes a block that is too long to be held, and passes on its pieces.
+    fn decode_in_pieces(
+        &self,
+        container: &Container<&[u8]>,
+        index: usize,
+        running: Running,
+        sink: &mut Sink,
+    ) -> Result<(), CompressError> {
+        if let Block::Stored(bytes) = container.blocks[index] {
+            return sink(bytes);
+        }
+        let mut decoder = self.decoder(container, index, running);
+        let state = self.model.state(1);
+        let decoded = self
+            .model
+            .read_on_threads(state, running.threads, |reader| {
+                while let Some(token) = decoder.decode(reader.logits(), Some(&mut *sink))? {
+                    reader.step(token);
+                }
+                Ok(())
+            });
+        decoded?;
+        sink(&decoder.finish()?)
     }
 
     fn coding<'a>(&'a self, progress: &'a (dyn Fn(u64) + Sync)) -> Coding<'a> {
@@ -257,15 +327,58 @@ impl<'v> Codec<'v> {
     }
 }
 
-/// Decompresses a file. `codec` may be `None` if no block needs a model; `running` is told how many
-/// more bytes are done.
+/// Takes the next bytes of what is restored, or says that they are [`CompressError::Unwritten`].
+pub type Sink<'a> = dyn FnMut(&[u8]) -> Result<(), CompressError> + 'a;
+
+/// Decompresses a file into memory; see [`decompress_into`].
 pub fn decompress(
     container: &Container<&[u8]>,
     codec: Option<&Codec>,
     running: Running,
 ) -> Result<Vec<u8>, CompressError> {
-    let mut decoded = match (container.identity(), codec) {
-        (None, _) => Vec::new(),
+    let mut original = Vec::new();
+    decompress_into(container, codec, running, None, &mut |bytes| {
+        original.extend_from_slice(bytes);
+        Ok(())
+    })?;
+    Ok(original)
+}
+
+/// Decompresses a file piece by piece: only if this succeeds are the pieces the original. `codec` may be `None` if no
+/// block needs a model; `running` is told how many more bytes are done. A file that claims to have more than `most`
+/// bytes is refused before anything is decoded; without that limit, one that claims to be much larger than any text is.
+pub fn decompress_into(
+    container: &Container<&[u8]>,
+    codec: Option<&Codec>,
+    running: Running,
+    most: Option<u64>,
+    sink: &mut Sink,
+) -> Result<u64, CompressError> {
+    let claimed = container.original_bytes;
+    let stored = container
+        .blocks
+        .iter()
+        .map(|block| block.bytes().len() as u64)
+        .sum::<u64>();
+    let most = most.unwrap_or(EXPANSION_FROM.max(stored.saturating_mul(MOST_EXPANSION)));
+    if claimed > most {
+        return Err(CompressError::TooLarge {
+            claimed,
+            stored,
+            most,
+        });
+    }
+    let mut hasher = Sha256::new();
+    let mut hashing = |bytes: &[u8]| {
+        hasher.update(bytes);
+        sink(bytes)
+    };
+    match (container.identity(), codec) {
+        (None, _) => {
+            for block in &container.blocks {
+                hashing(block.bytes())?;
+            }
+        }
         (Some(made_with), None) => {
             let made_with = Box::new(made_with.clone());
             return Err(CompressError::NoModel { made_with });
@@ -279,18 +392,13 @@ pub fn decompress(
         (Some(made_with), Some(codec)) if made_with.arithmetic != codec.identity.arithmetic => {
             return Err(CompressError::OtherArithmetic);
         }
-        (Some(_), Some(codec)) => codec.decode(container, running)?,
+        (Some(_), Some(codec)) => codec.decode(container, running, &mut hashing)?,
     }
-    .into_iter();
-    let mut original = Vec::new();
-    for block in &container.blocks {
-        match block {
-            Block::Stored(bytes) => original.extend_from_slice(bytes),
-            Block::Coded(_) => original.extend(decoded.next().unwrap_or_default()),
-        }
+    if digest(hasher) == container.original_digest {
+        Ok(claimed)
+    } else {
+        Err(CompressError::Damaged)
     }
-    container.check(&original)?;
-    Ok(original)
 }
 
 /// The digest of everything that decides what a model computes: cell, tokens and weights.

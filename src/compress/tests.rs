@@ -293,9 +293,72 @@ fn a_length_that_is_only_claimed_takes_neither_memory_nor_time() {
             blocks: vec![Block::Coded(block)],
             identity: Some(codec.identity.clone()),
         };
-        let found = restore(&codec, &claiming.to_bytes());
+        let bytes = claiming.to_bytes();
+        let found = restore(&codec, &bytes);
+        assert!(
+            matches!(found, Err(CompressError::TooLarge { .. })),
+            "{found:?}"
+        );
+        // Who asks for it gets what there is, and it is not held.
+        let container = Container::read(&bytes).expect("a container");
+        let mut longest = 0;
+        let mut sink = |bytes: &[u8]| {
+            longest = longest.max(bytes.len());
+            Ok(())
+        };
+        let most = Some(1 << 60);
+        let found = decompress_into(&container, Some(&codec), on_threads(1), most, &mut sink);
         assert_eq!(found, Err(CompressError::Damaged));
+        assert!(longest < 1 << 20, "{longest}");
     }
+}
+
+#[test]
+fn long_blocks_are_passed_on_in_pieces_and_short_ones_in_order() {
+    let made = Made::tiny();
+    let codec = made.codec();
+    // The second has nothing that the network reads.
+    for text in ["a bee be a bee, é\n".repeat(9000), "ü".repeat(90_000)] {
+        let original = text.into_bytes();
+        for blocks in [1, 2] {
+            let bytes = codec.compress(&original, Some(blocks), on_threads(2)).bytes;
+            let container = Container::read(&bytes).expect("a container");
+            assert!(container.blocks.iter().all(Block::is_coded));
+            let mut pieces = Vec::new();
+            let mut sink = |bytes: &[u8]| {
+                pieces.push(bytes.to_vec());
+                Ok(())
+            };
+            for index in 0..blocks {
+                let piece = codec.decode_in_pieces(&container, index, on_threads(1), &mut sink);
+                assert_eq!(piece, Ok(()));
+            }
+            assert!(pieces.len() > blocks && pieces.iter().all(|piece| piece.len() < 70_000));
+            assert!(pieces.concat() == original);
+            assert!(restore(&codec, &bytes).as_ref() == Ok(&original));
+        }
+    }
+}
+
+#[test]
+fn a_limit_is_kept_and_a_sink_that_fails_ends_it() {
+    let made = Made::tiny();
+    let codec = made.codec();
+    let original = b"a bee be a bee ".repeat(1000);
+    let bytes = codec.compress(&original, Some(4), on_threads(1)).bytes;
+    let container = Container::read(&bytes).expect("a container");
+    let into = |most, sink: &mut Sink| {
+        decompress_into(&container, Some(&codec), on_threads(2), most, sink)
+    };
+    let all = original.len() as u64;
+    assert_eq!(into(Some(all), &mut |_| Ok(())), Ok(all));
+    let found = into(Some(all - 1), &mut |_| panic!("nothing is decoded"));
+    assert!(
+        matches!(found, Err(CompressError::TooLarge { .. })),
+        "{found:?}"
+    );
+    let found = into(None, &mut |_| Err(CompressError::Unwritten));
+    assert_eq!(found, Err(CompressError::Unwritten));
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Atomic writes: after any failure, a file is either the old one or the new one.
 
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::NamedTempFile;
 
@@ -11,23 +12,93 @@ use super::RunError;
 /// The prefix of temporary files' names, by which leftovers of a crash are found.
 pub const TEMPORARY_PREFIX: &str = ".textgen-";
 
+/// A temporary file that was not written to for so long was left by a writer that was killed.
+const LEFT_AFTER: Duration = Duration::from_secs(3600);
+
 /// Replaces `path` by the concatenated `parts`: written to a temporary sibling, synced, renamed.
 /// A device or a pipe is written to as it is, and a link stays: what it points to is replaced. A new file has the
 /// permissions that the umask leaves, a replaced one keeps its own.
 ///
 /// On any failure, a full disk included, the old file is untouched and the sibling is removed.
 pub fn write(path: &Path, parts: &[&[u8]]) -> Result<(), RunError> {
-    let old = std::fs::metadata(path).ok();
-    let is_stream = old
-        .as_ref()
-        .is_some_and(|old| !old.is_file() && !old.is_dir());
-    let written = if is_stream {
+    if is_stream(path) {
         let stream = OpenOptions::new().write(true).open(path);
-        stream.and_then(|mut stream| write_all(&mut stream, parts))
-    } else {
-        replace(&behind_links(path), old.map(|old| old.permissions()), parts)
-    };
-    written.map_err(RunError::write(path))
+        return stream
+            .and_then(|mut stream| write_all(&mut stream, parts))
+            .map_err(RunError::write(path));
+    }
+    let mut draft = Draft::of(path)?;
+    write_all(&mut draft, parts).map_err(RunError::write(path))?;
+    draft.commit()
+}
+
+/// Whether `path` is a device, a pipe or the like, which is written to and not replaced.
+pub fn is_stream(path: &Path) -> bool {
+    let old = std::fs::metadata(path);
+    old.is_ok_and(|old| !old.is_file() && !old.is_dir())
+}
+
+/// What is to replace a file once it is complete: a temporary sibling of it, which is removed if that never happens.
+#[derive(Debug)]
+pub struct Draft {
+    temporary: NamedTempFile,
+    /// Where the file is, behind links,
+    to: PathBuf,
+    /// and what it was called.
+    path: PathBuf,
+}
+
+impl Draft {
+    /// Starts a new version of the file at `path`, which need not exist. A new file has the permissions that the umask
+    /// leaves, a replaced one keeps its own. Drafts that were left there are removed.
+    pub fn of(path: &Path) -> Result<Self, RunError> {
+        let to = behind_links(path);
+        let folder = folder(&to);
+        sweep_old(folder);
+        let start = || {
+            let temporary = draft(folder)?;
+            if let Ok(old) = std::fs::metadata(&to) {
+                temporary.as_file().set_permissions(old.permissions())?;
+            }
+            Ok(temporary)
+        };
+        Ok(Self {
+            temporary: start().map_err(RunError::write(path))?,
+            path: path.to_owned(),
+            to,
+        })
+    }
+
+    /// The error for a write to it that failed.
+    pub fn failed(&self, error: std::io::Error) -> RunError {
+        RunError::write(&self.path)(error)
+    }
+
+    /// Replaces the file.
+    pub fn commit(self) -> Result<(), RunError> {
+        let replace = || {
+            self.temporary.as_file().sync_all()?;
+            self.temporary
+                .persist(&self.to)
+                .map_err(|error| error.error)?;
+            // Syncing the folder makes the rename durable; not every file system supports it.
+            if let Ok(folder) = File::open(folder(&self.to)) {
+                let _ = folder.sync_all();
+            }
+            Ok(())
+        };
+        replace().map_err(RunError::write(&self.path))
+    }
+}
+
+impl Write for Draft {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.temporary.as_file_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.temporary.as_file_mut().flush()
+    }
 }
 
 /// Where `path` leads if it is a symbolic link; the file there need not exist yet.
@@ -61,23 +132,17 @@ pub(super) fn folder(path: &Path) -> &Path {
         .unwrap_or(Path::new("."))
 }
 
-fn replace(path: &Path, old: Option<Permissions>, parts: &[&[u8]]) -> std::io::Result<()> {
-    let folder = folder(path);
-    let mut temporary = draft(folder)?;
-    if let Some(old) = old {
-        temporary.as_file().set_permissions(old)?;
-    }
-    write_all(temporary.as_file_mut(), parts)?;
-    temporary.as_file().sync_all()?;
-    temporary.persist(path).map_err(|error| error.error)?;
-    // Syncing the folder makes the rename durable; not every file system supports it.
-    if let Ok(folder) = File::open(folder) {
-        let _ = folder.sync_all();
-    }
-    Ok(())
+/// Appends `bytes` to the file at `path`, which need not exist, and syncs it.
+pub fn append(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    file.and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_data()
+    })
+    .map_err(RunError::write(path))
 }
 
-fn write_all(file: &mut File, parts: &[&[u8]]) -> std::io::Result<()> {
+fn write_all(file: &mut impl Write, parts: &[&[u8]]) -> std::io::Result<()> {
     parts.iter().try_for_each(|part| file.write_all(part))
 }
 
@@ -89,6 +154,17 @@ pub(super) fn temporaries(folder: &Path) -> impl Iterator<Item = PathBuf> {
         let name = path.file_name().unwrap_or_default();
         name.to_string_lossy().starts_with(TEMPORARY_PREFIX)
     })
+}
+
+/// Removes temporary files and folders that nobody has written to for an hour.
+pub(super) fn sweep_old(folder: &Path) {
+    for path in temporaries(folder) {
+        let written = std::fs::metadata(&path).and_then(|data| data.modified());
+        let age = written.ok().and_then(|time| time.elapsed().ok());
+        if age.is_some_and(|age| age > LEFT_AFTER) {
+            let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path));
+        }
+    }
 }
 
 /// Removes the temporary files that a killed writer left in `folder`.
@@ -112,9 +188,39 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path()).expect("listed").count(), 1);
     }
 
+    #[test]
+    fn a_draft_that_was_left_is_removed_by_the_next_write_and_a_new_one_is_not() {
+        let folder = tempfile::tempdir().expect("folder");
+        let [old, new, mine] = [".textgen-old", ".textgen-new", "old"].map(|name| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, "x").expect("written");
+            path
+        });
+        let long_ago = std::time::SystemTime::now() - 2 * LEFT_AFTER;
+        for path in [&old, &mine] {
+            let file = File::options().write(true).open(path).expect("there");
+            file.set_modified(long_ago).expect("aged");
+        }
+        write(&folder.path().join("a"), &[b"one"]).expect("written");
+        assert!(!old.exists() && new.exists() && mine.exists());
+    }
+
+    #[test]
+    fn a_draft_that_is_given_up_leaves_the_old_file_and_nothing_else() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("a");
+        write(&path, &[b"one"]).expect("written");
+        let mut draft = Draft::of(&path).expect("started");
+        draft.write_all(b"two").expect("written");
+        drop(draft);
+        assert_eq!(std::fs::read(&path).expect("readable"), b"one");
+        assert_eq!(std::fs::read_dir(folder.path()).expect("listed").count(), 1);
+    }
+
     #[cfg(unix)]
     #[test]
     fn a_replaced_file_keeps_its_permissions_and_a_link_stays_one() {
+        use std::fs::Permissions;
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().expect("folder");
         let [path, link, dangling] = ["a", "link", "dangling"].map(|name| folder.path().join(name));

@@ -6,16 +6,17 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
-use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
-use super::tensors::{self, FileKind, StoredTensor, TensorFile};
+use super::tensors::{self, FileKind, Head, StoredTensor, TensorFile, checks_name};
 use super::tokens::{self, NewFolder, TokenFile, TokenWriter, Tokens, pieces};
 use super::{RunError, atomic};
 use crate::config::{SplitKind, TrainConfig};
 use crate::text::{Split, Vocabulary, split_text};
 
 const FORMAT: u32 = 1;
+/// The tensor of a text.
+pub(super) const TOKENS: &str = "tokens";
 const FILE: FileKind = FileKind {
     what: "corpus",
     kind: None,
@@ -82,11 +83,10 @@ impl TextData {
         let mut writer = TokenWriter::new(folder, &header, header.vocabulary.len(), len)?;
         write(&mut writer)?;
         let temporary = writer.finish()?;
-        let file = File::open(&temporary).map_err(RunError::io(&temporary))?;
-        let place = TensorFile::map(&temporary, &file, &FILE)?
-            .tensors()?
-            .place("tokens")?;
-        let tokens = token_file(&temporary, file, place, &header.vocabulary)?;
+        let mut file = File::open(&temporary).map_err(RunError::io(&temporary))?;
+        let (head, checks) =
+            tensors::read_head(&temporary, &mut file, &FILE, &checks_name(TOKENS))?;
+        let tokens = token_file(&head, TOKENS, file, &checks, &header.vocabulary)?;
         Ok(Self {
             vocabulary: header.vocabulary,
             tokens: tokens.deleting(temporary, new).into(),
@@ -230,39 +230,35 @@ impl CorpusData {
     }
 
     pub(crate) fn read(path: &Path) -> Result<Self, RunError> {
-        let opened = File::open(path).map_err(RunError::io(path))?;
-        let file = TensorFile::map(path, &opened, &FILE)?;
-        let DataHeader { vocabulary, .. } = file.header()?;
-        let tensors = file.tensors()?;
-        if tensors.contains("tokens") {
-            let place = tensors.place("tokens")?;
-            let tokens = token_file(path, opened, place, &vocabulary)?.into();
+        let mut opened = File::open(path).map_err(RunError::io(path))?;
+        let (head, checks) = tensors::read_head(path, &mut opened, &FILE, &checks_name(TOKENS))?;
+        if head.contains(TOKENS) {
+            // What the checksum of the whole file is not of, is in those of the blocks.
+            let DataHeader { vocabulary, .. } = head.header(|_, _| Cow::Borrowed(&checks))?;
+            let tokens = token_file(&head, TOKENS, opened, &checks, &vocabulary)?.into();
             return Ok(Self::Text(TextData { vocabulary, tokens }));
         }
-        let letters = Tokens::from(token_file(
-            path,
-            opened,
-            tensors.place("letters")?,
-            &vocabulary,
-        )?);
+        let file = TensorFile::read(path, &mut opened, &FILE)?;
+        let DataHeader { vocabulary, .. } = file.header()?;
+        let letters = token_file(&head, "letters", opened, &[], &vocabulary)?;
+        let letters = Tokens::from(letters);
         let all = letters.all()?;
         let mut rest = &*all;
         let mut letters = Vec::new();
-        for length in tensors.u32("lengths")? {
+        for length in file.u32("lengths")? {
             let (word, tail) = rest
                 .split_at_checked(length as usize)
                 .ok_or_else(|| file.refuse("letters are missing"))?;
             letters.push(word.to_vec());
             rest = tail;
         }
-        let joined = tensors.get("words")?.data();
-        let joined = std::str::from_utf8(joined).map_err(|error| file.refuse(error))?;
+        let joined = std::str::from_utf8(file.get("words")?).map_err(|error| file.refuse(error))?;
         let words: Vec<String> = joined.split('\n').map(str::to_owned).collect();
         if words.len() != letters.len() {
             return Err(file.refuse("as many words as lengths were expected"));
         }
         let part = |name: &str| -> Result<Vec<usize>, RunError> {
-            let list = tensors.u32(name)?;
+            let list = file.u32(name)?;
             if list.iter().any(|&i| i as usize >= words.len()) {
                 return Err(file.refuse(format_args!("{name}: a word that is not there")));
             }
@@ -280,15 +276,17 @@ impl CorpusData {
     }
 }
 
-/// The tokens at a place in a file.
+/// The tokens of the tensor `name` in a file, and the checksums of its blocks.
 fn token_file(
-    path: &Path,
+    head: &Head,
+    name: &str,
     file: File,
-    place: (u64, usize, Dtype),
+    checks: &[u8],
     vocabulary: &Vocabulary,
 ) -> Result<TokenFile, RunError> {
-    let tokens = TokenFile::new(path, file, place, vocabulary.len())?;
-    tokens.ok_or_else(|| (FILE.refuse)(path, format!("{:?} is no type of tokens", place.2)))
+    let place @ (_, _, dtype) = head.place(name)?;
+    let tokens = TokenFile::new(&head.path, file, place, checks, vocabulary.len())?;
+    tokens.ok_or_else(|| head.refuse(format_args!("{dtype:?} is no type of tokens")))
 }
 
 /// The tokens of a vocabulary of `size`.

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::Serialize;
@@ -306,8 +307,23 @@ impl RunDir {
         self.path.join("lock")
     }
 
-    /// Locks the run for writing until the lock is dropped or the process ends.
+    /// Holds on to the run's folder, whatever its name becomes.
+    pub fn hold(&self) -> Result<Held, RunError> {
+        // Elsewhere than on Unix a folder cannot be opened like a file.
+        let folder = if cfg!(unix) {
+            let folder = File::open(&self.path).map_err(RunError::io(&self.path))?;
+            Some(Arc::new(folder))
+        } else {
+            None
+        };
+        let run = self.clone();
+        Ok(Held { run, folder })
+    }
+
+    /// Locks the run for writing until the lock is dropped or the process ends: its folder, and the file `lock` in it,
+    /// which names the process. Who removes that file does not remove the lock.
     pub fn lock(&self) -> Result<Lock, RunError> {
+        let held = self.hold()?;
         let path = self.lock_path();
         let mut file = OpenOptions::new()
             .create(true)
@@ -316,31 +332,26 @@ impl RunDir {
             .truncate(false)
             .open(&path)
             .map_err(RunError::write(&path))?;
-        // `textgen runs` holds the lock for a moment to see whether the run is being trained.
-        let mut locked = file.try_lock();
-        for _ in 0..5 {
-            if matches!(locked, Err(TryLockError::WouldBlock)) {
-                std::thread::sleep(std::time::Duration::from_millis(20));
-                locked = file.try_lock();
-            }
-        }
-        match locked {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut process = String::new();
-                let _ = file.read_to_string(&mut process);
-                return Err(RunError::Locked {
-                    name: self.name.clone(),
-                    process: process.trim().to_owned(),
-                });
-            }
-            Err(TryLockError::Error(error)) => return Err(RunError::write(&path)(error)),
+        let folder = held.folder.as_deref();
+        let is_free = match (lock_soon(&file), folder.map(lock_soon)) {
+            (Err(TryLockError::Error(error)), _) => return Err(RunError::write(&path)(error)),
+            // Some network file systems lock files only.
+            (Ok(()), None | Some(Ok(()) | Err(TryLockError::Error(_)))) => true,
+            _ => false,
+        };
+        if !is_free {
+            let mut process = String::new();
+            let _ = file.read_to_string(&mut process);
+            return Err(RunError::Locked {
+                name: self.name.clone(),
+                process: process.trim().parse().ok(),
+            });
         }
         atomic::sweep(&self.path);
         file.set_len(0)
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .map_err(RunError::write(&path))?;
-        Ok(Lock(file))
+        Ok(Lock { held, file })
     }
 
     /// Records why its training failed, for people and `textgen runs`. A record that cannot be written is left out.
@@ -367,8 +378,11 @@ impl RunDir {
 
     /// Whether another program is writing the run.
     pub fn is_locked(&self) -> bool {
-        File::open(self.lock_path())
-            .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+        let is_locked =
+            |file: File| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
+        [self.path.clone(), self.lock_path()]
+            .into_iter()
+            .any(|path| File::open(path).is_ok_and(is_locked))
     }
 
     /// The time of the last write to the run.
@@ -419,13 +433,121 @@ impl RunDir {
     }
 }
 
+/// Locks a file, with some patience: `textgen runs` holds the lock for a moment to see whether the run is being trained.
+fn lock_soon(file: &File) -> Result<(), TryLockError> {
+    let mut locked = file.try_lock();
+    for _ in 0..5 {
+        if matches!(locked, Err(TryLockError::WouldBlock)) {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            locked = file.try_lock();
+        }
+    }
+    locked
+}
+
+/// A run's folder that somebody holds on to. Its name may be given to another folder meanwhile.
+#[derive(Clone, Debug)]
+pub struct Held {
+    run: RunDir,
+    /// The open folder, which no other one is while it is open; `None` if the system opens no folders.
+    folder: Option<Arc<File>>,
+}
+
+impl Held {
+    /// Writes to the run, unless it was moved. Files are renamed into their place from a draft beside it, so one that is
+    /// moved in that moment lacks the draft.
+    pub fn write<T>(&self, write: impl FnOnce() -> Result<T, RunError>) -> Result<T, RunError> {
+        self.check()?;
+        write().or_else(|error| {
+            self.check()?;
+            Err(error)
+        })
+    }
+
+    /// Refuses to go on if the run's path no longer leads to this folder: it was moved, removed or replaced.
+    pub fn check(&self) -> Result<(), RunError> {
+        #[cfg(unix)]
+        if let Some(folder) = &self.folder {
+            use std::os::unix::fs::MetadataExt as _;
+            let place = |data: std::fs::Metadata| (data.dev(), data.ino());
+            let ours = folder.metadata().map(place);
+            let named = std::fs::metadata(&self.run.path).map(place);
+            if !matches!((ours, named), (Ok(ours), Ok(named)) if ours == named) {
+                return Err(RunError::Moved {
+                    name: self.run.name.clone(),
+                    path: self.run.path.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The lock of a run for writing.
-pub struct Lock(File);
+pub struct Lock {
+    held: Held,
+    file: File,
+}
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // A process that another thread is just starting holds a copy of the file, which closing alone would leave
+        // A process that another thread is just starting holds copies of the files, which closing alone would leave
         // locked until that process runs its own program.
-        let _ = self.0.unlock();
+        let _ = self.file.unlock();
+        if let Some(folder) = &self.held.folder {
+            let _ = folder.unlock();
+        }
+    }
+}
+
+impl Lock {
+    /// The locked folder.
+    pub const fn held(&self) -> &Held {
+        &self.held
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    /// A run that has settings, and nothing else.
+    fn run(folder: &Path, name: &str) -> RunDir {
+        let path = folder.join(name);
+        std::fs::create_dir(&path).expect("made");
+        std::fs::write(path.join(CONFIG), "").expect("written");
+        RunDir::open(&path).expect("a run")
+    }
+
+    #[test]
+    fn who_removes_the_lock_file_does_not_remove_the_lock() {
+        let folder = tempfile::tempdir().expect("folder");
+        let run = run(folder.path(), "a");
+        let lock = run.lock().expect("free");
+        for _ in 0..2 {
+            assert!(run.is_locked());
+            assert!(matches!(run.lock(), Err(RunError::Locked { .. })));
+            std::fs::remove_file(run.lock_path()).expect("removed");
+        }
+        drop(lock);
+        assert!(!run.is_locked());
+        run.lock().expect("free again");
+    }
+
+    #[test]
+    fn a_folder_is_held_and_not_its_name() {
+        let folder = tempfile::tempdir().expect("folder");
+        let old = run(folder.path(), "a");
+        let held = old.hold().expect("opened");
+        held.check().expect("in its place");
+        std::fs::rename(old.path(), folder.path().join("b")).expect("moved");
+        let message = held.check().expect_err("moved").to_string();
+        assert!(message.contains("run a was moved"), "{message}");
+        let new = run(folder.path(), "a");
+        held.check().expect_err("replaced");
+        new.hold().and_then(|held| held.check()).expect("another");
+        std::fs::remove_dir_all(new.path()).expect("removed");
+        std::fs::rename(folder.path().join("b"), old.path()).expect("moved back");
+        held.check().expect("in its place again");
     }
 }

@@ -31,8 +31,12 @@ pub enum RunError {
     BadName { name: String },
     #[error("a run named {name} exists in {dir}")]
     Exists { name: String, dir: PathBuf },
-    #[error("run {name} is being written by another trainer (process {process})")]
-    Locked { name: String, process: String },
+    #[error("run {name} is being written by another trainer{}", in_brackets(*process))]
+    Locked { name: String, process: Option<u32> },
+    #[error(
+        "run {name} was moved, removed or replaced while it trained: {path} is no longer its folder"
+    )]
+    Moved { name: String, path: PathBuf },
     #[error("run {name} is incomplete: {missing} is missing")]
     Incomplete {
         dir: PathBuf,
@@ -45,6 +49,10 @@ pub enum RunError {
     NotAModel { path: PathBuf, reason: String },
     #[error("{path}: damaged: {reason}")]
     Damaged { path: PathBuf, reason: String },
+    #[error(
+        "{path}: damaged: its checksum does not match, so some of its bytes have changed since it was written"
+    )]
+    Spoilt { path: PathBuf },
     #[error("{path}: {what} format {found}, but this textgen reads {}", formats(*oldest, *newest))]
     Format {
         path: PathBuf,
@@ -57,6 +65,10 @@ pub enum RunError {
     Weights { path: PathBuf, source: WeightError },
     #[error(transparent)]
     Config(#[from] ConfigError),
+}
+
+fn in_brackets(process: Option<u32>) -> String {
+    process.map_or_else(String::new, |process| format!(" (process {process})"))
 }
 
 /// The formats that are read.
@@ -77,6 +89,17 @@ impl RunError {
     pub(crate) fn write(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         |source| Self::Write { path, source }
+    }
+
+    /// The same of what is called `to` and not `from`.
+    pub(super) fn moved(mut self, from: &Path, to: &Path) -> Self {
+        if let Self::Io { path, .. } | Self::Write { path, .. } | Self::Damaged { path, .. } =
+            &mut self
+            && let Ok(rest) = path.strip_prefix(from)
+        {
+            *path = to.join(rest);
+        }
+        self
     }
 
     pub(crate) fn damaged(path: &Path, reason: impl std::fmt::Display) -> Self {

@@ -1,7 +1,5 @@
 //! `metrics.jsonl`: one line per evaluation, for people, plots and `textgen runs`.
 
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -180,52 +178,111 @@ impl Metrics {
         losses.min_by(|a, b| a.selection(config).total_cmp(&b.selection(config)))
     }
 
-    /// Appends the line to the log at `path`.
-    pub fn append(&self, path: &Path) -> Result<(), RunError> {
-        let mut line =
-            serde_json::to_string(self).map_err(|error| RunError::damaged(path, error))?;
-        line.push('\n');
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)
-            .and_then(|mut file| file.write_all(line.as_bytes()))
-            .map_err(RunError::write(path))
+    fn to_line(&self, path: &Path) -> Result<String, RunError> {
+        let line = serde_json::to_string(self);
+        Ok(line.map_err(|error| RunError::damaged(path, error))? + "\n")
     }
 
-    /// Every line of the log; a last line that a crash cut short is skipped.
+    /// Appends the line to the log at `path`, and waits until it is on the disk.
+    pub fn append(&self, path: &Path) -> Result<(), RunError> {
+        atomic::append(path, self.to_line(path)?.as_bytes())
+    }
+
+    /// The lines of the log at `path`, without those that are damaged.
     pub fn read(path: &Path) -> Result<Vec<Self>, RunError> {
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Ok(Log::read(path)?.lines)
+    }
+}
+
+/// The lines of a log, as far as they can be read.
+#[derive(Debug, Default)]
+pub struct Log {
+    /// The lines that are whole.
+    pub lines: Vec<Metrics>,
+    /// The number of the first line that is damaged, from 1. The last one may be cut short, as by a crash.
+    pub damaged: Option<usize>,
+}
+
+impl Log {
+    /// Reads the log at `path`; one that does not exist has no lines.
+    pub fn read(path: &Path) -> Result<Self, RunError> {
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
             Err(error) => return Err(RunError::io(path)(error)),
         };
-        let lines: Vec<&str> = text.lines().collect();
-        let mut metrics = Vec::with_capacity(lines.len());
-        for (number, line) in lines.iter().enumerate() {
-            match serde_json::from_str(line) {
-                Ok(parsed) => metrics.push(parsed),
-                Err(_) if number + 1 == lines.len() => {}
-                Err(error) => {
-                    let shown = PathBuf::from(format!("{}:{}", path.display(), number + 1));
-                    return Err(RunError::damaged(&shown, error));
-                }
+        let mut log = Self::default();
+        let bytes = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+        let mut lines = bytes.split(|&byte| byte == b'\n').enumerate().peekable();
+        while let Some((number, line)) = lines.next() {
+            match serde_json::from_slice(line) {
+                Ok(line) => log.lines.push(line),
+                Err(_) if lines.peek().is_none() => {}
+                Err(_) => log.damaged = log.damaged.or(Some(number + 1)),
             }
         }
-        Ok(metrics)
+        Ok(log)
     }
 
-    /// Drops the lines after `step`, which resumed training will write again.
-    pub fn truncate_after(path: &Path, step: u64) -> Result<(), RunError> {
-        let mut text = String::new();
-        for metrics in Self::read(path)?.iter().filter(|line| line.step <= step) {
-            text.push_str(
-                &serde_json::to_string(metrics).map_err(|error| RunError::damaged(path, error))?,
-            );
-            text.push('\n');
+    /// Makes the log at `path` say what a saved training has done, neither more nor less: `evaluations`, the last of
+    /// which was `last`. A log with a damaged line is set aside first.
+    pub fn follow(
+        path: &Path,
+        last: Option<&Metrics>,
+        evaluations: u64,
+    ) -> Result<Mended, RunError> {
+        let Self { mut lines, damaged } = Self::read(path)?;
+        lines.retain(|line| last.is_some_and(|last| line.step < last.step));
+        lines.extend(last.cloned());
+        let lines: Vec<_> = lines
+            .iter()
+            .map(|line| line.to_line(path))
+            .collect::<Result<_, _>>()?;
+        let mut mended = Mended {
+            lines: lines.len() as u64,
+            evaluations,
+            path: path.to_owned(),
+            damaged: None,
+        };
+        if let Some(line) = damaged {
+            mended.damaged = Some((line, set_aside(path)?));
         }
-        atomic::write(path, &[text.as_bytes()])
+        let text = lines.concat();
+        // One that says it already is left alone, and where there is nothing to say none is made.
+        let there = std::fs::read(path).unwrap_or_default();
+        if there != text.as_bytes() {
+            atomic::write(path, &[text.as_bytes()])?;
+        }
+        Ok(mended)
     }
+}
+
+/// Renames a file, and returns its new path.
+fn set_aside(path: &Path) -> Result<PathBuf, RunError> {
+    let name = |number: u32| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".damaged-{number}"));
+        PathBuf::from(name)
+    };
+    let free = (1..=u32::MAX).map(name).find(|path| !path.exists());
+    let free = free.unwrap_or_else(|| name(0));
+    std::fs::rename(path, &free).map_err(RunError::write(&free))?;
+    Ok(free)
+}
+
+/// What there was to mend in a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mended {
+    /// The log.
+    pub path: PathBuf,
+    /// The number of its first damaged line, from 1, and where it was set aside.
+    pub damaged: Option<(usize, PathBuf)>,
+    /// The lines that it has now,
+    pub lines: u64,
+    /// and the evaluations that it should have had a line for.
+    pub evaluations: u64,
 }
 
 #[cfg(test)]
@@ -255,11 +312,81 @@ mod tests {
         let path = folder.path().join("metrics.jsonl");
         line(1).append(&path).expect("written");
         line(2).append(&path).expect("written");
-        let mut file = OpenOptions::new().append(true).open(&path).expect("open");
-        file.write_all(b"{\"step\":3,").expect("written");
-        assert_eq!(Metrics::read(&path).expect("read"), [line(1), line(2)]);
-        Metrics::truncate_after(&path, 1).expect("cut");
-        assert_eq!(Metrics::read(&path).expect("read"), [line(1)]);
+        for torn in [&b"{\"step\":3,"[..], b"\0\0\0", b"\xff\n"] {
+            let whole = std::fs::read(&path).expect("readable");
+            std::fs::write(&path, [&whole, torn].concat()).expect("written");
+            let log = Log::read(&path).expect("read");
+            assert_eq!((log.lines, log.damaged), (vec![line(1), line(2)], None));
+            std::fs::write(&path, whole).expect("written");
+        }
+    }
+
+    #[test]
+    fn a_log_follows_the_state_whatever_it_said_before() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("metrics.jsonl");
+        let text = |lines: &[Metrics]| -> String {
+            let lines = lines.iter().map(|line| line.to_line(&path).expect("JSON"));
+            lines.collect()
+        };
+        let finished = Metrics {
+            finished: true,
+            ..line(3)
+        };
+        let (one, both) = (text(&[line(1)]), text(&[line(1), line(3)]));
+        // Behind the state, as it, ahead of it, with a line twice, finished too early, and cut short.
+        for before in [
+            one.clone(),
+            both.clone(),
+            text(&[line(1), line(3), line(5), line(7)]),
+            text(&[line(1), line(3), line(3)]),
+            text(&[line(1), finished]),
+            format!("{one}{{\"step\""),
+        ] {
+            std::fs::write(&path, &before).expect("written");
+            let mended = Log::follow(&path, Some(&line(3)), 2).expect("followed");
+            assert_eq!(
+                std::fs::read_to_string(&path).expect("there"),
+                both,
+                "{before}"
+            );
+            assert_eq!((mended.damaged, mended.lines), (None, 2));
+        }
+        let mended = Log::follow(&path, None, 0).expect("followed");
+        assert_eq!(
+            (Metrics::read(&path).expect("read").len(), mended.lines),
+            (0, 0)
+        );
+        // A log that is gone comes back as far as the state knows it.
+        std::fs::remove_file(&path).expect("removed");
+        let mended = Log::follow(&path, Some(&line(3)), 2).expect("followed");
+        assert_eq!((mended.lines, mended.evaluations), (1, 2));
+        assert_eq!(Metrics::read(&path).expect("read"), [line(3)]);
+        std::fs::remove_file(&path).expect("removed");
+        Log::follow(&path, None, 0).expect("followed");
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_damaged_log_is_set_aside_and_goes_on_with_what_is_whole() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("metrics.jsonl");
+        for number in 1..3 {
+            let lines = [1, 3].map(|step| line(step).to_line(&path).expect("JSON"));
+            let damaged = [lines[0].as_bytes(), b"{\xff\n", lines[1].as_bytes()].concat();
+            std::fs::write(&path, &damaged).expect("written");
+            assert_eq!(Metrics::read(&path).expect("read"), [line(1), line(3)]);
+            let mended = Log::follow(&path, Some(&line(3)), 2).expect("followed");
+            let aside = folder
+                .path()
+                .join(format!("metrics.jsonl.damaged-{number}"));
+            assert_eq!(mended.damaged, Some((2, aside.clone())));
+            assert_eq!(std::fs::read(aside).expect("there"), damaged);
+            assert_eq!(
+                std::fs::read(&path).expect("there"),
+                lines.concat().as_bytes()
+            );
+        }
     }
 
     #[test]

@@ -29,10 +29,10 @@ mod tokens;
 
 pub use bundled::{Bundled, ENGLISH};
 pub use data::{CorpusData, TextData, WordData, split};
-pub use dir::{Lock, RunDir, RunSummary, Start};
+pub use dir::{Held, Lock, RunDir, RunSummary, Start};
 pub use error::RunError;
 pub use last_vocab::LastVocab;
-pub use metrics::{CharLoss, Evaluation, METRICS_FORMAT, Metrics, Sampled, WordLoss};
+pub use metrics::{CharLoss, Evaluation, Log, METRICS_FORMAT, Mended, Metrics, Sampled, WordLoss};
 pub use model_file::{MODEL_FORMATS, ModelFile, ModelHeader, model_format};
 pub use prompt_state::{PROMPT_STATE_FORMATS, PromptState};
 pub(crate) use runs::quoted;

@@ -82,28 +82,23 @@ impl PromptState {
     pub fn read(path: &Path) -> Result<Self, RunError> {
         let file = TensorFile::open(path, &FILE)?;
         let header: PromptHeader = file.header()?;
-        let tensors = file.tensors()?;
         let (mut hidden, mut cell) = (Vec::new(), Vec::new());
         for layer in 0..header.layers {
-            hidden.push(tensors.f32(&format!("hidden.{layer}"))?);
+            hidden.push(file.f32(&format!("hidden.{layer}"))?);
             let name = format!("cell.{layer}");
-            let stored = tensors.contains(&name);
-            cell.push(if stored {
-                tensors.f32(&name)?
-            } else {
-                Vec::new()
-            });
+            let stored = file.contains(&name);
+            cell.push(if stored { file.f32(&name)? } else { Vec::new() });
         }
         let snapshot = Snapshot {
             hidden,
             cell,
-            logits: tensors.f32("logits")?,
+            logits: file.f32("logits")?,
         };
         Ok(Self {
             model: header.model,
             digest: header.digest,
             tokens: header.tokens,
-            recent: tensors.u32("recent")?,
+            recent: file.u32("recent")?,
             snapshot,
         })
     }

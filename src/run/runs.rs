@@ -108,16 +108,6 @@ impl Runs {
         }
     }
 
-    /// Removes incomplete drafts of runs and corpora that are over an hour old.
-    fn sweep_drafts(&self) {
-        for draft in atomic::temporaries(&self.dir) {
-            let age = modified(&draft).and_then(|time| time.elapsed().ok());
-            if age.is_some_and(|age| age.as_secs() > 3600) {
-                let _ = std::fs::remove_file(&draft).or_else(|_| std::fs::remove_dir_all(&draft));
-            }
-        }
-    }
-
     /// Refuses a name that is not plain, or that is taken.
     pub fn check_new(&self, name: &str) -> Result<(), RunError> {
         Self::check_name(name)?;
@@ -146,7 +136,7 @@ impl Runs {
         self.check_new(name)?;
         let path = self.dir.join(name);
         std::fs::create_dir_all(&self.dir).map_err(RunError::write(&self.dir))?;
-        self.sweep_drafts();
+        atomic::sweep_old(&self.dir);
         let mut draft = tempfile::Builder::new();
         // The umask decides who may read a run.
         #[cfg(unix)]
@@ -155,12 +145,17 @@ impl Runs {
             .prefix(atomic::TEMPORARY_PREFIX)
             .tempdir_in(&self.dir)
             .map_err(RunError::write(&self.dir))?;
-        write_config(&draft.path().join(CONFIG), config)?;
-        corpus.write(&draft.path().join(CORPUS))?;
-        if let Some(start) = start {
-            let path = draft.path().join(START);
-            ModelFile::write(&path, &start.header, &start.weights, None)?;
-        }
+        let fill = || {
+            write_config(&draft.path().join(CONFIG), config)?;
+            corpus.write(&draft.path().join(CORPUS))?;
+            if let Some(start) = start {
+                let path = draft.path().join(START);
+                ModelFile::write(&path, &start.header, &start.weights, None)?;
+            }
+            Ok(())
+        };
+        // Nobody knows the draft by its name.
+        fill().map_err(|error: RunError| error.moved(draft.path(), &path))?;
         let draft = draft.keep();
         if let Err(error) = std::fs::rename(&draft, &path) {
             let _ = std::fs::remove_dir_all(&draft);

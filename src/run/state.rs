@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::RunError;
 use super::tensors::{self, FileKind, TensorFile};
+use super::{Metrics, RunError};
 use crate::models::weights::Weights;
 
 /// The `format` numbers of `state.safetensors` that this version reads; it writes the last. Format 1 dates from
@@ -65,6 +65,12 @@ pub struct Progress {
     pub last_fraction: f64,
     /// The budget at which training ended, as [`crate::config::Budget`] displays it.
     pub finished: Option<String>,
+    /// The line of `metrics.jsonl` for the newest evaluation; states of older versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluated: Option<Metrics>,
+    /// Bytes of `samples.txt`; states of older versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub samples: Option<u64>,
     /// What comes before the next step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unfinished: Option<Unfinished>,
@@ -98,7 +104,7 @@ impl State {
     pub fn read(path: &Path) -> Result<Self, RunError> {
         let file = TensorFile::open(path, &FILE)?;
         let StateHeader { progress, .. } = file.header()?;
-        let arrays = file.tensors()?.arrays("")?.into_iter();
+        let arrays = file.arrays("")?.into_iter();
         Ok(Self {
             progress,
             tensors: arrays

@@ -1,9 +1,14 @@
 //! The tokens of a text. Those of a run stay in its file, and each reader takes what it needs, so that memory
 //! does not grow with the text. They are read, not mapped: a file that is cut short or changed meanwhile is
 //! an error.
+//!
+//! A text may have gigabytes, and resuming must not wait for all of it to be read. So each block of it has a checksum
+//! of its own, which is compared when the block is read for the first time.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::hash::Hasher as _;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -13,11 +18,17 @@ use std::time::SystemTime;
 use safetensors::Dtype;
 use serde::Serialize;
 use tempfile::TempPath;
+use twox_hash::XxHash64;
 
+use super::data::TOKENS;
 use super::{RunError, atomic, tensors};
 
 /// Tokens that [`pieces`] reads at once.
 const PIECE: usize = 1 << 16;
+/// Bytes of tokens that have one checksum.
+const BLOCK: usize = 1 << 16;
+/// Bytes of a checksum.
+const CHECK: usize = size_of::<u64>();
 
 /// A text whose tokens can be read from any position.
 pub trait TokenSource: Sync {
@@ -147,15 +158,50 @@ impl Drop for NewFolder {
     }
 }
 
+/// The bytes of the tokens in an open file, in blocks.
+#[derive(Debug)]
+struct Blocks {
+    file: File,
+    /// The offset of the first token in bytes.
+    start: u64,
+    /// Bytes of all tokens.
+    bytes: usize,
+    /// The checksum of each block that has not been compared yet.
+    checks: Vec<Option<u64>>,
+}
+
+impl Blocks {
+    /// Reads these bytes; false if those of a block are not what was written.
+    fn read(&mut self, bytes: Range<usize>, into: &mut [u8]) -> io::Result<bool> {
+        for block in bytes.start / BLOCK..bytes.end.div_ceil(BLOCK) {
+            let Some(Some(check)) = self.checks.get(block).copied() else {
+                continue;
+            };
+            let start = block * BLOCK;
+            let mut whole = vec![0; BLOCK.min(self.bytes - start)];
+            self.read_at(start, &mut whole)?;
+            if XxHash64::oneshot(0, &whole) != check {
+                return Ok(false);
+            }
+            self.checks[block] = None;
+        }
+        self.read_at(bytes.start, into)?;
+        Ok(true)
+    }
+
+    fn read_at(&mut self, at: usize, into: &mut [u8]) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(self.start + at as u64))?;
+        self.file.read_exact(into)
+    }
+}
+
 /// The tokens in an open file.
 #[derive(Debug)]
 pub(super) struct TokenFile {
     path: PathBuf,
-    file: Mutex<File>,
+    file: Mutex<Blocks>,
     /// What the file looked like when it was opened.
     look: Look,
-    /// The offset of the first token in bytes.
-    start: u64,
     len: usize,
     dtype: Dtype,
     /// Tokens are smaller than this.
@@ -165,22 +211,36 @@ pub(super) struct TokenFile {
 }
 
 impl TokenFile {
-    /// `len` tokens of type `dtype` below `limit` in a file, from byte `start` on; `None` if tokens have no
-    /// such type.
+    /// `len` tokens of type `dtype` below `limit` in a file, from byte `start` on, with the checksums of their blocks,
+    /// which older files lack; `None` if tokens have no such type.
     pub fn new(
         path: &Path,
         file: File,
         (start, len, dtype): (u64, usize, Dtype),
+        checks: &[u8],
         limit: usize,
     ) -> Result<Option<Self>, RunError> {
         if !matches!(dtype, Dtype::U8 | Dtype::U16 | Dtype::U32) {
             return Ok(None);
         }
+        let bytes = len * width(dtype);
+        let checks = checks.as_chunks::<CHECK>().0.iter();
+        let checks: Vec<_> = checks
+            .map(|&check| Some(u64::from_le_bytes(check)))
+            .collect();
+        if !checks.is_empty() && checks.len() != bytes.div_ceil(BLOCK) {
+            let reason = "there are not as many checksums as blocks of tokens";
+            return Err(RunError::damaged(path, reason));
+        }
         Ok(Some(Self {
             look: Look::at(&file).map_err(RunError::io(path))?,
             path: path.to_owned(),
-            file: Mutex::new(file),
-            start,
+            file: Mutex::new(Blocks {
+                file,
+                start,
+                bytes,
+                checks,
+            }),
             len,
             dtype,
             limit,
@@ -199,17 +259,19 @@ impl TokenFile {
     fn read(&self, range: Range<usize>) -> Result<Vec<u32>, RunError> {
         let width = width(self.dtype);
         let mut bytes = vec![0; range.len() * width];
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let read = file
-            .seek(SeekFrom::Start(self.start + (range.start * width) as u64))
-            .and_then(|_| file.read_exact(&mut bytes));
-        let look = Look::at(&file).map_err(RunError::io(&self.path))?;
-        drop(file);
+        let mut blocks = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = blocks.read(range.start * width..range.end * width, &mut bytes);
+        let look = Look::at(&blocks.file).map_err(RunError::io(&self.path))?;
+        drop(blocks);
         if look != self.look {
             let reason = "it was changed or cut short while it was in use";
             return Err(RunError::damaged(&self.path, reason));
         }
-        read.map_err(RunError::io(&self.path))?;
+        if !read.map_err(RunError::io(&self.path))? {
+            return Err(RunError::Spoilt {
+                path: self.path.clone(),
+            });
+        }
         let tokens = decode(self.dtype, &bytes);
         match tokens.iter().find(|&&token| token as usize >= self.limit) {
             Some(token) => Err(RunError::damaged(
@@ -271,9 +333,18 @@ pub(super) fn decode(dtype: Dtype, bytes: &[u8]) -> Vec<u32> {
 
 /// A file of tokens that is being written, a temporary one in the folder of the runs.
 pub struct TokenWriter {
+    /// The folder that the file is in, for messages.
+    folder: PathBuf,
     draft: tempfile::NamedTempFile,
+    /// The JSON document of the file.
+    json: String,
     dtype: Dtype,
+    len: usize,
     left: usize,
+    /// The checksum of the block that is being written, and the bytes of it that are.
+    block: (XxHash64, usize),
+    /// The checksums of those before.
+    checks: Vec<u8>,
 }
 
 /// Tokens as the bytes of a file.
@@ -302,15 +373,44 @@ impl TokenWriter {
         size: usize,
         len: usize,
     ) -> Result<Self, RunError> {
-        let dtype = narrowest(size);
-        let head = tensors::head(folder, header, ("tokens", dtype, len))?;
-        let mut draft = atomic::draft(folder).map_err(RunError::write(folder))?;
-        draft.write_all(&head).map_err(RunError::write(folder))?;
-        Ok(Self {
+        let draft = atomic::draft(folder).map_err(RunError::write(folder))?;
+        let mut writer = Self {
+            folder: folder.to_owned(),
             draft,
-            dtype,
+            json: tensors::document(folder, header)?,
+            dtype: narrowest(size),
+            len,
             left: len,
-        })
+            block: (XxHash64::with_seed(0), 0),
+            checks: Vec::new(),
+        };
+        let head = writer.head(0)?;
+        let written = writer.draft.as_file_mut().write_all(&head);
+        written.map_err(RunError::write(folder))?;
+        Ok(writer)
+    }
+
+    /// The start of the file, which is as long for every checksum.
+    fn head(&self, checksum: u64) -> Result<Vec<u8>, RunError> {
+        let blocks = (self.len * width(self.dtype)).div_ceil(BLOCK);
+        let vectors = [
+            (TOKENS, self.dtype, self.len),
+            (&*tensors::checks_name(TOKENS), Dtype::U8, blocks * CHECK),
+        ];
+        let json = self.json.clone();
+        tensors::head(&self.folder, json, checksum, &vectors)
+    }
+
+    /// The checksum of the file, once the checksums of all its blocks are known.
+    fn checksum(&self) -> u64 {
+        let name = tensors::checks_name(TOKENS);
+        let (tokens, checks) = ([self.len], [self.checks.len()]);
+        let bytes = Cow::Borrowed(&*self.checks);
+        let parts = BTreeMap::from([
+            (TOKENS, (self.dtype, &tokens[..], Cow::Borrowed(&[][..]))),
+            (&*name, (Dtype::U8, &checks[..], bytes)),
+        ]);
+        tensors::checksum(&self.json, &parts)
     }
 
     /// Packs tokens for this file, on any thread.
@@ -333,25 +433,47 @@ impl TokenWriter {
             Some(left) => left,
             None => return Err(self.miscounted("more")),
         };
-        let written = self.draft.write_all(&packed.bytes);
-        written.map_err(RunError::write(self.draft.path()))
+        let mut rest = &*packed.bytes;
+        while !rest.is_empty() {
+            let (hasher, done) = &mut self.block;
+            let (part, more) = rest.split_at(rest.len().min(BLOCK - *done));
+            hasher.write(part);
+            *done += part.len();
+            rest = more;
+            if *done == BLOCK {
+                self.end_block();
+            }
+        }
+        let written = self.draft.as_file_mut().write_all(&packed.bytes);
+        written.map_err(RunError::write(&self.folder))
+    }
+
+    fn end_block(&mut self) {
+        let (hasher, _) = std::mem::replace(&mut self.block, (XxHash64::with_seed(0), 0));
+        self.checks.extend(hasher.finish().to_le_bytes());
     }
 
     fn miscounted(&self, which: &str) -> RunError {
         let reason = format_args!("{which} tokens were written than counted");
-        RunError::damaged(self.draft.path(), reason)
+        RunError::damaged(&self.folder, reason)
     }
 
     /// The complete file.
-    pub(super) fn finish(self) -> Result<TempPath, RunError> {
+    pub(super) fn finish(mut self) -> Result<TempPath, RunError> {
         if self.left > 0 {
             return Err(self.miscounted("fewer"));
         }
-        let path = self.draft.path();
-        self.draft
-            .as_file()
-            .sync_all()
-            .map_err(RunError::write(path))?;
+        if self.block.1 > 0 {
+            self.end_block();
+        }
+        let head = self.head(self.checksum())?;
+        let file = self.draft.as_file_mut();
+        let written = file
+            .write_all(&self.checks)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(&head))
+            .and_then(|()| file.sync_all());
+        written.map_err(RunError::write(&self.folder))?;
         Ok(self.draft.into_temp_path())
     }
 }
@@ -368,6 +490,8 @@ pub(super) fn share(from: &Path, path: &Path) -> Result<(), RunError> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
     use crate::config::Unit;
     use crate::run::{CorpusData, TextData};
@@ -456,10 +580,15 @@ mod tests {
         file.set_modified(later).expect("touched");
         refused(&tokens, in_use);
 
-        let mut foreign = whole.clone();
-        let at = foreign.len() - 5000;
-        foreign[at] = 200;
-        fs::write(&path, &foreign).expect("written");
+        // As an older version wrote it, without checksums.
+        let header = serde_json::json!({"format": 1, "vocabulary": vocabulary(90)});
+        let mut foreign = vec![1; 10_000];
+        foreign[5000] = 200;
+        let tensor = safetensors::tensor::TensorView::new(Dtype::U8, vec![10_000], &foreign);
+        let metadata = HashMap::from([("textgen".to_owned(), header.to_string())]);
+        let tensors = [(TOKENS, tensor.expect("a tensor"))];
+        let bytes = safetensors::serialize(tensors, Some(metadata)).expect("serialised");
+        fs::write(&path, &bytes).expect("written");
         let tokens = opened(&path).expect("found where it is read");
         tokens.read(0..4999).expect("those before are right");
         let error = tokens.all().expect_err("unknown").to_string();
@@ -467,6 +596,29 @@ mod tests {
             error.contains("token 200 is not in the vocabulary"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_block_that_is_spoilt_is_noticed_where_it_is_read() {
+        let folder = tempfile::tempdir().expect("folder");
+        for (size, width) in [(90, 1), (300, 2)] {
+            let len = 2 * BLOCK + 5;
+            let (path, want) = stored(folder.path(), size, len);
+            let mut bytes = fs::read(&path).expect("readable");
+            let blocks = (len * width).div_ceil(BLOCK);
+            let second = bytes.len() - blocks * CHECK - len * width + BLOCK + 7;
+            bytes[second] ^= 1;
+            fs::remove_file(&path).expect("removed");
+            fs::write(&path, bytes).expect("written");
+            let tokens = opened(&path).expect("found where it is read");
+            let (second, third) = (BLOCK / width, 2 * BLOCK / width);
+            assert_eq!(*tokens.read(0..second).expect("whole"), want[..second]);
+            assert_eq!(*tokens.read(third..len).expect("whole"), want[third..]);
+            for range in [second..second + 1, second - 1..second + 1, third - 1..third] {
+                let error = tokens.read(range).expect_err("spoilt").to_string();
+                assert!(error.contains("its checksum does not match"), "{error}");
+            }
+        }
     }
 
     #[test]

@@ -322,6 +322,12 @@ fn is_packed(path: &Path) -> bool {
     read.is_ok() && Format::of(&head) != Format::Plain
 }
 
+/// Whether a file that says so is empty. One that cannot be read is said to be something else.
+fn has_nothing(path: &Path) -> bool {
+    let read = File::open(path).and_then(|mut file| file.read(&mut [0]));
+    matches!(read, Ok(0))
+}
+
 /// Whether the path is that of a file descriptor of this process, which means another file tomorrow.
 fn is_descriptor(path: &Path) -> bool {
     path.starts_with("/dev/fd") || path.starts_with("/proc")
@@ -349,12 +355,13 @@ fn resolve_one(arg: &str, notes: &Notes) -> Result<(String, Vec<Source>), TextEr
     for path in &places {
         match path.metadata() {
             Ok(meta) if meta.is_dir() => return folder(path, notes),
-            Ok(meta) if meta.is_file() && meta.len() == 0 => {
+            Ok(meta) if meta.is_file() && meta.len() == 0 && has_nothing(path) => {
                 return Err(TextError::Empty {
                     name: path.display().to_string(),
                 });
             }
-            Ok(meta) if meta.is_file() && !is_descriptor(path) => {
+            // What states no length and has one, as in /proc, is read like a pipe.
+            Ok(meta) if meta.is_file() && meta.len() > 0 && !is_descriptor(path) => {
                 return one(Source::File(path.clone()));
             }
             Ok(_) => return one(Source::Pipe(Pipe::new(Some(path.clone())))),

@@ -4,6 +4,7 @@
 
 use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use super::TextError;
 use super::corpus::Corpus;
@@ -36,36 +37,76 @@ pub fn for_each_chunk<S: Send, R: Send, E: From<TextError>>(
     work: impl Fn(&mut S, &str) -> R + Sync,
     mut sink: impl FnMut(Made<R>) -> Result<(), E>,
 ) -> Result<Vec<(S, Normalizer)>, E> {
-    let workers = std::thread::available_parallelism().map_or(1, |n| n.get().min(MOST_WORKERS));
+    let workers = thread::available_parallelism().map_or(1, |n| n.get().min(MOST_WORKERS));
     let (chunks, queue) = channel();
     // Holds a () for every chunk that was read but whose result is not consumed; the reader waits while
     // it is full.
     let (begin, end) = sync_channel(4 * workers);
-    let states = Mutex::new(Vec::with_capacity(workers));
-    let worker = |queue: &parallel::Queue<_, _>| {
-        let (mut state, mut normalizer) = (state(), Normalizer::new(config));
-        queue.work(|chunk: Result<Chunk, TextError>| {
-            let chunk = chunk?;
-            Ok(Made {
-                result: work(&mut state, &normalizer.apply(chunk.text()?)),
-                first: chunk.first,
-                raw_bytes: chunk.raw_bytes,
-            })
-        });
-        let mut states = states.lock().unwrap_or_else(PoisonError::into_inner);
-        states.push((state, normalizer));
+    let end = Mutex::new(end);
+    let consumed = || {
+        end.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .try_recv()
     };
-    std::thread::scope(|scope| {
-        scope.spawn(move || read(corpus, config, chunk_bytes, &begin, &chunks));
-        parallel::ordered(queue.into_iter(), workers, worker, move |results| {
-            for (_, result) in results {
-                sink(result.map_err(|error| explained(corpus, error))?)?;
-                let _ = end.try_recv(); // after an error in reading there is none
-            }
-            Ok::<_, E>(())
+    let caller = thread::current().id();
+    let states = Mutex::new(Vec::with_capacity(workers));
+    let start = || (state(), Normalizer::new(config));
+    let make = |(state, normalizer): &mut (S, Normalizer), chunk: Chunk| {
+        Ok(Made {
+            result: work(state, &normalizer.apply(chunk.text()?)),
+            first: chunk.first,
+            raw_bytes: chunk.raw_bytes,
         })
-    })?;
-    Ok(states.into_inner().unwrap_or_else(PoisonError::into_inner))
+    };
+    let worker = |queue: &parallel::Queue<_, _>| {
+        let mut mine = start();
+        queue.work(|chunk: Result<Chunk, TextError>| {
+            if thread::current().id() == caller {
+                // There are no threads for workers, so nothing is consumed until all is read.
+                let _ = consumed();
+            }
+            make(&mut mine, chunk?)
+        });
+        states
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(mine);
+    };
+    let mut sink = |result: Result<Made<R>, TextError>| {
+        sink(result.map_err(|error| explained(corpus, error))?)
+    };
+    let with_threads = thread::scope(|scope| {
+        let read = move || read(corpus, config, chunk_bytes, &begin, &chunks);
+        if thread::Builder::new().spawn_scoped(scope, read).is_err() {
+            return None;
+        }
+        Some(parallel::ordered(
+            queue.into_iter(),
+            workers,
+            worker,
+            |results| {
+                for (_, result) in results {
+                    sink(result)?;
+                    let _ = consumed(); // after an error in reading there is none
+                }
+                Ok::<_, E>(())
+            },
+        ))
+    });
+    if let Some(outcome) = with_threads {
+        outcome?;
+        return Ok(states.into_inner().unwrap_or_else(PoisonError::into_inner));
+    }
+    // The system has no thread for the reader: this one reads, works and consumes.
+    let (mut mine, mut outcome) = (start(), Ok(()));
+    let mut emit = |chunk| {
+        outcome = sink(make(&mut mine, chunk));
+        outcome.is_ok()
+    };
+    let read = read_corpus(corpus, config, chunk_bytes, &mut emit);
+    outcome?;
+    read.map_err(|error| explained(corpus, error))?;
+    Ok(vec![mine])
 }
 
 /// Sends the chunks of a corpus, and the error that ends them early, until the receivers are gone.

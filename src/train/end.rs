@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use super::share::at_the_end;
 use super::task::Part;
 use super::{TrainError, Trainer};
-use crate::run::{Evaluation, Metrics};
+use crate::run::Evaluation;
 
 impl Trainer<'_> {
     /// The final evaluation of the best model, and the last save.
@@ -18,16 +18,14 @@ impl Trainer<'_> {
         self.engine.restore(&state, self.progress.step)?;
         let [valid, test] = losses?;
         if valid != best.header.valid {
-            self.write_loss(best, valid)?;
+            self.write_loss(&best, valid)?;
         }
-        let mut lines = Metrics::read(&self.run.metrics_path())?;
-        if let Some(last) = lines.last_mut() {
+        if let Some(last) = &mut self.progress.evaluated {
             last.best = valid;
             last.test = test;
             last.finished = true;
-            Metrics::truncate_after(&self.run.metrics_path(), last.step.saturating_sub(1))?;
-            last.append(&self.run.metrics_path())?;
         }
+        self.follow_state()?;
         self.progress.unfinished = None;
         self.progress.finished = Some(self.config.budget.to_string());
         self.save()

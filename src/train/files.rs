@@ -1,21 +1,23 @@
 //! The files that a training writes into its run and reads back.
 
 use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::path::PathBuf;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use super::{Report, TrainError, Trainer};
-use crate::models::weights::Weights;
 use crate::run::{
-    CorpusData, Evaluation, Metrics, ModelFile, ModelHeader, RunError, State, model_format,
+    CorpusData, Evaluation, Log, Metrics, ModelFile, ModelHeader, RunError, State, atomic,
+    model_format,
 };
 use crate::text::Vocabulary;
 
 /// A learning rate is said to rise if it does so by more than this factor.
 const NOTICEABLE: f64 = 1.05;
+/// How an entry of `samples.txt` begins.
+const ENTRY: &str = "== step ";
 
 /// The parts of a model file that come from the corpus.
 pub(super) struct Identity {
@@ -56,15 +58,46 @@ impl Trainer<'_> {
         let was_finished = self.progress.finished.take().is_some();
         // With a larger budget, the same step is a smaller fraction of the training.
         self.progress.last_fraction = self.progress.last_fraction.min(self.fraction());
-        Metrics::truncate_after(&self.run.metrics_path(), self.progress.step)?;
-        let lines = Metrics::read(&self.run.metrics_path())?;
-        self.valid = lines.last().and_then(|line| line.valid);
-        if let Some(last) = lines.last().filter(|_| was_finished) {
+        if self.progress.evaluated.is_none() {
+            // An older version left that to the log.
+            let lines = Metrics::read(&self.run.metrics_path())?.into_iter();
+            let mut lines = lines.filter(|line| line.step <= self.progress.step);
+            self.progress.evaluated = lines.next_back();
+        }
+        self.follow_state()?;
+        let last = self.progress.evaluated.as_ref();
+        self.valid = last.and_then(|line| line.valid);
+        if let Some(last) = last.filter(|_| was_finished) {
             // Of the same step, so that a rise over --warmup is none.
             let now = self.rate_of(self.progress.step.saturating_sub(1));
             self.rise = (now > last.lr * NOTICEABLE).then_some([last.lr, now]);
         }
         Ok(true)
+    }
+
+    /// Makes the two logs say what the state says, since they are written before it.
+    pub(super) fn follow_state(&mut self) -> Result<(), TrainError> {
+        self.saver.wait()?;
+        let (path, progress) = (self.run.metrics_path(), &self.progress);
+        let mended = self
+            .held
+            .write(|| Log::follow(&path, progress.evaluated.as_ref(), progress.evaluations))?;
+        if mended.damaged.is_some() || mended.lines < mended.evaluations {
+            (self.report)(Report::Mended(&mended));
+        }
+        let path = self.run.samples_path();
+        let kept = keep_start(&path, self.progress.samples).map_err(RunError::write(&path))?;
+        self.progress.samples = Some(kept);
+        Ok(())
+    }
+
+    /// Hands in a write, which happens after those before it, if the run's folder is still where it was.
+    pub(super) fn submit(
+        &mut self,
+        write: impl FnOnce() -> Result<(), RunError> + Send + 'static,
+    ) -> Result<(), TrainError> {
+        let held = self.held.clone();
+        self.saver.submit(move || Ok(held.write(write)?))
     }
 
     pub(super) fn restore(&mut self, state: &State) -> Result<(), TrainError> {
@@ -104,7 +137,7 @@ impl Trainer<'_> {
         };
         self.saved = Some(self.point());
         self.saved_at = Instant::now();
-        self.saver.submit(move || {
+        self.submit(move || {
             state.write(&path)?;
             then();
             Ok(())
@@ -131,34 +164,23 @@ impl Trainer<'_> {
         };
         let words = self.identity.training_words.clone();
         let path = self.run.model_path();
-        self.saver.submit(move || {
-            Ok(ModelFile::write(
-                &path,
-                &header,
-                &weights,
-                words.as_deref(),
-            )?)
-        })
+        self.submit(move || ModelFile::write(&path, &header, &weights, words.as_deref()))
     }
 
     /// Writes a model file once more, with another loss.
     pub(super) fn write_loss(
         &self,
-        file: ModelFile,
+        file: &ModelFile,
         valid: Option<Evaluation>,
     ) -> Result<(), TrainError> {
         let header = ModelHeader {
             valid,
             ..file.header.clone()
         };
-        let weights = file.weights()?.into_iter();
-        let weights: Weights = weights
-            .map(|(name, array)| (name, array.into_owned()))
-            .collect();
-        drop(file); // some systems replace no file that is mapped
         let words = self.identity.training_words.as_deref();
-        ModelFile::write(&self.run.model_path(), &header, &weights, words)?;
-        Ok(())
+        let (path, weights) = (self.run.model_path(), file.weights()?);
+        let write = || ModelFile::write(&path, &header, &weights, words);
+        Ok(self.held.write(write)?)
     }
 
     /// Reports a sample and appends it to `samples.txt`.
@@ -166,15 +188,36 @@ impl Trainer<'_> {
         let seed = self.progress.evaluations;
         let sample = self.task.sample(&self.engine.weights(), seed, stop)?;
         (self.report)(Report::Sample(&sample));
-        let entry = format!("== step {}\n{sample}\n\n", self.progress.step);
+        let entry = format!("{ENTRY}{}\n{sample}\n\n", self.progress.step);
         let path = self.run.samples_path();
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .and_then(|mut file| file.write_all(entry.as_bytes()))
-            .map_err(RunError::write(&path))?;
+        self.progress.samples = Some(self.progress.samples.unwrap_or(0) + entry.len() as u64);
         self.progress.unfinished = None;
-        Ok(())
+        self.submit(move || atomic::append(&path, entry.as_bytes()))
     }
+}
+
+/// Cuts the entries off `samples.txt` that come after its first `bytes`, which a resumed training writes again, and
+/// returns the bytes that it has then. What else somebody has written there stays.
+fn keep_start(path: &Path, bytes: Option<u64>) -> io::Result<u64> {
+    let mut file = match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(error),
+    };
+    let length = file.metadata()?.len();
+    let Some(bytes) = bytes.filter(|&bytes| bytes < length) else {
+        return Ok(length);
+    };
+    let mut next = Vec::new();
+    file.seek(SeekFrom::Start(bytes))?;
+    file.by_ref()
+        .take(ENTRY.len() as u64)
+        .read_to_end(&mut next)?;
+    // A crash may have cut it short.
+    if !ENTRY.as_bytes().starts_with(&next) {
+        return Ok(length);
+    }
+    file.set_len(bytes)?;
+    file.sync_data()?;
+    Ok(bytes)
 }

@@ -37,7 +37,7 @@ pub use share::evaluation_size;
 
 use crate::config::{Budget, ModelConfig, NetworkConfig, Schedule, TrainConfig};
 use crate::models::weights::without_use_of_z;
-use crate::run::{CharLoss, CorpusData, Evaluation, Metrics, Progress, RunDir, Unfinished};
+use crate::run::{CharLoss, CorpusData, Evaluation, Held, Progress, RunDir, Unfinished};
 use article::ArticleTask;
 use files::Identity;
 use saver::Saver;
@@ -117,6 +117,8 @@ pub fn evaluate_exactly(
 /// A training in progress.
 pub struct Trainer<'a> {
     run: &'a RunDir,
+    /// The run's folder, which every write asks for.
+    held: Held,
     config: TrainConfig,
     identity: Identity,
     /// Letters of the words of a step, and of an evaluation, at most.
@@ -170,10 +172,12 @@ impl<'a> Trainer<'a> {
         let extent = Extent::of_size(config.eval_size);
         let progress = Progress {
             lr_scale: 1.0,
+            samples: Some(0),
             ..Progress::default()
         };
         Ok(Self {
             run,
+            held: run.hold()?,
             identity,
             letters,
             apart: share::apart(&*task, extent),
@@ -293,7 +297,6 @@ impl<'a> Trainer<'a> {
             match self.progress.unfinished {
                 Some(Unfinished::Evaluation) => {
                     self.evaluate(stop)?;
-                    self.tire();
                     continue;
                 }
                 Some(Unfinished::Sample) => {
@@ -310,7 +313,7 @@ impl<'a> Trainer<'a> {
                 None => {}
             }
             if self.fraction() >= 1.0 {
-                if self.is_evaluated()? {
+                if self.is_evaluated() {
                     self.finish(stop)?;
                     return Ok(Ending::Budget);
                 }
@@ -433,9 +436,13 @@ impl<'a> Trainer<'a> {
         self.restore(&state)?;
         self.progress.rollbacks = times;
         self.progress.lr_scale = scale;
-        self.progress.unfinished = None;
+        // The evaluation of these weights may be what failed; a sample of them is still to come.
+        self.progress.unfinished = self
+            .progress
+            .unfinished
+            .filter(|&u| u == Unfinished::Sample);
         let to = self.progress.step;
-        Metrics::truncate_after(&self.run.metrics_path(), to)?;
+        self.follow_state()?;
         (self.report)(Report::RolledBack { at, to, scale });
         self.save()?;
         self.saver.wait()
@@ -489,8 +496,10 @@ impl<'a> Trainer<'a> {
             }
         }
         self.valid = valid;
-        self.metrics(train_loss, valid, rate)
-            .append(&self.run.metrics_path())?;
+        let line = self.metrics(train_loss, valid, rate);
+        self.progress.evaluated = Some(line.clone());
+        let path = self.run.metrics_path();
+        self.submit(move || line.append(&path))?;
         self.progress.last = (self.progress.chars, self.seconds());
         self.progress.last_fraction = self.fraction();
         self.progress.loss_sum = 0.0;
@@ -498,6 +507,7 @@ impl<'a> Trainer<'a> {
         let every = self.config.sample_every;
         let sampled = every > 0 && (self.progress.evaluations - 1).is_multiple_of(every);
         self.progress.unfinished = sampled.then_some(Unfinished::Sample);
+        self.tire();
         if self.config.save_every == 0 || self.progress.step.is_multiple_of(self.config.save_every)
         {
             self.save()?;
@@ -509,10 +519,8 @@ impl<'a> Trainer<'a> {
     }
 
     /// Whether the weights of this step have been evaluated.
-    fn is_evaluated(&self) -> Result<bool, TrainError> {
-        let metrics = Metrics::read(&self.run.metrics_path())?;
-        Ok(metrics
-            .last()
-            .is_some_and(|line| line.step == self.progress.step))
+    fn is_evaluated(&self) -> bool {
+        let last = self.progress.evaluated.as_ref();
+        last.is_some_and(|line| line.step == self.progress.step)
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Trainer;
 use crate::config::Budget;
-use crate::run::{Evaluation, METRICS_FORMAT, Metrics};
+use crate::run::{Evaluation, METRICS_FORMAT, Mended, Metrics};
 
 /// The shortest time between two progress reports.
 const REPORT_EVERY: Duration = Duration::from_millis(100);
@@ -48,6 +48,8 @@ pub enum Report<'a> {
         /// The factor of the learning rate.
         scale: f64,
     },
+    /// `metrics.jsonl` was damaged or incomplete, and follows the saved state now.
+    Mended(&'a Mended),
     /// No more lines follow.
     Ended,
 }

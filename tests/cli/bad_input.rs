@@ -1,6 +1,7 @@
 //! Wrong corpora, flags and prompts: one clear line, no file created, none lost.
 
 use super::common::{Home, Ran, Refusal, golden_model, model_of, textgen, vae_words};
+use super::safetensors_file::Parts;
 
 /// `train` refuses this corpus for every model with this exit code, and changes no file.
 #[track_caller]
@@ -473,4 +474,41 @@ fn an_unknown_instruction_set_is_answered_with_the_valid_ones() {
     Ran::of(command.env("TEXTGEN_SIMD", "mmx"))
         .refused(2)
         .names(&["TEXTGEN_SIMD=mmx", "portable"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn help_that_cannot_be_written_is_an_error() {
+    for command in ["--help", "train --help", "--version"] {
+        Home::new()
+            .shell(&format!("exec textgen {command} >/dev/full"))
+            .refused(1)
+            .names(&["writing to standard output", "No space left"]);
+    }
+}
+
+#[test]
+fn what_a_stranger_s_file_says_reaches_the_terminal_on_one_short_line() {
+    let home = Home::new();
+    let mut parts = Parts::read(&golden_model());
+    let name = format!(
+        "\u{1b}]0;owned\u{7}\nhint: rm -rf \u{202e}{}",
+        "x".repeat(100_000)
+    );
+    let end = parts.data.len();
+    parts.header[name] =
+        serde_json::json!({"dtype": "F32", "shape": [1], "data_offsets": [end, end + 4]});
+    parts.data.extend([0; 4]);
+    home.write("model.safetensors", parts.to_bytes());
+    let ran = home.textgen("generate -m model.safetensors");
+    ran.refused(1)
+        .names(&["model.safetensors", "owned", r"\u{1b}]0;", r"\nhint: rm"]);
+    assert!(ran.stderr.len() < 3000, "{} bytes", ran.stderr.len());
+    assert!(
+        !ran.stderr.contains(|c: char| c.is_control() && c != '\n'),
+        "{:?}",
+        ran.stderr
+    );
+    assert!(!ran.stderr.contains('\u{202e}'), "{:?}", ran.stderr);
+    assert!(ran.stderr.lines().count() <= 2, "{}", ran.stderr);
 }

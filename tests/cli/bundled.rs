@@ -1,6 +1,7 @@
 //! The model that comes with textgen.
 
 use super::common::{Home, golden_model, repository};
+use super::safetensors_file::Parts;
 use std::fs;
 
 const LINE: &str =
@@ -58,9 +59,10 @@ fn commands_take_it_where_a_model_file_would_do() {
     ] {
         home.textgen(&command.replace("TEXT", text)).succeeded();
     }
-    let own = fs::read(home.path("own.safetensors")).expect("exported");
-    let bundled = fs::read(repository("models/english.safetensors")).expect("bundled");
-    assert_eq!(own, bundled);
+    // The bundled file is older than checksums.
+    let own = Parts::read(&home.path("own.safetensors"));
+    let bundled = Parts::read(&repository("models/english.safetensors"));
+    assert!(own.header == bundled.header && own.data == bundled.data);
     home.textgen("generate --run englsh")
         .refused(1)
         .advises("did you mean english?");

@@ -398,3 +398,31 @@ fn nothing_is_overwritten_but_by_force() {
     assert!(fs::read(home.path("file")).expect("a file") == original);
     assert!(!Path::new(&home.path("nothing.textgen")).exists());
 }
+
+#[test]
+fn what_is_larger_than_allowed_is_refused_and_no_part_of_a_file_is_left() {
+    let home = Home::new();
+    let text = golden_corpus().repeat(40);
+    home.write("file", &text);
+    compressed(&home, "file", "");
+    fs::remove_file(home.path("file")).expect("removed");
+    let before = home.files();
+    let model = golden_model();
+    let model = model.to_str().expect("UTF-8");
+    let command = format!("decompress file.textgen -m {model}");
+    home.textgen(&format!("{command} --max-size 1kB"))
+        .refused(1)
+        .names(&["file.textgen", "it claims to be", "1000"])
+        .advises("--max-size");
+    home.textgen(&format!("{command} --max-size 5miles"))
+        .refused(2);
+    #[cfg(unix)]
+    home.shell(&format!("ulimit -f 8; exec textgen {command}"))
+        .refused(1)
+        .names(&["file: cannot write", "too large"])
+        .advises("free some space");
+    assert_eq!(home.files(), before);
+    home.textgen(&format!("{command} --max-size 1GB"))
+        .succeeded();
+    assert!(fs::read(home.path("file")).expect("restored") == text);
+}

@@ -494,3 +494,16 @@ fn settings_of_the_model_are_no_wish_for_another_text() {
     let ran = home.textgen("eval own b.txt --field body").succeeded();
     assert!(ran.stderr.contains("no records"), "{}", ran.stderr);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_states_no_length_and_has_one_is_read() {
+    let home = Home::new();
+    let vocab = |file: &str| home.textgen(&format!("vocab {file} --json"));
+    let report = json(&vocab("/proc/version").succeeded().stdout);
+    assert!(report["distinct"].as_u64() > Some(10), "{report}");
+    home.write("empty.txt", "");
+    vocab("empty.txt")
+        .refused(1)
+        .names(&["empty.txt: is empty"]);
+}

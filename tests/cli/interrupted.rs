@@ -101,7 +101,8 @@ fn ctrl_c_then_resume(arguments: &'static str, part: &str) {
     let rest: Vec<String> = stderr.lines().map_while(Result::ok).collect();
     let code = child.wait().expect("it ends").code();
     said.push_str(&rest.join("\n"));
-    assert_eq!(code, Some(0), "{said}");
+    // So that `train && deploy` can tell.
+    assert_eq!(code, Some(130), "{said}");
     assert!(said.contains("everything is saved"), "{said}");
     assert!(said.contains("textgen train --resume cut"), "{said}");
     assert_eq!(status(&home), "stopped");
@@ -193,7 +194,7 @@ fn a_training_stopped_before_its_first_evaluation_has_a_model() {
     assert!(sent.expect("kill").success());
     let said: Vec<String> = stderr.lines().map_while(Result::ok).collect();
     let said = said.join("\n");
-    assert_eq!(child.wait().expect("it ends").code(), Some(0), "{said}");
+    assert_eq!(child.wait().expect("it ends").code(), Some(130), "{said}");
     assert!(said.contains("everything is saved"), "{said}");
     assert!(
         said.contains("generate: textgen generate --run cut"),
@@ -203,6 +204,34 @@ fn a_training_stopped_before_its_first_evaluation_has_a_model() {
         .succeeded();
     let listed = json(&home.textgen("runs --json").succeeded().stdout);
     assert!(listed[0]["step"].as_u64() > Some(0), "{listed}");
+}
+
+#[test]
+fn a_trainer_whose_run_is_moved_writes_no_other_run_of_that_name() {
+    let home = Home::new();
+    let train = format!("train {TEXTS} --name old");
+    let (mut child, stderr, _) = start_and_wait_for(&home, &train, "step 150/");
+    fs::remove_file(home.path("runs/old/lock")).expect("removed");
+    home.textgen("train --resume old")
+        .refused(1)
+        .names(&["old", "another trainer"]);
+    fs::rename(home.path("runs/old"), home.path("runs/new")).expect("moved");
+    home.train("--model char-lstm --hidden 8 --steps 4 --threads 1 --device cpu --name old");
+    let other = super::common::files_below(&home.path("runs/old"));
+    let said: Vec<String> = stderr.lines().map_while(Result::ok).collect();
+    let said = said.join("\n");
+    assert_eq!(child.wait().expect("it ends").code(), Some(1), "{said}");
+    assert!(
+        said.contains("run old was moved, removed or replaced"),
+        "{said}"
+    );
+    assert!(
+        said.contains("hint: nothing was written anywhere else"),
+        "{said}"
+    );
+    assert!(super::common::files_below(&home.path("runs/old")) == other);
+    home.train("--resume new");
+    is_as_without_interruption(&home, "new", TEXTS);
 }
 
 /// A long evaluation, and what the user does meanwhile.
@@ -217,7 +246,7 @@ fn stops_soon(signal: &str, arguments: &str, said_before: &str) {
     let code = child.wait().expect("it ends").code();
     // Half a second on a machine that does nothing else.
     assert!(sent.elapsed().as_secs_f64() < 3.0, "{:?}", sent.elapsed());
-    assert_eq!(code, Some(0), "{said:?}");
+    assert_eq!(code, Some(130), "{said:?}");
     assert!(said.join("\n").contains("everything is saved"), "{said:?}");
     assert_eq!(status(&home), "stopped");
 }

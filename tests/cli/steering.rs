@@ -405,6 +405,27 @@ fn a_saved_state_and_the_rest_of_a_prompt_are_the_whole_prompt() {
         let bytes = |name: &str| fs::read(home.path(name)).expect("a state");
         assert_eq!(bytes("a.state"), bytes("b.state"));
     }
+    // What is read is not replaced, but by force.
+    let onto_itself = [
+        "--state",
+        "a.state",
+        "--prompt",
+        "p",
+        "--save-state",
+        "a.state",
+        "--count",
+        "0",
+    ];
+    let before = fs::read(home.path("a.state")).expect("a state");
+    let int8 = ["--quantize", "int8"];
+    generate_in(&home, &[&onto_itself[..], &int8].concat())
+        .refused(1)
+        .names(&["a.state", "is the state that is read"])
+        .advises("--force");
+    assert!(fs::read(home.path("a.state")).expect("a state") == before);
+    generate_in(&home, &[&onto_itself[..], &int8, &["--force"]].concat()).succeeded();
+    assert!(fs::read(home.path("a.state")).expect("a state") != before);
+    home.write("a.state", before);
     // The other weights' state is refused, and so is what is no state.
     let other = generate_in(&home, &["--state", "a.state"]);
     other

@@ -133,7 +133,7 @@ fn an_interrupted_sweep_goes_on_with_the_same_command() {
         .status();
     assert!(kill.expect("kill").success());
     stderr.read_to_string(&mut said).expect("readable");
-    assert_eq!(child.wait().expect("it ends").code(), Some(0), "{said}");
+    assert_eq!(child.wait().expect("it ends").code(), Some(130), "{said}");
     assert!(said.contains("everything is saved"), "{said}");
     assert!(said.contains("trained: 0 of 2 models"), "{said}");
     assert!(said.contains("--name s"), "{said}");

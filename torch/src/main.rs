@@ -67,9 +67,7 @@ fn main() -> ExitCode {
     });
     match outcome {
         Ok(Ok(())) => return ExitCode::SUCCESS,
-        Ok(Err(failure)) => {
-            error::show(&failure);
-        }
+        Ok(Err(failure)) => return error::report(&failure),
         Err(panic) => {
             let text = panic
                 .downcast_ref::<String>()

@@ -20,8 +20,9 @@ use super::generate::shown::Paced;
 use super::generate::text::{BOM, note_replaced};
 use super::generate::{LoopFlags, OpenFlags, SamplingFlags, new_seed, typed};
 use super::machine::check_simd;
+use super::signals;
 use super::target::{Force, Format, check_output};
-use crate::cli::output::{counted, note, percent, stdout};
+use crate::cli::output::{counted, lines_on_stderr, note, percent, stdout};
 use crate::text::Typed;
 
 /// The number of turns that `/undo` can take back.
@@ -316,7 +317,7 @@ impl Session {
     fn run(&mut self, command: &Command) -> Result<bool> {
         match command {
             Command::Quit => return Ok(false),
-            Command::Help => note!("{}", commands::HELP),
+            Command::Help => lines_on_stderr(commands::HELP),
             Command::Pick => {
                 note!("type the number of the next token; an empty line ends that");
                 self.list_choices()?;
@@ -385,13 +386,12 @@ impl Interrupt {
     fn install() -> Result<Self> {
         let state = Arc::new(AtomicU8::new(IDLE));
         let seen = Arc::clone(&state);
-        ctrlc::set_handler(move || {
+        signals::catch(move || {
             let order = Ordering::Relaxed;
             if seen.compare_exchange(WRITING, ASKED, order, order).is_err() {
                 std::process::exit(EXIT_INTERRUPTED);
             }
-        })
-        .context("cannot catch Ctrl-C")?;
+        })?;
         Ok(Self(state))
     }
 

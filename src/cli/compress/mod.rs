@@ -90,6 +90,10 @@ fn refusal(input: &Path, error: &CompressError) -> anyhow::Error {
         CompressError::Foreign => "give a file that textgen compress wrote",
         CompressError::Format { .. } => "use the textgen that wrote it, or a newer one",
         CompressError::Damaged => "copy it again from its source",
+        CompressError::TooLarge { .. } => {
+            "a small file that claims so much may be made to fill a disk; if you know it, --max-size SIZE takes it"
+        }
+        CompressError::Unwritten => "free some space",
         CompressError::OtherModel { .. } | CompressError::NoModel { .. } => {
             "name that model with --run, and give --mix-ngram if it was given to compress the file"
         }

@@ -50,7 +50,7 @@ fn size(command: &mut Command, original: &[u8]) -> Option<u64> {
     let read = std::thread::scope(|scope| {
         // Write and read at once, since the program may write before it has read everything. A
         // program that stops reading fails too.
-        scope.spawn(move || input.write_all(original));
+        std::thread::Builder::new().spawn_scoped(scope, move || input.write_all(original))?;
         output.read_to_end(&mut bytes)
     });
     let done = child.wait().ok()?.success() && read.is_ok();

@@ -1,9 +1,10 @@
 //! `textgen decompress`.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Instant;
 
-use crate::compress::{Container, decompress};
+use crate::compress::{CompressError, Container, decompress_into};
 use crate::model::TextModel;
 use crate::parallel::Running;
 use crate::run::Runs;
@@ -32,8 +33,36 @@ pub struct DecompressArgs {
     /// The file to write, or `-` for standard output [default: FILE without .textgen]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// The most bytes to write, as in 500MB or 20GB [default: 200 times the size of the file, and 64 MiB of any]
+    #[arg(long, value_name = "SIZE")]
+    max_size: Option<Size>,
     #[command(flatten)]
     flags: Flags,
+}
+
+/// A number of bytes, in decimal units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Size(u64);
+
+impl FromStr for Size {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+        let number = &text[..text.len() - unit.len()];
+        let factor = match &*unit.trim().to_ascii_lowercase() {
+            "" | "b" => 1.0,
+            "kb" | "k" => 1e3,
+            "mb" | "m" => 1e6,
+            "gb" | "g" => 1e9,
+            "tb" | "t" => 1e12,
+            _ => return Err("the units are B, kB, MB, GB and TB"),
+        };
+        let number: f64 = number
+            .parse()
+            .map_err(|_| "a number of bytes, as in 500MB")?;
+        Ok(Self((number * factor) as u64))
+    }
 }
 
 #[derive(Serialize)]
@@ -68,14 +97,25 @@ pub fn run(args: &DecompressArgs, runs: &Runs) -> Result<()> {
         threads: threads(flags.threads),
         progress: &|more| progress.add(more),
     };
-    let outcome = decompress(&container, codec.as_ref(), running);
+    let (mut pending, mut failure) = (target.pending()?, None);
+    let mut sink = |bytes: &[u8]| {
+        pending.write(bytes).map_err(|error| {
+            failure = Some(error);
+            CompressError::Unwritten
+        })
+    };
+    let most = args.max_size.map(|Size(most)| most);
+    let outcome = decompress_into(&container, codec.as_ref(), running, most, &mut sink);
     progress.end();
-    let original = outcome.map_err(refuse)?;
-    target.write(&original)?;
+    if let Some(error) = failure {
+        return Err(pending.failed(error));
+    }
+    let original_bytes = outcome.map_err(refuse)?;
+    pending.commit()?;
     let done = Report {
         output: target.name(),
         compressed_bytes: compressed.len() as u64,
-        original_bytes: original.len() as u64,
+        original_bytes,
         seconds: started.elapsed().as_secs_f64(),
     };
     let bytes = match done.original_bytes {
@@ -100,4 +140,25 @@ fn without_ending(file: &Path) -> Result<PathBuf> {
         file.display()
     );
     Err(CliError::misuse(message, "name the output file with --output").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        let of = |text: &str| text.parse::<Size>().map(|Size(bytes)| bytes);
+        for (text, bytes) in [
+            ("17", 17),
+            ("1.5kB", 1500),
+            ("20GB", 20_000_000_000),
+            ("2 mb", 2_000_000),
+        ] {
+            assert_eq!(of(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "GB", "-1", "1e3", "5 miles", "."] {
+            of(text).expect_err(text);
+        }
+    }
 }

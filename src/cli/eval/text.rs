@@ -138,7 +138,7 @@ pub fn evaluate(
     let training = (!job.args.text.no_baselines)
         .then(|| training(job, own, &text, &trained))
         .transpose()?;
-    let models = job.models(|file, options| TextModel::from_file(file.reopen()?, options))?;
+    let models = job.models(|file, options| TextModel::from_file(file.clone(), options))?;
     let networks: Vec<_> = models.iter().map(|(_, model)| model.network()).collect();
     let (reading, sections) = job.args.text.reading(&segments);
     let costs = job.measure(tokens * models.len() as u64, |running| {

@@ -9,14 +9,14 @@ use anyhow::{Context, Result};
 
 use super::requests::{Usual, answer};
 use super::shown::{Paced, Shown};
-use super::{GenerateArgs, Length, decoding, note_seed};
+use super::{GenerateArgs, Length, TextFlags, decoding, note_seed};
 use crate::cli::chosen::{Opened, text_model};
 use crate::cli::error::CliError;
 use crate::cli::given::Given;
 use crate::cli::mixing::mixed;
 use crate::cli::output::note;
 use crate::cli::progress::Progress;
-use crate::cli::target::{Format, check_output};
+use crate::cli::target::{Format, check_output, same_file};
 use crate::cli::unknown::Replaced;
 
 /// Default number of tokens of a text,
@@ -74,12 +74,7 @@ pub fn texts(
     let prompt = prompt_text(args)?;
     let start = start(args, model, &prompt.clone().unwrap_or_default(), &sampling)?;
     let prompt = prompt.map(|prompt| model.normal(&prompt.text));
-    if let Some(path) = &flags.save_state {
-        let sources = [(model.path(), "is the model that is used")];
-        check_output(path, Format::PromptState, flags.force, &sources)?;
-        start.save(path)?;
-        note!("prompt state: {}", path.display());
-    }
+    save_state(flags, model, &start)?;
     let mut count = args.count.unwrap_or(1);
     let is_sampled = decoding == Decoding::Sample && sampling.temperature > 0.0;
     let is_greedy = !is_sampled && !matches!(decoding, Decoding::Beam(_)) && flags.fill.is_none();
@@ -130,6 +125,24 @@ pub fn texts(
     }
     if !text.documents.is_none() {
         shown.say_cut(length);
+    }
+    Ok(())
+}
+
+/// Saves the state after the prompt, if that is asked for.
+fn save_state(flags: &TextFlags, model: &TextModel, start: &Snapshot) -> Result<()> {
+    if let Some(path) = &flags.save_state {
+        // By force it is replaced: it has been read by now.
+        if let Some(state) = flags.state.as_deref().filter(|_| !flags.force.force)
+            && same_file(path, state)
+        {
+            let message = format!("{}: is the state that is read", path.display());
+            return Err(CliError::failed(message, "--force replaces it").into());
+        }
+        let sources = [(model.path(), "is the model that is used")];
+        check_output(path, Format::PromptState, flags.force, &sources)?;
+        start.save(path)?;
+        note!("prompt state: {}", path.display());
     }
     Ok(())
 }

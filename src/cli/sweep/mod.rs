@@ -17,6 +17,7 @@ use super::prepare::Planned;
 use super::target::{self, Force, Target};
 use super::train::{GivenSettings, baseline, baselines, check_memory, has_finished};
 use super::trainer::Place;
+use super::training::Interrupted;
 use crate::config::{Entry, Goal, ModelChoice, Recipe, Settings, TrainConfig};
 use crate::run::{CorpusData, Evaluation, Metrics, RunDir, Runs};
 
@@ -307,7 +308,10 @@ fn train(place: &Place, name: &str, trials: &[Trial]) -> Result<bool> {
     );
     note!("run: {}", first.path().display());
     let folders: Vec<&Path> = left.iter().map(|run| run.path()).collect();
-    place.train(&folders)?;
+    let stopped = match place.train(&folders) {
+        Err(error) if error.is::<Interrupted>() => Some(error),
+        trained => trained.map(|()| None)?,
+    };
     let mut done = trials.len();
     for run in left {
         done -= usize::from(!has_finished(run, &run.config()?)?);
@@ -316,7 +320,7 @@ fn train(place: &Place, name: &str, trials: &[Trial]) -> Result<bool> {
         note!("trained: {done} of {}", counted(trials.len(), "model"));
         note!("the sweep: the same command, with --name {name}");
     }
-    Ok(done == trials.len())
+    stopped.map_or(Ok(done == trials.len()), Err)
 }
 
 /// The figures that a finished run recorded on the test part, or else on the validation part.

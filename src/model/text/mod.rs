@@ -284,15 +284,31 @@ impl TextModel {
     ) -> Result<Stream, ModelError> {
         let mut start = self.start(prompt.into(), sampling.on_unknown)?;
         let plan = start.plan(sampling, length)?;
-        let (sender, pieces) = mpsc::sync_channel(AHEAD);
-        std::thread::spawn(move || {
+        let write: Writing = Box::new(move |send| {
             let each = |piece: Piece| {
-                let sent = piece.text.is_empty() || sender.send(piece.text).is_ok();
+                let sent = piece.text.is_empty() || send(piece.text);
                 Ok::<bool, ModelError>(sent)
             };
             start.write(&plan, 0, each).map(drop)
         });
-        Ok(Stream(pieces))
+        let (sender, pieces) = mpsc::sync_channel(AHEAD);
+        let (work, waiting) = mpsc::channel::<Writing>();
+        let serve = move || {
+            if let Ok(write) = waiting.recv() {
+                let _ = write(&mut |text| sender.send(text).is_ok());
+            }
+        };
+        if std::thread::Builder::new().spawn(serve).is_ok() {
+            let _ = work.send(write);
+            return Ok(Stream(Pieces::Coming(pieces)));
+        }
+        // The system has no more threads: all of it is written first.
+        let mut all = Vec::new();
+        write(&mut |text| {
+            all.push(text);
+            true
+        })?;
+        Ok(Stream(Pieces::Written(all.into_iter())))
     }
 
     /// The `count` most probable texts that a beam of `width` prefixes finds, the best first, compared by
@@ -554,12 +570,24 @@ impl Snapshot {
 
 /// An iterator over a text while it is written, in pieces of whole characters.
 #[derive(Debug)]
-pub struct Stream(mpsc::Receiver<String>);
+pub struct Stream(Pieces);
+
+/// Writes a text, and passes on its pieces until that fails.
+type Writing = Box<dyn FnOnce(&mut dyn FnMut(String) -> bool) -> Result<(), ModelError> + Send>;
+
+#[derive(Debug)]
+enum Pieces {
+    Coming(mpsc::Receiver<String>),
+    Written(std::vec::IntoIter<String>),
+}
 
 impl Iterator for Stream {
     type Item = String;
 
     fn next(&mut self) -> Option<String> {
-        self.0.recv().ok()
+        match &mut self.0 {
+            Pieces::Coming(pieces) => pieces.recv().ok(),
+            Pieces::Written(pieces) => pieces.next(),
+        }
     }
 }

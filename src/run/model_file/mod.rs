@@ -100,8 +100,8 @@ impl ModelHeader {
     }
 }
 
-/// An open model file.
-#[derive(Debug)]
+/// A model file in memory. Clones share it.
+#[derive(Clone, Debug)]
 pub struct ModelFile {
     file: TensorFile,
     /// The metadata of the file.
@@ -124,19 +124,14 @@ impl ModelFile {
         tensors::write(path, header, &stored)
     }
 
-    /// Maps the file and checks its header, and the names, dtypes and shapes of its weights.
+    /// Reads the file and checks its header, its checksum, and the names, dtypes and shapes of its weights.
     pub fn open(path: &Path) -> Result<Self, RunError> {
         Self::checked(TensorFile::open(path, &FILE)?)
     }
 
     /// The bundled model of this name; see [`super::bundled`].
     pub fn bundled(name: &str, bytes: &'static [u8]) -> Result<Self, RunError> {
-        Self::checked(TensorFile::bundled(name, bytes, &FILE))
-    }
-
-    /// The same file once more.
-    pub fn reopen(&self) -> Result<Self, RunError> {
-        Self::checked(self.file.reopen()?)
+        Self::checked(TensorFile::bundled(name, bytes, &FILE)?)
     }
 
     /// Bytes of the file.
@@ -155,7 +150,7 @@ impl ModelFile {
 
     /// The weights, in place if the file's alignment allows it.
     pub fn weights(&self) -> Result<Weights<'_>, RunError> {
-        self.file.tensors()?.arrays(TRAINING_WORDS)
+        self.file.arrays(TRAINING_WORDS)
     }
 
     /// The words that a word-vae was trained on; empty for other models.
@@ -166,11 +161,10 @@ impl ModelFile {
 
     /// The words that a word-vae was trained on as one string, one per line.
     pub fn training_text(&self) -> Result<Option<&str>, RunError> {
-        let tensors = self.file.tensors()?;
-        if !tensors.contains(TRAINING_WORDS) {
+        if !self.file.contains(TRAINING_WORDS) {
             return Ok(None);
         }
-        let text = std::str::from_utf8(tensors.get(TRAINING_WORDS)?.data());
+        let text = std::str::from_utf8(self.file.get(TRAINING_WORDS)?);
         text.map(Some)
             .map_err(|error| RunError::damaged(self.path(), error))
     }
@@ -202,7 +196,7 @@ impl ModelFile {
 
     /// The path of the file.
     pub fn path(&self) -> &Path {
-        &self.file.path
+        self.file.path()
     }
 }
 

@@ -1,12 +1,13 @@
 //! A training that is stopped and resumed gives the same result bit for bit as one that is not.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::*;
 use crate::models::weights::Weights;
-use crate::run::Metrics;
+use crate::run::{Metrics, atomic};
 use crate::train::{Batch, Costs, Losses, Report, Step};
 
 /// Asserts that a run ended as another one did: state, metrics, model and samples.
@@ -195,6 +196,127 @@ fn a_training_that_dies_between_two_evaluations_goes_on_from_its_recent_save() {
     }
 }
 
+/// An engine that fails at one of its calls, after which nothing is saved: as if the process had died.
+struct Dying {
+    engine: Box<dyn Engine>,
+    /// The calls that are left.
+    calls: Rc<Cell<usize>>,
+}
+
+impl Dying {
+    fn call(&self) -> Result<(), EngineError> {
+        let left = self.calls.get().checked_sub(1);
+        self.calls.set(left.unwrap_or(0));
+        left.map(|_| ())
+            .ok_or_else(|| EngineError::Device("it died".to_owned()))
+    }
+}
+
+impl Engine for Dying {
+    fn evaluate(&mut self, batch: &Batch) -> Result<Costs, EngineError> {
+        self.call()?;
+        self.engine.evaluate(batch)
+    }
+    fn step(&mut self, batch: &Batch, step: &Step) -> Result<(), EngineError> {
+        self.call()?;
+        self.engine.step(batch, step)
+    }
+    fn trial(&mut self, batch: &Batch, step: &Step) -> Result<(), EngineError> {
+        self.engine.trial(batch, step)
+    }
+    fn losses(&mut self, wait: bool) -> Losses {
+        self.engine.losses(wait)
+    }
+    fn weights(&self) -> Weights<'static> {
+        self.engine.weights()
+    }
+    fn set_weights(&mut self, weights: &Weights) -> Result<(), EngineError> {
+        self.call()?;
+        self.engine.set_weights(weights)
+    }
+    fn use_average(&mut self, on: bool) {
+        self.engine.use_average(on);
+    }
+    fn state(&self) -> Weights<'static> {
+        self.engine.state()
+    }
+    fn restore(&mut self, state: &Weights, step: u64) -> Result<(), EngineError> {
+        self.call()?;
+        self.engine.restore(state, step)
+    }
+    fn are_finite(&self) -> bool {
+        self.engine.are_finite()
+    }
+    fn parameters(&self) -> usize {
+        self.engine.parameters()
+    }
+    fn describe(&self) -> String {
+        self.engine.describe()
+    }
+}
+
+/// Trains a new run until its engine has had this many calls; none if it gets to its end before.
+fn dies_after(calls: usize, run: &RunDir) -> Option<()> {
+    let calls = Rc::new(Cell::new(calls));
+    let factory = |config: &TrainConfig, network: &NetworkConfig| {
+        let engine: Box<dyn Engine> = Box::new(Dying {
+            engine: native(config, network)?,
+            calls: calls.clone(),
+        });
+        Ok(engine)
+    };
+    let mut trainer = Trainer::new(run, &factory, |_| ()).expect("trainer");
+    trainer.train(&GO).is_err().then_some(())
+}
+
+/// The counters of a run that do not depend on the clock.
+fn counters(run: &RunDir) -> impl PartialEq + std::fmt::Debug {
+    let progress = state(run).progress;
+    (
+        (progress.step, progress.best_step, progress.since_best),
+        (progress.evaluations, progress.lr_scale, progress.samples),
+        (progress.finished, progress.unfinished),
+    )
+}
+
+/// Trainings with everything that an evaluation decides: the learning rate, the end, the average that is kept.
+fn deciding() -> [TrainConfig; 3] {
+    let changes =
+        "schedule=plateau decay=0.5 patience=2 ema=0.9 sample-every=1 eval-every=4 lr=0.5";
+    let text = with(&text_config(), changes);
+    let words = with(&word_config(), changes);
+    [with(&text, "patience=0"), text, words]
+}
+
+/// The number of engine calls of a whole training.
+fn calls_of(config: &TrainConfig, folder: &Path) -> usize {
+    let least = |calls: &usize| {
+        let run = create_run(folder, &format!("count-{calls}"), config);
+        dies_after(*calls, &run).is_none()
+    };
+    (20..200).find(least).expect("it ends")
+}
+
+#[test]
+fn a_training_that_dies_at_any_call_goes_on_to_the_same_end() {
+    for config in deciding() {
+        let folder = tempfile::tempdir().expect("folder");
+        let whole = create_run(folder.path(), "whole", &config);
+        let want = train(&whole);
+        for calls in 0.. {
+            let run = create_run(folder.path(), &format!("dead-{calls}"), &config);
+            if dies_after(calls, &run).is_none() {
+                println!("died at {calls} calls, one after the other");
+                assert!(calls > 20);
+                break;
+            }
+            assert_eq!(train(&run), want);
+            ended_alike(&run, &whole);
+            assert_eq!(counters(&run), counters(&whole), "{calls} calls");
+        }
+    }
+}
+
 #[test]
 fn a_training_that_was_stopped_before_its_first_evaluation_has_a_model() {
     for config in [text_config(), word_config()] {
@@ -209,6 +331,104 @@ fn a_training_that_was_stopped_before_its_first_evaluation_has_a_model() {
         assert_eq!(header.step, 8);
         assert!(header.valid.is_some());
     }
+}
+
+#[test]
+fn the_logs_follow_the_state_wherever_a_crash_has_left_them() {
+    type Damage = fn(&RunDir, &RunDir);
+    let damages: [Damage; 6] = [
+        // It died before its last save, but with everything else written.
+        |run, whole| {
+            for path in [
+                RunDir::metrics_path,
+                RunDir::samples_path,
+                RunDir::model_path,
+            ] {
+                std::fs::copy(path(whole), path(run)).expect("copied");
+            }
+        },
+        // The last line was dropped, and not yet written again; or it was cut short.
+        |run, _| {
+            let log = std::fs::read_to_string(run.metrics_path()).expect("log");
+            let lines: Vec<&str> = log.lines().collect();
+            let cut = lines[..lines.len() - 1].join("\n") + "\n";
+            std::fs::write(run.metrics_path(), cut).expect("cut");
+        },
+        |run, _| {
+            let log = std::fs::read(run.metrics_path()).expect("log");
+            std::fs::write(run.metrics_path(), &log[..log.len() - 9]).expect("cut");
+        },
+        // It stands there twice.
+        |run, _| {
+            let log = std::fs::read_to_string(run.metrics_path()).expect("log");
+            let last = log.lines().next_back().expect("a line");
+            std::fs::write(run.metrics_path(), format!("{log}{last}\n")).expect("written");
+        },
+        // A sample that the state does not know, whole and cut short.
+        |run, _| atomic::append(&run.samples_path(), b"== step 99\nOnce\n\n").expect("written"),
+        |run, _| atomic::append(&run.samples_path(), b"== st").expect("written"),
+    ];
+    for config in deciding() {
+        let folder = tempfile::tempdir().expect("folder");
+        let calls = calls_of(&config, folder.path());
+        let whole = create_run(folder.path(), "whole", &config);
+        train(&whole);
+        for (number, damage) in damages.iter().enumerate() {
+            // Its last call restores the state after the last evaluation.
+            let run = create_run(folder.path(), &format!("damaged-{number}"), &config);
+            dies_after(calls - 1, &run).expect("it dies");
+            assert_eq!(state(&run).progress.finished, None);
+            damage(&run, &whole);
+            train(&run);
+            ended_alike(&run, &whole);
+            assert_eq!(counters(&run), counters(&whole), "damage {number}");
+        }
+    }
+}
+
+#[test]
+fn what_somebody_writes_into_the_samples_stays() {
+    let folder = tempfile::tempdir().expect("folder");
+    let run = create_run(folder.path(), "a", &with(&text_config(), "sample-every=1"));
+    train_up_to(&run, 9);
+    atomic::append(&run.samples_path(), b"My favourite!\n").expect("written");
+    train(&run);
+    let samples = std::fs::read_to_string(run.samples_path()).expect("samples");
+    assert!(
+        samples.contains("\nMy favourite!\n== step 16\n"),
+        "{samples}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_that_is_moved_while_it_trains_is_not_written_to_another_of_its_name() {
+    let folder = tempfile::tempdir().expect("folder");
+    let whole = create_run(folder.path(), "whole", &text_config());
+    train(&whole);
+    let run = create_run(folder.path(), "a", &text_config());
+    let moved = folder.path().join("b");
+    let report = |report: Report| {
+        if matches!(report, Report::Evaluated(line) if line.step == 16) {
+            std::fs::rename(run.path(), &moved).expect("moved");
+            create_run(folder.path(), "a", &text_config());
+        }
+    };
+    let mut trainer = Trainer::new(&run, &native, report).expect("trainer");
+    let error = trainer.train(&GO).expect_err("moved").to_string();
+    assert!(
+        error.contains("run a was moved, removed or replaced"),
+        "{error}"
+    );
+    drop(trainer);
+    let files = std::fs::read_dir(run.path()).expect("listed").count();
+    assert_eq!(
+        files, 2,
+        "settings and corpus of the new run, and nothing of the old one"
+    );
+    let moved = RunDir::open(&moved).expect("there");
+    assert_eq!(train(&moved), Ending::Budget);
+    ended_alike(&moved, &whole);
 }
 
 /// An engine that presses Ctrl-C during one call of an evaluation.

@@ -1,10 +1,40 @@
-//! A program that `nohup` has started goes on when its terminal is closed.
+//! Signals: which the program catches, and which it ignores.
+
+use anyhow::{Context as _, Result};
+
+#[cfg(unix)]
+use nix::sys::signal::{SigHandler, Signal, signal};
+
+use super::output::note;
+
+/// Lets a write past the limit on the size of files (`ulimit -f`) fail, like one on a full disk, and not end the program.
+pub fn fail_at_the_size_limit() {
+    // SAFETY: to ignore a signal runs no code.
+    #[cfg(unix)]
+    let _ = unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) };
+}
+
+/// Calls `handler` at Ctrl-C, SIGTERM and SIGHUP. Where the system allows no thread that waits for them, they end the
+/// program at once.
+pub fn catch(handler: impl FnMut() + 'static + Send) -> Result<()> {
+    let caught = ctrlc::set_handler(handler);
+    #[cfg(unix)]
+    if let Err(ctrlc::Error::System(_)) = caught {
+        for caught in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+            // SAFETY: the default action of a signal runs no code of this program.
+            let _ = unsafe { signal(caught, SigHandler::SigDfl) };
+        }
+        note!("warning: there is no thread to wait for Ctrl-C, which ends the program at once");
+        return Ok(());
+    }
+    caught.context("cannot catch Ctrl-C")
+}
 
 /// Keeps the signal of a closed terminal from stopping anything if it is ignored when the program starts: catching
 /// Ctrl-C catches it, too, and so would end that. Threads inherit this, so it comes before there are any.
 #[cfg(target_os = "linux")]
 pub fn keep_ignored() {
-    use nix::sys::signal::{SigSet, Signal};
+    use nix::sys::signal::SigSet;
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     if is_ignored(Signal::SIGHUP as u32, &status) {
         let _ = SigSet::from(Signal::SIGHUP).thread_block();
