@@ -295,6 +295,6 @@ fn a_training_that_ignores_the_end_of_its_terminal_goes_on() {
     std::thread::sleep(std::time::Duration::from_millis(700));
     assert_eq!(status(&home), "training");
     send("TERM", &child);
-    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    assert_eq!(child.wait().expect("it ends").code(), Some(130));
     assert_eq!(status(&home), "stopped");
 }
