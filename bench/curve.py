@@ -2,7 +2,8 @@
 """Loss against time: textgen's trainings beside the same network in eager PyTorch.
 
     curve.py train TEXT --minutes 3 >lstm.jsonl
-                        trains an LSTM as `textgen train --model char-lstm --minutes 3` does, in PyTorch
+                        trains an LSTM in PyTorch as `textgen train --model char-lstm --minutes 3
+                        --schedule cosine` does
     curve.py draw OUT.svg 'LSTM=runs/lstm/metrics.jsonl' 'PyTorch=lstm.jsonl'
                         draws the validation loss of trainings against their seconds
 

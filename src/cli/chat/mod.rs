@@ -42,8 +42,8 @@ continues what it wrote. Lines that begin with / are commands; // types a line t
   /undo              takes the last turn back          /reset   starts again
   /save FILE         for --state, also of generate     /help    /quit
 
-With a model that was trained with --documents, a reply also ends with its document, and what you type
-then begins another.
+With a model that was trained with --documents, a reply also ends with its document, and what you
+type then begins another.
 
 In what you type, \\n is the end of a line, \\t a tab, \\u{e9} the character of that code point, and \\\\ a
 backslash. Ctrl-C stops a reply, Ctrl-D ends the conversation. Replies go to stdout and everything else to

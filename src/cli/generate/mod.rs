@@ -33,16 +33,16 @@ the probability that it was sampled with. Log-probabilities are always the model
 --mix-ngram samples from p = (1 - w) network + w n-gram, where the n-gram model is that of the training
 text, and the weight w is the best on its validation part: more of the text's own phrases.
 
-In --prompt, --stop, --fill and --starts-with, \\n is the end of a line, \\t a tab, \\u{e9} the character of
-that code point, and \\\\ a backslash. A prompt from standard input is taken as it is.
+In --prompt, --stop, --fill and --starts-with, \\n is the end of a line, \\t a tab, \\u{e9} the
+character of that code point, and \\\\ a backslash. A prompt from standard input is taken as it is.
 
-A model that was trained with --documents writes whole documents: each begins where one of the training
-text does, or with --prompt, and ends by itself, at the latest after --length tokens. --count 10
-writes ten. Lines that are documents are listed as lines.
+A model that was trained with --documents writes whole documents: each begins where one of the
+training text does, or with --prompt, and ends by itself, at the latest after --length tokens.
+--count 10 writes ten. Lines that are documents are listed as lines.
 
---requests keeps the model loaded. An answer has text, tokens, log_prob_nats, seed, and ended: length,
-stop, constraint or document. A line that cannot be answered has error and hint instead, and the next is read. Blank lines are
-passed over.
+--requests keeps the model loaded. An answer has text, tokens, log_prob_nats, seed, and ended:
+length, stop, constraint or document. A line that cannot be answered has error and hint instead, and
+the next is read. Blank lines are passed over.
 
 Words. A word is sampled in two steps: z from the prior, then letters given z. --starts-with fixes
 the first letters. --length, --unique, --novel and --constrain change no word: words that do not

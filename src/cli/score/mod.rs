@@ -33,9 +33,9 @@ with average text of their length. --per line, word, char or file prints a row f
 includes its line end and a word the white space after it, so that the rows add up to the text.
 --color paints the text: the brighter, the more surprising.
 
-A model that was trained with --documents reads each from its beginning. The end of a document is shown
-as a line end, and costs what it costs to end there; LINE counts these lines. --per document has a
-row for each.
+A model that was trained with --documents reads each from its beginning. The end of a document is
+shown as a line end, and costs what it costs to end there; LINE counts these lines. --per document
+has a row for each.
 
 Several models are compared: who wrote this text, which language is it? Each gets a column of nats
 and the probability that it wrote the text (or the line, given everything before it), if all were
