@@ -307,8 +307,8 @@ settings! {
             batch: usize ["B"], in 1.0..=1e6;
             /// Learning rate at its highest
             lr: f64, in ABOVE_0;
-            /// How the learning rate changes. If neither this nor --ema is given, that of a char-lstm which reads its
-            /// text six times or more stays constant
+            /// How the learning rate changes. If neither this nor --ema is given, that of an LSTM of 256
+            /// units or more which reads its text six times or more stays constant
             schedule: Schedule = Schedule::Cosine;
             /// Steps over which the learning rate rises from 0
             warmup: u64 ["STEPS"] = 100;
@@ -325,8 +325,7 @@ settings! {
             /// Scale gradients down to this norm; 0 is off
             clip: f64 ["NORM"] = 5.0, in 0.0..;
             /// Evaluate and keep averaged weights (EMA) with this decay per step; 0 is off. If neither this nor
-            /// --schedule is given, that of a char-lstm which reads its text six times or more spans a quarter of the
-            /// training
+            /// --schedule is given, that of such an LSTM spans a quarter of the training
             ema: f64 ["DECAY"] = 0.0, in RATE;
             /// Stop after this many evaluations without improvement; 0 is never
             patience: u64 ["N"] = 0;

@@ -249,6 +249,10 @@ mod tests {
                 from: Some("english".to_owned()),
                 ..Settings::default()
             },
+            Settings {
+                model: Some(ModelChoice::CharGru),
+                ..Settings::default()
+            },
         ] {
             assert_eq!(settled(&of(9000, &given)), (None, None));
         }
