@@ -346,8 +346,8 @@ pub fn of_text(error: &TextError) -> Option<String> {
             r"\n is the end of a line, \t a tab, \\ a backslash, \u{e9} the character U+00E9"
         }
         TextError::Separator { error, .. } => return of_text(error),
-        TextError::Marked { .. } => {
-            "remove that character, which stands for no letter, or leave out --documents"
+        TextError::HasBoundary { .. } => {
+            "remove that character, which is no letter, or leave out --documents"
         }
         TextError::NoDocuments { .. } => "leave out --documents, or give a text",
         TextError::Changed { .. } => "leave the text as it is until the training has begun",

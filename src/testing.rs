@@ -1,7 +1,9 @@
 //! What the engine's tests share: reproducible numbers and networks made of them.
 
-use crate::config::{Cell, LatentConfig, NetworkConfig, NetworkKind, ZPlacement};
+use crate::config::{Cell, LatentConfig, NetworkConfig, NetworkKind, TextConfig, ZPlacement};
 use crate::models::weights::{Array, Weights, expected_shapes};
+use crate::run::{MODEL_FORMATS, ModelHeader};
+use crate::text::Vocabulary;
 
 /// A linear congruential generator (Numerical Recipes): no two tests need to share more.
 pub struct Numbers(u32);
@@ -71,4 +73,21 @@ pub fn weights(config: &NetworkConfig) -> Weights<'static> {
         (name, Array::f32(shape, data))
     };
     expected_shapes(config).into_iter().map(fill).collect()
+}
+
+/// The header of a model.
+pub fn model_header(network: NetworkConfig, vocabulary: Vocabulary) -> ModelHeader {
+    ModelHeader {
+        format: *MODEL_FORMATS.end(),
+        textgen: "0.0.0".to_owned(),
+        network,
+        text: TextConfig::default(),
+        vocabulary,
+        corpus_name: "numbers".to_owned(),
+        corpus_digest: String::new(),
+        split: "contiguous".to_owned(),
+        seed: 7,
+        step: 9,
+        valid: None,
+    }
 }

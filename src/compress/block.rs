@@ -46,7 +46,7 @@ impl<'v> Alphabet<'v> {
         };
         let eos = vocabulary.document_end();
         Self {
-            // A mark of documents is a character like any other here.
+            // A document boundary is a character like any other here.
             lookup: TokenEncoder::new(vocabulary.unit(), letters),
             vocabulary,
             line_end: eos.filter(|_| !letters.iter().any(is_line_feed)),

@@ -395,7 +395,7 @@ fn the_end_of_a_document_is_a_line_end_where_lines_are_documents() {
     made.weights = testing::weights(&made.config);
     for blocks in [None, Some(3)] {
         let ended = round_trip(&made.codec(), text.as_bytes(), blocks);
-        // The mark and the carriage returns stay escaped.
+        // The boundary character and the carriage returns stay escaped.
         assert_eq!(ended.escaped_bytes, 4 * 4, "{}", escaped.escaped_bytes);
     }
     assert_eq!(escaped.escaped_bytes, 4 * 8);

@@ -272,7 +272,7 @@ settings! {
             corpus: Vec<String> = Vec::new();
             /// Short name of the corpus
             corpus_name: String = String::new();
-            /// Digest of the bytes of the corpus
+            /// Digest of the text of the corpus
             corpus_digest: String = String::new();
             /// Digest of the trained model that it starts from
             from_digest: String = String::new();

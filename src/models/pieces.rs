@@ -2,6 +2,7 @@
 
 use crate::kernels::training::Steps;
 use crate::models::batch::TextBatch;
+use crate::models::sequences::longest_first;
 
 /// The rows of a [`TextBatch`] as N positions of S sequences, step by step and the longest sequence first. Without
 /// documents every row is one sequence, and positions are in the batch's own order.
@@ -49,29 +50,26 @@ impl Pieces {
                 }
             }
         }
-        // Stable, so that the order depends on nothing else.
-        pieces.sort_by_key(|piece| std::cmp::Reverse(piece.length));
-        let longest = pieces.first().map_or(0, |piece| piece.length);
-        let active = |step: usize| pieces.partition_point(|piece| piece.length > step);
-        let counts: Vec<usize> = (0..longest).map(active).collect();
+        let (order, counts) = longest_first(pieces.len(), |piece| pieces[piece].length);
+        let pieces: Vec<&Piece> = order.iter().map(|&piece| &pieces[piece as usize]).collect();
         let place =
             |piece: &Piece, step: usize| (piece.start + step) as u32 * rows as u32 + piece.row;
-        let places = counts
-            .iter()
-            .enumerate()
-            .flat_map(|(step, &count)| pieces[..count].iter().map(move |piece| place(piece, step)));
+        let places = (0..counts.len()).flat_map(|step| {
+            let active = counts.range(step).len();
+            pieces[..active].iter().map(move |piece| place(piece, step))
+        });
         let mut ends = vec![0; rows];
         for (sequence, piece) in (0..).zip(&pieces) {
             if piece.start + piece.length == steps {
                 ends[piece.row as usize] = sequence;
             }
         }
-        let start = |piece: &Piece| (!piece.starts_from_zero).then_some(piece.row);
+        let start = |piece: &&Piece| (!piece.starts_from_zero).then_some(piece.row);
         Self {
             places: places.collect(),
             starts: pieces.iter().map(start).collect(),
             ends,
-            steps: Steps::new(counts),
+            steps: counts,
         }
     }
 

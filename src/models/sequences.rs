@@ -29,26 +29,12 @@ impl Sequences {
     /// If a sequence is empty.
     pub fn new(sequences: &[impl AsRef<[u32]>]) -> Self {
         let length = |row: u32| sequences[row as usize].as_ref().len();
-        let mut order: Vec<u32> = (0..sequences.len() as u32).collect();
-        order.sort_by_key(|&row| std::cmp::Reverse(length(row)));
-        assert!(
-            order.last().is_none_or(|&row| length(row) > 0),
-            "no empty sequence"
-        );
-        let longest = order.first().map_or(0, |&row| length(row));
-        let mut counts = Vec::with_capacity(longest);
-        let mut active = order.len();
-        for time in 0..longest {
-            while length(order[active - 1]) <= time {
-                active -= 1;
-            }
-            counts.push(active);
-        }
+        let (order, steps) = longest_first(sequences.len(), |row| sequences[row].as_ref().len());
+        let longest = steps.len();
         let mut ranks = vec![0; order.len()];
         for (rank, &row) in order.iter().enumerate() {
             ranks[row as usize] = rank as u32;
         }
-        let steps = Steps::new(counts);
         let positions = steps.positions();
         let mut batch = Self {
             tokens: Vec::with_capacity(positions),
@@ -103,6 +89,24 @@ impl Sequences {
     pub fn as_given(&self, values: &[f32], width: usize, to: &mut [f32]) {
         gather(&self.ranks, values, width, to);
     }
+}
+
+/// The order of `count` sequences, longest first and else as given, and the number of active ones at each step.
+///
+/// # Panics
+/// If a sequence is empty.
+pub(crate) fn longest_first(count: usize, length: impl Fn(usize) -> usize) -> (Vec<u32>, Steps) {
+    let length = |row: u32| length(row as usize);
+    let mut order: Vec<u32> = (0..count as u32).collect();
+    order.sort_by_key(|&row| std::cmp::Reverse(length(row)));
+    assert!(
+        order.last().is_none_or(|&row| length(row) > 0),
+        "no empty sequence"
+    );
+    let longest = order.first().map_or(0, |&row| length(row));
+    let active = |time: usize| order.partition_point(|&row| length(row) > time);
+    let counts = (0..longest).map(active).collect();
+    (order, Steps::new(counts))
 }
 
 /// `to` = the rows `indices` of `values` (·, width).

@@ -549,13 +549,12 @@ impl TensorFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Cell, OnUnknown, TextConfig, Unit};
+    use crate::config::{Cell, OnUnknown, Unit};
     use crate::models::Snapshot;
     use crate::run::{
-        CorpusData, MODEL_FORMATS, ModelFile, ModelHeader, Progress, PromptState, State, TextData,
-        TokenSource as _, WordData,
+        CorpusData, ModelFile, Progress, PromptState, State, TextData, TokenSource as _, WordData,
     };
-    use crate::testing::{char_lstm, weights};
+    use crate::testing::{char_lstm, model_header, weights};
     use crate::text::{Token, Vocabulary};
 
     /// A vocabulary of the letters from a on.
@@ -566,19 +565,7 @@ mod tests {
 
     fn model(path: &Path) {
         let network = char_lstm(Cell::Lstm, 2, 1, 9);
-        let header = ModelHeader {
-            format: *MODEL_FORMATS.end(),
-            textgen: "0.0.0".to_owned(),
-            text: TextConfig::default(),
-            vocabulary: letters(9),
-            corpus_name: "numbers".to_owned(),
-            corpus_digest: String::new(),
-            split: "contiguous".to_owned(),
-            seed: 7,
-            step: 9,
-            valid: None,
-            network,
-        };
+        let header = model_header(network, letters(9));
         let weights = weights(&header.network);
         ModelFile::write(path, &header, &weights, Some("one\ntwo")).expect("written");
     }

@@ -1,4 +1,4 @@
-//! Finds the documents of a text, and marks where they begin.
+//! Finds the documents of a text, and writes a boundary character between them.
 
 use std::borrow::Cow;
 
@@ -6,11 +6,11 @@ use super::TextError;
 use super::escapes::Typed;
 use crate::config::Documents;
 
-/// Stands before every document and after the last one, in a text that has documents: a noncharacter, which no text
-/// holds (Unicode, section 23.7). It becomes the token `<eos>`.
-pub const MARK: char = '\u{FDD0}';
+/// Comes before every document and after the last one, in a text that has documents: a noncharacter, which no text
+/// contains (Unicode, section 23.7). It becomes the token `<eos>`.
+pub const BOUNDARY: char = '\u{FDD0}';
 /// The same as a text.
-pub const MARKED: &str = "\u{FDD0}";
+pub const BOUNDARY_TEXT: &str = "\u{FDD0}";
 
 /// What separates the documents of a file.
 enum Separator {
@@ -41,10 +41,10 @@ pub struct Found {
 }
 
 /// Cuts files into documents as they are read: removes separators, and the line ends at both ends of a document, and
-/// writes [`MARK`] before each.
+/// writes [`BOUNDARY`] before each.
 pub struct Splitter {
     separator: Separator,
-    /// Whether marks of records may be in the text.
+    /// Whether the text comes with the boundaries of records.
     records: bool,
     /// The end of what was read, if it may be the start of a separator.
     pending: String,
@@ -61,7 +61,7 @@ impl Splitter {
         let separator = match documents {
             Documents::None => return Ok(None),
             Documents::File => Separator::None,
-            Documents::Record => Separator::text(MARKED),
+            Documents::Record => Separator::text(BOUNDARY_TEXT),
             Documents::Line => Separator::Line,
             Documents::BlankLine => Separator::BlankLine,
             Documents::Between(typed) => match Typed::new(typed) {
@@ -97,8 +97,8 @@ impl Splitter {
 
     /// Reads more of a file and writes what it becomes.
     pub fn read(&mut self, path: &str, text: &str, to: &mut String) -> Result<(), TextError> {
-        if !self.records && text.contains(MARK) {
-            return Err(TextError::Marked {
+        if !self.records && text.contains(BOUNDARY) {
+            return Err(TextError::HasBoundary {
                 path: path.to_owned(),
             });
         }
@@ -137,7 +137,7 @@ impl Splitter {
     pub fn finish(&mut self, to: &mut String) {
         self.begin_file(to);
         if self.found.documents > 0 {
-            to.push(MARK);
+            to.push(BOUNDARY);
         }
     }
 
@@ -152,7 +152,7 @@ impl Splitter {
         let body = part.trim_end_matches(is_end);
         if !body.is_empty() {
             if !self.is_open {
-                to.push(MARK);
+                to.push(BOUNDARY);
                 self.found.documents += 1;
                 self.is_open = true;
             }
@@ -320,7 +320,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What files become, read in pieces of `size` characters, with `@` for a mark.
+    /// What files become, read in pieces of `size` characters, with `@` for a boundary.
     fn marked(documents: &str, files: &[&str], size: usize) -> (String, Found) {
         let documents = documents.parse().expect("valid");
         let mut splitter = Splitter::new(&documents)
@@ -332,11 +332,11 @@ mod tests {
             let chars: Vec<char> = file.chars().collect();
             for piece in chars.chunks(size) {
                 let piece: String = piece.iter().collect();
-                splitter.read("t", &piece, &mut to).expect("no mark");
+                splitter.read("t", &piece, &mut to).expect("no boundary");
             }
         }
         splitter.finish(&mut to);
-        (to.replace(MARK, "@"), splitter.found)
+        (to.replace(BOUNDARY, "@"), splitter.found)
     }
 
     #[test]
@@ -393,12 +393,12 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_has_the_mark_itself_is_refused() {
+    fn a_text_that_has_a_boundary_itself_is_refused() {
         let mut splitter = Splitter::new(&Documents::Line)
             .expect("valid")
             .expect("documents");
         let read = splitter.read("t", "a\u{FDD0}b", &mut String::new());
-        assert!(matches!(read, Err(TextError::Marked { .. })));
+        assert!(matches!(read, Err(TextError::HasBoundary { .. })));
         assert!(Splitter::new(&Documents::None).expect("valid").is_none());
         assert!(Splitter::new(&Documents::Between(r"\q".to_owned())).is_err());
     }

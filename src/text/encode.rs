@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use unicode_segmentation::UnicodeSegmentation as _;
 
 use super::TextError;
-use super::documents::MARK;
+use super::documents::BOUNDARY;
 use super::nearest::nearest;
 use super::unicode::{describe, for_each_grapheme, in_quotes};
 use super::vocab::{Token, Vocabulary};
@@ -67,7 +67,7 @@ impl Piece<'_> {
 /// Look-up tables from tokens to ids.
 pub struct TokenEncoder<'v> {
     unit: Unit,
-    /// What [`MARK`] becomes.
+    /// What [`BOUNDARY`] becomes.
     eos: Option<u32>,
     table: Vec<u32>,
     chars: HashMap<char, u32>,
@@ -104,9 +104,9 @@ impl<'v> TokenEncoder<'v> {
         if self.eos.is_none() {
             return self.for_each_of_text(text, &mut f);
         }
-        for (index, document) in text.split(MARK).enumerate() {
+        for (index, document) in text.split(BOUNDARY).enumerate() {
             if index > 0 {
-                f(self.eos, Piece::Char(MARK));
+                f(self.eos, Piece::Char(BOUNDARY));
             }
             self.for_each_of_text(document, &mut f);
         }

@@ -47,9 +47,9 @@ pub enum TextError {
     },
     #[error("--field names no field")]
     UnnamedField,
-    /// The character that stands for the ends of documents is in the text.
-    #[error("{path}: holds U+FDD0, which stands for the end of a document")]
-    Marked { path: String },
+    /// The boundary character of documents is in the text.
+    #[error("{path}: contains U+FDD0, which is reserved for document boundaries")]
+    HasBoundary { path: String },
     #[error("--documents {typed}: {error}")]
     Separator {
         typed: String,

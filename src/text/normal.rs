@@ -11,7 +11,7 @@ use unicode_normalization::char::canonical_combining_class;
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick, is_nfkc_quick};
 
 use super::counts::Tally;
-use super::documents::{MARK, MARKED};
+use super::documents::{BOUNDARY, BOUNDARY_TEXT};
 use super::unicode::{count_bytes, for_each_non_ascii, to_ascii};
 use crate::config::{Newlines, NormalForm, TextConfig};
 
@@ -60,8 +60,8 @@ pub fn is_inert(c: char, form: NormalForm) -> bool {
 /// Normalises text as a [`TextConfig`] asks for, chunk by chunk. Chunks must end at the positions that
 /// `chunks` describes.
 pub struct Normalizer {
-    /// Whether there are marks of documents in the text, which stay as they are.
-    is_marked: bool,
+    /// Whether the text has document boundaries, which stay as they are.
+    has_boundaries: bool,
     form: NormalForm,
     lowercase: bool,
     newlines: Newlines,
@@ -86,7 +86,7 @@ impl Normalizer {
     /// Creates a normaliser for texts under `config`.
     pub fn new(config: &TextConfig) -> Self {
         Self {
-            is_marked: !config.documents.is_none(),
+            has_boundaries: !config.documents.is_none(),
             form: config.normalize,
             lowercase: config.lowercase,
             newlines: config.newlines,
@@ -100,14 +100,14 @@ impl Normalizer {
     /// Normalises text: line ends, normal form, lower case, and the normal form once more, since
     /// lowering can undo it.
     pub fn apply<'t>(&mut self, text: &'t str) -> Cow<'t, str> {
-        if !self.is_marked || !text.contains(MARK) {
+        if !self.has_boundaries || !text.contains(BOUNDARY) {
             return self.apply_to_text(text);
         }
         let documents: Vec<_> = text
-            .split(MARK)
+            .split(BOUNDARY)
             .map(|document| self.apply_to_text(document))
             .collect();
-        Cow::Owned(documents.join(MARKED))
+        Cow::Owned(documents.join(BOUNDARY_TEXT))
     }
 
     fn apply_to_text<'t>(&mut self, text: &'t str) -> Cow<'t, str> {

@@ -244,7 +244,7 @@ fn what_cannot_have_documents_says_so() {
         ),
         (
             "vocab marked.txt --documents line".to_owned(),
-            "holds U+FDD0",
+            "contains U+FDD0",
         ),
         (
             "vocab empty.txt --documents line".to_owned(),

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::text::{MARK, OpenText, Vocabulary};
+use crate::text::{BOUNDARY, OpenText, Vocabulary};
 use clap::ValueEnum;
 
 /// The unit of a row.
@@ -44,7 +44,7 @@ struct Glyph {
     end: usize,
     /// Its tokens that were predicted and count; a byte model may have several.
     tokens: u32,
-    /// Whether it stands for the end of a document.
+    /// Whether it is the end of a document.
     ends_document: bool,
 }
 
@@ -68,8 +68,8 @@ impl Scored {
             .and_then(|first| first.vocabulary.document_end());
         let mut scored = Self {
             // The end of a document is shown as a line end.
-            text: match (eos, text.strip_prefix(MARK)) {
-                (Some(_), Some(text)) => text.replace(MARK, "\n"),
+            text: match (eos, text.strip_prefix(BOUNDARY)) {
+                (Some(_), Some(text)) => text.replace(BOUNDARY, "\n"),
                 _ => text,
             },
             glyphs: Vec::new(),

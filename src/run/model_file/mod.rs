@@ -59,7 +59,7 @@ pub struct ModelHeader {
     pub vocabulary: Vocabulary,
     /// The corpus' short name.
     pub corpus_name: String,
-    /// Digest of the corpus' bytes.
+    /// Digest of the corpus' text.
     pub corpus_digest: String,
     /// How validation was split off.
     pub split: String,

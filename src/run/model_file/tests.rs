@@ -7,7 +7,7 @@ use crate::config::{Cell, Unit};
 use crate::models::Network;
 use crate::models::char_rnn::CharRnn;
 use crate::models::weights::quantize;
-use crate::testing::{char_lstm, weights};
+use crate::testing::{char_lstm, model_header, weights};
 use crate::text::Token;
 
 /// A char-lstm of `hidden` units that reads 65 tokens, and its weights.
@@ -16,19 +16,7 @@ fn model(hidden: usize) -> (ModelHeader, Weights<'static>) {
     let letters = (0..65).map(|i| Token::Text(char::from(48 + i).to_string()));
     let vocabulary = Vocabulary::new(Unit::Char, letters.collect(), 0, false);
     let weights = weights(&network);
-    let header = ModelHeader {
-        format: *MODEL_FORMATS.end(),
-        textgen: "0.0.0".to_owned(),
-        network,
-        text: TextConfig::default(),
-        vocabulary: vocabulary.expect("a vocabulary"),
-        corpus_name: "numbers".to_owned(),
-        corpus_digest: String::new(),
-        split: "contiguous".to_owned(),
-        seed: 7,
-        step: 9,
-        valid: None,
-    };
+    let header = model_header(network, vocabulary.expect("a vocabulary"));
     (header, weights)
 }
 

@@ -25,7 +25,7 @@ pub use guess::{Findings, Looks};
 pub use notes::{Account, Note, Notes, thousands};
 pub use records::{Records, Shape};
 
-use super::documents::{MARKED, Splitter};
+use super::documents::{BOUNDARY_TEXT, Splitter};
 use super::folder::{self, Skip, Verdict, folder_rule};
 use super::{Corpus, TextError};
 use crate::config::{Documents, Newlines, Strip, TextConfig};
@@ -108,7 +108,7 @@ pub fn read_corpus(
     Ok(())
 }
 
-/// A chunk with its documents marked.
+/// A chunk with its document boundaries.
 fn split(splitter: &mut Splitter, chunk: Chunk) -> Result<Chunk, TextError> {
     let mut text = String::with_capacity(chunk.bytes.len());
     if chunk.first {
@@ -154,7 +154,7 @@ fn read_file(
     if let Some(records) = records {
         account.has_records = true;
         let joint = match config.documents {
-            Documents::Record => MARKED,
+            Documents::Record => BOUNDARY_TEXT,
             _ => "\n",
         };
         let texts = (&*config.field, joint);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::counts::{Counter, blocks};
-use super::documents::MARK;
+use super::documents::BOUNDARY;
 use super::normal::{Changes, Normalizer};
 use super::pipeline::{Made, for_each_chunk};
 use super::reading::CHUNK_BYTES;
@@ -143,7 +143,7 @@ fn survey_in_chunks(
     chunk_bytes: usize,
     mut progress: impl FnMut(u64),
 ) -> Result<Survey, TextError> {
-    let (mut bytes, mut lines, mut words, mut marks) = (0u64, 0, 0, 0u64);
+    let (mut bytes, mut lines, mut words, mut boundaries) = (0u64, 0, 0, 0u64);
     let (mut in_word, mut in_line) = (false, false);
     let states = for_each_chunk(
         corpus,
@@ -158,7 +158,7 @@ fn survey_in_chunks(
             if config.documents.is_none() {
                 return std::iter::once(text).map(count).collect::<Vec<_>>();
             }
-            text.split(MARK).map(count).collect()
+            text.split(BOUNDARY).map(count).collect()
         },
         |Made {
              result: pieces,
@@ -168,7 +168,7 @@ fn survey_in_chunks(
             bytes += raw_bytes;
             progress(bytes);
             for (index, piece) in pieces.iter().enumerate() {
-                marks += u64::from(index > 0);
+                boundaries += u64::from(index > 0);
                 if first || index > 0 {
                     // A word or a line never spans two files or documents.
                     lines += u64::from(in_line);
@@ -194,7 +194,7 @@ fn survey_in_chunks(
         lines: lines + u64::from(in_line),
         words,
         tokens: counts.iter().map(|&(_, n)| n).sum(),
-        documents: marks.saturating_sub(1),
+        documents: boundaries.saturating_sub(1),
         counts,
         changes: Normalizer::sum_changes(normalizers),
     })

@@ -1,6 +1,5 @@
 //! A training that is stopped and resumed gives the same result bit for bit as one that is not.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -196,29 +195,26 @@ fn a_training_that_dies_between_two_evaluations_goes_on_from_its_recent_save() {
     }
 }
 
-/// An engine that fails at one of its calls, after which nothing is saved: as if the process had died.
-struct Dying {
+/// A call that changes an engine or reads it.
+#[derive(Clone, Copy, PartialEq)]
+enum Call {
+    Evaluate,
+    Other,
+}
+
+/// An engine of which each call is announced, and fails if that fails.
+struct Watched<'a> {
     engine: Box<dyn Engine>,
-    /// The calls that are left.
-    calls: Rc<Cell<usize>>,
+    watch: Box<dyn FnMut(Call) -> Result<(), EngineError> + 'a>,
 }
 
-impl Dying {
-    fn call(&self) -> Result<(), EngineError> {
-        let left = self.calls.get().checked_sub(1);
-        self.calls.set(left.unwrap_or(0));
-        left.map(|_| ())
-            .ok_or_else(|| EngineError::Device("it died".to_owned()))
-    }
-}
-
-impl Engine for Dying {
+impl Engine for Watched<'_> {
     fn evaluate(&mut self, batch: &Batch) -> Result<Costs, EngineError> {
-        self.call()?;
+        (self.watch)(Call::Evaluate)?;
         self.engine.evaluate(batch)
     }
     fn step(&mut self, batch: &Batch, step: &Step) -> Result<(), EngineError> {
-        self.call()?;
+        (self.watch)(Call::Other)?;
         self.engine.step(batch, step)
     }
     fn trial(&mut self, batch: &Batch, step: &Step) -> Result<(), EngineError> {
@@ -231,7 +227,7 @@ impl Engine for Dying {
         self.engine.weights()
     }
     fn set_weights(&mut self, weights: &Weights) -> Result<(), EngineError> {
-        self.call()?;
+        (self.watch)(Call::Other)?;
         self.engine.set_weights(weights)
     }
     fn use_average(&mut self, on: bool) {
@@ -241,7 +237,7 @@ impl Engine for Dying {
         self.engine.state()
     }
     fn restore(&mut self, state: &Weights, step: u64) -> Result<(), EngineError> {
-        self.call()?;
+        (self.watch)(Call::Other)?;
         self.engine.restore(state, step)
     }
     fn are_finite(&self) -> bool {
@@ -255,13 +251,19 @@ impl Engine for Dying {
     }
 }
 
-/// Trains a new run until its engine has had this many calls; none if it gets to its end before.
+/// Trains a new run until its engine has had this many calls, after which nothing is saved, as if the process had died;
+/// none if it gets to its end before.
 fn dies_after(calls: usize, run: &RunDir) -> Option<()> {
-    let calls = Rc::new(Cell::new(calls));
     let factory = |config: &TrainConfig, network: &NetworkConfig| {
-        let engine: Box<dyn Engine> = Box::new(Dying {
+        let mut left = calls;
+        let die = move |_| {
+            let died = || EngineError::Device("it died".to_owned());
+            left = left.checked_sub(1).ok_or_else(died)?;
+            Ok(())
+        };
+        let engine: Box<dyn Engine> = Box::new(Watched {
             engine: native(config, network)?,
-            calls: calls.clone(),
+            watch: Box::new(die),
         });
         Ok(engine)
     };
@@ -431,56 +433,6 @@ fn a_run_that_is_moved_while_it_trains_is_not_written_to_another_of_its_name() {
     ended_alike(&moved, &whole);
 }
 
-/// An engine that presses Ctrl-C during one call of an evaluation.
-struct Interrupting {
-    engine: Box<dyn Engine>,
-    calls: usize,
-    stop: Rc<AtomicBool>,
-}
-
-impl Engine for Interrupting {
-    fn evaluate(&mut self, batch: &Batch) -> Result<Costs, EngineError> {
-        if self.calls == 0 {
-            self.stop.store(true, Ordering::Relaxed);
-        }
-        self.calls = self.calls.wrapping_sub(1);
-        self.engine.evaluate(batch)
-    }
-    fn step(&mut self, batch: &Batch, step: &Step) -> Result<(), EngineError> {
-        self.engine.step(batch, step)
-    }
-    fn trial(&mut self, batch: &Batch, step: &Step) -> Result<(), EngineError> {
-        self.engine.trial(batch, step)
-    }
-    fn losses(&mut self, wait: bool) -> Losses {
-        self.engine.losses(wait)
-    }
-    fn weights(&self) -> Weights<'static> {
-        self.engine.weights()
-    }
-    fn set_weights(&mut self, weights: &Weights) -> Result<(), EngineError> {
-        self.engine.set_weights(weights)
-    }
-    fn use_average(&mut self, on: bool) {
-        self.engine.use_average(on);
-    }
-    fn state(&self) -> Weights<'static> {
-        self.engine.state()
-    }
-    fn restore(&mut self, state: &Weights, step: u64) -> Result<(), EngineError> {
-        self.engine.restore(state, step)
-    }
-    fn are_finite(&self) -> bool {
-        self.engine.are_finite()
-    }
-    fn parameters(&self) -> usize {
-        self.engine.parameters()
-    }
-    fn describe(&self) -> String {
-        self.engine.describe()
-    }
-}
-
 /// Interrupts every session during its first evaluation, with `calls` calls of it done, or at its first
 /// report of an evaluation if `calls` is none, until a session gets to the end.
 fn interrupted_in_evaluations(config: &TrainConfig, calls: Option<usize>) {
@@ -495,10 +447,19 @@ fn interrupted_in_evaluations(config: &TrainConfig, calls: Option<usize>) {
         let skipped = if sessions % 2 == 0 { usize::MAX / 2 } else { 0 };
         let stop = Rc::new(AtomicBool::new(false));
         let factory = |config: &TrainConfig, network: &NetworkConfig| {
-            let engine: Box<dyn Engine> = Box::new(Interrupting {
+            let mut left = calls.map_or(usize::MAX, |calls| calls + skipped);
+            let stop = stop.clone();
+            let interrupt = move |call| {
+                if call == Call::Evaluate {
+                    // Ctrl-C during the last of these calls.
+                    stop.fetch_or(left == 0, Ordering::Relaxed);
+                    left = left.wrapping_sub(1);
+                }
+                Ok(())
+            };
+            let engine: Box<dyn Engine> = Box::new(Watched {
                 engine: native(config, network)?,
-                calls: calls.map_or(usize::MAX, |calls| calls + skipped),
-                stop: stop.clone(),
+                watch: Box::new(interrupt),
             });
             Ok(engine)
         };

@@ -15,7 +15,7 @@ use serde::de::IgnoredAny;
 
 use super::containers::peek;
 use crate::text::TextError;
-use crate::text::documents::MARKED;
+use crate::text::documents::BOUNDARY_TEXT;
 use json::Lines;
 pub use shape::Shape;
 use table::{Rows, has_semicolons};
@@ -73,7 +73,7 @@ impl Records {
     }
 
     /// The text of a `field` of the records in `reader`, which is UTF-8, with `joint` between two records: a line feed,
-    /// unless the first ends in one, or the mark of a document. `empty` counts the records without text.
+    /// unless the first ends in one, or a document boundary. `empty` counts the records without text.
     pub fn open<'a>(
         self,
         reader: impl Read + 'a,
@@ -166,12 +166,14 @@ impl<T: Texts> Read for Joined<T> {
                 self.empty.set(self.empty.get() + 1);
                 continue;
             }
-            let is_marked = self.joint == MARKED;
-            if is_marked && memchr::memmem::find(&self.text[joint..], MARKED.as_bytes()).is_some() {
+            let has_boundaries = self.joint == BOUNDARY_TEXT;
+            if has_boundaries
+                && memchr::memmem::find(&self.text[joint..], BOUNDARY_TEXT.as_bytes()).is_some()
+            {
                 let path = self.path.clone();
-                return Err(TextError::Marked { path }.into());
+                return Err(TextError::HasBoundary { path }.into());
             }
-            self.is_open = is_marked || !self.text.ends_with(b"\n");
+            self.is_open = has_boundaries || !self.text.ends_with(b"\n");
         }
         let count = (&self.text[self.taken..]).read(buffer)?;
         self.taken += count;
