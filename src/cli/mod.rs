@@ -22,6 +22,7 @@ mod output;
 mod prepare;
 mod progress;
 mod reading;
+mod report;
 mod runs;
 mod score;
 mod signals;
@@ -108,6 +109,8 @@ enum Command {
     Export(export::ExportArgs),
     /// List runs, their progress and their losses.
     Runs(runs::RunsArgs),
+    /// Show what trainings did and what their models learnt, as one page.
+    Report(report::ReportArgs),
     /// Describe this installation and what it found on the machine.
     Doctor(doctor::DoctorArgs),
 }
@@ -169,6 +172,7 @@ pub fn main() -> ExitCode {
         Command::Novelty(args) => novelty::run(args, &runs, &given),
         Command::Export(args) => export::run(args, &runs),
         Command::Runs(args) => runs::run(args, &runs),
+        Command::Report(args) => report::run(args, &runs),
         Command::Doctor(args) => doctor::run(args, &runs),
     };
     match outcome {

@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::error::CliError;
 use super::output::stdout;
-use super::svg;
+use super::{report, svg};
 use crate::compress::MAGIC;
 use crate::run::atomic::{self, Draft};
 use crate::run::{ModelFile, PromptState, RunError};
@@ -32,6 +32,7 @@ pub enum Format {
     PromptState,
     Compressed,
     Svg,
+    Report,
     /// The user's own bytes; no existing file is replaced.
     Unknown,
 }
@@ -43,6 +44,7 @@ impl Format {
             Self::PromptState => "a prompt state",
             Self::Compressed => "a compressed file",
             Self::Svg => "a picture that textgen drew",
+            Self::Report => "a report by textgen",
             Self::Unknown => "a known file",
         }
     }
@@ -59,6 +61,7 @@ impl Format {
             Self::PromptState => PromptState::read(path).is_ok(),
             Self::Compressed => begins(|head| head.starts_with(&MAGIC)),
             Self::Svg => begins(svg::is_ours),
+            Self::Report => begins(report::is_ours),
             Self::Unknown => false,
         }
     }
@@ -239,6 +242,7 @@ mod tests {
             Format::PromptState,
             Format::Compressed,
             Format::Svg,
+            Format::Report,
             Format::Unknown,
         ];
         for format in formats {

@@ -216,6 +216,7 @@ fn summary(run: &RunDir, trainer: &Trainer, ending: Ending) -> Result<()> {
     }
     note!("model: {}", run.model_path().display());
     note!("generate: {}", generate(run, config.kind()));
+    note!("report: {}", run.command(&["report"]));
     Ok(())
 }
 

@@ -197,7 +197,7 @@ impl Entry {
     }
 
     /// Whether it has a flag and is neither the table's default nor another setting's value.
-    pub(super) fn is_default_of_model(&self) -> bool {
+    pub(crate) fn is_default_of_model(&self) -> bool {
         let of_model = |row: &Row| {
             let derived = row.field == "model" || row.doc.contains("[default: --");
             !row.heading.is_empty() && !derived && row.default.as_ref() != Some(&self.value)

@@ -35,8 +35,8 @@ pub fn shown(bytes: u64) -> String {
     }
 }
 
-/// Numbers of all weights.
-fn weights(network: &NetworkConfig) -> u64 {
+/// The numbers of all weights of a network.
+pub fn parameters(network: &NetworkConfig) -> u64 {
     let sizes = expected_shapes(network).into_iter().map(|(_, shape)| {
         let sizes = shape.iter().map(|&size| size as u64);
         sizes.fold(1, u64::saturating_mul)
@@ -53,7 +53,7 @@ pub fn needed(config: &TrainConfig, network: &NetworkConfig, letters: [u64; 2]) 
     // Packed weights; the gradients of the shards; a state and its bytes.
     let shards = config.shards.next_power_of_two().ilog2() as u64;
     let copies = 1 + 1 + shards + 3 * saved;
-    let of_weights = weights(network).saturating_mul(copies);
+    let of_weights = parameters(network).saturating_mul(copies);
     let (layers, hidden) = (network.layers as u64, network.hidden as u64);
     let gates = network.cell.gates() as u64;
     let (inputs, outputs) = (network.inputs as u64, network.outputs as u64);

@@ -15,6 +15,7 @@
 //! - `compress`: files compressed and restored, and refusals;
 //! - `eval_text`, `score_text`: the same for texts that no run holds, and several models;
 //! - `steering`: `generate` with limits, expressions and penalties; `chat`: texts written in turns;
+//! - `report`: the pages on runs, and event files;
 //! - `sweep`: several trainings that differ in one setting;
 //! - `latent`: the commands that traverse a word-vae's latent space;
 //! - `latent_refusals`: what these refuse;
@@ -45,6 +46,7 @@ mod model_files;
 mod novelty;
 mod old_runs;
 mod quality;
+mod report;
 mod requests;
 mod run_folders;
 mod safetensors_file;

@@ -15,6 +15,7 @@ use anyhow::Result;
 pub use self::flags::EvalArgs;
 use self::flags::Part;
 use self::job::Job;
+pub use self::words::NGramCosts;
 use super::error::CliError;
 use super::given::Given;
 use super::machine::check_simd;

@@ -2,7 +2,7 @@
 
 mod color;
 mod report;
-mod scored;
+pub mod scored;
 mod text;
 mod words;
 

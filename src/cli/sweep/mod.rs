@@ -1,6 +1,5 @@
 //! `textgen sweep`: trains several models that differ in one setting.
 
-mod axis;
 mod curve;
 
 use std::path::{Path, PathBuf};

@@ -198,6 +198,30 @@ mod tests {
     }
 
     #[test]
+    fn dropout_follows_passes_units_and_the_length_of_the_text() {
+        let of = |tokens: usize, hidden, passes| {
+            let means = Means {
+                budget: Some(Budget::Epochs(passes)),
+                tokens,
+                ..SHAKESPEARE
+            };
+            let given = Settings {
+                hidden: Some(hidden),
+                ..Settings::default()
+            };
+            let chosen = means.fit(&given).settings;
+            (chosen.dropout, chosen.recurrent_dropout)
+        };
+        // The measured texts of docs/quality.md.
+        assert_eq!(of(1_004_000, 512, 18.0), (Some(0.3), Some(0.1)));
+        assert_eq!(of(1_004_000, 512, 45.0), (Some(0.4), Some(0.2)));
+        assert_eq!(of(116_000, 256, 26.4), (Some(0.4), Some(0.2)));
+        assert_eq!(of(134_000, 256, 60.0), (Some(0.4), Some(0.2)));
+        assert_eq!(of(134_000, 512, 62.0), (Some(0.5), Some(0.35)));
+        assert_eq!(of(1_796_000, 512, 4.7), (Some(0.25), Some(0.0)));
+    }
+
+    #[test]
     fn an_embedding_and_a_gru_with_a_large_vocabulary_are_trained_more_slowly() {
         let lr = |means: Means, given| means.fit(given).settings.lr.expect("chosen");
         let plain = Settings::default();

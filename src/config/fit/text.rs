@@ -32,8 +32,12 @@ const SHORT_SEQUENCES: usize = 128;
 const BATCH: usize = 32;
 /// The hidden size at which a step takes twice the time of its products alone.
 const HALF_RATE: f64 = 8.0;
-/// The hidden size above which a network overfits sooner, in proportion to its size.
+/// The hidden size above which a network overfits sooner, in proportion to its size,
 const OVERFITS: f64 = 256.0;
+/// and the tokens of a text below which it does so too, by the fourth root of the text's size. (512 units do best with a
+/// dropout of 0.3 and a DropConnect of 0.1 in 18 passes over a million characters, 256 units with 0.4 and 0.2 in 26 passes
+/// over 0.13 million; see docs/quality.md.)
+const OVERFITTED: f64 = 1e6;
 /// The vocabulary above which a GRU's learning rate falls, with its square root. An LSTM of 512 units learns the first
 /// 11 MB of enwik8 (400 tokens) better at the full rate, 1.520 against 1.565.
 const USUAL_VOCABULARY: f64 = 150.0;
@@ -70,7 +74,7 @@ fn learning_rate(cell: Cell, hidden: usize, vocabulary: usize) -> f64 {
     }
 }
 
-/// The regularisation of a network of 256 units that reads each token this many times. A trained one starts from where
+/// The regularisation of a network of 256 units that reads each token of a million this many times. A trained one starts from where
 /// it would overfit, but unlearns what it knows if too much is dropped.
 fn regularisation(passes: f64, trained: bool) -> Settings {
     let (dropout, recurrent) = match passes {
@@ -78,9 +82,9 @@ fn regularisation(passes: f64, trained: bool) -> Settings {
         _ if passes < 3.0 => (0.0, 0.0),
         _ if passes < 6.0 => (0.1, 0.0),
         _ if passes < 14.0 => (0.25, 0.0),
-        _ if passes < 20.0 => (0.3, 0.1),
-        _ if passes < 40.0 => (0.4, 0.2),
-        _ => (0.5, 0.2),
+        _ if passes < 40.0 => (0.3, 0.1),
+        _ if passes < 150.0 => (0.4, 0.2),
+        _ => (0.5, 0.35),
     };
     Settings {
         dropout: Some(dropout),
@@ -158,7 +162,7 @@ pub(super) fn fit(means: &Means, given: &Settings) -> Fit {
         seq: Some(seq),
         lr: Some(rounded(lr * of_lr)),
         epochs: means.budget.is_none().then(|| rounded(passes)),
-        ..regularisation(scaled, trained)
+        ..regularisation(scaled * (OVERFITTED / all).max(1.0).powf(0.25), trained)
     };
     let steps = read / (batch * seq) as f64;
     Fit {

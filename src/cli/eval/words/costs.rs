@@ -219,6 +219,11 @@ impl NGramCosts {
         format!("{}-gram", self.order)
     }
 
+    /// The mean cost of a word, in nats.
+    pub fn mean(&self) -> f64 {
+        Mean::of(&self.nats[self.order - 1]).mean
+    }
+
     /// The row, compared with the cost of each word under the model.
     pub fn row(&self, model: &[f64], tokens: u64) -> NGramBaseline {
         let orders = &self.nats[LOWEST_ORDER - 1..];

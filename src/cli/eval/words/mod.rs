@@ -14,7 +14,9 @@ use crate::parallel::Running;
 use crate::run::{CorpusData, RunDir, WordData};
 use anyhow::Result;
 
-use self::costs::{Baseline, NGramCosts};
+pub use self::costs::NGramCosts;
+
+use self::costs::Baseline;
 use self::figures::{Baselines, Latent, Samples};
 use self::report::Report;
 use self::verdict::Verdict;

@@ -100,45 +100,94 @@ pub fn run(args: &MapArgs, runs: &Runs) -> Result<()> {
     let entries = evenly(entries, args.count);
     let groups = groups(&entries, color);
     let model = space.model();
-    let map = model.map(entries.iter().map(|entry| &entry.word))?;
-    let mut marks: Vec<Mark> = entries
-        .into_iter()
-        .zip(map.points)
-        .zip(&groups.of)
-        .map(|((entry, at), &group)| Mark {
-            kind: Kind::Word(group),
-            word: entry.word.text,
-            label: entry.label,
-            at,
-        })
-        .collect();
-    let count = marks.len();
-    let (mut axes, mut limit) = (["z 1".to_owned(), "z 2".to_owned()], None);
-    let mut explained = "the plane itself".to_owned();
-    if let Some(parts) = map.explained {
-        let percent = parts.map(|part| 100.0 * part);
-        axes = [0, 1].map(|axis| format!("component {}: {:.1} %", axis + 1, percent[axis]));
-        explained = format!(
-            "two components explain {:.1} % of the variance of their latent vectors",
-            percent[0] + percent[1]
-        );
-    } else {
-        let farthest = marks.iter().flat_map(|mark| mark.at).map(f64::abs);
-        let reach = farthest.fold(0.0, f64::max).clamp(PLANE[0], PLANE[1]) * 1.05;
-        limit = Some(reach);
-        axes = axes.map(|axis| format!("{axis}, from -{reach:.1} to {reach:.1}"));
-        marks.extend(over_the_plane(model, &options, reach)?);
-    }
+    let view = View::new(model, entries, &groups, &options)?;
+    let count = groups.of.len();
     let picture = Picture {
         title: format!("{count} {source} of {}", model.header().corpus_name),
-        axes,
-        marks: &marks,
+        axes: view.axes,
+        marks: &view.marks,
         groups: &groups.all,
-        limit,
+        limit: view.limit,
     };
     write(args, target, &picture)?;
-    note!("{count} {source}; {explained}");
+    note!("{count} {source}; {}", view.explained);
     Ok(())
+}
+
+/// The map of held-out words as SVG, at most `count`, coloured by length.
+pub fn of_held_out(
+    model: &WordModel,
+    words: Vec<Word>,
+    count: usize,
+    options: &DecodeOptions,
+) -> Result<String> {
+    let entry = |word| Entry {
+        word,
+        label: String::new(),
+    };
+    let entries = evenly(words.into_iter().map(entry).collect(), count);
+    let groups = groups(&entries, Color::Length);
+    let view = View::new(model, entries, &groups, options)?;
+    let picture = Picture {
+        title: format!("{} held-out words; {}", groups.of.len(), view.explained),
+        axes: view.axes,
+        marks: &view.marks,
+        groups: &groups.all,
+        limit: view.limit,
+    };
+    Ok(picture.svg())
+}
+
+/// Words in two dimensions, and what these are.
+struct View {
+    marks: Vec<Mark>,
+    /// The names of the axes: across, then up.
+    axes: [String; 2],
+    /// Of a plane: both axes run from −limit to limit.
+    limit: Option<f64>,
+    /// What the axes explain.
+    explained: String,
+}
+
+impl View {
+    fn new(
+        model: &WordModel,
+        entries: Vec<Entry>,
+        groups: &Groups,
+        options: &DecodeOptions,
+    ) -> Result<Self> {
+        let map = model.map(entries.iter().map(|entry| &entry.word))?;
+        let marks = entries.into_iter().zip(map.points).zip(&groups.of);
+        let mut marks: Vec<Mark> = marks
+            .map(|((entry, at), &group)| Mark {
+                kind: Kind::Word(group),
+                word: entry.word.text,
+                label: entry.label,
+                at,
+            })
+            .collect();
+        if let Some(parts) = map.explained {
+            let percent = parts.map(|part| 100.0 * part);
+            return Ok(Self {
+                marks,
+                axes: [0, 1].map(|axis| format!("component {}: {:.1} %", axis + 1, percent[axis])),
+                limit: None,
+                explained: format!(
+                    "two components explain {:.1} % of the variance of their latent vectors",
+                    percent[0] + percent[1]
+                ),
+            });
+        }
+        let farthest = marks.iter().flat_map(|mark| mark.at).map(f64::abs);
+        let reach = farthest.fold(0.0, f64::max).clamp(PLANE[0], PLANE[1]) * 1.05;
+        marks.extend(over_the_plane(model, options, reach)?);
+        Ok(Self {
+            marks,
+            axes: [1, 2].map(|axis| format!("z {axis}, from -{reach:.1} to {reach:.1}")),
+            limit: Some(reach),
+            explained: "the plane itself".to_owned(),
+        })
+    }
 }
 
 fn color(args: &MapArgs) -> Result<Color> {

@@ -1,7 +1,13 @@
 //! Common parts of the SVG pictures. Colours have medium brightness and there is no background, so
 //! that the pictures are legible on light and dark pages.
 
+mod axis;
+mod plot;
+
 use unicode_width::UnicodeWidthChar as _;
+
+pub use self::axis::Axis;
+pub use self::plot::Plot;
 
 /// Size of letters, in pixels.
 pub const FONT: f64 = 12.0;
@@ -53,7 +59,7 @@ pub fn width(word: &str, size: f64) -> f64 {
     size * word.chars().map(em).sum::<f64>() + 2.0
 }
 
-/// Escapes text for XML.
+/// Escapes text for XML and HTML.
 pub fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -63,6 +69,7 @@ pub fn escaped(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             '\u{FFFE}' | '\u{FFFF}' => escaped.push('\u{FFFD}'),
+            '\n' | '\t' => escaped.push(c),
             _ if c.is_control() => escaped.push('\u{FFFD}'),
             _ => escaped.push(c),
         }

@@ -1,22 +1,40 @@
 //! `textgen runs`: lists runs, the newest first.
 
+mod tensorboard;
+
 use std::io::Write;
+use std::path::PathBuf;
 
 use crate::run::{Log, RunSummary, Runs};
 use anyhow::Result;
 use clap::Args;
 
-use super::output::{Table, age, json_lines, stdout};
-use crate::cli::output::note;
+use super::output::{Table, age, counted, json_lines, note, stdout};
 
 #[derive(Args)]
 pub struct RunsArgs {
     /// Print a JSON array.
     #[arg(long)]
     json: bool,
+    /// Write the evaluations as event files to DIR/RUN, for `tensorboard --logdir DIR`
+    #[arg(long, value_name = "DIR", conflicts_with = "json")]
+    tensorboard: Option<PathBuf>,
 }
 
 pub fn run(args: &RunsArgs, runs: &Runs) -> Result<()> {
+    if let Some(folder) = &args.tensorboard {
+        let all = runs.list()?;
+        for run in &all {
+            let evaluations = tensorboard::write(run, folder)?;
+            note!("{}: {}", run.name(), counted(evaluations, "evaluation"));
+        }
+        note!(
+            "{}: {}; to see them: tensorboard --logdir {0}",
+            folder.display(),
+            counted(all.len(), "run")
+        );
+        return Ok(());
+    }
     let mut summaries: Vec<RunSummary> = Vec::new();
     for run in runs.list()? {
         let log = run.metrics_path();

@@ -1,5 +1,7 @@
 //! An axis of a plot, labelled with round numbers.
 
+use indicatif::HumanCount;
+
 /// The allowed steps between numbers, times a power of ten.
 const ROUND: [f64; 3] = [1.0, 2.0, 5.0];
 
@@ -37,9 +39,12 @@ impl Axis {
             .collect()
     }
 
-    /// Formats a number of the axis with as many decimals as the step.
+    /// Formats a number of the axis with as many decimals as the step, or with separators if it is large.
     pub fn label(&self, tick: f64) -> String {
         let digits = (-self.step.log10().floor()).max(0.0) as usize;
+        if tick >= 10_000.0 && digits == 0 {
+            return HumanCount(tick.round() as u64).to_string();
+        }
         format!("{tick:.digits$}")
     }
 
