@@ -18,7 +18,7 @@ mod latent;
 mod machine;
 mod mixing;
 mod novelty;
-mod output;
+pub mod output;
 mod prepare;
 mod progress;
 mod reading;
@@ -142,7 +142,6 @@ fn with_negative_numbers(command: clap::Command) -> clap::Command {
 
 /// Parses the command line, runs the command, and reports its error.
 pub fn main() -> ExitCode {
-    signals::keep_ignored();
     signals::fail_at_the_size_limit();
     let (cli, given) = match parse() {
         Ok(parsed) => parsed,

@@ -11,7 +11,7 @@ use crate::train::{Batch, Costs, Losses, Report, Step};
 
 /// Asserts that a run ended as another one did: state, metrics, model and samples.
 #[track_caller]
-fn ended_alike(run: &RunDir, whole: &RunDir) {
+pub fn ended_alike(run: &RunDir, whole: &RunDir) {
     let (have, want) = (state(run), state(whole));
     let name = run.name();
     assert!(have.tensors.keys().eq(want.tensors.keys()), "{name}");
@@ -272,7 +272,7 @@ fn dies_after(calls: usize, run: &RunDir) -> Option<()> {
 }
 
 /// The counters of a run that do not depend on the clock.
-fn counters(run: &RunDir) -> impl PartialEq + std::fmt::Debug {
+pub fn counters(run: &RunDir) -> impl PartialEq + std::fmt::Debug {
     let progress = state(run).progress;
     (
         (progress.step, progress.best_step, progress.since_best),
