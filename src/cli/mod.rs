@@ -52,7 +52,8 @@ use given::Given;
   textgen train --model word-vae          train a model that invents words
   textgen generate --count 20             invent words
 
-Exit codes: 0 done, 1 failed, 2 the command line is wrong, 130 stopped by a signal.")]
+Exit codes: 0 done, 1 failed, 2 the command line is wrong, 128 + N stopped by
+signal N (130 by Ctrl-C, 143 by SIGTERM).")]
 struct Cli {
     /// The folder that holds the runs.
     #[arg(

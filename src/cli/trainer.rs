@@ -229,7 +229,8 @@ fn hint(why: &str) -> &'static str {
     }
 }
 
-#[cfg(test)]
+// The messages are Linux's.
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 
@@ -243,7 +244,11 @@ mod tests {
         ];
         let said = said.map(str::to_owned);
         // EAGAIN, ENOMEM, EMFILE.
-        for why in [11, 12, 24].map(|code| error(code).to_string()).iter().chain(&said) {
+        for why in [11, 12, 24]
+            .map(|code| error(code).to_string())
+            .iter()
+            .chain(&said)
+        {
             assert!(hint(why).contains("ulimit"), "{why}");
         }
         for why in [

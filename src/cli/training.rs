@@ -52,7 +52,9 @@ fn catch_signals() -> Result<()> {
             STOP.store(true, Ordering::Relaxed);
             note!("\nstopping; Ctrl-C again ends at once");
         }
-        Some(first) if first.elapsed() >= ONE_SIGNAL => std::process::exit(signals::exit_code(signal)),
+        Some(first) if first.elapsed() >= ONE_SIGNAL => {
+            std::process::exit(signals::exit_code(signal))
+        }
         Some(_) => {}
     };
     let caught = CAUGHT.get_or_init(|| signals::catch(handler).map_err(|e| format!("{e:#}")));

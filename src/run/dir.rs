@@ -290,6 +290,13 @@ impl RunDir {
         read_state(&self.state_path())
     }
 
+    /// Whether the training has used up its budget, or its patience. A budget that was raised but not used, because the disk
+    /// was full for example, is not used up.
+    pub fn has_finished(&self) -> Result<bool, RunError> {
+        let finished = self.state()?.and_then(|state| state.progress.finished);
+        Ok(finished == Some(self.config()?.budget.to_string()))
+    }
+
     /// Removes a run that was never trained. Leaves one with a model, a state or metrics.
     pub fn discard_unstarted(&self) {
         let trained = [self.model_path(), self.state_path(), self.metrics_path()];
@@ -298,7 +305,10 @@ impl RunDir {
         }
         let own = [CONFIG, CORPUS, START, FAILURE, LOCK];
         let is_own = |name: std::ffi::OsString| own.iter().any(|&own| name == *own);
-        let files = std::fs::read_dir(&self.path).into_iter().flatten().flatten();
+        let files = std::fs::read_dir(&self.path)
+            .into_iter()
+            .flatten()
+            .flatten();
         if files.map(|file| file.file_name()).all(is_own) {
             // A run is there as a whole or not at all.
             atomic::remove_folder(&self.path);
@@ -352,6 +362,10 @@ impl RunDir {
 
     /// Records why its training failed, for people and `textgen runs`. A record that cannot be written is left out.
     pub fn record_failure(&self, why: &str) {
+        // The disk may have reported an error of a last save that arrived.
+        if self.has_finished().unwrap_or(false) {
+            return;
+        }
         let _ = atomic::write(&self.path.join(FAILURE), &[why.as_bytes(), b"\n"]);
     }
 

@@ -11,10 +11,10 @@ const REPORT_EVERY: Duration = Duration::from_millis(100);
 
 /// A training that takes longer than expected by more than this factor says so,
 const LONGER: f64 = 2.0;
-/// once it has trained for so many seconds,
-const MEASURED: f64 = 3.0;
-/// and for so many steps.
-const STEPS: u64 = 2;
+/// once it has trained for so many seconds and steps,
+const MEASURED: (f64, u64) = (1.0, 2);
+/// if it goes on for so many seconds.
+const WORTH_SAYING: f64 = 10.0;
 
 /// The figures of a progress line.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -124,11 +124,12 @@ impl Trainer<'_> {
         let elapsed = self.session.elapsed().as_secs_f64();
         let (step, fraction) = self.began;
         let done = self.fraction() - fraction;
-        if elapsed < MEASURED || self.progress.step < step + STEPS || done <= 0.0 {
+        if elapsed < MEASURED.0 || self.progress.step < step + MEASURED.1 || done <= 0.0 {
             return;
         }
         let left = elapsed * (1.0 - self.fraction()).max(0.0) / done;
-        if self.expected.is_some_and(|expected| elapsed + left > LONGER * expected) {
+        let is_longer = |expected| elapsed + left > LONGER * expected && left > WORTH_SAYING;
+        if self.expected.is_some_and(is_longer) {
             self.expected = Some(elapsed + left);
             (self.report)(Report::Longer(left));
         }

@@ -110,11 +110,7 @@ pub(super) fn at<T>(change: Change, make: impl FnOnce() -> io::Result<T>) -> io:
 }
 
 impl Watch {
-    fn change<T>(
-        &mut self,
-        change: Change,
-        make: impl FnOnce() -> io::Result<T>,
-    ) -> io::Result<T> {
+    fn change<T>(&mut self, change: Change, make: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let number = self.count;
         self.count += 1;
         let fault = self.fault.filter(|&(at, _)| at == number);

@@ -18,7 +18,7 @@ use crate::train::TrainError;
 /// Steps of a training, and when it has been extended.
 const BUDGETS: [u64; 2] = [8, 16];
 /// Without `TEXTGEN_TORTURE`, one point of so many is tried.
-const SAMPLED: usize = 23;
+const SAMPLED: usize = 31;
 
 /// Whether a point of a case is tried.
 fn is_tried(point: usize, case: usize) -> bool {
@@ -108,8 +108,7 @@ fn live(folder: &Path, case: &Case) -> Result<(), TrainError> {
         if now != config {
             run.set_config(&config)?;
         }
-        let finished = run.state()?.and_then(|state| state.progress.finished);
-        if finished != Some(config.budget.to_string()) {
+        if !run.has_finished()? {
             resume(&run, case)?;
         }
     }
@@ -207,7 +206,7 @@ fn whatever_change_of_a_file_goes_wrong_the_same_commands_lead_to_the_same_end()
         }
     }
     println!("{dead} deaths, {failed} errors and {passed} faults that did no harm");
-    assert!(dead > 20 && failed > 10);
+    assert!(dead > 10 && failed > 5);
 }
 
 /// Asserts that there are no temporary files.
