@@ -3,7 +3,7 @@
 TORCH := torch/find-libtorch cargo
 TEXTGEN := $(or $(CARGO_TARGET_DIR),target)/release/textgen
 
-.PHONY: help demo build test test-aarch64 lint bench bench-training torch test-torch lint-torch gpu-check libtorch clean
+.PHONY: help demo build test torture test-aarch64 lint bench bench-training torch test-torch lint-torch gpu-check libtorch clean
 
 help:        ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ build:       ## build textgen
 
 test:        ## run every test that needs only cargo
 	cargo test --release
+
+torture: build  ## the attacks of docs/reliability.md in full (hours; for the night)
+	TEXTGEN_TORTURE=1 cargo test --release --lib -- --nocapture --test-threads 1 torture:: whatever_goes_wrong
 
 test-aarch64:  ## the library's tests on an emulated Arm machine, and the same texts and weights as natively
 	tests/aarch64

@@ -63,6 +63,10 @@ impl Display {
             Report::RolledBack { at, to, scale } => self.say(&format!(
                 "the loss was not finite at step {at}: back to step {to} with the learning rate times {scale}"
             )),
+            Report::Longer(seconds) => self.say(&format!(
+                "expected time: about {} more, by the first steps",
+                duration(seconds)
+            )),
             Report::Mended(mended) => self.warn(mended),
             Report::Ended => {
                 if let Some(bar) = &self.bar {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::cli::output::{lines_on_stderr, note, of_stdout, one_line};
-use crate::cli::training::{INTERRUPTED, Interrupted};
+use crate::cli::training::Interrupted;
 use crate::config::ConfigError;
 use crate::hints;
 use crate::model::ModelError;
@@ -63,8 +63,8 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     if error.chain().any(is_closed_pipe) {
         return ExitCode::SUCCESS;
     }
-    if error.is::<Interrupted>() {
-        return ExitCode::from(INTERRUPTED);
+    if let Some(Interrupted(code)) = error.downcast_ref() {
+        return ExitCode::from(*code);
     }
     ExitCode::from(if show(error) { 2 } else { 1 })
 }

@@ -18,7 +18,7 @@ mod latent;
 mod machine;
 mod mixing;
 mod novelty;
-mod output;
+pub mod output;
 mod prepare;
 mod progress;
 mod reading;
@@ -53,7 +53,8 @@ use given::Given;
   textgen train --model word-vae          train a model that invents words
   textgen generate --count 20             invent words
 
-Exit codes: 0 done, 1 failed, 2 the command line is wrong, 130 stopped by a signal.")]
+Exit codes: 0 done, 1 failed, 2 the command line is wrong, 128 + N stopped by
+signal N (130 by Ctrl-C, 143 by SIGTERM).")]
 struct Cli {
     /// The folder that holds the runs.
     #[arg(
@@ -145,7 +146,6 @@ fn with_negative_numbers(command: clap::Command) -> clap::Command {
 
 /// Parses the command line, runs the command, and reports its error.
 pub fn main() -> ExitCode {
-    signals::keep_ignored();
     signals::fail_at_the_size_limit();
     let (cli, given) = match parse() {
         Ok(parsed) => parsed,

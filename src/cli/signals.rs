@@ -3,58 +3,73 @@
 use anyhow::{Context as _, Result};
 
 #[cfg(unix)]
-use nix::sys::signal::{SigHandler, Signal, signal};
+pub use signal_hook::consts::SIGINT;
 
+#[cfg(unix)]
 use super::output::note;
+
+/// Ctrl-C, by the number that it has everywhere.
+#[cfg(not(unix))]
+pub const SIGINT: i32 = 2;
+
+/// The exit code of a program that a signal ends, by the convention of shells.
+pub const fn exit_code(signal: i32) -> i32 {
+    128 + signal
+}
 
 /// Lets a write past the limit on the size of files (`ulimit -f`) fail, like one on a full disk, and not end the program.
 pub fn fail_at_the_size_limit() {
-    // SAFETY: to ignore a signal runs no code.
     #[cfg(unix)]
-    let _ = unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) };
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, std::sync::Arc::default());
 }
 
-/// Calls `handler` at Ctrl-C, SIGTERM and SIGHUP. Where the system allows no thread that waits for them, they end the
-/// program at once.
-pub fn catch(handler: impl FnMut() + 'static + Send) -> Result<()> {
-    let caught = ctrlc::set_handler(handler);
-    #[cfg(unix)]
-    if let Err(ctrlc::Error::System(_)) = caught {
-        for caught in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-            // SAFETY: the default action of a signal runs no code of this program.
-            let _ = unsafe { signal(caught, SigHandler::SigDfl) };
+/// Calls `handler` with the number of the signal at Ctrl-C, SIGTERM and SIGHUP, but not at a SIGHUP that was ignored when the
+/// program started. Where the system allows no thread that waits for them, they end the program at once.
+#[cfg(unix)]
+pub fn catch(handler: impl FnMut(i32) + Send + 'static) -> Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGTERM};
+    use signal_hook::iterator::Signals;
+    let mut wanted = vec![SIGINT, SIGTERM];
+    // As under nohup.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    if !is_ignored(SIGHUP, &status) {
+        wanted.push(SIGHUP);
+    }
+    let (tell, told) = std::sync::mpsc::channel();
+    let wait = move || {
+        let caught = Signals::new(wanted).map(|mut signals| {
+            let _ = tell.send(Ok(()));
+            signals.forever().for_each(handler);
+        });
+        if let Err(error) = caught {
+            let _ = tell.send(Err(error));
         }
+    };
+    if std::thread::Builder::new().spawn(wait).is_err() {
         note!("warning: there is no thread to wait for Ctrl-C, which ends the program at once");
         return Ok(());
     }
+    let caught = told.recv().context("cannot catch Ctrl-C")?;
     caught.context("cannot catch Ctrl-C")
 }
 
-/// Keeps the signal of a closed terminal from stopping anything if it is ignored when the program starts: catching
-/// Ctrl-C catches it, too, and so would end that. Threads inherit this, so it comes before there are any.
-#[cfg(target_os = "linux")]
-pub fn keep_ignored() {
-    use nix::sys::signal::SigSet;
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    if is_ignored(Signal::SIGHUP as u32, &status) {
-        let _ = SigSet::from(Signal::SIGHUP).thread_block();
-    }
+/// Calls `handler` at Ctrl-C.
+#[cfg(not(unix))]
+pub fn catch(mut handler: impl FnMut(i32) + Send + 'static) -> Result<()> {
+    ctrlc::set_handler(move || handler(SIGINT)).context("cannot catch Ctrl-C")
 }
 
-/// Elsewhere there is no telling without unsafe code.
-#[cfg(not(target_os = "linux"))]
-pub const fn keep_ignored() {}
-
-/// Whether a process ignores a signal, by its file `status`.
-#[cfg(target_os = "linux")]
-fn is_ignored(signal: u32, status: &str) -> bool {
+/// Whether a process ignores a signal, by the file `status` that Linux has of it. Elsewhere there is no telling without
+/// unsafe code.
+#[cfg(unix)]
+fn is_ignored(signal: i32, status: &str) -> bool {
     let mut lines = status.lines();
     let mask = lines.find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(all(test, unix))]
 mod tests {
     use super::*;
 

@@ -303,11 +303,7 @@ fn create_baseline(
 fn newest_unfinished(runs: &Runs) -> Result<RunDir> {
     let unfinished = |run: &RunDir| {
         let can_go_on = run.state_path().exists() || !run.model_path().exists();
-        let finished = run
-            .config()
-            .map_err(anyhow::Error::from)
-            .and_then(|config| has_finished(run, &config));
-        can_go_on && !run.is_locked() && matches!(finished, Ok(false))
+        can_go_on && !run.is_locked() && matches!(run.has_finished(), Ok(false))
     };
     let dir = runs.dir().to_owned();
     let run = runs.list()?.into_iter().find(unfinished);
@@ -359,7 +355,7 @@ fn resume(args: &TrainArgs, run: &RunDir) -> Result<()> {
     }
     let changed = config.with(flags.clone())?;
     let place = Place::of(&changed)?;
-    let finished = has_finished(run, &config)?;
+    let finished = run.has_finished()?;
     if args.baseline.is_some() {
         baseline(&config)?;
         let mut names = run.baseline_names().into_iter();
@@ -402,13 +398,6 @@ fn resume(args: &TrainArgs, run: &RunDir) -> Result<()> {
     }
     drop(lock);
     place.train_last(&[run.path()])
-}
-
-/// Whether a run has used up its budget. A budget that was raised but not used, because the disk was
-/// full for example, is not used up.
-pub fn has_finished(run: &RunDir, config: &TrainConfig) -> Result<bool> {
-    let finished = run.state()?.and_then(|state| state.progress.finished);
-    Ok(finished == Some(config.budget.to_string()))
 }
 
 /// What a training has done, if that uses up a budget, and the budget's flag.

@@ -77,12 +77,12 @@ impl Place {
             Self::Torch(torch) => torch,
         };
         // Ctrl-C also reaches the trainer, which saves and stops; this program waits for it.
-        signals::catch(|| ())?;
+        signals::catch(|_| ())?;
         let status = command(torch, folders)
             .status()
             .map_err(|error| does_not_start(torch, &error))?;
-        if status.code() == Some(training::INTERRUPTED.into()) {
-            return Err(training::Interrupted.into());
+        if let Some(stopped) = status.code().and_then(training::Interrupted::of) {
+            return Err(stopped.into());
         }
         if !status.success() {
             std::process::exit(status.code().unwrap_or(1));
@@ -144,12 +144,12 @@ fn with_cuda(asked: Device, torch: Option<PathBuf>) -> Result<PathBuf> {
         return Err(CliError::failed(message, BUILD).into());
     };
     let shown = torch.display();
-    let failed = |why: String| CliError::failed(format!("{shown} does not start: {why}"), BUILD);
-    let report = doctor(&torch).map_err(failed)?;
+    let failed = |why: &str, hint| CliError::failed(format!("{shown} does not start: {why}"), hint);
+    let report = doctor(&torch).map_err(|why| failed(&why, hint(&why)))?;
     let (own, version) = (env!("CARGO_PKG_VERSION"), report["version"].as_str());
     if version.is_some_and(|version| version != own) {
         let why = format!("it is {NAME} {}, not {own}", version.unwrap_or_default());
-        return Err(failed(why).into());
+        return Err(failed(&why, BUILD).into());
     }
     let count = devices(&report);
     let message = match asked {
@@ -202,19 +202,61 @@ fn hand_over(torch: &Path, folders: &[&Path]) -> Result<()> {
 }
 
 fn does_not_start(torch: &Path, error: &std::io::Error) -> CliError {
+    let why = error.to_string();
     CliError::failed(
-        format!("{} does not start: {error}", torch.display()),
-        hint(error.kind()),
+        format!("{} does not start: {why}", torch.display()),
+        hint(&why),
     )
 }
 
-/// What helps where a program does not start.
-fn hint(kind: std::io::ErrorKind) -> &'static str {
-    use std::io::ErrorKind::{NotFound, PermissionDenied};
-    match kind {
-        NotFound | PermissionDenied => BUILD,
-        _ => {
-            "ulimit -a shows the limits on processes, memory and open files; --device cpu trains on the CPU"
+/// What helps where a program does not start. The system says why in the words of the C library, be it to this program or,
+/// about a library that the other one needs, through the dynamic loader.
+fn hint(why: &str) -> &'static str {
+    const LIMITS: [&str; 8] = [
+        "Too many open files",
+        "Error 24", // the same, as musl's loader has it
+        "Cannot allocate memory",
+        "cannot allocate memory",
+        "failed to map segment",
+        "cannot create shared object descriptor",
+        "Resource temporarily unavailable",
+        "bad_alloc",
+    ];
+    if LIMITS.iter().any(|limit| why.contains(limit)) {
+        "ulimit -a shows the limits on processes, memory and open files; --device cpu trains on the CPU"
+    } else {
+        BUILD
+    }
+}
+
+// The messages are Linux's.
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lacks_room_is_not_built_again() {
+        let error = std::io::Error::from_raw_os_error;
+        let said = [
+            "error while loading shared libraries: libtorch.so: cannot open shared object file: Error 24",
+            "error while loading shared libraries: libc10.so: failed to map segment from shared object",
+            "libtorch_cpu.so: cannot allocate memory in static TLS block",
+        ];
+        let said = said.map(str::to_owned);
+        // EAGAIN, ENOMEM, EMFILE.
+        for why in [11, 12, 24]
+            .map(|code| error(code).to_string())
+            .iter()
+            .chain(&said)
+        {
+            assert!(hint(why).contains("ulimit"), "{why}");
+        }
+        for why in [
+            error(2).to_string(),
+            error(8).to_string(),
+            "libtorch.so: cannot open shared object file: No such file or directory".to_owned(),
+        ] {
+            assert_eq!(hint(&why), BUILD, "{why}");
         }
     }
 }

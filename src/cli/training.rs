@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
@@ -21,28 +21,40 @@ const FAR_FROM_RATE: f64 = 0.1;
 /// Signals that come within this time are one: a terminal sends Ctrl-C to all programs in the foreground, and one that
 /// runs another often passes it on.
 const ONE_SIGNAL: Duration = Duration::from_millis(500);
-/// The exit code of a program that a signal ends, by the convention of shells: 128 + SIGINT.
-pub const INTERRUPTED: u8 = 130;
 
-/// A training was stopped, and said so: the program ends with [`INTERRUPTED`], so that what was to follow does not.
+/// A training was stopped by a signal, and said so: the program ends with this exit code, so that what was to follow does
+/// not.
 #[derive(Debug, thiserror::Error)]
 #[error("stopped")]
-pub struct Interrupted;
+pub struct Interrupted(pub u8);
 
-/// Whether Ctrl-C has been pressed, or the program has been told to end.
+impl Interrupted {
+    /// What a program that ends with `code` says by it: that SIGHUP, SIGINT or SIGTERM stopped its training.
+    pub fn of(code: i32) -> Option<Self> {
+        let code = u8::try_from(code).ok()?;
+        matches!(code, 129 | 130 | 143).then_some(Self(code))
+    }
+}
+
+/// Whether Ctrl-C has been pressed, or the program has been told to end,
 static STOP: AtomicBool = AtomicBool::new(false);
+/// and by which signal.
+static SIGNAL: AtomicI32 = AtomicI32::new(signals::SIGINT);
 
 /// Lets the first Ctrl-C, SIGTERM or SIGHUP stop the training, and the second end the program.
 fn catch_signals() -> Result<()> {
     static CAUGHT: OnceLock<Result<(), String>> = OnceLock::new();
     let mut first: Option<Instant> = None;
-    let handler = move || match first {
+    let handler = move |signal| match first {
         None => {
             first = Some(Instant::now());
+            SIGNAL.store(signal, Ordering::Relaxed);
             STOP.store(true, Ordering::Relaxed);
             note!("\nstopping; Ctrl-C again ends at once");
         }
-        Some(first) if first.elapsed() >= ONE_SIGNAL => std::process::exit(INTERRUPTED.into()),
+        Some(first) if first.elapsed() >= ONE_SIGNAL => {
+            std::process::exit(signals::exit_code(signal))
+        }
         Some(_) => {}
     };
     let caught = CAUGHT.get_or_init(|| signals::catch(handler).map_err(|e| format!("{e:#}")));
@@ -52,6 +64,7 @@ fn catch_signals() -> Result<()> {
 /// Trains the runs in `folders`, one after the other, until the user stops, which is an [`Interrupted`]. A run that
 /// cannot begin is removed again.
 pub fn train(folders: &[&Path], factory: &Factory) -> Result<()> {
+    signals::fail_at_the_size_limit();
     catch_signals()?;
     for (index, folder) in folders.iter().enumerate() {
         if index > 0 {
@@ -69,7 +82,8 @@ pub fn train(folders: &[&Path], factory: &Factory) -> Result<()> {
                 let later = RunDir::open(later)?;
                 note!("then:     {}", later.command(&["train", "--resume"]));
             }
-            return Err(Interrupted.into());
+            let code = signals::exit_code(SIGNAL.load(Ordering::Relaxed));
+            return Err(Interrupted::of(code).unwrap_or(Interrupted(130)).into());
         }
     }
     Ok(())

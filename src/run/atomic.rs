@@ -1,13 +1,12 @@
 //! Atomic writes: after any failure, a file is either the old one or the new one.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tempfile::NamedTempFile;
-
 use super::RunError;
+use super::disk::{self, File, folder};
 
 /// The prefix of temporary files' names, by which leftovers of a crash are found.
 pub const TEMPORARY_PREFIX: &str = ".textgen-";
@@ -38,10 +37,36 @@ pub fn is_stream(path: &Path) -> bool {
     old.is_ok_and(|old| !old.is_file() && !old.is_dir())
 }
 
+/// A file or an empty folder under a temporary name, which is removed when this is dropped.
+#[derive(Debug)]
+pub(super) struct Temporary(PathBuf);
+
+impl Temporary {
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Gives it another name, under which it stays.
+    pub fn rename(mut self, to: &Path) -> std::io::Result<()> {
+        disk::rename(&self.0, to)?;
+        self.0 = PathBuf::new();
+        Ok(())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.0.as_os_str().is_empty() {
+            let _ = disk::remove(&self.0).or_else(|_| disk::remove_all(&self.0));
+        }
+    }
+}
+
 /// What is to replace a file once it is complete: a temporary sibling of it, which is removed if that never happens.
 #[derive(Debug)]
 pub struct Draft {
-    temporary: NamedTempFile,
+    file: File,
+    temporary: Temporary,
     /// Where the file is, behind links,
     to: PathBuf,
     /// and what it was called.
@@ -56,14 +81,16 @@ impl Draft {
         let folder = folder(&to);
         sweep_old(folder);
         let start = || {
-            let temporary = draft(folder)?;
+            let (file, temporary) = temporary(folder, File::create_new)?;
             if let Ok(old) = std::fs::metadata(&to) {
-                temporary.as_file().set_permissions(old.permissions())?;
+                file.as_file().set_permissions(old.permissions())?;
             }
-            Ok(temporary)
+            Ok((file, temporary))
         };
+        let (file, temporary) = start().map_err(RunError::write(path))?;
         Ok(Self {
-            temporary: start().map_err(RunError::write(path))?,
+            file,
+            temporary,
             path: path.to_owned(),
             to,
         })
@@ -77,15 +104,9 @@ impl Draft {
     /// Replaces the file.
     pub fn commit(self) -> Result<(), RunError> {
         let replace = || {
-            self.temporary.as_file().sync_all()?;
-            self.temporary
-                .persist(&self.to)
-                .map_err(|error| error.error)?;
-            // Syncing the folder makes the rename durable; not every file system supports it.
-            if let Ok(folder) = File::open(folder(&self.to)) {
-                let _ = folder.sync_all();
-            }
-            Ok(())
+            self.file.sync()?;
+            self.temporary.rename(&self.to)?;
+            disk::sync_folder(folder(&self.to))
         };
         replace().map_err(RunError::write(&self.path))
     }
@@ -93,11 +114,11 @@ impl Draft {
 
 impl Write for Draft {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.temporary.as_file_mut().write(bytes)
+        self.file.write(bytes)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        self.temporary.as_file_mut().flush()
+        self.file.flush()
     }
 }
 
@@ -110,40 +131,35 @@ fn behind_links(path: &Path) -> PathBuf {
     std::fs::read_link(path).map_or_else(|_| path.to_owned(), |link| folder.join(link))
 }
 
-/// Creates a temporary file in `folder` with the permissions that the umask leaves.
-pub(super) fn draft(folder: &Path) -> std::io::Result<NamedTempFile> {
-    // Opened here, since tempfile's own error would name the temporary file.
-    let open = |path: &Path| {
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o666);
-        options.open(path)
-    };
-    tempfile::Builder::new()
+/// Creates a file or a folder under a new temporary name in `folder`.
+pub(super) fn temporary<T>(
+    folder: &Path,
+    create: impl FnMut(&Path) -> std::io::Result<T>,
+) -> std::io::Result<(T, Temporary)> {
+    // tempfile's own error would name the temporary file.
+    let (made, path) = tempfile::Builder::new()
         .prefix(TEMPORARY_PREFIX)
-        .make_in(folder, open)
-}
-
-/// The folder that a file is in.
-pub(super) fn folder(path: &Path) -> &Path {
-    path.parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
+        .disable_cleanup(true)
+        .make_in(folder, create)?
+        .into_parts();
+    Ok((made, Temporary(path.to_path_buf())))
 }
 
 /// Appends `bytes` to the file at `path`, which need not exist, and syncs it.
 pub fn append(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
-    let file = OpenOptions::new().create(true).append(true).open(path);
-    file.and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_data()
-    })
-    .map_err(RunError::write(path))
+    disk::append(path, bytes).map_err(RunError::write(path))
 }
 
 fn write_all(file: &mut impl Write, parts: &[&[u8]]) -> std::io::Result<()> {
     parts.iter().try_for_each(|part| file.write_all(part))
+}
+
+/// Removes a folder with all that is in it, at once: under its name, it is whole or gone. One that cannot be renamed stays.
+pub(super) fn remove_folder(path: &Path) {
+    if let Ok(((), temporary)) = temporary(folder(path), |name| disk::rename(path, name)) {
+        drop(temporary);
+        let _ = disk::sync_folder(folder(path));
+    }
 }
 
 /// The temporary files and folders in `folder`, which a killed writer may have left.
@@ -162,7 +178,7 @@ pub(super) fn sweep_old(folder: &Path) {
         let written = std::fs::metadata(&path).and_then(|data| data.modified());
         let age = written.ok().and_then(|time| time.elapsed().ok());
         if age.is_some_and(|age| age > LEFT_AFTER) {
-            let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path));
+            let _ = disk::remove(&path).or_else(|_| disk::remove_all(&path));
         }
     }
 }
@@ -170,7 +186,7 @@ pub(super) fn sweep_old(folder: &Path) {
 /// Removes the temporary files that a killed writer left in `folder`.
 pub fn sweep(folder: &Path) {
     for path in temporaries(folder) {
-        let _ = std::fs::remove_file(path);
+        let _ = disk::remove(&path);
     }
 }
 
@@ -198,7 +214,7 @@ mod tests {
         });
         let long_ago = std::time::SystemTime::now() - 2 * LEFT_AFTER;
         for path in [&old, &mine] {
-            let file = File::options().write(true).open(path).expect("there");
+            let file = OpenOptions::new().write(true).open(path).expect("there");
             file.set_modified(long_ago).expect("aged");
         }
         write(&folder.path().join("a"), &[b"one"]).expect("written");
@@ -260,5 +276,66 @@ mod tests {
         sweep(folder.path());
         assert!(folder.path().join("keep").exists());
         assert!(!folder.path().join(".textgen-abc").exists());
+    }
+
+    #[test]
+    fn whatever_goes_wrong_a_file_is_the_old_one_or_the_new_one() {
+        use crate::run::disk::faults::{Fault, Platter, Watched};
+        let drafted = |path: &Path| {
+            let mut draft = Draft::of(path)?;
+            for part in [&b"two "[..], b"three"] {
+                draft.write_all(part).map_err(|error| draft.failed(error))?;
+            }
+            draft.commit()
+        };
+        let at_once = |path: &Path| write(path, &[b"two ", b"three"]);
+        let writers: [&dyn Fn(&Path) -> Result<(), RunError>; 2] = [&at_once, &drafted];
+        let folder = tempfile::tempdir().expect("folder");
+        let folder = folder.path().canonicalize().expect("there");
+        let path = folder.join("a");
+        let is_either = |bytes: &[u8]| bytes == b"one" || bytes == b"two three";
+        let (mut faults, mut failures) = (0, 0);
+        for writer in writers {
+            for fault in [Fault::Dies, Fault::Short, Fault::Broken, Fault::Full] {
+                for point in 0.. {
+                    std::fs::write(&path, b"one").expect("written");
+                    let watched = Watched::new(&folder, Some((point, fault)));
+                    let outcome = writer(&path);
+                    if !watched.has_failed() {
+                        break;
+                    }
+                    faults += 1;
+                    drop(watched);
+                    let there = std::fs::read(&path).expect("there");
+                    assert!(is_either(&there), "{point} {fault:?}");
+                    if outcome.is_ok() {
+                        assert_eq!(there, b"two three");
+                    }
+                    if matches!(fault, Fault::Broken | Fault::Full) {
+                        let left = temporaries(&folder).count();
+                        assert_eq!(left, 0, "{point} {fault:?}");
+                    }
+                    sweep(&folder);
+                }
+            }
+            std::fs::remove_file(&path).expect("removed");
+            let watched = Watched::new(&folder, None);
+            write(&path, &[b"one"]).expect("written");
+            let before = watched.journal().len();
+            writer(&path).expect("written");
+            let journal = watched.journal();
+            for point in before..=journal.len() {
+                let disk = Platter::after(&journal[..point]);
+                for subset in 0..1 << disk.pending() {
+                    failures += 1;
+                    let tree = disk.lose(|edit| subset >> edit & 1 == 1);
+                    let there = tree[Path::new("a")].as_ref().expect("a file");
+                    assert!(is_either(there), "{point} {subset:b}");
+                    assert!(point < journal.len() || there == b"two three");
+                }
+            }
+        }
+        println!("{faults} faults and {failures} power failures");
+        assert!(faults > 30 && failures > 50);
     }
 }

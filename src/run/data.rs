@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::tensors::{self, FileKind, Head, StoredTensor, TensorFile, checks_name};
 use super::tokens::{self, NewFolder, TokenFile, TokenWriter, Tokens, pieces};
-use super::{RunError, atomic};
+use super::{RunError, disk};
 use crate::config::{SplitKind, TrainConfig};
 use crate::text::{Split, Vocabulary, split_text};
 
@@ -83,9 +83,9 @@ impl TextData {
         let mut writer = TokenWriter::new(folder, &header, header.vocabulary.len(), len)?;
         write(&mut writer)?;
         let temporary = writer.finish()?;
-        let mut file = File::open(&temporary).map_err(RunError::io(&temporary))?;
-        let (head, checks) =
-            tensors::read_head(&temporary, &mut file, &FILE, &checks_name(TOKENS))?;
+        let path = temporary.path();
+        let mut file = File::open(path).map_err(RunError::io(path))?;
+        let (head, checks) = tensors::read_head(path, &mut file, &FILE, &checks_name(TOKENS))?;
         let tokens = token_file(&head, TOKENS, file, &checks, &header.vocabulary)?;
         Ok(Self {
             vocabulary: header.vocabulary,
@@ -97,7 +97,7 @@ impl TextData {
         if let Some(file) = self.tokens.path() {
             return tokens::share(file, path);
         }
-        let folder = atomic::folder(path);
+        let folder = disk::folder(path);
         let len = self.tokens.len();
         let stored = Self::written(folder, self.vocabulary.clone(), len, |writer| {
             let pack = writer.packer();

@@ -1,6 +1,6 @@
 //! One run: the files in its folder, and the lock for writing them.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::{
-    CorpusData, Metrics, ModelFile, ModelHeader, RunError, Runs, State, atomic, model_format,
+    CorpusData, Metrics, ModelFile, ModelHeader, RunError, Runs, State, atomic, disk, model_format,
 };
 use crate::config::{NetworkConfig, Settings, TrainConfig};
 use crate::models::weights::{Weights, add_z, grow};
@@ -20,6 +20,7 @@ pub(super) const CORPUS: &str = "corpus.safetensors";
 pub(super) const MODEL: &str = "model.safetensors";
 const STATE: &str = "state.safetensors";
 const RECENT: &str = "recent.safetensors";
+const LOCK: &str = "lock";
 /// Why the last training ended, if it failed.
 const FAILURE: &str = "failed.txt";
 /// The file of the trained model that training starts from.
@@ -289,22 +290,33 @@ impl RunDir {
         read_state(&self.state_path())
     }
 
+    /// Whether the training has used up its budget, or its patience. A budget that was raised but not used, because the disk
+    /// was full for example, is not used up.
+    pub fn has_finished(&self) -> Result<bool, RunError> {
+        let finished = self.state()?.and_then(|state| state.progress.finished);
+        Ok(finished == Some(self.config()?.budget.to_string()))
+    }
+
     /// Removes a run that was never trained. Leaves one with a model, a state or metrics.
     pub fn discard_unstarted(&self) {
         let trained = [self.model_path(), self.state_path(), self.metrics_path()];
         if trained.iter().any(|path| path.exists()) {
             return;
         }
-        let own = [CONFIG, CORPUS, START, FAILURE].map(|file| self.path.join(file));
-        for file in own.iter().chain(&[self.lock_path()]) {
-            let _ = std::fs::remove_file(file);
+        let own = [CONFIG, CORPUS, START, FAILURE, LOCK];
+        let is_own = |name: std::ffi::OsString| own.iter().any(|&own| name == *own);
+        let files = std::fs::read_dir(&self.path)
+            .into_iter()
+            .flatten()
+            .flatten();
+        if files.map(|file| file.file_name()).all(is_own) {
+            // A run is there as a whole or not at all.
+            atomic::remove_folder(&self.path);
         }
-        // Fails, as it should, if the folder has any other file.
-        let _ = std::fs::remove_dir(&self.path);
     }
 
     fn lock_path(&self) -> PathBuf {
-        self.path.join("lock")
+        self.path.join(LOCK)
     }
 
     /// Holds on to the run's folder, whatever its name becomes.
@@ -325,15 +337,9 @@ impl RunDir {
     pub fn lock(&self) -> Result<Lock, RunError> {
         let held = self.hold()?;
         let path = self.lock_path();
-        let mut file = OpenOptions::new()
-            .create(true)
-            .read(true)
-            .write(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(RunError::write(&path))?;
+        let mut file = disk::File::open_or_create(&path).map_err(RunError::write(&path))?;
         let folder = held.folder.as_deref();
-        let is_free = match (lock_soon(&file), folder.map(lock_soon)) {
+        let is_free = match (lock_soon(file.as_file()), folder.map(lock_soon)) {
             (Err(TryLockError::Error(error)), _) => return Err(RunError::write(&path)(error)),
             // Some network file systems lock files only.
             (Ok(()), None | Some(Ok(()) | Err(TryLockError::Error(_)))) => true,
@@ -341,7 +347,7 @@ impl RunDir {
         };
         if !is_free {
             let mut process = String::new();
-            let _ = file.read_to_string(&mut process);
+            let _ = file.as_file().read_to_string(&mut process);
             return Err(RunError::Locked {
                 name: self.name.clone(),
                 process: process.trim().parse().ok(),
@@ -356,13 +362,17 @@ impl RunDir {
 
     /// Records why its training failed, for people and `textgen runs`. A record that cannot be written is left out.
     pub fn record_failure(&self, why: &str) {
+        // The disk may have reported an error of a last save that arrived.
+        if self.has_finished().unwrap_or(false) {
+            return;
+        }
         let _ = atomic::write(&self.path.join(FAILURE), &[why.as_bytes(), b"\n"]);
     }
 
     /// Removes the record of a failure.
     pub fn forget_failure(&self) -> Result<(), RunError> {
         let path = self.path.join(FAILURE);
-        match std::fs::remove_file(&path) {
+        match disk::remove(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(RunError::write(&path)(error))
             }
@@ -486,14 +496,14 @@ impl Held {
 /// The lock of a run for writing.
 pub struct Lock {
     held: Held,
-    file: File,
+    file: disk::File,
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
         // A process that another thread is just starting holds copies of the files, which closing alone would leave
         // locked until that process runs its own program.
-        let _ = self.file.unlock();
+        let _ = self.file.as_file().unlock();
         if let Some(folder) = &self.held.folder {
             let _ = folder.unlock();
         }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{RunError, atomic};
+use super::{RunError, atomic, disk};
 use crate::config::{Settings, TextConfig};
 use crate::text::Vocabulary;
 
@@ -76,7 +76,7 @@ impl LastVocab {
     pub fn save(&self, runs: &Path) -> Result<PathBuf, RunError> {
         let path = Self::path(runs);
         let json = serde_json::to_vec(self).map_err(|error| RunError::damaged(&path, error))?;
-        std::fs::create_dir_all(runs).map_err(RunError::write(runs))?;
+        disk::create_folders(runs).map_err(RunError::write(runs))?;
         atomic::write(&path, &[&json, b"\n"])?;
         Ok(path)
     }

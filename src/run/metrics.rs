@@ -246,12 +246,12 @@ impl Log {
             path: path.to_owned(),
             damaged: None,
         };
+        let there = std::fs::read(path).unwrap_or_default();
         if let Some(line) = damaged {
-            mended.damaged = Some((line, set_aside(path)?));
+            mended.damaged = Some((line, set_aside(path, &there)?));
         }
         let text = lines.concat();
         // One that says it already is left alone, and where there is nothing to say none is made.
-        let there = std::fs::read(path).unwrap_or_default();
         if there != text.as_bytes() {
             atomic::write(path, &[text.as_bytes()])?;
         }
@@ -259,8 +259,8 @@ impl Log {
     }
 }
 
-/// Renames a file, and returns its new path.
-fn set_aside(path: &Path) -> Result<PathBuf, RunError> {
+/// Keeps what a file has under another name, which it returns. The file stays until a new one takes its place.
+fn set_aside(path: &Path, there: &[u8]) -> Result<PathBuf, RunError> {
     let name = |number: u32| {
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".damaged-{number}"));
@@ -268,7 +268,7 @@ fn set_aside(path: &Path) -> Result<PathBuf, RunError> {
     };
     let free = (1..=u32::MAX).map(name).find(|path| !path.exists());
     let free = free.unwrap_or_else(|| name(0));
-    std::fs::rename(path, &free).map_err(RunError::write(&free))?;
+    atomic::write(&free, &[there])?;
     Ok(free)
 }
 

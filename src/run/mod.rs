@@ -17,6 +17,7 @@ pub mod atomic;
 mod bundled;
 mod data;
 mod dir;
+pub(crate) mod disk;
 mod error;
 mod last_vocab;
 mod metrics;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::dir::{
     BASELINE, CONFIG, CORPUS, MODEL, RATE, RunDir, START, Start, modified, or_here, write_config,
 };
-use super::{Bundled, CorpusData, ModelFile, RunError, atomic};
+use super::{Bundled, CorpusData, ModelFile, RunError, atomic, disk};
 use crate::config::TrainConfig;
 
 /// The folder that holds the runs.
@@ -135,36 +135,30 @@ impl Runs {
     ) -> Result<RunDir, RunError> {
         self.check_new(name)?;
         let path = self.dir.join(name);
-        std::fs::create_dir_all(&self.dir).map_err(RunError::write(&self.dir))?;
+        disk::create_folders(&self.dir).map_err(RunError::write(&self.dir))?;
         atomic::sweep_old(&self.dir);
-        let mut draft = tempfile::Builder::new();
-        // The umask decides who may read a run.
-        #[cfg(unix)]
-        draft.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
-        let draft = draft
-            .prefix(atomic::TEMPORARY_PREFIX)
-            .tempdir_in(&self.dir)
-            .map_err(RunError::write(&self.dir))?;
+        let draft = atomic::temporary(&self.dir, disk::create_folder);
+        let ((), draft) = draft.map_err(RunError::write(&self.dir))?;
         let fill = || {
-            write_config(&draft.path().join(CONFIG), config)?;
-            corpus.write(&draft.path().join(CORPUS))?;
+            let draft = draft.path();
+            write_config(&draft.join(CONFIG), config)?;
+            corpus.write(&draft.join(CORPUS))?;
             if let Some(start) = start {
-                let path = draft.path().join(START);
+                let path = draft.join(START);
                 ModelFile::write(&path, &start.header, &start.weights, None)?;
             }
-            Ok(())
+            disk::sync_folder(draft).map_err(RunError::write(draft))
         };
         // Nobody knows the draft by its name.
         fill().map_err(|error: RunError| error.moved(draft.path(), &path))?;
-        let draft = draft.keep();
-        if let Err(error) = std::fs::rename(&draft, &path) {
-            let _ = std::fs::remove_dir_all(&draft);
+        if let Err(error) = draft.rename(&path) {
             return Err(if path.exists() {
                 self.exists(name)
             } else {
                 RunError::write(&path)(error)
             });
         }
+        disk::sync_folder(&self.dir).map_err(RunError::write(&path))?;
         RunDir::open(&path)
     }
 

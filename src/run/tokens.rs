@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::hash::Hasher as _;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
@@ -17,11 +17,11 @@ use std::time::SystemTime;
 
 use safetensors::Dtype;
 use serde::Serialize;
-use tempfile::TempPath;
 use twox_hash::XxHash64;
 
+use super::atomic::Temporary;
 use super::data::TOKENS;
-use super::{RunError, atomic, tensors};
+use super::{RunError, atomic, disk, tensors};
 
 /// Tokens that [`pieces`] reads at once.
 const PIECE: usize = 1 << 16;
@@ -145,7 +145,7 @@ impl NewFolder {
         if path.is_dir() {
             return Ok(Self(None));
         }
-        fs::create_dir_all(path)?;
+        disk::create_folders(path)?;
         Ok(Self(Some(path.to_owned())))
     }
 }
@@ -153,7 +153,7 @@ impl NewFolder {
 impl Drop for NewFolder {
     fn drop(&mut self) {
         if let Some(path) = &self.0 {
-            let _ = fs::remove_dir(path); // it may hold runs by now
+            let _ = disk::remove_folder(path); // it may hold runs by now
         }
     }
 }
@@ -207,7 +207,7 @@ pub(super) struct TokenFile {
     /// Tokens are smaller than this.
     limit: usize,
     /// Deletes a file that belongs to no run, and then its folder if there is no run at all.
-    _temporary: Option<(TempPath, NewFolder)>,
+    _temporary: Option<(Temporary, NewFolder)>,
 }
 
 impl TokenFile {
@@ -249,7 +249,7 @@ impl TokenFile {
     }
 
     /// Deletes the file when the last reader is gone.
-    pub fn deleting(self, temporary: TempPath, folder: NewFolder) -> Self {
+    pub fn deleting(self, temporary: Temporary, folder: NewFolder) -> Self {
         Self {
             _temporary: Some((temporary, folder)),
             ..self
@@ -335,7 +335,8 @@ pub(super) fn decode(dtype: Dtype, bytes: &[u8]) -> Vec<u32> {
 pub struct TokenWriter {
     /// The folder that the file is in, for messages.
     folder: PathBuf,
-    draft: tempfile::NamedTempFile,
+    draft: disk::File,
+    temporary: Temporary,
     /// The JSON document of the file.
     json: String,
     dtype: Dtype,
@@ -373,10 +374,12 @@ impl TokenWriter {
         size: usize,
         len: usize,
     ) -> Result<Self, RunError> {
-        let draft = atomic::draft(folder).map_err(RunError::write(folder))?;
+        let draft = atomic::temporary(folder, disk::File::create_new);
+        let (draft, temporary) = draft.map_err(RunError::write(folder))?;
         let mut writer = Self {
             folder: folder.to_owned(),
             draft,
+            temporary,
             json: tensors::document(folder, header)?,
             dtype: narrowest(size),
             len,
@@ -385,7 +388,7 @@ impl TokenWriter {
             checks: Vec::new(),
         };
         let head = writer.head(0)?;
-        let written = writer.draft.as_file_mut().write_all(&head);
+        let written = writer.draft.write_all(&head);
         written.map_err(RunError::write(folder))?;
         Ok(writer)
     }
@@ -444,7 +447,7 @@ impl TokenWriter {
                 self.end_block();
             }
         }
-        let written = self.draft.as_file_mut().write_all(&packed.bytes);
+        let written = self.draft.write_all(&packed.bytes);
         written.map_err(RunError::write(&self.folder))
     }
 
@@ -459,7 +462,7 @@ impl TokenWriter {
     }
 
     /// The complete file.
-    pub(super) fn finish(mut self) -> Result<TempPath, RunError> {
+    pub(super) fn finish(mut self) -> Result<Temporary, RunError> {
         if self.left > 0 {
             return Err(self.miscounted("fewer"));
         }
@@ -467,30 +470,28 @@ impl TokenWriter {
             self.end_block();
         }
         let head = self.head(self.checksum())?;
-        let file = self.draft.as_file_mut();
+        let file = &mut self.draft;
         let written = file
             .write_all(&self.checks)
             .and_then(|()| file.rewind())
             .and_then(|()| file.write_all(&head))
-            .and_then(|()| file.sync_all());
+            .and_then(|()| file.sync());
         written.map_err(RunError::write(&self.folder))?;
-        Ok(self.draft.into_temp_path())
+        Ok(self.temporary)
     }
 }
 
 /// Puts a file of tokens at `path`, where there is none. Nobody ever writes to such a file again, so its
 /// bytes are shared where the file system can do that.
 pub(super) fn share(from: &Path, path: &Path) -> Result<(), RunError> {
-    if fs::hard_link(from, path).is_ok() {
-        return Ok(());
-    }
-    let copied = fs::copy(from, path).and_then(|_| File::open(path)?.sync_all());
-    copied.map_err(RunError::write(path))
+    let shared = disk::link(from, path).or_else(|_| disk::copy(from, path));
+    shared.map_err(RunError::write(path))
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
+    use std::fs;
 
     use super::*;
     use crate::config::Unit;

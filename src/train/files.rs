@@ -1,6 +1,6 @@
 //! The files that a training writes into its run and reads back.
 
-use std::fs::OpenOptions;
+use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use super::{Report, TrainError, Trainer};
+use crate::run::disk;
 use crate::run::{
     CorpusData, Evaluation, Log, Metrics, ModelFile, ModelHeader, RunError, State, atomic,
     model_format,
@@ -112,7 +113,7 @@ impl Trainer<'_> {
         let recent = self.run.recent_path();
         self.save_in(self.run.state_path(), move || {
             // It is older now. One that cannot be removed is ignored, unless training returns to before it.
-            let _ = std::fs::remove_file(recent);
+            let _ = disk::remove(&recent);
         })
     }
 
@@ -199,7 +200,7 @@ impl Trainer<'_> {
 /// Cuts the entries off `samples.txt` that come after its first `bytes`, which a resumed training writes again, and
 /// returns the bytes that it has then. What else somebody has written there stays.
 fn keep_start(path: &Path, bytes: Option<u64>) -> io::Result<u64> {
-    let mut file = match OpenOptions::new().read(true).write(true).open(path) {
+    let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         Err(error) => return Err(error),
@@ -210,14 +211,12 @@ fn keep_start(path: &Path, bytes: Option<u64>) -> io::Result<u64> {
     };
     let mut next = Vec::new();
     file.seek(SeekFrom::Start(bytes))?;
-    file.by_ref()
-        .take(ENTRY.len() as u64)
-        .read_to_end(&mut next)?;
-    // A crash may have cut it short.
-    if !ENTRY.as_bytes().starts_with(&next) {
+    file.take(ENTRY.len() as u64).read_to_end(&mut next)?;
+    // A crash may have cut it short, and a power failure left zeros instead of its start.
+    let is_entry = |(&byte, &entry): (&u8, &u8)| byte == entry || byte == 0;
+    if !next.iter().zip(ENTRY.as_bytes()).all(is_entry) {
         return Ok(length);
     }
-    file.set_len(bytes)?;
-    file.sync_data()?;
+    disk::cut(path, bytes)?;
     Ok(bytes)
 }

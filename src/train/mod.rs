@@ -141,6 +141,10 @@ pub struct Trainer<'a> {
     valid: Option<Evaluation>,
     rise: Option<[f64; 2]>,
     session: Instant,
+    /// The step and the fraction of the training at which this session began,
+    began: (u64, f64),
+    /// and the seconds that it takes, as far as that was said.
+    expected: Option<f64>,
     seconds_before: f64,
 }
 
@@ -194,6 +198,8 @@ impl<'a> Trainer<'a> {
             valid: None,
             rise: None,
             session: Instant::now(),
+            began: (0, 0.0),
+            expected: None,
             seconds_before: 0.0,
             config,
         })
@@ -267,6 +273,7 @@ impl<'a> Trainer<'a> {
     ) -> Result<Ending, TrainError> {
         self.session = Instant::now();
         self.saved_at = self.session;
+        self.began = (self.progress.step, self.fraction());
         if self.progress.step == 0 && self.progress.unfinished.is_none() {
             self.save()?;
             self.saver.wait()?;

@@ -36,6 +36,7 @@ impl Trainer<'_> {
     /// The network, the step, memory and expected time. A few trial steps, which change nothing, are timed.
     pub fn plan(&mut self, stop: &AtomicBool) -> Result<Plan, TrainError> {
         let expected_seconds = self.expected_seconds(stop)?;
+        self.expected = Some(expected_seconds);
         let network = self.task.network();
         Ok(Plan {
             parameters: self.engine.parameters(),

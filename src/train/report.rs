@@ -9,6 +9,13 @@ use crate::run::{Evaluation, METRICS_FORMAT, Mended, Metrics};
 /// The shortest time between two progress reports.
 const REPORT_EVERY: Duration = Duration::from_millis(100);
 
+/// A training that takes longer than expected by more than this factor says so,
+const LONGER: f64 = 2.0;
+/// once it has trained for so many seconds and steps,
+const MEASURED: (f64, u64) = (1.0, 2);
+/// if it goes on for so many seconds.
+const WORTH_SAYING: f64 = 10.0;
+
 /// The figures of a progress line.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Line {
@@ -48,6 +55,8 @@ pub enum Report<'a> {
         /// The factor of the learning rate.
         scale: f64,
     },
+    /// The training will take much longer than its [`Plan`](super::Plan) said: so many seconds from now on.
+    Longer(f64),
     /// `metrics.jsonl` was damaged or incomplete, and follows the saved state now.
     Mended(&'a Mended),
     /// No more lines follow.
@@ -109,8 +118,26 @@ impl Trainer<'_> {
         }
     }
 
+    /// Reports the time left if it is much longer than was said, as with a large vocabulary, whose weights take time to
+    /// update, to evaluate and to save, which no trial step shows.
+    fn correct_expectation(&mut self) {
+        let elapsed = self.session.elapsed().as_secs_f64();
+        let (step, fraction) = self.began;
+        let done = self.fraction() - fraction;
+        if elapsed < MEASURED.0 || self.progress.step < step + MEASURED.1 || done <= 0.0 {
+            return;
+        }
+        let left = elapsed * (1.0 - self.fraction()).max(0.0) / done;
+        let is_longer = |expected| elapsed + left > LONGER * expected && left > WORTH_SAYING;
+        if self.expected.is_some_and(is_longer) {
+            self.expected = Some(elapsed + left);
+            (self.report)(Report::Longer(left));
+        }
+    }
+
     /// Reports the progress, unless it was just reported.
     pub(super) fn show(&mut self) {
+        self.correct_expectation();
         if self.reported.elapsed() < REPORT_EVERY {
             return;
         }

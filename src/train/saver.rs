@@ -26,7 +26,10 @@ impl Saver {
         let (report, outcomes) = std::sync::mpsc::channel();
         let serve = move || {
             for job in received {
-                if report.send(job()).is_err() {
+                let outcome = job();
+                // What follows a file that is missing must not say that it is there.
+                let is_last = outcome.is_err();
+                if report.send(outcome).is_err() || is_last {
                     break;
                 }
             }
@@ -40,7 +43,7 @@ impl Saver {
         }
     }
 
-    /// Hands in a job. Returns the failure of an earlier one, if there was one.
+    /// Hands in a job. Returns the failure of an earlier one, if there was one; none is run after that.
     pub fn submit(
         &mut self,
         job: impl FnOnce() -> Result<(), TrainError> + Send + 'static,
@@ -52,9 +55,11 @@ impl Saver {
         let Some(jobs) = &self.jobs else {
             return job(); // there was no thread to be had
         };
-        jobs.send(Box::new(job)).map_err(|_| TrainError::Saver)?;
         self.pending += 1;
-        Ok(())
+        match jobs.send(Box::new(job)) {
+            Ok(()) => Ok(()),
+            Err(_) => self.wait(), // an earlier one has just failed
+        }
     }
 
     /// Waits until everything handed in is done.

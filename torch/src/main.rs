@@ -6,8 +6,10 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Mutex;
 
-use anyhow::{Result, bail};
-use textgen::cli::{error, training};
+use anyhow::Result;
+use textgen::cli::error::{self, CliError};
+use textgen::cli::output::{json_line, stdout};
+use textgen::cli::training;
 use textgen::config::{NetworkConfig, TrainConfig};
 use textgen::run::RunDir;
 use textgen::train::{Engine, EngineError, Trainer, evaluate_exactly};
@@ -53,42 +55,38 @@ fn main() -> ExitCode {
         }
         ["eval", folder] => check_version().and_then(|()| eval(Path::new(folder))),
         ["bench", folder] => check_version().and_then(|()| bench(Path::new(folder))),
-        ["doctor"] => {
-            doctor();
+        ["doctor"] => doctor(),
+        ["--version"] => check_version().and_then(|()| {
+            writeln!(stdout(), "textgen-torch {}", env!("CARGO_PKG_VERSION"))?;
             Ok(())
-        }
-        ["--version"] => {
-            check_version().map(|()| println!("textgen-torch {}", env!("CARGO_PKG_VERSION")))
-        }
+        }),
         _ => {
             say!("{USAGE}");
             std::process::exit(2)
         }
     });
     match outcome {
-        Ok(Ok(())) => return ExitCode::SUCCESS,
-        Ok(Err(failure)) => return error::report(&failure),
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(failure)) => error::report(&failure),
         Err(panic) => {
             let text = panic
                 .downcast_ref::<String>()
                 .cloned()
                 .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
                 .unwrap_or_default();
-            if text.contains("Torch(\"") {
-                say!("error: libtorch: {}", torch_message(&text));
+            let message = if text.contains("Torch(\"") {
+                format!("libtorch: {}", torch_message(&text))
             } else {
                 let location = PANIC_LOCATION
                     .lock()
                     .map(|location| location.clone())
                     .unwrap_or_default();
-                say!(
-                    "error: internal error in textgen-torch at {location}; please report it: {text}"
-                );
-            }
-            say!("hint: everything saved before is intact; `textgen runs` lists it");
+                format!("internal error in textgen-torch at {location}; please report it: {text}")
+            };
+            let hint = "everything saved before is intact; `textgen runs` lists it";
+            error::report(&CliError::failed(message, hint).into())
         }
     }
-    ExitCode::FAILURE
 }
 
 /// The line of a libtorch error that states the problem.
@@ -106,9 +104,13 @@ fn torch_message(text: &str) -> &str {
 fn check_version() -> Result<()> {
     let compiled = shim::compiled_version();
     match shim::loaded_version() {
-        Some(loaded) if loaded != compiled => bail!(
-            "libtorch {loaded} was loaded, but textgen-torch was built with {compiled}\nhint: unset LD_LIBRARY_PATH, or build again: make torch"
-        ),
+        Some(loaded) if loaded != compiled => {
+            let message = format!(
+                "libtorch {loaded} was loaded, but textgen-torch was built with {compiled}"
+            );
+            let hint = "unset LD_LIBRARY_PATH, or build again: make torch";
+            Err(CliError::failed(message, hint).into())
+        }
         _ => Ok(()),
     }
 }
@@ -132,7 +134,12 @@ fn eval(folder: &Path) -> Result<()> {
         "valid": valid,
         "test": test,
     });
-    println!("{report}");
+    print(&report)
+}
+
+/// Prints a line of JSON, as `textgen` does.
+fn print(report: &serde_json::Value) -> Result<()> {
+    writeln!(stdout(), "{}", json_line(report)?)?;
     Ok(())
 }
 
@@ -147,15 +154,11 @@ fn bench(folder: &Path) -> Result<()> {
         rates.push(tokens as f64 / seconds);
     }
     rates.sort_by(f64::total_cmp);
-    println!(
-        "{}",
-        serde_json::json!({ "chars_per_second": rates[MEASURED / 2].round() })
-    );
-    Ok(())
+    print(&serde_json::json!({ "chars_per_second": rates[MEASURED / 2].round() }))
 }
 
 /// The facts about libtorch that `textgen doctor` shows, as JSON.
-fn doctor() {
+fn doctor() -> Result<()> {
     let missing = device::load_cuda();
     let report = serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -165,5 +168,5 @@ fn doctor() {
         "cuda_devices": if missing.is_none() { tch::Cuda::device_count() } else { 0 },
         "cuda_missing": missing,
     });
-    println!("{report}");
+    print(&report)
 }

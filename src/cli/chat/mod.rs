@@ -379,17 +379,17 @@ const IDLE: u8 = 0;
 const WRITING: u8 = 1;
 /// The reply should stop.
 const ASKED: u8 = 2;
-/// The exit code after Ctrl-C, by the convention of shells: 128 + SIGINT.
-const EXIT_INTERRUPTED: i32 = 130;
 
 impl Interrupt {
     fn install() -> Result<Self> {
         let state = Arc::new(AtomicU8::new(IDLE));
         let seen = Arc::clone(&state);
-        signals::catch(move || {
+        signals::catch(move |signal| {
             let order = Ordering::Relaxed;
-            if seen.compare_exchange(WRITING, ASKED, order, order).is_err() {
-                std::process::exit(EXIT_INTERRUPTED);
+            let stops_reply = signal == signals::SIGINT
+                && seen.compare_exchange(WRITING, ASKED, order, order).is_ok();
+            if !stops_reply {
+                std::process::exit(signals::exit_code(signal));
             }
         })?;
         Ok(Self(state))

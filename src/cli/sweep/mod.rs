@@ -14,7 +14,7 @@ use super::error::CliError;
 use super::output::{Format, counted, note};
 use super::prepare::Planned;
 use super::target::{self, Force, Target};
-use super::train::{GivenSettings, baseline, baselines, check_memory, has_finished};
+use super::train::{GivenSettings, baseline, baselines, check_memory};
 use super::trainer::Place;
 use super::training::Interrupted;
 use crate::config::{Entry, Goal, ModelChoice, Recipe, Settings, TrainConfig};
@@ -292,7 +292,7 @@ fn other_settings(one: &TrainConfig, other: &TrainConfig) -> Vec<String> {
 fn train(place: &Place, name: &str, trials: &[Trial]) -> Result<bool> {
     let mut left: Vec<&RunDir> = Vec::new();
     for Trial { run, .. } in trials {
-        if !has_finished(run, &run.config()?)? {
+        if !run.has_finished()? {
             left.push(run);
         }
     }
@@ -313,7 +313,7 @@ fn train(place: &Place, name: &str, trials: &[Trial]) -> Result<bool> {
     };
     let mut done = trials.len();
     for run in left {
-        done -= usize::from(!has_finished(run, &run.config()?)?);
+        done -= usize::from(!run.has_finished()?);
     }
     if done < trials.len() {
         note!("trained: {done} of {}", counted(trials.len(), "model"));

@@ -11,7 +11,7 @@ use crate::train::{Batch, Costs, Losses, Report, Step};
 
 /// Asserts that a run ended as another one did: state, metrics, model and samples.
 #[track_caller]
-fn ended_alike(run: &RunDir, whole: &RunDir) {
+pub fn ended_alike(run: &RunDir, whole: &RunDir) {
     let (have, want) = (state(run), state(whole));
     let name = run.name();
     assert!(have.tensors.keys().eq(want.tensors.keys()), "{name}");
@@ -272,7 +272,7 @@ fn dies_after(calls: usize, run: &RunDir) -> Option<()> {
 }
 
 /// The counters of a run that do not depend on the clock.
-fn counters(run: &RunDir) -> impl PartialEq + std::fmt::Debug {
+pub fn counters(run: &RunDir) -> impl PartialEq + std::fmt::Debug {
     let progress = state(run).progress;
     (
         (progress.step, progress.best_step, progress.since_best),
@@ -551,4 +551,34 @@ fn a_stop_during_a_step_is_as_exact_as_between_two_steps() {
         assert_eq!(ending, Ending::Budget);
         ended_alike(&run, &whole);
     }
+}
+
+#[test]
+fn a_training_whose_steps_take_much_longer_than_its_trials_says_so_once() {
+    let folder = tempfile::tempdir().expect("folder");
+    let run = create_run(folder.path(), "slow", &constant(text_config(), 400));
+    let slow = |config: &TrainConfig, network: &NetworkConfig| {
+        let wait = |_| {
+            std::thread::sleep(Duration::from_millis(120));
+            Ok(())
+        };
+        let engine: Box<dyn Engine> = Box::new(Watched {
+            engine: native(config, network)?,
+            watch: Box::new(wait),
+        });
+        Ok(engine)
+    };
+    let mut said = Vec::new();
+    let report = |report: Report| {
+        if let Report::Longer(seconds) = report {
+            said.push(seconds);
+        }
+    };
+    let mut trainer = Trainer::new(&run, &slow, report).expect("trainer");
+    let expected = trainer.plan(&GO).expect("a plan").expected_seconds;
+    trainer.train_until(&GO, Some(16)).expect("trained");
+    drop(trainer);
+    // 48 s by the sleep alone, and more on a machine that does something else.
+    assert!(expected < 20.0, "{expected}");
+    assert!(matches!(said[..], [seconds] if seconds > 40.0), "{said:?}");
 }

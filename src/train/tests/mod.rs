@@ -5,6 +5,7 @@ mod interrupted;
 mod invariance;
 mod learning;
 mod rollback;
+mod torture;
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
