@@ -243,13 +243,9 @@ impl CorpusData {
         let letters = token_file(&head, "letters", opened, &[], &vocabulary)?;
         let letters = Tokens::from(letters);
         let all = letters.all()?;
-        // `<unk>` is one of them only if letters were cut; what ends a word, or is never predicted, is none.
-        let known = vocabulary.letters() as u32;
-        let unk = vocabulary.unk().filter(|_| vocabulary.cut() > 0);
-        if let Some(token) = all
-            .iter()
-            .find(|&&token| token >= known && Some(token) != unk)
-        {
+        // Letters are predicted; `<bos>` never is, and `<unk>` only if letters were cut.
+        let outputs = vocabulary.outputs() as u32;
+        if let Some(token) = all.iter().find(|&&token| token >= outputs) {
             return Err(file.refuse(format_args!("letters: token {token} is no letter")));
         }
         let mut rest = &*all;
@@ -340,8 +336,8 @@ mod tests {
         read(2, &[&[0, 1], &[3]], &[0]).expect("whole");
         let refused: [(usize, &[&[u32]], &[usize], &str); 5] = [
             (3, &[&[0, 1], &[]], &[0], "letters are missing"),
-            (3, &[&[0, 3]], &[0], "token 3 is no letter"),
-            (3, &[&[4]], &[0], "token 4 is no letter"),
+            (3, &[&[0, 4]], &[0], "token 4 is no letter"),
+            (3, &[&[5]], &[0], "token 5 is no letter"),
             (2, &[&[4]], &[0], "token 4 is no letter"),
             (3, &[&[0]], &[], "train: there is no word"),
         ];
