@@ -1,9 +1,11 @@
 # Everything is built in the release profile, so that every dependency is compiled once.
 
 TORCH := torch/find-libtorch cargo
+N ?= 1000000
+PART ?= 1
 TEXTGEN := $(or $(CARGO_TARGET_DIR),target)/release/textgen
 
-.PHONY: help demo build test torture test-aarch64 lint bench bench-training torch test-torch lint-torch gpu-check libtorch clean
+.PHONY: help demo build test torture soak test-aarch64 lint bench bench-training torch test-torch lint-torch gpu-check libtorch clean
 
 help:        ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,8 +25,14 @@ build:       ## build textgen
 test:        ## run every test that needs only cargo
 	cargo test --release
 
-torture: build  ## the attacks of docs/reliability.md in full (hours; for the night)
+torture: build  ## attack every change of a file, every reader, every command and the threads (hours; N=executions of each fuzz target)
 	TEXTGEN_TORTURE=1 cargo test --release --lib -- --nocapture --test-threads 1 torture:: whatever_goes_wrong
+	cd fuzz && cargo run --release -- $(N)
+	cargo test --release --test cli -- --ignored --nocapture every_command_under_every_limit
+	tests/instruments
+
+soak: build  ## long runs with flat memory, and a training stopped 500 times (about an hour; PART=0.01 of it)
+	tests/soak $(TEXTGEN) $(PART)
 
 test-aarch64:  ## the library's tests on an emulated Arm machine, and the same texts and weights as natively
 	tests/aarch64
@@ -32,6 +40,10 @@ test-aarch64:  ## the library's tests on an emulated Arm machine, and the same t
 lint:        ## check the format, and clippy with warnings as errors
 	cargo fmt --all --check
 	cargo clippy --release --all-targets -- -D warnings
+	@if ! cargo deny --version > /dev/null 2>&1; then \
+		echo "skipped: cargo deny check, which needs cargo-deny (cargo install cargo-deny)"; \
+	elif cargo deny fetch db > /dev/null 2>&1; then cargo deny check; \
+	else echo "skipped: cargo deny check advisories, whose database is out of reach"; cargo deny check bans licenses sources; fi
 
 bench:       ## time the parts, then sampling against PyTorch (PEER=python that has torch; BENCH=--quick)
 	cargo bench --bench native --bench vocab --bench kernels

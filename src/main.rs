@@ -2,6 +2,11 @@
 
 use std::process::ExitCode;
 
+use textgen::cli::memory::OrEnd;
+
+#[global_allocator]
+static ALLOCATOR: OrEnd = OrEnd;
+
 fn main() -> ExitCode {
     textgen::cli::main()
 }

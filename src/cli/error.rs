@@ -117,6 +117,15 @@ pub fn misuse(error: &clap::Error) -> ExitCode {
                 &format!("  tip: {file} is a file: name it ./{file}\n\n"),
             );
         }
+        for given in std::env::args_os().filter_map(|given| given.into_string().ok()) {
+            let value = given.split_once('=').map_or(&*given, |(_, value)| value);
+            for typed in [&*given, value] {
+                let line = one_line(typed);
+                if line != typed {
+                    text = text.replace(typed, &line);
+                }
+            }
+        }
         lines_on_stderr(text.trim_end());
     } else if let Err(error) = error.print() {
         return report(&of_stdout(error).into());

@@ -16,6 +16,7 @@ mod generate;
 mod given;
 mod latent;
 mod machine;
+pub mod memory;
 mod mixing;
 mod novelty;
 pub mod output;

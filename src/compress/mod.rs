@@ -36,7 +36,7 @@ use block::{Alphabet, BlockDecoder, BlockEncoder, Coding};
 use container::{Block, block_range, digest};
 use frequencies::Frequencies;
 
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "cli", test))]
 pub(crate) use container::MAGIC;
 pub use container::{Container, FORMAT, Identity};
 

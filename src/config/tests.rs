@@ -529,3 +529,45 @@ fn quoted(value: &str) -> String {
         format!("`{value}`")
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_string_comes_back_from_a_settings_file(
+        strings in proptest::collection::vec("(?s).{0,30}|[\n\r\t\u{0}\u{1b}\u{7f}\u{85}\u{2028}\u{202e}\u{fdd0}\"'\\\\#=\\[\\]]{0,9}", 5),
+    ) {
+        let [corpus, name, from, encoding, field] = &strings[..] else {
+            unreachable!("there are five");
+        };
+        let mut given = Settings {
+            model: Some(ModelChoice::CharLstm),
+            steps: Some(3),
+            corpus: Some(vec![corpus.clone(), name.clone()]),
+            corpus_name: Some(name.clone()),
+            from: Some(from.clone()),
+            encoding: Some(encoding.clone()),
+            field: Some(field.clone()),
+            ..Settings::default()
+        };
+        // As a separator is typed, if it can be one.
+        let _ = given.set("documents", &crate::text::as_typed(corpus));
+        let written = given.to_toml().expect("TOML");
+        let read = Settings::parse(&written, "file").expect("TOML");
+        proptest::prop_assert_eq!(&read, &given, "{}", written);
+    }
+}
+
+#[test]
+fn a_whole_number_that_no_settings_file_can_hold_is_refused() {
+    let mut settings = Settings::default();
+    settings
+        .set("seed", &i64::MAX.to_string())
+        .expect("the largest");
+    let written = settings.to_toml().expect("TOML");
+    assert_eq!(Settings::parse(&written, "file").expect("TOML"), settings);
+    for seed in [1 << 63, u64::MAX] {
+        let error = settings
+            .set("seed", &seed.to_string())
+            .expect_err("too large");
+        assert!(error.to_string().contains("must be below 2^63"), "{error}");
+    }
+}

@@ -21,6 +21,10 @@ pub(super) trait Value: Clone + Sized {
     fn read(text: &str) -> Result<Self, String>;
     /// Formats the value so that [`Value::parse`] accepts it.
     fn show(&self) -> String;
+    /// Whether a settings file can hold it: TOML's whole numbers have 63 bits.
+    fn fits_a_file(&self) -> bool {
+        true
+    }
     /// The number that ranges apply to.
     fn number(&self) -> f64 {
         f64::NAN
@@ -31,7 +35,12 @@ macro_rules! values {
     ($($type:ty $({ $($more:tt)+ })?)+) => {$(
         impl Value for $type {
             fn read(text: &str) -> Result<Self, String> {
-                text.parse().map_err(|error: <$type as std::str::FromStr>::Err| error.to_string())
+                let value: Self = text.parse().map_err(|error: <$type as std::str::FromStr>::Err| error.to_string())?;
+                if value.fits_a_file() {
+                    Ok(value)
+                } else {
+                    Err("must be below 2^63".to_owned())
+                }
             }
             fn show(&self) -> String {
                 self.to_string()
@@ -43,8 +52,22 @@ macro_rules! values {
 
 values! {
     u32 { fn number(&self) -> f64 { f64::from(*self) } }
-    u64 { fn number(&self) -> f64 { *self as f64 } }
-    usize { fn number(&self) -> f64 { *self as f64 } }
+    u64 {
+        fn fits_a_file(&self) -> bool {
+            i64::try_from(*self).is_ok()
+        }
+        fn number(&self) -> f64 {
+            *self as f64
+        }
+    }
+    usize {
+        fn fits_a_file(&self) -> bool {
+            i64::try_from(*self).is_ok()
+        }
+        fn number(&self) -> f64 {
+            *self as f64
+        }
+    }
     f64 { fn number(&self) -> f64 { *self } }
     bool { const IS_SWITCH: bool = true; }
     String

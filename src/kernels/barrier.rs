@@ -1,13 +1,6 @@
-//! A barrier for threads that meet many thousand times per second.
+//! A barrier for threads that meet many thousand times per second. `tests/loom` runs this file in every order of its threads.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
-
-/// How often a waiting thread polls, at some nanoseconds a time, before it yields.
-const LOOKS: u32 = 5_000;
-/// How often it yields before it sleeps, for longer and longer, because it is not needed now.
-const YIELDS: u32 = 1_000;
-const LONGEST_NAP: Duration = Duration::from_millis(2);
+use crate::parallel::sync::{AtomicBool, AtomicU32, Ordering, pause};
 
 /// A spinning barrier: the wait is usually shorter than a sleep.
 #[derive(Debug)]
@@ -21,7 +14,7 @@ pub(crate) struct Barrier {
 
 impl Barrier {
     /// A barrier for `members` threads.
-    pub(crate) const fn new(members: u32) -> Self {
+    pub(crate) fn new(members: u32) -> Self {
         Self {
             members,
             arrived: AtomicU32::new(0),
@@ -68,18 +61,11 @@ impl Drop for Presence<'_> {
     }
 }
 
-/// Polls until `is_so` returns true: by spinning at first, then yielding, then sleeping ever longer.
+/// Polls until `is_so` returns true, less and less often.
 pub(crate) fn wait_until(mut is_so: impl FnMut() -> bool) {
-    let mut looks = 0_u32;
+    let mut polls = 0_u32;
     while !is_so() {
-        looks = looks.saturating_add(1);
-        if looks < LOOKS {
-            std::hint::spin_loop();
-        } else if looks < LOOKS + YIELDS {
-            std::thread::yield_now();
-        } else {
-            let nap = Duration::from_micros(u64::from(looks - LOOKS - YIELDS));
-            std::thread::sleep(nap.min(LONGEST_NAP));
-        }
+        polls = polls.saturating_add(1);
+        pause(polls);
     }
 }

@@ -243,11 +243,17 @@ impl CorpusData {
         let letters = token_file(&head, "letters", opened, &[], &vocabulary)?;
         let letters = Tokens::from(letters);
         let all = letters.all()?;
+        // Letters are predicted; `<bos>` never is, and `<unk>` only if letters were cut.
+        let outputs = vocabulary.outputs() as u32;
+        if let Some(token) = all.iter().find(|&&token| token >= outputs) {
+            return Err(file.refuse(format_args!("letters: token {token} is no letter")));
+        }
         let mut rest = &*all;
         let mut letters = Vec::new();
         for length in file.u32("lengths")? {
             let (word, tail) = rest
                 .split_at_checked(length as usize)
+                .filter(|(word, _)| !word.is_empty())
                 .ok_or_else(|| file.refuse("letters are missing"))?;
             letters.push(word.to_vec());
             rest = tail;
@@ -265,6 +271,9 @@ impl CorpusData {
             Ok(list.into_iter().map(|i| i as usize).collect())
         };
         let (train, valid, test) = (part("train")?, part("valid")?, part("test")?);
+        if train.is_empty() {
+            return Err(file.refuse("train: there is no word"));
+        }
         Ok(Self::Words(WordData {
             vocabulary,
             words,
@@ -296,5 +305,45 @@ fn narrow(tokens: &[u32], size: usize) -> StoredTensor<'static> {
         dtype,
         shape: vec![tokens.len()],
         bytes: Cow::Owned(tokens::encode(dtype, tokens)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Unit;
+    use crate::text::Token;
+
+    #[test]
+    fn words_that_no_training_could_read_are_refused() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("corpus.safetensors");
+        let letters = ["a", "b", "c"].map(|letter| (Token::Text(letter.to_owned()), 2));
+        let read = |most: usize, letters_of: &[&[u32]], train: &[usize]| {
+            let data = WordData {
+                vocabulary: Vocabulary::for_words(Unit::Char, &letters, 1, most),
+                words: letters_of.iter().map(|_| "ab".to_owned()).collect(),
+                letters: letters_of.iter().map(|word| word.to_vec()).collect(),
+                train: train.to_vec(),
+                valid: Vec::new(),
+                test: Vec::new(),
+            };
+            CorpusData::Words(data).write(&path).expect("written");
+            CorpusData::read(&path)
+        };
+        read(3, &[&[0, 1], &[2]], &[1]).expect("whole");
+        // With a letter cut, the third token is the end, and the fourth is an unknown letter.
+        read(2, &[&[0, 1], &[3]], &[0]).expect("whole");
+        let refused: [(usize, &[&[u32]], &[usize], &str); 5] = [
+            (3, &[&[0, 1], &[]], &[0], "letters are missing"),
+            (3, &[&[0, 4]], &[0], "token 4 is no letter"),
+            (3, &[&[5]], &[0], "token 5 is no letter"),
+            (2, &[&[4]], &[0], "token 4 is no letter"),
+            (3, &[&[0]], &[], "train: there is no word"),
+        ];
+        for (most, letters, train, why) in refused {
+            let error = read(most, letters, train).expect_err(why).to_string();
+            assert!(error.contains(why), "{error}");
+        }
     }
 }

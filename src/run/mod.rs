@@ -28,6 +28,10 @@ mod state;
 mod tensors;
 mod tokens;
 
+/// The most that a file of a stranger may say that something was counted to: f64 skips numbers above it, and no sum of
+/// what is below it overflows.
+const MOST_COUNT: u64 = 1 << 53;
+
 pub use bundled::{Bundled, ENGLISH};
 pub use data::{CorpusData, TextData, WordData, split};
 pub use dir::{Held, Lock, RunDir, RunSummary, Start};

@@ -10,8 +10,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::RunError;
 use super::tensors::{self, FileKind, StoredTensor, TensorFile};
+use super::{MOST_COUNT, RunError};
 use crate::models::Snapshot;
 
 /// The `format` numbers of a prompt's state that this version reads; it writes the last.
@@ -82,6 +82,9 @@ impl PromptState {
     pub fn read(path: &Path) -> Result<Self, RunError> {
         let file = TensorFile::open(path, &FILE)?;
         let header: PromptHeader = file.header()?;
+        if header.tokens > MOST_COUNT {
+            return Err(file.refuse(format_args!("its header: symbols is {}", header.tokens)));
+        }
         let (mut hidden, mut cell) = (Vec::new(), Vec::new());
         for layer in 0..header.layers {
             hidden.push(file.f32(&format!("hidden.{layer}"))?);

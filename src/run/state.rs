@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::tensors::{self, FileKind, TensorFile};
-use super::{Metrics, RunError};
+use super::{MOST_COUNT, Metrics, RunError};
 use crate::models::weights::Weights;
 
 /// The `format` numbers of `state.safetensors` that this version reads; it writes the last. Format 1 dates from
@@ -76,6 +76,41 @@ pub struct Progress {
     pub unfinished: Option<Unfinished>,
 }
 
+impl Progress {
+    /// Checks what the types do not, since a state may come from a stranger: numbers that no training reaches, with which
+    /// the next ones would overflow.
+    fn check(&self) -> Result<(), String> {
+        let counts = [
+            ("step", self.step),
+            ("epoch", self.epoch),
+            ("cursor", self.cursor),
+            ("chars", self.chars),
+            ("best_step", self.best_step),
+            ("since_best", self.since_best),
+            ("evaluations", self.evaluations),
+            ("rollbacks", self.rollbacks),
+            ("loss_steps", self.loss_steps),
+            ("samples", self.samples.unwrap_or(0)),
+        ];
+        if let Some((name, count)) = counts.into_iter().find(|&(_, count)| count > MOST_COUNT) {
+            return Err(format!("its header: {name} is {count}"));
+        }
+        let (chars, seconds) = self.last;
+        if chars > self.chars {
+            return Err(format!("its header: last is {chars}, after chars"));
+        }
+        let times = [("seconds", self.seconds), ("last", seconds)];
+        let numbers = times.into_iter().chain([("lr_scale", self.lr_scale)]);
+        match numbers
+            .into_iter()
+            .find(|&(_, x)| !(0.0..=MOST_COUNT as f64).contains(&x))
+        {
+            Some((name, number)) => Err(format!("its header: {name} is {number}")),
+            None => Ok(()),
+        }
+    }
+}
+
 /// A training state: [`Progress`] and named f32 tensors.
 pub struct State {
     /// Counters and losses.
@@ -104,6 +139,7 @@ impl State {
     pub fn read(path: &Path) -> Result<Self, RunError> {
         let file = TensorFile::open(path, &FILE)?;
         let StateHeader { progress, .. } = file.header()?;
+        progress.check().map_err(|reason| file.refuse(reason))?;
         let arrays = file.arrays("")?.into_iter();
         Ok(Self {
             progress,
@@ -111,5 +147,46 @@ impl State {
                 .map(|(name, array)| (name, array.into_owned()))
                 .collect(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_no_training_reaches_is_refused() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("state.safetensors");
+        let read = |progress: Progress| {
+            let tensors = Weights::new();
+            State { progress, tensors }.write(&path).expect("written");
+            State::read(&path).map(|state| state.progress)
+        };
+        let whole = Progress {
+            step: 1 << 53,
+            chars: 9,
+            last: (9, 0.5),
+            lr_scale: 1.0,
+            ..Progress::default()
+        };
+        assert_eq!(read(whole.clone()).expect("readable"), whole);
+        type Change = fn(&mut Progress);
+        let changes: [(&str, Change); 8] = [
+            ("step is 18446744073709551615", |p| p.step = u64::MAX),
+            ("cursor is", |p| p.cursor = (1 << 53) + 1),
+            ("evaluations is", |p| p.evaluations = u64::MAX),
+            ("samples is", |p| p.samples = Some(u64::MAX)),
+            ("last is 10, after chars", |p| p.last.0 = 10),
+            ("last is -1", |p| p.last.1 = -1.0),
+            ("seconds is 1000", |p| p.seconds = 1e300),
+            ("lr_scale is -0.5", |p| p.lr_scale = -0.5),
+        ];
+        for (named, change) in changes {
+            let mut progress = whole.clone();
+            change(&mut progress);
+            let error = read(progress).expect_err(named).to_string();
+            assert!(error.contains(named), "{error}");
+        }
     }
 }

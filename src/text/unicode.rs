@@ -206,14 +206,14 @@ pub fn count_bytes(text: &str, is_of: impl Fn(u8) -> bool) -> u64 {
     blocks.map(|block| u64::from(sum(block))).sum()
 }
 
-/// Whether the character controls a terminal: a control character, or one that changes the direction of writing
-/// and so the order in which a line appears.
+/// Whether the character controls a terminal: a control character, one that ends a line (U+2028 and U+2029), or one that
+/// changes the direction of writing and so the order in which a line appears.
 pub fn is_control(c: char) -> bool {
-    let is_of_direction = matches!(
+    let is_of_lines = matches!(
         c,
-        '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}'
+        '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}'
     );
-    c.is_control() || is_of_direction
+    c.is_control() || is_of_lines
 }
 
 /// Text for a terminal: control characters are escaped, except line ends and tabs, so that no text can
@@ -295,7 +295,7 @@ mod tests {
         assert_eq!(legible("a\tb\r\nc"), "a\tb\r\nc");
         let shown = legible("\u{1b}[31m\u{7}\u{9b}1m\rx\u{7f}é");
         assert_eq!(shown, "\\u{1b}[31m\\u{7}\\u{9b}1m\\rx\\u{7f}é");
-        for c in "\u{61c}\u{200e}\u{200f}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}".chars() {
+        for c in "\u{61c}\u{200e}\u{200f}\u{2028}\u{2029}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}".chars() {
             let shown = format!("a\\u{{{:x}}}b", c as u32);
             assert_eq!(legible(&format!("a{c}b")), shown);
         }

@@ -84,6 +84,10 @@ impl Task for ArticleTask {
         None
     }
 
+    fn positions(&self) -> u64 {
+        self.data.train.len() as u64
+    }
+
     fn next(&mut self, progress: &mut Progress, _fraction: f64) -> Result<Next, TrainError> {
         let train = &self.data.train;
         let random = Noise::new(self.seed, Use::ArticleWord, progress.step);

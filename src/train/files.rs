@@ -102,6 +102,11 @@ impl Trainer<'_> {
     }
 
     pub(super) fn restore(&mut self, state: &State) -> Result<(), TrainError> {
+        let (cursor, positions) = (state.progress.cursor, self.task.positions());
+        if cursor >= positions {
+            let reason = format!("it is at position {cursor} of {positions} in a pass");
+            return Err(RunError::damaged(&self.run.state_path(), reason).into());
+        }
         let restored = self.engine.restore(&state.tensors, state.progress.step);
         restored.map_err(|error| RunError::damaged(&self.run.state_path(), error))?;
         self.progress = state.progress.clone();

@@ -57,6 +57,8 @@ pub trait Task {
     fn network(&self) -> &NetworkConfig;
     /// Steps in one pass over the training part.
     fn steps_per_epoch(&self) -> f64;
+    /// The positions in a pass, of which [`Progress::cursor`] is one.
+    fn positions(&self) -> u64;
     /// The next step's batch. Moves `progress` past it. `fraction` (0 to 1) of the training is done.
     /// Random numbers come from (seed, step) alone. After an error, `progress` is where it was.
     fn next(&mut self, progress: &mut Progress, fraction: f64) -> Result<Next, TrainError>;

@@ -277,6 +277,10 @@ impl Task for TextTask {
         (counted < of).then_some(Sampled { counted, of })
     }
 
+    fn positions(&self) -> u64 {
+        self.length as u64
+    }
+
     fn next(&mut self, progress: &mut Progress, _fraction: f64) -> Result<Next, TrainError> {
         let [least, most] = [self.own.seq_min, self.own.seq];
         let noise = Noise::new(self.seed, Use::Lengths, progress.step);

@@ -178,6 +178,10 @@ impl Task for WordTask {
         (counted < of).then_some(Sampled { counted, of })
     }
 
+    fn positions(&self) -> u64 {
+        self.data.train.len().div_ceil(self.batch) as u64
+    }
+
     fn next(&mut self, progress: &mut Progress, fraction: f64) -> Result<Next, TrainError> {
         let order = self.order(progress.epoch);
         let start = progress.cursor as usize * self.batch;

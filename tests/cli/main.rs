@@ -7,7 +7,7 @@
 //! - `bad_input`: corpora, flags and prompts that are wrong;
 //! - `model_files`: model files that are damaged, foreign or newer;
 //! - `run_folders`: runs that are locked, incomplete, cannot be written, or meet a full disk;
-//! - `limits`: threads that the system refuses;
+//! - `limits`: what the system refuses: threads, files, descriptors, memory; `messages`: what is said, whatever is given;
 //! - `installation`: what the program is linked with, and errors if a part is missing;
 //! - `corpora`: what a corpus can be, for every command that reads one;
 //! - `vocab`, `train`, `generate`, `eval`, `score`, `novelty`, `export`: each command as it should work;
@@ -42,6 +42,7 @@ mod latent;
 mod latent_refusals;
 mod limits;
 mod made_runs;
+mod messages;
 mod model_files;
 mod novelty;
 mod old_runs;

@@ -1,14 +1,15 @@
-//! Threads that live as long as a training.
+//! Threads that live as long as a training. `tests/loom` runs this file in every order of its threads.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{Builder, JoinHandle, park};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Team;
 use crate::kernels::barrier::wait_until;
+use crate::parallel::sync::{
+    Arc, AtomicBool, AtomicU32, AtomicUsize, Builder, Instant, JoinHandle, Mutex, MutexGuard,
+    Ordering, POLLS, PoisonError, park, pause,
+};
 
 /// How long an idle thread polls before it parks: longer than the pauses within a step, and too short to
 /// matter to other programs.
@@ -16,8 +17,6 @@ const SPIN: Duration = Duration::from_micros(50);
 /// The rest of threads that were slower than none, as a multiple of the time that the caller waited for them.
 const RESTS: u32 = 4;
 const LONGEST_REST: Duration = Duration::from_millis(200);
-/// Polls between two looks at the clock.
-const LOOKS: u32 = 64;
 /// A job's number once no more may be taken.
 const NO_MORE: usize = usize::MAX / 2;
 
@@ -173,11 +172,11 @@ impl Shared {
                 return true;
             }
             looks = looks.wrapping_add(1);
-            if looks.is_multiple_of(LOOKS) && since.elapsed() > SPIN {
+            if looks.is_multiple_of(POLLS) && since.elapsed() > SPIN {
                 park();
                 since = Instant::now();
             } else {
-                std::hint::spin_loop();
+                pause(0);
             }
         }
     }

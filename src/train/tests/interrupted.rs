@@ -336,6 +336,21 @@ fn a_training_that_was_stopped_before_its_first_evaluation_has_a_model() {
 }
 
 #[test]
+fn a_state_that_is_nowhere_in_the_corpus_is_refused() {
+    for config in [text_config(), word_config(), article_config()] {
+        let folder = tempfile::tempdir().expect("folder");
+        let run = create_run(folder.path(), "away", &config);
+        train_up_to(&run, 3);
+        let mut state = run.state().expect("readable").expect("there");
+        state.progress.cursor = 100_000;
+        state.write(&run.state_path()).expect("written");
+        let mut trainer = Trainer::new(&run, &native, |_| ()).expect("a run");
+        let error = trainer.resume().expect_err("refused").to_string();
+        assert!(error.contains("it is at position 100000 of "), "{error}");
+    }
+}
+
+#[test]
 fn the_logs_follow_the_state_wherever_a_crash_has_left_them() {
     type Damage = fn(&RunDir, &RunDir);
     let damages: [Damage; 6] = [

@@ -9,12 +9,16 @@
 //! It uses scoped threads rather than a pool: a call has few, long jobs, the user sets its number of
 //! threads, and most jobs borrow from the caller.
 
+pub(crate) mod sync;
+mod turn;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::iter::Enumerate;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread::Builder;
+
+use turn::Turn;
 
 /// Parts that may wait for a consumer that has something to do. One that waits for the next part gets as many as it takes.
 const MOST_WAITING: usize = 1024;
@@ -59,7 +63,7 @@ pub fn ordered<I: Iterator + Send, T: Send, R>(
     consume: impl FnOnce(&mut Results<T>) -> R,
 ) -> R {
     let items = Mutex::new(items.enumerate());
-    let turn = Turn::default();
+    let turn = Turn::new(MOST_WAITING);
     let (sender, receiver) = channel();
     std::thread::scope(|scope| {
         let queue = || Queue {
@@ -95,61 +99,6 @@ pub fn ordered<I: Iterator + Send, T: Send, R>(
     })
 }
 
-/// The item whose turn it is, and whether anybody still waits for results.
-#[derive(Default)]
-struct Turn {
-    due: AtomicUsize,
-    cancelled: AtomicBool,
-    flow: Mutex<Flow>,
-    changed: Condvar,
-}
-
-/// The parts between the workers and the consumer.
-#[derive(Default)]
-struct Flow {
-    /// Those that were sent and not consumed.
-    waiting: usize,
-    /// Whether the consumer has what it needs next. Else nobody must wait for it.
-    is_busy: bool,
-}
-
-impl Turn {
-    fn flow(&self) -> MutexGuard<'_, Flow> {
-        self.flow.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Counts a part that is to be sent, once there are not too many.
-    fn send(&self) {
-        let mut flow = self.flow();
-        while flow.waiting >= MOST_WAITING
-            && flow.is_busy
-            && !self.cancelled.load(Ordering::Relaxed)
-        {
-            flow = self
-                .changed
-                .wait(flow)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-        flow.waiting += 1;
-    }
-
-    /// Notes that the consumer has got a part, or waits for one.
-    fn consumer(&self, is_busy: bool) {
-        let mut flow = self.flow();
-        flow.waiting -= usize::from(is_busy && flow.waiting > 0);
-        flow.is_busy = is_busy;
-        drop(flow);
-        self.changed.notify_all();
-    }
-
-    fn cancel(&self) {
-        let flow = self.flow(); // so that nobody is about to wait
-        self.cancelled.store(true, Ordering::Relaxed);
-        drop(flow);
-        self.changed.notify_all();
-    }
-}
-
 /// A message from a worker: an item's index, a part of its result, and whether it is the last part.
 /// `None` means that a worker has panicked.
 type Message<T> = Option<(usize, T, bool)>;
@@ -164,7 +113,7 @@ pub struct Queue<'a, I: Iterator, T> {
 impl<I: Iterator, T> Queue<'_, I, T> {
     /// The next item with its index; `None` after the last one, or once the work is cancelled.
     pub fn next(&self) -> Option<(usize, I::Item)> {
-        if self.turn.cancelled.load(Ordering::Relaxed) {
+        if self.turn.is_cancelled() {
             return None;
         }
         let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
@@ -173,7 +122,7 @@ impl<I: Iterator, T> Queue<'_, I, T> {
 
     /// Whether the consumer is waiting for this item.
     pub fn is_due(&self, index: usize) -> bool {
-        index == self.turn.due.load(Ordering::Relaxed)
+        index == self.turn.due()
     }
 
     /// Sends a part of an item's result, but not the last one. False if the work is cancelled.
@@ -224,7 +173,7 @@ impl<T> Results<'_, T> {
         while let Ok(message) = self.receiver.try_recv() {
             self.put(message);
         }
-        let due = self.waiting.get(&self.turn.due.load(Ordering::Relaxed));
+        let due = self.waiting.get(&self.turn.due());
         self.failed || due.is_some_and(|parts| !parts.is_empty())
     }
 
@@ -243,13 +192,13 @@ impl<T> Iterator for Results<'_, T> {
     type Item = (usize, T);
 
     fn next(&mut self) -> Option<(usize, T)> {
-        let due = self.turn.due.load(Ordering::Relaxed);
+        let due = self.turn.due();
         while !self.failed {
             let waiting = self.waiting.get_mut(&due);
             if let Some((part, last)) = waiting.and_then(VecDeque::pop_front) {
                 if last {
                     self.waiting.remove(&due);
-                    self.turn.due.store(due + 1, Ordering::Relaxed);
+                    self.turn.advance();
                 }
                 self.turn.consumer(true);
                 return Some((due, part));
@@ -275,6 +224,7 @@ impl<T> Drop for Results<'_, T> {
 #[cfg(test)]
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
     use super::*;
