@@ -59,10 +59,7 @@ fn end(size: usize) -> ! {
     let left = rest.len();
     let _ = std::io::stderr().write_all(&text[..text.len() - left]);
     #[cfg(unix)]
-    // SAFETY: no code of this program runs any more.
-    unsafe {
-        nix::libc::_exit(1)
-    }
+    signal_hook::low_level::exit(1);
     #[cfg(not(unix))]
     std::process::abort()
 }

@@ -278,6 +278,8 @@ mod tests {
         assert!(!folder.path().join(".textgen-abc").exists());
     }
 
+    type Writer<'a> = &'a dyn Fn(&Path) -> Result<(), RunError>;
+
     #[test]
     fn whatever_goes_wrong_a_file_is_the_old_one_or_the_new_one() {
         use crate::run::disk::faults::{Fault, Platter, Watched};
@@ -289,7 +291,7 @@ mod tests {
             draft.commit()
         };
         let at_once = |path: &Path| write(path, &[b"two ", b"three"]);
-        let writers: [&dyn Fn(&Path) -> Result<(), RunError>; 2] = [&at_once, &drafted];
+        let writers: [Writer; 2] = [&at_once, &drafted];
         let folder = tempfile::tempdir().expect("folder");
         let folder = folder.path().canonicalize().expect("there");
         let path = folder.join("a");

@@ -334,8 +334,8 @@ mod tests {
         read(3, &[&[0, 1], &[2]], &[1]).expect("whole");
         // With a letter cut, the third token is the end, and the fourth is an unknown letter.
         read(2, &[&[0, 1], &[3]], &[0]).expect("whole");
-        let refused: [(usize, &[&[u32]], &[usize], &str); 5] = [
-            (3, &[&[0, 1], &[]], &[0], "letters are missing"),
+        let refused: [(usize, &[&[u32]], _, _); 5] = [
+            (3, &[&[0, 1], &[]], &[0][..], "letters are missing"),
             (3, &[&[0, 4]], &[0], "token 4 is no letter"),
             (3, &[&[5]], &[0], "token 5 is no letter"),
             (2, &[&[4]], &[0], "token 4 is no letter"),

@@ -154,6 +154,8 @@ impl State {
 mod tests {
     use super::*;
 
+    type Change = fn(&mut Progress);
+
     #[test]
     fn a_number_that_no_training_reaches_is_refused() {
         let folder = tempfile::tempdir().expect("folder");
@@ -171,7 +173,6 @@ mod tests {
             ..Progress::default()
         };
         assert_eq!(read(whole.clone()).expect("readable"), whole);
-        type Change = fn(&mut Progress);
         let changes: [(&str, Change); 8] = [
             ("step is 18446744073709551615", |p| p.step = u64::MAX),
             ("cursor is", |p| p.cursor = (1 << 53) + 1),
