@@ -15,12 +15,15 @@ pub struct Plot {
     pub up: Axis,
 }
 
+/// The steps of an axis: across, or up.
+fn steps(size: [f64; 2], axis: usize) -> f64 {
+    (size[axis] / STEP[axis]).min(STEPS)
+}
+
 impl Plot {
     /// A plot that shows these numbers, from the least to the most, in both directions.
     pub fn new(size: [f64; 2], across: [f64; 2], up: [f64; 2]) -> Self {
-        let axis = |at: usize, [least, most]: [f64; 2]| {
-            Axis::new(least, most, (size[at] / STEP[at]).min(STEPS))
-        };
+        let axis = |at, [least, most]: [f64; 2]| Axis::new(least, most, steps(size, at));
         Self {
             size,
             across: axis(0, across),
@@ -76,7 +79,7 @@ impl Plot {
     pub fn right(&self, svg: &mut String, factor: f64, name: &str) {
         let [across, up] = self.size;
         let [from, to] = [self.up.from, self.up.to].map(|number| number * factor);
-        let axis = Axis::new(from, to, STEPS);
+        let axis = Axis::new(from, to, steps(self.size, 1));
         let mut widest: f64 = 0.0;
         let slack = 1e-9 * (to - from);
         let shown = |tick: &f64| (from - slack..=to + slack).contains(tick);
@@ -136,14 +139,14 @@ mod tests {
     use super::*;
 
     fn plot() -> Plot {
-        Plot::new([100.0, 50.0], [0.0, 7_000.0], [1.23, 3.9])
+        Plot::new([100.0, 250.0], [0.0, 7_000.0], [1.23, 3.9])
     }
 
     #[test]
     fn a_place_on_the_plot_is_where_its_axes_say() {
         let plot = plot();
         let [from, to] = [plot.across.from, plot.across.to];
-        assert_eq!(plot.pixel([from, plot.up.from]), [0.0, 50.0]);
+        assert_eq!(plot.pixel([from, plot.up.from]), [0.0, 250.0]);
         assert_eq!(plot.pixel([to, plot.up.to]), [100.0, 0.0]);
     }
 
@@ -153,7 +156,7 @@ mod tests {
         plot.right(&mut svg, 1.0 / std::f64::consts::LN_2, "bits");
         let [_, y] = plot.pixel([0.0, 2.0 * std::f64::consts::LN_2]);
         let label = format!(
-            r#"y="{:.1}" font-size="{FONT}" fill="{GREY}">2.0<"#,
+            r#"y="{:.1}" font-size="{FONT}" fill="{GREY}">2<"#,
             y + 0.36 * FONT
         );
         assert!(svg.contains(&label), "{svg}");
