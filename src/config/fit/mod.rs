@@ -7,7 +7,7 @@ mod words;
 use super::{Budget, Cell, ModelChoice, ModelKind, Settings, TrainConfig};
 
 /// The settings that are chosen, of those that a model has.
-pub const FITTED: [&str; 10] = [
+pub const FITTED: [&str; 11] = [
     "hidden",
     "batch",
     "seq",
@@ -17,6 +17,7 @@ pub const FITTED: [&str; 10] = [
     "schedule",
     "ema",
     "pretrain-decoder",
+    "free-bits",
     "epochs",
 ];
 
