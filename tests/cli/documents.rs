@@ -192,7 +192,7 @@ fn a_trained_model_learns_documents_and_training_resumes() {
         .succeeded();
     let adapted = "train lines.txt --documents line --from plain --name told --steps 5 --threads 1";
     home.textgen(adapted).succeeded();
-    let twice = format!("{train} --documents line --dropout 0.1");
+    let twice = format!("{train} --documents line --dropout 0.1 --recurrent-dropout 0.1");
     home.textgen(&format!(
         "{twice} --name whole --steps 12 --schedule constant"
     ))

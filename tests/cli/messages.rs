@@ -71,7 +71,7 @@ fn a_message_is_a_few_lines_without_control_characters() {
         let ran = home.textgen_with(arguments);
         std::fs::remove_file(&path).expect("removed");
         let is_control = |c: char| {
-            (c.is_control() && c != '\n')
+            (c.is_control() && !"\n\t".contains(c))
                 || ('\u{2028}'..='\u{202e}').contains(&c)
                 || ('\u{2066}'..='\u{2069}').contains(&c)
         };

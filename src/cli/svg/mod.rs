@@ -6,6 +6,8 @@ mod plot;
 
 use unicode_width::UnicodeWidthChar as _;
 
+use crate::text::legible;
+
 pub use self::axis::Axis;
 pub use self::plot::Plot;
 
@@ -59,8 +61,10 @@ pub fn width(word: &str, size: f64) -> f64 {
     size * word.chars().map(em).sum::<f64>() + 2.0
 }
 
-/// Escapes text for XML and HTML.
+/// Text of any origin for XML and HTML: escaped, with control characters and characters that turn a line around made
+/// visible.
 pub fn escaped(text: &str) -> String {
+    let text = legible(text);
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -69,8 +73,7 @@ pub fn escaped(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             '\u{FFFE}' | '\u{FFFF}' => escaped.push('\u{FFFD}'),
-            '\n' | '\t' => escaped.push(c),
-            _ if c.is_control() => escaped.push('\u{FFFD}'),
+            '\r' => {} // of a line end
             _ => escaped.push(c),
         }
     }

@@ -318,7 +318,7 @@ mod tests {
         all[0].word = "</text><script>&\"\u{1}\u{FFFF}".to_owned();
         let svg = rendered(&all);
         assert!(svg.contains("a &lt;title&gt; &amp; more"));
-        assert!(svg.contains("&lt;/text&gt;&lt;script&gt;&amp;&quot;\u{FFFD}\u{FFFD}"));
+        assert!(svg.contains("&lt;/text&gt;&lt;script&gt;&amp;&quot;\\u{1}\u{FFFD}"));
         assert!(!svg.contains("<script>"));
     }
 }
