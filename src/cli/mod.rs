@@ -19,6 +19,7 @@ mod machine;
 mod mixing;
 mod novelty;
 mod output;
+mod page;
 mod prepare;
 mod progress;
 mod reading;

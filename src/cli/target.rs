@@ -9,6 +9,7 @@ use clap::Args;
 
 use super::error::CliError;
 use super::output::stdout;
+use super::page;
 use super::svg;
 use crate::compress::MAGIC;
 use crate::run::atomic::{self, Draft};
@@ -32,6 +33,9 @@ pub enum Format {
     PromptState,
     Compressed,
     Svg,
+    Page,
+    /// A module or its types.
+    Module,
     /// The user's own bytes; no existing file is replaced.
     Unknown,
 }
@@ -43,6 +47,8 @@ impl Format {
             Self::PromptState => "a prompt state",
             Self::Compressed => "a compressed file",
             Self::Svg => "a picture that textgen drew",
+            Self::Page => "a page that textgen wrote",
+            Self::Module => "a module that textgen wrote",
             Self::Unknown => "a known file",
         }
     }
@@ -59,6 +65,8 @@ impl Format {
             Self::PromptState => PromptState::read(path).is_ok(),
             Self::Compressed => begins(|head| head.starts_with(&MAGIC)),
             Self::Svg => begins(svg::is_ours),
+            Self::Page => begins(page::is_page),
+            Self::Module => begins(page::is_module),
             Self::Unknown => false,
         }
     }

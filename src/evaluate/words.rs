@@ -28,7 +28,17 @@ pub struct Word<'a> {
     pub letters: &'a [u32],
 }
 
-impl Word<'_> {
+impl<'a> Word<'a> {
+    /// A word of no corpus: a hash of its letters (FNV-1a) selects its noise, so that its score does not depend on other
+    /// words.
+    pub fn of(letters: &'a [u32]) -> Self {
+        let bytes = letters.iter().flat_map(|letter| letter.to_le_bytes());
+        let index = bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        Self { index, letters }
+    }
+
     /// Tokens predicted: its letters and its end.
     pub const fn tokens(&self) -> u64 {
         self.letters.len() as u64 + 1
