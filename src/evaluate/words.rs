@@ -1,12 +1,11 @@
 //! What held-out words cost a word-vae: D and R with one sample of z per word.
 
-use std::cmp::Reverse;
-
 use super::{EvaluateError, LogSoftmax, check_predicted, in_groups};
 use crate::config::Sampling;
 use crate::generate::sampling::Sampler;
 use crate::kernels::Kernels;
 use crate::models::Network;
+use crate::models::sequences::by_length;
 use crate::models::word_vae::{Posterior, WordVae};
 use crate::parallel::Running;
 
@@ -183,8 +182,8 @@ pub(super) fn distortions(
 ) -> Vec<f64> {
     let mut nats = vec![0.0; words.len()];
     // Longest first, so that unfinished words are always the first rows.
-    let mut order: Vec<usize> = (0..words.len()).collect();
-    order.sort_by_key(|&word| Reverse(words[word].len()));
+    let lengths: Vec<usize> = words.iter().map(|word| word.len()).collect();
+    let order = by_length(&lengths);
     let latent = vae.latent();
     let rows = order.iter().map(|&word| &z[word * latent..][..latent]);
     let mut state = vae.decoder(words.len(), &rows.collect::<Vec<_>>().concat());

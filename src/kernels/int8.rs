@@ -339,7 +339,8 @@ pub(super) mod wasm {
             four.mul_add(f32x4_splat(inverse), f32x4_splat(ROUND))
         };
         let numbers = i32x4_add(rounded, i32x4_splat(ZERO));
-        let low = i8x16_shuffle::<0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12>(numbers, numbers);
+        let low =
+            i8x16_shuffle::<0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12>(numbers, numbers);
         i32x4_extract_lane::<0>(low).to_le_bytes()
     }
 

@@ -28,12 +28,6 @@ pub(super) trait Lanes: Copy {
     unsafe fn splat(number: f32) -> Self;
     /// self · factor + sum, rounded once.
     unsafe fn mul_add(self, factor: Self, sum: Self) -> Self;
-    /// self · factor + sum for the long sums of products: rounded once, or twice where once would be slow.
-    #[inline(always)]
-    unsafe fn accumulate(self, factor: Self, sum: Self) -> Self {
-        // SAFETY: the caller's.
-        unsafe { self.mul_add(factor, sum) }
-    }
     /// self + other.
     unsafe fn add(self, other: Self) -> Self;
     /// self − other.
@@ -129,7 +123,11 @@ impl Lanes for Portable {
 }
 
 /// Implements [`Lanes`] by intrinsics.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_feature = "simd128"))]
+#[cfg(any(
+    target_arch = "x86_64",
+    target_arch = "aarch64",
+    target_feature = "simd128"
+))]
 macro_rules! by_intrinsics {
     ($name:ident, $count:literal, load: $load:ident, store: $store:ident, splat: $splat:ident,
         fetch($from:ident): $fetch:expr, transpose: $transpose:path,
@@ -412,7 +410,6 @@ mod wasm {
             two(x, factor, sum),
             two(upper(x), upper(factor), upper(sum)),
         );
-        accumulate(x, factor, sum) = f32x4_add(f32x4_mul(x, factor), sum);
         add(x, other) = f32x4_add(x, other);
         sub(x, other) = f32x4_sub(x, other);
         mul(x, other) = f32x4_mul(x, other);

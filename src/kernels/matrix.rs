@@ -472,7 +472,7 @@ impl<V: Lanes> Arithmetic<V> for Single {
     #[inline(always)]
     unsafe fn add(weights: V, x: V, sum: V) -> V {
         // SAFETY: the caller's.
-        unsafe { weights.accumulate(x, sum) }
+        unsafe { weights.mul_add(x, sum) }
     }
 }
 
@@ -617,7 +617,8 @@ unsafe fn tile<
                 }
             }
             let mut weights = [V::splat(0.0); WIDE];
-            unrolled_in_place!(WIDE, |part| weights[part] = V::load(line.add(part * V::COUNT)));
+            unrolled_in_place!(WIDE, |part| weights[part] =
+                V::load(line.add(part * V::COUNT)));
             unrolled_in_place!(ROWS, |row| {
                 let x = V::splat(*x.add(row * offsets.columns + column));
                 unrolled_in_place!(WIDE, |part| {

@@ -132,7 +132,7 @@ macro_rules! at_every_level {
         at_every_level!("aarch64" neon, "neon", lanes::float32x4_t, [6, 4, 8], int8::arm::sums_neon,
             $($name($($arg: $type),*) = $body;)+);
         #[cfg(target_feature = "simd128")]
-        at_every_level!("wasm32" simd128, "simd128", lanes::v128, [6, 2, 8], int8::wasm::sums_simd128,
+        at_every_level!("wasm32" simd128, "simd128", lanes::v128, [2, 1, 8], int8::wasm::sums_simd128,
             $($name($($arg: $type),*) = $body;)+);
         at_every_level!("x86_64" avx2, "avx2,fma", lanes::__m256, [6, 2, 4], int8::x86::sums_avx2,
             $($name($($arg: $type),*) = $body;)+);

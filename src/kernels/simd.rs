@@ -22,8 +22,8 @@ pub enum Level {
     Portable,
     /// NEON on AArch64, four lanes.
     Neon,
-    /// SIMD of WebAssembly, four lanes, chosen when the module is built. It has no fused multiply-add, so its results
-    /// differ from those of the others in the last bits.
+    /// SIMD of WebAssembly, four lanes, chosen when the module is built. It has no fused multiply-add; f64 takes its place, so
+    /// that one result in some hundred million differs from those of the others in the last bit.
     Simd128,
     /// AVX2 and FMA, eight lanes.
     Avx2,

@@ -282,7 +282,10 @@ mod tests {
         assert!(near(x, 3.0) && near(y, 0.0), "{x} {y}");
         let there = plane.point([3.0, 1.0]);
         let want = [10.0 + 2.4 - 0.6, 20.0 + 1.8 + 0.8];
-        assert!(there.iter().zip(want).all(|(&a, b)| near(f64::from(a), b)), "{there:?}");
+        assert!(
+            there.iter().zip(want).all(|(&a, b)| near(f64::from(a), b)),
+            "{there:?}"
+        );
         let [x, y] = plane.project(&[10.0 - 0.6, 20.0 + 0.8]);
         assert!(near(x, 0.0) && near(y, 1.0), "{x} {y}");
     }

@@ -17,6 +17,7 @@ const QUIET = {
 
 async function opened(browser, name, fragment = "") {
   const page = await browser.newPage();
+  await page.setViewport({ width: 1280, height: 1000 });
   page.setDefaultTimeout(60000);
   page.on("console", (message) => wrong.push(`${name}: console: ${message.text()}`));
   page.on("pageerror", (error) => wrong.push(`${name}: error: ${error.message}`));
@@ -112,13 +113,14 @@ async function words(browser) {
   check(JSON.stringify(await items("invented")) === JSON.stringify(want.invented), "the words of a seed are not the program's");
   await use.until("map-status", "two directions|words");
   await page.waitForSelector("#map circle");
+  await page.$eval("#map", (map) => map.scrollIntoView());
   const box = await (await page.$("#map")).boundingBox();
   await page.mouse.move(box.x + 60, box.y + 60);
   await page.mouse.down();
   await page.mouse.move(box.x + box.width / 2, box.y + box.height / 2, { steps: 8 });
   await page.mouse.up();
   await use.until("here", ".");
-  await page.focus("#map");
+  await page.$eval("#map", (map) => map.focus());
   await page.keyboard.press("ArrowLeft");
   await use.set("from", "anna");
   await use.set("to", "stella");

@@ -8,7 +8,10 @@ let differ = 0;
 const same = (name, found, want) => {
   if (JSON.stringify(found) === JSON.stringify(want)) return;
   differ += 1;
-  console.log(`${name}: ${JSON.stringify(found)} instead of ${JSON.stringify(want)}`);
+  let at = 0;
+  while (found[at] === want[at]) at += 1;
+  const part = (of) => JSON.stringify(of.slice(at, at + 8));
+  console.log(`${name}: at ${at} ${part(found)} instead of ${part(want)}`);
 };
 
 for (const one of cases) {

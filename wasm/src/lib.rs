@@ -325,8 +325,7 @@ pub extern "C" fn surprisals(most: u32) -> i32 {
         let tokens = engine.tokens()?;
         let (network, most) = (engine.text()?, most as usize);
         let mut state = network.state(1);
-        let (mut softmax, mut order, mut output) =
-            (LogSoftmax::default(), Vec::new(), Vec::new());
+        let (mut softmax, mut order, mut output) = (LogSoftmax::default(), Vec::new(), Vec::new());
         network.read(&mut state, &tokens, |index, logits| {
             let Some(&next) = tokens.get(index + 1) else {
                 return;

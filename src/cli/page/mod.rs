@@ -67,7 +67,10 @@ impl Show<'_> {
 
     /// The module.
     pub fn module(&self) -> Result<String> {
-        let parts = self.parts()?.map(|part| format!("  \"{part}\",\n")).concat();
+        let parts = self
+            .parts()?
+            .map(|part| format!("  \"{part}\",\n"))
+            .concat();
         Ok([
             MODULE_HEAD,
             "a model as a module.\nconst PARTS = [\n",
@@ -266,7 +269,12 @@ mod tests {
     /// A script would end there, and the page with it.
     #[test]
     fn no_script_of_the_page_ends_itself() {
-        for code in [ENGINE_JS, MODULE_JS, include_str!("worker.js"), include_str!("page.js")] {
+        for code in [
+            ENGINE_JS,
+            MODULE_JS,
+            include_str!("worker.js"),
+            include_str!("page.js"),
+        ] {
             assert!(!code.contains("</") && !code.contains("<!--"));
         }
         assert!(!include_str!("page.css").contains("</"));

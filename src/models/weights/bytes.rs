@@ -73,8 +73,20 @@ pub fn from_bytes(bytes: &[u8]) -> Option<(NetworkConfig, Weights<'static>)> {
     for number in &mut head {
         *number = u32::from_le_bytes(*rest.split_off(..4)?.first_chunk()?);
     }
-    let [format, words, cell, hidden, layers, embedding, inputs, outputs, eos, latent, z, int8] =
-        head;
+    let [
+        format,
+        words,
+        cell,
+        hidden,
+        layers,
+        embedding,
+        inputs,
+        outputs,
+        eos,
+        latent,
+        z,
+        int8,
+    ] = head;
     let size = |size: u32| size as usize;
     let latent = LatentConfig {
         latent: size(latent),
@@ -160,7 +172,10 @@ mod tests {
                 for at in 0..HEAD {
                     let mut other = bytes.clone();
                     other[4 * at + 3] = 0x7f; // a number too large for anything
-                    assert!(from_bytes(&other).is_none_or(|(found, _)| found == config), "{at}");
+                    assert!(
+                        from_bytes(&other).is_none_or(|(found, _)| found == config),
+                        "{at}"
+                    );
                 }
             }
         }

@@ -349,7 +349,11 @@ fn check_finite(name: &str, values: &[f32], most: f32) -> Result<(), WeightError
 /// A number in a message. WebAssembly modules stay smaller without the digits of a finite one.
 fn shown(value: f32) -> String {
     if cfg!(target_arch = "wasm32") {
-        let kind = if value.is_nan() { "NaN" } else { "a number too large" };
+        let kind = if value.is_nan() {
+            "NaN"
+        } else {
+            "a number too large"
+        };
         kind.to_owned()
     } else {
         value.to_string()

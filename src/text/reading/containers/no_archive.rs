@@ -15,7 +15,11 @@ pub fn each_member(
     _account: &mut Account,
     _sink: &mut Sink<'_>,
 ) -> Result<bool, TextError> {
-    Err(TextError::unsupported(name, "zip", "WebAssembly reads no archive"))
+    Err(TextError::unsupported(
+        name,
+        "zip",
+        "WebAssembly reads no archive",
+    ))
 }
 
 /// None: whoever reads one says what is wrong.
