@@ -179,7 +179,7 @@ function texts(about) {
       const { written, ended, perSecond, next } = await ask("write", { ...limits(), prompt: $("prompt").value, seed, length });
       if (mine !== turn) return;
       const why = { length: "", stop: ", stopped", document: ", a whole document" }[ended];
-      const speed = written > 50 ? ` ${Math.round(perSecond).toLocaleString("en")} characters per second of computing.` : "";
+      const speed = Number($("pace").value) === 0 && written > 500 ? ` ${Math.round(perSecond).toLocaleString("en")} characters per second of computing.` : "";
       const note = changed ? " Settings changed on the way, so the link gives another text." : "";
       say("status", `${unknownSaid}${written.toLocaleString("en")} characters${why}.${speed}${note}`);
       busy(false);
