@@ -185,6 +185,33 @@ fn modules_compute_in_node_what_the_program_computes() {
     assert_eq!(said, "46 modules agree\n");
 }
 
+#[test]
+fn the_example_of_the_documentation_runs_in_node() {
+    let test = "the_example_of_the_documentation_runs_in_node";
+    let home = Home::new();
+    golden_run(&home, "");
+    home.textgen("export golden --format js --output tales.mjs")
+        .succeeded();
+    assert!(home.path("tales.d.mts").is_file());
+    let page = fs::read_to_string(repository("docs/web-page.md")).expect("the page");
+    let example = page
+        .split("```js\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next());
+    let example = home.write("example.mjs", example.expect("an example"));
+    let Some(ran) = run_if_there("node", &[example.as_os_str()]) else {
+        return skipped(test, "there is no node");
+    };
+    assert!(
+        ran.status.success(),
+        "{}",
+        String::from_utf8_lossy(&ran.stderr)
+    );
+    let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+    assert!(said.starts_with(" who lived"), "{said}");
+    assert!(said.lines().any(|line| line == "\" \" 1.000"), "{said}");
+}
+
 /// A page with the three parts that are its model's left out.
 fn without_model(page: &str) -> (String, [String; 2]) {
     let (mut rest, mut shell, mut parts) = (page, String::new(), Vec::new());

@@ -105,6 +105,17 @@ async function texts(browser) {
   return `first character after ${first} ms, ${speed} characters/s, 9,600 characters coloured in ${read} ms`;
 }
 
+/** A browser that has no WebAssembly, or does not allow it. */
+async function without(browser) {
+  const page = await browser.newPage();
+  await page.evaluateOnNewDocument(() => delete globalThis.WebAssembly);
+  await page.goto(`file://${join(dirname(file), "text.html")}`);
+  await page.waitForFunction(() => !document.getElementById("problem").hidden);
+  const said = await page.$eval("#problem", (element) => element.textContent);
+  check(/needs WebAssembly/.test(said), `without WebAssembly the page says: ${said}`);
+  await page.close();
+}
+
 async function words(browser) {
   const use = await opened(browser, "words.html", "#seed=5&temperature=1");
   const { page } = use;
@@ -186,6 +197,7 @@ async function hostile(browser) {
     console.log(`${await browser.version()}: ${await texts(browser)}`);
     await words(browser);
     await hostile(browser);
+    await without(browser);
   } finally {
     await browser.close();
   }

@@ -231,7 +231,8 @@ function texts(about) {
     at = index;
     spans[at].classList.add("at");
     if (scroll) spans[at].scrollIntoView({ block: "nearest" });
-    const { text, bits, expected } = costs[at];
+    const { bits, expected } = costs[at];
+    const text = tokenText(costs[at]);
     const told = expected.map((one) => `${visible(tokenText(one))} ${percent(one.p)}`).join(", ");
     say("expected", bits === null ? `“${visible(text)}” is the first character, which nothing foretells.` : `“${visible(text)}”: ${bits.toFixed(2)} bits. Expected: ${told}.`);
   };
@@ -242,7 +243,7 @@ function texts(about) {
       costs = read.costs;
       at = -1;
       const box = document.createDocumentFragment();
-      for (const { text, bits } of costs) box.append(element("span", grade(bits), legible(text)));
+      for (const { text, bits } of costs) box.append(element("span", grade(bits), legible(tokenText({ text }))));
       $("coloured").replaceChildren(box);
       $("coloured").hidden = $("legend").hidden = costs.length === 0;
       const counted = costs.filter(({ bits }) => bits !== null);

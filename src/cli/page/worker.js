@@ -102,7 +102,7 @@ const answers = {
     const started = performance.now();
     const { costs, unknown } = engine.surprisals(given, 3);
     const told = costs.map(({ token, bits, expected }) => ({
-      text: engine.decode([token]),
+      text: engine.about.tokens[token] ?? null,
       bits,
       expected: expected.map(shown),
     }));
