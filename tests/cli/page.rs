@@ -209,7 +209,7 @@ fn the_example_of_the_documentation_runs_in_node() {
     );
     let said = String::from_utf8_lossy(&ran.stdout).into_owned();
     assert!(said.starts_with(" who lived"), "{said}");
-    assert!(said.lines().any(|line| line == "\" \" 1.000"), "{said}");
+    assert!(said.contains("\" \" 0.99"), "{said}");
 }
 
 /// A page with the three parts that are its model's left out.

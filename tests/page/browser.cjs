@@ -38,8 +38,15 @@ async function opened(browser, name, fragment = "") {
     page,
     started,
     text: (id) => page.$eval(`#${id}`, (element) => element.textContent),
-    until: (id, pattern) =>
-      page.waitForFunction((id, source) => new RegExp(source).test(document.getElementById(id).textContent), {}, id, pattern),
+    async until(id, pattern) {
+      const says = (id, source) => new RegExp(source).test(document.getElementById(id).textContent);
+      try {
+        await page.waitForFunction(says, { polling: 100 }, id, pattern);
+      } catch {
+        const said = await page.$eval(`#${id}`, (element) => element.textContent);
+        throw new Error(`${name}: ${id} says “${said}”, not ${pattern}`);
+      }
+    },
     set: (id, value) =>
       page.$eval(`#${id}`, (element, value) => {
         element.value = value;
@@ -63,7 +70,7 @@ async function texts(browser) {
   check((await page.$$("#next button")).length === 10, "ten characters are offered");
   const before = (await use.text("text")).length;
   await page.click("#next button");
-  await page.waitForFunction((before) => document.getElementById("text").textContent.length > before, {}, before);
+  await page.waitForFunction((before) => document.getElementById("text").textContent.length > before, { polling: 100 }, before);
   await use.set("pace", "60");
   await use.set("length", "5000");
   await use.click("again");
@@ -97,7 +104,7 @@ async function texts(browser) {
   const hovered = await use.text("expected");
   await page.focus("#coloured");
   await page.keyboard.press("ArrowRight");
-  await page.waitForFunction((hovered) => document.getElementById("expected").textContent !== hovered, {}, hovered);
+  await page.waitForFunction((hovered) => document.getElementById("expected").textContent !== hovered, { polling: 100 }, hovered);
   await use.set("given", "");
   await use.click("read");
   await use.until("expected", "There is no text");
@@ -135,7 +142,7 @@ async function words(browser) {
   await page.keyboard.press("ArrowLeft");
   await use.set("from", "anna");
   await use.set("to", "stella");
-  await page.waitForFunction((last) => document.getElementById("way-list").lastChild?.textContent === last, {}, want.way.at(-1));
+  await page.waitForFunction((last) => document.getElementById("way-list").lastChild?.textContent === last, { polling: 100 }, want.way.at(-1));
   for (const [at, word] of want.way.entries()) {
     await use.set("way", String(at));
     const found = await use.text("way-word");
