@@ -1,14 +1,15 @@
-//! `textgen export`: a model as one file, in full or in eight-bit precision.
+//! `textgen export`: a model as one file, in full or in eight-bit precision, also as a web page or a module.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::run::Runs;
+use crate::run::{RunDir, Runs, atomic};
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use indicatif::DecimalBytes;
 
 use super::chosen::{self, ChosenModel};
 use super::error::CliError;
+use super::page::{self, Show};
 use super::target::{Force, Format, check_output};
 use crate::cli::output::note;
 
@@ -20,7 +21,14 @@ training words for --novel. It is a safetensors file with PyTorch's names and ga
 With --quantize int8 every matrix is stored in eight bits with one scale per row: a quarter of the
 size, and faster. `textgen eval --quantize int8` measures what that costs.
 
+--format html writes one page that works from a file, without a network: a text model writes, colours
+texts by their surprisal and takes what is clicked; a word-vae shows its map, invents and judges
+words. --format js writes the same as a module, with its types beside it, for games and other pages.
+Both are in eight bits unless --quantize none is given.
+
 Examples:
+  textgen export --format html --output tales.html
+  textgen export my-run --format js --output tales.js
   textgen export --output tales.safetensors
   textgen export my-run --quantize int8 --output small.safetensors
   textgen generate --run small.safetensors")]
@@ -33,20 +41,49 @@ pub struct ExportArgs {
     /// The file to write
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
-    /// Store the matrices in eight bits
-    #[arg(long, value_name = "TYPE", value_parser = ["int8"])]
+    /// The kind of file: a model file, a web page, or a JavaScript module
+    #[arg(long, value_enum, default_value_t = Kind::Safetensors)]
+    format: Kind,
+    /// Store the matrices in eight bits, or, in a page or a module, as they are
+    #[arg(long, value_name = "TYPE", value_parser = ["int8", "none"])]
     quantize: Option<String>,
+    /// Leave out the words that a word-vae learnt from
+    #[arg(long)]
+    no_training_words: bool,
     #[command(flatten)]
     force: Force,
 }
 
+/// What is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// A safetensors file with all that textgen and PyTorch need
+    Safetensors,
+    /// One HTML file with model and engine
+    Html,
+    /// An ES module with model and engine, and its types in a .d.ts file
+    Js,
+}
+
 pub fn run(args: &ExportArgs, runs: &Runs) -> Result<()> {
     let named = args.model.as_ref().or(args.chosen.named.as_ref());
-    let (file, _) = chosen::open(named.map(String::as_str), runs, None)?;
+    let (file, run) = chosen::open(named.map(String::as_str), runs, None)?;
     let sources = [(file.path(), "is the model that is exported")];
-    check_output(&args.output, Format::Model, args.force, &sources)?;
-    let (int8, was_int8) = (args.quantize.is_some(), file.is_int8()?);
-    if was_int8 && !int8 {
+    let check = |path, format| check_output(path, format, args.force, &sources);
+    let words = !args.no_training_words;
+    let int8 = match args.quantize.as_deref() {
+        Some(bits) => bits == "int8",
+        None => args.format != Kind::Safetensors,
+    };
+    match args.format {
+        Kind::Safetensors => check(&args.output, Format::Model)?,
+        Kind::Html => check(&args.output, Format::Page)?,
+        Kind::Js => {
+            check(&args.output, Format::Module)?;
+            check(&types_of(&args.output), Format::Module)?;
+        }
+    }
+    if file.is_int8()? && !int8 {
         let message = format!(
             "{} is in eight bits, and rounding cannot be undone: there is no f32 to export",
             file.path().display()
@@ -54,8 +91,19 @@ pub fn run(args: &ExportArgs, runs: &Runs) -> Result<()> {
         let hint = "export the model that it was made from, or copy it with --quantize int8";
         return Err(CliError::failed(message, hint).into());
     }
+    if args.format != Kind::Safetensors {
+        let stem = file.path().file_stem().unwrap_or_default();
+        let stem = stem.to_string_lossy();
+        let show = Show {
+            file: &file,
+            title: run.as_ref().map_or(&*stem, RunDir::name),
+            int8,
+            words,
+        };
+        return write_page(args, &show);
+    }
     let network = &file.header.network;
-    file.export(&args.output, int8)?;
+    file.export(&args.output, int8, words)?;
     let written = std::fs::metadata(&args.output)
         .ok()
         .filter(std::fs::Metadata::is_file);
@@ -68,5 +116,26 @@ pub fn run(args: &ExportArgs, runs: &Runs) -> Result<()> {
         DecimalBytes(file.size() as u64),
         written.unwrap_or_default()
     );
+    Ok(())
+}
+
+fn write_page(args: &ExportArgs, show: &Show) -> Result<()> {
+    if args.format == Kind::Html {
+        return written(&args.output, &show.html()?);
+    }
+    written(&args.output, &show.module()?)?;
+    written(&types_of(&args.output), page::MODULE_TYPES)
+}
+
+/// The file of a module's types: `tales.d.ts` of `tales.js`.
+fn types_of(module: &Path) -> PathBuf {
+    let is_mjs = module.extension().is_some_and(|ending| ending == "mjs");
+    module.with_extension(if is_mjs { "d.mts" } else { "d.ts" })
+}
+
+fn written(path: &Path, text: &str) -> Result<()> {
+    atomic::write(path, &[text.as_bytes()])?;
+    let size = DecimalBytes(text.len() as u64);
+    note!("{}: {size}", path.display());
     Ok(())
 }

@@ -20,6 +20,7 @@ pub mod memory;
 mod mixing;
 mod novelty;
 pub mod output;
+mod page;
 mod prepare;
 mod progress;
 mod reading;

@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::error::CliError;
 use super::output::stdout;
-use super::{report, svg};
+use super::{page, report, svg};
 use crate::compress::MAGIC;
 use crate::run::atomic::{self, Draft};
 use crate::run::{ModelFile, PromptState, RunError};
@@ -33,6 +33,9 @@ pub enum Format {
     Compressed,
     Svg,
     Report,
+    Page,
+    /// A module or its types.
+    Module,
     /// The user's own bytes; no existing file is replaced.
     Unknown,
 }
@@ -45,6 +48,8 @@ impl Format {
             Self::Compressed => "a compressed file",
             Self::Svg => "a picture that textgen drew",
             Self::Report => "a report by textgen",
+            Self::Page => "a page that textgen wrote",
+            Self::Module => "a module that textgen wrote",
             Self::Unknown => "a known file",
         }
     }
@@ -62,6 +67,8 @@ impl Format {
             Self::Compressed => begins(|head| head.starts_with(&MAGIC)),
             Self::Svg => begins(svg::is_ours),
             Self::Report => begins(report::is_ours),
+            Self::Page => begins(page::is_page),
+            Self::Module => begins(page::is_module),
             Self::Unknown => false,
         }
     }

@@ -30,12 +30,12 @@ mod words;
 pub use texts::{Reading, TextCost, ngram_nats, posterior, surprisals, texts};
 pub use words::{Word, WordCost, WordReading, words};
 
-use std::cmp::Reverse;
 use std::ops::Range;
 
 use thiserror::Error;
 
 use crate::kernels::Kernels;
+use crate::models::sequences::by_length;
 use crate::parallel;
 use crate::run::{RunError, TokenSource, pieces};
 
@@ -150,8 +150,7 @@ fn in_groups<M: Sync, R: Clone + Default + Send>(
     if lengths.is_empty() || models.is_empty() {
         return results;
     }
-    let mut order: Vec<usize> = (0..lengths.len()).collect();
-    order.sort_by_key(|&item| Reverse(lengths[item]));
+    let order = by_length(lengths);
     // A multiple of the threads, so that none is idle for long at the end.
     let groups = lengths.len().div_ceil(MOST_ROWS);
     let groups = groups.next_multiple_of(threads.max(1));

@@ -1,12 +1,11 @@
 //! What held-out words cost a word-vae: D and R with one sample of z per word.
 
-use std::cmp::Reverse;
-
 use super::{EvaluateError, LogSoftmax, check_predicted, in_groups};
 use crate::config::Sampling;
 use crate::generate::sampling::Sampler;
 use crate::kernels::Kernels;
 use crate::models::Network;
+use crate::models::sequences::by_length;
 use crate::models::word_vae::{Posterior, WordVae};
 use crate::parallel::Running;
 
@@ -28,7 +27,17 @@ pub struct Word<'a> {
     pub letters: &'a [u32],
 }
 
-impl Word<'_> {
+impl<'a> Word<'a> {
+    /// A word of no corpus: a hash of its letters (FNV-1a) selects its noise, so that its score does not depend on other
+    /// words.
+    pub fn of(letters: &'a [u32]) -> Self {
+        let bytes = letters.iter().flat_map(|letter| letter.to_le_bytes());
+        let index = bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        Self { index, letters }
+    }
+
     /// Tokens predicted: its letters and its end.
     pub const fn tokens(&self) -> u64 {
         self.letters.len() as u64 + 1
@@ -173,8 +182,8 @@ pub(super) fn distortions(
 ) -> Vec<f64> {
     let mut nats = vec![0.0; words.len()];
     // Longest first, so that unfinished words are always the first rows.
-    let mut order: Vec<usize> = (0..words.len()).collect();
-    order.sort_by_key(|&word| Reverse(words[word].len()));
+    let lengths: Vec<usize> = words.iter().map(|word| word.len()).collect();
+    let order = by_length(&lengths);
     let latent = vae.latent();
     let rows = order.iter().map(|&word| &z[word * latent..][..latent]);
     let mut state = vae.decoder(words.len(), &rows.collect::<Vec<_>>().concat());

@@ -8,6 +8,7 @@
 use std::ops::Range;
 
 use super::matrix::{Layout, PANEL};
+use super::scalar::mul_add;
 
 /// Inputs multiplied and added by one instruction.
 pub(super) const GROUP: usize = 4;
@@ -156,29 +157,19 @@ pub(super) fn quantize(x: &[f32], columns: usize, quantized: &mut Quantized) {
     groups.clear();
     scales.clear();
     for x in x.chunks_exact(columns) {
-        let mut sizes = [0.0_f32; 8];
-        let mut eights = x.chunks_exact(8);
-        for eight in &mut eights {
-            for (size, x) in sizes.iter_mut().zip(eight) {
-                *size = if x.abs() > *size { x.abs() } else { *size };
-            }
-        }
-        let rest = eights.remainder().iter().map(|x| x.abs());
-        let size = sizes.into_iter().chain(rest).fold(0.0, f32::max);
+        let size = size_of_row(x);
         let (scale, inverse) = if size > 0.0 {
             (size / HIGHEST_INPUT, HIGHEST_INPUT / size)
         } else {
             (0.0, 0.0)
         };
         scales.push(scale);
-        // The lowest bits of the rounded sum are the number; ROUND itself ends in zeros.
-        let number = |x: f32| (x.mul_add(inverse, ROUND).to_bits() as i32 + ZERO) as u8;
         let mut fours = x.chunks_exact(GROUP);
-        groups.extend((&mut fours).map(|four| std::array::from_fn(|k| number(four[k]))));
+        groups.extend((&mut fours).map(|four| group(four, inverse)));
         let rest = fours.remainder();
         if !rest.is_empty() {
             groups.push(std::array::from_fn(|k| {
-                rest.get(k).map_or(0, |&x| number(x))
+                rest.get(k).map_or(0, |&x| number(x, inverse))
             }));
         }
     }
@@ -207,11 +198,55 @@ pub(super) fn accumulate(
         for (row, (numbers, x_scale)) in vectors.enumerate() {
             let sums = sums(lines, numbers);
             let out = &mut out[row * width + panel * PANEL..][..PANEL];
-            for (lane, out) in out.iter_mut().enumerate() {
-                let sum = (sums[lane] - offsets[lane]) as f32;
-                *out = sum.mul_add(scales[lane] * x_scale, *out);
-            }
+            add_scaled(&sums, offsets, scales, *x_scale, out);
         }
+    }
+}
+
+/// An input's number: the lowest bits of the rounded sum; ROUND itself ends in zeros.
+#[inline(always)]
+fn number(x: f32, inverse: f32) -> u8 {
+    (mul_add(x, inverse, ROUND).to_bits() as i32 + ZERO) as u8
+}
+
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+use self::wasm::{add_scaled, group, size_of_row};
+
+/// The largest |x|; what is not a number counts as 0.
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+#[inline(always)]
+fn size_of_row(x: &[f32]) -> f32 {
+    let mut sizes = [0.0_f32; 8];
+    let mut eights = x.chunks_exact(8);
+    for eight in &mut eights {
+        for (size, x) in sizes.iter_mut().zip(eight) {
+            *size = if x.abs() > *size { x.abs() } else { *size };
+        }
+    }
+    let rest = eights.remainder().iter().map(|x| x.abs());
+    sizes.into_iter().chain(rest).fold(0.0, f32::max)
+}
+
+/// The numbers of four inputs.
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+#[inline(always)]
+fn group(four: &[f32], inverse: f32) -> [u8; GROUP] {
+    std::array::from_fn(|k| number(four[k], inverse))
+}
+
+/// `out += (sums − offsets) · scales · x_scale` of one panel.
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+#[inline(always)]
+fn add_scaled(
+    sums: &[i32; PANEL],
+    offsets: &[i32; PANEL],
+    scales: &[f32; PANEL],
+    x_scale: f32,
+    out: &mut [f32],
+) {
+    for (lane, out) in out.iter_mut().enumerate() {
+        let sum = (sums[lane] - offsets[lane]) as f32;
+        *out = mul_add(sum, scales[lane] * x_scale, *out);
     }
 }
 
@@ -259,6 +294,109 @@ pub(super) mod arm {
         for (part, sum) in sums.into_iter().enumerate() {
             // SAFETY: `out` has 8 · 4 numbers.
             unsafe { vst1q_s32(out.as_mut_ptr().add(4 * part), sum) };
+        }
+        out
+    }
+}
+
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub(super) mod wasm {
+    use std::arch::wasm32::{
+        f32x4_abs, f32x4_convert_i32x4, f32x4_extract_lane, f32x4_mul, f32x4_pmax, f32x4_splat,
+        i8x16_shuffle, i16x8_extend_low_u8x16, i16x8_load_extend_i8x8, i32x4_add, i32x4_dot_i16x8,
+        i32x4_extract_lane, i32x4_shuffle, i32x4_splat, i32x4_sub, v128, v128_load, v128_store,
+    };
+
+    use super::super::lanes::{Lanes, unrolled_in_place};
+    use super::{GROUP, Line, PANEL, ROUND, ZERO};
+
+    /// The largest |x|; what is not a number counts as 0.
+    #[inline(always)]
+    pub fn size_of_row(x: &[f32]) -> f32 {
+        let mut sizes = f32x4_splat(0.0);
+        let mut fours = x.chunks_exact(4);
+        for four in &mut fours {
+            // SAFETY: there are four numbers; the load needs no alignment.
+            let four = unsafe { v128_load(four.as_ptr().cast()) };
+            sizes = f32x4_pmax(sizes, f32x4_abs(four));
+        }
+        let rest = fours.remainder().iter().map(|x| x.abs());
+        let sizes = [
+            f32x4_extract_lane::<0>(sizes),
+            f32x4_extract_lane::<1>(sizes),
+            f32x4_extract_lane::<2>(sizes),
+            f32x4_extract_lane::<3>(sizes),
+        ];
+        sizes.into_iter().chain(rest).fold(0.0, f32::max)
+    }
+
+    /// The numbers of four inputs.
+    #[inline(always)]
+    pub fn group(four: &[f32], inverse: f32) -> [u8; GROUP] {
+        // SAFETY: there are four numbers; the load needs no alignment.
+        let rounded = unsafe {
+            let four: v128 = v128_load(four.as_ptr().cast());
+            four.mul_add(f32x4_splat(inverse), f32x4_splat(ROUND))
+        };
+        let numbers = i32x4_add(rounded, i32x4_splat(ZERO));
+        let low =
+            i8x16_shuffle::<0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12>(numbers, numbers);
+        i32x4_extract_lane::<0>(low).to_le_bytes()
+    }
+
+    /// `out += (sums − offsets) · scales · x_scale` of one panel.
+    #[inline(always)]
+    pub fn add_scaled(
+        sums: &[i32; PANEL],
+        offsets: &[i32; PANEL],
+        scales: &[f32; PANEL],
+        x_scale: f32,
+        out: &mut [f32],
+    ) {
+        assert_eq!(out.len(), PANEL, "one panel");
+        let x_scale = f32x4_splat(x_scale);
+        for k in (0..PANEL).step_by(4) {
+            // SAFETY: all have as many numbers as a panel; no alignment is needed.
+            unsafe {
+                let sum = i32x4_sub(
+                    v128_load(sums.as_ptr().add(k).cast()),
+                    v128_load(offsets.as_ptr().add(k).cast()),
+                );
+                let scale = f32x4_mul(v128_load(scales.as_ptr().add(k).cast()), x_scale);
+                let to = out.as_mut_ptr().add(k);
+                let scaled = f32x4_convert_i32x4(sum).mul_add(scale, v128::load(to));
+                v128::store(scaled, to);
+            }
+        }
+    }
+
+    /// Outputs that are summed at a time: their sums stay in registers.
+    const AT_ONCE: usize = PANEL / 2;
+
+    /// The sums of one panel with WebAssembly's SIMD: two neighbouring products are added in 32 bits.
+    #[inline]
+    #[target_feature(enable = "simd128")]
+    pub fn sums_simd128(lines: &[Line], x: &[[u8; GROUP]]) -> [i32; PANEL] {
+        let mut out = [0; PANEL];
+        for (half, out) in out.chunks_exact_mut(AT_ONCE).enumerate() {
+            // Two outputs each, as two halves that are still to be added.
+            let mut sums = [i32x4_splat(0); AT_ONCE / 2];
+            for (line, x) in lines.iter().zip(x) {
+                let x = i16x8_extend_low_u8x16(i32x4_splat(i32::from_le_bytes(*x)));
+                let weights = line.0.as_ptr().cast::<i8>();
+                unrolled_in_place!(AT_ONCE / 2, |part| {
+                    // SAFETY: a line has 2 · 8 · 8 bytes; the load needs no alignment.
+                    let weights =
+                        unsafe { i16x8_load_extend_i8x8(weights.add(64 * half + 8 * part)) };
+                    sums[part] = i32x4_add(sums[part], i32x4_dot_i16x8(weights, x));
+                });
+            }
+            for (two, out) in sums.chunks_exact(2).zip(out.chunks_exact_mut(4)) {
+                let even = i32x4_shuffle::<0, 2, 4, 6>(two[0], two[1]);
+                let odd = i32x4_shuffle::<1, 3, 5, 7>(two[0], two[1]);
+                // SAFETY: `out` has four numbers; the store needs no alignment.
+                unsafe { v128_store(out.as_mut_ptr().cast(), i32x4_add(even, odd)) };
+            }
         }
         out
     }

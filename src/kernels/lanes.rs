@@ -123,7 +123,11 @@ impl Lanes for Portable {
 }
 
 /// Implements [`Lanes`] by intrinsics.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(any(
+    target_arch = "x86_64",
+    target_arch = "aarch64",
+    target_feature = "simd128"
+))]
 macro_rules! by_intrinsics {
     ($name:ident, $count:literal, load: $load:ident, store: $store:ident, splat: $splat:ident,
         fetch($from:ident): $fetch:expr, transpose: $transpose:path,
@@ -360,6 +364,68 @@ mod arm {
 #[cfg(target_arch = "aarch64")]
 pub(super) use std::arch::aarch64::float32x4_t;
 
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wasm {
+    use std::arch::wasm32::{
+        f32x4_abs, f32x4_add, f32x4_demote_f64x2_zero, f32x4_div, f32x4_lt, f32x4_mul, f32x4_splat,
+        f32x4_sqrt, f32x4_sub, f64x2_add, f64x2_mul, f64x2_promote_low_f32x4, i32x4_add, i32x4_shl,
+        i32x4_shuffle, i32x4_splat, v128, v128_and, v128_bitselect, v128_load, v128_store,
+    };
+
+    use super::{Lanes, Portable, SQUARE, UPPER_HALF};
+
+    /// # Safety
+    /// Four numbers are there.
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> v128 {
+        // SAFETY: the caller's; the load needs no alignment.
+        unsafe { v128_load(from.cast()) }
+    }
+
+    /// # Safety
+    /// As above.
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, numbers: v128) {
+        // SAFETY: as above.
+        unsafe { v128_store(to.cast(), numbers) }
+    }
+
+    /// x · factor + sum of the first two lanes. The product of two f32 is exact in f64, and so is nearly every sum, so
+    /// that all but one in some hundred million are those of a fused multiply-add.
+    #[inline(always)]
+    fn two(x: v128, factor: v128, sum: v128) -> v128 {
+        let product = f64x2_mul(f64x2_promote_low_f32x4(x), f64x2_promote_low_f32x4(factor));
+        f32x4_demote_f64x2_zero(f64x2_add(product, f64x2_promote_low_f32x4(sum)))
+    }
+
+    #[inline(always)]
+    fn upper(x: v128) -> v128 {
+        i32x4_shuffle::<2, 3, 2, 3>(x, x)
+    }
+
+    by_intrinsics! {
+        v128, 4, load: load, store: store, splat: f32x4_splat,
+        fetch(_from): (), transpose: Portable::transpose,
+        mul_add(x, factor, sum) = i32x4_shuffle::<0, 1, 4, 5>(
+            two(x, factor, sum),
+            two(upper(x), upper(factor), upper(sum)),
+        );
+        add(x, other) = f32x4_add(x, other);
+        sub(x, other) = f32x4_sub(x, other);
+        mul(x, other) = f32x4_mul(x, other);
+        div(x, other) = f32x4_div(x, other);
+        if_less(x, other, then, otherwise) = v128_bitselect(then, otherwise, f32x4_lt(x, other));
+        sqrt(x) = f32x4_sqrt(x);
+        abs(x) = f32x4_abs(x);
+        with_sign_of(x, other) = v128_bitselect(other, x, i32x4_splat(i32::MIN));
+        times_power(x, other) = i32x4_add(x, i32x4_shl(other, 23));
+        lower_half(x) = i32x4_shl(x, 16);
+        upper_half(x) = v128_and(x, i32x4_splat(UPPER_HALF));
+    }
+}
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub(super) use std::arch::wasm32::v128;
+
 /// `body(0)` … `body(N − 1)`, N ≤ 12, one after the other in the code: in a loop, the compiler
 /// may decide to store sums that are indexed by its counter in memory.
 #[inline(always)]
@@ -370,3 +436,18 @@ pub(super) fn unrolled<const N: usize>(mut body: impl FnMut(usize)) {
     }
     at!(0 1 2 3 4 5 6 7 8 9 10 11);
 }
+
+/// [`unrolled`] where compilers that optimize for size would call the body.
+macro_rules! unrolled_in_place {
+    ($count:expr, |$index:ident| $body:expr) => {{
+        const { assert!($count <= 12, "as many as are written below") };
+        unrolled_in_place!($count, $index, $body, 0 1 2 3 4 5 6 7 8 9 10 11)
+    }};
+    ($count:expr, $index:ident, $body:expr, $($number:literal)*) => {{
+        $(if $number < $count {
+            let $index = $number;
+            $body;
+        })*
+    }};
+}
+pub(super) use unrolled_in_place;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::lanes::{Lanes, unrolled};
+use super::lanes::{Lanes, unrolled_in_place};
 use super::{Kernels, bf16};
 
 /// Outputs that are summed in parallel: four AVX2 registers, two AVX-512 registers.
@@ -603,8 +603,8 @@ unsafe fn tile<
         let x = x.as_ptr().add(offsets.from);
         let out = out.as_mut_ptr().add(offsets.output + lane);
         let mut sums = [[V::splat(0.0); WIDE]; ROWS];
-        unrolled::<ROWS>(|row| {
-            unrolled::<WIDE>(|part| {
+        unrolled_in_place!(ROWS, |row| {
+            unrolled_in_place!(WIDE, |part| {
                 let sum = V::load(out.add(row * offsets.width + part * V::COUNT));
                 sums[row][part] = A::begin(sum);
             });
@@ -617,16 +617,17 @@ unsafe fn tile<
                 }
             }
             let mut weights = [V::splat(0.0); WIDE];
-            unrolled::<WIDE>(|part| weights[part] = V::load(line.add(part * V::COUNT)));
-            unrolled::<ROWS>(|row| {
+            unrolled_in_place!(WIDE, |part| weights[part] =
+                V::load(line.add(part * V::COUNT)));
+            unrolled_in_place!(ROWS, |row| {
                 let x = V::splat(*x.add(row * offsets.columns + column));
-                unrolled::<WIDE>(|part| {
+                unrolled_in_place!(WIDE, |part| {
                     sums[row][part] = A::add(weights[part], x, sums[row][part]);
                 });
             });
         }
-        unrolled::<ROWS>(|row| {
-            unrolled::<WIDE>(|part| {
+        unrolled_in_place!(ROWS, |row| {
+            unrolled_in_place!(WIDE, |part| {
                 sums[row][part].store(out.add(row * offsets.width + part * V::COUNT));
             });
         });
@@ -651,8 +652,8 @@ unsafe fn one<V: Lanes, A: Arithmetic<V>, const FULL: usize>(
         unsafe {
             let out = out.as_mut_ptr();
             let mut sums = [[V::splat(0.0); FULL]; 2];
-            unrolled::<2>(|panel| {
-                unrolled::<FULL>(|part| {
+            unrolled_in_place!(2, |panel| {
+                unrolled_in_place!(FULL, |part| {
                     let sum = V::load(out.add(panel * PANEL + part * V::COUNT));
                     sums[panel][part] = A::begin(sum);
                 });
@@ -660,15 +661,15 @@ unsafe fn one<V: Lanes, A: Arithmetic<V>, const FULL: usize>(
             for ((left, right), &x) in left.iter().zip(right).zip(x) {
                 let x = V::splat(x);
                 let lines = [left.0.as_ptr(), right.0.as_ptr()];
-                unrolled::<2>(|panel| {
-                    unrolled::<FULL>(|part| {
+                unrolled_in_place!(2, |panel| {
+                    unrolled_in_place!(FULL, |part| {
                         let weight = V::load(lines[panel].add(part * V::COUNT));
                         sums[panel][part] = A::add(weight, x, sums[panel][part]);
                     });
                 });
             }
-            unrolled::<2>(|panel| {
-                unrolled::<FULL>(|part| {
+            unrolled_in_place!(2, |panel| {
+                unrolled_in_place!(FULL, |part| {
                     sums[panel][part].store(out.add(panel * PANEL + part * V::COUNT));
                 });
             });

@@ -105,11 +105,16 @@ macro_rules! at_every_level {
                     // SAFETY: as above.
                     #[cfg(target_arch = "aarch64")]
                     Level::Neon => unsafe { neon::$name($($arg),*) },
+                    // SAFETY: the whole module was compiled for these instructions.
+                    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+                    _ => unsafe { simd128::$name($($arg),*) },
+                    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
                     _ => portable::$name($($arg),*),
                 }
             })+
         }
 
+        #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
         #[allow(unused_unsafe, clippy::redundant_closure, reason = "some bodies need them")]
         mod portable {
             use super::{AdamFactors, AdamPiece, Panels, PanelsInt8, Quantized, Stacked};
@@ -125,6 +130,9 @@ macro_rules! at_every_level {
 
         // Of 32 registers, 24 hold sums, four weights, and the rest inputs.
         at_every_level!("aarch64" neon, "neon", lanes::float32x4_t, [6, 4, 8], int8::arm::sums_neon,
+            $($name($($arg: $type),*) = $body;)+);
+        #[cfg(target_feature = "simd128")]
+        at_every_level!("wasm32" simd128, "simd128", lanes::v128, [2, 1, 8], int8::wasm::sums_simd128,
             $($name($($arg: $type),*) = $body;)+);
         at_every_level!("x86_64" avx2, "avx2,fma", lanes::__m256, [6, 2, 4], int8::x86::sums_avx2,
             $($name($($arg: $type),*) = $body;)+);

@@ -19,6 +19,13 @@ const LN_2_LOW: f32 = -2.121_944_4e-4;
 /// 1.5 · 2²³: adding it rounds to an integer, which is then in the lowest bits.
 const ROUND: f32 = 12_582_912.0;
 
+/// Goes on with a polynomial by Horner's scheme; a loop would stay one where the compiler optimizes for size.
+macro_rules! horner {
+    ($sum:ident, $x:expr, $($coefficient:expr),+) => {
+        $(let $sum = $sum.mul_add($x, V::splat($coefficient));)+
+    };
+}
+
 /// e^x = 2^n · e^r with n = round(x / ln 2), |r| ≤ ½ ln 2.
 ///
 /// # Safety
@@ -34,16 +41,16 @@ pub(super) unsafe fn exp_of<V: Lanes>(x: V) -> V {
         let n = rounded.sub(V::splat(ROUND));
         let r = n.mul_add(V::splat(-LN_2_HIGH), inside);
         let r = n.mul_add(V::splat(-LN_2_LOW), r);
-        let mut p = V::splat(1.987_569_1e-4);
-        for coefficient in [
+        let p = V::splat(1.987_569_1e-4);
+        horner!(
+            p,
+            r,
             1.398_199_9e-3,
             8.333_452e-3,
             4.166_579_6e-2,
             1.666_666_5e-1,
-            0.5,
-        ] {
-            p = p.mul_add(r, V::splat(coefficient));
-        }
+            0.5
+        );
         let power = p.mul_add(r.mul(r), r).add(V::splat(1.0));
         // ROUND itself ends in zeros.
         let y = power.times_power(rounded);
@@ -73,10 +80,15 @@ pub(super) unsafe fn tanh_of<V: Lanes>(x: V) -> V {
     // SAFETY: the caller's.
     unsafe {
         let (size, square, one) = (x.abs(), x.mul(x), V::splat(1.0));
-        let mut p = V::splat(-5.704_988_7e-3);
-        for coefficient in [2.063_909e-2, -5.373_971_5e-2, 1.333_144_2e-1, -3.333_328e-1] {
-            p = p.mul_add(square, V::splat(coefficient));
-        }
+        let p = V::splat(-5.704_988_7e-3);
+        horner!(
+            p,
+            square,
+            2.063_909e-2,
+            -5.373_971_5e-2,
+            1.333_144_2e-1,
+            -3.333_328e-1
+        );
         let near = p.mul(square).mul_add(x, x);
         let far = one.sub(V::splat(2.0).div(exp_of(size.add(size)).add(one)));
         size.if_less(V::splat(0.625), near, far.with_sign_of(x))

@@ -14,7 +14,7 @@ use thiserror::Error;
 pub const VARIABLE: &str = "TEXTGEN_SIMD";
 
 /// An instruction set. All of them compute the same bits, but for bf16 products by [`Level::Bf16`], whose
-/// treatment of subnormals is the processor's.
+/// treatment of subnormals is the processor's, and for [`Level::Simd128`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// Plain code, compiled for the instructions that the target guarantees: on x86-64 with fused multiply-adds in
@@ -22,6 +22,9 @@ pub enum Level {
     Portable,
     /// NEON on AArch64, four lanes.
     Neon,
+    /// SIMD of WebAssembly, four lanes, chosen when the module is built. It has no fused multiply-add; f64 takes its place, so
+    /// that one result in some hundred million differs from those of the others in the last bit.
+    Simd128,
     /// AVX2 and FMA, eight lanes.
     Avx2,
     /// AVX-512F, sixteen lanes.
@@ -34,9 +37,10 @@ pub enum Level {
 
 impl Level {
     /// Every level, slowest first.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Portable,
         Self::Neon,
+        Self::Simd128,
         Self::Avx2,
         Self::Avx512,
         Self::Vnni,
@@ -48,6 +52,7 @@ impl Level {
         match self {
             Self::Portable => "portable",
             Self::Neon => "neon",
+            Self::Simd128 => "simd128",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
             Self::Vnni => "vnni",
@@ -63,6 +68,7 @@ impl Level {
             Self::Neon => is_aarch64_feature_detected!("neon"),
             #[cfg(not(target_arch = "aarch64"))]
             Self::Neon => false,
+            Self::Simd128 => cfg!(all(target_arch = "wasm32", target_feature = "simd128")),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             #[cfg(target_arch = "x86_64")]

@@ -1,6 +1,9 @@
 //! Lines, arcs, sums and distances of latent vectors.
 
+use std::f64::consts::FRAC_PI_2;
+
 use crate::generate::sampling::Sampler;
+use crate::kernels::scalar::cos;
 use crate::models::word_vae::Posterior;
 
 /// How latent vectors between two are found.
@@ -36,7 +39,9 @@ fn spherical(a: &[f32], b: &[f32], t: f64) -> Vec<f32> {
         return linear(a, b, t);
     }
     let angle = cosine.acos();
-    let weight = |part: f64| (part * angle).sin() / angle.sin();
+    // The system's sine may differ from another's in the last bit.
+    let sine = |angle: f64| cos(angle - FRAC_PI_2);
+    let weight = |part: f64| sine(part * angle) / sine(angle);
     weighted(a, weight(1.0 - t), b, weight(t))
 }
 

@@ -58,6 +58,15 @@ impl Plane {
         let centred: Vec<f64> = centre(point, &self.mean).collect();
         [0, 1].map(|axis| dot(&centred, &self.axes[axis]))
     }
+
+    /// The point (Z) of the plane with these coordinates.
+    pub fn point(&self, [x, y]: [f64; 2]) -> Vec<f32> {
+        let axes = self.axes[0].iter().zip(&self.axes[1]);
+        let point = self.mean.iter().zip(axes);
+        point
+            .map(|(mean, (first, second))| (mean + x * first + y * second) as f32)
+            .collect()
+    }
 }
 
 fn centre<'a>(point: &'a [f32], mean: &'a [f64]) -> impl Iterator<Item = f64> + 'a {
@@ -271,6 +280,12 @@ mod tests {
         assert!(near(plane.explained[0], 0.9) && near(plane.explained[1], 0.1));
         let [x, y] = plane.project(&[10.0 + 2.4, 20.0 + 1.8]);
         assert!(near(x, 3.0) && near(y, 0.0), "{x} {y}");
+        let there = plane.point([3.0, 1.0]);
+        let want = [10.0 + 2.4 - 0.6, 20.0 + 1.8 + 0.8];
+        assert!(
+            there.iter().zip(want).all(|(&a, b)| near(f64::from(a), b)),
+            "{there:?}"
+        );
         let [x, y] = plane.project(&[10.0 - 0.6, 20.0 + 0.8]);
         assert!(near(x, 0.0) && near(y, 1.0), "{x} {y}");
     }

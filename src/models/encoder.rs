@@ -1,11 +1,10 @@
 //! The encoder of a word-vae: from letters to a Gaussian over z.
 
-use std::cmp::Reverse;
-
 use crate::config::NetworkConfig;
 use crate::kernels::Kernels;
 use crate::models::linear::Linear;
 use crate::models::recurrent::{Columns, Layer, Read};
+use crate::models::sequences::by_length;
 use crate::models::weights::{WeightError, Weights, values};
 
 /// The posterior's log variance is clamped to ± this.
@@ -58,8 +57,8 @@ impl WordEncoder {
             return Vec::new();
         }
         // Longest first, so that unfinished words are always the first rows.
-        let mut order: Vec<usize> = (0..words.len()).collect();
-        order.sort_by_key(|&word| Reverse(words[word].len()));
+        let lengths: Vec<usize> = words.iter().map(|word| word.len()).collect();
+        let order = by_length(&lengths);
         let sorted: Vec<&[u32]> = order.iter().map(|&word| words[word]).collect();
         let summaries = self.summaries(&sorted);
         let means = self.mean.plain(self.kernels, &summaries);

@@ -91,6 +91,13 @@ impl Sequences {
     }
 }
 
+/// The items of these lengths, longest first and else as given.
+pub(crate) fn by_length(lengths: &[usize]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..lengths.len()).collect();
+    order.sort_by_key(|&item| std::cmp::Reverse(lengths[item]));
+    order
+}
+
 /// The order of `count` sequences, longest first and else as given, and the number of active ones at each step.
 ///
 /// # Panics

@@ -21,6 +21,7 @@
 //! - `latent_refusals`: what these refuse;
 //! - `interrupted`: Ctrl-C, a killed trainer, and going on after both;
 //! - `golden`: a committed model must generate the same text in every version; `old_runs`: runs and files of older versions;
+//! - `page`: models as web pages and modules, in node and in browsers;
 //! - `tour`: the commands of the README; `quality`: those of docs/quality.md.
 
 mod bad_input;
@@ -46,6 +47,7 @@ mod messages;
 mod model_files;
 mod novelty;
 mod old_runs;
+mod page;
 mod quality;
 mod report;
 mod requests;

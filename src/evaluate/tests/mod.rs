@@ -1,3 +1,4 @@
+use std::cmp::Reverse;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;

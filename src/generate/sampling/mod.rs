@@ -69,14 +69,11 @@ impl Sampler {
     pub fn new(config: &Sampling, suppressed: &[u32], sample_index: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
         rng.set_stream(sample_index);
-        Self {
-            temperature: config.temperature,
-            top_k: config.top_k.map_or(usize::MAX, |k| k.max(1)),
-            top_p: config
-                .top_p
-                .filter(|&p| p < 1.0)
-                .map_or(f64::INFINITY, f64::from),
-            min_p: config.min_p.unwrap_or(0.0),
+        let mut sampler = Self {
+            temperature: 1.0,
+            top_k: usize::MAX,
+            top_p: f64::INFINITY,
+            min_p: 0.0,
             suppressed: suppressed.to_vec(),
             rng,
             kernels: Kernels::new(),
@@ -85,7 +82,20 @@ impl Sampler {
             own: Vec::new(),
             weights: Vec::new(),
             order: Vec::new(),
-        }
+        };
+        sampler.set_limits(config);
+        sampler
+    }
+
+    /// Takes temperature, top-k, top-p and min-p from `config`, for the tokens from here on.
+    pub fn set_limits(&mut self, config: &Sampling) {
+        self.temperature = config.temperature;
+        self.top_k = config.top_k.map_or(usize::MAX, |k| k.max(1));
+        self.top_p = config
+            .top_p
+            .filter(|&p| p < 1.0)
+            .map_or(f64::INFINITY, f64::from);
+        self.min_p = config.min_p.unwrap_or(0.0);
     }
 
     /// Leaves out [`Sampled::log_prob`], which takes as long as sampling. The tokens are the same.

@@ -55,10 +55,7 @@ impl WordModel {
             .iter()
             .enumerate()
             .filter(|(_, word)| possible(word))
-            .map(|(at, letters)| {
-                let index = digest(letters);
-                (at, evaluate::Word { index, letters })
-            })
+            .map(|(at, letters)| (at, evaluate::Word::of(letters)))
             .unzip();
         let reading = WordReading {
             bos: self.special.bos,
@@ -76,13 +73,4 @@ impl WordModel {
         }
         Ok(nats)
     }
-}
-
-/// A hash of a word's letters (FNV-1a) that seeds its noise, so that its score does not depend on other
-/// words.
-fn digest(letters: &[u32]) -> u64 {
-    let bytes = letters.iter().flat_map(|letter| letter.to_le_bytes());
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }

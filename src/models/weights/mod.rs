@@ -1,6 +1,7 @@
 //! Weights by name, and the table of names and shapes that the whole program uses.
 
 mod add_z;
+mod bytes;
 mod grow;
 
 use std::borrow::Cow;
@@ -9,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
 pub use self::add_z::{add_z, without_use_of_z};
+pub use self::bytes::{from_bytes, to_bytes};
 pub use self::grow::grow;
 
 use crate::config::{LatentConfig, NetworkConfig, NetworkKind};
@@ -338,9 +340,23 @@ fn check_finite(name: &str, values: &[f32], most: f32) -> Result<(), WeightError
         Some(index) => Err(WeightError::NotFinite {
             name: name.to_owned(),
             index,
-            value: values[index].to_string(),
+            value: shown(values[index]),
         }),
         None => Ok(()),
+    }
+}
+
+/// A number in a message. WebAssembly modules stay smaller without the digits of a finite one.
+fn shown(value: f32) -> String {
+    if cfg!(target_arch = "wasm32") {
+        let kind = if value.is_nan() {
+            "NaN"
+        } else {
+            "a number too large"
+        };
+        kind.to_owned()
+    } else {
+        value.to_string()
     }
 }
 

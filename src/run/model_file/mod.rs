@@ -169,8 +169,9 @@ impl ModelFile {
             .map_err(|error| RunError::damaged(self.path(), error))
     }
 
-    /// Writes the model to another file, with its matrices in eight bits if `int8`.
-    pub fn export(&self, path: &Path, int8: bool) -> Result<(), RunError> {
+    /// Writes the model to another file, with its matrices in eight bits if `int8`, and the words that it was trained on
+    /// if `words`.
+    pub fn export(&self, path: &Path, int8: bool, words: bool) -> Result<(), RunError> {
         let mut weights = self.weights()?;
         check(&self.header.network, &weights).map_err(|source| RunError::Weights {
             path: self.path().to_owned(),
@@ -179,7 +180,8 @@ impl ModelFile {
         if int8 {
             weights = quantize(&weights);
         }
-        Self::write(path, &self.header, &weights, self.training_text()?)
+        let words = self.training_text()?.filter(|_| words);
+        Self::write(path, &self.header, &weights, words)
     }
 
     /// Whether the matrices are in eight bits, as after `textgen export --quantize int8`.

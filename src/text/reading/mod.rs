@@ -26,7 +26,9 @@ pub use notes::{Account, Note, Notes, thousands};
 pub use records::{Records, Shape};
 
 use super::documents::{BOUNDARY_TEXT, Splitter};
-use super::folder::{self, Skip, Verdict, folder_rule};
+use super::folder::{self, Skip};
+#[cfg(not(target_arch = "wasm32"))]
+use super::folder::{Verdict, folder_rule};
 use super::{Corpus, TextError};
 use crate::config::{Documents, Newlines, Strip, TextConfig};
 use containers::{Counted, peek};
