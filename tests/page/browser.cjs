@@ -18,7 +18,7 @@ const QUIET = {
 async function opened(browser, name, fragment = "") {
   const page = await browser.newPage();
   await page.setViewport({ width: 1280, height: 1000 });
-  page.setDefaultTimeout(60000);
+  page.setDefaultTimeout(180000);
   page.on("console", (message) => wrong.push(`${name}: console: ${message.text()}`));
   page.on("pageerror", (error) => wrong.push(`${name}: error: ${error.message}`));
   page.on("request", (request) => {
@@ -63,7 +63,7 @@ async function opened(browser, name, fragment = "") {
 async function texts(browser) {
   const use = await opened(browser, "text.html", "#seed=5&temperature=0.7&length=300&prompt=A%20hen");
   const { page } = use;
-  await page.waitForFunction(() => document.getElementById("text").textContent.length > 5);
+  await page.waitForFunction(() => document.getElementById("text").textContent.length > 5, { polling: 100 });
   const first = Date.now() - use.started;
   await use.until("status", "300 characters");
   check((await use.text("text")) === want.text, "the text of a link is not the program's");
@@ -74,7 +74,7 @@ async function texts(browser) {
   await use.set("pace", "60");
   await use.set("length", "5000");
   await use.click("again");
-  await page.waitForFunction(() => !document.getElementById("stop").disabled);
+  await page.waitForFunction(() => !document.getElementById("stop").disabled, { polling: 100 });
   await use.set("temperature", "1.2");
   await use.set("top-p", "0.8");
   await new Promise((go) => setTimeout(go, 200));
@@ -117,7 +117,7 @@ async function without(browser) {
   const page = await browser.newPage();
   await page.evaluateOnNewDocument(() => delete globalThis.WebAssembly);
   await page.goto(`file://${join(dirname(file), "text.html")}`);
-  await page.waitForFunction(() => !document.getElementById("problem").hidden);
+  await page.waitForFunction(() => !document.getElementById("problem").hidden, { polling: 100 });
   const said = await page.$eval("#problem", (element) => element.textContent);
   check(/needs WebAssembly/.test(said), `without WebAssembly the page says: ${said}`);
   await page.close();
@@ -152,7 +152,7 @@ async function words(browser) {
   await use.click("near-go");
   await page.waitForSelector("#neighbours button");
   await page.$eval("#neighbours button", (button) => button.click());
-  await page.waitForFunction(() => document.getElementById("near").value !== "anna");
+  await page.waitForFunction(() => document.getElementById("near").value !== "anna", { polling: 100 });
   await use.set("judged", "anna");
   await use.click("judge");
   await use.until("verdict", "“anna” costs .* bits");
@@ -167,7 +167,7 @@ async function words(browser) {
   await page.waitForFunction(() => {
     const all = Array.from(document.querySelectorAll("#invented li"), (item) => item.textContent);
     return all.length > 0 && all.every((word) => /^ma.{2,5}$/.test(word));
-  });
+  }, { polling: 100 });
   await use.click("word-copy");
   await use.until("invent-status", "Copied");
   await use.click("word-link");
