@@ -40,12 +40,11 @@ impl Folder {
     pub fn new(runs: &Path, flags: &Flags) -> Result<Self, Failure> {
         fs::create_dir_all(runs).map_err(|error| unwritten(runs, &error))?;
         let model = flags.model.name();
-        let names: Box<dyn Iterator<Item = String>> = match &flags.name {
-            Some(name) => Box::new(std::iter::once(checked(name)?.to_owned())),
-            None => {
-                let others = (2..).map(|number: u64| format!("{model}-{number}"));
-                Box::new(std::iter::once(model.to_owned()).chain(others))
-            }
+        let names: Box<dyn Iterator<Item = String>> = if let Some(name) = &flags.name {
+            Box::new(std::iter::once(checked(name)?.to_owned()))
+        } else {
+            let others = (2..).map(|number: u64| format!("{model}-{number}"));
+            Box::new(std::iter::once(model.to_owned()).chain(others))
         };
         for name in names {
             let path = runs.join(name);

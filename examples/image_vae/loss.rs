@@ -23,7 +23,9 @@ impl Loss {
             Self::Bce | Self::Mse01 => kernels.sigmoid(&mut outputs),
             Self::Mse => {
                 kernels.tanh(&mut outputs);
-                outputs.iter_mut().for_each(|y| *y = 0.5 * (*y + 1.0));
+                for y in &mut outputs {
+                    *y = 0.5 * (*y + 1.0);
+                }
             }
         }
         outputs.iter().map(|y| (255.0 * y).round() as u8).collect()

@@ -218,7 +218,9 @@ impl Network {
             self.linear(layer, x).forward(workers, &mut own[0]);
             if to_the_end || k + 1 < layers.len() {
                 workers.in_parts(&mut own[0], 1 << 14, |_, part| {
-                    part.iter_mut().for_each(|h| *h = h.max(0.0));
+                    for h in part {
+                        *h = h.max(0.0);
+                    }
                 });
             }
         }
