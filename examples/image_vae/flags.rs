@@ -65,7 +65,7 @@ pub enum Loss {
     Bce,
     /// Squared error of pixels in −1…1 after tanh
     Mse,
-    /// Squared error of pixels in 0…1 after a sigmoid, a quarter of that
+    /// A quarter of that, the squared error of pixels in 0…1
     Mse01,
 }
 

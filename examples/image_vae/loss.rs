@@ -12,16 +12,16 @@ impl Loss {
     pub fn scaled(self, pixel: u8) -> f32 {
         let shade = f32::from(pixel) / 255.0;
         match self {
-            Self::Bce | Self::Mse01 => shade,
-            Self::Mse => 2.0 * shade - 1.0,
+            Self::Bce => shade,
+            Self::Mse | Self::Mse01 => 2.0 * shade - 1.0,
         }
     }
 
     /// Turns outputs of a decoder into pixels.
     pub fn pixels(self, kernels: Kernels, mut outputs: Vec<f32>) -> Vec<u8> {
         match self {
-            Self::Bce | Self::Mse01 => kernels.sigmoid(&mut outputs),
-            Self::Mse => {
+            Self::Bce => kernels.sigmoid(&mut outputs),
+            Self::Mse | Self::Mse01 => {
                 kernels.tanh(&mut outputs);
                 for y in &mut outputs {
                     *y = 0.5 * (*y + 1.0);
@@ -54,22 +54,8 @@ impl Loss {
                     let x = &x[image * width..][..width];
                     *nats = match self {
                         Self::Bce => bernoulli(workers.kernels, x, weight, outputs, &mut scratch),
-                        Self::Mse => {
-                            workers.kernels.tanh(outputs);
-                            let nats = squares(x, outputs);
-                            for (y, x) in outputs.iter_mut().zip(x) {
-                                *y = weight * 2.0 * (*y - x) * (1.0 - *y) * (1.0 + *y);
-                            }
-                            nats
-                        }
-                        Self::Mse01 => {
-                            workers.kernels.sigmoid(outputs);
-                            let nats = squares(x, outputs);
-                            for (y, x) in outputs.iter_mut().zip(x) {
-                                *y = weight * 2.0 * (*y - x) * *y * (1.0 - *y);
-                            }
-                            nats
-                        }
+                        Self::Mse => squares(workers.kernels, x, weight, 1.0, outputs),
+                        Self::Mse01 => squares(workers.kernels, x, weight, 0.25, outputs),
                     };
                 }
             });
@@ -103,8 +89,14 @@ fn bernoulli(
     nats
 }
 
-/// Σ (x − y)² for reconstructions y.
-fn squares(x: &[f32], y: &[f32]) -> f64 {
-    let squares = x.iter().zip(y).map(|(x, y)| (x - y) * (x - y));
-    squares.map(f64::from).sum()
+/// c Σ (x − tanh a)², whose gradient is −2c (x − tanh a)(1 − tanh² a), for outputs a.
+fn squares(kernels: Kernels, x: &[f32], weight: f32, c: f32, outputs: &mut [f32]) -> f64 {
+    kernels.tanh(outputs);
+    let mut sum = 0.0;
+    for (y, &x) in outputs.iter_mut().zip(x) {
+        let error = *y - x;
+        sum += f64::from(error * error);
+        *y = weight * 2.0 * c * error * (1.0 - *y) * (1.0 + *y);
+    }
+    f64::from(c) * sum
 }
