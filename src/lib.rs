@@ -41,7 +41,8 @@
 //! ```
 //!
 //! Everything runs on the CPU. The same seed gives the same text on any machine and any number of
-//! threads. The folder `examples` of the repository has small programs to start from. The feature
+//! threads. The folder `examples` of the repository has small programs to start from, and
+//! [`parts`] what other networks can be made of. The feature
 //! `cli` (on by default) is the program `textgen`; a library user can do without it.
 
 #[cfg(feature = "cli")]
@@ -66,6 +67,7 @@ pub mod model;
 pub mod models;
 #[doc(hidden)]
 pub mod parallel;
+pub mod parts;
 #[doc(hidden)]
 pub mod run;
 #[cfg(test)]

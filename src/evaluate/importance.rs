@@ -4,9 +4,10 @@
 //! p̂ is unbiased, so −ln p̂ bounds the cost from above on average: at k = 1 it is one sample of
 //! −ELBO, and it falls towards −ln p(x) as k grows. Each k uses the first k of the same samples.
 
-use super::words::{Noise, by_group, check_words, distortions, posterior_sample};
+use super::words::{Noise, by_group, check_words, distortions};
 use super::{EvaluateError, MOST_ROWS, Word, WordReading};
-use crate::models::word_vae::{Posterior, WordVae};
+use crate::models::variational::log_mean_exp;
+use crate::models::word_vae::WordVae;
 use crate::parallel::Running;
 
 /// −ln p̂ in nats of every word for every k of `samples`: by word, then in the order of the k. Without
@@ -63,8 +64,8 @@ fn log_weights(
         let mut ratios = Vec::with_capacity(rows.len());
         for &word in &rows {
             let noise = noises[word].vector(latent);
-            let sample = posterior_sample(&posteriors[word], &noise);
-            ratios.push(log_ratio(&posteriors[word], &noise, &sample));
+            let sample = posteriors[word].sample(&noise);
+            ratios.push(posteriors[word].log_ratio(&noise, &sample));
             z.extend(sample);
         }
         let letters: Vec<&[u32]> = rows.iter().map(|&word| words[word].letters).collect();
@@ -74,25 +75,4 @@ fn log_weights(
         }
     }
     weights
-}
-
-/// ln p(z) − ln q(z|x), summed over dimensions, for z = μ + σ · ε: ½(ε² + ln σ² − z²).
-fn log_ratio(posterior: &Posterior, noise: &[f32], z: &[f32]) -> f64 {
-    let dimensions = noise.iter().zip(&posterior.log_var).zip(z);
-    dimensions
-        .map(|((&noise, &log_var), &z)| {
-            let (noise, z) = (f64::from(noise), f64::from(z));
-            0.5 * (noise * noise + f64::from(log_var) - z * z)
-        })
-        .sum()
-}
-
-/// ln of the mean of the exponentials.
-pub(super) fn log_mean_exp(values: &[f64]) -> f64 {
-    let highest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    if highest == f64::NEG_INFINITY {
-        return highest;
-    }
-    let total: f64 = values.iter().map(|value| (value - highest).exp()).sum();
-    highest + (total / values.len() as f64).ln()
 }

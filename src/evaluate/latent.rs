@@ -6,10 +6,10 @@
 
 use serde::Serialize;
 
-use super::importance::log_mean_exp;
-use super::words::{Noise, by_group, check_words, distortions, posterior_sample, rates};
+use super::words::{Noise, by_group, check_words, distortions};
 use super::{EvaluateError, Mean, Word, WordReading};
-use crate::models::word_vae::{Posterior, WordVae};
+use crate::models::variational::{Posterior, log_mean_exp};
+use crate::models::word_vae::WordVae;
 use crate::parallel::{self, Running};
 
 /// A dimension is active if the variance of its mean over words is above this (Burda, Grosse &
@@ -59,7 +59,7 @@ pub fn latent(
         .zip(&posteriors)
         .map(|(word, posterior)| {
             let noise = Noise::of(word, reading.seed).vector(vae.latent());
-            posterior_sample(posterior, &noise)
+            posterior.sample(&noise)
         })
         .collect();
     let own = with_z(vae, words, |word| &z[word], reading, running);
@@ -109,7 +109,7 @@ fn with_z<'a>(
 fn mean_rates(posteriors: &[Posterior], latent: usize) -> Vec<f64> {
     let mut means = vec![0.0; latent];
     for posterior in posteriors {
-        for (mean, rate) in means.iter_mut().zip(rates(posterior)) {
+        for (mean, rate) in means.iter_mut().zip(posterior.rates()) {
             *mean += rate / posteriors.len() as f64;
         }
     }

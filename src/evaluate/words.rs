@@ -3,10 +3,9 @@
 use super::{EvaluateError, LogSoftmax, check_predicted, in_groups};
 use crate::config::Sampling;
 use crate::generate::sampling::Sampler;
-use crate::kernels::Kernels;
 use crate::models::Network;
 use crate::models::sequences::by_length;
-use crate::models::word_vae::{Posterior, WordVae};
+use crate::models::word_vae::WordVae;
 use crate::parallel::Running;
 
 /// The cost of a word under a word-vae.
@@ -137,10 +136,10 @@ pub(super) fn read_words(
         .enumerate()
         .flat_map(|(row, posterior)| {
             let latent = vae.latent();
-            posterior_sample(posterior, &noise[row * latent..][..latent])
+            posterior.sample(&noise[row * latent..][..latent])
         })
         .collect();
-    let rates = posteriors.iter().map(|p| rates(p).sum());
+    let rates = posteriors.iter().map(|p| p.rates().sum());
     let distortions = distortions(vae, group, &z, reading, progress);
     distortions
         .into_iter()
@@ -150,26 +149,6 @@ pub(super) fn read_words(
             rate_nats,
         })
         .collect()
-}
-
-/// z = μ + σ · ε (Z).
-pub(super) fn posterior_sample(posterior: &Posterior, noise: &[f32]) -> Vec<f32> {
-    let mut deviation: Vec<f32> = posterior.log_var.iter().map(|v| 0.5 * v).collect();
-    Kernels::new().exp(&mut deviation);
-    let sample = posterior.mean.iter().zip(&deviation).zip(noise);
-    sample
-        .map(|((mean, deviation), noise)| mean + deviation * noise)
-        .collect()
-}
-
-/// KL(N(μ, σ²) ‖ N(0, 1)) of every dimension, in nats: ½(μ² + σ² − ln σ² − 1) (Kingma & Welling 2014,
-/// appendix B).
-pub(super) fn rates(posterior: &Posterior) -> impl Iterator<Item = f64> {
-    let pairs = posterior.mean.iter().zip(&posterior.log_var);
-    pairs.map(|(&mean, &log_var)| {
-        let (mean, log_var) = (f64::from(mean), f64::from(log_var));
-        0.5 * (mean * mean + log_var.exp() - log_var - 1.0)
-    })
 }
 
 /// −ln p(word | z) in nats of words (N) that are read in parallel, each with its z (N, Z).

@@ -5,19 +5,8 @@ use crate::kernels::Kernels;
 use crate::models::linear::Linear;
 use crate::models::recurrent::{Columns, Layer, Read};
 use crate::models::sequences::by_length;
+use crate::models::variational::Posterior;
 use crate::models::weights::{WeightError, Weights, values};
-
-/// The posterior's log variance is clamped to ± this.
-pub const LOG_VAR_LIMIT: f32 = 10.0;
-
-/// The Gaussian over z, with a diagonal covariance, that the encoder finds for a word.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Posterior {
-    /// Means (Z).
-    pub mean: Vec<f32>,
-    /// Natural logarithms of the variances (Z), within ± [`LOG_VAR_LIMIT`].
-    pub log_var: Vec<f32>,
-}
 
 /// Recurrent layers, and the linear layers that compute a posterior from their last states.
 #[derive(Clone, Debug)]
@@ -62,20 +51,14 @@ impl WordEncoder {
         let sorted: Vec<&[u32]> = order.iter().map(|&word| words[word]).collect();
         let summaries = self.summaries(&sorted);
         let means = self.mean.plain(self.kernels, &summaries);
-        let mut log_vars = self.log_var.plain(self.kernels, &summaries);
-        for value in &mut log_vars {
-            *value = value.clamp(-LOG_VAR_LIMIT, LOG_VAR_LIMIT);
-        }
+        let log_vars = self.log_var.plain(self.kernels, &summaries);
         let mut posteriors = vec![Posterior::default(); words.len()];
         let latent = self.latent();
         let rows = means
             .chunks_exact(latent)
             .zip(log_vars.chunks_exact(latent));
         for (word, (mean, log_var)) in order.into_iter().zip(rows) {
-            posteriors[word] = Posterior {
-                mean: mean.to_vec(),
-                log_var: log_var.to_vec(),
-            };
+            posteriors[word] = Posterior::new(mean, log_var);
         }
         posteriors
     }

@@ -25,6 +25,7 @@ pub mod sequences;
 pub mod speed;
 pub mod team;
 pub mod training;
+pub mod variational;
 pub mod weights;
 pub mod word_vae;
 

@@ -33,6 +33,8 @@ pub enum Use {
     EncoderDropout,
     /// The word of a step of the article's training.
     ArticleWord,
+    /// The initial weights of a network of one's own.
+    Weights,
 }
 
 /// The random numbers of one use at one step.

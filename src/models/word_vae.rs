@@ -12,7 +12,7 @@ use crate::models::predictor::{Network, Predictor, RowState};
 use crate::models::recurrent::{Columns, set_row};
 use crate::models::weights::{WeightError, Weights, check, values};
 
-pub use crate::models::encoder::{LOG_VAR_LIMIT, Posterior};
+pub use crate::models::variational::Posterior;
 
 /// A word-vae with its weights.
 #[derive(Clone, Debug)]

@@ -13,7 +13,6 @@ mod files;
 pub mod memory;
 mod native;
 mod plan;
-mod rate;
 mod report;
 mod saver;
 mod schedule;
@@ -27,11 +26,11 @@ mod words;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+pub use crate::models::variational::RateController;
 pub use engine::{Batch, Costs, Engine, EngineError, Losses, Step};
 pub use error::TrainError;
 pub use native::NativeEngine;
 pub use plan::Plan;
-pub use rate::RateController;
 pub use report::{Line, Report};
 pub use share::evaluation_size;
 

@@ -9,7 +9,7 @@ use crate::evaluate::latent::{latent, posteriors};
 use crate::evaluate::ngram::NGrams;
 use crate::evaluate::reconstruction::reconstruction;
 use crate::evaluate::samples::{Existing, Inventor, WordSampling, compare, sample_words};
-use crate::evaluate::words::{Noise, distortions, posterior_sample};
+use crate::evaluate::words::{Noise, distortions};
 use crate::models::Network;
 use crate::models::weights::{Array, Weights};
 
@@ -250,7 +250,7 @@ fn the_gap_is_what_the_next_words_z_costs_more() {
     let z: Vec<Vec<f32>> = posteriors(&vae, &corpus, 1)
         .iter()
         .zip(&corpus)
-        .map(|(posterior, word)| posterior_sample(posterior, &Noise::of(word, 2).vector(3)))
+        .map(|(posterior, word)| posterior.sample(&Noise::of(word, 2).vector(3)))
         .collect();
     let gaps: Vec<f64> = (0..20)
         .map(|word| {

@@ -5,8 +5,10 @@ use super::backward::product;
 use super::weights::{Deltas, Factor, Product, weight_gradients};
 use super::workers::{Filling, Workers};
 
-/// Rows per job: a multiple of every tile's height.
+/// The most rows per job: a multiple of every tile's height.
 const ROWS_PER_JOB: usize = 96;
+/// Rows per job are a multiple of this if there are few, so that most of them fill tiles.
+const FEW_ROWS: usize = 4;
 
 /// A linear layer and its input: y = W·x + b for every row.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +49,13 @@ impl Linear<'_> {
         self.x.len() * self.layout().len()
     }
 
+    /// The rows of one job, so that every thread has some.
+    fn rows_per_job(&self, workers: Workers) -> usize {
+        let rows = (self.x.len() / self.inputs).div_ceil(workers.threads());
+        rows.next_multiple_of(FEW_ROWS)
+            .clamp(FEW_ROWS, ROWS_PER_JOB)
+    }
+
     /// y (N, O).
     ///
     /// # Panics
@@ -57,10 +66,12 @@ impl Linear<'_> {
         let mut weight = workers.packed(self.layout(), inputs);
         let panels = weight.parts();
         workers.fill(panels.map(|p| (p, Filling::Rows(self.weight))).collect());
+        let members = workers.for_work(self.work());
+        let rows = self.rows_per_job(members);
         let parts = y
-            .chunks_mut(ROWS_PER_JOB * outputs)
-            .zip(self.x.chunks(ROWS_PER_JOB * inputs));
-        workers.for_work(self.work()).each(parts, |_, (y, x)| {
+            .chunks_mut(rows * outputs)
+            .zip(self.x.chunks(rows * inputs));
+        members.each(parts, |_, (y, x)| {
             let rows = y.len() / outputs;
             let mut sums = workers.buffers.zeros(rows * width);
             if !self.bias.is_empty() {
@@ -102,10 +113,12 @@ impl Linear<'_> {
             let panels = turned.parts();
             let panels = panels.map(|p| (p, Filling::Transposed(self.weight, layout)));
             workers.fill(panels.collect());
+            let members = workers.for_work(self.work());
+            let rows = self.rows_per_job(members);
             let parts = x
-                .chunks_mut(ROWS_PER_JOB * inputs)
-                .zip(in_panels.chunks(ROWS_PER_JOB * width));
-            workers.for_work(self.work()).each(parts, |_, (x, d_y)| {
+                .chunks_mut(rows * inputs)
+                .zip(in_panels.chunks(rows * width));
+            members.each(parts, |_, (x, d_y)| {
                 product(workers, &turned, [(0..width, d_y)], x, inputs);
             });
         }

@@ -38,6 +38,18 @@ pub struct Parameter<'a> {
 }
 
 impl Adam {
+    /// The constants of the paper, for step `step` ≥ 1.
+    pub const fn new(step: u64) -> Self {
+        Self {
+            lr: 1e-3,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            decoupled: false,
+            step,
+        }
+    }
+
     fn factors(&self, weight_decay: f64, scale: f64) -> AdamFactors {
         let (decay, save) = if self.decoupled {
             (0.0, 1.0 - self.lr * weight_decay)

@@ -78,7 +78,8 @@ impl<'a> Workers<'a> {
     }
 
     /// Uses only the caller's thread for little work, measured in multiplications.
-    pub(super) fn for_work(self, work: usize) -> Self {
+    #[must_use]
+    pub fn for_work(self, work: usize) -> Self {
         if work < WORTH_MEETING {
             Self {
                 team: &Alone,
@@ -94,12 +95,8 @@ impl<'a> Workers<'a> {
         self.team.threads()
     }
 
-    /// Hands every part to one thread.
-    pub(super) fn each<T: Send>(
-        self,
-        parts: impl IntoIterator<Item = T>,
-        work: impl Fn(usize, T) + Sync,
-    ) {
+    /// Hands every part, with its number, to one thread.
+    pub fn each<T: Send>(self, parts: impl IntoIterator<Item = T>, work: impl Fn(usize, T) + Sync) {
         let parts: Vec<_> = parts.into_iter().map(to_be_taken).collect();
         self.team.run(parts.len(), &|index| {
             if let Some(part) = take(&parts[index]).filter(|_| !self.team.is_stopping()) {

@@ -18,4 +18,4 @@ pub use char_rnn::{CharRnnTraining, TextDropout, TextState};
 #[doc(hidden)]
 pub use dropout::{Mask, position, start_of_row};
 pub use parameters::{Entry, Parameters};
-pub use word_vae::{Objective, WordDropout, WordVaeTraining};
+pub use word_vae::{WordDropout, WordVaeTraining};

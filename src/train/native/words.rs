@@ -5,9 +5,9 @@ use super::shards::{Sum, rows};
 use crate::config::{NetworkConfig, TrainConfig, WordVaeConfig};
 use crate::kernels::training::Workers;
 use crate::models::batch::WordBatch;
-use crate::models::training::{Objective, Parameters, WordDropout, WordVaeTraining};
+use crate::models::training::{Parameters, WordDropout, WordVaeTraining};
+use crate::models::variational::{Objective, RateController};
 use crate::models::weights::{WeightError, Weights};
-use crate::train::rate::RateController;
 use crate::train::{Costs, Step};
 
 /// A word-vae in training.

@@ -1,15 +1,8 @@
 //! The word VAE in training: its terms and every gradient.
 //!
-//! ```text
-//! z = μ + σ·ε
-//! D = −Σ ln p(letter | z, letters before it)
-//! R_j = ½(μ_j² + σ_j² − ln σ_j² − 1)
-//! objective = (1/B) Σ D + β Σ_j max(λ, (1/B) Σ R_j)    over the B words of a batch
-//! ```
-//!
-//! (Kingma & Welling 2014, estimator B; free bits λ as in Kingma et al. 2016.) The free bits are
-//! over the whole batch, so a batch that is divided is encoded in all its parts first. Then the
-//! parts are decoded, and their gradients add up to that of the whole batch.
+//! The objective is that of [`variational`](crate::models::variational), with
+//! D = −Σ ln p(letter | z, letters before it). Its free bits are over the whole batch, so a batch that is divided is
+//! encoded in all its parts first. Then the parts are decoded, and their gradients add up to that of the whole batch.
 
 mod decoder;
 mod encoder;
@@ -22,8 +15,8 @@ use super::Parameters;
 use crate::config::NetworkConfig;
 use crate::kernels::training::Workers;
 use crate::models::batch::WordBatch;
-use crate::models::encoder::LOG_VAR_LIMIT;
 use crate::models::noise::{Noise, Use};
+use crate::models::variational::{Gaussians, Objective, deviations};
 use decoder::Decoder;
 use encoder::Dropped;
 
@@ -64,80 +57,12 @@ struct Latents {
     z: Vec<f32>,
     /// R_j.
     rates: Vec<f32>,
-    /// ∂z, then ∂μ.
+    /// ∂z.
+    d_z: Vec<f32>,
+    /// ∂μ.
     d_mean: Vec<f32>,
     /// ∂ ln σ².
     d_log_var: Vec<f32>,
-}
-
-/// The terms of the objective that all words of a batch share.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Objective {
-    /// λ in nats.
-    free_bits: f32,
-    /// β.
-    kl_weight: f32,
-    /// The words of the whole batch.
-    words: usize,
-    /// The mean over them of R_j (Z), in nats.
-    rates: Vec<f64>,
-}
-
-impl Objective {
-    /// Without words. λ is `free_bits` nats per dimension.
-    pub fn new(latent: usize, free_bits: f32) -> Self {
-        Self {
-            free_bits,
-            kl_weight: 0.0,
-            words: 0,
-            rates: vec![0.0; latent],
-        }
-    }
-
-    /// Takes the rates (B, Z) of the parts of a batch, in the order of its rows; β is `kl_weight`.
-    pub fn set<'a>(
-        &mut self,
-        words: usize,
-        kl_weight: f32,
-        rates: impl IntoIterator<Item = &'a [f32]>,
-    ) {
-        (self.words, self.kl_weight) = (words, kl_weight);
-        self.rates.fill(0.0);
-        if self.rates.is_empty() {
-            return;
-        }
-        for rates in rates {
-            for row in rates.chunks_exact(self.rates.len()) {
-                for (sum, &rate) in self.rates.iter_mut().zip(row) {
-                    *sum += f64::from(rate);
-                }
-            }
-        }
-        for rate in &mut self.rates {
-            *rate /= words as f64;
-        }
-    }
-
-    /// The mean rate in nats per word.
-    pub fn rate(&self) -> f32 {
-        self.rates.iter().sum::<f64>() as f32
-    }
-
-    /// The objective in nats per word, given the sum of D over all words.
-    pub fn loss(&self, distortion: f64) -> f64 {
-        let free = f64::from(self.free_bits);
-        let rate: f64 = self.rates.iter().map(|rate| rate.max(free)).sum();
-        distortion / self.words as f64 + f64::from(self.kl_weight) * rate
-    }
-
-    /// The gradient of R_j of every word.
-    fn d_rate(&self, j: usize) -> f32 {
-        if self.rates[j] < f64::from(self.free_bits) {
-            0.0
-        } else {
-            self.kl_weight / self.words as f32
-        }
-    }
 }
 
 impl WordVaeTraining {
@@ -197,16 +122,10 @@ impl WordVaeTraining {
             values.resize(size, 0.0);
         }
         words.ordered(&batch.noise, latent, noise);
-        for (std, log_var) in std.iter_mut().zip(&encoder.log_var) {
-            *std = 0.5 * clamped(*log_var);
-        }
-        workers.kernels.exp(std);
-        for (at, (z, rate)) in z.iter_mut().zip(&mut *rates).enumerate() {
-            let (mean, std) = (encoder.mean[at], std[at]);
-            *z = std.mul_add(noise[at], mean);
-            let squares = mean.mul_add(mean, std * std);
-            *rate = 0.5 * (squares - clamped(encoder.log_var[at]) - 1.0);
-        }
+        deviations(workers.kernels, &encoder.log_var, std);
+        let posteriors = gaussians(encoder, std);
+        posteriors.sample(noise, z);
+        posteriors.rates(rates);
         words.as_given(rates, latent, &mut self.rates);
         words.as_given(&encoder.mean, latent, &mut self.means);
     }
@@ -252,34 +171,25 @@ impl WordVaeTraining {
             noise,
             std,
             z,
+            d_z,
             d_mean,
             d_log_var,
             ..
         } = &mut self.sorted;
-        d_mean.resize(z.len(), 0.0);
-        d_log_var.resize(z.len(), 0.0);
-        let d_nats = 1.0 / objective.words as f32;
+        for values in [&mut *d_z, d_mean, d_log_var] {
+            values.resize(z.len(), 0.0);
+        }
+        let d_nats = 1.0 / objective.rows() as f32;
         if batch.without_z {
             gradients.fill(0.0); // those of the encoder
         }
         self.decoder.backward(
-            workers, values, batch, z, of_decoder, d_nats, d_mean, gradients,
+            workers, values, batch, z, of_decoder, d_nats, d_z, gradients,
         );
         let Some(encoder) = self.encoder.as_mut().filter(|_| !batch.without_z) else {
             return;
         };
-        for (at, (d_mean, d_log_var)) in d_mean.iter_mut().zip(&mut *d_log_var).enumerate() {
-            let d_rate = objective.d_rate(at % self.latent);
-            let (d_z, std, log_var) = (*d_mean, std[at], encoder.log_var[at]);
-            *d_mean = d_rate.mul_add(encoder.mean[at], d_z);
-            // Beyond its bounds the log-variance is constant.
-            *d_log_var = if clamped(log_var) == log_var {
-                let of_rate = d_rate * (0.5 * std.mul_add(std, -1.0));
-                (d_z * noise[at]).mul_add(0.5 * std, of_rate)
-            } else {
-                0.0
-            };
-        }
+        gaussians(encoder, std).backward(objective, noise, d_z, d_mean, d_log_var);
         let of = [&**d_mean, &**d_log_var];
         let words = &batch.letters;
         encoder.backward(
@@ -304,7 +214,11 @@ impl WordVaeTraining {
     }
 }
 
-/// A log-variance within its bounds.
-const fn clamped(log_var: f32) -> f32 {
-    log_var.clamp(-LOG_VAR_LIMIT, LOG_VAR_LIMIT)
+/// The posteriors of the words that were encoded, given σ.
+fn gaussians<'a>(encoder: &'a Encoder, std: &'a [f32]) -> Gaussians<'a> {
+    Gaussians {
+        mean: &encoder.mean,
+        log_var: &encoder.log_var,
+        std,
+    }
 }

@@ -464,37 +464,3 @@ fn company_and_order_in_the_batch_change_no_word() {
     reversed.reverse();
     assert_eq!(reversed, together);
 }
-
-/// ½(μ² + σ² − log σ² − 1) is what log q(z) − log p(z) averages to.
-#[test]
-fn the_closed_form_divergence_is_the_monte_carlo_mean() {
-    let noise = Noise::new(1, Use::Latent, 0);
-    for (mean, log_var) in [(0.0, 0.0), (1.5, -2.0), (-0.7, 0.9)] {
-        let std = f64::exp(0.5 * log_var);
-        let samples = 400_000;
-        let sum: f64 = (0..samples)
-            .map(|sample| {
-                let noise = f64::from(noise.normal(sample));
-                let z = mean + std * noise;
-                (-0.5 * noise * noise - 0.5 * log_var) - (-0.5 * z * z)
-            })
-            .sum();
-        let closed = 0.5 * (mean * mean + log_var.exp() - log_var - 1.0);
-        let difference = sum / samples as f64 - closed;
-        assert!(difference.abs() < 0.01, "{mean} {log_var}");
-    }
-}
-
-#[test]
-fn free_bits_and_the_weight_of_the_divergence_enter_as_written() {
-    let rates = [[0.1, 1.0], [0.3, 3.0]];
-    let value = |kl_weight: f32, free_bits: f32| {
-        let mut objective = Objective::new(2, free_bits);
-        objective.set(2, kl_weight, rates.iter().map(|row| &row[..]));
-        assert!((objective.rate() - 2.2).abs() < 1e-6);
-        objective.loss(6.0)
-    };
-    assert!((value(1.0, 0.0) - (3.0 + 0.2 + 2.0)).abs() < 1e-6);
-    assert!((value(0.5, 0.0) - (3.0 + 1.1)).abs() < 1e-6);
-    assert!((value(1.0, 0.5) - (3.0 + 0.5 + 2.0)).abs() < 1e-6);
-}

@@ -13,7 +13,7 @@ const NAME: &str = "rate.log_beta";
 /// The multiplier β of a training with a target rate.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RateController {
-    /// R* in nats per word.
+    /// R* in nats per row.
     target: f32,
     log_beta: f32,
 }
@@ -40,7 +40,7 @@ impl RateController {
         beta[0]
     }
 
-    /// Updates β after a batch with the mean rate `rate`, in nats per word.
+    /// Updates β after a batch with the mean rate `rate`, in nats per row.
     pub fn follow(&mut self, rate: f32) {
         let off = (rate - self.target) / self.target;
         let moved = self.log_beta + off.clamp(-1.0, 1.0) * Self::STEP;
