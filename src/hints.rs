@@ -117,7 +117,7 @@ pub fn of_run(error: &RunError) -> Option<String> {
                 None => format!("let it train up to its first evaluation: {resume}"),
             }
         }
-        RunError::Incomplete { .. } => "delete its folder and train again".to_owned(),
+        RunError::Incomplete { .. } => "`textgen runs` lists the runs; train a new one under another --name".to_owned(),
         RunError::NotARun { .. } => {
             "give a run's name or folder; --from starts a new run with a model file".to_owned()
         }

@@ -1,7 +1,7 @@
 //! What files and texts of strangers go through, as functions of bytes. Each may fail, but must not panic, take longer
 //! than a second, or allocate more than a gigabyte.
 //!
-//! The program `textgen-fuzz` feeds them with changed copies of `seeds`, on any compiler; cargo-fuzz does the same
+//! The program `textgen-fuzz` gives them changed copies of `seeds`, on any compiler; cargo-fuzz does the same
 //! with an eye on coverage. Both change files in the same way, by their structure ([`mutate`]).
 
 mod mutate;

@@ -18,7 +18,7 @@ use crate::text::Vocabulary;
 /// A learning rate is said to rise if it does so by more than this factor.
 const NOTICEABLE: f64 = 1.05;
 /// How an entry of `samples.txt` begins.
-const ENTRY: &str = "== step ";
+pub(crate) const ENTRY: &str = "== step ";
 
 /// The parts of a model file that come from the corpus.
 pub(super) struct Identity {

@@ -29,6 +29,8 @@ use std::time::{Duration, Instant};
 pub use crate::models::variational::RateController;
 pub use engine::{Batch, Costs, Engine, EngineError, Losses, Step};
 pub use error::TrainError;
+#[cfg(feature = "cli")]
+pub(crate) use files::ENTRY as SAMPLE_ENTRY;
 pub use native::NativeEngine;
 pub use plan::Plan;
 pub use report::{Line, Report};

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use textgen::config::{OnUnknown, Settings, TextConfig, TrainConfig, Unit};
+use textgen::config::{NetworkConfig, OnUnknown, Settings, TextConfig, TrainConfig, Unit};
 use textgen::models::weights::{Array, Weights, expected_shapes};
 use textgen::run::{
     CorpusData, MODEL_FORMATS, ModelFile, ModelHeader, RunDir, Runs, TextData, WordData,
@@ -72,19 +72,8 @@ pub fn made_words(home: &Home, name: &str, more: &str) -> RunDir {
     let runs = Runs::new(home.path("runs"));
     let corpus = CorpusData::Words(data);
     let run = runs.create(name, &config, &corpus, None).expect("a run");
-    let header = ModelHeader {
-        format: *MODEL_FORMATS.end(),
-        textgen: "0.0.0".to_owned(),
-        network: config.network(vocabulary.len(), vocabulary.outputs(), None),
-        text: TextConfig::default(),
-        vocabulary,
-        corpus_name: "made".to_owned(),
-        corpus_digest: String::new(),
-        split: "contiguous".to_owned(),
-        seed: 1,
-        step: 0,
-        valid: None,
-    };
+    let network = config.network(vocabulary.len(), vocabulary.outputs(), None);
+    let header = model_header(network, vocabulary);
     let weights = random(&header);
     let words = words[..40].join("\n");
     ModelFile::write(&run.model_path(), &header, &weights, Some(&words)).expect("written");
@@ -101,6 +90,23 @@ fn word(mut number: u32) -> String {
             return word;
         }
         number -= 1;
+    }
+}
+
+/// The header of a model that was made and not trained.
+pub fn model_header(network: NetworkConfig, vocabulary: Vocabulary) -> ModelHeader {
+    ModelHeader {
+        format: *MODEL_FORMATS.end(),
+        textgen: "0.0.0".to_owned(),
+        network,
+        text: TextConfig::default(),
+        vocabulary,
+        corpus_name: "made".to_owned(),
+        corpus_digest: String::new(),
+        split: "contiguous".to_owned(),
+        seed: 1,
+        step: 0,
+        valid: None,
     }
 }
 

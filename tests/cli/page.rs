@@ -7,17 +7,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
-use textgen::config::{
-    Cell, LatentConfig, NetworkConfig, NetworkKind, TextConfig, Unit, ZPlacement,
-};
+use textgen::config::{Cell, LatentConfig, NetworkConfig, NetworkKind, Unit, ZPlacement};
 use textgen::model::{DecodeOptions, WordOptions};
 use textgen::models::weights::{Array, expected_shapes};
-use textgen::run::{MODEL_FORMATS, ModelFile, ModelHeader};
+use textgen::run::{ModelFile, ModelHeader};
 use textgen::text::{Token, Vocabulary};
 use textgen::{OnUnknown, OpenOptions, Quantize, Sampling, TextModel, WordModel};
 
 use super::common::{Home, golden_model, repository};
-use super::made_runs::{golden_run, word_run};
+use super::made_runs::{golden_run, model_header, word_run};
 
 /// Runs a program; `None` if there is none of this name, so that a test can say that it was skipped.
 fn run_if_there(program: &str, arguments: &[&OsStr]) -> Option<Output> {
@@ -38,22 +36,6 @@ fn skipped(test: &str, lacks: &str) {
 fn letters() -> Vec<Token> {
     let letters = "abcdefghij \né".chars();
     letters.map(|c| Token::Text(c.into())).collect()
-}
-
-fn header(network: NetworkConfig, vocabulary: Vocabulary) -> ModelHeader {
-    ModelHeader {
-        format: *MODEL_FORMATS.end(),
-        textgen: "0.0.0".to_owned(),
-        network,
-        text: TextConfig::default(),
-        vocabulary,
-        corpus_name: "made".to_owned(),
-        corpus_digest: String::new(),
-        split: "contiguous".to_owned(),
-        seed: 1,
-        step: 0,
-        valid: None,
-    }
 }
 
 /// Writes a model with weights between −0.8 and 0.8.
@@ -128,7 +110,7 @@ fn modules_compute_in_node_what_the_program_computes() {
                 };
                 let name = format!("{cell}-{layers}-{embedding}");
                 let path = home.path(&format!("{name}.safetensors"));
-                write_model(&path, &header(network, vocabulary), None);
+                write_model(&path, &model_header(network, vocabulary), None);
                 for bits in ["int8", "none"] {
                     cases.push(text_case(&home, &name, bits, "a bad egg\nabcdé jig"));
                 }
@@ -160,7 +142,11 @@ fn modules_compute_in_node_what_the_program_computes() {
         };
         let name = format!("words-{cell}-{z}");
         let path = home.path(&format!("{name}.safetensors"));
-        write_model(&path, &header(network, vocabulary), Some("abba\ncede"));
+        write_model(
+            &path,
+            &model_header(network, vocabulary),
+            Some("abba\ncede"),
+        );
         for bits in ["int8", "none"] {
             let module = format!("{name}-{bits}.mjs");
             home.textgen(&format!(
@@ -259,7 +245,7 @@ fn hostile_words(path: &Path) {
     };
     let header = ModelHeader {
         corpus_name: HOSTILE[1].to_owned(),
-        ..header(network, vocabulary)
+        ..model_header(network, vocabulary)
     };
     write_model(path, &header, Some(&HOSTILE.join("\n")));
 }
@@ -363,8 +349,15 @@ fn the_engine_fits_its_limit() {
     assert!(engine.len() <= 200_000, "{} bytes", engine.len());
     // Neither a folder of the machine that built it nor what it would have to import.
     let text = String::from_utf8_lossy(&engine);
-    for path in ["/home/", "/root/", "/tmp/", "/Users/"] {
-        assert!(!text.contains(path), "{path}");
+    for path in [
+        Some(env!("CARGO_MANIFEST_DIR")),
+        option_env!("CARGO_HOME"),
+        option_env!("HOME"),
+    ]
+    .into_iter()
+    .flatten()
+    {
+        assert!(!text.contains(&format!("{path}/")), "{path}");
     }
 }
 

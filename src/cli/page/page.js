@@ -341,7 +341,7 @@ function words(about) {
     $("way-word").textContent = legible(word);
     for (const item of $("way-list").children) item.classList.toggle("here", item.textContent === legible(word));
   };
-  const walk = async () => {
+  const traverse = async () => {
     if (!$("from").value || !$("to").value) return;
     try {
       way = await ask("between", [$("from").value, $("to").value, 25]);
@@ -353,7 +353,7 @@ function words(about) {
       say("way-status", error.message, true);
     }
   };
-  for (const id of ["from", "to"]) $(id).addEventListener("input", walk);
+  for (const id of ["from", "to"]) $(id).addEventListener("input", traverse);
   $("way").addEventListener("input", step);
 
   /* Neighbours. */
@@ -445,7 +445,7 @@ function words(about) {
     $("from").value ||= known[0];
     $("to").value ||= known[Math.min(known.length - 1, 7)];
     $("near").value ||= known[Math.min(known.length - 1, 3)];
-    walk();
+    traverse();
     near();
   };
   const at = (event) => {

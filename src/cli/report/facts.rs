@@ -7,10 +7,7 @@ use crate::config::{ModelKind, TrainConfig};
 use crate::model::{OpenOptions, WordModel};
 use crate::parallel::Running;
 use crate::run::{CorpusData, Log, Metrics, ModelFile, RunDir, RunSummary};
-use crate::train::memory;
-
-/// The start of an entry of samples.txt.
-const ENTRY: &str = "== step ";
+use crate::train::{SAMPLE_ENTRY, memory};
 
 /// Everything that a page shows of a run.
 pub struct Facts {
@@ -184,7 +181,7 @@ impl Facts {
 fn entries(text: &str) -> Vec<(u64, String)> {
     let mut entries: Vec<(u64, String)> = Vec::new();
     for line in text.split_inclusive('\n') {
-        let step = line.strip_prefix(ENTRY).map(str::trim_end);
+        let step = line.strip_prefix(SAMPLE_ENTRY).map(str::trim_end);
         match (step.and_then(|step| step.parse().ok()), entries.last_mut()) {
             (Some(step), _) => entries.push((step, String::new())),
             (None, Some((_, text))) => text.push_str(line),

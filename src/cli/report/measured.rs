@@ -24,7 +24,7 @@ const LOOKED_AT: usize = 2000;
 const ON_MAP: usize = 300;
 const INVENTED: usize = 60;
 const RECONSTRUCTED: usize = 24;
-/// The seed of what is drawn, so that a page is the same each time.
+/// The seed of what is sampled, so that a page is the same each time.
 const SEED: u64 = 0;
 
 /// The validation cost under n-gram models of the training part, in nats per character or word.

@@ -334,7 +334,7 @@ fn row(trial: &Trial, setting: &str) -> Result<Row> {
         (last, test.or_else(|| kept.map(|loss| (loss, "valid"))))
     else {
         let message = format!("run {} has no losses of held-out data", run.name());
-        let hint = "delete its folder, and give the same command again";
+        let hint = "give --valid or --test a part, and another --name";
         return Err(CliError::failed(message, hint).into());
     };
     let rate = trial.value.as_ref().filter(|_| setting == RATE);

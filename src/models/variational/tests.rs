@@ -40,15 +40,24 @@ fn the_closed_form_divergence_is_the_monte_carlo_mean() {
 const MEAN: [f32; 6] = [0.3, -1.2, 2.0, 0.1, -0.4, 0.9];
 const LOG_VAR: [f32; 6] = [-1.0, 0.5, -3.0, -12.0, 0.2, -0.1];
 
-#[test]
-fn a_batch_has_the_samples_and_rates_of_its_rows() {
+fn stds() -> [f32; 6] {
     let mut std = [0.0; 6];
     deviations(Kernels::new(), &LOG_VAR, &mut std);
-    let batch = Gaussians {
+    std
+}
+
+const fn batch(std: &[f32]) -> Gaussians<'_> {
+    Gaussians {
         mean: &MEAN,
         log_var: &LOG_VAR,
-        std: &std,
-    };
+        std,
+    }
+}
+
+#[test]
+fn a_batch_has_the_samples_and_rates_of_its_rows() {
+    let std = stds();
+    let batch = batch(&std);
     let noise = Numbers::new(1).vector(4 * 6, 2.0);
     let (mut z, mut rates) = (vec![0.0; noise.len()], [0.0; 6]);
     batch.sample(&noise, &mut z);
@@ -92,13 +101,8 @@ fn the_gradients_are_those_of_finite_differences() {
                 (0..2).map(|j| ((rate(j) + rate(j + 2) + rate(j + 4)) / 3.0).max(free_bits));
             distortion / 3.0 + wide(kl_weight) * rates.sum::<f64>()
         };
-        let mut std = [0.0; 6];
-        deviations(Kernels::new(), &LOG_VAR, &mut std);
-        let batch = Gaussians {
-            mean: &MEAN,
-            log_var: &LOG_VAR,
-            std: &std,
-        };
+        let std = stds();
+        let batch = batch(&std);
         let (mut z, mut rates) = (vec![0.0; noise.len()], [0.0; 6]);
         batch.sample(&noise, &mut z);
         batch.rates(&mut rates);
