@@ -3,7 +3,7 @@
 use crate::config::{ModelChoice, Settings, SplitKind, TrainConfig};
 use crate::evaluate::mixture::{Mixture, fitted_weight};
 use crate::evaluate::ngram::{HIGHEST_ORDER, NGrams};
-use crate::evaluate::{Reading, ngram_nats, surprisals};
+use crate::evaluate::{Part, Reading, ngram_nats, surprisals};
 use crate::model::TextModel;
 use crate::parallel::Running;
 use crate::run::{
@@ -184,7 +184,8 @@ pub fn mixed(flags: &MixFlags, model: TextModel, run: Option<&RunDir>) -> Result
     let tokens = training.tokens.all()?;
     let order = best_order(&ngram_nats(&ngrams, &tokens, &valid, running));
     let texts: Vec<&[u32]> = valid.iter().map(|range| &tokens[range.clone()]).collect();
-    let read: Vec<_> = texts.iter().map(|&text| (model.network(), text)).collect();
+    let whole = |text| Part::whole(model.network(), text);
+    let read: Vec<Part> = texts.iter().copied().map(whole).collect();
     let network = surprisals(&read, Reading::Sections, running)?.concat();
     progress.end();
     let ngram = texts.iter().map(|text| ngrams.probabilities(order, text));

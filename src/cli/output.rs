@@ -1,6 +1,7 @@
 //! Tables, ages, and lines on stderr.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::io::{BufWriter, Error, ErrorKind, IsTerminal as _, StdoutLock, Write};
 
@@ -285,26 +286,63 @@ impl Format {
         rows: &[T],
         cells: impl Fn(&T) -> Vec<String>,
     ) -> Result<()> {
+        let mut lines = self.lines(header)?;
+        for row in rows {
+            lines.row(row, || cells(row))?;
+        }
+        lines.end()
+    }
+
+    /// Prints rows that come one by one. Those of a table are printed at the end, when its widths are known.
+    pub fn lines(&self, header: &[&str]) -> Result<Lines> {
         let mut out = BufWriter::new(stdout());
-        if self.json {
-            for row in rows {
-                writeln!(out, "{}", json_line(row)?)?;
-            }
+        let kind = if self.json {
+            Kind::Json
         } else if self.tsv {
             writeln!(out, "{}", header.join("\t"))?;
-            for row in rows {
-                writeln!(out, "{}", tab_separated(&cells(row)))?;
-            }
+            Kind::Tsv
         } else {
             let header: Vec<String> = header.iter().map(|name| name.to_uppercase()).collect();
             let header: Vec<&str> = header.iter().map(String::as_str).collect();
-            let mut table = Table::new(&header);
-            for row in rows {
-                table.row(cells(row));
-            }
-            out.write_all(table.text().as_bytes())?;
+            Kind::Table(Table::new(&header))
+        };
+        Ok(Lines { out, kind })
+    }
+}
+
+/// Rows that are printed one by one.
+pub struct Lines {
+    out: BufWriter<Stdout>,
+    kind: Kind,
+}
+
+enum Kind {
+    Json,
+    Tsv,
+    Table(Table),
+}
+
+impl Lines {
+    /// Prints a row.
+    pub fn row<T: Serialize>(
+        &mut self,
+        row: &T,
+        cells: impl FnOnce() -> Vec<String>,
+    ) -> Result<()> {
+        match &mut self.kind {
+            Kind::Json => writeln!(self.out, "{}", json_line(row)?)?,
+            Kind::Tsv => writeln!(self.out, "{}", tab_separated(&cells()))?,
+            Kind::Table(table) => table.row(cells()),
         }
-        Ok(out.flush()?)
+        Ok(())
+    }
+
+    /// Prints what is left.
+    pub fn end(mut self) -> Result<()> {
+        if let Kind::Table(table) = &self.kind {
+            self.out.write_all(table.text().as_bytes())?;
+        }
+        Ok(self.out.flush()?)
     }
 }
 
@@ -314,23 +352,54 @@ pub fn tab_separated(cells: &[String]) -> String {
     cells.iter().map(plain).collect::<Vec<_>>().join("\t")
 }
 
-/// Describes the tokens of a text that a model does not know, if any; their fate is to follow.
-pub fn unknown(open: &OpenText, vocabulary: &Vocabulary) -> Option<String> {
-    let (unknown, all) = (open.unknown(), open.characters(vocabulary));
-    let visible: Vec<String> = open.others.iter().map(Token::visible).collect();
-    let shown = &visible[..visible.len().min(UNKNOWN_SHOWN)];
-    let more = match visible.len() - shown.len() {
-        0 => String::new(),
-        more => format!(" and {}", counted(more, "other")),
-    };
-    (unknown > 0).then(|| {
-        format!(
-            "not in the model's vocabulary: {unknown} of {} ({}: {}{more})",
-            counted(all, "character"),
-            percent(unknown as f64 / all as f64),
-            shown.join(" ")
-        )
-    })
+/// The tokens of a text that a model does not know.
+#[derive(Default)]
+pub struct Unknown {
+    /// How many they are,
+    count: usize,
+    /// of so many characters,
+    all: usize,
+    /// the first of them as they are shown,
+    shown: Vec<String>,
+    /// and all of them once.
+    tokens: HashSet<Token>,
+}
+
+impl Unknown {
+    /// Those of one text.
+    pub fn of(open: &OpenText, vocabulary: &Vocabulary) -> Self {
+        let mut unknown = Self::default();
+        unknown.add(open, vocabulary);
+        unknown
+    }
+
+    /// Counts those of another part of the text.
+    pub fn add(&mut self, open: &OpenText, vocabulary: &Vocabulary) {
+        self.count += open.unknown();
+        self.all += open.characters(vocabulary);
+        for token in &open.others {
+            if self.tokens.insert(token.clone()) && self.shown.len() < UNKNOWN_SHOWN {
+                self.shown.push(token.visible());
+            }
+        }
+    }
+
+    /// Describes them, if there are any; their fate is to follow.
+    pub fn described(&self) -> Option<String> {
+        let more = match self.tokens.len() - self.shown.len() {
+            0 => String::new(),
+            more => format!(" and {}", counted(more, "other")),
+        };
+        (self.count > 0).then(|| {
+            format!(
+                "not in the model's vocabulary: {} of {} ({}: {}{more})",
+                self.count,
+                counted(self.all, "character"),
+                percent(self.count as f64 / self.all as f64),
+                self.shown.join(" ")
+            )
+        })
+    }
 }
 
 /// Seconds as an age: `12 s`, `5 min`, `3 h`, `2 days`.

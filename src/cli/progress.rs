@@ -37,6 +37,11 @@ impl Progress {
         Self::with(size_bytes, "read", Unit::Bytes)
     }
 
+    /// Progress in scoring a text of so many bytes, if known.
+    pub fn of_scored(size_bytes: Option<u64>) -> Self {
+        Self::with(size_bytes, "scored", Unit::Bytes)
+    }
+
     /// Progress in predicting so many tokens.
     pub fn of_tokens(tokens: u64) -> Self {
         Self::of(tokens, "evaluated", "characters")

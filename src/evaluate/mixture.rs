@@ -57,10 +57,11 @@ impl Mixture {
         }
     }
 
-    /// The cost of each token of a text but the first, from what it costs the network; nats.
-    pub fn nats(&self, tokens: &[u32], network: &[f64]) -> Vec<f64> {
+    /// The cost of each token of a text but the first, from what it costs the network; nats. Of a part that goes on,
+    /// those of the tokens after the first that were `seen`.
+    pub fn nats(&self, tokens: &[u32], seen: usize, network: &[f64]) -> Vec<f64> {
         let ngram = self.ngrams.probabilities(self.order, tokens);
-        mixed(network, &ngram, self.weight).collect()
+        mixed(network, &ngram[seen.saturating_sub(1)..], self.weight).collect()
     }
 }
 
@@ -195,7 +196,7 @@ mod tests {
         let mixture = mixture(0.25);
         let (tokens, network) = ([0, 1, 2, 4, 3, 3, 0], [0.5, 1.0, 2.0, 1.5, 0.1, 3.0]);
         let mut reader = mixture.reader();
-        let found = mixture.nats(&tokens, &network);
+        let found = mixture.nats(&tokens, 0, &network);
         assert_eq!(found.len(), 6);
         for (at, found) in found.into_iter().enumerate() {
             reader.read(tokens[at]);

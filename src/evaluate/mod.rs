@@ -27,7 +27,7 @@ pub mod samples;
 mod texts;
 mod words;
 
-pub use texts::{Reading, TextCost, ngram_nats, posterior, surprisals, texts};
+pub use texts::{Part, Reading, TextCost, ngram_nats, posterior, surprisals, texts};
 pub use words::{Word, WordCost, WordReading, words};
 
 use std::ops::Range;

@@ -43,10 +43,43 @@ pub enum Reading {
 impl Reading {
     /// The sections of a segment.
     pub fn sections(self, segment: &Range<usize>) -> Vec<Section> {
+        self.going_on(segment.start, segment)
+    }
+
+    /// The sections of a segment, after the tokens from `seen` on that warm the state.
+    fn going_on(self, seen: usize, segment: &Range<usize>) -> Vec<Section> {
         match self {
-            Self::Exact => vec![Section::whole(segment.clone())],
-            Self::Sections => Section::in_parallel(segment),
+            Self::Exact => vec![Section {
+                range: seen..segment.end,
+                warm_up: segment.start - seen,
+            }],
+            Self::Sections => Section::going_on(seen, segment),
         }
+    }
+}
+
+/// A text to be read, or a part of one that goes on.
+#[derive(Clone, Copy)]
+pub struct Part<'a> {
+    pub model: &'a CharRnn,
+    pub tokens: &'a [u32],
+    /// The first tokens that were read before, which only warm the state.
+    pub seen: usize,
+}
+
+impl<'a> Part<'a> {
+    /// A whole text.
+    pub const fn whole(model: &'a CharRnn, tokens: &'a [u32]) -> Self {
+        Self {
+            model,
+            tokens,
+            seen: 0,
+        }
+    }
+
+    fn sections(&self, reading: Reading) -> Vec<Section> {
+        let from = self.seen.saturating_sub(1);
+        reading.going_on(0, &(from..self.tokens.len()))
     }
 }
 
@@ -91,26 +124,33 @@ pub fn texts(
 }
 
 /// The cost of every token but the first of each text under its model: −ln p(token | all before it), in
-/// nats. Each text is one segment, read from a zero state.
+/// nats. Each text is one segment, read from a zero state. Of a part that goes on, the tokens that were seen cost
+/// nothing, and all others are predicted.
 pub fn surprisals(
-    texts: &[(&CharRnn, &[u32])],
+    texts: &[Part],
     reading: Reading,
     running: Running,
 ) -> Result<Vec<Vec<f64>>, EvaluateError> {
-    for &(model, tokens) in texts {
+    for &Part { model, tokens, .. } in texts {
         check_read(tokens, model.inputs())?;
         check_predicted(tokens.iter().skip(1), model.outputs())?;
     }
-    let read_text = |(model, tokens): (&CharRnn, &[u32]), threads| -> Result<_, EvaluateError> {
-        let sections = reading.sections(&(0..tokens.len()));
+    let read_text = |part: Part, threads| -> Result<_, EvaluateError> {
+        let sections = part.sections(reading);
         let lengths: Vec<usize> = sections.iter().map(|section| section.range.len()).collect();
         let failed = Failed::default();
-        let mut found = in_groups(&[model], &lengths, threads, |model, group| {
+        let mut found = in_groups(&[part.model], &lengths, threads, |model, group| {
             let group: Vec<&Section> = group.iter().map(|&item| &sections[item]).collect();
             let mut surprisals = vec![Vec::new(); group.len()];
-            let done = read(model, &tokens, &group, running.progress, |row, nats| {
-                surprisals[row].push(nats);
-            });
+            let done = read(
+                model,
+                &part.tokens,
+                &group,
+                running.progress,
+                |row, nats| {
+                    surprisals[row].push(nats);
+                },
+            );
             failed.note(done);
             surprisals
         });
@@ -118,8 +158,7 @@ pub fn surprisals(
         Ok(found.pop().unwrap_or_default().concat())
     };
     // Texts of one section each are read in parallel.
-    let alone = |&(_, tokens): &(&CharRnn, &[u32])| reading.sections(&(0..tokens.len())).len() < 2;
-    if texts.iter().all(alone) {
+    if texts.iter().all(|part| part.sections(reading).len() < 2) {
         let read = parallel::map(texts.len(), running.threads, |index| {
             read_text(texts[index], 1)
         });

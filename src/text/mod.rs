@@ -36,6 +36,6 @@ pub use folder::Skip;
 pub use normal::{Change, Changes};
 pub use reading::{Findings, Foreign, Looks, Note, Notes, Remedy, Shape, Wide};
 pub use sections::{Section, WARM_UP, counted, predicted};
-pub use tokens::{Survey, WordList, normalize, survey, tokens, whole, words};
+pub use tokens::{Survey, WordList, normalize, pieces, survey, tokens, whole, words};
 pub use unicode::{category_name, char_name, code_point, is_control, legible, visible};
 pub use vocab::{Cut, SpecialTokens, Token, Vocabulary, rank};

@@ -47,8 +47,10 @@ impl Section {
         }
     }
 
-    /// A segment in sections that count `length` predictions each, the last perhaps fewer.
+    /// A segment in sections that count `length` predictions each, the last perhaps fewer. The tokens that warm the
+    /// state are those from `seen` on.
     fn cut(
+        seen: usize,
         segment: &Range<usize>,
         length: usize,
         warm_up: usize,
@@ -57,7 +59,7 @@ impl Section {
         (start..end.saturating_sub(1))
             .step_by(length.max(1))
             .map(move |at| {
-                let warm_up = warm_up.min(at - start);
+                let warm_up = warm_up.min(at - seen);
                 Self {
                     range: at - warm_up..end.min(at.saturating_add(length).saturating_add(1)),
                     warm_up,
@@ -67,9 +69,18 @@ impl Section {
 
     /// A segment in sections that may be read in parallel. They depend on its length alone.
     pub fn in_parallel(segment: &Range<usize>) -> Vec<Self> {
+        Self::going_on(segment.start, segment)
+    }
+
+    /// A segment in sections that may be read in parallel, where the tokens from `seen` to its start were read before
+    /// and warm the state.
+    ///
+    /// # Panics
+    /// If `seen` is beyond the segment's start.
+    pub fn going_on(seen: usize, segment: &Range<usize>) -> Vec<Self> {
         let predicted = segment.len().saturating_sub(1);
         let sections = (predicted / SHORT).clamp(1, FEW).max(predicted / LONG);
-        Self::cut(segment, predicted.div_ceil(sections), WARM_UP).collect()
+        Self::cut(seen, segment, predicted.div_ceil(sections), WARM_UP).collect()
     }
 
     /// A sample of `segments` that counts about `wanted` predictions: short sections, at least one, spread
@@ -91,7 +102,8 @@ impl Section {
 
     /// The sections that a sample is chosen from.
     pub fn choices(segments: &[Range<usize>]) -> impl Iterator<Item = Self> {
-        let cut = |segment| Self::cut(segment, SAMPLED, SAMPLE_WARM_UP);
+        let cut =
+            |segment: &Range<usize>| Self::cut(segment.start, segment, SAMPLED, SAMPLE_WARM_UP);
         segments.iter().flat_map(cut)
     }
 }

@@ -74,6 +74,29 @@ fn every_column_adds_up_to_the_figure_of_eval() {
 }
 
 #[test]
+fn a_text_of_several_windows_is_scored_as_a_whole() {
+    let home = with_corpus();
+    let text = fs::read_to_string(home.path("corpus.txt")).expect("a text");
+    let text = text.repeat(2_500_000 / text.len());
+    home.write("long.txt", &text);
+    let eval = home
+        .textgen("eval golden long.txt --part all --protocol contiguous --json")
+        .succeeded();
+    let eval = json(&eval.stdout);
+    let lines = rows(&home, "long.txt --run golden");
+    assert_eq!(lines.len(), text.split_inclusive('\n').count());
+    let texts = lines.iter().filter_map(|row| row["text"].as_str());
+    assert!(texts.eq(text.split_inclusive('\n')));
+    let tokens: u64 = lines.iter().filter_map(|row| row["tokens"].as_u64()).sum();
+    assert_eq!(eval["tokens"], tokens);
+    let mean = lines.iter().map(|row| nats(row, 0)).sum::<f64>() / tokens as f64;
+    let want = &eval["results"][0]["loss_nats_per_char"];
+    assert!((mean - want.as_f64().expect("a number")).abs() < 1e-5);
+    let last = lines.last().expect("a line");
+    assert_eq!(last["line"], lines.len() as u64);
+}
+
+#[test]
 fn what_is_most_unusual_comes_first() {
     let home = with_corpus();
     home.write(

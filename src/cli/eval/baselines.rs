@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::evaluate;
 use crate::evaluate::mixture::{fitted_weight, mixed};
 use crate::evaluate::ngram::NGrams;
-use crate::evaluate::{EvaluateError, ngram_nats, surprisals};
+use crate::evaluate::{EvaluateError, Part, ngram_nats, surprisals};
 use crate::models::char_rnn::CharRnn;
 use crate::parallel::Running;
 use crate::run::Tokens;
@@ -137,7 +137,8 @@ impl Reading<'_> {
         running: Running,
     ) -> Result<[Vec<f64>; 2], EvaluateError> {
         let texts = segments.iter().map(|range| &tokens[range.clone()]);
-        let read: Vec<_> = texts.clone().map(|text| (self.network, text)).collect();
+        let whole = |text| Part::whole(self.network, text);
+        let read: Vec<Part> = texts.clone().map(whole).collect();
         let ngram = texts.map(|text| self.models.probabilities(self.order, text));
         let ngram: Vec<_> = ngram.collect();
         Ok([

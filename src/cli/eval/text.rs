@@ -20,7 +20,7 @@ use super::job::{About, Job, signed};
 use super::parts::Parts;
 use crate::cli::error::CliError;
 use crate::cli::mixing::{Training, has_its_own, named_text};
-use crate::cli::output::{Table, counted, note, unknown};
+use crate::cli::output::{Table, Unknown, counted, note};
 use crate::cli::progress::Progress;
 
 #[derive(Serialize)]
@@ -290,8 +290,9 @@ impl Text {
             Some(_) => ("read and predicted as <unk>", 0),
             None => ("left out: neither read nor predicted", open.unknown()),
         };
-        let warnings =
-            unknown(&open, &header.vocabulary).map(|unknown| format!("{unknown}, {fate}"));
+        let warnings = Unknown::of(&open, &header.vocabulary)
+            .described()
+            .map(|unknown| format!("{unknown}, {fate}"));
         Ok(Self {
             tokens: open.readable(unk).into(),
             name: corpus.name,

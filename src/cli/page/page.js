@@ -406,7 +406,7 @@ function words(about) {
   const place = (x, y) => {
     if (!toMap) return;
     here = [Math.max(0, Math.min(width, x)), Math.max(0, Math.min(height, y))];
-    cross.setAttribute("d", `M${here[0] - 12} ${here[1]}h24M${here[0]} ${here[1] - 12}v24`);
+    cross.style.transform = `translate(${here[0]}px, ${here[1]}px)`;
     wanted = toMap(here);
     decode();
   };
@@ -437,7 +437,7 @@ function words(about) {
       label.textContent = legible(word);
       labels.push(label);
     }
-    cross = svg("path", { class: "cross" });
+    cross = svg("path", { class: "cross", d: "M-12 0h24M0-12v24" });
     map.replaceChildren(...dots, ...labels, cross);
     const of = every > 1 ? ` of the ${about.words.length.toLocaleString("en")}` : "";
     say("map-status", `${known.length.toLocaleString("en")}${of} ${about.words.length > 0 ? "words that the model learnt from" : "invented words"}, along the two directions in which they differ most.`);

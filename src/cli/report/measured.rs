@@ -10,7 +10,7 @@ use crate::cli::score::scored::{Reading as Read, Scored};
 use crate::config::{Decoding, Sampling, TrainConfig};
 use crate::evaluate::latent::{LatentReport, latent};
 use crate::evaluate::reconstruction::edit_distance;
-use crate::evaluate::{Reading, Word, WordReading, ngram_nats, surprisals};
+use crate::evaluate::{Part, Reading, Word, WordReading, ngram_nats, surprisals};
 use crate::model::{DecodeOptions, OpenOptions, TextModel, WordModel, WordOptions};
 use crate::parallel::Running;
 use crate::run::{ModelFile, TextData, TokenSource as _, WordData};
@@ -111,13 +111,18 @@ pub fn colored(
     let model = TextModel::from_file(file.clone(), OpenOptions::default())?;
     let open = vocabulary.encode_open(&text);
     let read = open.readable(vocabulary.unk());
-    let mut found = surprisals(&[(model.network(), &read)], Reading::Exact, running)?;
+    let mut found = surprisals(
+        &[Part::whole(model.network(), &read)],
+        Reading::Exact,
+        running,
+    )?;
     let reading = Read {
         vocabulary,
         open,
+        goes_on: false,
         surprisals: found.pop().unwrap_or_default(),
     };
-    let scored = Scored::new(text, &[reading]);
+    let scored = Scored::new(text, &[reading], true);
     let glyphs = scored.bits().map(|(glyph, bits)| (glyph.to_owned(), bits));
     Ok(glyphs.collect())
 }

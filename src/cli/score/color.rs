@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use super::scored::Scored;
-use crate::cli::output::{note, stdout_as_is};
+use crate::cli::output::{Stdout, note, stdout_as_is};
 
 /// When to colour the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -55,45 +55,64 @@ const VIRIDIS: [[u8; 3]; 10] = [
 ];
 const PLAIN: &str = "\x1b[0m";
 
-/// Prints the coloured text to stdout and a legend to stderr.
-pub fn print(scored: &Scored) -> Result<()> {
-    let true_color = std::env::var("COLORTERM").is_ok_and(|v| v == "truecolor" || v == "24bit");
-    let colors: Vec<String> = (0..=STEPS).map(|step| escape(step, true_color)).collect();
-    let mut out = BufWriter::new(stdout_as_is());
-    let mut now: Option<usize> = None;
-    for (glyph, bits) in scored.bits() {
-        let step = bits.map(step);
-        if step != now {
-            let color = step.map_or(PLAIN, |step| &colors[step]);
-            out.write_all(color.as_bytes())?;
-            now = step;
-        }
-        match glyph {
-            // A line end is shown as a coloured space before it; colours end with the line.
-            "\n" | "\r\n" => {
-                let space = if step.is_some() { " " } else { "" };
-                writeln!(out, "{space}{PLAIN}")?;
-                now = None;
-            }
-            "\t" => out.write_all(b"\t")?,
-            // Control characters are made visible.
-            control if control.chars().any(is_control) => {
-                out.write_all(visible(control).as_bytes())?;
-            }
-            glyph => out.write_all(glyph.as_bytes())?,
+/// Prints the coloured text to stdout, window by window, and at last a legend to stderr.
+pub struct Painter {
+    out: BufWriter<Stdout>,
+    colors: Vec<String>,
+    /// The colour in force.
+    now: Option<usize>,
+}
+
+impl Painter {
+    pub fn new() -> Self {
+        let true_color = std::env::var("COLORTERM").is_ok_and(|v| v == "truecolor" || v == "24bit");
+        Self {
+            out: BufWriter::new(stdout_as_is()),
+            colors: (0..=STEPS).map(|step| escape(step, true_color)).collect(),
+            now: None,
         }
     }
-    writeln!(out, "{PLAIN}")?;
-    out.flush()?;
-    let mut legend = String::new();
-    for bits in 0..=BRIGHTEST as usize {
-        let more = if bits as f64 == BRIGHTEST { "+" } else { "" };
-        let color = &colors[step(bits as f64)];
-        let _ = write!(legend, "{color} {bits}{more} {PLAIN}");
+
+    pub fn paint(&mut self, window: &Scored) -> Result<()> {
+        let out = &mut self.out;
+        for (glyph, bits) in window.bits() {
+            let step = bits.map(step);
+            if step != self.now {
+                let color = step.map_or(PLAIN, |step| &self.colors[step]);
+                out.write_all(color.as_bytes())?;
+                self.now = step;
+            }
+            match glyph {
+                // A line end is shown as a coloured space before it; colours end with the line.
+                "\n" | "\r\n" => {
+                    let space = if step.is_some() { " " } else { "" };
+                    writeln!(out, "{space}{PLAIN}")?;
+                    self.now = None;
+                }
+                "\t" => out.write_all(b"\t")?,
+                // Control characters are made visible.
+                control if control.chars().any(is_control) => {
+                    out.write_all(visible(control).as_bytes())?;
+                }
+                glyph => out.write_all(glyph.as_bytes())?,
+            }
+        }
+        Ok(())
     }
-    // The colours are escape sequences, which a note would make visible.
-    let _ = writeln!(std::io::stderr(), "bits: {legend}");
-    Ok(())
+
+    pub fn end(mut self) -> Result<()> {
+        writeln!(self.out, "{PLAIN}")?;
+        self.out.flush()?;
+        let mut legend = String::new();
+        for bits in 0..=BRIGHTEST as usize {
+            let more = if bits as f64 == BRIGHTEST { "+" } else { "" };
+            let color = &self.colors[step(bits as f64)];
+            let _ = write!(legend, "{color} {bits}{more} {PLAIN}");
+        }
+        // The colours are escape sequences, which a note would make visible.
+        let _ = writeln!(std::io::stderr(), "bits: {legend}");
+        Ok(())
+    }
 }
 
 /// The index of the colour for so many bits, from 0 to [`STEPS`].

@@ -26,7 +26,7 @@ bits, given everything before it. The first character is read but not predicted,
 up to those of `textgen eval RUN FILE --protocol contiguous`. The text is normalised as the
 training text was, and unknown characters are treated as in `eval`. As there, a text of more than
 2,048 characters is read in sections on all cores, each after 256 characters that warm the state:
-the mean differs by less than 0.0001 nats from that of --exact.
+the mean differs by less than 0.0001 nats from that of --exact, which keeps a text in memory.
 
 Without --per, the figures of the whole text are shown above the lines that cost the most compared
 with average text of their length. --per line, word, char or file prints a row for each. A line

@@ -1,17 +1,19 @@
 //! Prints the costs of a text, its lines, words or characters.
 
+use std::collections::BTreeMap;
 use std::f64::consts::LN_2;
 use std::io::Write as _;
+use std::rc::Rc;
 
 use crate::evaluate::posterior;
 use crate::text::{is_control, visible};
 use anyhow::Result;
 use serde::Serialize;
 
-use super::scored::{Per, Row, Scored};
+use super::scored::{Per, Row, Rows, Scored};
 use super::{Order, ScoreArgs};
 use crate::cli::error::CliError;
-use crate::cli::output::Table;
+use crate::cli::output::{Lines, Table};
 
 /// The number of lines listed below a summary.
 const LINES_SHOWN: usize = 10;
@@ -43,7 +45,7 @@ struct Cost<'a> {
 }
 
 impl<'a> Shown<'a> {
-    fn new(row: &Row<'a>, per: Per, names: &'a [String]) -> Self {
+    fn new(row: &'a Row, per: Per, names: &'a [String]) -> Self {
         let posterior = (names.len() > 1).then(|| posterior(&row.nats));
         let cost = |(index, name): (usize, &'a String)| Cost {
             model: name,
@@ -54,7 +56,7 @@ impl<'a> Shown<'a> {
         Self {
             line: row.line,
             column: row.column,
-            text: (per != Per::File).then_some(row.text),
+            text: (per != Per::File).then_some(&row.text[..]),
             tokens: row.tokens,
             models: names.iter().enumerate().map(cost).collect(),
         }
@@ -65,58 +67,239 @@ fn bits_per_char(row: &Row, model: usize) -> Option<f64> {
     (row.tokens > 0).then(|| row.nats[model] / LN_2 / row.tokens as f64)
 }
 
-/// Prints the costs of a text as the flags ask.
-pub fn print(args: &ScoreArgs, scored: &Scored, file: &str, names: &[String]) -> Result<()> {
-    let whole = scored.rows(Per::File);
-    let Some(whole) = whole.first().filter(|whole| whole.tokens > 0) else {
-        let message = format!("{file}: no part of it can be scored");
-        let hint = "a text of two characters that every model knows is the least";
-        return Err(CliError::failed(message, hint).into());
-    };
-    let flags = &args.text;
-    let Some(per) = flags.per.or((!args.format.is_table()).then_some(Per::Line)) else {
-        let mut out = crate::cli::output::stdout();
-        out.write_all(summary(whole, names).text().as_bytes())?;
-        let shown = flags.top.unwrap_or(LINES_SHOWN);
-        let lines = ordered(scored.rows(Per::Line), whole, Order::Score, shown);
-        writeln!(out)?;
-        let mut table = Table::new(&["LINE", "CHARS", "BITS/CHAR", "TEXT"]);
-        let best = best(whole);
-        for line in lines {
-            let bits = bits_per_char(&line, best);
-            table.row(vec![
-                line.line.to_string(),
-                line.tokens.to_string(),
-                bits.map_or_else(|| "-".to_owned(), |bits| format!("{bits:.3}")),
-                shortened(line.text),
-            ]);
-        }
-        out.write_all(table.text().as_bytes())?;
-        return Ok(());
-    };
-    let rows = ordered(scored.rows(per), whole, args.sort, flags.top.unwrap_or(0));
-    let lines: Vec<Shown> = rows.iter().map(|row| Shown::new(row, per, names)).collect();
-    let header = header(per, names);
-    let header: Vec<&str> = header.iter().map(String::as_str).collect();
-    let is_table = args.format.is_table();
-    args.format
-        .print(&header, &lines, |line| cells(line, per, file, is_table))
+/// Prints the costs of a text as the flags ask, while its windows come.
+pub struct Report<'a> {
+    args: &'a ScoreArgs,
+    file: &'a str,
+    names: &'a [String],
+    /// The kind of rows that are asked for; `None` is a summary and its most unusual lines.
+    per: Option<Per>,
+    whole: Rows,
+    rows: Rows,
+    kept: Kept,
 }
 
-/// Rows in the order asked for, at most `most` of them, or all if that is 0. The most unusual row is
-/// the one whose cost exceeds the average cost of as many characters the most, under the model that
-/// predicts the text best.
-fn ordered<'a>(mut rows: Vec<Row<'a>>, whole: &Row, order: Order, most: usize) -> Vec<Row<'a>> {
-    if order == Order::Score {
+/// The rows of a text, in the order asked for.
+enum Kept {
+    /// They are printed as they come.
+    Printed(Printed),
+    /// The most unusual, or all.
+    Unusual(Unusual),
+}
+
+/// Rows that are printed as they come.
+struct Printed {
+    lines: Lines,
+    /// The most that are still to be printed.
+    left: usize,
+    /// Rows before the first that counts: a text that cannot be scored is an error, and prints nothing.
+    waiting: Vec<Row>,
+    counts: bool,
+}
+
+impl<'a> Report<'a> {
+    pub fn new(args: &'a ScoreArgs, file: &'a str, names: &'a [String]) -> Result<Self> {
+        let flags = &args.text;
+        let per = flags.per.or((!args.format.is_table()).then_some(Per::Line));
+        let most = |shown: Option<usize>| shown.filter(|&most| most > 0).unwrap_or(usize::MAX);
+        let kept = match per {
+            None => Kept::Unusual(Unusual::new(
+                names.len(),
+                most(flags.top.or(Some(LINES_SHOWN))),
+            )),
+            Some(_) if args.sort == Order::Score => {
+                Kept::Unusual(Unusual::new(names.len(), most(flags.top)))
+            }
+            Some(per) => Kept::Printed(Printed {
+                lines: lines(args, per, names)?,
+                left: most(flags.top),
+                waiting: Vec::new(),
+                counts: false,
+            }),
+        };
+        Ok(Self {
+            args,
+            file,
+            names,
+            per,
+            whole: Rows::new(Per::File),
+            rows: Rows::new(per.unwrap_or(Per::Line)),
+            kept,
+        })
+    }
+
+    /// Takes the next window of the text.
+    pub fn read(&mut self, window: &Scored) -> Result<()> {
+        self.whole.read(window, |_| anyhow::Ok(()))?;
+        let shown = self.shower();
+        let kept = &mut self.kept;
+        self.rows.read(window, |row| kept.take(row, &shown))
+    }
+
+    fn shower(&self) -> Shower<'a> {
+        Shower {
+            per: self.per.unwrap_or(Per::Line),
+            names: self.names,
+            file: self.file,
+            is_table: self.args.format.is_table(),
+        }
+    }
+
+    /// Prints what is left.
+    pub fn end(mut self) -> Result<()> {
+        let shown = self.shower();
+        let Some(whole) = self.whole.finish().filter(|whole| whole.tokens > 0) else {
+            let message = format!("{}: no part of it can be scored", self.file);
+            let hint = "a text of two characters that every model knows is the least";
+            return Err(CliError::failed(message, hint).into());
+        };
+        if let Some(row) = self.rows.finish() {
+            self.kept.take(row, &shown)?;
+        }
+        match (self.kept, self.per) {
+            (Kept::Printed(rows), _) => rows.lines.end(),
+            (Kept::Unusual(rows), Some(per)) => {
+                let mut lines = lines(self.args, per, self.names)?;
+                for row in rows.ordered(&whole) {
+                    shown.print(&row, &mut lines)?;
+                }
+                lines.end()
+            }
+            (Kept::Unusual(rows), None) => summarize(&whole, rows, self.names),
+        }
+    }
+}
+
+impl Kept {
+    fn take(&mut self, row: Row, shown: &Shower) -> Result<()> {
+        match self {
+            Self::Printed(rows) => rows.take(row, shown)?,
+            Self::Unusual(rows) => rows.take(row),
+        }
+        Ok(())
+    }
+}
+
+impl Printed {
+    fn take(&mut self, row: Row, shown: &Shower) -> Result<()> {
+        self.counts |= row.tokens > 0;
+        if self.waiting.len() < self.left {
+            self.waiting.push(row);
+        }
+        if self.counts {
+            for row in self.waiting.drain(..) {
+                shown.print(&row, &mut self.lines)?;
+                self.left -= 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn lines(args: &ScoreArgs, per: Per, names: &[String]) -> Result<Lines> {
+    let header = header(per, names);
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    args.format.lines(&header)
+}
+
+/// How a row is shown.
+struct Shower<'a> {
+    per: Per,
+    names: &'a [String],
+    file: &'a str,
+    is_table: bool,
+}
+
+impl Shower<'_> {
+    fn print(&self, row: &Row, lines: &mut Lines) -> Result<()> {
+        let shown = Shown::new(row, self.per, self.names);
+        lines.row(&shown, || cells(&shown, self.per, self.file, self.is_table))
+    }
+}
+
+/// Prints what the whole text costs under each model, and the most unusual lines.
+fn summarize(whole: &Row, rows: Unusual, names: &[String]) -> Result<()> {
+    let mut out = crate::cli::output::stdout();
+    out.write_all(summary(whole, names).text().as_bytes())?;
+    writeln!(out)?;
+    let mut table = Table::new(&["LINE", "CHARS", "BITS/CHAR", "TEXT"]);
+    let best = best(whole);
+    for line in rows.ordered(whole) {
+        let bits = bits_per_char(&line, best);
+        table.row(vec![
+            line.line.to_string(),
+            line.tokens.to_string(),
+            bits.map_or_else(|| "-".to_owned(), |bits| format!("{bits:.3}")),
+            shortened(&line.text),
+        ]);
+    }
+    out.write_all(table.text().as_bytes())?;
+    Ok(())
+}
+
+/// A row with its place in the text.
+type Placed = Rc<(usize, Row)>;
+
+/// The most unusual rows: those whose cost exceeds the average cost of as many characters the most, under the model
+/// that predicts the text best. Neither the average nor that model is known before the end. But of the rows with
+/// equally many characters, those that cost the most exceed any average the most, so no others need to be kept.
+struct Unusual {
+    most: usize,
+    taken: usize,
+    /// For each model, by the number of characters: rows, those that cost the most first.
+    by_length: Vec<BTreeMap<u64, Vec<Placed>>>,
+    /// The rows, if all are wanted.
+    all: Vec<Row>,
+}
+
+impl Unusual {
+    fn new(models: usize, most: usize) -> Self {
+        Self {
+            most,
+            taken: 0,
+            by_length: vec![BTreeMap::new(); models],
+            all: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, row: Row) {
+        if self.most == usize::MAX {
+            self.all.push(row);
+            return;
+        }
+        let row = Rc::new((self.taken, row));
+        self.taken += 1;
+        for (model, rows) in self.by_length.iter_mut().enumerate() {
+            let nats = row.1.nats[model];
+            let rows = rows.entry(row.1.tokens).or_default();
+            let at = rows.partition_point(|other| other.1.nats[model] >= nats);
+            if at < self.most {
+                rows.truncate(self.most - 1);
+                rows.insert(at, Rc::clone(&row));
+            }
+        }
+    }
+
+    /// The rows wanted, the most unusual first, equal ones in the order of the text.
+    fn ordered(mut self, whole: &Row) -> Vec<Row> {
         let best = best(whole);
+        let mut rows = self.all;
+        if self.most < usize::MAX {
+            let kept = self.by_length.swap_remove(best);
+            drop(self.by_length);
+            let mut kept: Vec<_> = kept.into_values().flatten().collect();
+            kept.sort_by_key(|row| row.0);
+            rows = kept
+                .into_iter()
+                .map(|row| Rc::unwrap_or_clone(row).1)
+                .collect();
+        }
         let mean = whole.nats[best] / whole.tokens as f64;
         let beyond = |row: &Row| row.nats[best] - mean * row.tokens as f64;
         rows.sort_by(|a, b| beyond(b).total_cmp(&beyond(a)));
+        rows.truncate(self.most);
+        rows
     }
-    if most > 0 {
-        rows.truncate(most);
-    }
-    rows
 }
 
 /// The index of the model under which the text costs the least.
@@ -214,4 +397,42 @@ fn shortened(text: &str) -> String {
     }
     let start: String = text.chars().take(CHARS_SHOWN - 1).collect();
     format!("{start}…")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_most_unusual_rows_are_those_that_sorting_all_would_give(
+            rows in proptest::collection::vec((0u64..5, 0u8..9, 0u8..9), 1..60),
+            most in 1usize..8,
+        ) {
+            let row = |(line, &(tokens, a, b)): (usize, &(u64, u8, u8))| Row {
+                line,
+                tokens,
+                nats: vec![a.into(), b.into()],
+                ..Row::default()
+            };
+            let rows: Vec<Row> = rows.iter().enumerate().map(row).collect();
+            let mut whole = Row { tokens: 1, nats: vec![0.0; 2], ..Row::default() };
+            for row in &rows {
+                whole.tokens += row.tokens;
+                for (sum, nats) in whole.nats.iter_mut().zip(&row.nats) {
+                    *sum += nats;
+                }
+            }
+            let (mut some, mut all) = (Unusual::new(2, most), Unusual::new(2, usize::MAX));
+            for row in &rows {
+                some.take(row.clone());
+                all.take(row.clone());
+            }
+            let places = |rows: Vec<Row>| rows.iter().map(|row| row.line).collect::<Vec<_>>();
+            let mut want = places(all.ordered(&whole));
+            want.truncate(most);
+            prop_assert_eq!(places(some.ordered(&whole)), want);
+        }
+    }
 }

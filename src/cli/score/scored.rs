@@ -1,6 +1,4 @@
-//! A text with the cost of every character, and its lines and words.
-
-use std::ops::Range;
+//! A text with the cost of every character, and its lines and words. A long one comes in windows.
 
 use crate::text::{BOUNDARY, OpenText, Vocabulary};
 use clap::ValueEnum;
@@ -25,11 +23,13 @@ pub struct Reading<'a> {
     pub vocabulary: &'a Vocabulary,
     /// The text, including tokens that are not in the vocabulary.
     pub open: OpenText,
-    /// The cost in nats of every token that the model knows but the first.
+    /// Whether the model read a token before this window, so that the first it knows here is predicted, too.
+    pub goes_on: bool,
+    /// The cost in nats of every token that was predicted.
     pub surprisals: Vec<f64>,
 }
 
-/// A text with the costs of its characters under each of M models.
+/// A window of a text with the costs of its characters under each of M models.
 pub struct Scored {
     text: String,
     /// Characters, in order; with --unit grapheme they are clusters.
@@ -49,28 +49,56 @@ struct Glyph {
 }
 
 /// A segment of the text: a row.
-pub struct Row<'a> {
+#[derive(Clone, Debug, Default)]
+pub struct Row {
     pub line: usize,
     /// Its first character in the line, from 1.
     pub column: usize,
-    pub text: &'a str,
+    /// Its text; empty if that is the whole file's.
+    pub text: String,
     pub tokens: u64,
     /// Its cost under each model, in nats.
     pub nats: Vec<f64>,
 }
 
+/// Cuts a text into rows of a kind as its windows come.
+pub struct Rows {
+    per: Per,
+    /// The row that grows; without text if it has not begun.
+    row: Row,
+    has_begun: bool,
+    /// Where the next character is.
+    line: usize,
+    column: usize,
+    last: Last,
+}
+
+/// What the last character of a row says about whether another begins.
+#[derive(Default)]
+struct Last {
+    white: bool,
+    ends_line: bool,
+    ends_document: bool,
+}
+
 impl Scored {
-    /// Combines the `readings` of one text. A token counts if every model predicted it and, if there
-    /// are several models, every one knows it.
-    pub fn new(text: String, readings: &[Reading]) -> Self {
+    /// Combines the `readings` of one window, which may be the first of the text. A token counts if every model
+    /// predicted it and, if there are several models, every one knows it.
+    pub fn new(text: String, readings: &[Reading], is_first: bool) -> Self {
         let eos = readings
             .first()
             .and_then(|first| first.vocabulary.document_end());
+        let begins = is_first && eos.is_some();
+        let text = match text.strip_prefix(BOUNDARY).filter(|_| begins) {
+            Some(after) => after.to_owned(),
+            None => text,
+        };
         let mut scored = Self {
             // The end of a document is shown as a line end.
-            text: match (eos, text.strip_prefix(BOUNDARY)) {
-                (Some(_), Some(text)) => text.replace(BOUNDARY, "\n"),
-                _ => text,
+            text: if eos.is_some() {
+                text.replace(BOUNDARY, "\n")
+            } else {
+                text
             },
             glyphs: Vec::new(),
             nats: Vec::new(),
@@ -95,7 +123,7 @@ impl Scored {
             }
             bytes.clear();
             if Some(token) == eos {
-                if place == 0 {
+                if place == 0 && is_first {
                     continue;
                 }
                 bytes.push(b'\n');
@@ -127,53 +155,6 @@ impl Scored {
         })
     }
 
-    /// The rows of the text, one for each of its lines, words or characters.
-    pub fn rows(&self, per: Per) -> Vec<Row<'_>> {
-        let white = |place: usize| self.glyph(place).chars().all(char::is_whitespace);
-        let begins = |place: usize| match per {
-            Per::File => false,
-            Per::Document => self.glyphs[place - 1].ends_document,
-            Per::Line => self.ends_line(place - 1),
-            Per::Word => white(place - 1) && !white(place),
-            Per::Char => true,
-        };
-        let mut rows = Vec::new();
-        let (mut first, mut line, mut column) = (0, 1, 1);
-        for place in 1..=self.glyphs.len() {
-            if place < self.glyphs.len() && !begins(place) {
-                continue;
-            }
-            rows.push(self.row(first..place, line, column));
-            for place in first..place {
-                column += 1;
-                if self.ends_line(place) {
-                    (line, column) = (line + 1, 1);
-                }
-            }
-            first = place;
-        }
-        rows
-    }
-
-    fn row(&self, places: Range<usize>, line: usize, column: usize) -> Row<'_> {
-        let mut nats = vec![0.0; self.models];
-        for glyph in self.nats[places.start * self.models..places.end * self.models]
-            .chunks_exact(self.models)
-        {
-            for (sum, nats) in nats.iter_mut().zip(glyph) {
-                *sum += nats;
-            }
-        }
-        let glyphs = &self.glyphs[places.clone()];
-        Row {
-            line,
-            column,
-            text: &self.text[self.start(places.start)..self.start(places.end)],
-            tokens: glyphs.iter().map(|glyph| u64::from(glyph.tokens)).sum(),
-            nats,
-        }
-    }
-
     fn start(&self, place: usize) -> usize {
         place
             .checked_sub(1)
@@ -183,9 +164,78 @@ impl Scored {
     fn glyph(&self, place: usize) -> &str {
         &self.text[self.start(place)..self.glyphs[place].end]
     }
+}
 
-    fn ends_line(&self, place: usize) -> bool {
-        self.glyph(place).ends_with('\n')
+impl Rows {
+    /// Rows of this kind, from the beginning of a text.
+    pub fn new(per: Per) -> Self {
+        Self {
+            per,
+            row: Row::default(),
+            has_begun: false,
+            line: 1,
+            column: 1,
+            last: Last::default(),
+        }
+    }
+
+    /// Reads the next window; `each` gets every row that it ends.
+    pub fn read<E>(
+        &mut self,
+        window: &Scored,
+        mut each: impl FnMut(Row) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for (place, glyph) in window.glyphs.iter().enumerate() {
+            let text = window.glyph(place);
+            let white = text.chars().all(char::is_whitespace);
+            let begins = match self.per {
+                Per::File => false,
+                Per::Document => self.last.ends_document,
+                Per::Line => self.last.ends_line,
+                Per::Word => self.last.white && !white,
+                Per::Char => true,
+            };
+            if begins && self.has_begun {
+                each(self.end())?;
+            }
+            if !self.has_begun {
+                self.has_begun = true;
+                self.row = Row {
+                    line: self.line,
+                    column: self.column,
+                    nats: vec![0.0; window.models],
+                    ..Row::default()
+                };
+            }
+            let costs = &window.nats[place * window.models..][..window.models];
+            for (sum, nats) in self.row.nats.iter_mut().zip(costs) {
+                *sum += nats;
+            }
+            self.row.tokens += u64::from(glyph.tokens);
+            if self.per != Per::File {
+                self.row.text.push_str(text);
+            }
+            self.last = Last {
+                white,
+                ends_line: text.ends_with('\n'),
+                ends_document: glyph.ends_document,
+            };
+            self.column += 1;
+            if self.last.ends_line {
+                (self.line, self.column) = (self.line + 1, 1);
+            }
+        }
+        Ok(())
+    }
+
+    /// The last row, if the text has one.
+    pub fn finish(mut self) -> Option<Row> {
+        self.has_begun.then(|| self.end())
+    }
+
+    fn end(&mut self) -> Row {
+        self.has_begun = false;
+        std::mem::take(&mut self.row)
     }
 }
 
@@ -194,7 +244,7 @@ impl Reading<'_> {
     fn costs(&self) -> impl Iterator<Item = Option<f64>> {
         let is_read = |&token: &u32| self.open.is_known(token) || self.vocabulary.unk().is_some();
         let mut surprisals = self.surprisals.iter().copied();
-        let mut is_first = true;
+        let mut is_first = !self.goes_on;
         self.open.tokens.iter().map(move |token| {
             if !is_read(token) || std::mem::take(&mut is_first) {
                 return None;
@@ -222,31 +272,53 @@ mod tests {
         Reading {
             vocabulary,
             open,
+            goes_on: false,
             surprisals: (1..=predicted).map(|k| k as f64 * by).collect(),
         }
+    }
+
+    fn rows(per: Per, windows: &[Scored]) -> Vec<Row> {
+        let (mut rows, mut found) = (Rows::new(per), Vec::new());
+        for window in windows {
+            let each = |row| {
+                found.push(row);
+                Ok::<_, ()>(())
+            };
+            rows.read(window, each).expect("rows");
+        }
+        found.extend(rows.finish());
+        found
     }
 
     #[test]
     fn rows_of_every_kind_hold_the_whole_text_and_add_up() {
         let text = "  ab  a\n\nb a\tb";
         let all = vocabulary("ab \n\t");
-        let scored = Scored::new(text.to_owned(), &[reading(&all, text, 1.0)]);
+        let scored = [Scored::new(
+            text.to_owned(),
+            &[reading(&all, text, 1.0)],
+            true,
+        )];
         let total: f64 = (1..text.len()).map(|k| k as f64).sum();
         for per in [Per::File, Per::Line, Per::Word, Per::Char] {
-            let rows = scored.rows(per);
-            let texts: Vec<&str> = rows.iter().map(|row| row.text).collect();
-            assert_eq!(texts.concat(), text, "{per:?}");
+            let rows = rows(per, &scored);
+            let texts: Vec<&str> = rows.iter().map(|row| &row.text[..]).collect();
+            let want = if per == Per::File { "" } else { text };
+            assert_eq!(texts.concat(), want, "{per:?}");
             let nats: f64 = rows.iter().map(|row| row.nats[0]).sum();
             assert_eq!(nats, total, "{per:?}");
             let tokens: u64 = rows.iter().map(|row| row.tokens).sum();
             assert_eq!(tokens as usize, text.len() - 1);
         }
-        let lines: Vec<&str> = scored.rows(Per::Line).iter().map(|row| row.text).collect();
+        let lines: Vec<String> = rows(Per::Line, &scored)
+            .into_iter()
+            .map(|row| row.text)
+            .collect();
         assert_eq!(lines, ["  ab  a\n", "\n", "b a\tb"]);
-        let words: Vec<_> = scored
-            .rows(Per::Word)
+        let words = rows(Per::Word, &scored);
+        let words: Vec<_> = words
             .iter()
-            .map(|row| (row.text, row.line, row.column))
+            .map(|row| (&row.text[..], row.line, row.column))
             .collect();
         let want = [
             ("  ", 1, 1),
@@ -260,12 +332,38 @@ mod tests {
     }
 
     #[test]
+    fn windows_of_any_length_give_the_rows_of_the_whole_text() {
+        let text = "  ab  a\n\nb a\tb";
+        let all = vocabulary("ab \n\t");
+        let whole = [Scored::new(
+            text.to_owned(),
+            &[reading(&all, text, 1.0)],
+            true,
+        )];
+        for length in 1..text.len() {
+            let windows = (0..text.len()).step_by(length).map(|at| {
+                let part = &text[at..text.len().min(at + length)];
+                let read = Reading {
+                    goes_on: at > 0,
+                    surprisals: (at.max(1)..at + part.len()).map(|k| k as f64).collect(),
+                    ..reading(&all, part, 1.0)
+                };
+                Scored::new(part.to_owned(), &[read], at == 0)
+            });
+            let windows: Vec<Scored> = windows.collect();
+            for per in [Per::File, Per::Line, Per::Word, Per::Char] {
+                let (found, want) = (rows(per, &windows), rows(per, &whole));
+                assert_eq!(format!("{found:?}"), format!("{want:?}"), "{length}");
+            }
+        }
+    }
+
+    #[test]
     fn of_several_models_only_what_all_know_counts() {
         let text = "axbay";
         let (all, some) = (vocabulary("abxy"), vocabulary("ab"));
         let readings = [reading(&all, text, 1.0), reading(&some, text, 10.0)];
-        let scored = Scored::new(text.to_owned(), &readings);
-        let rows = scored.rows(Per::Char);
+        let rows = rows(Per::Char, &[Scored::new(text.to_owned(), &readings, true)]);
         let found: Vec<_> = rows.iter().map(|r| (r.tokens, r.nats.clone())).collect();
         let none = (0, vec![0.0, 0.0]);
         let want = [
@@ -282,9 +380,12 @@ mod tests {
     fn a_character_of_several_bytes_costs_all_of_them() {
         let bytes = "é→a".bytes().map(Token::Byte).collect();
         let vocabulary = Vocabulary::new(Unit::Byte, bytes, 0, false).expect("valid");
-        let scored = Scored::new("aé→".to_owned(), &[reading(&vocabulary, "aé→", 1.0)]);
-        let rows = scored.rows(Per::Char);
-        let found: Vec<_> = rows.iter().map(|r| (r.text, r.tokens, r.nats[0])).collect();
+        let scored = Scored::new("aé→".to_owned(), &[reading(&vocabulary, "aé→", 1.0)], true);
+        let rows = rows(Per::Char, &[scored]);
+        let found: Vec<_> = rows
+            .iter()
+            .map(|r| (&r.text[..], r.tokens, r.nats[0]))
+            .collect();
         assert_eq!(found, [("a", 0, 0.0), ("é", 2, 3.0), ("→", 3, 12.0)]);
     }
 }

@@ -1,21 +1,27 @@
 //! The cost of every character of a text under one or several char-lstms.
 
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::evaluate;
 use crate::model::TextModel;
 use crate::parallel::Running;
-use crate::text::{Corpus, whole};
+use crate::text::{Corpus, Vocabulary, WARM_UP, pieces};
 use anyhow::Result;
 use clap::Args;
 
-use super::color::{self, When};
-use super::report;
+use super::color::{Painter, When};
+use super::report::Report;
 use super::scored::{Per, Reading, Scored};
 use super::{Opened, ScoreArgs};
 use crate::cli::error::CliError;
 use crate::cli::machine::threads;
 use crate::cli::mixing::MixFlags;
-use crate::cli::output::{note, unknown};
+use crate::cli::output::{Unknown, note};
 use crate::cli::progress::Progress;
+
+/// Bytes of a text that are read, scored and printed at a time, so that memory does not grow with the text.
+const WINDOW: usize = 2 << 20;
 
 /// Flags that belong to texts.
 #[derive(Args)]
@@ -45,12 +51,14 @@ pub fn score(args: &ScoreArgs, models: &[Opened]) -> Result<()> {
         return Err(CliError::misuse("there is no text to score", hint).into());
     };
     let names: Vec<String> = models.iter().map(name).collect();
-    let text = read(args, file, models)?;
-    let scored = read_by_models(args, text, models)?;
     if args.text.color.is_some_and(When::paints) {
-        return color::print(&scored);
+        let mut painter = Painter::new();
+        read(args, file, models, |window| painter.paint(window))?;
+        return painter.end();
     }
-    report::print(args, &scored, file, &names)
+    let mut report = Report::new(args, file, &names)?;
+    read(args, file, models, |window| report.read(window))?;
+    report.end()
 }
 
 fn name((model, run): &Opened) -> String {
@@ -78,60 +86,124 @@ fn refuse(args: &ScoreArgs, models: &[Opened]) -> Result<()> {
     Ok(())
 }
 
-/// The text in the models' normal form.
-fn read(args: &ScoreArgs, file: &str, models: &[Opened]) -> Result<String> {
+/// Reads the text in the models' normal form, and gives `each` its windows with their costs.
+fn read(
+    args: &ScoreArgs,
+    file: &str,
+    models: &[Opened],
+    mut each: impl FnMut(&Scored) -> Result<()>,
+) -> Result<()> {
     let corpus = Corpus::resolve(&[file.to_owned()])?;
     let text = models.first().map(|(model, _)| model.header().text.clone());
-    let text = text.unwrap_or_default();
-    let config = args.reading.of(&text)?;
-    let progress = Progress::new(corpus.size_bytes());
-    let text = whole(&corpus, &config, |bytes| progress.show(bytes));
+    let config = args.reading.of(&text.unwrap_or_default())?;
+    let progress = Progress::of_scored(corpus.size_bytes());
+    let mut readers: Vec<Reader> = models.iter().map(Reader::new).collect();
+    // The state of one stream is not kept between windows.
+    let most = if args.text.exact { usize::MAX } else { WINDOW };
+    let (mut window, mut is_first) = (String::new(), true);
+    let (bytes, scored_bytes) = (Cell::new(0), Cell::new(0));
+    let mut read = |window: &mut String| {
+        let now = scored_bytes.replace(bytes.get())..bytes.get();
+        // Of the bytes of this window, as many as the share of its tokens that were predicted.
+        let show = |share: f64| {
+            progress.show(now.start + (share * (now.end - now.start) as f64) as u64);
+        };
+        let scored = scored(args, std::mem::take(window), &mut readers, is_first, show)?;
+        is_first = false;
+        each(&scored)
+    };
+    let take = |piece: String| {
+        window.push_str(&piece);
+        if window.len() < most {
+            return Ok(());
+        }
+        read(&mut window)
+    };
+    pieces(&corpus, &config, |read| bytes.set(read), take)?;
+    if !window.is_empty() {
+        read(&mut window)?;
+    }
     progress.end();
     args.reading.say_notes(&corpus);
-    Ok(text?)
-}
-
-fn read_by_models(args: &ScoreArgs, text: String, models: &[Opened]) -> Result<Scored> {
-    let (mut texts, mut readings) = (Vec::new(), Vec::new());
-    for (model, _) in models {
-        let vocabulary = &model.header().vocabulary;
-        let open = vocabulary.encode_open(&text);
-        texts.push(open.readable(vocabulary.unk()));
-        readings.push(Reading {
-            vocabulary,
-            open,
-            surprisals: Vec::new(),
-        });
-    }
-    let tokens: usize = texts.iter().map(Vec::len).sum();
-    let progress = Progress::of_tokens(tokens as u64);
-    let running = Running {
-        threads: threads(args.threads),
-        progress: &|more| progress.add(more),
-    };
-    let opened: Vec<&TextModel> = models.iter().map(|(model, _)| model).collect();
-    let reading = if args.text.exact {
-        evaluate::Reading::Exact
-    } else {
-        evaluate::Reading::Sections
-    };
-    let surprisals = TextModel::surprisals(&opened, &texts, reading, running);
-    progress.end();
-    for (reading, surprisals) in readings.iter_mut().zip(surprisals?) {
-        reading.surprisals = surprisals;
-    }
-    say_what_is_unknown(&readings, models);
-    Ok(Scored::new(text, &readings))
-}
-
-fn say_what_is_unknown(readings: &[Reading], models: &[Opened]) {
-    for (reading, model) in readings.iter().zip(models) {
-        if let Some(unknown) = unknown(&reading.open, reading.vocabulary) {
-            let fate = match (readings.len(), reading.vocabulary.unk()) {
+    for (reader, model) in readers.iter().zip(models) {
+        if let Some(unknown) = reader.unknown.described() {
+            let fate = match (models.len(), reader.vocabulary.unk()) {
                 (1, Some(_)) => "costing as much as <unk>",
                 _ => "not counted",
             };
             note!("{}: {unknown}, {fate}", name(model));
         }
     }
+    Ok(())
+}
+
+/// A model that reads a text window by window.
+struct Reader<'a> {
+    model: &'a TextModel,
+    vocabulary: &'a Vocabulary,
+    /// The last tokens that it read, which warm its state for the next window.
+    last: Vec<u32>,
+    unknown: Unknown,
+}
+
+impl<'a> Reader<'a> {
+    fn new((model, _): &'a Opened) -> Self {
+        Self {
+            model,
+            vocabulary: &model.header().vocabulary,
+            last: Vec::new(),
+            unknown: Unknown::default(),
+        }
+    }
+}
+
+/// The next window with its costs.
+fn scored(
+    args: &ScoreArgs,
+    window: String,
+    readers: &mut [Reader],
+    is_first: bool,
+    show: impl Fn(f64) + Sync,
+) -> Result<Scored> {
+    let mut readings = Vec::new();
+    let mut tokens = Vec::new();
+    for reader in &mut *readers {
+        let open = reader.vocabulary.encode_open(&window);
+        reader.unknown.add(&open, reader.vocabulary);
+        let mut read = std::mem::take(&mut reader.last);
+        let seen = read.len();
+        read.extend(open.readable(reader.vocabulary.unk()));
+        reader.last = read[read.len().saturating_sub(WARM_UP + 1)..].to_vec();
+        tokens.push((read, seen));
+        readings.push(Reading {
+            vocabulary: reader.vocabulary,
+            open,
+            goes_on: seen > 0,
+            surprisals: Vec::new(),
+        });
+    }
+    let all: usize = tokens.iter().map(|(read, seen)| read.len() - seen).sum();
+    let done = AtomicU64::new(0);
+    let running = Running {
+        threads: threads(args.threads),
+        progress: &|more| {
+            let before = done.fetch_add(more, Ordering::Relaxed);
+            show((before + more) as f64 / all.max(1) as f64);
+        },
+    };
+    let models: Vec<&TextModel> = readers.iter().map(|reader| reader.model).collect();
+    let texts: Vec<(&[u32], usize)> = tokens
+        .iter()
+        .map(|(read, seen)| (&read[..], *seen))
+        .collect();
+    let reading = if args.text.exact {
+        evaluate::Reading::Exact
+    } else {
+        evaluate::Reading::Sections
+    };
+    let surprisals = TextModel::surprisals(&models, &texts, reading, running)?;
+    for (reading, surprisals) in readings.iter_mut().zip(surprisals) {
+        reading.surprisals = surprisals;
+    }
+    Ok(Scored::new(window, &readings, is_first))
 }

@@ -140,6 +140,21 @@ mod tests {
     }
 
     #[test]
+    fn a_short_text_takes_a_larger_network_in_the_same_time() {
+        let of = |tokens| {
+            let chosen = chosen(Means {
+                tokens,
+                gigaflops: 62.0,
+                ..minutes(10.0)
+            });
+            (chosen.hidden, chosen.dropout, chosen.recurrent_dropout)
+        };
+        // Onegin by docs/quality.md.
+        assert_eq!(of(134_000), (Some(512), Some(0.5), Some(0.35)));
+        assert_eq!(of(1_000_000).0, Some(256));
+    }
+
+    #[test]
     fn the_tokens_expected_are_the_work_over_what_a_token_takes() {
         let fit = SHAKESPEARE.fit(&Settings::default());
         let hidden = fit.settings.hidden.expect("chosen") as f64;

@@ -293,7 +293,7 @@ fn sections_side_by_side_cost_what_the_text_costs() {
     for threads in [2, 3, 7] {
         assert_eq!(cost(Reading::Sections, threads), found);
     }
-    let whole = [(&model, &tokens[..40_000])];
+    let whole = [Part::whole(&model, &tokens[..40_000])];
     let read = |reading| {
         surprisals(&whole, reading, on_threads(2))
             .expect("costs")
@@ -360,9 +360,12 @@ fn surprisals_add_up_to_the_cost_of_the_text() {
     let model = CharRnn::new(&config, &weights).expect("a network");
     let eight = CharRnn::new(&config, &quantize(&weights)).expect("a network");
     let tokens = text(2500, 13);
-    let both = [(&model, &tokens[..]), (&eight, &tokens[100..900])];
+    let both = [
+        Part::whole(&model, &tokens),
+        Part::whole(&eight, &tokens[100..900]),
+    ];
     let found = surprisals(&both, Reading::Exact, on_threads(2)).expect("surprisals");
-    for ((model, tokens), surprisals) in both.into_iter().zip(found) {
+    for (Part { model, tokens, .. }, surprisals) in both.into_iter().zip(found) {
         assert_eq!(surprisals.len(), tokens.len() - 1);
         let whole = 0..tokens.len();
         let costs = texts(
@@ -377,9 +380,30 @@ fn surprisals_add_up_to_the_cost_of_the_text() {
         let first = plainly(model, &tokens[..2]);
         assert!((surprisals[0] - first).abs() < 1e-6);
     }
-    let nothing = surprisals(&[(&model, &[])], Reading::Exact, on_threads(1)).expect("nothing");
+    // A text in two parts, of which the second has seen the first.
+    let exact = surprisals(&both[..1], Reading::Exact, on_threads(2)).expect("surprisals");
+    for at in [1, 2, 700] {
+        let seen = at.min(300);
+        let part = Part {
+            seen,
+            ..Part::whole(&model, &tokens[at - seen..])
+        };
+        for reading in [Reading::Exact, Reading::Sections] {
+            let found = surprisals(&[part], reading, on_threads(2)).expect("surprisals");
+            assert_eq!(found[0].len(), tokens.len() - at);
+            let off = |(a, b): (&f64, &f64)| (a - b).abs();
+            let most = exact[0][at - 1..].iter().zip(&found[0]).map(off);
+            assert!(most.fold(0.0, f64::max) < 1e-4, "{at}");
+        }
+    }
+    let nothing =
+        surprisals(&[Part::whole(&model, &[])], Reading::Exact, on_threads(1)).expect("nothing");
     assert_eq!(nothing, [Vec::<f64>::new()]);
-    let refused = surprisals(&[(&model, &[1, 13])], Reading::Exact, on_threads(1));
+    let refused = surprisals(
+        &[Part::whole(&model, &[1, 13])],
+        Reading::Exact,
+        on_threads(1),
+    );
     assert!(refused.is_err(), "{refused:?}");
 }
 

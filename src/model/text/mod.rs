@@ -15,7 +15,7 @@ use super::{ModelError, OpenOptions, token_bytes, weights};
 use crate::compress::{Codec, Container, decompress};
 use crate::config::{ModelKind, OnUnknown, Quantize, Sampling};
 use crate::evaluate::mixture::Mixture;
-use crate::evaluate::{Reading, surprisals};
+use crate::evaluate::{Part, Reading, surprisals};
 use crate::generate::Writer as _;
 use crate::generate::beam::{Beam, TextGoal, TextTrail};
 use crate::generate::sampling::Sampler;
@@ -348,26 +348,35 @@ impl TextModel {
         let read = self.tokenize(text, OnUnknown::Error)?.tokens;
         let begins = self.header().vocabulary.document_end();
         let tokens: Vec<u32> = begins.into_iter().chain(read).collect();
-        let [nats] = &mut Self::surprisals(&[self], &[tokens], Reading::Exact, self.running())?[..]
+        let text = (&tokens[..], 0);
+        let [nats] = &mut Self::surprisals(&[self], &[text], Reading::Exact, self.running())?[..]
         else {
             return Ok(Vec::new());
         };
         Ok(nats.iter().map(|nats| -nats).collect())
     }
 
-    /// −ln p of every token but the first of each text under its model, in nats.
+    /// −ln p of every token but the first of each text under its model, in nats; of the part of a text that goes on,
+    /// with the number of its first tokens that were seen before, of all but those.
     pub(crate) fn surprisals(
         models: &[&Self],
-        texts: &[Vec<u32>],
+        texts: &[(&[u32], usize)],
         reading: Reading,
         running: Running,
     ) -> Result<Vec<Vec<f64>>, ModelError> {
         let networks = models.iter().map(|model| &model.0.network);
-        let pairs: Vec<_> = networks.zip(texts.iter().map(Vec::as_slice)).collect();
-        let mut surprisals = surprisals(&pairs, reading, running)?;
-        for ((model, text), nats) in models.iter().zip(texts).zip(&mut surprisals) {
+        let parts: Vec<Part> = networks
+            .zip(texts)
+            .map(|(model, &(tokens, seen))| Part {
+                model,
+                tokens,
+                seen,
+            })
+            .collect();
+        let mut surprisals = surprisals(&parts, reading, running)?;
+        for ((model, &(text, seen)), nats) in models.iter().zip(texts).zip(&mut surprisals) {
             if let Some(mixture) = &model.0.mixture {
-                *nats = mixture.nats(text, nats);
+                *nats = mixture.nats(text, seen, nats);
             }
         }
         if surprisals.iter().flatten().all(|nats| nats.is_finite()) {

@@ -274,18 +274,27 @@ pub fn whole(
     progress: impl FnMut(u64),
 ) -> Result<String, TextError> {
     let mut whole = String::new();
-    pass(
-        corpus,
-        config,
-        CHUNK_BYTES,
-        progress,
-        str::to_owned,
-        |text, _| {
-            whole.push_str(&text);
-            Ok::<_, TextError>(())
-        },
-    )?;
-    unless_empty(corpus, whole.is_empty(), whole)
+    pieces(corpus, config, progress, |text| {
+        whole.push_str(&text);
+        Ok::<_, TextError>(())
+    })?;
+    Ok(whole)
+}
+
+/// The same text in pieces, which `sink` gets in order.
+pub fn pieces<E: From<TextError>>(
+    corpus: &Corpus,
+    config: &TextConfig,
+    progress: impl FnMut(u64),
+    mut sink: impl FnMut(String) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut is_empty = true;
+    let take = |text: String, _| {
+        is_empty &= text.is_empty();
+        sink(text)
+    };
+    pass(corpus, config, CHUNK_BYTES, progress, str::to_owned, take)?;
+    Ok(unless_empty(corpus, is_empty, ())?)
 }
 
 /// The words of a corpus.
