@@ -71,6 +71,9 @@ async function texts(browser) {
   const before = (await use.text("text")).length;
   await page.click("#next button");
   await page.waitForFunction((before) => document.getElementById("text").textContent.length > before, { polling: 100 }, before);
+  await use.until("status", "One character was chosen by hand");
+  await use.click("link");
+  await use.until("status", "Copied. But .* the link gives another one");
   await use.set("pace", "60");
   await use.set("length", "5000");
   await use.click("again");
@@ -84,9 +87,37 @@ async function texts(browser) {
   await use.until("status", "Copied");
   await use.click("link");
   check((await page.evaluate(() => location.hash)).includes("temperature=1.2"), "the link holds the settings");
-  await use.set("seed", "x");
+  const invalid = (id) => page.$eval(`#${id}`, (field) => field.getAttribute("aria-invalid") === "true");
+  for (const [id, wrong, right] of [["seed", "x", "7"], ["length", "2.7", "50"], ["length", "", "50"]]) {
+    await use.set(id, wrong);
+    await use.click("write");
+    await use.until("status", "must be a whole number");
+    check(await invalid(id), `${id}: ${wrong} is marked`);
+    await use.set(id, right);
+    check(!(await invalid(id)), `${id}: ${right} is not marked`);
+  }
+  // Back brings back the text before.
+  await use.set("pace", "0");
+  await use.set("temperature", "1.5");
+  await use.set("top-p", "1");
   await use.click("write");
-  await use.until("status", "whole number");
+  await use.until("status", "50 characters");
+  const seventh = await use.text("text");
+  await use.set("seed", "8");
+  await use.click("write");
+  await page.waitForFunction((other) => {
+    const [text, status] = ["text", "status"].map((id) => document.getElementById(id).textContent);
+    return text !== other && /50 characters/.test(status);
+  }, { polling: 100 }, seventh);
+  await page.evaluate(() => history.back());
+  await page.waitForFunction((want) => document.getElementById("text").textContent === want, { polling: 100 }, seventh);
+  // Nothing but the prompt, and what could follow.
+  await use.set("prompt", "A hen");
+  check((await use.text("text")) === seventh, "a text stays until another is written");
+  await use.set("length", "0");
+  await use.click("write");
+  await use.until("status", "^0 characters");
+  check((await use.text("text")) === "A hen", "a text of no characters is the prompt");
   await use.set("seed", "18446744073709551615");
   await use.set("pace", "0");
   await use.set("length", "3000");
@@ -105,6 +136,11 @@ async function texts(browser) {
   await page.focus("#coloured");
   await page.keyboard.press("ArrowRight");
   await page.waitForFunction((hovered) => document.getElementById("expected").textContent !== hovered, { polling: 100 }, hovered);
+  await use.set("given", "A hen who lived beside the sea.\n".repeat(2000));
+  await use.click("read");
+  await use.until("expected", "Reading: ");
+  await use.click("read-stop");
+  await use.until("expected", "Stopped after [\\d,]+ characters");
   await use.set("given", "");
   await use.click("read");
   await use.until("expected", "There is no text");
@@ -168,6 +204,23 @@ async function words(browser) {
     const all = Array.from(document.querySelectorAll("#invented li"), (item) => item.textContent);
     return all.length > 0 && all.every((word) => /^ma.{2,5}$/.test(word));
   }, { polling: 100 });
+  await use.set("first", "anna");
+  await use.set("most", "3");
+  await use.set("least", "1");
+  await use.click("invent");
+  await use.until("invent-status", "No word of 3 letters starts with the 4 of “anna”");
+  check((await items("invented")).length === 0, "no old words beside an error");
+  await use.set("near", "東");
+  await use.click("near-go");
+  await use.until("near-status", "The model does not know “東”");
+  check((await items("neighbours")).length === 0, "no old neighbours beside an error");
+  await use.set("first", "ma");
+  await use.set("most", "64");
+  await use.set("least", "60");
+  await use.click("invent");
+  await use.until("invent-status", "Inventing: ");
+  await use.click("invent-stop");
+  await use.until("invent-status", "Stopped");
   await use.click("word-copy");
   await use.until("invent-status", "Copied");
   await use.click("word-link");

@@ -317,19 +317,18 @@ pub extern "C" fn write(state: u32, count: u32, begins: u32) -> i32 {
     })
 }
 
-/// Of every token of the input but the first: −ln p in nats, and the `most` tokens that were most probable in its place
-/// with their probabilities.
+/// The text of a state goes on with the input, all but the last token of it. Puts out, of every token but the first: −ln p in
+/// nats, and the `most` tokens that were most probable in its place with their probabilities.
 #[unsafe(no_mangle)]
-pub extern "C" fn surprisals(most: u32) -> i32 {
+pub extern "C" fn surprisals(state: u32, most: u32) -> i32 {
     with(|engine| {
         let tokens = engine.tokens()?;
+        let (_, read) = tokens.split_last()?;
+        let mut text = engine.states.get_mut(state as usize)?.take()?;
         let (network, most) = (engine.text()?, most as usize);
-        let mut state = network.state(1);
         let (mut softmax, mut order, mut output) = (LogSoftmax::default(), Vec::new(), Vec::new());
-        network.read(&mut state, &tokens, |index, logits| {
-            let Some(&next) = tokens.get(index + 1) else {
-                return;
-            };
+        network.read(&mut text, read, |index, logits| {
+            let next = tokens[index + 1];
             let mut nats = |token: u32| -softmax.log_prob(logits, token);
             output.push(if (next as usize) < logits.len() {
                 nats(next)
@@ -351,6 +350,7 @@ pub extern "C" fn surprisals(most: u32) -> i32 {
             }
         });
         engine.output = output;
+        engine.states[state as usize] = Some(text);
         Some(())
     })
 }

@@ -108,21 +108,25 @@ class Engine {
     return pairs.slice(0, count).filter(([, p]) => p > 0);
   }
 
-  /** The cost of each token of a text in bits, with what was expected: [{token, bits, expected}]. */
-  surprisals(text, most) {
+  /** The cost of each token of a text in bits, with what was expected, in pieces: [{token, bits, expected}]. */
+  *surprisals(tokens, most) {
     const { documentEnd: end } = this.about;
-    const { tokens, unknown } = this.encode(text);
     const read = end !== null ? [end, ...tokens] : tokens;
-    const numbers = read.length > 1 ? this.give(read, "surprisals", most) : [];
-    const width = numbers.length / Math.max(1, read.length - 1);
-    const costs = read.slice(1).map((token, index) => {
-      const [nats, ...best] = numbers.slice(index * width, (index + 1) * width);
-      const expected = [];
-      for (let k = 0; k < best.length; k += 2) expected.push([best[k], best[k + 1]]);
-      return { token, bits: nats / Math.LN2, expected };
-    });
-    if (end === null && tokens.length > 0) costs.unshift({ token: tokens[0], bits: null, expected: [] });
-    return { costs, unknown };
+    if (end === null && tokens.length > 0) yield [{ token: tokens[0], bits: null, expected: [] }];
+    const [state] = this.call("fresh");
+    for (let from = 0; from + 1 < read.length; from += 1000) {
+      // The last token of a piece is read with the next.
+      const piece = read.slice(from, from + 1001);
+      const numbers = this.give(piece, "surprisals", state, most);
+      const width = numbers.length / (piece.length - 1);
+      yield piece.slice(1).map((token, index) => {
+        const [nats, ...best] = numbers.slice(index * width, (index + 1) * width);
+        const expected = [];
+        for (let k = 0; k < best.length; k += 2) expected.push([best[k], best[k + 1]]);
+        return { token, bits: nats / Math.LN2, expected };
+      });
+    }
+    this.call("free", state);
   }
 
   /** Words as the module takes them: each after its length. */
@@ -143,23 +147,30 @@ class Engine {
   word(text) {
     const { tokens, unknown } = this.encode(text.trim());
     if (unknown.length > 0) throw new Error(`the model does not know ${unknown.map((c) => `“${c}”`).join(", ")}`);
-    if (tokens.length === 0) throw new Error("there is no word");
+    if (tokens.length === 0) throw new Error("there is no word to look at");
     return tokens;
   }
 
   /** Up to `count` words of a seed that start with these letters and have a length in the range; `tries` samples at most. */
-  invent({ seed, startsWith = "", count = 20, temperature = 1, least = 1, most = 64, tries = 20000 }) {
+  invent(options) {
+    return [...this.inventing(options)].flat();
+  }
+
+  /** The same as they are found, with an empty list where none was. */
+  *inventing({ seed, startsWith = "", count = 20, temperature = 1, least = 1, most = 64, tries = 20000 }) {
     const { tokens: prefix, unknown } = this.encode(startsWith);
     if (unknown.length > 0) throw new Error(`the model does not know ${unknown.map((c) => `“${c}”`).join(", ")}`);
-    const found = [];
-    for (let first = 0; first < tries && found.length < count; first += 48) {
+    if (prefix.length > most) throw new Error(`no word of ${most} letters starts with the ${prefix.length} of “${startsWith}”`);
+    for (let first = 0; first < tries && count > 0; first += 48) {
       const words = this.give(prefix, "invent", ...halves(seed), first, 48, temperature);
+      const found = [];
       for (let k = 0; k < words.length; k += words[k] + 1) {
         if (words[k] >= Math.max(1, least) && words[k] <= most && found.length < count) {
           found.push(this.decode(words.slice(k + 1, k + 1 + words[k])));
         }
       }
+      count -= found.length;
+      yield found;
     }
-    return found;
   }
 }

@@ -128,9 +128,18 @@ impl Show<'_> {
         } else {
             Vec::new()
         };
-        let what = if network.is_words() { "words" } else { "text" };
+        let what = if network.is_words() {
+            "learnt the words of"
+        } else {
+            "read"
+        };
+        let aim = if network.is_words() {
+            "It invents words like them."
+        } else {
+            "What it writes looks like that, but means nothing."
+        };
         let subtitle = format!(
-            "A {} of {} units that learnt the {what} of {}. It computes in this page.",
+            "A small neural network ({} of {} units) that {what} {}, letter by letter. {aim}",
             network.model(),
             network.hidden * network.layers,
             header.corpus_name

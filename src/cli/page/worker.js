@@ -2,7 +2,7 @@
 let engine;
 /** The text that is written: a state, a decoder, and what it may still be told. */
 let text;
-let run = 0;
+let [run, reading, inventing] = [0, 0, 0];
 
 const tick = () =>
   new Promise((go) => {
@@ -84,13 +84,6 @@ const answers = {
     run += 1;
   },
 
-  /** The most probable characters after a prompt. */
-  prompt(prompt) {
-    run += 1;
-    begin(prompt);
-    return { next: following(), unknown: text.unknown };
-  },
-
   /** The text goes on with this token. */
   push(token) {
     run += 1;
@@ -98,18 +91,41 @@ const answers = {
     return { piece: text.decode([token]), next: following() };
   },
 
-  surprisals(given) {
-    const started = performance.now();
-    const { costs, unknown } = engine.surprisals(given, 3);
-    const told = costs.map(({ token, bits, expected }) => ({
-      text: engine.about.tokens[token] ?? null,
-      bits,
-      expected: expected.map(shown),
-    }));
-    return { costs: told, unknown, ms: performance.now() - started };
+  /** What each character of a text costs, in pieces, so that other questions are answered between them. */
+  async surprisals({ given, most }) {
+    const mine = ++reading;
+    const { tokens, unknown } = engine.encode(given);
+    const read = tokens.slice(0, most);
+    for (const piece of engine.surprisals(read, 3)) {
+      const text = (token) => engine.about.tokens[token] ?? null;
+      const costs = piece.map(({ token, bits, expected }) => ({ text: text(token), bits, expected: expected.map(shown) }));
+      postMessage({ event: "costs", number: mine, costs, all: read.length });
+      await tick();
+      if (mine !== reading) return { isOld: true };
+    }
+    return { unknown, all: tokens.length };
   },
 
-  invent: (options) => engine.invent(options),
+  stopReading() {
+    reading += 1;
+  },
+
+  /** Words as they are found. */
+  async invent(options) {
+    const mine = ++inventing;
+    const words = [];
+    for (const found of engine.inventing(options)) {
+      words.push(...found);
+      postMessage({ event: "invented", count: words.length });
+      await tick();
+      if (mine !== inventing) return { words, isOld: true };
+    }
+    return { words };
+  },
+
+  stopInventing() {
+    inventing += 1;
+  },
 
   /** Places all words, in pieces, so that other questions are answered between them. */
   async map(words) {
