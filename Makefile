@@ -5,7 +5,7 @@ N ?= 1000000
 PART ?= 1
 TEXTGEN := $(or $(CARGO_TARGET_DIR),target)/release/textgen
 
-.PHONY: help demo build test torture soak test-aarch64 test-engine lint bench bench-training torch test-torch lint-torch gpu-check libtorch clean
+.PHONY: help demo build test torture soak test-aarch64 test-engine package lint bench bench-training torch test-torch lint-torch gpu-check libtorch clean
 
 help:        ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,11 @@ test-aarch64:  ## the library's tests on an emulated Arm machine, and the same t
 
 test-engine: ## build the engine of web pages again and compare (needs rustup target add wasm32-unknown-unknown)
 	TEXTGEN_TEST_ENGINE=1 cargo test --release --test cli page::the_engine_is
+
+package: build  ## the .deb (and the wheel) under target/package; uses the .deb in an empty root
+	package/deb
+	package/test
+	@if grep -q '^wheel:' Makefile; then $(MAKE) wheel; fi
 
 lint:        ## check the format, and clippy with warnings as errors
 	cargo fmt --all --check

@@ -52,6 +52,8 @@ impl Display {
                     bar.set_message(text(line));
                 }
             }
+            // What is printed of it is Report::Evaluated.
+            Report::Logged(_) => {}
             Report::Evaluated(line) => self.say(&text(line)),
             Report::Sample(sample) => {
                 let lines: Vec<String> = sample

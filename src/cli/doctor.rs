@@ -14,6 +14,10 @@ use super::trainer;
 use crate::train::{NativeEngine, memory};
 
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  textgen doctor
+  textgen doctor --json")]
 pub struct DoctorArgs {
     /// Print a JSON object.
     #[arg(long)]

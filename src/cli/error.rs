@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::cli::output::{lines_on_stderr, note, of_stdout, one_line};
+use crate::cli::output::{counted, lines_on_stderr, note, of_stdout, one_line};
 use crate::cli::training::Interrupted;
 use crate::config::ConfigError;
 use crate::hints;
@@ -13,7 +13,7 @@ use crate::model::ModelError;
 use crate::run::{ModelFile, RunError};
 use crate::text::TextError;
 use crate::train::TrainError;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// A failure of the command line itself.
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +101,7 @@ pub fn explained(error: &anyhow::Error) -> (bool, Option<String>) {
 }
 
 /// Prints clap's answer to the command line: an error, or the help asked for.
-pub fn misuse(error: &clap::Error) -> ExitCode {
+pub fn misuse(error: &clap::Error, command: &clap::Command) -> ExitCode {
     let text = error.to_string();
     // The message of the standard library's number parser does not help.
     let unclear = "invalid digit found in string";
@@ -109,13 +109,12 @@ pub fn misuse(error: &clap::Error) -> ExitCode {
         // It repeats what was typed, so it is printed like everything else.
         let mut text = text.replace(unclear, "must be a whole number, and not below 0");
         if error.kind() == ErrorKind::UnknownArgument
-            && let Some(file) = std::env::args_os().find_map(dashed_file)
-            && let Some(end) = text.find("For more information")
+            && let Some(tip) = std::env::args_os()
+                .find_map(dashed_file)
+                .or_else(|| elsewhere(error, command))
+            && let Some(end) = text.find("Usage: ")
         {
-            text.insert_str(
-                end,
-                &format!("  tip: {file} is a file: name it ./{file}\n\n"),
-            );
+            text.insert_str(end, &format!("  tip: {tip}\n\n"));
         }
         for given in std::env::args_os().filter_map(|given| given.into_string().ok()) {
             let value = given.split_once('=').map_or(&*given, |(_, value)| value);
@@ -133,10 +132,38 @@ pub fn misuse(error: &clap::Error) -> ExitCode {
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
-/// An argument that looks like flags, if it is the name of a file.
+/// The most commands that a tip names.
+const MOST_NAMED: usize = 4;
+
+/// A tip about an argument that looks like flags, if it is the name of a file.
 fn dashed_file(given: OsString) -> Option<String> {
     let given = given.into_string().ok()?;
-    (given.starts_with('-') && Path::new(&given).is_file()).then_some(given)
+    (given.starts_with('-') && Path::new(&given).is_file())
+        .then(|| format!("{given} is a file: name it ./{given}"))
+}
+
+/// A tip about a flag that other commands have.
+fn elsewhere(error: &clap::Error, command: &clap::Command) -> Option<String> {
+    let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let long = flag.strip_prefix("--")?;
+    let has = |one: &&clap::Command| {
+        let is_it = |arg: &clap::Arg| {
+            let aliases = arg.get_visible_aliases().unwrap_or_default();
+            arg.get_long() == Some(long) || aliases.contains(&long)
+        };
+        one.get_arguments()
+            .any(|arg| !arg.is_hide_set() && is_it(arg))
+    };
+    let commands = command.get_subcommands().filter(|one| !one.is_hide_set());
+    let names: Vec<&str> = commands.filter(has).map(clap::Command::get_name).collect();
+    let more = match names.len().saturating_sub(MOST_NAMED) {
+        0 => String::new(),
+        more => format!(" and {}", counted(more, "other")),
+    };
+    let names = names.get(..MOST_NAMED).unwrap_or(&names);
+    (!names.is_empty()).then(|| format!("--{long} is a flag of {}{more}", names.join(", ")))
 }
 
 fn is_closed_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {

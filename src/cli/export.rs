@@ -1,5 +1,6 @@
 //! `textgen export`: a model as one file, in full or in eight-bit precision, also as a web page or a module.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::run::{RunDir, Runs, atomic};
@@ -11,7 +12,7 @@ use super::chosen::{self, ChosenModel};
 use super::error::CliError;
 use super::page::{self, Show};
 use super::target::{Force, Format, check_output};
-use crate::cli::output::note;
+use crate::cli::output::{json_line, note, stdout};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -52,6 +53,9 @@ pub struct ExportArgs {
     no_training_words: bool,
     #[command(flatten)]
     force: Force,
+    /// Print what was written as one JSON object: the model, the format, and each file with its size
+    #[arg(long)]
+    json: bool,
 }
 
 /// What is written.
@@ -65,7 +69,46 @@ enum Kind {
     Js,
 }
 
+/// Exports, and says on stdout what was written if that is asked for.
 pub fn run(args: &ExportArgs, runs: &Runs) -> Result<()> {
+    if args.json && atomic::is_stream(&args.output) {
+        let message = "--json prints to standard output, and so may the file itself";
+        return Err(CliError::misuse(message, "give --output the name of a file").into());
+    }
+    let model = export(args, runs)?;
+    if args.json {
+        let format = args.format.to_possible_value();
+        let report = serde_json::json!({
+            "model": model.display().to_string(),
+            "format": format.as_ref().map(clap::builder::PossibleValue::get_name),
+            "files": files(&args.output),
+        });
+        writeln!(stdout(), "{}", json_line(&report)?)?;
+    }
+    Ok(())
+}
+
+/// What is at the output: a file, with the types of a module beside it, or all files of a folder.
+fn files(output: &Path) -> Vec<serde_json::Value> {
+    let entries = std::fs::read_dir(output).into_iter().flatten().flatten();
+    let mut all: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    if all.is_empty() {
+        all.extend([output.to_owned(), types_of(output)]);
+    }
+    all.sort_unstable();
+    let sized = all.into_iter().filter_map(|path| {
+        let bytes = path
+            .metadata()
+            .ok()
+            .filter(std::fs::Metadata::is_file)?
+            .len();
+        Some(serde_json::json!({ "path": path.display().to_string(), "bytes": bytes }))
+    });
+    sized.collect()
+}
+
+/// Exports, and returns the path of the model.
+fn export(args: &ExportArgs, runs: &Runs) -> Result<PathBuf> {
     let named = args.model.as_ref().or(args.chosen.named.as_ref());
     let (file, run) = chosen::open(named.map(String::as_str), runs, None)?;
     let sources = [(file.path(), "is the model that is exported")];
@@ -100,7 +143,8 @@ pub fn run(args: &ExportArgs, runs: &Runs) -> Result<()> {
             int8,
             words,
         };
-        return write_page(args, &show);
+        write_page(args, &show)?;
+        return Ok(file.path().to_owned());
     }
     let network = &file.header.network;
     file.export(&args.output, int8, words)?;
@@ -116,7 +160,7 @@ pub fn run(args: &ExportArgs, runs: &Runs) -> Result<()> {
         DecimalBytes(file.size() as u64),
         written.unwrap_or_default()
     );
-    Ok(())
+    Ok(file.path().to_owned())
 }
 
 fn write_page(args: &ExportArgs, show: &Show) -> Result<()> {

@@ -29,7 +29,8 @@ impl Given {
             .unwrap_or_default()
     }
 
-    fn of(command: &clap::Command, matches: &ArgMatches) -> Self {
+    /// Collects the flags of a command from its own matches.
+    pub fn of(command: &clap::Command, matches: &ArgMatches) -> Self {
         let flags = command.get_arguments().filter_map(|arg| {
             let source = matches.value_source(arg.get_id().as_str());
             let name = arg

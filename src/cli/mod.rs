@@ -27,6 +27,8 @@ mod reading;
 mod report;
 mod runs;
 mod score;
+mod settings_file;
+mod shell;
 mod signals;
 mod svg;
 mod sweep;
@@ -44,6 +46,7 @@ use std::process::ExitCode;
 use crate::run::Runs;
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use given::Given;
+use shell::{candidates, completions, groups, man};
 
 /// Trains generators of text at the level of characters, and generates.
 #[derive(Parser)]
@@ -98,15 +101,15 @@ enum Command {
     Vary(latent::vary::VaryArgs),
     /// Draw the latent space of a word-vae as a picture.
     Map(latent::map::MapArgs),
-    /// Measure a model on held-out or other text, and what the z of a word-vae does.
+    /// Measure a model on held-out or other text.
     Eval(eval::EvalArgs),
-    /// Score each character, line or word: what is unusual, and who wrote it?
+    /// Score characters, lines or words: what is unusual, who wrote it?
     Score(score::ScoreArgs),
-    /// Compress a file with a char-lstm, without loss, at the model's bits per character.
+    /// Compress a file without loss, at the model's bits per character.
     Compress(compress::pack::CompressArgs),
     /// Restore a compressed file, byte for byte.
     Decompress(compress::unpack::DecompressArgs),
-    /// Measure how much of what a char-lstm writes is copied from its training text.
+    /// Measure how much of what a model writes is copied.
     Novelty(novelty::NoveltyArgs),
     /// Write a model to one file, in full or in eight bits.
     Export(export::ExportArgs),
@@ -114,22 +117,42 @@ enum Command {
     Runs(runs::RunsArgs),
     /// Show what trainings did and what their models learnt, as one page.
     Report(report::ReportArgs),
+    /// Print the settings of a command, as a file for --config.
+    Config(settings_file::ConfigArgs),
+    /// Print the script that completes command lines in a shell.
+    Completions(completions::CompletionsArgs),
+    /// Write the manual pages.
+    Man(man::ManArgs),
     /// Describe this installation and what it found on the machine.
     Doctor(doctor::DoctorArgs),
+    /// Print what may come next on a command line, for the scripts of `completions`.
+    #[command(name = "__complete", hide = true)]
+    Complete(candidates::CompleteArgs),
 }
 
 /// Clap's matches of the command line, and the command that they were matched against.
 fn matches<S: Into<OsString> + Clone>(
     line: impl IntoIterator<Item = S>,
 ) -> Result<(clap::Command, ArgMatches), clap::Error> {
-    let mut command = with_negative_numbers(Cli::command());
+    let mut command = command();
     let matches = command.try_get_matches_from_mut(line)?;
     Ok((command, matches))
 }
 
-/// Parses the command line.
-fn parse() -> Result<(Cli, Given), clap::Error> {
-    let (mut command, mut matches) = matches(std::env::args_os())?;
+/// The command line, as it is parsed.
+fn command() -> clap::Command {
+    groups::grouped(settings_file::with_flag(with_negative_numbers(
+        Cli::command(),
+    )))
+}
+
+/// Parses the command line, with the flags of a settings file if it names one.
+fn parse() -> anyhow::Result<(Cli, Given)> {
+    let line: Vec<OsString> = std::env::args_os().collect();
+    let (mut command, mut matches) = matches(&line)?;
+    if let Some((line, file)) = settings_file::expanded(line, &command, &matches)? {
+        (command, matches) = self::matches(&line).inspect_err(|_| settings_file::explain(&file))?;
+    }
     let given = Given::of_subcommand(&command, &matches);
     let cli = Cli::from_arg_matches_mut(&mut matches);
     Ok((cli.map_err(|error| error.format(&mut command))?, given))
@@ -151,7 +174,12 @@ pub fn main() -> ExitCode {
     signals::fail_at_the_size_limit();
     let (cli, given) = match parse() {
         Ok(parsed) => parsed,
-        Err(error) => return error::misuse(&error),
+        Err(error) => {
+            return match error.downcast_ref() {
+                Some(misuse) => error::misuse(misuse, &command()),
+                None => error::report(&error),
+            };
+        }
     };
     let runs = Runs::new(&cli.runs_dir);
     let outcome = match &cli.command {
@@ -175,7 +203,11 @@ pub fn main() -> ExitCode {
         Command::Export(args) => export::run(args, &runs),
         Command::Runs(args) => runs::run(args, &runs),
         Command::Report(args) => report::run(args, &runs),
+        Command::Config(args) => settings_file::run(args, command()),
+        Command::Completions(args) => completions::run(args),
+        Command::Man(args) => man::run(args, command()),
         Command::Doctor(args) => doctor::run(args, &runs),
+        Command::Complete(args) => candidates::run(args, command(), &runs),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -9,6 +9,7 @@ use clap::Args;
 
 use super::error::CliError;
 use super::output::stdout;
+use super::shell::man;
 use super::{page, report, svg};
 use crate::compress::MAGIC;
 use crate::run::atomic::{self, Draft};
@@ -36,6 +37,8 @@ pub enum Format {
     Page,
     /// A module or its types.
     Module,
+    /// A manual page.
+    Manual,
     /// The user's own bytes; no existing file is replaced.
     Unknown,
 }
@@ -50,6 +53,7 @@ impl Format {
             Self::Report => "a report by textgen",
             Self::Page => "a page that textgen wrote",
             Self::Module => "a module that textgen wrote",
+            Self::Manual => "a manual page that textgen wrote",
             Self::Unknown => "a known file",
         }
     }
@@ -69,6 +73,7 @@ impl Format {
             Self::Report => begins(report::is_ours),
             Self::Page => begins(page::is_page),
             Self::Module => begins(page::is_module),
+            Self::Manual => begins(man::is_ours),
             Self::Unknown => false,
         }
     }

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::config::{
-    Budget, ConfigError, Entry, Goal, KlSchedule, ModelChoice, Recipe, Schedule, Settings,
-    TrainConfig, model_defaults,
+    Budget, Entry, Goal, KlSchedule, ModelChoice, Recipe, Schedule, Settings, TrainConfig,
+    model_defaults,
 };
 use crate::run::{CorpusData, Progress, RunDir, RunError, Runs, State};
 use crate::train::{TrainError, memory};
@@ -17,6 +17,7 @@ use super::display::duration;
 use super::error::CliError;
 use super::from::{From, suggest_english};
 use super::prepare::{LONG_WORD, Planned, longest};
+use super::settings_file;
 use super::trainer::Place;
 use crate::cli::output::{counted, note};
 
@@ -115,12 +116,15 @@ pub struct TrainArgs {
     /// compares the two. With --resume, the baseline of a run that has finished
     #[arg(long, value_parser = baselines(), value_name = "KIND", help_heading = "word-vae", conflicts_with = "from")]
     baseline: Option<String>,
+    /// Print one JSON object per line: the start, each evaluation and the end of a training
+    #[arg(long)]
+    json: bool,
 }
 
 /// Flags that give settings.
 #[derive(Args)]
 pub struct GivenSettings {
-    /// A TOML file of settings, named as these flags; a run's config.toml is one
+    /// A TOML file of settings, named as these flags: a run's config.toml, or what `textgen config` prints
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
@@ -151,13 +155,9 @@ impl GivenSettings {
 
 /// The settings of a --config file.
 fn read(file: &Path) -> Result<Settings> {
-    Settings::read(file).map_err(|error| match error {
-        ConfigError::Read { source, .. } => {
-            let wanted = "a file of settings, such as the config.toml of a run";
-            CliError::unreadable("--config", file, &source, wanted).into()
-        }
-        error => error.into(),
-    })
+    let text =
+        settings_file::read(file).map_err(|error| settings_file::unreadable(file, &error))?;
+    Ok(Settings::parse(&text, &file.display().to_string())?)
 }
 
 /// Warns if the settings are the record of a run that was trained from something else.
@@ -224,7 +224,7 @@ pub fn run(args: &TrainArgs, runs: &Runs) -> Result<()> {
     drop(planned);
     let baseline = baseline.as_ref().map(RunDir::path);
     let folders: Vec<&Path> = std::iter::once(run.path()).chain(baseline).collect();
-    place.train_last(&folders)
+    place.train_last(&folders, args.json)
 }
 
 /// Reads the corpus and creates the run, and that of its baseline if it is asked for.
@@ -375,7 +375,7 @@ fn resume(args: &TrainArgs, run: &RunDir) -> Result<()> {
         note!("no-latent baseline: {}", baseline.path().display());
         drop(lock);
         let folders = [run.path(), baseline.path()];
-        return place.train_last(&folders[usize::from(finished)..]);
+        return place.train_last(&folders[usize::from(finished)..], args.json);
     }
     if changed.budget != config.budget
         && let Some(state) = run.state()?
@@ -397,7 +397,7 @@ fn resume(args: &TrainArgs, run: &RunDir) -> Result<()> {
         run.set_config(&changed)?;
     }
     drop(lock);
-    place.train_last(&[run.path()])
+    place.train_last(&[run.path()], args.json)
 }
 
 /// What a training has done, if that uses up a budget, and the budget's flag.

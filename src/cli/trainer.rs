@@ -61,11 +61,12 @@ impl Place {
         matches!(self, Self::Cpu)
     }
 
-    /// Trains the runs in `folders`, one after the other. Nothing follows: on CUDA, this program is replaced.
-    pub fn train_last(&self, folders: &[&Path]) -> Result<()> {
+    /// Trains the runs in `folders`, one after the other, and prints `json` lines if asked. Nothing follows: on CUDA, this
+    /// program is replaced.
+    pub fn train_last(&self, folders: &[&Path], json: bool) -> Result<()> {
         match self {
-            Self::Cpu => train_here(folders),
-            Self::Torch(torch) => hand_over(torch, folders),
+            Self::Cpu => train_here(folders, json),
+            Self::Torch(torch) => hand_over(torch, folders, json),
         }
     }
 
@@ -73,12 +74,12 @@ impl Place {
     /// this program ends with its exit code.
     pub fn train(&self, folders: &[&Path]) -> Result<()> {
         let torch = match self {
-            Self::Cpu => return train_here(folders),
+            Self::Cpu => return train_here(folders, false),
             Self::Torch(torch) => torch,
         };
         // Ctrl-C also reaches the trainer, which saves and stops; this program waits for it.
         signals::catch(|_| ())?;
-        let status = command(torch, folders)
+        let status = command(torch, folders, false)
             .status()
             .map_err(|error| does_not_start(torch, &error))?;
         if let Some(stopped) = status.code().and_then(training::Interrupted::of) {
@@ -92,8 +93,8 @@ impl Place {
 }
 
 /// Trains in this process.
-fn train_here(folders: &[&Path]) -> Result<()> {
-    training::train(folders, &|config, network| {
+fn train_here(folders: &[&Path], json: bool) -> Result<()> {
+    training::train(folders, json, &|config, network| {
         Ok(Box::new(NativeEngine::new(config, network)?))
     })
 }
@@ -182,15 +183,18 @@ pub fn doctor(torch: &Path) -> Result<Value, String> {
 }
 
 /// The command that trains the runs in `folders`, one after the other.
-fn command(torch: &Path, folders: &[&Path]) -> Command {
+fn command(torch: &Path, folders: &[&Path], json: bool) -> Command {
     let mut command = Command::new(torch);
-    command.arg("train").args(folders);
+    command
+        .arg("train")
+        .args(json.then_some(training::JSON))
+        .args(folders);
     command
 }
 
 /// Execs the trainer of the runs in `folders`; returns only on failure.
-fn hand_over(torch: &Path, folders: &[&Path]) -> Result<()> {
-    let mut command = command(torch, folders);
+fn hand_over(torch: &Path, folders: &[&Path], json: bool) -> Result<()> {
+    let mut command = command(torch, folders, json);
     #[cfg(unix)]
     let error = std::os::unix::process::CommandExt::exec(&mut command);
     #[cfg(not(unix))]

@@ -1,6 +1,9 @@
 //! Trains runs one after the other, and shows how they go. `textgen` and `textgen-torch` share it; each
 //! brings its own engine.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
@@ -8,13 +11,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use indicatif::HumanCount;
+use serde::Serialize;
 
 use super::display::{Display, duration};
 use super::signals;
-use crate::cli::output::{counted, measured, note};
+use crate::cli::output::{counted, json_line, measured, note, stdout};
 use crate::config::{Budget, ModelKind, TrainConfig};
 use crate::run::{Evaluation, Held, Metrics, RunDir, Sampled};
-use crate::train::{Ending, Factory, Plan, Trainer};
+use crate::train::{Ending, Factory, Plan, Report, Trainer};
 
 /// A target rate has been missed if the relative error is larger than this.
 const FAR_FROM_RATE: f64 = 0.1;
@@ -61,9 +65,73 @@ fn catch_signals() -> Result<()> {
     caught.clone().map_err(|error| anyhow!(error))
 }
 
+/// The flag by which `textgen` asks `textgen-torch` for lines of JSON.
+pub const JSON: &str = "--json";
+
+/// A line of `train --json`.
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+enum Event<'a> {
+    /// A training begins, or goes on from `step`.
+    Start {
+        run: &'a str,
+        folder: Cow<'a, str>,
+        model: ModelKind,
+        corpus: &'a str,
+        step: u64,
+        /// `None` if the budget is a time.
+        steps: Option<u64>,
+        parameters: usize,
+        memory_bytes: u64,
+        device: &'a str,
+        expected_seconds: f64,
+    },
+    Evaluation {
+        run: &'a str,
+        #[serde(flatten)]
+        metrics: &'a Metrics,
+    },
+    End {
+        run: &'a str,
+        ending: Ending,
+        step: u64,
+        seconds: f64,
+        /// The step of the model that was saved, and its losses if the training is done.
+        best_step: u64,
+        best: Option<Evaluation>,
+        test: Option<Evaluation>,
+        /// `None` if there is none yet.
+        model: Option<String>,
+    },
+}
+
+/// Where the events of a training go: to stdout, or nowhere. When stdout fails, the training is to stop.
+#[derive(Default)]
+struct Events {
+    json: bool,
+    failed: RefCell<Option<anyhow::Error>>,
+}
+
+impl Events {
+    fn tell(&self, event: &Event) {
+        if !self.json || self.failed.borrow().is_some() {
+            return;
+        }
+        let print = || -> Result<()> {
+            let mut out = stdout();
+            writeln!(out, "{}", json_line(event)?)?;
+            Ok(out.flush()?)
+        };
+        if let Err(error) = print() {
+            *self.failed.borrow_mut() = Some(error);
+            STOP.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Trains the runs in `folders`, one after the other, until the user stops, which is an [`Interrupted`]. A run that
-/// cannot begin is removed again.
-pub fn train(folders: &[&Path], factory: &Factory) -> Result<()> {
+/// cannot begin is removed again. With `json`, what happens is printed on stdout, too.
+pub fn train(folders: &[&Path], json: bool, factory: &Factory) -> Result<()> {
     signals::fail_at_the_size_limit();
     catch_signals()?;
     for (index, folder) in folders.iter().enumerate() {
@@ -72,7 +140,11 @@ pub fn train(folders: &[&Path], factory: &Factory) -> Result<()> {
         }
         let run = RunDir::open(folder)?;
         let lock = run.lock()?;
-        let result = train_locked(&run, lock.held(), factory);
+        let events = Events {
+            json,
+            ..Events::default()
+        };
+        let result = train_locked(&run, lock.held(), &events, factory);
         // The name may belong to another run by now.
         if result.is_err() && lock.held().check().is_ok() {
             run.discard_unstarted();
@@ -89,9 +161,15 @@ pub fn train(folders: &[&Path], factory: &Factory) -> Result<()> {
     Ok(())
 }
 
-fn train_locked(run: &RunDir, held: &Held, factory: &Factory) -> Result<Ending> {
+fn train_locked(run: &RunDir, held: &Held, events: &Events, factory: &Factory) -> Result<Ending> {
     let display = Display::on_stderr();
-    let mut trainer = Trainer::new(run, factory, |report| display.show(report))?;
+    let name = run.name();
+    let mut trainer = Trainer::new(run, factory, |report| {
+        if let Report::Logged(metrics) = report {
+            events.tell(&Event::Evaluation { run: name, metrics });
+        }
+        display.show(report);
+    })?;
     if trainer.resume()? {
         let progress = trainer.progress();
         note!(
@@ -109,6 +187,19 @@ fn train_locked(run: &RunDir, held: &Held, factory: &Factory) -> Result<Ending> 
     }
     let plan = trainer.plan(&STOP)?;
     announce(trainer.config(), &plan);
+    let config = trainer.config();
+    events.tell(&Event::Start {
+        run: name,
+        folder: run.path().to_string_lossy(),
+        model: config.kind(),
+        corpus: &config.corpus_name,
+        step: trainer.progress().step,
+        steps: plan.steps,
+        parameters: plan.parameters,
+        memory_bytes: plan.memory_bytes,
+        device: &plan.device,
+        expected_seconds: plan.expected_seconds,
+    });
     held.check()?;
     run.forget_failure()?;
     let ending = trainer.train(&STOP).map_err(anyhow::Error::from);
@@ -117,6 +208,18 @@ fn train_locked(run: &RunDir, held: &Held, factory: &Factory) -> Result<Ending> 
             run.record_failure(&format!("{error:#}"));
         }
     })?;
+    let last = Metrics::read(&run.metrics_path())?.pop();
+    let model = run.model_path();
+    events.tell(&Event::End {
+        run: name,
+        ending,
+        step: trainer.progress().step,
+        seconds: trainer.progress().seconds,
+        best_step: trainer.progress().best_step,
+        best: last.as_ref().and_then(|line| line.best),
+        test: last.as_ref().and_then(|line| line.test),
+        model: model.exists().then(|| model.display().to_string()),
+    });
     if ending == Ending::Stopped {
         note!(
             "stopped at step {}; everything is saved",
@@ -127,9 +230,12 @@ fn train_locked(run: &RunDir, held: &Held, factory: &Factory) -> Result<Ending> 
             note!("generate: {}", generate(run, trainer.config().kind()));
         }
     } else {
-        summary(run, &trainer, ending)?;
+        summary(run, &trainer, ending, last.as_ref());
     }
-    Ok(ending)
+    match events.failed.take() {
+        Some(error) => Err(error),
+        None => Ok(ending),
+    }
 }
 
 /// A small number with two significant digits.
@@ -186,7 +292,7 @@ const fn unit(config: &TrainConfig) -> &'static str {
     }
 }
 
-fn summary(run: &RunDir, trainer: &Trainer, ending: Ending) -> Result<()> {
+fn summary(run: &RunDir, trainer: &Trainer, ending: Ending, last: Option<&Metrics>) {
     let (progress, config) = (trainer.progress(), trainer.config());
     let how = if ending == Ending::Patience {
         ", stopped early: no improvement"
@@ -198,8 +304,7 @@ fn summary(run: &RunDir, trainer: &Trainer, ending: Ending) -> Result<()> {
         duration(progress.seconds),
         counted(progress.step, "step")
     );
-    let metrics = Metrics::read(&run.metrics_path())?;
-    let best = metrics.last().and_then(|line| line.best);
+    let best = last.and_then(|line| line.best);
     if let Some(valid) = best {
         let which = if config.keeps_newest() {
             "last"
@@ -225,13 +330,12 @@ fn summary(run: &RunDir, trainer: &Trainer, ending: Ending) -> Result<()> {
             }
         }
     }
-    if let Some(test) = metrics.last().and_then(|line| line.test) {
+    if let Some(test) = last.and_then(|line| line.test) {
         note!("test: {}", test.describe());
     }
     note!("model: {}", run.model_path().display());
     note!("generate: {}", generate(run, config.kind()));
     note!("report: {}", run.command(&["report"]));
-    Ok(())
 }
 
 /// A command that generates from a run.

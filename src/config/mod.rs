@@ -14,6 +14,7 @@ use thiserror::Error;
 mod checks;
 mod choices;
 mod defaults;
+mod documented;
 mod documents;
 mod fit;
 #[cfg(feature = "cli")]
@@ -27,6 +28,7 @@ mod value;
 
 pub use choices::*;
 pub use defaults::model_defaults;
+pub use documented::Documented;
 pub use documents::Documents;
 pub use fit::{FITTED, Fit, Means};
 #[cfg(feature = "cli")]
@@ -110,6 +112,18 @@ impl ConfigError {
             flag,
             value: value.to_string(),
             must: must.into(),
+        }
+    }
+
+    /// The error for the text of a settings file, which `shown` names.
+    pub(crate) fn parse(text: &str, shown: &str, error: &toml::de::Error) -> Self {
+        let line = error.span().map_or(1, |span| {
+            text[..span.start.min(text.len())].matches('\n').count() + 1
+        });
+        let message = error.message().lines().collect::<Vec<_>>().join(" ");
+        Self::Parse {
+            path: format!("{shown}:{line}"),
+            message,
         }
     }
 

@@ -514,16 +514,9 @@ impl Settings {
 
     /// Parses the text of a settings file; `shown` names it in errors.
     pub fn parse(text: &str, shown: &str) -> Result<Self, ConfigError> {
-        let mut settings: Self = toml::from_str(text).map_err(|error| {
-            let line = error.span().map_or(1, |span| {
-                text[..span.start.min(text.len())].matches('\n').count() + 1
-            });
-            let message = error.message().lines().collect::<Vec<_>>().join(" ");
-            ConfigError::Parse {
-                path: format!("{shown}:{line}"),
-                message,
-            }
-        })?;
+        let settings = toml::from_str(text);
+        let mut settings: Self =
+            settings.map_err(|error| ConfigError::parse(text, shown, &error))?;
         match settings.format {
             Some(found) if !CONFIG_FORMATS.contains(&found) => {
                 return Err(ConfigError::Format {

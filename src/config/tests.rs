@@ -1,9 +1,8 @@
 //! Defaults, ranges, files of both formats, and the reference page, which is made here.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::row::Row;
+use super::documented::{Defaults, values};
 use super::*;
 
 #[test]
@@ -445,16 +444,7 @@ budget, and printed. With `--from`, `--goal` or `--recipe` some defaults are oth
 
 /// The text of `docs/settings.md`.
 fn page() -> String {
-    let models = ModelChoice::ALL.iter().map(|&model| {
-        let given = Settings {
-            model: Some(model),
-            ..Settings::default()
-        };
-        let config = TrainConfig::resolve(&given).expect("defaults are valid");
-        let entries = config.to_settings().entries().into_iter();
-        entries.map(|entry| (entry.key(), entry.value)).collect()
-    });
-    let models: Vec<BTreeMap<String, String>> = models.collect();
+    let defaults = Defaults::new();
     let mut headings: Vec<&str> = Vec::new();
     for row in Settings::rows() {
         if !headings.contains(&row.heading) && !row.heading.is_empty() {
@@ -468,58 +458,16 @@ fn page() -> String {
             "\n## {heading}\n\n| setting | values | default | |\n|---|---|---|---|\n"
         );
         for row in Settings::rows().iter().filter(|row| row.heading == heading) {
-            let key = name(row.field);
-            let _ = writeln!(
-                page,
-                "| `{key}` | {} | {} | {} |",
-                values(row),
-                default(row, &key, &models),
-                row.doc.replace('|', "\\|")
-            );
+            let cells = [
+                values(row, quoted),
+                defaults.of(row, quoted),
+                row.doc.clone(),
+            ];
+            let cells = cells.map(|cell| cell.replace('|', "\\|")).join(" | ");
+            let _ = writeln!(page, "| `{}` | {cells} |", name(row.field));
         }
     }
     page
-}
-
-fn values(row: &Row) -> String {
-    match (&row.range, row.names) {
-        (Some(range), _) => range.clone(),
-        (None, names) if !names.is_empty() => names
-            .iter()
-            .map(|name| format!("`{name}`"))
-            .collect::<Vec<_>>()
-            .join(", "),
-        (None, _) if row.is_switch => "`true`, `false`".to_owned(),
-        (None, _) => row.value.unwrap_or_default().replace('|', "\\|"),
-    }
-}
-
-/// The values of the models that have the setting, each with its models where there are several.
-fn default(row: &Row, key: &str, models: &[BTreeMap<String, String>]) -> String {
-    let mut values: Vec<(&str, Vec<&str>)> = Vec::new();
-    for (model, all) in ModelChoice::ALL.iter().zip(models) {
-        let Some(value) = all.get(key).filter(|value| !value.is_empty()) else {
-            continue;
-        };
-        let value = match model.kind() {
-            _ if FITTED.contains(&key) => "fits the corpus",
-            _ => value.as_str(),
-        };
-        match values.iter_mut().find(|(known, _)| *known == value) {
-            Some((_, models)) => models.push(model.name()),
-            None => values.push((value, vec![model.name()])),
-        }
-    }
-    match &values[..] {
-        _ if row.field == "model" => String::new(),
-        [(value, _)] => quoted(value),
-        several => {
-            let shown = several.iter();
-            let shown =
-                shown.map(|(value, models)| format!("{} ({})", quoted(value), models.join(", ")));
-            shown.collect::<Vec<_>>().join(", ")
-        }
-    }
 }
 
 fn quoted(value: &str) -> String {

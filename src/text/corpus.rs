@@ -20,7 +20,7 @@ const BUNDLED: &[u8] = include_bytes!("../../corpora/fairy-tales.txt");
 /// The prefix of a bundled corpus's recorded name, so that no file is mistaken for it.
 const BUNDLED_PREFIX: &str = "bundled:";
 /// The folder that is searched for a corpus if its path does not exist.
-const CORPORA: &str = "corpora";
+pub const CORPORA: &str = "corpora";
 
 /// The prefix of a pipe's recorded name: what came through it is gone.
 const PIPE_PREFIX: &str = "pipe:";

@@ -25,7 +25,7 @@ mod vocab;
 
 pub use article::{article_letters, article_vocabulary, article_words};
 pub use batches::{Split, segments, split_text, split_words, stream_length};
-pub use corpus::{BUNDLED_NAME, Corpus, Source};
+pub use corpus::{BUNDLED_NAME, CORPORA, Corpus, Source};
 pub use documents::BOUNDARY;
 pub(crate) use encode::{Encoded, Piece, TokenEncoder};
 pub use encode::{OpenText, Utf8Stream};

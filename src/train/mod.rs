@@ -43,6 +43,7 @@ use article::ArticleTask;
 use files::Identity;
 use saver::Saver;
 use schedule::learning_rate;
+use serde::Serialize;
 use task::{Extent, Next, Part, Task};
 use text::{Reading, TextTask};
 use words::WordTask;
@@ -54,7 +55,8 @@ const MOST_ROLLBACKS: u64 = 3;
 const MOST_UNSAVED: Duration = Duration::from_secs(300);
 
 /// How a training ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Ending {
     /// Its budget is used up.
     Budget,
@@ -521,6 +523,9 @@ impl<'a> Trainer<'a> {
             self.save()?;
         }
         let line = self.line(train_loss, rate);
+        if let Some(logged) = &self.progress.evaluated {
+            (self.report)(Report::Logged(logged));
+        }
         (self.report)(Report::Evaluated(&line));
         self.progress.last.1 = self.seconds();
         Ok(())

@@ -42,6 +42,8 @@ pub struct Line {
 pub enum Report<'a> {
     /// It goes on; told some ten times a second.
     Step(&'a Line),
+    /// The line of `metrics.jsonl` for an evaluation, which is told next.
+    Logged(&'a Metrics),
     /// An evaluation is done.
     Evaluated(&'a Line),
     /// A sample of the model.

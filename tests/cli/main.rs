@@ -16,6 +16,7 @@
 //! - `eval_text`, `score_text`: the same for texts that no run holds, and several models;
 //! - `steering`: `generate` with limits, expressions and penalties; `chat`: texts written in turns;
 //! - `report`: the pages on runs, and event files;
+//! - `shell`: the list of commands, completion, manual pages, settings files, and JSON for scripts;
 //! - `sweep`: several trainings that differ in one setting;
 //! - `latent`: the commands that traverse a word-vae's latent space;
 //! - `latent_refusals`: what these refuse;
@@ -55,6 +56,7 @@ mod run_folders;
 mod safetensors_file;
 mod score;
 mod score_text;
+mod shell;
 mod steering;
 mod sweep;
 mod tour;

@@ -91,6 +91,11 @@ fn every_command_of_the_tour_works() {
 }
 
 #[test]
+fn every_command_of_the_page_on_shells_works() {
+    run_all("docs/shell.md");
+}
+
+#[test]
 fn only_console_blocks_hold_commands() {
     let document = "$ textgen no\n```console\n$ textgen a\nout\n$ ls\n$ textgen b\n```\n```\n$ textgen no\n```\n";
     assert_eq!(commands(document), [(3, "textgen a"), (6, "textgen b")]);

@@ -17,7 +17,7 @@ use textgen::train::{Engine, EngineError, Trainer, evaluate_exactly};
 use textgen_torch::{TorchEngine, device, shim};
 
 const USAGE: &str =
-    "usage: textgen-torch train RUN-FOLDER... | eval RUN-FOLDER | bench RUN-FOLDER | doctor
+    "usage: textgen-torch train [--json] RUN-FOLDER... | eval RUN-FOLDER | bench RUN-FOLDER | doctor
 `textgen train` calls this program; there is hardly a reason to call it by hand.";
 
 /// Prints a line to stderr, and ignores a failure: stderr may be closed.
@@ -49,9 +49,11 @@ fn main() -> ExitCode {
     }));
     device::load_cuda();
     let outcome = std::panic::catch_unwind(|| match words.as_slice() {
-        ["train", folders @ ..] if !folders.is_empty() => {
+        ["train", rest @ ..] if rest.iter().any(|word| *word != training::JSON) => {
+            let folders = rest.strip_prefix(&[training::JSON]).unwrap_or(rest);
+            let json = folders.len() < rest.len();
             let folders: Vec<&Path> = folders.iter().map(Path::new).collect();
-            check_version().and_then(|()| training::train(&folders, &engine))
+            check_version().and_then(|()| training::train(&folders, json, &engine))
         }
         ["eval", folder] => check_version().and_then(|()| eval(Path::new(folder))),
         ["bench", folder] => check_version().and_then(|()| bench(Path::new(folder))),

@@ -18,11 +18,11 @@ use super::chosen::ChosenModel;
 use super::error::{CliError, show};
 use super::generate::shown::Paced;
 use super::generate::text::{BOM, note_replaced};
-use super::generate::{LoopFlags, OpenFlags, SamplingFlags, new_seed, typed};
+use super::generate::{LoopFlags, OpenFlags, Sample, SamplingFlags, new_seed, typed};
 use super::machine::check_simd;
 use super::signals;
 use super::target::{Force, Format, check_output};
-use crate::cli::output::{counted, lines_on_stderr, note, percent, stdout};
+use crate::cli::output::{counted, json_line, lines_on_stderr, note, percent, stdout};
 use crate::text::Typed;
 
 /// The number of turns that `/undo` can take back.
@@ -47,7 +47,9 @@ type then begins another.
 
 In what you type, \\n is the end of a line, \\t a tab, \\u{e9} the character of that code point, and \\\\ a
 backslash. Ctrl-C stops a reply, Ctrl-D ends the conversation. Replies go to stdout and everything else to
-stderr, so chat works in a pipe, too. The same seed, lines and commands give the same replies.
+stderr, so chat works in a pipe, too. The same seed, lines and commands give the same replies. With
+--json, a reply has index, seed, prompt (what was typed), text, tokens, log_prob_nats, and ended: stop,
+length or document; without ended, Ctrl-C cut it, or it was picked by hand.
 
 Examples:
   textgen chat --temperature 0.7
@@ -71,6 +73,9 @@ pub struct ChatArgs {
     /// How to handle typed characters that the model does not know
     #[arg(long, default_value = "error")]
     on_unknown: OnUnknown,
+    /// Print each reply as one JSON object on a line, as `generate --json` does
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     sampling: SamplingFlags,
     #[command(flatten)]
@@ -106,6 +111,7 @@ struct Session {
     replies: usize,
     picking: Option<Picking>,
     interrupt: Interrupt,
+    json: bool,
 }
 
 /// Tokens that are picked by hand.
@@ -124,7 +130,7 @@ pub fn run(args: &ChatArgs, runs: &Runs) -> Result<()> {
     args.loops.set(&mut sampling);
     sampling.include_stop = true;
     sampling.on_unknown = args.on_unknown;
-    sampling.log_prob = false;
+    sampling.log_prob = args.json;
     let mut settings = Settings {
         sampling,
         length: args.length,
@@ -161,6 +167,7 @@ pub fn run(args: &ChatArgs, runs: &Runs) -> Result<()> {
         replies: 0,
         picking: None,
         interrupt: Interrupt::install()?,
+        json: args.json,
     }
     .talk()
 }
@@ -242,7 +249,7 @@ impl Session {
         read.map_err(|error| error.located(&typed))?;
         note_replaced(&self.now.replaced()[before.replaced().len()..]);
         self.remember(before);
-        self.reply()?;
+        self.reply(&typed.text)?;
         Ok(true)
     }
 
@@ -283,26 +290,56 @@ impl Session {
                 .now
                 .decode(picking.picked.iter().map(|choice| choice.id));
             let mut out = stdout();
-            writeln!(out, "{}", text.strip_suffix('\n').unwrap_or(&text))?;
+            if self.json {
+                let nats = picking.picked.iter().map(|choice| choice.p.ln());
+                let picked = Sample {
+                    index: self.replies,
+                    seed: None,
+                    prompt: None,
+                    text: &text,
+                    tokens: picking.picked.len(),
+                    log_prob_nats: Some(nats.sum()),
+                    ended: None,
+                    probs: None,
+                };
+                writeln!(out, "{}", json_line(&picked)?)?;
+            } else {
+                writeln!(out, "{}", text.strip_suffix('\n').unwrap_or(&text))?;
+            }
             out.flush()?;
         }
         Ok(())
     }
 
-    /// Generates a reply and appends it to the text.
-    fn reply(&mut self) -> Result<()> {
+    /// Generates a reply to what was typed, and appends it to the text.
+    fn reply(&mut self, typed: &str) -> Result<()> {
         let Settings { sampling, length } = &self.settings;
         let plan = self.now.plan(sampling, *length)?;
         let mut paced = Paced::new();
         let interrupt = &self.interrupt;
         interrupt.begin();
         let written = self.now.write(&plan, self.replies, |piece: Piece| {
-            paced.piece(&piece.text)?;
+            if !self.json {
+                paced.piece(&piece.text)?;
+            }
             anyhow::Ok(!interrupt.asked())
         });
+        let is_cut = interrupt.asked();
         interrupt.end();
         let written = written?;
-        if !written.text.ends_with('\n') {
+        if self.json {
+            let reply = Sample {
+                index: self.replies,
+                seed: (sampling.temperature > 0.0).then_some(sampling.seed),
+                prompt: Some(typed),
+                text: &written.text,
+                tokens: written.tokens.len(),
+                log_prob_nats: written.log_prob.is_finite().then_some(written.log_prob),
+                ended: (!is_cut).then_some(written.ending),
+                probs: None,
+            };
+            writeln!(paced.out, "{}", json_line(&reply)?)?;
+        } else if !written.text.ends_with('\n') {
             writeln!(paced.out)?;
         }
         paced.out.flush()?;

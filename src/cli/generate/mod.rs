@@ -107,20 +107,20 @@ pub struct GenerateArgs {
 
 /// One line of `--json`.
 #[derive(Serialize)]
-struct Sample<'a> {
-    index: usize,
+pub struct Sample<'a> {
+    pub index: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
-    seed: Option<u64>,
+    pub seed: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    prompt: Option<&'a str>,
-    text: &'a str,
-    tokens: usize,
-    log_prob_nats: Option<f64>,
+    pub prompt: Option<&'a str>,
+    pub text: &'a str,
+    pub tokens: usize,
+    pub log_prob_nats: Option<f64>,
     /// Of a text that was sampled, or of a document.
     #[serde(skip_serializing_if = "Option::is_none")]
-    ended: Option<crate::model::Ending>,
+    pub ended: Option<crate::model::Ending>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    probs: Option<&'a Vec<Step>>,
+    pub probs: Option<&'a Vec<Step>>,
 }
 
 /// Generates with the model chosen.

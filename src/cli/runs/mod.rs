@@ -12,6 +12,11 @@ use clap::Args;
 use super::output::{Table, age, counted, json_lines, note, stdout};
 
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  textgen runs
+  textgen runs --json
+  textgen runs --tensorboard events && tensorboard --logdir events")]
 pub struct RunsArgs {
     /// Print a JSON array.
     #[arg(long)]

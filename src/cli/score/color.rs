@@ -13,7 +13,7 @@ use crate::cli::output::{Stdout, note, stdout_as_is};
 /// When to colour the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum When {
-    /// On a terminal, unless NO_COLOR is set.
+    /// On a terminal that has colours, unless NO_COLOR is set.
     Auto,
     /// Always, also in files and pipes.
     Always,
@@ -25,9 +25,11 @@ impl When {
     /// Whether to colour. If `auto` decides against it, prints the reason.
     pub fn paints(self) -> bool {
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let why_not = match self {
             Self::Never => return false,
             Self::Auto if no_color => "NO_COLOR is set",
+            Self::Auto if is_dumb => "the terminal is dumb",
             Self::Auto if !std::io::stdout().is_terminal() => "the output is not a terminal",
             Self::Auto | Self::Always => return true,
         };

@@ -19,6 +19,11 @@ use crate::cli::output::{counted, json_line, note, say_notes, stdout};
 
 /// The flags of `vocab`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  textgen vocab fairy-tales.txt
+  textgen vocab my-texts/ --unit grapheme --max-vocab 1000
+  textgen vocab names.csv --field name --json")]
 pub struct VocabArgs {
     /// Files, folders, names under corpora/, a bundled corpus, or `-` for standard input
     /// [default: the bundled fairy tales]
