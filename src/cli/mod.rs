@@ -8,6 +8,7 @@ mod chosen;
 mod compress;
 mod display;
 mod doctor;
+pub mod embedded;
 pub mod error;
 mod eval;
 mod export;
@@ -127,9 +128,9 @@ fn matches<S: Into<OsString> + Clone>(
     Ok((command, matches))
 }
 
-/// Parses the command line.
-fn parse() -> Result<(Cli, Given), clap::Error> {
-    let (mut command, mut matches) = matches(std::env::args_os())?;
+/// Parses a command line.
+fn parse(line: &[OsString]) -> Result<(Cli, Given), clap::Error> {
+    let (mut command, mut matches) = matches(line)?;
     let given = Given::of_subcommand(&command, &matches);
     let cli = Cli::from_arg_matches_mut(&mut matches);
     Ok((cli.map_err(|error| error.format(&mut command))?, given))
@@ -146,12 +147,19 @@ fn with_negative_numbers(command: clap::Command) -> clap::Command {
         .mut_subcommands(with_negative_numbers)
 }
 
-/// Parses the command line, runs the command, and reports its error.
+/// The program: runs the command line that it was started with.
 pub fn main() -> ExitCode {
+    let line: Vec<OsString> = std::env::args_os().collect();
+    ExitCode::from(run(&line))
+}
+
+/// Parses a command line, which begins with the name of the program, runs the command, reports its error, and returns the
+/// exit code.
+pub fn run(line: &[OsString]) -> u8 {
     signals::fail_at_the_size_limit();
-    let (cli, given) = match parse() {
+    let (cli, given) = match parse(line) {
         Ok(parsed) => parsed,
-        Err(error) => return error::misuse(&error),
+        Err(error) => return error::misuse(&error, line),
     };
     let runs = Runs::new(&cli.runs_dir);
     let outcome = match &cli.command {
@@ -178,7 +186,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(args, &runs),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => error::report(&error),
+        Ok(()) => 0,
+        Err(error) => error::code(&error),
     }
 }

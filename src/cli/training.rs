@@ -14,7 +14,7 @@ use super::signals;
 use crate::cli::output::{counted, measured, note};
 use crate::config::{Budget, ModelKind, TrainConfig};
 use crate::run::{Evaluation, Held, Metrics, RunDir, Sampled};
-use crate::train::{Ending, Factory, Plan, Trainer};
+use crate::train::{Ending, Factory, Plan, Report, Trainer};
 
 /// A target rate has been missed if the relative error is larger than this.
 const FAR_FROM_RATE: f64 = 0.1;
@@ -61,8 +61,7 @@ fn catch_signals() -> Result<()> {
     caught.clone().map_err(|error| anyhow!(error))
 }
 
-/// Trains the runs in `folders`, one after the other, until the user stops, which is an [`Interrupted`]. A run that
-/// cannot begin is removed again.
+/// Trains the runs in `folders`, one after the other, until the user stops, which is an [`Interrupted`].
 pub fn train(folders: &[&Path], factory: &Factory) -> Result<()> {
     signals::fail_at_the_size_limit();
     catch_signals()?;
@@ -70,14 +69,12 @@ pub fn train(folders: &[&Path], factory: &Factory) -> Result<()> {
         if index > 0 {
             note!("\nrun: {}", folder.display());
         }
+        let display = Display::on_stderr();
+        let report = |report: Report| display.show(report);
         let run = RunDir::open(folder)?;
-        let lock = run.lock()?;
-        let result = train_locked(&run, lock.held(), factory);
-        // The name may belong to another run by now.
-        if result.is_err() && lock.held().check().is_ok() {
-            run.discard_unstarted();
-        }
-        if result? == Ending::Stopped {
+        let ending = train_run(&run, factory, &STOP, report)?;
+        say_next(&run, ending)?;
+        if ending == Ending::Stopped {
             for later in &folders[index + 1..] {
                 let later = RunDir::open(later)?;
                 note!("then:     {}", later.command(&["train", "--resume"]));
@@ -89,9 +86,30 @@ pub fn train(folders: &[&Path], factory: &Factory) -> Result<()> {
     Ok(())
 }
 
-fn train_locked(run: &RunDir, held: &Held, factory: &Factory) -> Result<Ending> {
-    let display = Display::on_stderr();
-    let mut trainer = Trainer::new(run, factory, |report| display.show(report))?;
+/// Trains a run until it ends or is stopped. A run that cannot begin is removed again.
+pub(super) fn train_run(
+    run: &RunDir,
+    factory: &Factory,
+    stop: &AtomicBool,
+    report: impl FnMut(Report),
+) -> Result<Ending> {
+    let lock = run.lock()?;
+    let result = train_locked(run, lock.held(), factory, stop, report);
+    // The name may belong to another run by now.
+    if result.is_err() && lock.held().check().is_ok() {
+        run.discard_unstarted();
+    }
+    result
+}
+
+fn train_locked(
+    run: &RunDir,
+    held: &Held,
+    factory: &Factory,
+    stop: &AtomicBool,
+    report: impl FnMut(Report),
+) -> Result<Ending> {
+    let mut trainer = Trainer::new(run, factory, report)?;
     if trainer.resume()? {
         let progress = trainer.progress();
         note!(
@@ -107,11 +125,11 @@ fn train_locked(run: &RunDir, held: &Held, factory: &Factory) -> Result<Ending> 
             "the learning rate rises again from {from} to {to}, since the schedule spans the larger budget; the loss may rise at first"
         );
     }
-    let plan = trainer.plan(&STOP)?;
+    let plan = trainer.plan(stop)?;
     announce(trainer.config(), &plan);
     held.check()?;
     run.forget_failure()?;
-    let ending = trainer.train(&STOP).map_err(anyhow::Error::from);
+    let ending = trainer.train(stop).map_err(anyhow::Error::from);
     let ending = ending.inspect_err(|error| {
         if held.check().is_ok() {
             run.record_failure(&format!("{error:#}"));
@@ -122,10 +140,6 @@ fn train_locked(run: &RunDir, held: &Held, factory: &Factory) -> Result<Ending> 
             "stopped at step {}; everything is saved",
             trainer.progress().step
         );
-        note!("resume:   {}", run.command(&["train", "--resume"]));
-        if run.model_path().exists() {
-            note!("generate: {}", generate(run, trainer.config().kind()));
-        }
     } else {
         summary(run, &trainer, ending)?;
     }
@@ -211,9 +225,6 @@ fn summary(run: &RunDir, trainer: &Trainer, ending: Ending) -> Result<()> {
             progress.best_step,
             valid.describe()
         );
-        if valid.sample().is_some() {
-            note!("of all of it: {}", run.command(&["eval"]));
-        }
         if let Evaluation::Word(loss) = valid {
             let rate = config.word_vae().map_or(0.0, |own| own.rate);
             let off = (loss.rate_nats_per_word - rate).abs();
@@ -228,8 +239,26 @@ fn summary(run: &RunDir, trainer: &Trainer, ending: Ending) -> Result<()> {
     if let Some(test) = metrics.last().and_then(|line| line.test) {
         note!("test: {}", test.describe());
     }
+    Ok(())
+}
+
+/// Prints where the model of a run is, and commands for what comes next.
+fn say_next(run: &RunDir, ending: Ending) -> Result<()> {
+    let has_model = run.model_path().exists();
+    if ending == Ending::Stopped {
+        note!("resume:   {}", run.command(&["train", "--resume"]));
+        if has_model {
+            note!("generate: {}", generate(run, run.config()?.kind()));
+        }
+        return Ok(());
+    }
+    let metrics = Metrics::read(&run.metrics_path())?;
+    let best = metrics.last().and_then(|line| line.best);
+    if best.is_some_and(|best| best.sample().is_some()) {
+        note!("of all of it: {}", run.command(&["eval"]));
+    }
     note!("model: {}", run.model_path().display());
-    note!("generate: {}", generate(run, config.kind()));
+    note!("generate: {}", generate(run, run.config()?.kind()));
     note!("report: {}", run.command(&["report"]));
     Ok(())
 }
