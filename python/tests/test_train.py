@@ -163,7 +163,7 @@ def test_wrong_settings_are_errors() -> None:
         ({"callback": 3}, "'callback' must be callable, not int"),
         ({"corpus": "fairy-tales"}, "a corpus or a text, not both"),
         ({"corpus": 3, "text": None}, "int"),
-        ({"text": 3}, "'text'"),
+        ({"text": 3}, "'str'"),
     ]
     for settings, message in cases:
         with pytest.raises(TypeError) as wrong:
