@@ -10,8 +10,11 @@ use textgen::model::{DecodeOptions, Interpolation, ScoreOptions, Word, WordEvent
 use crate::arrays::{matrix, rows, vector};
 use crate::errors::raise;
 use crate::interrupts::Watch;
-use crate::options::{self, Chosen, warn, whole};
+use crate::options::{self, Chosen, warn, whole, wrong};
 use crate::source::Source;
+
+/// The most samples of z for a word: each takes memory.
+const MOST_SAMPLES: i128 = 1_000_000;
 
 /// A model of words, as `load` opens it and `train` makes it. It may be used by several threads at once, which run side by
 /// side, and it can be pickled. Z is the size of its latent space.
@@ -208,6 +211,10 @@ impl WordModel {
         seed: i128,
         on_unknown: &str,
     ) -> PyResult<Bound<'py, PyAny>> {
+        let must = format!("must be 1 to {MOST_SAMPLES}");
+        if !(1..=MOST_SAMPLES).contains(&samples) {
+            return Err(wrong("samples", samples, must));
+        }
         let how = ScoreOptions {
             samples: whole("samples", samples)?,
             seed: options::seed(Some(seed))?,

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from conftest import SMALL, TEXT, file_of
+from test_text import Alarm, alarm
 
 import textgen
 
@@ -77,6 +78,30 @@ def test_options_out_of_range(text_model: textgen.TextModel) -> None:
         if "count" not in options:
             with pytest.raises(textgen.Error):
                 text_model.stream(**options)
+
+
+def test_huge_numbers_are_errors_or_end_with_a_signal(
+    text_model: textgen.TextModel, word_model: textgen.WordModel
+) -> None:
+    huge: list[Callable[[], object]] = [
+        lambda: text_model.generate(length=2**63),
+        lambda: text_model.generate(length=2**64 - 1, count=2**64 - 1),
+        lambda: text_model.generate(length=2**63, constrain="[a-z]*"),
+        lambda: text_model.generate(length=9, top_k=2**63, temperature=1e-30),
+        lambda: word_model.generate(2**62),
+        lambda: word_model.generate(3, length=(1, 2**62)),
+        lambda: word_model.neighbours("anna", 2**62),
+        lambda: word_model.interpolate("anna", "stella", 2**62),
+        lambda: textgen.load("english", threads=2**62),
+        lambda: textgen.train(text=TEXT, steps=2**62, quiet=True, **SMALL),
+        lambda: textgen.train(text=TEXT, steps=2**64, quiet=True, **SMALL),
+    ]
+    for work in huge:
+        try:
+            with alarm(0.3):
+                work()
+        except (Alarm, textgen.Error) as error:
+            assert isinstance(error, Alarm) or str(error)
 
 
 WRONG = [None, 3, -1, 2**70, 0.5, math.nan, "", "a\0b", "\ud800", b"x", [], ["a", 3], {}, object(), "ʼ" * 300, [[1]], [["a"]]]

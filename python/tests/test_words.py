@@ -65,6 +65,9 @@ def test_what_is_not_there_is_an_error(word_model: textgen.WordModel) -> None:
     for z in (np.full(word_model.latent_size, np.nan), np.full(word_model.latent_size, 1e300)):
         with np.errstate(over="ignore"), pytest.raises(textgen.Error, match="finite"):
             word_model.decode(z)
+    for samples in (0, -1, 10**6 + 1, 2**62):
+        with pytest.raises(textgen.Error, match=f"samples {samples}: must be 1 to 1000000"):
+            word_model.score(["anna"], samples=samples)
     with pytest.raises(textgen.Error, match="such word"):
         word_model.generate(5, starts_with="ann", length=64)
 
