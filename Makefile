@@ -3,9 +3,10 @@
 TORCH := torch/find-libtorch cargo
 N ?= 1000000
 PART ?= 1
-TEXTGEN := $(or $(CARGO_TARGET_DIR),target)/release/textgen
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+TEXTGEN := $(TARGET)/release/textgen
 
-.PHONY: help demo build test torture soak test-aarch64 test-engine package lint bench bench-training torch test-torch lint-torch gpu-check libtorch clean
+.PHONY: help demo build test torture soak test-aarch64 test-engine package lint wheel test-python bench bench-training torch test-torch lint-torch gpu-check libtorch clean
 
 help:        ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,10 +49,23 @@ package: build  ## the .deb (and the wheel) under target/package; uses the .deb 
 lint:        ## check the format, and clippy with warnings as errors
 	cargo fmt --all --check
 	cargo clippy --release --all-targets -- -D warnings
+	command -v python3 > /dev/null || export PYO3_NO_PYTHON=1; cargo clippy --release -p textgen-python -- -D warnings
 	@if ! cargo deny --version > /dev/null 2>&1; then \
 		echo "skipped: cargo deny check, which needs cargo-deny (cargo install cargo-deny)"; \
 	elif cargo deny fetch db > /dev/null 2>&1; then cargo deny check; \
 	else echo "skipped: cargo deny check advisories, whose database is out of reach"; cargo deny check bans licenses sources; fi
+
+wheel:       ## build the Python wheel in target/wheels (needs python3 with pip)
+	test -x $(TARGET)/maturin/bin/maturin || { python3 -m venv $(TARGET)/maturin && \
+		$(TARGET)/maturin/bin/pip install --quiet --disable-pip-version-check maturin==1.16.0; }
+	rm -f $(TARGET)/wheels/textgen_char-*.whl
+	$(TARGET)/maturin/bin/maturin build --release -m python/Cargo.toml --out $(TARGET)/wheels
+
+test-python: wheel  ## install the wheel in a fresh environment; test it, and check its types
+	rm -rf $(TARGET)/python && python3 -m venv $(TARGET)/python
+	$(TARGET)/python/bin/pip install --quiet --disable-pip-version-check $(TARGET)/wheels/textgen_char-*.whl mypy pytest
+	cd python/tests && $(abspath $(TARGET))/python/bin/mypy --strict . ../../examples/python
+	TEXTGEN=$(abspath $(TEXTGEN)) $(TARGET)/python/bin/pytest --quiet -p no:cacheprovider python/tests
 
 bench:       ## time the parts, then sampling against PyTorch (PEER=python that has torch; BENCH=--quick)
 	cargo bench --bench native --bench vocab --bench kernels

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::cli::output::{counted, lines_on_stderr, note};
+use crate::cli::output::{counted, is_diverted, lines_on_stderr, note};
 use crate::run::Mended;
 use crate::train::{Line, Report};
 
@@ -33,7 +33,7 @@ fn text(line: &Line) -> String {
 impl Display {
     /// A display on stderr.
     pub fn on_stderr() -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
+        let bar = (std::io::stderr().is_terminal() && !is_diverted()).then(|| {
             let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::stderr());
             if let Ok(style) = ProgressStyle::with_template("{bar:20} {msg}") {
                 bar.set_style(style);

@@ -58,15 +58,21 @@ pub fn of_model(file: &ModelFile) -> impl Fn(ModelError) -> anyhow::Error {
     }
 }
 
-/// Prints the error and gives the exit code. A closed pipe is not an error.
+/// Prints the error and gives the exit code.
 pub fn report(error: &anyhow::Error) -> ExitCode {
+    ExitCode::from(code(error))
+}
+
+/// Prints the error and gives the number of the exit code. A closed pipe is not an error.
+pub fn code(error: &anyhow::Error) -> u8 {
     if error.chain().any(is_closed_pipe) {
-        return ExitCode::SUCCESS;
+        return 0;
     }
-    if let Some(Interrupted(code)) = error.downcast_ref() {
-        return ExitCode::from(*code);
+    match error.downcast_ref() {
+        Some(Interrupted(code)) => *code,
+        None if show(error) => 2,
+        None => 1,
     }
-    ExitCode::from(if show(error) { 2 } else { 1 })
 }
 
 /// Prints the error; returns true if the command line is wrong.
@@ -100,8 +106,8 @@ pub fn explained(error: &anyhow::Error) -> (bool, Option<String>) {
     }
 }
 
-/// Prints clap's answer to the command line: an error, or the help asked for.
-pub fn misuse(error: &clap::Error, command: &clap::Command) -> ExitCode {
+/// Prints clap's answer to a command line: an error, or the help asked for.
+pub fn misuse(error: &clap::Error, command: &clap::Command, line: &[OsString]) -> u8 {
     let text = error.to_string();
     // The message of the standard library's number parser does not help.
     let unclear = "invalid digit found in string";
@@ -109,16 +115,17 @@ pub fn misuse(error: &clap::Error, command: &clap::Command) -> ExitCode {
         // It repeats what was typed, so it is printed like everything else.
         let mut text = text.replace(unclear, "must be a whole number, and not below 0");
         if error.kind() == ErrorKind::UnknownArgument
-            && let Some(tip) = std::env::args_os()
+            && let Some(tip) = line
+                .iter()
                 .find_map(dashed_file)
                 .or_else(|| elsewhere(error, command))
             && let Some(end) = text.find("Usage: ")
         {
             text.insert_str(end, &format!("  tip: {tip}\n\n"));
         }
-        for given in std::env::args_os().filter_map(|given| given.into_string().ok()) {
-            let value = given.split_once('=').map_or(&*given, |(_, value)| value);
-            for typed in [&*given, value] {
+        for given in line.iter().filter_map(|given| given.to_str()) {
+            let value = given.split_once('=').map_or(given, |(_, value)| value);
+            for typed in [given, value] {
                 let line = one_line(typed);
                 if line != typed {
                     text = text.replace(typed, &line);
@@ -127,18 +134,18 @@ pub fn misuse(error: &clap::Error, command: &clap::Command) -> ExitCode {
         }
         lines_on_stderr(text.trim_end());
     } else if let Err(error) = error.print() {
-        return report(&of_stdout(error).into());
+        return code(&of_stdout(error).into());
     }
-    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+    u8::try_from(error.exit_code()).unwrap_or(2)
 }
 
 /// The most commands that a tip names.
 const MOST_NAMED: usize = 4;
 
 /// A tip about an argument that looks like flags, if it is the name of a file.
-fn dashed_file(given: OsString) -> Option<String> {
-    let given = given.into_string().ok()?;
-    (given.starts_with('-') && Path::new(&given).is_file())
+fn dashed_file(given: &OsString) -> Option<String> {
+    let given = given.to_str()?;
+    (given.starts_with('-') && Path::new(given).is_file())
         .then(|| format!("{given} is a file: name it ./{given}"))
 }
 

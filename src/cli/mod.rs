@@ -8,6 +8,7 @@ mod chosen;
 mod compress;
 mod display;
 mod doctor;
+pub mod embedded;
 pub mod error;
 mod eval;
 mod export;
@@ -146,11 +147,10 @@ fn command() -> clap::Command {
     )))
 }
 
-/// Parses the command line, with the flags of a settings file if it names one.
-fn parse() -> anyhow::Result<(Cli, Given)> {
-    let line: Vec<OsString> = std::env::args_os().collect();
-    let (mut command, mut matches) = matches(&line)?;
-    if let Some((line, file)) = settings_file::expanded(line, &command, &matches)? {
+/// Parses a command line, with the flags of a settings file if it names one.
+fn parse(line: &[OsString]) -> anyhow::Result<(Cli, Given)> {
+    let (mut command, mut matches) = matches(line)?;
+    if let Some((line, file)) = settings_file::expanded(line.to_vec(), &command, &matches)? {
         (command, matches) = self::matches(&line).inspect_err(|_| settings_file::explain(&file))?;
     }
     let given = Given::of_subcommand(&command, &matches);
@@ -169,15 +169,22 @@ fn with_negative_numbers(command: clap::Command) -> clap::Command {
         .mut_subcommands(with_negative_numbers)
 }
 
-/// Parses the command line, runs the command, and reports its error.
+/// The program: runs the command line that it was started with.
 pub fn main() -> ExitCode {
+    let line: Vec<OsString> = std::env::args_os().collect();
+    ExitCode::from(run(&line))
+}
+
+/// Parses a command line, which begins with the name of the program, runs the command, reports its error, and returns the
+/// exit code.
+pub fn run(line: &[OsString]) -> u8 {
     signals::fail_at_the_size_limit();
-    let (cli, given) = match parse() {
+    let (cli, given) = match parse(line) {
         Ok(parsed) => parsed,
         Err(error) => {
             return match error.downcast_ref() {
-                Some(misuse) => error::misuse(misuse, &command()),
-                None => error::report(&error),
+                Some(misuse) => error::misuse(misuse, &command(), line),
+                None => error::code(&error),
             };
         }
     };
@@ -210,7 +217,7 @@ pub fn main() -> ExitCode {
         Command::Complete(args) => candidates::run(args, command(), &runs),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => error::report(&error),
+        Ok(()) => 0,
+        Err(error) => error::code(&error),
     }
 }

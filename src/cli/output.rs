@@ -1,9 +1,11 @@
 //! Tables, ages, and lines on stderr.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::io::{BufWriter, Error, ErrorKind, IsTerminal as _, StdoutLock, Write};
+use std::rc::Rc;
 
 use crate::hints;
 use crate::text::{Corpus, Note, OpenText, Token, Utf8Stream, Vocabulary, is_control, legible};
@@ -15,6 +17,44 @@ use unicode_width::UnicodeWidthStr as _;
 
 /// The most unknown tokens that a message lists.
 const UNKNOWN_SHOWN: usize = 8;
+
+/// What takes lines instead of stderr.
+type Taker = Rc<dyn Fn(&str)>;
+
+thread_local! {
+    /// That of this thread, see [`divert`].
+    static TAKER: RefCell<Option<Taker>> = const { RefCell::new(None) };
+}
+
+/// Passes what `work` would print on stderr on this thread to `taker`, line by line.
+pub fn divert<R>(taker: impl Fn(&str) + 'static, work: impl FnOnce() -> R) -> R {
+    /// Ends the diversion, also after a panic.
+    struct End;
+    impl Drop for End {
+        fn drop(&mut self) {
+            TAKER.set(None);
+        }
+    }
+    TAKER.set(Some(Rc::new(taker)));
+    let _end = End;
+    work()
+}
+
+/// Whether this thread's lines go elsewhere than to stderr.
+pub fn is_diverted() -> bool {
+    TAKER.with_borrow(Option::is_some)
+}
+
+/// Prints a text that has been made legible.
+fn on_stderr(text: &str) {
+    match TAKER.with_borrow(Clone::clone) {
+        Some(taker) => text
+            .trim_start_matches('\n')
+            .lines()
+            .for_each(|line| taker(line)),
+        None => drop(writeln!(std::io::stderr().lock(), "{text}")),
+    }
+}
 
 /// Prints a line on stderr. Errors are ignored: stderr may be closed.
 macro_rules! note {
@@ -47,12 +87,12 @@ const SHOWN_END: usize = 400;
 pub fn line_on_stderr(text: &str) {
     let line = text.trim_start_matches('\n');
     let (ends, _) = text.split_at(text.len() - line.len());
-    let _ = writeln!(std::io::stderr().lock(), "{ends}{}", one_line(line));
+    on_stderr(&format!("{ends}{}", one_line(line)));
 }
 
 /// Prints a text of several lines on stderr, with control characters made visible.
 pub fn lines_on_stderr(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{}", legible(text));
+    on_stderr(&legible(text));
 }
 
 /// A text on one line, shortened in the middle if it is long, with control characters made visible.
@@ -476,6 +516,22 @@ mod tests {
                 value
             );
         }
+    }
+
+    #[test]
+    fn lines_can_go_elsewhere_than_to_stderr() {
+        let (tell, told) = std::sync::mpsc::channel();
+        divert(
+            move |line| drop(tell.send(line.to_owned())),
+            || {
+                assert!(is_diverted());
+                line_on_stderr("\none\nline\x1b");
+                lines_on_stderr("two\nlines");
+            },
+        );
+        assert!(!is_diverted());
+        let told: Vec<String> = told.iter().collect();
+        assert_eq!(told, [r"one\nline\u{1b}", "two", "lines"]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use indicatif::{
     DecimalBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle,
 };
 
-use crate::cli::output::note;
+use crate::cli::output::{is_diverted, note};
 
 /// Seconds until the first plain line, and between plain lines, if stderr is not a terminal.
 const FIRST_LINE: u64 = 5;
@@ -29,6 +29,8 @@ pub struct Progress {
     started: Instant,
     /// Seconds after the start at which the next plain line is due.
     due: AtomicU64,
+    /// Whether nothing is shown, since the lines of this thread go elsewhere than to stderr.
+    is_silent: bool,
 }
 
 impl Progress {
@@ -99,6 +101,7 @@ impl Progress {
             unit,
             started: Instant::now(),
             due: AtomicU64::new(FIRST_LINE),
+            is_silent: is_diverted(),
         }
     }
 
@@ -116,7 +119,7 @@ impl Progress {
 
     fn appear_when_late(&self) {
         let elapsed = self.started.elapsed();
-        if elapsed <= Duration::from_secs(1) || !self.bar.is_hidden() {
+        if self.is_silent || elapsed <= Duration::from_secs(1) || !self.bar.is_hidden() {
             return;
         }
         if std::io::stderr().is_terminal() {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::{
     Budget, Entry, Goal, KlSchedule, ModelChoice, Recipe, Schedule, Settings, TrainConfig,
@@ -18,7 +19,9 @@ use super::error::CliError;
 use super::from::{From, suggest_english};
 use super::prepare::{LONG_WORD, Planned, longest};
 use super::settings_file;
+use super::signals;
 use super::trainer::Place;
+use super::training::Interrupted;
 use crate::cli::output::{counted, note};
 
 /// The settings that may change when a run is resumed.
@@ -98,10 +101,10 @@ fn flags(settings: &[Entry]) -> String {
 pub struct TrainArgs {
     /// Files, folders, names under corpora/, a bundled corpus, or `-` for standard input [default: the one
     /// last given to `vocab`, else the bundled fairy tales]
-    corpus: Vec<String>,
+    pub(super) corpus: Vec<String>,
     /// Name of the run [default: MODEL-CORPUS-NUMBER]
     #[arg(long)]
-    name: Option<String>,
+    pub(super) name: Option<String>,
     /// Resume a run where it stopped, by default the newest unfinished one; a larger budget may be given, and a lower
     /// --lr if its loss was not finite
     #[arg(long, value_name = "RUN", num_args = 0..=1, conflicts_with_all = ["model", "name", "config", "recipe", "from"])]
@@ -109,16 +112,16 @@ pub struct TrainArgs {
         clippy::option_option,
         reason = "clap's type of a flag whose value may be left out"
     )]
-    resume: Option<Option<String>>,
+    pub(super) resume: Option<Option<String>>,
     #[command(flatten)]
-    given: GivenSettings,
+    pub(super) given: GivenSettings,
     /// Train a baseline too: no-latent is the same decoder without z, as run NAME-no-latent; `eval`
     /// compares the two. With --resume, the baseline of a run that has finished
     #[arg(long, value_parser = baselines(), value_name = "KIND", help_heading = "word-vae", conflicts_with = "from")]
-    baseline: Option<String>,
+    pub(super) baseline: Option<String>,
     /// Print one JSON object per line: the start, each evaluation and the end of a training
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// Flags that give settings.
@@ -126,7 +129,7 @@ pub struct TrainArgs {
 pub struct GivenSettings {
     /// A TOML file of settings, named as these flags: a run's config.toml, or what `textgen config` prints
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
     #[command(flatten)]
     pub flags: Settings,
 }
@@ -178,6 +181,17 @@ fn report_overrides(flags: &Settings) {
 
 /// Prepares a run, or finds the one to resume, and trains it.
 pub fn run(args: &TrainArgs, runs: &Runs) -> Result<()> {
+    let (place, prepared) = prepare(args, runs, &AtomicBool::new(false))?;
+    let folders: Vec<&Path> = prepared.iter().map(RunDir::path).collect();
+    place.train_last(&folders, args.json)
+}
+
+/// Where to train, and the runs that are to be trained, one after the other. Nothing is created once `stop` is set.
+pub(super) fn prepare(
+    args: &TrainArgs,
+    runs: &Runs,
+    stop: &AtomicBool,
+) -> Result<(Place, Vec<RunDir>)> {
     if let Some(named) = &args.resume {
         if !args.corpus.is_empty() {
             let message = format!(
@@ -220,11 +234,8 @@ pub fn run(args: &TrainArgs, runs: &Runs) -> Result<()> {
         baseline(&planned.config)?;
     }
     let place = Place::of(&planned.config)?;
-    let (run, baseline) = create(args, runs, &planned, from, &place)?;
-    drop(planned);
-    let baseline = baseline.as_ref().map(RunDir::path);
-    let folders: Vec<&Path> = std::iter::once(run.path()).chain(baseline).collect();
-    place.train_last(&folders, args.json)
+    let created = create(args, runs, &planned, from, &place, stop)?;
+    Ok((place, created))
 }
 
 /// Reads the corpus and creates the run, and that of its baseline if it is asked for.
@@ -234,7 +245,8 @@ fn create(
     planned: &Planned,
     from: Option<From>,
     place: &Place,
-) -> Result<(RunDir, Option<RunDir>)> {
+    stop: &AtomicBool,
+) -> Result<Vec<RunDir>> {
     let data = planned.read()?;
     let config = planned.complete(&data)?;
     check_memory(place, &config, &data)?;
@@ -242,17 +254,20 @@ fn create(
         suggest_english(&args.given.all()?, &config, &data, runs)?;
     }
     let start = from.map(|from| from.start(&config, &data)).transpose()?;
+    if stop.load(Ordering::Relaxed) {
+        return Err(Interrupted(signals::exit_code(signals::SIGINT) as u8).into());
+    }
     let run = match &args.name {
         Some(name) => runs.create(name, &config, &data, start.as_ref())?,
         None => runs.create_fresh(&config, &data, start.as_ref())?,
     };
     note!("run: {}", run.path().display());
     if args.baseline.is_none() {
-        return Ok((run, None));
+        return Ok(vec![run]);
     }
     let baseline = create_baseline(runs, &run, &config, &data)?;
     note!("then its no-latent baseline: {}", baseline.path().display());
-    Ok((run, Some(baseline)))
+    Ok(vec![run, baseline])
 }
 
 /// Refuses a training that does not fit in memory, before anything is written.
@@ -327,8 +342,8 @@ fn lower_lr(run: &RunDir, mut state: State, lr: f64, config: &TrainConfig) -> Re
     Ok(state.write(&run.state_path())?)
 }
 
-/// Resumes a run, with a larger budget if one is given.
-fn resume(args: &TrainArgs, run: &RunDir) -> Result<()> {
+/// Prepares a run to be resumed, with a larger budget if one is given.
+fn resume(args: &TrainArgs, run: &RunDir) -> Result<(Place, Vec<RunDir>)> {
     let (runs, name) = (&run.runs(), run.name());
     let lock = run.lock()?;
     let flags = &args.given.flags;
@@ -373,9 +388,8 @@ fn resume(args: &TrainArgs, run: &RunDir) -> Result<()> {
         }
         let baseline = create_baseline(runs, run, &config, &run.corpus()?)?;
         note!("no-latent baseline: {}", baseline.path().display());
-        drop(lock);
-        let folders = [run.path(), baseline.path()];
-        return place.train_last(&folders[usize::from(finished)..], args.json);
+        let unfinished = Some(run.clone()).filter(|_| !finished);
+        return Ok((place, unfinished.into_iter().chain([baseline]).collect()));
     }
     if changed.budget != config.budget
         && let Some(state) = run.state()?
@@ -397,7 +411,7 @@ fn resume(args: &TrainArgs, run: &RunDir) -> Result<()> {
         run.set_config(&changed)?;
     }
     drop(lock);
-    place.train_last(&[run.path()], args.json)
+    Ok((place, vec![run.clone()]))
 }
 
 /// What a training has done, if that uses up a budget, and the budget's flag.

@@ -9,9 +9,9 @@ use serde_json::Value;
 use super::error::CliError;
 use super::{signals, training};
 use crate::cli::output::{counted, note};
-use crate::config::{Device, TrainConfig};
+use crate::config::{Device, NetworkConfig, TrainConfig};
 use crate::kernels::simd;
-use crate::train::NativeEngine;
+use crate::train::{Engine, EngineError, NativeEngine};
 
 const NAME: &str = "textgen-torch";
 /// How to get it.
@@ -94,9 +94,15 @@ impl Place {
 
 /// Trains in this process.
 fn train_here(folders: &[&Path], json: bool) -> Result<()> {
-    training::train(folders, json, &|config, network| {
-        Ok(Box::new(NativeEngine::new(config, network)?))
-    })
+    training::train(folders, json, &native)
+}
+
+/// The engine of a run on the CPU.
+pub fn native(
+    config: &TrainConfig,
+    network: &NetworkConfig,
+) -> Result<Box<dyn Engine>, EngineError> {
+    Ok(Box::new(NativeEngine::new(config, network)?))
 }
 
 /// Finds `textgen-torch`: beside this program, else on PATH.

@@ -71,7 +71,7 @@ pub const JSON: &str = "--json";
 /// A line of `train --json`.
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
-enum Event<'a> {
+pub(super) enum Event<'a> {
     /// A training begins, or goes on from `step`.
     Start {
         run: &'a str,
@@ -129,8 +129,8 @@ impl Events {
     }
 }
 
-/// Trains the runs in `folders`, one after the other, until the user stops, which is an [`Interrupted`]. A run that
-/// cannot begin is removed again. With `json`, what happens is printed on stdout, too.
+/// Trains the runs in `folders`, one after the other, until the user stops, which is an [`Interrupted`]. With `json`, what
+/// happens is printed on stdout, too.
 pub fn train(folders: &[&Path], json: bool, factory: &Factory) -> Result<()> {
     signals::fail_at_the_size_limit();
     catch_signals()?;
@@ -138,18 +138,20 @@ pub fn train(folders: &[&Path], json: bool, factory: &Factory) -> Result<()> {
         if index > 0 {
             note!("\nrun: {}", folder.display());
         }
+        let display = Display::on_stderr();
+        let report = |report: Report| display.show(report);
         let run = RunDir::open(folder)?;
-        let lock = run.lock()?;
         let events = Events {
             json,
             ..Events::default()
         };
-        let result = train_locked(&run, lock.held(), &events, factory);
-        // The name may belong to another run by now.
-        if result.is_err() && lock.held().check().is_ok() {
-            run.discard_unstarted();
+        let tell = |event: &Event| events.tell(event);
+        let ending = train_run(&run, factory, &STOP, tell, report)?;
+        if let Some(error) = events.failed.take() {
+            return Err(error);
         }
-        if result? == Ending::Stopped {
+        say_next(&run, ending)?;
+        if ending == Ending::Stopped {
             for later in &folders[index + 1..] {
                 let later = RunDir::open(later)?;
                 note!("then:     {}", later.command(&["train", "--resume"]));
@@ -161,14 +163,37 @@ pub fn train(folders: &[&Path], json: bool, factory: &Factory) -> Result<()> {
     Ok(())
 }
 
-fn train_locked(run: &RunDir, held: &Held, events: &Events, factory: &Factory) -> Result<Ending> {
-    let display = Display::on_stderr();
+/// Trains a run until it ends or is stopped; `tell` gets what happens. A run that cannot begin is removed again.
+pub(super) fn train_run(
+    run: &RunDir,
+    factory: &Factory,
+    stop: &AtomicBool,
+    tell: impl Fn(&Event),
+    report: impl FnMut(Report),
+) -> Result<Ending> {
+    let lock = run.lock()?;
+    let result = train_locked(run, lock.held(), factory, stop, tell, report);
+    // The name may belong to another run by now.
+    if result.is_err() && lock.held().check().is_ok() {
+        run.discard_unstarted();
+    }
+    result
+}
+
+fn train_locked(
+    run: &RunDir,
+    held: &Held,
+    factory: &Factory,
+    stop: &AtomicBool,
+    tell: impl Fn(&Event),
+    mut report: impl FnMut(Report),
+) -> Result<Ending> {
     let name = run.name();
-    let mut trainer = Trainer::new(run, factory, |report| {
-        if let Report::Logged(metrics) = report {
-            events.tell(&Event::Evaluation { run: name, metrics });
+    let mut trainer = Trainer::new(run, factory, |news| {
+        if let Report::Logged(metrics) = news {
+            tell(&Event::Evaluation { run: name, metrics });
         }
-        display.show(report);
+        report(news);
     })?;
     if trainer.resume()? {
         let progress = trainer.progress();
@@ -185,10 +210,10 @@ fn train_locked(run: &RunDir, held: &Held, events: &Events, factory: &Factory) -
             "the learning rate rises again from {from} to {to}, since the schedule spans the larger budget; the loss may rise at first"
         );
     }
-    let plan = trainer.plan(&STOP)?;
+    let plan = trainer.plan(stop)?;
     announce(trainer.config(), &plan);
     let config = trainer.config();
-    events.tell(&Event::Start {
+    tell(&Event::Start {
         run: name,
         folder: run.path().to_string_lossy(),
         model: config.kind(),
@@ -202,7 +227,7 @@ fn train_locked(run: &RunDir, held: &Held, events: &Events, factory: &Factory) -
     });
     held.check()?;
     run.forget_failure()?;
-    let ending = trainer.train(&STOP).map_err(anyhow::Error::from);
+    let ending = trainer.train(stop).map_err(anyhow::Error::from);
     let ending = ending.inspect_err(|error| {
         if held.check().is_ok() {
             run.record_failure(&format!("{error:#}"));
@@ -210,7 +235,7 @@ fn train_locked(run: &RunDir, held: &Held, events: &Events, factory: &Factory) -
     })?;
     let last = Metrics::read(&run.metrics_path())?.pop();
     let model = run.model_path();
-    events.tell(&Event::End {
+    tell(&Event::End {
         run: name,
         ending,
         step: trainer.progress().step,
@@ -225,17 +250,10 @@ fn train_locked(run: &RunDir, held: &Held, events: &Events, factory: &Factory) -
             "stopped at step {}; everything is saved",
             trainer.progress().step
         );
-        note!("resume:   {}", run.command(&["train", "--resume"]));
-        if run.model_path().exists() {
-            note!("generate: {}", generate(run, trainer.config().kind()));
-        }
     } else {
-        summary(run, &trainer, ending, last.as_ref());
+        summary(&trainer, ending, last.as_ref());
     }
-    match events.failed.take() {
-        Some(error) => Err(error),
-        None => Ok(ending),
-    }
+    Ok(ending)
 }
 
 /// A small number with two significant digits.
@@ -292,7 +310,7 @@ const fn unit(config: &TrainConfig) -> &'static str {
     }
 }
 
-fn summary(run: &RunDir, trainer: &Trainer, ending: Ending, last: Option<&Metrics>) {
+fn summary(trainer: &Trainer, ending: Ending, last: Option<&Metrics>) {
     let (progress, config) = (trainer.progress(), trainer.config());
     let how = if ending == Ending::Patience {
         ", stopped early: no improvement"
@@ -316,9 +334,6 @@ fn summary(run: &RunDir, trainer: &Trainer, ending: Ending, last: Option<&Metric
             progress.best_step,
             valid.describe()
         );
-        if valid.sample().is_some() {
-            note!("of all of it: {}", run.command(&["eval"]));
-        }
         if let Evaluation::Word(loss) = valid {
             let rate = config.word_vae().map_or(0.0, |own| own.rate);
             let off = (loss.rate_nats_per_word - rate).abs();
@@ -333,9 +348,27 @@ fn summary(run: &RunDir, trainer: &Trainer, ending: Ending, last: Option<&Metric
     if let Some(test) = last.and_then(|line| line.test) {
         note!("test: {}", test.describe());
     }
+}
+
+/// Prints where the model of a run is, and commands for what comes next.
+fn say_next(run: &RunDir, ending: Ending) -> Result<()> {
+    let has_model = run.model_path().exists();
+    if ending == Ending::Stopped {
+        note!("resume:   {}", run.command(&["train", "--resume"]));
+        if has_model {
+            note!("generate: {}", generate(run, run.config()?.kind()));
+        }
+        return Ok(());
+    }
+    let metrics = Metrics::read(&run.metrics_path())?;
+    let best = metrics.last().and_then(|line| line.best);
+    if best.is_some_and(|best| best.sample().is_some()) {
+        note!("of all of it: {}", run.command(&["eval"]));
+    }
     note!("model: {}", run.model_path().display());
-    note!("generate: {}", generate(run, config.kind()));
+    note!("generate: {}", generate(run, run.config()?.kind()));
     note!("report: {}", run.command(&["report"]));
+    Ok(())
 }
 
 /// A command that generates from a run.

@@ -25,6 +25,8 @@ pub(super) struct Row {
     /// The heading of the flag in `--help`; empty if there is no flag.
     pub heading: &'static str,
     pub doc: String,
+    /// The name of its type.
+    pub type_name: &'static str,
     pub value: Option<&'static str>,
     pub names: &'static [&'static str],
     pub is_switch: bool,

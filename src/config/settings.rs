@@ -53,6 +53,7 @@ macro_rules! settings {
                     owner: stringify!($owner),
                     heading: $heading,
                     doc: [$($doc.trim()),+].join(" "),
+                    type_name: stringify!($type),
                     value: None$(.or(Some($value)))?,
                     names: <$type as Value>::NAMES,
                     is_switch: <$type as Value>::IS_SWITCH,

@@ -176,6 +176,55 @@ fn the_reference_page_is_that_of_the_table() {
     assert!(committed == page, "the table has changed: {how}");
 }
 
+/// `python/textgen/_settings.pyi` is made of the table, in the same way.
+#[test]
+fn the_reference_page_for_python_is_that_of_the_table() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/python/textgen/_settings.pyi");
+    let page = python_page();
+    if std::env::var_os("TEXTGEN_WRITE_DOCS").is_some() {
+        std::fs::write(path, &page).expect("written");
+    }
+    let committed = std::fs::read_to_string(path).expect("a page");
+    let how = "TEXTGEN_WRITE_DOCS=1 cargo test --lib the_reference_page writes it anew";
+    assert!(committed == page, "the table has changed: {how}");
+}
+
+/// The types of the settings in Python.
+fn python_page() -> String {
+    let mut page = "\
+# Made from the table in src/config/settings.rs by `TEXTGEN_WRITE_DOCS=1 cargo test --lib the_reference_page`.
+
+from os import PathLike
+from typing import Literal, SupportsFloat, SupportsIndex, TypedDict
+
+class Settings(TypedDict, total=False):
+"
+    .to_owned();
+    for row in Settings::rows()
+        .iter()
+        .filter(|row| !row.heading.is_empty())
+    {
+        let numbered = row.names.iter().any(|name| name.contains(['N', 'K']));
+        let name = match row.field {
+            "from" => "from_",
+            field => field,
+        };
+        let kind = match row.type_name {
+            "bool" => "bool".to_owned(),
+            "u32" | "u64" | "usize" => "SupportsIndex".to_owned(),
+            "f64" => "SupportsFloat | SupportsIndex".to_owned(),
+            _ if row.names.is_empty() && name == "from_" => "str | PathLike[str]".to_owned(),
+            _ if row.names.is_empty() || numbered => "str".to_owned(),
+            _ => {
+                let names = row.names.iter().map(|name| format!("{name:?}"));
+                format!("Literal[{}]", names.collect::<Vec<_>>().join(", "))
+            }
+        };
+        let _ = writeln!(page, "    {name}: {kind} | None");
+    }
+    page
+}
+
 fn given(model: ModelChoice) -> Settings {
     Settings {
         model: Some(model),
@@ -502,6 +551,21 @@ proptest::proptest! {
         let read = Settings::parse(&written, "file").expect("TOML");
         proptest::prop_assert_eq!(&read, &given, "{}", written);
     }
+}
+
+#[test]
+fn what_is_no_number_says_what_it_must_be() {
+    let said = |key, text| {
+        let error = Settings::default().set(key, text).expect_err("no number");
+        error.to_string()
+    };
+    for text in ["", "x", "1.5", "-1"] {
+        let must = "must be a whole number, and not below 0";
+        for key in ["hidden", "seed"] {
+            assert_eq!(said(key, text), format!("--{key} {text}: {must}"));
+        }
+    }
+    assert_eq!(said("lr", "fast"), "--lr fast: must be a number");
 }
 
 #[test]

@@ -16,6 +16,8 @@ pub(super) trait Value: Clone + Sized {
     const IS_SWITCH: bool = false;
     /// Whether it may start with a hyphen.
     const HAS_HYPHENS: bool = false;
+    /// What a text must be, if the parser of the standard library says it badly.
+    const MUST: Option<&str> = None;
 
     /// Parses the value, or returns what is wrong with it.
     fn read(text: &str) -> Result<Self, String>;
@@ -31,11 +33,16 @@ pub(super) trait Value: Clone + Sized {
     }
 }
 
+/// What a whole number must be.
+const WHOLE: &str = "must be a whole number, and not below 0";
+
 macro_rules! values {
     ($($type:ty $({ $($more:tt)+ })?)+) => {$(
         impl Value for $type {
             fn read(text: &str) -> Result<Self, String> {
-                let value: Self = text.parse().map_err(|error: <$type as std::str::FromStr>::Err| error.to_string())?;
+                let wrong = |error: <$type as std::str::FromStr>::Err| error.to_string();
+                let wrong = |error| Self::MUST.map_or_else(|| wrong(error), str::to_owned);
+                let value: Self = text.parse().map_err(wrong)?;
                 if value.fits_a_file() {
                     Ok(value)
                 } else {
@@ -51,8 +58,12 @@ macro_rules! values {
 }
 
 values! {
-    u32 { fn number(&self) -> f64 { f64::from(*self) } }
+    u32 {
+        const MUST: Option<&str> = Some(WHOLE);
+        fn number(&self) -> f64 { f64::from(*self) }
+    }
     u64 {
+        const MUST: Option<&str> = Some(WHOLE);
         fn fits_a_file(&self) -> bool {
             i64::try_from(*self).is_ok()
         }
@@ -61,6 +72,7 @@ values! {
         }
     }
     usize {
+        const MUST: Option<&str> = Some(WHOLE);
         fn fits_a_file(&self) -> bool {
             i64::try_from(*self).is_ok()
         }
@@ -68,7 +80,10 @@ values! {
             *self as f64
         }
     }
-    f64 { fn number(&self) -> f64 { *self } }
+    f64 {
+        const MUST: Option<&str> = Some("must be a number");
+        fn number(&self) -> f64 { *self }
+    }
     bool { const IS_SWITCH: bool = true; }
     String
 }

@@ -79,7 +79,8 @@ impl Model {
     }
 
     /// Loads the model of an open file.
-    pub(crate) fn from_file(file: ModelFile, options: OpenOptions) -> Result<Self, ModelError> {
+    #[doc(hidden)]
+    pub fn from_file(file: ModelFile, options: OpenOptions) -> Result<Self, ModelError> {
         Ok(match file.header.network.model() {
             ModelKind::CharRnn => Self::Text(TextModel::from_file(file, options)?),
             ModelKind::WordVae => Self::Words(Box::new(WordModel::new(&file, options)?)),

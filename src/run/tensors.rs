@@ -223,44 +223,43 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    /// Reads the header from the start of a file, and the bytes of the tensors if they are `wanted`. A file that ends
-    /// elsewhere than its header says is refused.
+    /// Reads the header from the start of a file, and the bytes of the tensors unless they are left out, which takes the
+    /// `length` of the file. A file that ends elsewhere than its header says is refused.
     fn read(
         path: &Path,
-        file: &mut File,
+        file: &mut impl Read,
         kind: &'static FileKind,
-        wanted: bool,
+        length: Option<u64>,
     ) -> Result<(Self, Vec<u8>), RunError> {
         let refuse = |reason: String| (kind.refuse)(path, reason);
         let foreign =
             |error: &dyn Display| refuse(format!("{error} (cut short, or another kind of file)"));
         let io = || RunError::io(path);
-        file.rewind().or_else(is_stream).map_err(io())?;
         let mut bytes = Vec::new();
         let mut more = |bytes: &mut Vec<u8>, count: u64| {
             file.by_ref().take(count).read_to_end(bytes).map_err(io())
         };
         more(&mut bytes, LENGTH as u64)?;
-        let Some(length) = bytes.first_chunk::<LENGTH>() else {
+        let Some(header) = bytes.first_chunk::<LENGTH>() else {
             return Err(foreign(&"its header is too short"));
         };
-        let length = u64::from_le_bytes(*length);
-        if length > LONGEST_HEADER {
+        let header = u64::from_le_bytes(*header);
+        if header > LONGEST_HEADER {
             return Err(foreign(&"its header is too long"));
         }
-        if more(&mut bytes, length)? < length as usize {
+        if more(&mut bytes, header)? < header as usize {
             return Err(foreign(&"its header is incomplete"));
         }
         let metadata: Metadata =
             serde_json::from_slice(&bytes[LENGTH..]).map_err(|error| foreign(&error))?;
         let (start, size) = (bytes.len(), metadata.data_len() as u64);
         let whole = (start as u64).checked_add(size);
-        let found = if wanted {
+        let found = if let Some(length) = length {
+            length
+        } else {
             // One byte more shows that the file goes on.
             more(&mut bytes, size.saturating_add(1))?;
             bytes.len() as u64
-        } else {
-            file.metadata().map_err(io())?.len()
         };
         if Some(found) != whole {
             return Err(foreign(&"its length is not what its header says"));
@@ -363,7 +362,11 @@ pub(crate) fn read_head(
     kind: &'static FileKind,
     also: &str,
 ) -> Result<(Head, Vec<u8>), RunError> {
-    let (head, _) = Head::read(path, file, kind, false)?;
+    file.rewind()
+        .or_else(is_stream)
+        .map_err(RunError::io(path))?;
+    let length = file.metadata().map_err(RunError::io(path))?.len();
+    let (head, _) = Head::read(path, file, kind, Some(length))?;
     let Some(info) = head.metadata.info(also) else {
         return Ok((head, Vec::new()));
     };
@@ -411,11 +414,28 @@ impl TensorFile {
 
     /// Reads an open file, whose path is `path`.
     pub fn read(path: &Path, file: &mut File, kind: &'static FileKind) -> Result<Self, RunError> {
-        let (head, bytes) = Head::read(path, file, kind, true)?;
+        file.rewind()
+            .or_else(is_stream)
+            .map_err(RunError::io(path))?;
+        Self::of(path, file, kind)
+    }
+
+    /// Reads what `source` has from where it is, called `path` in messages.
+    pub fn of(
+        path: &Path,
+        source: &mut impl Read,
+        kind: &'static FileKind,
+    ) -> Result<Self, RunError> {
+        let (head, bytes) = Head::read(path, source, kind, None)?;
         Ok(Self {
             head,
             bytes: Bytes::Read(bytes.into()),
         })
+    }
+
+    /// The whole file.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// A file that is part of the program, called `name` in messages.

@@ -19,10 +19,6 @@ use crate::cli::progress::Progress;
 use crate::cli::target::{Format, check_output, same_file};
 use crate::cli::unknown::Replaced;
 
-/// Default number of tokens of a text,
-const DEFAULT_LENGTH: usize = 500;
-/// and the most of a document, which ends by itself.
-const LONGEST_DOCUMENT: usize = 10_000;
 /// A byte-order mark, with which some editors begin a file.
 pub const BOM: char = '\u{FEFF}';
 /// The default search for filling blanks.
@@ -56,12 +52,7 @@ pub fn texts(
     let model = text_model(file, args.open.options())?;
     let model = &mixed(&flags.mix, model, run.as_ref())?;
     let text = &model.header().text;
-    let usual = if text.documents.is_none() {
-        DEFAULT_LENGTH
-    } else {
-        LONGEST_DOCUMENT
-    };
-    let length = length.unwrap_or(usual);
+    let length = length.unwrap_or(model.usual_length());
     if let Some(file) = &flags.requests {
         let usual = Usual {
             sampling,

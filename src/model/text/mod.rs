@@ -25,6 +25,10 @@ use crate::parallel::Running;
 use crate::run::{ENGLISH, ModelFile, ModelHeader, PromptState};
 use crate::text::Encoded;
 
+/// Default number of tokens of a text,
+const USUAL_LENGTH: usize = 500;
+/// and the most of a document, which ends by itself.
+const LONGEST_DOCUMENT: usize = 10_000;
 /// The number of pieces that a [`Stream`] writes ahead.
 const AHEAD: usize = 64;
 
@@ -142,6 +146,15 @@ impl TextModel {
 
     pub(crate) fn header(&self) -> &ModelHeader {
         &self.0.file.header
+    }
+
+    /// The tokens of a text, at most, if nobody says how many: those of a whole document, if the model learnt documents.
+    pub fn usual_length(&self) -> usize {
+        if self.header().text.documents.is_none() {
+            USUAL_LENGTH
+        } else {
+            LONGEST_DOCUMENT
+        }
     }
 
     #[cfg(feature = "cli")]
@@ -262,16 +275,30 @@ impl TextModel {
         length: usize,
         count: usize,
     ) -> Result<Vec<Sample>, ModelError> {
-        let start = self.start(prompt.into(), sampling.on_unknown)?;
-        let plan = start.plan(sampling, length)?;
         let mut samples = Vec::new();
-        start.write_many(&plan, count, |_, event| {
-            if let Event::End(sample) = event {
-                samples.push(sample);
-            }
+        self.generate_each(prompt, sampling, length, count, |sample| {
+            samples.extend(sample);
             Ok::<(), ModelError>(())
         })?;
         Ok(samples)
+    }
+
+    /// Like [`TextModel::generate_many`], but passes each text to `each` as soon as it and those before it are written, and
+    /// calls it with `None` meanwhile. An error of `each` ends it.
+    pub fn generate_each<'p, E: From<ModelError>>(
+        &self,
+        prompt: impl Into<Prompt<'p>>,
+        sampling: &Sampling,
+        length: usize,
+        count: usize,
+        mut each: impl FnMut(Option<Sample>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let start = self.start(prompt.into(), sampling.on_unknown)?;
+        let plan = start.plan(sampling, length)?;
+        start.write_many(&plan, count, |_, event| match event {
+            Event::End(sample) => each(Some(sample)),
+            _ => each(None),
+        })
     }
 
     /// Yields the text of [`TextModel::generate`] in pieces while other threads write it. Dropping the

@@ -129,9 +129,19 @@ impl ModelFile {
         Self::checked(TensorFile::open(path, &FILE)?)
     }
 
+    /// Reads the bytes of a file, called `name` in messages, and checks the same.
+    pub fn of_bytes(name: &str, mut bytes: &[u8]) -> Result<Self, RunError> {
+        Self::checked(TensorFile::of(Path::new(name), &mut bytes, &FILE)?)
+    }
+
     /// The bundled model of this name; see [`super::bundled`].
     pub fn bundled(name: &str, bytes: &'static [u8]) -> Result<Self, RunError> {
         Self::checked(TensorFile::bundled(name, bytes, &FILE)?)
+    }
+
+    /// The bytes of the file.
+    pub fn bytes(&self) -> &[u8] {
+        self.file.bytes()
     }
 
     /// Bytes of the file.

@@ -57,6 +57,23 @@ fn raw(dtype: Dtype, shape: &[usize], bytes: Vec<u8>) -> StoredTensor<'static> {
 }
 
 #[test]
+fn a_model_opens_from_its_bytes_and_from_no_others() {
+    let (header, weights) = small();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("model.safetensors");
+    ModelFile::write(&path, &header, &weights, None).expect("written");
+    let bytes = std::fs::read(&path).expect("read");
+    let model = ModelFile::of_bytes("bytes", &bytes).expect("a model");
+    assert_eq!((model.bytes(), &model.header), (&*bytes, &header));
+    let cut = ModelFile::of_bytes("bytes", &bytes[1..]).map(|_| ());
+    let message = cut.expect_err("not a model").to_string();
+    assert!(
+        message.starts_with("bytes: not a textgen model: "),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_model_in_eight_bits_comes_back_as_it_was_written() {
     let (header, weights) = small();
     let folder = tempfile::tempdir().expect("a folder");
