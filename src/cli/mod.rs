@@ -14,6 +14,7 @@ mod export;
 mod from;
 mod generate;
 mod given;
+mod import;
 mod latent;
 mod machine;
 pub mod memory;
@@ -110,6 +111,8 @@ enum Command {
     Novelty(novelty::NoveltyArgs),
     /// Write a model to one file, in full or in eight bits.
     Export(export::ExportArgs),
+    /// Make a model of a PyTorch checkpoint or a safetensors file.
+    Import(import::ImportArgs),
     /// List runs, their progress and their losses.
     Runs(runs::RunsArgs),
     /// Show what trainings did and what their models learnt, as one page.
@@ -173,6 +176,7 @@ pub fn main() -> ExitCode {
         Command::Decompress(args) => compress::unpack::run(args, &runs),
         Command::Novelty(args) => novelty::run(args, &runs, &given),
         Command::Export(args) => export::run(args, &runs),
+        Command::Import(args) => import::run(args, &runs),
         Command::Runs(args) => runs::run(args, &runs),
         Command::Report(args) => report::run(args, &runs),
         Command::Doctor(args) => doctor::run(args, &runs),

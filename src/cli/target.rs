@@ -11,6 +11,7 @@ use super::error::CliError;
 use super::output::stdout;
 use super::{page, report, svg};
 use crate::compress::MAGIC;
+use crate::exchange::{onnx, torch};
 use crate::run::atomic::{self, Draft};
 use crate::run::{ModelFile, PromptState, RunError};
 
@@ -36,6 +37,11 @@ pub enum Format {
     Page,
     /// A module or its types.
     Module,
+    Onnx,
+    /// A program in PyTorch.
+    Script,
+    /// The config.json of a folder for the Hub.
+    HubConfig,
     /// The user's own bytes; no existing file is replaced.
     Unknown,
 }
@@ -50,6 +56,9 @@ impl Format {
             Self::Report => "a report by textgen",
             Self::Page => "a page that textgen wrote",
             Self::Module => "a module that textgen wrote",
+            Self::Onnx => "an ONNX file that textgen wrote",
+            Self::Script => "a program that textgen wrote",
+            Self::HubConfig => "a config.json that textgen wrote",
             Self::Unknown => "a known file",
         }
     }
@@ -69,6 +78,9 @@ impl Format {
             Self::Report => begins(report::is_ours),
             Self::Page => begins(page::is_page),
             Self::Module => begins(page::is_module),
+            Self::Onnx => begins(onnx::is_ours),
+            Self::Script => begins(torch::is_ours),
+            Self::HubConfig => begins(super::export::is_hub_config),
             Self::Unknown => false,
         }
     }
