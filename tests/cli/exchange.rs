@@ -445,6 +445,11 @@ fn a_folder_for_the_hub_has_all_it_needs_and_replaces_nothing_unasked() {
         home.textgen(&format!("{command} --force")).succeeded();
         assert!(read("README.md").contains("## Samples"));
     }
+    // Its text comes with textgen, so its language is known.
+    home.textgen("export english --format hub --output hub/english")
+        .succeeded();
+    let card = fs::read_to_string(home.path("hub/english/README.md")).expect("a card");
+    assert!(card.contains("\nlanguage:\n- en\n"), "{card}");
     home.write("file", "mine");
     home.textgen("export golden --format hub --output file")
         .refused(1)
@@ -477,6 +482,16 @@ fn what_other_programs_read_is_in_f32_and_replaces_only_its_kind() {
     home.textgen("export golden --format torch --output a.safetensors")
         .refused(2)
         .names(&["a program is a .py file"]);
+    let article = repository("fuzz/seeds/model/article.safetensors");
+    fs::copy(article, home.path("article.safetensors")).expect("copied");
+    for (format, file) in [("onnx", "b.onnx"), ("torch", "b.py"), ("hub", "b")] {
+        home.textgen(&format!(
+            "export article.safetensors --format {format} --output {file}"
+        ))
+        .refused(1)
+        .names(&["article.safetensors is the article's network"]);
+        assert!(!home.path(file).exists());
+    }
     // From eight bits, in f32.
     exported(&home, "golden");
     let ran = home.textgen("export small.safetensors --format torch --output b.py");

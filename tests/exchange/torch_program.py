@@ -19,6 +19,7 @@ def close(found, wanted, what):
     assert difference <= 1e-5, (what, difference)
 
 
+torch.set_num_threads(1)
 cases = json.load(open(sys.argv[1]))
 for case in cases:
     program = load(case["file"])

@@ -90,7 +90,7 @@ class WordVae(nn.Module):
         return self.encoder(torch.tensor([[self.letters.index(letter)] for letter in word]))[0]
 
     @torch.inference_mode()
-    def decode(self, z, temperature=0.0, generator=None, longest=40):
+    def decode(self, z, temperature=0.0, generator=None, longest=64):
         """the word of z (1, Z); the most probable letter each time if the temperature is 0"""
         token, state, letters = self.bos, self.decoder.start(z), []
         while len(letters) < longest:
