@@ -11,9 +11,9 @@ use crate::cli::chosen::text_model;
 use crate::cli::error::CliError;
 use crate::cli::machine::threads;
 use crate::cli::output::{note, one_line};
-use crate::cli::report::measured;
+use crate::cli::report::measured::{self, NGramLevels};
 use crate::cli::target::Format;
-use crate::config::{Cell, NetworkConfig, OnUnknown, Sampling};
+use crate::config::{Cell, NetworkConfig, OnUnknown, Sampling, TrainConfig};
 use crate::evaluate::Word;
 use crate::model::{OpenOptions, WordModel, WordOptions};
 use crate::parallel::Running;
@@ -232,63 +232,33 @@ fn samples(file: &ModelFile) -> Result<Vec<String>> {
 fn figures(header: &ModelHeader, run: Option<&RunDir>) -> Result<Vec<(String, String)>> {
     let mut figures = Vec::new();
     let mut add = |name: &str, value: String| figures.push((name.to_owned(), value));
-    let mut valid = header.valid;
-    if let Some(run) = run {
-        let (config, lines) = (run.config()?, Log::read(&run.metrics_path())?.lines);
-        valid = Metrics::kept(&lines, &config).or(valid);
-        if let Some(valid) = valid {
-            add(&format!("validation ({})", header.split), valid.describe());
-        }
-        if let Some(test) = lines.last().and_then(|line| line.test) {
-            add("test", test.describe());
-        }
-        let running = Running {
-            threads: threads(0),
-            progress: &|_| (),
-        };
-        let ngrams = match run.corpus()? {
-            CorpusData::Text(data) if data.tokens.len() > MOST_COUNTED => {
-                note!(
-                    "note: no n-gram models of a text of {} characters; textgen report measures them",
-                    HumanCount(data.tokens.len() as u64)
-                );
-                None
-            }
-            CorpusData::Text(data) => {
-                measured::ngrams(&config, &data, running)?.map(|levels| (levels, "char"))
-            }
-            CorpusData::Words(data) => {
-                let eos = data.vocabulary.special_tokens()?.eos;
-                let word = |&index: &usize| Word {
-                    index: index as u64,
-                    letters: &data.letters[index],
-                };
-                let valid: Vec<Word> = data.valid.iter().map(word).collect();
-                measured::word_ngrams(&data, &valid, eos).map(|levels| (levels, "word"))
-            }
-        };
-        if let Some((levels, unit)) = ngrams {
-            let value = format!("{:.4} nats/{unit} at order {}", levels.best, levels.order);
-            add(
-                "the best n-gram model of the training part, on validation",
-                value,
-            );
+    let of_run = run.map(|run| {
+        Ok::<_, anyhow::Error>((run, run.config()?, Log::read(&run.metrics_path())?.lines))
+    });
+    let of_run = of_run.transpose()?;
+    let kept = of_run
+        .as_ref()
+        .and_then(|(_, config, lines)| Metrics::kept(lines, config));
+    let valid = kept.or(header.valid).map(|valid| valid.describe());
+    add(
+        &format!("validation ({})", header.split),
+        valid.unwrap_or_else(|| "not measured".to_owned()),
+    );
+    if let Some((run, config, lines)) = &of_run {
+        match ngrams(run, config) {
+            Ok(Some(value)) => add("the best n-gram model, on the same validation", value),
+            Ok(None) => {}
+            // A model is no worse for a corpus that is gone.
+            Err(error) => note!("note: without n-gram models: {error:#}"),
         }
         if let Some(line) = lines.last() {
-            let minutes = line.seconds / 60.0;
-            add(
-                "training",
-                format!(
-                    "{} steps, {:.1} passes, {minutes:.1} minutes",
-                    HumanCount(line.step),
-                    line.epoch
-                ),
-            );
+            if let Some(test) = line.test {
+                add("test", test.describe());
+            }
+            let (steps, passes, minutes) = (HumanCount(line.step), line.epoch, line.seconds / 60.0);
+            let training = format!("{steps} steps, {passes:.1} passes, {minutes:.1} minutes");
+            add("training", training);
         }
-    } else if let Some(valid) = valid {
-        add(&format!("validation ({})", header.split), valid.describe());
-    } else {
-        add("validation", "not measured".to_owned());
     }
     add("corpus", header.corpus_name.clone());
     if !header.corpus_digest.is_empty() {
@@ -299,6 +269,36 @@ fn figures(header: &ModelHeader, run: Option<&RunDir>) -> Result<Vec<(String, St
     }
     add("textgen", header.textgen.clone());
     Ok(figures)
+}
+
+/// The cost of the validation part under the best n-gram model of the training part.
+fn ngrams(run: &RunDir, config: &TrainConfig) -> Result<Option<String>> {
+    let running = Running {
+        threads: threads(0),
+        progress: &|_| (),
+    };
+    let (levels, unit) = match run.corpus()? {
+        CorpusData::Text(data) if data.tokens.len() > MOST_COUNTED => {
+            note!(
+                "note: no n-gram models of a text of {} characters; textgen report measures them",
+                HumanCount(data.tokens.len() as u64)
+            );
+            return Ok(None);
+        }
+        CorpusData::Text(data) => (measured::ngrams(config, &data, running)?, "char"),
+        CorpusData::Words(data) => {
+            let eos = data.vocabulary.special_tokens()?.eos;
+            let word = |&index: &usize| Word {
+                index: index as u64,
+                letters: &data.letters[index],
+            };
+            let valid: Vec<Word> = data.valid.iter().map(word).collect();
+            (measured::word_ngrams(&data, &valid, eos), "word")
+        }
+    };
+    let text =
+        |levels: NGramLevels| format!("{:.4} nats/{unit} at order {}", levels.best, levels.order);
+    Ok(levels.map(text))
 }
 
 /// A text that is text in Markdown, whatever is in it.

@@ -8,7 +8,7 @@ use super::pickle::{Dtype, Id, Tensor, Value, Values};
 use crate::config::Cell;
 use crate::models::weights::{Array, Weights};
 
-/// The most values that are looked at for weights, and how deep.
+/// The most dictionaries and instances that are looked at for weights, and how deep.
 const MOST_LOOKED_AT: usize = 100_000;
 const DEEPEST: usize = 16;
 /// The most tensors that a message lists.
@@ -107,7 +107,9 @@ impl Search<'_> {
             });
         }
         for (key, value) in entries {
-            if let Some(key) = values.text(key) {
+            if let Some(key) = values.text(key)
+                && values.has_entries(value)
+            {
                 self.look(value, &joined(path, key), depth + 1);
             }
         }
@@ -349,7 +351,11 @@ impl Plan {
                 "train one with nonlinearity=\"tanh\", or an LSTM or a GRU",
             ));
         }
-        let count = 1 + layers.iter().map(|&(.., layer)| layer).max().unwrap_or(0);
+        let last = layers.iter().map(|&(.., layer)| layer).max().unwrap_or(0);
+        if last >= layers.len() {
+            let what = format_args!("layer {last} of a network of {} tensors", layers.len());
+            return Err(ImportError::damaged(what));
+        }
         let [rows, hidden] = set.matrix(&set.name(module, "weight_hh", 0))?;
         let [input_rows, inputs] = set.matrix(&set.name(module, "weight_ih", 0))?;
         let cell = match (rows % hidden, rows / hidden) {
@@ -371,7 +377,7 @@ impl Plan {
         Ok(Self {
             cell,
             hidden,
-            layers: count,
+            layers: last + 1,
             module: module.to_owned(),
             embedding,
             head,
@@ -443,7 +449,10 @@ impl Plan {
                     stored = stored.saturating_add(storage.count);
                 }
             }
-            elements = elements.saturating_add(shape.iter().product());
+            let size = shape
+                .iter()
+                .fold(1, |all: usize, &size| all.saturating_mul(size));
+            elements = elements.saturating_add(size);
             if elements > stored.saturating_mul(2) {
                 let what = "its tensors are parts of each other";
                 return Err(ImportError::damaged(what));

@@ -238,6 +238,11 @@ impl Values {
         }
     }
 
+    /// Whether a value is a dictionary or an instance.
+    pub fn has_entries(&self, id: Id) -> bool {
+        matches!(self.get(id), Value::Dict(_) | Value::Object { .. })
+    }
+
     /// The attributes of an instance.
     pub fn attributes(&self, id: Id) -> &[(Id, Id)] {
         match self.get(id) {

@@ -335,6 +335,15 @@ fn what_cannot_be_placed_is_listed() {
         "{second}"
     );
     assert!(error(&[head[0], head[1], ("rnn.weight_hr_l0", &[2, 3])]).contains("proj_size"));
+    let far = error(&[
+        head[0],
+        head[1],
+        ("rnn.bias_ih_l18446744073709551615", &[1]),
+    ]);
+    assert!(
+        far.contains("layer 18446744073709551615 of a network of 5"),
+        "{far}"
+    );
     let half = error(&[head[0], head[1], ("rnn.weight_ih_l1", &[12, 3])]);
     assert!(half.contains("without rnn.weight_hh_l1"), "{half}");
     assert!(error(&[("fc.weight", &[5, 3]), ("fc.bias", &[4])]).contains("fc.bias (4)"));

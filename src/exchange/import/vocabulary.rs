@@ -35,7 +35,7 @@ const KNOWN: [&str; 22] = [
     "vocab",
     "vocabulary",
 ];
-/// The most values that are looked at, and how deep.
+/// The most dictionaries and instances that are looked at, and how deep.
 const MOST_LOOKED_AT: usize = 100_000;
 const DEEPEST: usize = 8;
 
@@ -212,11 +212,11 @@ struct Search<'v> {
 
 impl Search<'_> {
     fn look(&mut self, id: Id, path: &str, depth: usize) {
-        self.looked_at += 1;
+        let values = self.values;
+        self.looked_at += usize::from(values.has_entries(id));
         if self.looked_at > MOST_LOOKED_AT || depth > DEEPEST || !self.seen.insert(id) {
             return;
         }
-        let values = self.values;
         let size = match values.get(id) {
             Value::Text(text) if text.len() <= 4 * self.size => text.chars().count(),
             Value::List(items) => items.len(),
