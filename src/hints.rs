@@ -121,7 +121,7 @@ pub fn of_run(error: &RunError) -> Option<String> {
         RunError::NotARun { .. } => {
             "give a run's name or folder; --from starts a new run with a model file".to_owned()
         }
-        RunError::NotAModel { .. } => "give a model.safetensors that textgen wrote".to_owned(),
+        RunError::NotAModel { .. } => "give a model.safetensors that textgen wrote; textgen import makes one of a PyTorch checkpoint or of other safetensors".to_owned(),
         RunError::Spoilt { .. } | RunError::Damaged { .. } => {
             "copy the file again, or train again; nothing else was touched".to_owned()
         }

@@ -54,6 +54,10 @@ pub mod compress;
 pub mod config;
 #[doc(hidden)]
 pub mod evaluate;
+// WebAssembly opens no archives.
+#[cfg(not(target_arch = "wasm32"))]
+#[doc(hidden)]
+pub mod exchange;
 #[doc(hidden)]
 pub mod generate;
 #[doc(hidden)]

@@ -11,6 +11,7 @@ use textgen::config::{
     Cell, Documents, LatentConfig, NetworkConfig, NetworkKind, Settings, TextConfig, TrainConfig,
     Unit, ZPlacement,
 };
+use textgen::exchange::{self, import::GivenVocabulary};
 use textgen::model::{
     DecodeOptions, Interpolation, Model, OpenOptions, ScoreOptions, WordModel, WordOptions,
 };
@@ -48,6 +49,11 @@ pub const TARGETS: &[Target] = &[
         name: "state",
         form: Form::Tensors,
         run: state,
+    },
+    Target {
+        name: "import",
+        form: Form::Bytes,
+        run: import,
     },
     Target {
         name: "corpus",
@@ -176,7 +182,7 @@ fn model(bytes: &[u8]) -> bool {
     };
     let _ = file.training_words();
     let export = path.with_extension("int8");
-    if file.export(&export, true).is_ok() {
+    if file.export(&export, true, true).is_ok() {
         let exported = ModelFile::open(&export).expect("what was exported opens");
         assert!(exported.is_int8().expect("weights"));
     }
@@ -208,6 +214,20 @@ fn model(bytes: &[u8]) -> bool {
         }
         Err(_) => return false,
     }
+    true
+}
+
+/// Imports a checkpoint, and uses the model that it becomes.
+fn import(bytes: &[u8]) -> bool {
+    let printable = GivenVocabulary::Printable;
+    let imported = exchange::import::import(bytes, "name", None)
+        .or_else(|_| exchange::import::import(bytes, "name", Some(&printable)));
+    let Ok(imported) = imported else {
+        return false;
+    };
+    let path = fixed().folder.path().join("imported");
+    ModelFile::write(&path, &imported.header, &imported.weights, None).expect("written");
+    assert!(model(&std::fs::read(path).expect("a file in memory")));
     true
 }
 

@@ -15,6 +15,7 @@ mod export;
 mod from;
 mod generate;
 mod given;
+mod import;
 mod latent;
 mod machine;
 pub mod memory;
@@ -114,6 +115,8 @@ enum Command {
     Novelty(novelty::NoveltyArgs),
     /// Write a model to one file, in full or in eight bits.
     Export(export::ExportArgs),
+    /// Make a model of a PyTorch checkpoint or a safetensors file.
+    Import(import::ImportArgs),
     /// List runs, their progress and their losses.
     Runs(runs::RunsArgs),
     /// Show what trainings did and what their models learnt, as one page.
@@ -208,6 +211,7 @@ pub fn run(line: &[OsString]) -> u8 {
         Command::Decompress(args) => compress::unpack::run(args, &runs),
         Command::Novelty(args) => novelty::run(args, &runs, &given),
         Command::Export(args) => export::run(args, &runs),
+        Command::Import(args) => import::run(args, &runs),
         Command::Runs(args) => runs::run(args, &runs),
         Command::Report(args) => report::run(args, &runs),
         Command::Config(args) => settings_file::run(args, command()),

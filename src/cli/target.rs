@@ -12,6 +12,7 @@ use super::output::stdout;
 use super::shell::man;
 use super::{page, report, svg};
 use crate::compress::MAGIC;
+use crate::exchange::{onnx, torch};
 use crate::run::atomic::{self, Draft};
 use crate::run::{ModelFile, PromptState, RunError};
 
@@ -39,6 +40,11 @@ pub enum Format {
     Module,
     /// A manual page.
     Manual,
+    Onnx,
+    /// A program in PyTorch.
+    Script,
+    /// The config.json of a folder for the Hub.
+    HubConfig,
     /// The user's own bytes; no existing file is replaced.
     Unknown,
 }
@@ -54,6 +60,9 @@ impl Format {
             Self::Page => "a page that textgen wrote",
             Self::Module => "a module that textgen wrote",
             Self::Manual => "a manual page that textgen wrote",
+            Self::Onnx => "an ONNX file that textgen wrote",
+            Self::Script => "a program that textgen wrote",
+            Self::HubConfig => "a config.json that textgen wrote",
             Self::Unknown => "a known file",
         }
     }
@@ -74,6 +83,9 @@ impl Format {
             Self::Page => begins(page::is_page),
             Self::Module => begins(page::is_module),
             Self::Manual => begins(man::is_ours),
+            Self::Onnx => begins(onnx::is_ours),
+            Self::Script => begins(torch::is_ours),
+            Self::HubConfig => begins(super::export::is_hub_config),
             Self::Unknown => false,
         }
     }

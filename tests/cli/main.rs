@@ -23,6 +23,7 @@
 //! - `interrupted`: Ctrl-C, a killed trainer, and going on after both;
 //! - `golden`: a committed model must generate the same text in every version; `old_runs`: runs and files of older versions;
 //! - `page`: models as web pages and modules, in node and in browsers;
+//! - `exchange`: `import`, and `export` to ONNX, PyTorch and the Hub, held against onnxruntime and PyTorch;
 //! - `tour`: the commands of the README; `quality`: those of docs/quality.md.
 
 mod bad_input;
@@ -34,6 +35,7 @@ mod corpora;
 mod documents;
 mod eval;
 mod eval_text;
+mod exchange;
 mod export;
 mod generate;
 mod golden;

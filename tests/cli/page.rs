@@ -18,7 +18,7 @@ use super::common::{Home, golden_model, repository};
 use super::made_runs::{golden_run, model_header, word_run};
 
 /// Runs a program; `None` if there is none of this name, so that a test can say that it was skipped.
-fn run_if_there(program: &str, arguments: &[&OsStr]) -> Option<Output> {
+pub fn run_if_there(program: &str, arguments: &[&OsStr]) -> Option<Output> {
     match Command::new(program).args(arguments).output() {
         Ok(output) => Some(output),
         Err(error) => {
@@ -28,18 +28,18 @@ fn run_if_there(program: &str, arguments: &[&OsStr]) -> Option<Output> {
     }
 }
 
-fn skipped(test: &str, lacks: &str) {
+pub fn skipped(test: &str, lacks: &str) {
     println!("SKIPPED {test}: {lacks}");
 }
 
 /// Tokens of one character each, one of them of two bytes.
-fn letters() -> Vec<Token> {
+pub fn letters() -> Vec<Token> {
     let letters = "abcdefghij \né".chars();
     letters.map(|c| Token::Text(c.into())).collect()
 }
 
 /// Writes a model with weights between −0.8 and 0.8.
-fn write_model(path: &Path, header: &ModelHeader, words: Option<&str>) {
+pub fn write_model(path: &Path, header: &ModelHeader, words: Option<&str>) {
     let mut seed = 7_u32;
     let mut next = || {
         seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

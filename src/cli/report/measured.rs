@@ -84,6 +84,19 @@ pub fn ngrams(
     }))
 }
 
+/// What the n-gram models of the training words say of the validation words; `None` if there are none.
+pub fn word_ngrams(data: &WordData, valid: &[Word], eos: u32) -> Option<NGramLevels> {
+    if valid.is_empty() {
+        return None;
+    }
+    let costs = NGramCosts::new(data, valid, eos);
+    Some(NGramLevels {
+        unigram: None,
+        order: costs.order,
+        best: costs.mean(),
+    })
+}
+
 /// The surprisal of the first held-out characters.
 pub fn colored(
     file: &ModelFile,
@@ -177,12 +190,7 @@ impl OfWords {
         let words: Vec<Word> = held_out.iter().take(LOOKED_AT).map(word).collect();
         if baselines && !words.is_empty() {
             let valid: Vec<Word> = data.valid.iter().map(word).collect();
-            let costs = NGramCosts::new(data, &valid, special.eos);
-            self.ngrams = (!valid.is_empty()).then(|| NGramLevels {
-                unigram: None,
-                order: costs.order,
-                best: costs.mean(),
-            });
+            self.ngrams = word_ngrams(data, &valid, special.eos);
         }
         let Some(model) = model else { return Ok(()) };
         self.invented = model

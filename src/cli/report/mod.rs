@@ -3,7 +3,7 @@
 mod charts;
 mod facts;
 mod html;
-mod measured;
+pub mod measured;
 mod page;
 
 use std::path::PathBuf;

@@ -1,0 +1,2 @@
+#![no_main]
+textgen_fuzz::with_coverage!(import);
