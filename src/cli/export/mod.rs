@@ -150,7 +150,7 @@ fn targets(args: &ExportArgs, file: &ModelFile) -> Result<Vec<(PathBuf, Format)>
             let weights = weights_of(&output)?;
             vec![(output, Format::Script), (weights, Format::Model)]
         }
-        Kind::Hub => hub::files(&output)?,
+        Kind::Hub => hub::files(&output)?.to_vec(),
     })
 }
 
