@@ -63,7 +63,7 @@ use shell::{candidates, completions, groups, man};
 Exit codes: 0 done, 1 failed, 2 the command line is wrong, 128 + N stopped by
 signal N (130 by Ctrl-C, 143 by SIGTERM).")]
 struct Cli {
-    /// The folder that holds the runs.
+    /// Folder of the runs.
     #[arg(
         long,
         global = true,
