@@ -518,7 +518,7 @@ mod tests {
             (r"my\ text", "my text"),
             ("\"my te", "my te"),
             (r#""a\"b\c""#, r#"a"b\c"#),
-            (r#"'it'\''s'"#, "it's"),
+            (r"'it'\''s'", "it's"),
             (r"end\", "end"),
         ] {
             assert_eq!(unquoted(word), plain);
