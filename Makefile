@@ -41,10 +41,9 @@ test-aarch64:  ## the library's tests on an emulated Arm machine, and the same t
 test-engine: ## build the engine of web pages again and compare (needs rustup target add wasm32-unknown-unknown)
 	TEXTGEN_TEST_ENGINE=1 cargo test --release --test cli page::the_engine_is
 
-package: build  ## the .deb (and the wheel) under target/package; uses the .deb in an empty root
+package: build wheel  ## the .deb (under target/package) and the wheel; uses the .deb in an empty root
 	package/deb
 	package/test
-	@if grep -q '^wheel:' Makefile; then $(MAKE) wheel; fi
 
 lint:        ## check the format, and clippy with warnings as errors
 	cargo fmt --all --check

@@ -24,7 +24,7 @@ pub const GROUPS: [(&str, &[&str]); 6] = [
             "map",
         ],
     ),
-    ("Models", &["export"]),
+    ("Models", &["export", "import"]),
     (
         "Settings and shell",
         &["config", "completions", "man", "doctor", "help"],
