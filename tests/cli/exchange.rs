@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use textgen::config::{Cell, LatentConfig, NetworkConfig, NetworkKind, Unit, ZPlacement};
@@ -102,8 +102,11 @@ const IDS: [[u32; 2]; 9] = [
     [6, 4],
 ];
 
+/// (time, batch, outputs).
+type Logits = Vec<Vec<Vec<f32>>>;
+
 /// What the model in a file computes of the ids (time, batch): logits (time, batch, outputs).
-fn text_logits(path: &std::path::Path, ids: &[[u32; 2]]) -> Vec<Vec<Vec<f32>>> {
+fn text_logits(path: &Path, ids: &[[u32; 2]]) -> Logits {
     let file = ModelFile::open(path).expect("a model");
     let weights = exchange::plain(&file).expect("weights");
     let network = CharRnn::new(&file.header.network, &weights).expect("a network");
@@ -266,7 +269,7 @@ fn word_ids(header: &ModelHeader) -> Vec<[u32; 2]> {
 }
 
 /// The network, its logits of [`word_ids`] from two z, and these.
-fn word_logits(path: &std::path::Path) -> (WordVae, Vec<Vec<Vec<f32>>>, Vec<Vec<f32>>) {
+fn word_logits(path: &Path) -> (WordVae, Logits, Vec<Vec<f32>>) {
     let file = ModelFile::open(path).expect("a model");
     let weights = exchange::plain(&file).expect("weights");
     let network = WordVae::new(&file.header.network, &weights).expect("a network");
