@@ -1,17 +1,22 @@
 """Writes the checkpoints of this folder, and what PyTorch computes with them, to expected.json.
 
-    python3 tests/checkpoints/make.py       # needs torch (made with 2.11.0)
+    python3 tests/checkpoints/make.py       # needs torch (made with 2.11.0) and numpy
 
 The layouts are those in which people share character models: a dictionary with a state_dict and its tokens, and a whole
 module that torch.save has pickled. Nothing of textgen is used here.
 """
 
+import argparse
+import collections
+import datetime
 import json
+import pathlib
 import string
 import sys
 import types
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -128,11 +133,16 @@ def main():
         "itos": dict(enumerate(TOKENS)),
     }, pickle_protocol=4)
 
-    # No biases, another order of memory, and other precisions.
+    # No biases, another order of memory, and what else people save beside their weights; then other precisions.
     net = random(OneHot("lstm", 6, 1, bias=False))
     state = net.state_dict()
     state["lstm.weight_hh_l0"] = state["lstm.weight_hh_l0"].t().contiguous().t()
-    write("no-bias.pt", net, {"state_dict": state, "chars": "".join(TOKENS)})
+    write("no-bias.pt", net, {
+        "state_dict": state, "chars": "".join(TOKENS), "args": argparse.Namespace(lr=0.1, out=pathlib.PurePosixPath("runs")),
+        "best": np.float64(1.5), "losses": np.arange(3.0), "counts": collections.defaultdict(int, a=1),
+        "frequencies": collections.Counter("aab"), "when": datetime.datetime(2020, 1, 1), "device": torch.device("cuda:0"),
+        "dtype": torch.float32, "size": torch.Size([1, 2]), "seen": {1, 2}, "rng": torch.get_rng_state()[:8].clone(),
+    })
     for name, dtype in (("half", torch.float16), ("bfloat16", torch.bfloat16), ("double", torch.float64)):
         net = random(OneHot("gru", 6, 1)).to(dtype)
         write(f"{name}.pt", net.float() if dtype != torch.float64 else net,

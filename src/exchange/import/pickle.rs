@@ -32,8 +32,8 @@ const ACTING: [&str; 16] = [
     "urllib",
     "webbrowser",
 ];
-/// What a checkpoint may name of Python's builtins.
-const BUILTINS: [&str; 14] = [
+/// What a checkpoint may name of Python's builtins; `long` is what protocol 2 calls `int`.
+const BUILTINS: [&str; 17] = [
     "bool",
     "bytearray",
     "bytes",
@@ -43,11 +43,14 @@ const BUILTINS: [&str; 14] = [
     "frozenset",
     "int",
     "list",
+    "long",
     "object",
+    "range",
     "set",
     "slice",
     "str",
     "tuple",
+    "unicode",
 ];
 /// Calls that give a value which is not looked into.
 const OPAQUE: [&str; 21] = [
