@@ -48,6 +48,7 @@ package: build wheel  ## the .deb (under target/package) and the wheel; uses the
 lint:        ## check the format, and clippy with warnings as errors
 	cargo fmt --all --check
 	cargo clippy --release --all-targets -- -D warnings
+	cd fuzz && cargo clippy --release --target-dir $(abspath $(TARGET)) -- -D warnings
 	command -v python3 > /dev/null || export PYO3_NO_PYTHON=1; cargo clippy --release -p textgen-python -- -D warnings
 	@if ! cargo deny --version > /dev/null 2>&1; then \
 		echo "skipped: cargo deny check, which needs cargo-deny (cargo install cargo-deny)"; \
