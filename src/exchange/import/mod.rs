@@ -86,7 +86,7 @@ pub fn import(
         None => vocabulary::find(&checkpoint, &found.path, tokens)?,
     };
     let mut unused = network::besides(&checkpoint, &found.path);
-    unused.retain(|name| *name != vocabulary_from);
+    unused.retain(|name| Some(&**name) != vocabulary_from.split('.').next());
     let network = NetworkConfig {
         embedding: found.embedding,
         ..NetworkConfig::char_rnn(found.cell, found.hidden, found.layers, tokens)
