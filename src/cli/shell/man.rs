@@ -217,12 +217,17 @@ fn filled(text: &str) -> String {
     for word in text.split_whitespace().map(escaped) {
         match lines.last_mut() {
             Some(line) if line.is_empty() => line.push_str(&word),
-            Some(line) if line.len() + word.len() < WIDTH => line.extend([" ", &word]),
+            Some(line) if width(line) + width(&word) < WIDTH => line.extend([" ", &word]),
             _ => lines.push(word),
         }
     }
     let lines = lines.iter().filter(|line| !line.is_empty());
     lines.flat_map(|line| [line, "\n"]).collect()
+}
+
+/// The bytes of a text when mandoc has made `\\[u2026]` of what is not ASCII.
+fn width(text: &str) -> usize {
+    text.chars().map(|c| if c.is_ascii() { 1 } else { 9 }).sum()
 }
 
 /// A text as roff takes it.
