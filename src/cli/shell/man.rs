@@ -225,7 +225,7 @@ fn filled(text: &str) -> String {
     lines.flat_map(|line| [line, "\n"]).collect()
 }
 
-/// The bytes of a text when mandoc has made `\\[u2026]` of what is not ASCII.
+/// The bytes of a text when mandoc has made `\[u2026]` of what is not ASCII.
 fn width(text: &str) -> usize {
     text.chars().map(|c| if c.is_ascii() { 1 } else { 9 }).sum()
 }
