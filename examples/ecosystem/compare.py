@@ -1,6 +1,7 @@
 """What each form of a model says of the characters of a text: compare.py TEXT FORM...
 
-A form is a PyTorch checkpoint (.pt), a model file (.safetensors), a graph (.onnx), a program (.py) or a module (.mjs).
+A form is a PyTorch checkpoint (.pt), a model file (.safetensors; python:FILE by the module textgen), a graph (.onnx), a
+program (.py) or a module (.mjs).
 Each line has the mean cost, and by how much a character's log-probability differs at most from that of the first form.
 """
 
@@ -79,6 +80,12 @@ def of_model(path, text):
     return -np.array(costs[1:])
 
 
+def of_python(path, text):
+    import textgen
+
+    return textgen.load(path).log_probs(text)
+
+
 def of_module(path, text):
     path = str(Path(path).resolve())
     said = subprocess.run(["node", "--input-type=module", "-e", NODE, path, text], stdout=subprocess.PIPE, check=True)
@@ -87,7 +94,8 @@ def of_module(path, text):
 
 FORMS = {".pt": of_checkpoint, ".py": of_program, ".onnx": of_graph, ".safetensors": of_model, ".mjs": of_module}
 text, first = Path(sys.argv[1]).read_text(encoding="utf-8")[:300], None
-for path in sys.argv[2:]:
-    found = FORMS[Path(path).suffix](path, text)
+for form in sys.argv[2:]:
+    kind, _, path = form.rpartition(":")
+    found = (of_python if kind == "python" else FORMS[Path(path).suffix])(path, text)
     first = found if first is None else first
-    print(f"{path:<26} {-found.mean():.6f} nats/char, differs by at most {np.abs(found - first).max():.0e}")
+    print(f"{form:<26} {-found.mean():.6f} nats/char, differs by at most {np.abs(found - first).max():.0e}")
