@@ -1,5 +1,6 @@
 """What the tests share: the committed models, and a text to train on."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +19,11 @@ TEXT = "".join(f"the {animal} who lived by the {place}\n" for animal in ("hen", 
 SMALL: dict[str, Any] = {"hidden": 16, "batch": 4, "seq": 16, "lr": 0.02, "seed": 3, "threads": 1}
 
 Program = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def hear_ctrl_c() -> None:
+    """For a process that is started where Ctrl-C is ignored, as in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def file_of(model: textgen.TextModel | textgen.WordModel) -> bytes:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import GOLDEN_RUN, REPOSITORY, TEXT, Program
+from conftest import GOLDEN_RUN, REPOSITORY, TEXT, Program, hear_ctrl_c
 
 import textgen
 
@@ -58,7 +58,7 @@ def test_a_closed_pipe_is_no_error() -> None:
 
 def test_ctrl_c_ends_it_at_once() -> None:
     line = [COMMAND, "generate", "--model-file", MODEL, "--length", "1000000000", "--seed", "1"]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as ran:
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=hear_ctrl_c) as ran:
         assert ran.stdout and ran.stderr
         ran.stdout.read(10)
         ran.send_signal(signal.SIGINT)
@@ -69,7 +69,7 @@ def test_ctrl_c_ends_it_at_once() -> None:
 def test_ctrl_c_saves_a_training(tmp_path: Path) -> None:
     (tmp_path / "tales.txt").write_text(TEXT)
     line = "train --model char-lstm tales.txt --name a --steps 100000000 --hidden 16 --batch 4 --seq 16 --eval-every 1000"
-    with subprocess.Popen([COMMAND, *line.split()], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as ran:
+    with subprocess.Popen([COMMAND, *line.split()], cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c) as ran:
         assert ran.stderr
         for told in ran.stderr:
             if told.startswith("step "):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SMALL, TEXT, Program, file_of
+from conftest import SMALL, TEXT, Program, file_of, hear_ctrl_c
 from test_text import ticks_during
 
 import textgen
@@ -107,7 +107,10 @@ def interrupted(folder: Path, *line: str) -> str:
     (folder / "script.py").write_text(SCRIPT)
     (folder / "tales.txt").write_text(TEXT)
     command = [sys.executable, "script.py", "tales.txt", *line]
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(folder)}) as ran:
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    with subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, text=True, env=environment, preexec_fn=hear_ctrl_c
+    ) as ran:
         assert ran.stdout
         assert ran.stdout.readline() == "going\n"
         ran.send_signal(signal.SIGINT)
