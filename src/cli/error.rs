@@ -107,7 +107,9 @@ pub fn explained(error: &anyhow::Error) -> (bool, Option<String>) {
 }
 
 /// Prints clap's answer to a command line: an error, or the help asked for.
-pub fn misuse(error: &clap::Error, command: &clap::Command, line: &[OsString]) -> u8 {
+pub fn misuse(mut error: clap::Error, command: &clap::Command, line: &[OsString]) -> u8 {
+    make_legible(&mut error);
+    let error = &error;
     let text = error.to_string();
     // The message of the standard library's number parser does not help.
     let unclear = "invalid digit found in string";
@@ -137,6 +139,24 @@ pub fn misuse(error: &clap::Error, command: &clap::Command, line: &[OsString]) -
         return code(&of_stdout(error).into());
     }
     u8::try_from(error.exit_code()).unwrap_or(2)
+}
+
+/// Puts what was typed on one line where clap will quote it. (Its text lacks some control characters, so what was typed
+/// cannot be found there.)
+fn make_legible(error: &mut clap::Error) {
+    let legible = |text: &String| one_line(text).into_owned();
+    let quoted = error.context().filter_map(|(kind, value)| {
+        let legible = match value {
+            ContextValue::String(text) => ContextValue::String(legible(text)),
+            ContextValue::Strings(all) => ContextValue::Strings(all.iter().map(legible).collect()),
+            _ => return None,
+        };
+        Some((kind, legible))
+    });
+    let quoted: Vec<_> = quoted.collect();
+    for (kind, value) in quoted {
+        error.insert(kind, value);
+    }
 }
 
 /// The most commands that a tip names.

@@ -185,9 +185,9 @@ pub fn run(line: &[OsString]) -> u8 {
     let (cli, given) = match parse(line) {
         Ok(parsed) => parsed,
         Err(error) => {
-            return match error.downcast_ref() {
-                Some(misuse) => error::misuse(misuse, &command(), line),
-                None => error::code(&error),
+            return match error.downcast() {
+                Ok(misuse) => error::misuse(misuse, &command(), line),
+                Err(error) => error::code(&error),
             };
         }
     };

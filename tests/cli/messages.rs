@@ -88,6 +88,9 @@ fn a_message_is_a_few_lines_without_control_characters() {
         }
         Ok(())
     };
+    // Clap leaves some control characters out where it quotes.
+    let lost = "\n\n\n\n\n\u{1}".to_owned();
+    run((4, lost, String::new(), 0, 0)).expect("one line");
     TestRunner::new(cases)
         .run(&strategy, run)
         .expect("every message is short and plain");
