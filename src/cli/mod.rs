@@ -54,7 +54,7 @@ use shell::{candidates, completions, groups, man};
 #[derive(Parser)]
 #[command(name = "textgen", version, max_term_width = 100)]
 #[command(after_help = "A first session:
-  textgen vocab fairy-tales.txt           look at a corpus (this one comes with the program)
+  textgen vocab fairy-tales.txt           look at a corpus, here the bundled one
   textgen train --model char-lstm         train a language model on it
   textgen generate --temperature 0.5      write a text with the newest run
   textgen train --model word-vae          train a model that invents words

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::row::Row;
 use super::train::{Budget, ModelConfig};
-use super::value::{Value, check, described};
+use super::value::{Value, check, check_fits, described};
 use super::{
     CONFIG_FORMATS, Cell, ConfigError, Device, Documents, Goal, KlSchedule, LossOver, ModelChoice,
     ModelKind, Newlines, NormalForm, OptimizerKind, Precision, Recipe, Schedule, SplitKind, Strip,
@@ -104,9 +104,10 @@ macro_rules! settings {
             }
 
             pub(super) fn check_ranges(&self) -> Result<(), ConfigError> {
-                $($($($(if let Some(value) = &self.$field {
-                    check(stringify!($field), value, $range)?;
-                })?)+)+)+
+                $($($(if let Some(value) = &self.$field {
+                    check_fits(stringify!($field), value)?;
+                    $(check(stringify!($field), value, $range)?;)?
+                })+)+)+
                 Ok(())
             }
         }

@@ -581,5 +581,11 @@ fn a_whole_number_that_no_settings_file_can_hold_is_refused() {
             .set("seed", &seed.to_string())
             .expect_err("too large");
         assert!(error.to_string().contains("must be below 2^63"), "{error}");
+        // A file can name one all the same.
+        for key in ["seed", "max-vocab", "min-freq"] {
+            let given = Settings::parse(&format!("{key} = {seed}"), "file").expect("TOML");
+            let error = given.check_ranges().expect_err("too large");
+            assert!(error.to_string().contains("must be below 2^63"), "{error}");
+        }
     }
 }

@@ -33,6 +33,7 @@ pub(super) trait Value: Clone + Sized {
     }
 }
 
+const TOO_LARGE: &str = "must be below 2^63";
 /// What a whole number must be.
 const WHOLE: &str = "must be a whole number, and not below 0";
 
@@ -46,7 +47,7 @@ macro_rules! values {
                 if value.fits_a_file() {
                     Ok(value)
                 } else {
-                    Err("must be below 2^63".to_owned())
+                    Err(TOO_LARGE.to_owned())
                 }
             }
             fn show(&self) -> String {
@@ -96,6 +97,14 @@ impl Value for Vec<String> {
     fn show(&self) -> String {
         self.join(" ")
     }
+}
+
+/// Returns an error unless a settings file can hold `value`.
+pub(super) fn check_fits<T: Value>(flag: &'static str, value: &T) -> Result<(), ConfigError> {
+    if value.fits_a_file() {
+        return Ok(());
+    }
+    Err(ConfigError::range(flag, value.show(), TOO_LARGE))
 }
 
 /// Returns an error unless `value` is finite and in `range`.
