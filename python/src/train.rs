@@ -318,7 +318,16 @@ fn given(
         ));
     }
     if corpus.is_instance_of::<PyList>() || corpus.is_instance_of::<PyTuple>() {
-        return corpus.try_iter()?.map(|one| named(&one?)).collect();
+        let all: Vec<String> = corpus
+            .try_iter()?
+            .map(|one| named(&one?))
+            .collect::<PyResult<_>>()?;
+        if all.is_empty() {
+            return Err(PyTypeError::new_err(
+                "train() takes a list of at least one path",
+            ));
+        }
+        return Ok(all);
     }
     match named(corpus)? {
         text if text.contains('\n') => written(&text),

@@ -166,6 +166,7 @@ def test_wrong_settings_are_errors() -> None:
         ({"callback": 3}, "'callback' must be callable, not int"),
         ({"corpus": "fairy-tales"}, "a corpus or a text, not both"),
         ({"corpus": 3, "text": None}, "int"),
+        ({"corpus": [], "text": None}, "at least one path"),
         ({"text": 3}, "'str'"),
     ]
     for settings, message in cases:

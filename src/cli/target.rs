@@ -225,6 +225,9 @@ pub fn check_output(
         ("is a folder".to_owned(), "give the name of a file in it")
     } else if let Some((_, what)) = source {
         ((*what).to_owned(), "give another --output")
+    } else if format == Format::Model && !force.force && is_of_a_run(path) {
+        let what = "is the model of a run, which was trained".to_owned();
+        (what, "give another --output; --force replaces it")
     } else if force.force || !found.is_file() || format.is_of(path) {
         return Ok(());
     } else if format == Format::Unknown {
@@ -235,6 +238,12 @@ pub fn check_output(
     };
     let message = format!("{}: {what}", path.display());
     Err(CliError::failed(message, hint).into())
+}
+
+/// Whether a file is in the folder of a run.
+fn is_of_a_run(path: &Path) -> bool {
+    let files = ["config.toml", "corpus.safetensors"];
+    path.is_file() && files.iter().all(|file| path.with_file_name(file).is_file())
 }
 
 /// Whether two paths lead to one file, by whatever links.

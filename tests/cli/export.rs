@@ -46,6 +46,42 @@ fn a_model_is_exported_as_it_is() {
 }
 
 #[test]
+fn a_model_that_somebody_trained_is_not_replaced_unasked() {
+    let home = Home::new();
+    golden_run(&home, "");
+    let other = word_run(&home, "");
+    let model = other.model_path();
+    fs::copy(golden_model(), &model).expect("copied");
+    let trained = fs::read(&model).expect("a model");
+    for command in [
+        "export golden --output runs/words/model.safetensors",
+        "export golden --format hub --output runs/words",
+    ] {
+        let refusal = home.textgen(command).refused(1);
+        refusal.names(&["is the model of a run"]).advises("--force");
+        assert_eq!(fs::read(&model).expect("a model"), trained);
+    }
+    // Weights beside a program that textgen did not write.
+    let mine = home.path("mine.safetensors");
+    fs::copy(golden_model(), &mine).expect("copied");
+    let command = "export golden --format torch --output mine.py";
+    home.textgen(command)
+        .refused(1)
+        .names(&["mine.safetensors: exists already, without mine.py"])
+        .advises("--force");
+    home.textgen(&format!("{command} --force")).succeeded();
+    home.textgen(command).succeeded();
+    // One stream cannot take two files.
+    for format in ["torch", "js"] {
+        home.textgen(&format!(
+            "export golden --format {format} --output /dev/null"
+        ))
+        .refused(2)
+        .names(&["2 files are written"]);
+    }
+}
+
+#[test]
 fn eight_bits_have_one_scale_a_row_and_the_same_header() {
     let home = Home::new();
     golden_run(&home, "");

@@ -170,6 +170,29 @@ fn export(
         let hint = "leave it out; --format safetensors, html and js can be in eight bits";
         return Err(CliError::misuse(message, hint).into());
     }
+    if targets.len() > 1 && atomic::is_stream(&args.output) {
+        let message = format!(
+            "{}: {} files are written, which one stream cannot take",
+            args.output.display(),
+            targets.len()
+        );
+        return Err(CliError::misuse(message, "give --output the name of a file").into());
+    }
+    // Weights beside a program that this did not write are somebody's model.
+    if let (Kind::Torch, [(program, _), (weights, _)]) = (args.format, targets)
+        && weights.exists()
+        && !program.exists()
+        && !args.force.force
+    {
+        let message = format!(
+            "{}: exists already, without {} beside it",
+            weights.display(),
+            program.display()
+        );
+        let hint =
+            "the program needs weights of its name: give another --output; --force replaces them";
+        return Err(CliError::failed(message, hint).into());
+    }
     let sources = [(file.path(), "is the model that is exported")];
     for (path, format) in targets {
         check_output(path, *format, args.force, &sources)?;

@@ -307,6 +307,27 @@ impl Set {
     }
 }
 
+/// The name of a tensor here and in the file, if it is there, and its shape.
+type Source = (String, Option<String>, Vec<usize>);
+
+/// Recurrent layers that have all their weights have all their biases, or none.
+fn check_biases(sources: &[Source], set: &Set) -> Result<(), ImportError> {
+    let is_there = |name: &String| set.get(name).is_some();
+    let mut named = sources.iter().filter_map(|(_, from, _)| from.as_ref());
+    if !named.all(is_there) {
+        return Ok(());
+    }
+    let biases = sources.iter().filter(|(part, ..)| part.contains("bias_"));
+    let (with, without): (Vec<_>, Vec<_>) = biases.partition(|(_, from, _)| from.is_some());
+    let (Some(_), Some((part, ..))) = (with.first(), without.first()) else {
+        return Ok(());
+    };
+    Err(ImportError::new(
+        format!("it has some biases of its recurrent layers, but not {part}"),
+        "save all of the weights: torch.save(model.state_dict(), \"weights.pt\")",
+    ))
+}
+
 impl Plan {
     fn of(set: &Set) -> Result<Self, ImportError> {
         let layers: Vec<_> = set
@@ -389,7 +410,7 @@ impl Plan {
     /// Copies the tensors. None may be much more than the file holds: several may share a storage.
     fn fill(self, checkpoint: &mut Checkpoint, set: Set) -> Result<Found, ImportError> {
         let mut notes = Vec::new();
-        let mut sources: Vec<(String, Option<String>, Vec<usize>)> = Vec::new();
+        let mut sources: Vec<Source> = Vec::new();
         if let Some(name) = &self.embedding {
             let shape = vec![self.tokens, self.inputs];
             sources.push(("embedding.weight".to_owned(), Some(name.clone()), shape));
@@ -408,6 +429,7 @@ impl Plan {
                 sources.push((format!("rnn.{part}_l{layer}"), has.then_some(name), shape));
             }
         }
+        check_biases(&sources, &set)?;
         let bias = bias_of(&self.head);
         let bias = set.get(&bias).is_some().then_some(bias);
         sources.push((

@@ -347,6 +347,12 @@ fn what_cannot_be_placed_is_listed() {
     let half = error(&[head[0], head[1], ("rnn.weight_ih_l1", &[12, 3])]);
     assert!(half.contains("without rnn.weight_hh_l1"), "{half}");
     assert!(error(&[("fc.weight", &[5, 3]), ("fc.bias", &[4])]).contains("fc.bias (4)"));
+    let second: [(&str, &[usize]); 2] = [
+        ("rnn.weight_ih_l1", &[12, 3]),
+        ("rnn.weight_hh_l1", &[12, 3]),
+    ];
+    let biases = error(&[head[0], head[1], second[0], second[1]]);
+    assert!(biases.contains("not rnn.bias_ih_l1"), "{biases}");
     // A square embedding and a square head without a bias, under names that say nothing.
     let square: [(&str, &[usize]); 4] = [
         ("r.weight_ih_l0", &[9, 3]),
