@@ -1,7 +1,7 @@
 //! Reads a pickle as data: a machine for the opcodes that `torch.save` writes (protocols 2 to 5), in which a class is a
 //! name and a call is one of a short list that is understood. Nothing is imported, constructed or run.
 //!
-//! Values stand in one list and refer to each other by index, so a value may contain itself, and neither depth nor size
+//! Values are kept in one list and refer to each other by index, so a value may contain itself, and neither depth nor size
 //! takes more memory than the opcodes have bytes.
 
 use std::collections::HashMap;
@@ -272,7 +272,7 @@ impl Values {
     }
 }
 
-/// Reads the pickle that `bytes` begin with: its values, the one that it stands for, and its length in bytes.
+/// Reads the pickle that `bytes` begin with: its values, which of them it represents, and its length in bytes.
 pub fn read(bytes: &[u8]) -> Result<(Values, Id, usize), Fault> {
     let mut machine = Machine {
         bytes,
@@ -615,7 +615,7 @@ impl<'b> Machine<'b> {
                     None => self.damaged("a tensor of an unusual form"),
                 }
             }
-            // What they are made of stands for them, uncopied.
+            // They are represented by what they are made of, uncopied.
             "torch._utils._rebuild_parameter"
             | "torch._utils._rebuild_parameter_with_state"
             | "torch.Size"
