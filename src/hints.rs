@@ -157,6 +157,9 @@ pub fn of_train(error: &TrainError) -> Option<String> {
             let lr = lower(*lr);
             format!("go on with a lower learning rate: {resume} --lr {lr}")
         }
+        TrainError::Apart { resume, .. } => {
+            format!("everything saved before is intact: {resume}")
+        }
         TrainError::NoState { .. } => {
             "train a new run; this one's model can still generate".to_owned()
         }

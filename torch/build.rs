@@ -12,11 +12,15 @@ const VERSION_FILES: [&str; 4] = [
     "include/torch/headeronly/version.h",
     "include/torch/csrc/api/include/torch/version.h",
 ];
-const SHIM: &str = "src/shim.cpp";
+const SHIM: [&str; 2] = ["src/shim.cpp", "src/process_group.cpp"];
+/// The headers that the wheel lacks.
+const HEADERS: &str = "src/gloo";
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed={SHIM}");
+    for file in SHIM.iter().chain([&HEADERS]) {
+        println!("cargo::rerun-if-changed={file}");
+    }
     if let Err(message) = build() {
         println!("cargo::error={message}");
     }
@@ -76,6 +80,8 @@ fn compile_shim(include: &Path) {
             include.join("torch/csrc/api/include").display()
         ))
         .define("_GLIBCXX_USE_CXX11_ABI", "1")
-        .file(SHIM)
+        .define("USE_C10D_GLOO", None)
+        .include("src")
+        .files(SHIM)
         .compile("textgen_shim");
 }

@@ -2,6 +2,7 @@
 //! but what happens is told to functions, and the caller says when to stop.
 
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Result, anyhow};
@@ -66,6 +67,8 @@ fn train_here(
         given: GivenSettings { config, flags },
         baseline: None,
         json: false,
+        processes: None,
+        timeout: None,
     };
     let (_, mut prepared) = prepare(&args, runs, stop)?;
     let run = prepared.pop().ok_or_else(|| anyhow!("nothing to train"))?;
@@ -77,7 +80,7 @@ fn train_here(
             display.show(report);
         }
     };
-    let ending = train_run(&run, &native, stop, |_| (), report)?;
+    let ending = train_run(&run, &native, &Rc::default(), stop, |_| (), report)?;
     Ok((run, ending))
 }
 

@@ -20,7 +20,7 @@ use super::from::{From, suggest_english};
 use super::prepare::{LONG_WORD, Planned, longest};
 use super::settings_file;
 use super::signals;
-use super::trainer::Place;
+use super::trainer::{Place, Together};
 use super::training::Interrupted;
 use crate::cli::output::{counted, note};
 
@@ -122,6 +122,32 @@ pub struct TrainArgs {
     /// Print one JSON object per line: the start, each evaluation and the end of a training
     #[arg(long)]
     pub(super) json: bool,
+    /// Train in so many processes of this machine, each on some cores or a GPU of its own, which add their gradients; a
+    /// divisor of --shards, which is as many by default. Needs textgen-torch
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Several processes")]
+    pub(super) processes: Option<u16>,
+    /// How long processes wait for one that does not answer, in seconds [default: 300]
+    #[arg(long, value_name = "SECONDS", value_parser = positive, requires = "processes", help_heading = "Several processes")]
+    pub(super) timeout: Option<f64>,
+}
+
+/// A number of seconds above 0.
+fn positive(text: &str) -> Result<f64, String> {
+    let seconds = text
+        .parse()
+        .ok()
+        .filter(|seconds| (0.001..=1e9).contains(seconds));
+    seconds.ok_or_else(|| "it takes a time in seconds, above 0".to_owned())
+}
+
+impl TrainArgs {
+    /// The processes that train.
+    fn together(&self) -> Together {
+        Together {
+            processes: self.processes.map(usize::from),
+            timeout: self.timeout,
+        }
+    }
 }
 
 /// Flags that give settings.
@@ -208,6 +234,9 @@ pub(super) fn prepare(
         return resume(args, &run);
     }
     let mut given = args.given.all()?;
+    if let (Some(processes), None) = (args.processes, given.shards) {
+        given.shards = Some(processes.into());
+    }
     // A run's config.toml names the model that it started from.
     let from = given.from.clone().filter(|named| !named.is_empty());
     let from = from.map(|named| From::open(&named, runs)).transpose()?;
@@ -233,7 +262,7 @@ pub(super) fn prepare(
     if args.baseline.is_some() {
         baseline(&planned.config)?;
     }
-    let place = Place::of(&planned.config)?;
+    let place = Place::of(&planned.config, args.together())?;
     let created = create(args, runs, &planned, from, &place, stop)?;
     Ok((place, created))
 }
@@ -369,7 +398,7 @@ fn resume(args: &TrainArgs, run: &RunDir) -> Result<(Place, Vec<RunDir>)> {
         return Err(CliError::misuse(message, hint).into());
     }
     let changed = config.with(flags.clone())?;
-    let place = Place::of(&changed)?;
+    let place = Place::of(&changed, args.together())?;
     let finished = run.has_finished()?;
     if args.baseline.is_some() {
         baseline(&config)?;

@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::rc::Rc;
 
 use anyhow::Result;
 use serde_json::Value;
 
 use super::error::CliError;
-use super::{signals, training};
+use super::signals;
+use super::training::{self, PROCESSES, TIMEOUT};
 use crate::cli::output::{counted, note};
 use crate::config::{Device, NetworkConfig, TrainConfig};
 use crate::kernels::simd;
@@ -24,27 +26,89 @@ const DEVICES: [&str; 3] = ["/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg"];
 pub enum Place {
     /// This process, on the CPU.
     Cpu,
-    /// `textgen-torch` at this path, on CUDA.
-    Torch(PathBuf),
+    /// `textgen-torch` at this path, on CUDA or in several processes.
+    Torch(PathBuf, Together),
+}
+
+/// Processes that train together.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Together {
+    /// How many; `None` is one.
+    pub processes: Option<usize>,
+    /// How long they wait for each other, in seconds.
+    pub timeout: Option<f64>,
+}
+
+impl Together {
+    /// Whether there are several.
+    pub fn are_several(&self) -> bool {
+        self.processes.is_some_and(|processes| processes > 1)
+    }
+
+    /// Refuses shards that the processes cannot share evenly.
+    pub fn check(&self, shards: usize) -> Result<()> {
+        let processes = self.processes.unwrap_or(1);
+        if shards.is_multiple_of(processes) {
+            return Ok(());
+        }
+        let message = format!(
+            "{PROCESSES} {processes}: they cannot share evenly the {} of a batch",
+            counted(shards as u64, "shard")
+        );
+        let even: Vec<String> = (1..=shards)
+            .filter(|&processes| shards.is_multiple_of(processes))
+            .map(|processes| processes.to_string())
+            .collect();
+        let hint = format!(
+            "--shards, which a run keeps, allows {PROCESSES} {}",
+            even.join(", ")
+        );
+        Err(CliError::misuse(message, hint).into())
+    }
+
+    /// The flags that say it. Where there is one process, `textgen-torch` is not to look for others.
+    fn flags(&self) -> Vec<String> {
+        let mut flags = vec![
+            PROCESSES.to_owned(),
+            self.processes.unwrap_or(1).to_string(),
+        ];
+        if let Some(seconds) = self.timeout {
+            flags.extend([TIMEOUT.to_owned(), seconds.to_string()]);
+        }
+        flags
+    }
 }
 
 impl Place {
     /// The place that the settings ask for, or the reason why there is none.
-    pub fn of(config: &TrainConfig) -> Result<Self> {
+    pub fn of(config: &TrainConfig, together: Together) -> Result<Self> {
+        together.check(config.shards)?;
+        let torch = |path| Self::Torch(path, together);
         let place = match (config.device, find()) {
+            (Device::Cpu | Device::Auto, Some(path)) if together.are_several() => {
+                doctor(&path).map_err(|why| does_not_start(&path, &why))?;
+                torch(path)
+            }
+            (Device::Cpu | Device::Auto, None) if together.are_several() => {
+                let message = format!(
+                    "{PROCESSES} needs {NAME}, which is neither beside textgen nor on PATH"
+                );
+                let hint = "`make torch` builds it beside textgen; one process needs only textgen";
+                return Err(CliError::failed(message, hint).into());
+            }
             (Device::Cpu, _) | (Device::Auto, None) => Self::Cpu,
-            (Device::Auto, Some(torch)) => match has_cuda(&torch) {
-                Ok(true) => Self::Torch(torch),
+            (Device::Auto, Some(path)) => match has_cuda(&path) {
+                Ok(true) => torch(path),
                 Ok(false) => Self::Cpu,
                 Err(why) => {
                     note!(
                         "{} does not start: {why}; training on the CPU",
-                        torch.display()
+                        path.display()
                     );
                     Self::Cpu
                 }
             },
-            (asked @ Device::Cuda(_), torch) => Self::Torch(with_cuda(asked, torch)?),
+            (asked @ Device::Cuda(_), path) => torch(with_cuda(asked, path)?),
         };
         let precision = config.precision;
         let lacks = NativeEngine::lacks(precision, simd::level());
@@ -66,22 +130,22 @@ impl Place {
     pub fn train_last(&self, folders: &[&Path], json: bool) -> Result<()> {
         match self {
             Self::Cpu => train_here(folders, json),
-            Self::Torch(torch) => hand_over(torch, folders, json),
+            Self::Torch(torch, together) => hand_over(torch, folders, json, *together),
         }
     }
 
     /// Trains the runs in `folders` and waits. If `textgen-torch` fails, it has printed the reason, and
     /// this program ends with its exit code.
     pub fn train(&self, folders: &[&Path]) -> Result<()> {
-        let torch = match self {
+        let (torch, together) = match self {
             Self::Cpu => return train_here(folders, false),
-            Self::Torch(torch) => torch,
+            Self::Torch(torch, together) => (torch, *together),
         };
         // Ctrl-C also reaches the trainer, which saves and stops; this program waits for it.
         signals::catch(|_| ())?;
-        let status = command(torch, folders, false)
+        let status = command(torch, folders, false, together)
             .status()
-            .map_err(|error| does_not_start(torch, &error))?;
+            .map_err(|error| does_not_start(torch, &error.to_string()))?;
         if let Some(stopped) = status.code().and_then(training::Interrupted::of) {
             return Err(stopped.into());
         }
@@ -94,7 +158,7 @@ impl Place {
 
 /// Trains in this process.
 fn train_here(folders: &[&Path], json: bool) -> Result<()> {
-    training::train(folders, json, &native)
+    training::train(folders, json, &native, &Rc::default())
 }
 
 /// The engine of a run on the CPU.
@@ -189,18 +253,19 @@ pub fn doctor(torch: &Path) -> Result<Value, String> {
 }
 
 /// The command that trains the runs in `folders`, one after the other.
-fn command(torch: &Path, folders: &[&Path], json: bool) -> Command {
+fn command(torch: &Path, folders: &[&Path], json: bool, together: Together) -> Command {
     let mut command = Command::new(torch);
     command
         .arg("train")
+        .args(together.flags())
         .args(json.then_some(training::JSON))
         .args(folders);
     command
 }
 
 /// Execs the trainer of the runs in `folders`; returns only on failure.
-fn hand_over(torch: &Path, folders: &[&Path], json: bool) -> Result<()> {
-    let mut command = command(torch, folders, json);
+fn hand_over(torch: &Path, folders: &[&Path], json: bool, together: Together) -> Result<()> {
+    let mut command = command(torch, folders, json, together);
     #[cfg(unix)]
     let error = std::os::unix::process::CommandExt::exec(&mut command);
     #[cfg(not(unix))]
@@ -208,14 +273,13 @@ fn hand_over(torch: &Path, folders: &[&Path], json: bool) -> Result<()> {
         Ok(status) => std::process::exit(status.code().unwrap_or(1)),
         Err(error) => error,
     };
-    Err(does_not_start(torch, &error).into())
+    Err(does_not_start(torch, &error.to_string()).into())
 }
 
-fn does_not_start(torch: &Path, error: &std::io::Error) -> CliError {
-    let why = error.to_string();
+fn does_not_start(torch: &Path, why: &str) -> CliError {
     CliError::failed(
         format!("{} does not start: {why}", torch.display()),
-        hint(&why),
+        hint(why),
     )
 }
 

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::io::Write as _;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use super::signals;
 use crate::cli::output::{counted, json_line, measured, note, stdout};
 use crate::config::{Budget, ModelKind, TrainConfig};
 use crate::run::{Evaluation, Held, Metrics, RunDir, Sampled};
-use crate::train::{Ending, Factory, Plan, Report, Trainer};
+use crate::train::{Distributed, Ending, Factory, Plan, Report, Trainer};
 
 /// A target rate has been missed if the relative error is larger than this.
 const FAR_FROM_RATE: f64 = 0.1;
@@ -45,8 +46,13 @@ static STOP: AtomicBool = AtomicBool::new(false);
 /// and by which signal.
 static SIGNAL: AtomicI32 = AtomicI32::new(signals::SIGINT);
 
-/// Lets the first Ctrl-C, SIGTERM or SIGHUP stop the training, and the second end the program.
-fn catch_signals() -> Result<()> {
+/// Stops the training, as Ctrl-C does.
+pub fn stop() {
+    STOP.store(true, Ordering::Relaxed);
+}
+
+/// Lets the first Ctrl-C, SIGTERM or SIGHUP stop the training, and the second end the program. Says so if it `speaks`.
+fn catch_signals(speaks: bool) -> Result<()> {
     static CAUGHT: OnceLock<Result<(), String>> = OnceLock::new();
     let mut first: Option<Instant> = None;
     let handler = move |signal| match first {
@@ -54,7 +60,9 @@ fn catch_signals() -> Result<()> {
             first = Some(Instant::now());
             SIGNAL.store(signal, Ordering::Relaxed);
             STOP.store(true, Ordering::Relaxed);
-            note!("\nstopping; Ctrl-C again ends at once");
+            if speaks {
+                note!("\nstopping; Ctrl-C again ends at once");
+            }
         }
         Some(first) if first.elapsed() >= ONE_SIGNAL => {
             std::process::exit(signals::exit_code(signal))
@@ -65,8 +73,12 @@ fn catch_signals() -> Result<()> {
     caught.clone().map_err(|error| anyhow!(error))
 }
 
-/// The flag by which `textgen` asks `textgen-torch` for lines of JSON.
+/// The flag by which `textgen` asks `textgen-torch` for lines of JSON,
 pub const JSON: &str = "--json";
+/// the one that says how many processes train,
+pub const PROCESSES: &str = "--processes";
+/// and the one that says for how many seconds they wait for each other.
+pub const TIMEOUT: &str = "--timeout";
 
 /// A line of `train --json`.
 #[derive(Serialize)]
@@ -131,9 +143,14 @@ impl Events {
 
 /// Trains the runs in `folders`, one after the other, until the user stops, which is an [`Interrupted`]. With `json`, what
 /// happens is printed on stdout, too.
-pub fn train(folders: &[&Path], json: bool, factory: &Factory) -> Result<()> {
+pub fn train(
+    folders: &[&Path],
+    json: bool,
+    factory: &Factory,
+    distributed: &Rc<Distributed>,
+) -> Result<()> {
     signals::fail_at_the_size_limit();
-    catch_signals()?;
+    catch_signals(distributed.is_writer())?;
     for (index, folder) in folders.iter().enumerate() {
         if index > 0 {
             note!("\nrun: {}", folder.display());
@@ -142,11 +159,11 @@ pub fn train(folders: &[&Path], json: bool, factory: &Factory) -> Result<()> {
         let report = |report: Report| display.show(report);
         let run = RunDir::open(folder)?;
         let events = Events {
-            json,
+            json: json && distributed.is_writer(),
             ..Events::default()
         };
         let tell = |event: &Event| events.tell(event);
-        let ending = train_run(&run, factory, &STOP, tell, report)?;
+        let ending = train_run(&run, factory, distributed, &STOP, tell, report)?;
         if let Some(error) = events.failed.take() {
             return Err(error);
         }
@@ -167,12 +184,17 @@ pub fn train(folders: &[&Path], json: bool, factory: &Factory) -> Result<()> {
 pub(super) fn train_run(
     run: &RunDir,
     factory: &Factory,
+    distributed: &Rc<Distributed>,
     stop: &AtomicBool,
     tell: impl Fn(&Event),
     report: impl FnMut(Report),
 ) -> Result<Ending> {
+    if !distributed.is_writer() {
+        return train_locked(run, None, factory, distributed, stop, tell, report);
+    }
     let lock = run.lock()?;
-    let result = train_locked(run, lock.held(), factory, stop, tell, report);
+    let held = Some(lock.held());
+    let result = train_locked(run, held, factory, distributed, stop, tell, report);
     // The name may belong to another run by now.
     if result.is_err() && lock.held().check().is_ok() {
         run.discard_unstarted();
@@ -180,16 +202,18 @@ pub(super) fn train_run(
     result
 }
 
+/// `held` is what the process that writes has locked.
 fn train_locked(
     run: &RunDir,
-    held: &Held,
+    held: Option<&Held>,
     factory: &Factory,
+    distributed: &Rc<Distributed>,
     stop: &AtomicBool,
     tell: impl Fn(&Event),
     mut report: impl FnMut(Report),
 ) -> Result<Ending> {
     let name = run.name();
-    let mut trainer = Trainer::new(run, factory, |news| {
+    let mut trainer = Trainer::in_group(run, factory, distributed.clone(), |news| {
         if let Report::Logged(metrics) = news {
             tell(&Event::Evaluation { run: name, metrics });
         }
@@ -211,7 +235,7 @@ fn train_locked(
         );
     }
     let plan = trainer.plan(stop)?;
-    announce(trainer.config(), &plan);
+    announce(trainer.config(), &plan, distributed.size());
     let config = trainer.config();
     tell(&Event::Start {
         run: name,
@@ -225,11 +249,13 @@ fn train_locked(
         device: &plan.device,
         expected_seconds: plan.expected_seconds,
     });
-    held.check()?;
-    run.forget_failure()?;
+    if let Some(held) = held {
+        held.check()?;
+        run.forget_failure()?;
+    }
     let ending = trainer.train(stop).map_err(anyhow::Error::from);
     let ending = ending.inspect_err(|error| {
-        if held.check().is_ok() {
+        if held.is_some_and(|held| held.check().is_ok()) {
             run.record_failure(&format!("{error:#}"));
         }
     })?;
@@ -263,7 +289,7 @@ fn two_digits(number: f64) -> String {
 }
 
 /// Prints the network, the step, the budget, memory and expected time.
-fn announce(config: &TrainConfig, plan: &Plan) {
+fn announce(config: &TrainConfig, plan: &Plan, processes: usize) {
     let input = match config.embedding {
         0 => format!("one-hot of {}", plan.inputs),
         size => format!("embedding {} × {size}", plan.inputs),
@@ -290,7 +316,11 @@ fn announce(config: &TrainConfig, plan: &Plan) {
         HumanCount(plan.parameters as u64),
         HumanCount((plan.memory_bytes >> 20).max(1)),
     );
-    note!("{}; {budget}; {}", plan.step, plan.device);
+    let processes = match processes {
+        1 => String::new(),
+        _ => format!("{processes} processes, each on "),
+    };
+    note!("{}; {budget}; {processes}{}", plan.step, plan.device);
     if let Some(Sampled { counted, of }) = plan.sample {
         note!(
             "evaluations read a sample of {} of the {} held-out {} until the end",

@@ -128,16 +128,32 @@ struct StateHeader {
 impl State {
     /// Writes the state, atomically.
     pub fn write(&self, path: &Path) -> Result<(), RunError> {
-        let header = StateHeader {
+        tensors::write(path, &self.header(), &tensors::stored(&self.tensors))
+    }
+
+    /// The bytes that [`State::write`] writes to `path`.
+    pub fn to_bytes(&self, path: &Path) -> Result<Vec<u8>, RunError> {
+        tensors::bytes(path, &self.header(), &tensors::stored(&self.tensors))
+    }
+
+    fn header(&self) -> StateHeader {
+        StateHeader {
             format: *STATE_FORMATS.end(),
             progress: self.progress.clone(),
-        };
-        tensors::write(path, &header, &tensors::stored(&self.tensors))
+        }
     }
 
     /// Reads a state of any of [`STATE_FORMATS`].
     pub fn read(path: &Path) -> Result<Self, RunError> {
-        let file = TensorFile::open(path, &FILE)?;
+        Self::of(&TensorFile::open(path, &FILE)?)
+    }
+
+    /// Reads the bytes of a file, called `path` in messages.
+    pub fn of_bytes(path: &Path, mut bytes: &[u8]) -> Result<Self, RunError> {
+        Self::of(&TensorFile::of(path, &mut bytes, &FILE)?)
+    }
+
+    fn of(file: &TensorFile) -> Result<Self, RunError> {
         let StateHeader { progress, .. } = file.header()?;
         progress.check().map_err(|reason| file.refuse(reason))?;
         let arrays = file.arrays("")?.into_iter();

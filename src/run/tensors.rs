@@ -153,6 +153,15 @@ pub(crate) fn write<'a>(
     header: &impl Serialize,
     tensors: impl IntoIterator<Item = (impl AsRef<str> + Ord + Display, &'a StoredTensor<'a>)>,
 ) -> Result<(), RunError> {
+    atomic::write(path, &[&bytes(path, header, tensors)?])
+}
+
+/// The file at `path` that has `tensors` and `header`.
+pub(crate) fn bytes<'a>(
+    path: &Path,
+    header: &impl Serialize,
+    tensors: impl IntoIterator<Item = (impl AsRef<str> + Ord + Display, &'a StoredTensor<'a>)>,
+) -> Result<Vec<u8>, RunError> {
     let tensors: Vec<_> = tensors.into_iter().collect();
     let parts = tensors.iter().map(|(name, tensor)| {
         let bytes = Cow::Borrowed(&*tensor.bytes);
@@ -161,9 +170,7 @@ pub(crate) fn write<'a>(
     let json = document(path, header)?;
     let checksum = checksum(&json, &parts.collect());
     let metadata = HashMap::from([("textgen".to_owned(), with_checksum(json, checksum))]);
-    let bytes = safetensors::serialize(tensors, Some(metadata))
-        .map_err(|error| RunError::damaged(path, error))?;
-    atomic::write(path, &[&bytes])
+    safetensors::serialize(tensors, Some(metadata)).map_err(|error| RunError::damaged(path, error))
 }
 
 /// The start of a file with a document, its checksum, and vectors that follow in this order.

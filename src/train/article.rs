@@ -7,8 +7,10 @@
 //! is subtracted, lacks log σ² and is counted at every letter. The *evaluation* is sound: with
 //! fresh noise at each of the T letters, −ELBO is D + T·R.
 
+use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 
+use super::distributed::Distributed;
 use super::task::{Extent, Next, Part, Sums, Task, check, held_out, sample_config};
 use super::{Batch, Engine, TrainError};
 use crate::config::{NetworkConfig, TrainConfig};
@@ -58,6 +60,9 @@ impl ArticleTask {
 }
 
 impl Task for ArticleTask {
+    /// One word a step cannot be shared.
+    fn join(&mut self, _distributed: Rc<Distributed>) {}
+
     fn network(&self) -> &NetworkConfig {
         &self.network
     }
@@ -125,7 +130,8 @@ impl Task for ArticleTask {
             let costs = engine.evaluate(&Batch::Article(batch))?;
             let sum = |values: &[f32]| values.iter().map(|&x| f64::from(x)).sum::<f64>();
             let rate = sum(&costs.rates) * count as f64;
-            sums.add(count, sum(&costs.nats), rate, &costs.means);
+            let means: Vec<f64> = costs.means.iter().map(|&mean| mean.into()).collect();
+            sums.add(count, sum(&costs.nats), rate, &means);
         }
         Ok(Some(Evaluation::Word(sums.loss())))
     }

@@ -11,8 +11,8 @@ impl Trainer<'_> {
     /// The final evaluation of the best model, and the last save.
     pub(super) fn finish(&mut self, stop: &AtomicBool) -> Result<(), TrainError> {
         self.saver.wait()?;
-        let best = self.run.model()?;
-        let state = self.engine.state();
+        let best = self.shared_model()?;
+        let state = self.engine.state()?;
         self.engine.set_weights(&best.weights()?)?;
         let losses = self.last_losses(best.header.valid, stop);
         self.engine.restore(&state, self.progress.step)?;

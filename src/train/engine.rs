@@ -2,10 +2,12 @@
 //! the optimizer, on one device. The loop makes batches of plain integers; an engine learns from them
 //! and measures on them.
 
+use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 
 use thiserror::Error;
 
+use super::distributed::{Distributed, GroupError};
 use super::memory::{Memory, shown};
 use crate::models::batch::{ArticleBatch, TextBatch, WordBatch};
 use crate::models::weights::{WeightError, Weights};
@@ -69,6 +71,9 @@ pub enum EngineError {
     /// The user stopped the training during a step, which changed nothing.
     #[error("stopped")]
     Stopped,
+    /// The other processes of the training are gone, or train something else.
+    #[error(transparent)]
+    Group(#[from] GroupError),
     /// The device cannot be used, or has failed.
     #[error("{0}")]
     Device(String),
@@ -76,6 +81,10 @@ pub enum EngineError {
 
 /// The training of one model on one device: its weights, gradients and optimizer.
 pub trait Engine {
+    /// Makes this the engine of one of several processes. Each takes its [share](Distributed::share) of the shards of
+    /// every batch; [`Engine::step`], [`Engine::trial`] and [`Engine::state`] are then called by all together.
+    fn join(&mut self, distributed: Rc<Distributed>);
+
     /// Takes one optimizer step: gradients, clipping, update, average, held rate, carried state.
     fn step(&mut self, batch: &Batch, step: &Step) -> Result<(), EngineError>;
 
@@ -101,7 +110,7 @@ pub trait Engine {
     fn use_average(&mut self, on: bool);
 
     /// What the next step depends on: `weights.*`, `optimizer.*`, `average.*`, `carried.*`, `rate.*`.
-    fn state(&self) -> Weights<'static>;
+    fn state(&self) -> Result<Weights<'static>, EngineError>;
 
     /// Restores [`Engine::state`] as it was after `step` steps.
     fn restore(&mut self, state: &Weights, step: u64) -> Result<(), EngineError>;

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::EngineError;
+use super::{EngineError, GroupError};
 use crate::config::ModelKind;
 use crate::models::weights::WeightError;
 use crate::run::RunError;
@@ -20,6 +20,19 @@ pub enum TrainError {
     /// A run whose corpus is of another kind than its model.
     #[error("the corpus of the run is not one for a {0}")]
     OtherCorpus(ModelKind),
+    /// The processes cannot train together.
+    #[error(transparent)]
+    Group(#[from] GroupError),
+    /// The processes that trained together do no longer.
+    #[error("step {step}: {error}")]
+    Apart {
+        /// The step.
+        step: u64,
+        /// What happened.
+        error: GroupError,
+        /// The command that resumes the run.
+        resume: String,
+    },
     /// The device that trains has failed.
     #[error(transparent)]
     Engine(#[from] EngineError),

@@ -5,12 +5,11 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
 
 use super::{Report, TrainError, Trainer};
 use crate::run::disk;
 use crate::run::{
-    CorpusData, Evaluation, Log, Metrics, ModelFile, ModelHeader, RunError, State, atomic,
+    CorpusData, Evaluation, Log, Metrics, ModelFile, ModelHeader, RunDir, RunError, State, atomic,
     model_format,
 };
 use crate::text::Vocabulary;
@@ -46,8 +45,8 @@ impl Identity {
 impl Trainer<'_> {
     /// Restores the run's saved state if it has one. Returns whether it has.
     pub fn resume(&mut self) -> Result<bool, TrainError> {
-        let Some(state) = self.run.state()? else {
-            if self.run.model_path().exists() {
+        let Some(state) = self.shared_state(RunDir::state)? else {
+            if self.distributed.is_writer() && self.run.model_path().exists() {
                 return Err(TrainError::NoState {
                     name: self.run.name().to_owned(),
                 });
@@ -76,8 +75,43 @@ impl Trainer<'_> {
         Ok(true)
     }
 
+    /// A state that `read` finds in the run of rank 0.
+    pub(super) fn shared_state(
+        &self,
+        read: impl FnOnce(&RunDir) -> Result<Option<State>, RunError>,
+    ) -> Result<Option<State>, TrainError> {
+        if self.distributed.is_alone() {
+            return Ok(read(self.run)?);
+        }
+        let (path, mut state) = (self.run.state_path(), None);
+        if self.distributed.is_writer() {
+            state = read(self.run)?;
+        }
+        let bytes = state.map(|state| state.to_bytes(&path)).transpose()?;
+        let bytes = self.distributed.broadcast(bytes)?;
+        let state = bytes.map(|bytes| State::of_bytes(&path, &bytes));
+        Ok(state.transpose()?)
+    }
+
+    /// The best model so far, of rank 0's run.
+    pub(super) fn shared_model(&self) -> Result<ModelFile, TrainError> {
+        if self.distributed.is_alone() {
+            return Ok(self.run.model()?);
+        }
+        let mut bytes = None;
+        if self.distributed.is_writer() {
+            bytes = Some(self.run.model()?.bytes().to_vec());
+        }
+        let bytes = self.distributed.broadcast(bytes)?.unwrap_or_default();
+        let path = self.run.model_path();
+        Ok(ModelFile::of_bytes(&path.to_string_lossy(), &bytes)?)
+    }
+
     /// Makes the two logs say what the state says, since they are written before it.
     pub(super) fn follow_state(&mut self) -> Result<(), TrainError> {
+        if !self.distributed.is_writer() {
+            return Ok(());
+        }
         self.saver.wait()?;
         let (path, progress) = (self.run.metrics_path(), &self.progress);
         let mended = self
@@ -97,6 +131,9 @@ impl Trainer<'_> {
         &mut self,
         write: impl FnOnce() -> Result<(), RunError> + Send + 'static,
     ) -> Result<(), TrainError> {
+        if !self.distributed.is_writer() {
+            return Ok(());
+        }
         let held = self.held.clone();
         self.saver.submit(move || Ok(held.write(write)?))
     }
@@ -139,10 +176,10 @@ impl Trainer<'_> {
         self.progress.seconds = self.seconds();
         let state = State {
             progress: self.progress.clone(),
-            tensors: self.engine.state(),
+            tensors: self.engine.state()?,
         };
         self.saved = Some(self.point());
-        self.saved_at = Instant::now();
+        self.saved_at = self.distributed.elapsed();
         self.submit(move || {
             state.write(&path)?;
             then();
@@ -179,6 +216,9 @@ impl Trainer<'_> {
         file: &ModelFile,
         valid: Option<Evaluation>,
     ) -> Result<(), TrainError> {
+        if !self.distributed.is_writer() {
+            return Ok(());
+        }
         let header = ModelHeader {
             valid,
             ..file.header.clone()
@@ -191,8 +231,17 @@ impl Trainer<'_> {
 
     /// Reports a sample and appends it to `samples.txt`.
     pub(super) fn sample(&mut self, stop: &AtomicBool) -> Result<(), TrainError> {
-        let seed = self.progress.evaluations;
-        let sample = self.task.sample(&self.engine.weights(), seed, stop)?;
+        // Rank 0 alone, while the others wait.
+        let mut sample = Ok(String::new());
+        if self.distributed.is_writer() {
+            let seed = self.progress.evaluations;
+            sample = self.task.sample(&self.engine.weights(), seed, stop);
+        }
+        let is_stopped = matches!(sample, Err(TrainError::Stopped));
+        if self.distributed.any(is_stopped)? {
+            return Err(TrainError::Stopped);
+        }
+        let sample = sample?;
         (self.report)(Report::Sample(&sample));
         let entry = format!("{ENTRY}{}\n{sample}\n\n", self.progress.step);
         let path = self.run.samples_path();

@@ -6,6 +6,7 @@
 //! same weights bit for bit as one that is not, except under `--minutes`, where the clock decides.
 
 mod article;
+mod distributed;
 mod end;
 mod engine;
 mod error;
@@ -16,6 +17,7 @@ mod plan;
 mod report;
 mod saver;
 mod schedule;
+mod shards;
 mod share;
 mod task;
 #[cfg(test)]
@@ -23,10 +25,13 @@ mod tests;
 mod text;
 mod words;
 
+use std::hash::Hasher as _;
+use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 pub use crate::models::variational::RateController;
+pub use distributed::{Distributed, Gathered, GroupError, ProcessGroup, Threads};
 pub use engine::{Batch, Costs, Engine, EngineError, Losses, Step};
 pub use error::TrainError;
 #[cfg(feature = "cli")]
@@ -34,6 +39,7 @@ pub(crate) use files::ENTRY as SAMPLE_ENTRY;
 pub use native::NativeEngine;
 pub use plan::Plan;
 pub use report::{Line, Report};
+pub use shards::{Sum, rows as shard_rows};
 pub use share::evaluation_size;
 
 use crate::config::{Budget, ModelConfig, NetworkConfig, Schedule, TrainConfig};
@@ -46,6 +52,7 @@ use schedule::learning_rate;
 use serde::Serialize;
 use task::{Extent, Next, Part, Task};
 use text::{Reading, TextTask};
+use twox_hash::XxHash64;
 use words::WordTask;
 
 /// The most returns to an earlier state before giving up.
@@ -69,6 +76,11 @@ pub enum Ending {
 /// Creates the engine of a run.
 pub type Factory<'a> =
     dyn Fn(&TrainConfig, &NetworkConfig) -> Result<Box<dyn Engine>, EngineError> + 'a;
+
+/// A number that is another one for other bytes.
+fn digest(bytes: &[u8]) -> u64 {
+    XxHash64::oneshot(0, bytes)
+}
 
 /// The corpus of a run as batches.
 fn task(config: &TrainConfig, corpus: CorpusData) -> Result<Box<dyn Task>, TrainError> {
@@ -128,6 +140,7 @@ pub struct Trainer<'a> {
     letters: [u64; 2],
     task: Box<dyn Task>,
     engine: Box<dyn Engine>,
+    distributed: Rc<Distributed>,
     /// What the evaluations of the training read of the validation part,
     extent: Extent,
     /// and the fewest tokens to train on between two of them.
@@ -138,12 +151,12 @@ pub struct Trainer<'a> {
     saver: Saver,
     /// The point of the training that was saved last in this session.
     saved: Option<(u64, Option<Unfinished>)>,
-    saved_at: Instant,
+    /// and the seconds of the session at that time.
+    saved_at: f64,
     /// The most time without a save, unless the settings say after how many steps one comes.
     unsaved: Duration,
     valid: Option<Evaluation>,
     rise: Option<[f64; 2]>,
-    session: Instant,
     /// The step and the fraction of the training at which this session began,
     began: (u64, f64),
     /// and the seconds that it takes, as far as that was said.
@@ -158,7 +171,20 @@ impl<'a> Trainer<'a> {
         factory: &Factory,
         report: impl FnMut(Report) + 'a,
     ) -> Result<Self, TrainError> {
+        Self::in_group(run, factory, Rc::default(), report)
+    }
+
+    /// [`Trainer::new`] by one of several processes, each of which has a copy of the run or the same one.
+    pub fn in_group(
+        run: &'a RunDir,
+        factory: &Factory,
+        distributed: Rc<Distributed>,
+        report: impl FnMut(Report) + 'a,
+    ) -> Result<Self, TrainError> {
         let config = run.config()?;
+        distributed.check_shards(config.shards)?;
+        distributed.compare("config.toml", digest(format!("{config:?}").as_bytes()))?;
+        distributed.compare("the corpus", digest(config.corpus_digest.as_bytes()))?;
         let corpus = run.corpus()?;
         let identity = Identity::of(&corpus);
         let sized = memory::sized(&config, &corpus);
@@ -169,8 +195,10 @@ impl<'a> Trainer<'a> {
             vocabulary.document_end(),
         );
         let letters = memory::letters(&sized, &network, &corpus);
-        let task = task(&config, corpus)?;
+        let mut task = task(&config, corpus)?;
+        task.join(distributed.clone());
         let mut engine = factory(&sized, task.network())?;
+        engine.join(distributed.clone());
         if let Some(start) = run.start()? {
             engine.set_weights(&start.weights()?)?;
         } else if config.pretrains(0.0) {
@@ -191,16 +219,16 @@ impl<'a> Trainer<'a> {
             extent,
             task,
             engine,
+            distributed,
             progress,
             report: Box::new(report),
             reported: Instant::now(),
             saver: Saver::new(),
             saved: None,
-            saved_at: Instant::now(),
+            saved_at: 0.0,
             unsaved: MOST_UNSAVED,
             valid: None,
             rise: None,
-            session: Instant::now(),
             began: (0, 0.0),
             expected: None,
             seconds_before: 0.0,
@@ -226,7 +254,7 @@ impl<'a> Trainer<'a> {
 
     /// Seconds of training over all sessions.
     fn seconds(&self) -> f64 {
-        self.seconds_before + self.session.elapsed().as_secs_f64()
+        self.seconds_before + self.distributed.elapsed()
     }
 
     /// The total number of steps, if the budget determines it.
@@ -274,8 +302,8 @@ impl<'a> Trainer<'a> {
         stop: &AtomicBool,
         last: Option<u64>,
     ) -> Result<Ending, TrainError> {
-        self.session = Instant::now();
-        self.saved_at = self.session;
+        self.distributed.start();
+        self.saved_at = 0.0;
         self.began = (self.progress.step, self.fraction());
         if self.progress.step == 0 && self.progress.unfinished.is_none() {
             self.save()?;
@@ -283,6 +311,13 @@ impl<'a> Trainer<'a> {
         }
         let ending = match self.go_on(stop, last) {
             Err(TrainError::Stopped) => Ending::Stopped,
+            Err(TrainError::Group(error) | TrainError::Engine(EngineError::Group(error))) => {
+                return Err(TrainError::Apart {
+                    step: self.progress.step,
+                    error,
+                    resume: self.run.command(&["train", "--resume"]),
+                });
+            }
             other => other?,
         };
         if ending == Ending::Stopped {
@@ -303,7 +338,10 @@ impl<'a> Trainer<'a> {
     /// Takes one step after the other, and does what comes between them.
     fn go_on(&mut self, stop: &AtomicBool, last: Option<u64>) -> Result<Ending, TrainError> {
         loop {
-            task::check(stop)?;
+            // A group agrees in the step, the evaluation or the sample that comes now.
+            if self.distributed.is_alone() {
+                task::check(stop)?;
+            }
             match self.progress.unfinished {
                 Some(Unfinished::Evaluation) => {
                     self.evaluate(stop)?;
@@ -343,7 +381,9 @@ impl<'a> Trainer<'a> {
                 && self.progress.step.is_multiple_of(self.config.save_every)
             {
                 self.save()?;
-            } else if self.config.save_every == 0 && self.saved_at.elapsed() >= self.unsaved {
+            } else if self.config.save_every == 0
+                && self.distributed.elapsed() - self.saved_at >= self.unsaved.as_secs_f64()
+            {
                 self.save_recent()?;
             }
         }
@@ -440,7 +480,7 @@ impl<'a> Trainer<'a> {
             });
         }
         self.saver.wait()?;
-        let Some(state) = self.run.steady_state()? else {
+        let Some(state) = self.shared_state(RunDir::steady_state)? else {
             return Err(TrainError::NothingSaved { step: at });
         };
         self.restore(&state)?;
@@ -480,6 +520,7 @@ impl<'a> Trainer<'a> {
         if !self.look(true) || !self.engine.are_finite() {
             return self.roll_back();
         }
+        self.compare_weights()?;
         let rate = self.rate();
         self.engine.use_average(true);
         let engine = &mut *self.engine;
@@ -529,6 +570,21 @@ impl<'a> Trainer<'a> {
         (self.report)(Report::Evaluated(&line));
         self.progress.last.1 = self.seconds();
         Ok(())
+    }
+
+    /// Returns an error if the processes of a training have different weights: they would if their processors, or their
+    /// versions of a library, computed differently.
+    fn compare_weights(&self) -> Result<(), TrainError> {
+        if self.distributed.is_alone() {
+            return Ok(());
+        }
+        let mut hasher = XxHash64::with_seed(0);
+        for array in self.engine.weights().values() {
+            for value in array.data().iter() {
+                hasher.write(&value.to_le_bytes());
+            }
+        }
+        Ok(self.distributed.compare("the weights", hasher.finish())?)
     }
 
     /// Whether the weights of this step have been evaluated.

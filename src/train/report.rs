@@ -123,7 +123,7 @@ impl Trainer<'_> {
     /// Reports the time left if it is much longer than was said, as with a large vocabulary, whose weights take time to
     /// update, to evaluate and to save, which no trial step shows.
     fn correct_expectation(&mut self) {
-        let elapsed = self.session.elapsed().as_secs_f64();
+        let elapsed = self.distributed.elapsed();
         let (step, fraction) = self.began;
         let done = self.fraction() - fraction;
         if elapsed < MEASURED.0 || self.progress.step < step + MEASURED.1 || done <= 0.0 {

@@ -1,7 +1,9 @@
 //! What the loop needs of a model and its corpus: batches, evaluations and samples.
 
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::distributed::Distributed;
 use super::{Batch, Engine, TrainError};
 use crate::config::{NetworkConfig, Sampling};
 use crate::models::weights::{Weights, expected_shapes};
@@ -53,6 +55,9 @@ pub struct Next {
 
 /// A model's corpus, and how it becomes batches.
 pub trait Task {
+    /// Makes this the corpus of one of several processes, which share the reading: of a text's batches, each gets the
+    /// rows of its own shards. [`Task::evaluate`] is then called by all together.
+    fn join(&mut self, distributed: Rc<Distributed>);
     /// The network that learns it.
     fn network(&self) -> &NetworkConfig;
     /// Steps in one pass over the training part.
@@ -156,13 +161,12 @@ impl Sums {
     }
 
     /// Adds a word of so many tokens, its distortion and rate in nats, and its μ (Z).
-    pub fn add(&mut self, tokens: usize, distortion: f64, rate: f64, means: &[f32]) {
+    pub fn add(&mut self, tokens: usize, distortion: f64, rate: f64, means: &[f64]) {
         self.distortion += distortion;
         self.rate += rate;
         self.tokens += tokens;
         self.words += 1;
         for (sums, &mean) in self.means.iter_mut().zip(means) {
-            let mean = f64::from(mean);
             sums[0] += mean;
             sums[1] += mean * mean;
         }

@@ -5,8 +5,11 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::atomic::AtomicBool;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::distributed::Distributed;
+use super::shards;
 use super::task::{Extent, Next, Part, Task, at_once, check, sample_config, work};
 use super::{Batch, Engine, TrainError};
 use crate::config::{CharRnnConfig, LossOver, NetworkConfig, SplitKind, TrainConfig};
@@ -63,6 +66,9 @@ pub struct TextTask {
     length: usize,
     /// Multiplications per token.
     work: usize,
+    /// The shards of a batch, of which this process reads its own.
+    shards: usize,
+    distributed: Rc<Distributed>,
 }
 
 impl TextTask {
@@ -87,6 +93,8 @@ impl TextTask {
             network,
             seed: config.seed,
             batch: config.batch,
+            shards: config.shards.min(config.batch),
+            distributed: Rc::default(),
             text: tokens,
             vocabulary,
             streams: (0..config.batch).map(|stream| stream * length).collect(),
@@ -128,9 +136,17 @@ impl TextTask {
         let sections = self.sections(part, reading);
         let windows = matches!(self.own.split, SplitKind::Window(_));
         let [of_windows, else_so] = SIDE_BY_SIDE;
+        let at_once = if windows { of_windows } else { else_so };
+        let size = self.distributed.size();
+        // How embeddings are multiplied depends on how many tokens one call reads, and so does the last bit.
+        let each = match self.network.embedding {
+            0 => at_once.min(sections.len().div_ceil(size)).max(1),
+            _ => at_once,
+        };
         let mut nats = 0.0;
-        for group in sections.chunks(if windows { of_windows } else { else_so }) {
-            nats += self.read(group, engine, stop)?;
+        for group in sections.chunks(each * size) {
+            let groups: Vec<&[Section]> = group.chunks(each).collect();
+            nats += self.read(&groups, engine, stop)?;
         }
         Ok((nats, counted(&sections) as u64))
     }
@@ -153,20 +169,42 @@ impl TextTask {
         }
     }
 
-    /// The loss of all sections in nats, read in parallel from zero states. Each section is summed by
-    /// itself, so that the figure does not depend on how many tokens one call reads.
+    /// The rows of a batch that this process trains on.
+    fn own_rows(&self) -> Range<usize> {
+        let own = self.distributed.share(self.shards);
+        let first = |shard| shards::rows(self.batch, shard, self.shards).start;
+        first(own.start)..first(own.end)
+    }
+
+    /// The loss of all sections in nats, read in parallel from zero states: the r-th group by rank r. Each section is
+    /// summed by itself, so that the figure depends neither on how many tokens one call reads nor on who reads them.
     fn read(
         &self,
-        sections: &[Section],
+        groups: &[&[Section]],
         engine: &mut dyn Engine,
         stop: &AtomicBool,
     ) -> Result<f64, TrainError> {
-        let longest = sections.iter().map(Section::predicted).max().unwrap_or(0);
+        let seq_of = |group: &[Section]| {
+            let longest = group.iter().map(Section::predicted).max().unwrap_or(0);
+            let seq = evaluation_seq(group.len(), self.network.outputs, self.work);
+            (longest, seq)
+        };
+        let calls = groups.iter().map(|group| {
+            let (longest, seq) = seq_of(group);
+            longest.div_ceil(seq)
+        });
+        let sections = groups.get(self.distributed.rank()).copied();
+        let sections = sections.unwrap_or_default();
+        let (longest, seq) = seq_of(sections);
         let rows = sections.len();
-        let seq = evaluation_seq(rows, self.network.outputs, self.work);
         let mut nats = vec![0.0; rows];
-        for at in (0..longest).step_by(seq) {
-            check(stop)?;
+        for at in (0..calls.max().unwrap_or(0)).map(|call| call * seq) {
+            if self.distributed.any(stop.load(Ordering::Relaxed))? {
+                return Err(TrainError::Stopped);
+            }
+            if at >= longest {
+                continue;
+            }
             let steps = seq.min(longest - at);
             // A section that has ended repeats its last tokens, which do not count.
             let tokens = |section: &Section| {
@@ -199,7 +237,13 @@ impl TextTask {
                 }
             }
         }
-        Ok(nats.iter().sum())
+        let count = |rank| groups.get(rank).map_or(0, |group: &&[Section]| group.len());
+        Ok(self
+            .distributed
+            .gather(&nats, count, false)?
+            .values
+            .iter()
+            .sum())
     }
 }
 
@@ -250,6 +294,10 @@ pub(super) fn within(segments: &[Range<usize>], tokens: f64) -> Extent {
 }
 
 impl Task for TextTask {
+    fn join(&mut self, distributed: Rc<Distributed>) {
+        self.distributed = distributed;
+    }
+
     fn network(&self) -> &NetworkConfig {
         &self.network
     }
@@ -287,7 +335,8 @@ impl Task for TextTask {
         let wanted = least + noise.below(0, (most - least + 1) as u64) as usize;
         let offset = progress.cursor as usize;
         let steps = wanted.min(self.length - offset);
-        let streams = self.streams.iter().map(|start| {
+        let own = self.own_rows();
+        let streams = self.streams[own.clone()].iter().map(|start| {
             let start = start + offset;
             self.trained(&(start..start + steps + 1))
         });
@@ -301,8 +350,8 @@ impl Task for TextTask {
         Ok(Next {
             batch: Batch::Text(TextBatch {
                 steps,
-                rows: self.batch,
-                first: 0,
+                rows: own.len(),
+                first: own.start,
                 inputs,
                 targets,
                 last_only: self.own.loss == LossOver::Last,

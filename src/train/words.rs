@@ -1,7 +1,9 @@
 //! A word-vae's words.
 
-use std::sync::atomic::AtomicBool;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::distributed::Distributed;
 use super::schedule::beta;
 use super::task::{Extent, Next, Part, Sums, Task, at_once, check, held_out, sample_config, work};
 use super::{Batch, Engine, TrainError};
@@ -35,6 +37,7 @@ pub struct WordTask {
     data: WordData,
     /// The current epoch and its order of words.
     order: Option<(u64, Vec<usize>)>,
+    distributed: Rc<Distributed>,
 }
 
 impl WordTask {
@@ -52,6 +55,7 @@ impl WordTask {
             special: data.vocabulary.special_tokens()?,
             data,
             order: None,
+            distributed: Rc::default(),
         })
     }
 
@@ -107,6 +111,35 @@ impl WordTask {
             without_z: false,
         }
     }
+
+    /// What each of some words costs: its distortion and its rate in nats, and its μ (Z).
+    fn figures(&self, words: &[usize], engine: &mut dyn Engine) -> Result<Vec<f64>, TrainError> {
+        if words.is_empty() {
+            return Ok(Vec::new());
+        }
+        let latent = self.network.latent();
+        // One sample per word, independent of the rest of the batch.
+        let noise = words.iter().flat_map(|&word| {
+            let noise = Noise::new(self.seed, Use::Evaluation, word as u64);
+            (0..latent as u64).map(move |at| noise.normal(at))
+        });
+        let batch = self.batch(words, noise.collect(), |_| false);
+        let rows = batch.inputs.rows.clone();
+        let costs = engine.evaluate(&Batch::Words(batch))?;
+        let mut distortions = vec![0.0; words.len()];
+        for (row, &nats) in rows.into_iter().zip(&costs.nats) {
+            distortions[row as usize] += f64::from(nats);
+        }
+        let mut figures = Vec::with_capacity(words.len() * (2 + latent));
+        for (row, distortion) in distortions.into_iter().enumerate() {
+            let own = row * latent..(row + 1) * latent;
+            let rates = costs.rates[own.clone()].iter().map(|&rate| f64::from(rate));
+            let means = costs.means[own].iter().map(|&mean| f64::from(mean));
+            figures.extend([distortion, rates.sum()]);
+            figures.extend(means);
+        }
+        Ok(figures)
+    }
 }
 
 /// The letters, and ends, of the words of one shard of a step, and of one call of an evaluation, at most.
@@ -152,6 +185,10 @@ pub(super) fn within(data: &WordData, words: &[usize], most: f64) -> Extent {
 }
 
 impl Task for WordTask {
+    fn join(&mut self, distributed: Rc<Distributed>) {
+        self.distributed = distributed;
+    }
+
     fn network(&self) -> &NetworkConfig {
         &self.network
     }
@@ -230,24 +267,20 @@ impl Task for WordTask {
         let tokens = |word: usize| self.data.letters[word].len() + 1;
         let longest = words.iter().map(|&word| tokens(word)).max().unwrap_or(1);
         let mut sums = Sums::new(latent);
-        for group in words.chunks(measured_at_once(longest, &self.network)) {
-            check(stop)?;
-            // One sample per word, independent of the rest of the batch.
-            let noise = group.iter().flat_map(|&word| {
-                let noise = Noise::new(self.seed, Use::Evaluation, word as u64);
-                (0..latent as u64).map(move |at| noise.normal(at))
-            });
-            let batch = self.batch(group, noise.collect(), |_| false);
-            let rows = batch.inputs.rows.clone();
-            let costs = engine.evaluate(&Batch::Words(batch))?;
-            let mut distortions = vec![0.0; group.len()];
-            for (row, &nats) in rows.into_iter().zip(&costs.nats) {
-                distortions[row as usize] += f64::from(nats);
+        let each = measured_at_once(longest, &self.network);
+        // How the letters are multiplied depends on how many one call reads, and so does the last bit: each process
+        // reads whole groups.
+        for group in words.chunks(each.saturating_mul(self.distributed.size())) {
+            let of = |rank: usize| group.chunks(each).nth(rank).unwrap_or_default();
+            let figures = self.figures(of(self.distributed.rank()), engine)?;
+            let count = |rank| of(rank).len() * (2 + latent);
+            let stopped = stop.load(Ordering::Relaxed);
+            let gathered = self.distributed.gather(&figures, count, stopped)?;
+            if gathered.stopped {
+                return Err(TrainError::Stopped);
             }
-            for (row, (&word, distortion)) in group.iter().zip(distortions).enumerate() {
-                let own = row * latent..(row + 1) * latent;
-                let rate = costs.rates[own.clone()].iter().map(|&rate| f64::from(rate));
-                sums.add(tokens(word), distortion, rate.sum(), &costs.means[own]);
+            for (&word, figures) in group.iter().zip(gathered.values.chunks_exact(2 + latent)) {
+                sums.add(tokens(word), figures[0], figures[1], &figures[2..]);
             }
         }
         Ok(Some(Evaluation::Word(WordLoss {

@@ -1,8 +1,11 @@
 //! The training of one model by libtorch's autograd: on CUDA by cuDNN; on the CPU slowly, as what the tests
 //! compare the native engine with.
 
+mod shared;
+
 use std::borrow::Cow;
 use std::ops::Range;
+use std::rc::Rc;
 
 use tch::{Device, Kind, Tensor};
 use textgen::config::{ModelConfig, NetworkConfig, Precision, TrainConfig};
@@ -10,7 +13,9 @@ use textgen::models::batch::{ArticleBatch, TextBatch, WordBatch};
 use textgen::models::noise::{Noise, Use};
 use textgen::models::training::Parameters as Layout;
 use textgen::models::weights::{WeightError, Weights};
-use textgen::train::{Batch, Costs, Engine, EngineError, Losses, RateController, Step};
+use textgen::train::{
+    Batch, Costs, Distributed, Engine, EngineError, Losses, RateController, Step, Sum,
+};
 
 use crate::article::Article;
 use crate::char_rnn::{CharRnn, Text};
@@ -48,6 +53,9 @@ pub struct TorchEngine {
     unseen: Vec<Tensor>,
     /// Whether libtorch's generator is seeded for the following steps.
     seeded: bool,
+    distributed: Rc<Distributed>,
+    /// The gradients of this process's shards, if there are others.
+    sum: Sum,
 }
 
 enum Model {
@@ -94,6 +102,8 @@ impl TorchEngine {
             rate: None,
             unseen: Vec::new(),
             seeded: false,
+            distributed: Rc::default(),
+            sum: Sum::default(),
             device,
             model: match &config.model {
                 ModelConfig::CharRnn(own) => Model::Text(CharRnn::new(
@@ -153,6 +163,9 @@ impl TorchEngine {
 
     /// The loss and the gradients of a step.
     fn compute(&mut self, batch: &Batch, step: &Step) -> Result<Computed, EngineError> {
+        if !self.distributed.is_alone() {
+            return self.compute_together(batch, step);
+        }
         let pass = Pass::Training {
             seed: self.config.seed,
             step: step.number,
@@ -222,9 +235,7 @@ impl TorchEngine {
         let free_bits = self.config.word_vae().map_or(0.0, |own| own.free_bits);
         let mut loss = objective(&nats, &rates, &beta, free_bits);
         if batch.without_z {
-            // Every parameter needs a gradient, those of the encoder too.
-            let sums = self.parameters.tensors().iter().map(|t| t.sum(Kind::Float));
-            loss += sums.fold(Tensor::zeros([], (Kind::Float, self.device)), |a, b| a + b) * 0.0;
+            loss += self.nothing();
         }
         let rate = rates.detach().sum(Kind::Float) / all as f64;
         Computed {
@@ -234,6 +245,12 @@ impl TorchEngine {
             last: None,
             rate: (!batch.without_z).then(|| rate.reshape([1])),
         }
+    }
+
+    /// Zero, of every parameter: each needs a gradient, those of an encoder that reads nothing too.
+    fn nothing(&self) -> Tensor {
+        let sums = self.parameters.tensors().iter().map(|t| t.sum(Kind::Float));
+        sums.fold(Tensor::zeros([], (Kind::Float, self.device)), |a, b| a + b) * 0.0
     }
 
     /// The rows of each shard of a batch.
@@ -358,6 +375,10 @@ impl HeldRate {
 }
 
 impl Engine for TorchEngine {
+    fn join(&mut self, distributed: Rc<Distributed>) {
+        self.distributed = distributed;
+    }
+
     fn step(&mut self, batch: &Batch, step: &Step) -> Result<(), EngineError> {
         let computed = self.compute(batch, step)?;
         self.optimizer
@@ -438,16 +459,15 @@ impl Engine for TorchEngine {
         });
     }
 
-    fn state(&self) -> Weights<'static> {
+    fn state(&self) -> Result<Weights<'static>, EngineError> {
         let tensors = self.parameters.tensors();
         let mut state = self.parameters.named(tensors, "weights.");
         self.optimizer.save(&self.parameters, &mut state);
         if let Some(average) = &self.average {
             state.append(&mut self.parameters.named(average, "average."));
         }
-        let others = self.others().into_iter();
-        state.extend(others.map(|(name, tensor)| (name, array(tensor))));
-        state
+        state.append(&mut self.gathered()?);
+        Ok(state)
     }
 
     fn restore(&mut self, state: &Weights, step: u64) -> Result<(), EngineError> {

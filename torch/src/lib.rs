@@ -8,6 +8,8 @@ pub mod char_rnn;
 pub mod device;
 pub mod dropout;
 pub mod engine;
+pub mod group;
+pub mod launch;
 pub mod optimizer;
 pub mod parameters;
 pub mod recurrent;

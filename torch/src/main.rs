@@ -2,30 +2,32 @@
 //! interface between the two programs.
 
 use std::io::Write as _;
+use std::num::NonZero;
 use std::path::Path;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use anyhow::Result;
 use textgen::cli::error::{self, CliError};
-use textgen::cli::output::{json_line, stdout};
+use textgen::cli::output::{divert, json_line, line_on_stderr, stdout};
+use textgen::cli::trainer::Together;
 use textgen::cli::training;
 use textgen::config::{NetworkConfig, TrainConfig};
 use textgen::run::RunDir;
-use textgen::train::{Engine, EngineError, Trainer, evaluate_exactly};
+use textgen::train::{
+    Distributed, Engine, EngineError, Factory, NativeEngine, Trainer, evaluate_exactly,
+};
 
-use textgen_torch::{TorchEngine, device, shim};
+use textgen_torch::group::{self, Member};
+use textgen_torch::{TorchEngine, device, launch, shim};
 
-const USAGE: &str =
-    "usage: textgen-torch train [--json] RUN-FOLDER... | eval RUN-FOLDER | bench RUN-FOLDER | doctor
-`textgen train` calls this program; there is hardly a reason to call it by hand.";
-
-/// Prints a line to stderr, and ignores a failure: stderr may be closed.
-macro_rules! say {
-    ($($text:tt)*) => {
-        let _ = writeln!(std::io::stderr(), $($text)*);
-    };
-}
+const USAGE: &str = "usage: textgen-torch train [--processes N] [--timeout SECONDS] [--json] RUN-FOLDER...
+       textgen-torch eval RUN-FOLDER | bench RUN-FOLDER | doctor
+`textgen train` calls this program. By hand it trains a run on several hosts: once for each process, with RANK,
+WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT as torchrun sets them (or the variables of SLURM or Open MPI).
+Only on a network that you trust: who reaches the port can join.";
 
 /// Steps of a benchmark: before it, at a time, and how often.
 const WARM_UP_STEPS: u64 = 20;
@@ -49,26 +51,21 @@ fn main() -> ExitCode {
     }));
     device::load_cuda();
     let outcome = std::panic::catch_unwind(|| match words.as_slice() {
-        ["train", rest @ ..] if rest.iter().any(|word| *word != training::JSON) => {
-            let folders = rest.strip_prefix(&[training::JSON]).unwrap_or(rest);
-            let json = folders.len() < rest.len();
-            let folders: Vec<&Path> = folders.iter().map(Path::new).collect();
-            check_version().and_then(|()| training::train(&folders, json, &engine))
-        }
+        ["train", rest @ ..] => check_version().and_then(|()| train(rest)),
         ["eval", folder] => check_version().and_then(|()| eval(Path::new(folder))),
         ["bench", folder] => check_version().and_then(|()| bench(Path::new(folder))),
         ["doctor"] => doctor(),
         ["--version"] => check_version().and_then(|()| {
             writeln!(stdout(), "textgen-torch {}", env!("CARGO_PKG_VERSION"))?;
-            Ok(())
+            Ok(ExitCode::SUCCESS)
         }),
-        _ => {
-            say!("{USAGE}");
-            std::process::exit(2)
-        }
+        ["--help" | "-h"] => writeln!(stdout(), "{USAGE}")
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(Into::into),
+        _ => Err(misuse()),
     });
     match outcome {
-        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Ok(code)) => code,
         Ok(Err(failure)) => error::report(&failure),
         Err(panic) => {
             let text = panic
@@ -117,6 +114,130 @@ fn check_version() -> Result<()> {
     }
 }
 
+/// What `textgen-torch train` is told.
+struct Order<'a> {
+    folders: Vec<&'a Path>,
+    json: bool,
+    processes: Option<usize>,
+    timeout: Duration,
+}
+
+impl<'a> Order<'a> {
+    fn of(words: &[&'a str]) -> Result<Self> {
+        let (mut folders, mut json, mut processes, mut seconds) = (Vec::new(), false, None, None);
+        let mut words = words.iter().copied();
+        while let Some(word) = words.next() {
+            match word {
+                training::JSON => json = true,
+                training::PROCESSES => {
+                    let number = words.next().and_then(|word| word.parse().ok());
+                    let number = number.filter(|&number: &usize| number > 0);
+                    processes = Some(number.ok_or_else(misuse)?);
+                }
+                training::TIMEOUT => seconds = Some(words.next().ok_or_else(misuse)?),
+                _ => folders.push(Path::new(word)),
+            }
+        }
+        if folders.is_empty() {
+            return Err(misuse());
+        }
+        Ok(Self {
+            folders,
+            json,
+            processes,
+            timeout: group::timeout(seconds)?,
+        })
+    }
+}
+
+/// How the program is called.
+fn misuse() -> anyhow::Error {
+    let hint = "textgen-torch --help; textgen train calls this program";
+    CliError::misuse("the command line is incomplete, or not understood", hint).into()
+}
+
+/// Trains runs: in this process, as one of several, or by starting several.
+fn train(words: &[&str]) -> Result<ExitCode> {
+    let order = Order::of(words)?;
+    let member = match order.processes {
+        Some(1) => None,
+        Some(size) => {
+            let together = Together {
+                processes: Some(size),
+                timeout: None,
+            };
+            for folder in &order.folders {
+                together.check(RunDir::open(folder)?.config()?.shards)?;
+            }
+            let own = words.iter().position(|word| *word == training::PROCESSES);
+            let own = own.map_or(0..0, |at| at..at + 2);
+            let (before, after) = (&words[..own.start], &words[own.end..]);
+            return launch::launch(size, &[&["train"], before, after].concat());
+        }
+        None => Member::of(|name| std::env::var(name).ok())?,
+    };
+    let train = |factory: &Factory, distributed: Distributed| {
+        training::train(&order.folders, order.json, factory, &Rc::new(distributed))
+    };
+    let Some(member) = member else {
+        return train(&engine, Distributed::alone()).map(|()| ExitCode::SUCCESS);
+    };
+    if member.failure().is_some() {
+        launch::follow_the_launcher();
+    }
+    let outcome = member.join(order.timeout).and_then(|processes| {
+        let factory = |config: &TrainConfig, network: &NetworkConfig| {
+            engine_of_member(config, network, &member)
+        };
+        let work = || train(&factory, Distributed::new(Box::new(processes)));
+        // One of them speaks.
+        if member.rank == 0 {
+            work()
+        } else {
+            divert(|_| (), work)
+        }
+    });
+    match (outcome, member.failure()) {
+        (Ok(()), _) => Ok(ExitCode::SUCCESS),
+        (Err(error), Some(path)) => Ok(ExitCode::from(launch::record(&error, &path))),
+        (Err(error), None) => {
+            let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+            let who = format!(
+                "process {} of {} ({})",
+                member.rank,
+                member.size,
+                host.trim()
+            );
+            Err(error.context(who))
+        }
+    }
+}
+
+/// The engine of one of several processes: a GPU of its own, or some of the processor's cores.
+fn engine_of_member(
+    config: &TrainConfig,
+    network: &NetworkConfig,
+    member: &Member,
+) -> Result<Box<dyn Engine>, EngineError> {
+    if device::choose(config.device)? == tch::Device::Cpu {
+        let mut config = config.clone();
+        if config.threads == 0 {
+            let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+            config.threads = (cores / member.local_size).max(1);
+        }
+        return Ok(Box::new(NativeEngine::new(&config, network)?));
+    }
+    let count = tch::Cuda::device_count().max(1) as usize;
+    if member.local_size > count && member.local_rank == 0 {
+        line_on_stderr(&format!(
+            "{} processes share the {count} CUDA device(s) of this host",
+            member.local_size
+        ));
+    }
+    let device = tch::Device::Cuda(member.local_rank % count);
+    Ok(Box::new(TorchEngine::new(config, network, device)?))
+}
+
 /// The engine of a run, on the device that its settings name.
 fn engine(config: &TrainConfig, network: &NetworkConfig) -> Result<Box<dyn Engine>, EngineError> {
     let device = device::choose(config.device)?;
@@ -124,7 +245,7 @@ fn engine(config: &TrainConfig, network: &NetworkConfig) -> Result<Box<dyn Engin
 }
 
 /// The exact losses of a run's best model, as JSON: one token after the other for a char-lstm.
-fn eval(folder: &Path) -> Result<()> {
+fn eval(folder: &Path) -> Result<ExitCode> {
     let run = RunDir::open(folder)?;
     let config = run.config()?;
     let [valid, test] = evaluate_exactly(&run, &engine)?;
@@ -140,13 +261,13 @@ fn eval(folder: &Path) -> Result<()> {
 }
 
 /// Prints a line of JSON, as `textgen` does.
-fn print(report: &serde_json::Value) -> Result<()> {
+fn print(report: &serde_json::Value) -> Result<ExitCode> {
     writeln!(stdout(), "{}", json_line(report)?)?;
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The speed of training a run, as a JSON line. Leaves no trace in it.
-fn bench(folder: &Path) -> Result<()> {
+fn bench(folder: &Path) -> Result<ExitCode> {
     let run = RunDir::open(folder)?;
     let mut trainer = Trainer::new(&run, &engine, |_| ())?;
     trainer.measure(WARM_UP_STEPS)?;
@@ -160,7 +281,7 @@ fn bench(folder: &Path) -> Result<()> {
 }
 
 /// The facts about libtorch that `textgen doctor` shows, as JSON.
-fn doctor() -> Result<()> {
+fn doctor() -> Result<ExitCode> {
     let missing = device::load_cuda();
     let report = serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),

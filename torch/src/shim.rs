@@ -1,6 +1,8 @@
-//! The few calls of libtorch that tch does not expose; see `shim.cpp`.
+//! The few calls of libtorch that tch does not expose; see `shim.cpp` and `process_group.cpp`.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ptr::{self, NonNull};
+use std::time::Duration;
 
 use tch::{Device, Tensor};
 use torch_sys::C_tensor;
@@ -29,6 +31,32 @@ unsafe extern "C" {
     fn textgen_clip(gradients: Tensors, count: usize, limit: f64) -> *mut c_char;
     fn textgen_allow_tf32(allowed: bool) -> *mut c_char;
     fn textgen_upload(tensor: *mut C_tensor, index: i64, out: *mut *mut C_tensor) -> *mut c_char;
+    #[cfg(test)]
+    fn textgen_size_of_group() -> usize;
+    fn textgen_join(
+        file: *const c_char,
+        host: *const c_char,
+        port: u16,
+        own: *const c_char,
+        rank: c_int,
+        size: c_int,
+        timeout_ms: i64,
+        out: *mut *mut c_void,
+    ) -> *mut c_char;
+    fn textgen_leave(group: *mut c_void);
+    fn textgen_all_to_all(
+        group: *mut c_void,
+        send: *const f32,
+        receive: *mut f32,
+        count: i64,
+    ) -> *mut c_char;
+    fn textgen_all_gather(
+        group: *mut c_void,
+        own: *const u8,
+        receive: *mut u8,
+        count: i64,
+    ) -> *mut c_char;
+    fn textgen_broadcast(group: *mut c_void, bytes: *mut u8, count: i64) -> *mut c_char;
 }
 
 fn pointers(tensors: &[Tensor]) -> Vec<*mut C_tensor> {
@@ -166,4 +194,91 @@ pub fn upload(tensor: &Tensor, device: Device) -> Tensor {
         ));
         Tensor::from_ptr(out)
     }
+}
+
+/// Where the processes of a group meet.
+#[derive(Clone, Debug)]
+pub enum Meeting {
+    /// On one host: a file that is not there yet.
+    File(CString),
+    /// The host of rank 0, on which it listens on a port.
+    Tcp(CString, u16),
+}
+
+/// A process group of libtorch's Gloo.
+pub struct Gloo(NonNull<c_void>);
+
+impl Gloo {
+    /// Joins a group of `size` processes as number `rank`. `own` is the address at which the others reach this one;
+    /// what takes longer than `timeout`, here or later, fails.
+    pub fn join(
+        meeting: &Meeting,
+        own: &CString,
+        rank: usize,
+        size: usize,
+        timeout: Duration,
+    ) -> Result<Self, String> {
+        let (file, host, port) = match meeting {
+            Meeting::File(file) => (file.as_ptr(), ptr::null(), 0),
+            Meeting::Tcp(host, port) => (ptr::null(), host.as_ptr(), *port),
+        };
+        let mut group = ptr::null_mut();
+        // SAFETY: zero-terminated strings, or null where the shim expects it, which it copies.
+        failed(unsafe {
+            textgen_join(
+                file,
+                host,
+                port,
+                own.as_ptr(),
+                rank as c_int,
+                size as c_int,
+                timeout.as_millis() as i64,
+                &raw mut group,
+            )
+        })?;
+        NonNull::new(group).map(Self).ok_or_else(String::new)
+    }
+
+    /// Sends the r-th of the equal pieces of `send` to rank r; `receive` gets those that were sent to this one.
+    pub fn all_to_all(&self, send: &[f32], receive: &mut [f32]) -> Result<(), String> {
+        assert_eq!(send.len(), receive.len());
+        let (from, into, count) = (send.as_ptr(), receive.as_mut_ptr(), send.len() as i64);
+        // SAFETY: both have `count` numbers, which nobody else uses until the call returns; the shim does not write
+        // to the first.
+        failed(unsafe { textgen_all_to_all(self.0.as_ptr(), from, into, count) })
+    }
+
+    /// `receive` gets `own` of every rank.
+    pub fn all_gather(&self, size: usize, own: &[u8], receive: &mut [u8]) -> Result<(), String> {
+        assert_eq!(own.len() * size, receive.len());
+        let (from, into, count) = (own.as_ptr(), receive.as_mut_ptr(), own.len() as i64);
+        // SAFETY: `count` bytes, and `count` for each of the ranks, as above.
+        failed(unsafe { textgen_all_gather(self.0.as_ptr(), from, into, count) })
+    }
+
+    /// Overwrites `bytes` with those of rank 0.
+    pub fn broadcast(&self, bytes: &mut [u8]) -> Result<(), String> {
+        let (data, count) = (bytes.as_mut_ptr(), bytes.len() as i64);
+        // SAFETY: `count` bytes, which nobody else uses until the call returns.
+        failed(unsafe { textgen_broadcast(self.0.as_ptr(), data, count) })
+    }
+
+    /// The size of libtorch's class.
+    #[cfg(test)]
+    pub fn size() -> usize {
+        // SAFETY: takes nothing.
+        unsafe { textgen_size_of_group() }
+    }
+}
+
+impl Drop for Gloo {
+    fn drop(&mut self) {
+        // SAFETY: the shim made it; it is freed here, once.
+        unsafe { textgen_leave(self.0.as_ptr()) }
+    }
+}
+
+/// A failure of the shim as an error.
+fn failed(message: *mut c_char) -> Result<(), String> {
+    take(message).map_or(Ok(()), Err)
 }

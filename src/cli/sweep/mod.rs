@@ -15,7 +15,7 @@ use super::output::{Format, counted, note};
 use super::prepare::Planned;
 use super::target::{self, Force, Target};
 use super::train::{GivenSettings, baseline, baselines, check_memory};
-use super::trainer::Place;
+use super::trainer::{Place, Together};
 use super::training::Interrupted;
 use crate::config::{Entry, Goal, ModelChoice, Recipe, Settings, TrainConfig};
 use crate::run::{CorpusData, Evaluation, Metrics, RunDir, Runs};
@@ -108,7 +108,7 @@ pub fn run(args: &SweepArgs, runs: &Runs) -> Result<()> {
     let first = Planned::new(&args.corpus, given, None, runs)?;
     let with = |value: &String| first.with(&args.setting, value);
     let plans = values.iter().map(with).collect::<Result<Vec<Planned>>>()?;
-    let place = Place::of(&first.config)?;
+    let place = Place::of(&first.config, Together::default())?;
     if let Some(name) = &args.name {
         Runs::check_name(name)?;
     }

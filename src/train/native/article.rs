@@ -1,13 +1,13 @@
 //! The gradients of the original article's network, and what it remembers of its last word.
 
 use super::Of;
-use super::shards::Sum;
 use crate::config::NetworkConfig;
 use crate::kernels::training::Workers;
 use crate::models::batch::ArticleBatch;
 use crate::models::training::{ArticleTraining, Parameters};
 use crate::models::weights::{WeightError, Weights};
 use crate::train::Costs;
+use crate::train::shards::Sum;
 
 /// The article's network in training.
 pub struct Article {
@@ -22,15 +22,17 @@ impl Article {
         }
     }
 
-    /// Adds the gradients of a word to `sum`, and returns the article's loss. The word is then the last one.
-    pub fn gradients(&mut self, of: &Of, batch: &ArticleBatch, sum: &mut Sum) -> f64 {
+    /// Makes `sum` that of the gradients of a word and the article's loss; returns 1, its shards. The word is then the
+    /// last one.
+    pub fn gradients(&mut self, of: &Of, batch: &ArticleBatch, sum: &mut Sum) -> usize {
         let values = &of.parameters.values;
         let loss = self.training.forward(of.workers, values, batch);
+        sum.begin(0);
         let mut gradients = sum.buffer(values.len());
         self.training
             .backward(of.workers, values, batch, &mut gradients);
-        sum.add(of.workers.kernels, gradients);
-        loss
+        sum.add(of.workers.kernels, gradients, loss);
+        1
     }
 
     /// The costs of a word, without the article's faults.

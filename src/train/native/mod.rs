@@ -3,13 +3,15 @@
 
 mod article;
 mod optimizer;
-mod shards;
 mod text;
 mod words;
 
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::distributed::Distributed;
 use super::memory;
+use super::shards::Sum;
 use super::{Batch, Costs, Engine, EngineError, Losses, Step};
 use crate::config::{Device, ModelConfig, NetworkConfig, Precision, TrainConfig};
 use crate::kernels::Kernels;
@@ -19,7 +21,6 @@ use crate::models::training::Parameters;
 use crate::models::weights::{WeightError, Weights};
 use article::Article;
 use optimizer::{Average, Optimizer};
-use shards::Sum;
 use text::Text;
 use words::Words;
 
@@ -36,6 +37,7 @@ pub struct NativeEngine {
     average: Option<Average>,
     sum: Sum,
     losses: Losses,
+    distributed: Rc<Distributed>,
 }
 
 /// The networks, each with its buffers and what it carries from step to step.
@@ -113,6 +115,8 @@ struct Of<'a> {
     /// Of dropout: the training's seed and the number of the step.
     noise: (u64, u64),
     shards: usize,
+    /// Who computes which of them.
+    distributed: &'a Distributed,
 }
 
 impl NativeEngine {
@@ -184,6 +188,7 @@ impl NativeEngine {
             parameters,
             sum: Sum::default(),
             losses: Losses::default(),
+            distributed: Rc::default(),
         })
     }
 
@@ -202,19 +207,26 @@ impl NativeEngine {
             parameters: &self.parameters,
             noise: (self.own.seed, step.number),
             shards: self.own.shards,
+            distributed: &self.distributed,
         };
         let sum = &mut self.sum;
-        let loss = match (&mut self.model, batch) {
+        let shards = match (&mut self.model, batch) {
             (Model::Text(model), Batch::Text(batch)) => model.gradients(&of, batch, sum),
-            (Model::Words(model), Batch::Words(batch)) => model.gradients(&of, batch, step, sum),
+            (Model::Words(model), Batch::Words(batch)) => model.gradients(&of, batch, step, sum)?,
             (Model::Article(model), Batch::Article(batch)) => model.gradients(&of, batch, sum),
             _ => return Err(other_batch()),
         };
-        let gradients = self.sum.total(self.own.kernels);
-        if team.is_stopping() {
-            self.sum.recycle(gradients);
-            return Err(EngineError::Stopped);
-        }
+        let size = self.parameters.values.len();
+        let (kernels, is_stopping) = (self.own.kernels, team.is_stopping());
+        let reduced = self
+            .distributed
+            .reduce(&mut self.sum, kernels, size, shards, is_stopping);
+        let (gradients, losses) = reduced?;
+        let loss = match (&self.model, batch) {
+            (Model::Text(model), Batch::Text(batch)) => model.loss(batch, losses),
+            (Model::Words(model), _) => model.loss(losses),
+            _ => losses,
+        };
         Ok((gradients, loss))
     }
 }
@@ -225,6 +237,10 @@ fn other_batch() -> EngineError {
 }
 
 impl Engine for NativeEngine {
+    fn join(&mut self, distributed: Rc<Distributed>) {
+        self.distributed = distributed;
+    }
+
     fn step(&mut self, batch: &Batch, step: &Step) -> Result<(), EngineError> {
         let (gradients, loss) = self.gradients(batch, step)?;
         self.losses.sum += loss;
@@ -292,14 +308,18 @@ impl Engine for NativeEngine {
         }
     }
 
-    fn state(&self) -> Weights<'static> {
+    fn state(&self) -> Result<Weights<'static>, EngineError> {
         let mut state = self.parameters.to_weights(WEIGHTS);
         self.optimizer.save(&self.parameters, &mut state);
         if let Some(average) = &self.average {
             average.save(&self.parameters, &mut state);
         }
-        state.append(&mut self.model.carried());
-        state
+        let mut carried = match &self.model {
+            Model::Text(model) => model.gathered(&self.distributed, self.own.shards)?,
+            model => model.carried(),
+        };
+        state.append(&mut carried);
+        Ok(state)
     }
 
     fn restore(&mut self, state: &Weights, step: u64) -> Result<(), EngineError> {

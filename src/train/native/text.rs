@@ -3,13 +3,14 @@
 use std::ops::Range;
 
 use super::Of;
-use super::shards::{Sum, rows};
 use crate::config::{CharRnnConfig, NetworkConfig, TrainConfig};
 use crate::kernels::training::Workers;
 use crate::models::batch::TextBatch;
 use crate::models::training::{CharRnnTraining, Parameters, TextDropout, TextState};
 use crate::models::weights::{Array, WeightError, Weights, array};
 use crate::train::Costs;
+use crate::train::distributed::{Distributed, GroupError};
+use crate::train::shards::{Sum, rows};
 
 /// The names of h and c (L, B, H) in a training state.
 const CARRIED: [&str; 2] = ["carried.0", "carried.1"];
@@ -53,31 +54,42 @@ impl Text {
         }
     }
 
-    /// Adds the gradients of a batch to `sum`, and returns its mean loss in nats.
-    pub fn gradients(&mut self, of: &Of, batch: &TextBatch, sum: &mut Sum) -> f64 {
-        let counted = if batch.last_only { 1 } else { batch.steps };
-        let d_nats = 1.0 / (counted * batch.rows) as f32;
-        let shards = of.shards.min(batch.rows);
-        let nats = if shards == 1 {
+    /// Makes `sum` that of the gradients of this process's shards of a batch, of which `batch` has these at least, and
+    /// their losses in nats. Returns the shards of the whole batch.
+    pub fn gradients(&mut self, of: &Of, batch: &TextBatch, sum: &mut Sum) -> usize {
+        let d_nats = self.d_nats(batch);
+        let shards = of.shards.min(self.rows);
+        let own = of.distributed.share(shards);
+        sum.begin(own.start);
+        if shards == 1 {
             self.next.clone_from(&self.state);
-            shard(&mut self.training, of, batch, &mut self.next, d_nats, sum)
-        } else {
-            let mut nats = 0.0;
-            for index in 0..shards {
-                let rows = rows(batch.rows, index, shards);
-                let mut state = TextState::zero(&self.network, rows.len());
-                for (whole, part) in self.of_rows(&rows) {
-                    copy(&self.state, whole, &mut state, part);
-                }
-                let part = batch.part(rows.clone());
-                nats += shard(&mut self.training, of, &part, &mut state, d_nats, sum);
-                for (whole, part) in self.of_rows(&rows) {
-                    copy(&state, part, &mut self.next, whole);
-                }
+            shard(&mut self.training, of, batch, &mut self.next, d_nats, sum);
+            return shards;
+        }
+        for index in own {
+            let rows = rows(self.rows, index, shards);
+            let mut state = TextState::zero(&self.network, rows.len());
+            for (whole, part) in self.of_rows(&rows) {
+                copy(&self.state, whole, &mut state, part);
             }
-            nats
-        };
-        nats * f64::from(d_nats)
+            let part = batch.part(rows.start - batch.first..rows.end - batch.first);
+            shard(&mut self.training, of, &part, &mut state, d_nats, sum);
+            for (whole, part) in self.of_rows(&rows) {
+                copy(&state, part, &mut self.next, whole);
+            }
+        }
+        shards
+    }
+
+    /// The weight of each target in the loss.
+    fn d_nats(&self, batch: &TextBatch) -> f32 {
+        let counted = if batch.last_only { 1 } else { batch.steps };
+        1.0 / (counted * self.rows) as f32
+    }
+
+    /// The mean loss of a batch in nats, of its sum.
+    pub fn loss(&self, batch: &TextBatch, nats: f64) -> f64 {
+        nats * f64::from(self.d_nats(batch))
     }
 
     /// Where some rows' part of the whole state is, and where it is in a state of these rows alone, layer by
@@ -127,6 +139,25 @@ impl Text {
             .collect()
     }
 
+    /// [`Text::carried`], of which every process has its own rows.
+    pub fn gathered(
+        &self,
+        distributed: &Distributed,
+        shards: usize,
+    ) -> Result<Weights<'static>, GroupError> {
+        let mut carried = self.carried();
+        if distributed.is_alone() {
+            return Ok(carried);
+        }
+        let shape = [self.network.layers, self.rows, self.network.hidden];
+        for array in carried.values_mut() {
+            let mut values = array.data().into_owned();
+            distributed.gather_rows(&mut values, shape, shards)?;
+            *array = Array::f32(shape, values);
+        }
+        Ok(carried)
+    }
+
     /// Restores [`Text::carried`].
     pub fn restore(&mut self, from: &Weights) -> Result<(), WeightError> {
         let want = vec![self.network.layers, self.rows, self.network.hidden];
@@ -157,7 +188,7 @@ fn copy(from: &TextState, part: Range<usize>, to: &mut TextState, at: Range<usiz
     }
 }
 
-/// Adds the gradients of a shard to `sum`, moves its state past it, and returns the sum of its losses in nats.
+/// Adds the gradients of a shard and the sum of its losses in nats to `sum`, and moves its state past it.
 fn shard(
     training: &mut CharRnnTraining,
     of: &Of,
@@ -165,12 +196,11 @@ fn shard(
     state: &mut TextState,
     d_nats: f32,
     sum: &mut Sum,
-) -> f64 {
+) {
     let values = &of.parameters.values;
     let nats = training.forward(of.workers, values, batch, state, of.noise);
     let nats = nats.iter().map(|&nats| f64::from(nats)).sum();
     let mut gradients = sum.buffer(values.len());
     training.backward(of.workers, values, batch, d_nats, &mut gradients);
-    sum.add(of.workers.kernels, gradients);
-    nats
+    sum.add(of.workers.kernels, gradients, nats);
 }

@@ -1,14 +1,14 @@
 //! A word-vae's gradients, and the multiplier that holds its rate.
 
 use super::Of;
-use super::shards::{Sum, rows};
 use crate::config::{NetworkConfig, TrainConfig, WordVaeConfig};
 use crate::kernels::training::Workers;
 use crate::models::batch::WordBatch;
 use crate::models::training::{Parameters, WordDropout, WordVaeTraining};
 use crate::models::variational::{Objective, RateController};
 use crate::models::weights::{WeightError, Weights};
-use crate::train::{Costs, Step};
+use crate::train::shards::{Sum, rows};
+use crate::train::{Costs, EngineError, Step};
 
 /// A word-vae in training.
 pub struct Words {
@@ -40,9 +40,15 @@ impl Words {
         }
     }
 
-    /// Adds the gradients of a batch to `sum`, and returns its objective. Free bits are over the whole
-    /// batch, so all shards are encoded before the first is decoded.
-    pub fn gradients(&mut self, of: &Of, batch: &WordBatch, step: &Step, sum: &mut Sum) -> f64 {
+    /// Makes `sum` that of the gradients of this process's shards of a batch and of their D in nats. Returns the shards
+    /// of the whole batch. Free bits are over the whole batch, so all shards are encoded before the first is decoded.
+    pub fn gradients(
+        &mut self,
+        of: &Of,
+        batch: &WordBatch,
+        step: &Step,
+        sum: &mut Sum,
+    ) -> Result<usize, EngineError> {
         let (workers, values, noise) = (of.workers, &of.parameters.values[..], Some(of.noise));
         let words = batch.inputs.batch();
         let shards = of.shards.min(words);
@@ -50,39 +56,53 @@ impl Words {
             Some(controller) if !batch.without_z => controller.beta(),
             _ => step.kl_weight,
         };
-        let training = &mut self.training;
+        let (training, latent) = (&mut self.training, self.latent);
+        let own = of.distributed.share(shards);
+        sum.begin(own.start);
         if shards == 1 {
             training.encode(workers, values, batch, noise);
             self.objective.set(words, beta, [training.rates()]);
-            let distortion = self.learn(of, batch, sum);
-            return self.objective.loss(distortion);
+            self.learn(of, batch, sum);
+            return Ok(shards);
         }
-        let part = |index| batch.part(rows(words, index, shards), self.latent);
-        let parts: Vec<WordBatch> = (0..shards).map(part).collect();
-        let mut rates = Vec::with_capacity(words * self.latent);
+        let part = |index| batch.part(rows(words, index, shards), latent);
+        let parts: Vec<WordBatch> = own.map(part).collect();
+        let mut rates = Vec::with_capacity(words * latent);
         for part in &parts {
             training.encode(workers, values, part, noise);
             rates.extend_from_slice(training.rates());
         }
-        self.objective.set(words, beta, [&rates[..]]);
-        let mut distortion = 0.0;
-        for part in &parts {
-            self.training.encode(workers, values, part, noise);
-            distortion += self.learn(of, part, sum);
+        if !of.distributed.is_alone() {
+            rates = gathered(of, &rates, |rank| {
+                let own = of.distributed.share_of(rank, shards);
+                let words = own.map(|index| rows(words, index, shards).len());
+                words.sum::<usize>() * latent
+            })?;
         }
+        self.objective.set(words, beta, [&rates[..]]);
+        for part in &parts {
+            if parts.len() > 1 {
+                self.training.encode(workers, values, part, noise);
+            }
+            self.learn(of, part, sum);
+        }
+        Ok(shards)
+    }
+
+    /// The objective of a batch, of its sum of D in nats.
+    pub fn loss(&self, distortion: f64) -> f64 {
         self.objective.loss(distortion)
     }
 
-    /// Adds the gradients of the words that were encoded to `sum`, and returns the sum of their D in nats.
-    fn learn(&mut self, of: &Of, batch: &WordBatch, sum: &mut Sum) -> f64 {
+    /// Adds the gradients of the words that were encoded, and the sum of their D in nats, to `sum`.
+    fn learn(&mut self, of: &Of, batch: &WordBatch, sum: &mut Sum) {
         let (workers, values) = (of.workers, &of.parameters.values[..]);
         let nats = self.training.decode(workers, values, batch);
         let distortion = nats.iter().map(|&nats| f64::from(nats)).sum();
         let mut gradients = sum.buffer(values.len());
         self.training
             .backward(workers, values, batch, &self.objective, &mut gradients);
-        sum.add(workers.kernels, gradients);
-        distortion
+        sum.add(workers.kernels, gradients, distortion);
     }
 
     /// Moves the multiplier after a step on `batch`.
@@ -118,4 +138,15 @@ impl Words {
         let mut controller = self.controller.iter_mut();
         controller.try_for_each(|own| own.restore(state))
     }
+}
+
+/// The rates of all words of a batch, of which each process has those of its own; `count` says how many numbers.
+fn gathered(of: &Of, own: &[f32], count: impl Fn(usize) -> usize) -> Result<Vec<f32>, EngineError> {
+    let own: Vec<f64> = own.iter().map(|&rate| f64::from(rate)).collect();
+    let stopped = of.workers.team.is_stopping();
+    let gathered = of.distributed.gather(&own, count, stopped)?;
+    if gathered.stopped {
+        return Err(EngineError::Stopped);
+    }
+    Ok(gathered.values.iter().map(|&rate| rate as f32).collect())
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::models::weights::Weights;
 use crate::run::{Metrics, atomic};
-use crate::train::{Batch, Costs, Losses, Report, Step};
+use crate::train::{Batch, Costs, Distributed, Losses, Report, Step};
 
 /// Asserts that a run ended as another one did: state, metrics, model and samples.
 #[track_caller]
@@ -209,6 +209,10 @@ struct Watched<'a> {
 }
 
 impl Engine for Watched<'_> {
+    fn join(&mut self, distributed: Rc<Distributed>) {
+        self.engine.join(distributed);
+    }
+
     fn evaluate(&mut self, batch: &Batch) -> Result<Costs, EngineError> {
         (self.watch)(Call::Evaluate)?;
         self.engine.evaluate(batch)
@@ -233,7 +237,7 @@ impl Engine for Watched<'_> {
     fn use_average(&mut self, on: bool) {
         self.engine.use_average(on);
     }
-    fn state(&self) -> Weights<'static> {
+    fn state(&self) -> Result<Weights<'static>, EngineError> {
         self.engine.state()
     }
     fn restore(&mut self, state: &Weights, step: u64) -> Result<(), EngineError> {

@@ -1,5 +1,6 @@
 //! Small trainings. What they share is here.
 
+mod distributed;
 mod golden;
 mod interrupted;
 mod invariance;

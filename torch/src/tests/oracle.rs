@@ -94,7 +94,10 @@ fn compare_engines(
         let (have, want) = (native.losses(true), torch.losses(true));
         assert_eq!((have.steps, want.steps), (1, 1));
         assert_close(&[have.sum as f32], &[want.sum as f32], close, what);
-        let (have, want) = (native.state(), torch.state());
+        let (have, want) = (
+            native.state().expect("a state"),
+            torch.state().expect("a state"),
+        );
         assert_alike(&have, &want, "weights.", 0.0, what);
         for kind in ["optimizer.first.", "carried.", "article.", "rate."] {
             assert_alike(&have, &want, kind, close, what);
@@ -271,7 +274,10 @@ fn train(model: ModelChoice, changes: &str) {
         losses.push(want);
         if number == 99 {
             // Each goes on from the state of the other.
-            let (of_native, of_torch) = (native.state(), torch.state());
+            let (of_native, of_torch) = (
+                native.state().expect("a state"),
+                torch.state().expect("a state"),
+            );
             native.restore(&of_torch, number + 1).expect("a state");
             torch.restore(&of_native, number + 1).expect("a state");
         }
@@ -339,9 +345,9 @@ fn a_trial_changes_nothing() {
             ..Step::default()
         };
         torch.step(&batch(&config, 0), &step).expect("a step");
-        let before = torch.state();
+        let before = torch.state().expect("a state");
         torch.trial(&batch(&config, 1), &step).expect("a trial");
-        assert!(torch.state() == before, "{changes}");
+        assert!(torch.state().expect("a state") == before, "{changes}");
         assert_eq!(torch.losses(true).steps, 1);
     }
 }
@@ -353,7 +359,10 @@ fn a_state_of_another_network_is_refused_by_both() {
     for changes in ["hidden=14", "layers=2", "batch=6", "cell=gru", "ema=0.9"] {
         let other = config(ModelChoice::CharLstm, changes);
         let (mut of_native, mut of_torch) = engines(&other);
-        let states = [of_native.state(), of_torch.state()];
+        let states = [
+            of_native.state().expect("a state"),
+            of_torch.state().expect("a state"),
+        ];
         assert_eq!(states[0].len(), states[1].len(), "{changes}");
         for state in &states {
             // A state that has more than is needed can be used.
@@ -361,7 +370,7 @@ fn a_state_of_another_network_is_refused_by_both() {
             assert_eq!(native.restore(state, 0).is_ok(), fits, "{changes}");
             assert_eq!(torch.restore(state, 0).is_ok(), fits, "{changes}");
         }
-        let state = torch.state();
+        let state = torch.state().expect("a state");
         assert!(of_native.restore(&state, 0).is_err(), "{changes}");
         assert!(of_torch.restore(&state, 0).is_err(), "{changes}");
     }
