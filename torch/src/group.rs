@@ -145,24 +145,20 @@ impl Member {
 
     /// Why the processes did not meet.
     fn absent(&self, why: &str, timeout: Duration) -> anyhow::Error {
-        let (rank, size) = (self.rank, self.size);
-        let who = format!("process {rank} of {size}");
+        let seconds = timeout.as_secs_f64();
         let message = match &self.place {
             Place::Host(_, port) if why.contains("EADDRINUSE") || why.contains("in use") => {
                 let hint = "set MASTER_PORT to another one for all processes";
-                let message = format!("{who}: port {port} of this host is in use");
+                let message = format!("port {port} of this host is in use");
                 return CliError::failed(message, hint).into();
             }
-            _ if why.starts_with("process") => {
-                format!("{who}: {why} within {} s", timeout.as_secs_f64())
+            _ if why.starts_with("process") => format!("{why} within {seconds} s"),
+            Place::Host(host, port) => {
+                format!("rank 0 was not reached at {host}:{port} within {seconds} s")
             }
-            Place::Host(host, port) => format!(
-                "{who}: rank 0 was not reached at {host}:{port} within {} s: {}",
-                timeout.as_secs_f64(),
-                first_line(why)
-            ),
             Place::Folder(folder) => {
-                format!("{who}: {}: {}", folder.display(), first_line(why))
+                let why = why.lines().next().unwrap_or_default();
+                format!("{}: {why}", folder.display())
             }
         };
         let hint = "start all processes; --timeout says how long they wait for each other";
@@ -213,10 +209,6 @@ fn own_address(host: &str, port: u16) -> Result<String> {
         let hint = "MASTER_ADDR names the host of rank 0, which all hosts must reach";
         CliError::failed(format!("MASTER_ADDR {host}: {error}"), hint).into()
     })
-}
-
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
 }
 
 /// The time that processes wait for each other, by its flag.

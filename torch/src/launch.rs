@@ -87,8 +87,6 @@ pub fn launch(size: usize, arguments: &[&str]) -> Result<ExitCode> {
             .args(arguments)
             .envs(variables(rank, size))
             .env(group::FOLDER, folder.path())
-            // It warns of addresses that do not resolve, which here nobody asks for.
-            .env("TORCH_CPP_LOG_LEVEL", "ERROR")
             .stdin(Stdio::piped())
             .spawn();
         match child {

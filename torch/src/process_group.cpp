@@ -2,6 +2,7 @@
 // one host, TCP where they are not. A failure comes back as a message that the caller frees with textgen_free.
 
 #include <ATen/ATen.h>
+#include <c10/util/Logging.h>
 #include <torch/csrc/distributed/c10d/FileStore.hpp>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
@@ -57,6 +58,8 @@ size_t textgen_size_of_group() { return sizeof(c10d::ProcessGroupGloo); }
 char* textgen_join(const char* file, const char* host, uint16_t port, const char* own, int rank, int size,
                    int64_t timeout_ms, void** out) {
   return guarded([&] {
+    // What goes wrong is in the message; libtorch would print it, too, with a trace of its calls.
+    FLAGS_caffe2_log_level = c10::GLOG_FATAL;
     const Milliseconds timeout(timeout_ms);
     c10::intrusive_ptr<c10d::Store> store;
     if (file != nullptr) {
