@@ -6,3 +6,4 @@ mod find_libtorch;
 mod golden;
 mod optimizer;
 mod oracle;
+mod shared;

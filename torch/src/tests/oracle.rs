@@ -17,10 +17,10 @@ use crate::testing::{
 
 /// Sums of some hundred products in f32, in two orders: each is off by some 2⁻²⁴ of the largest term for
 /// each of some ten operations that follow each other, and gradients pass through all steps of a sequence.
-const CLOSE: f32 = 2e-5;
+pub(super) const CLOSE: f32 = 2e-5;
 
 /// The batch of a step.
-fn batch(config: &TrainConfig, step: u64) -> Batch {
+pub(super) fn batch(config: &TrainConfig, step: u64) -> Batch {
     use textgen::config::{LossOver, ModelConfig};
     match &config.model {
         ModelConfig::CharRnn(own) => {
@@ -49,7 +49,13 @@ fn batch(config: &TrainConfig, step: u64) -> Batch {
 
 /// Fails if arrays of two states differ by more than `tolerance` of the largest number of an array.
 #[track_caller]
-fn assert_alike(have: &Weights, want: &Weights, prefix: &str, tolerance: f32, what: &str) {
+pub(super) fn assert_alike(
+    have: &Weights,
+    want: &Weights,
+    prefix: &str,
+    tolerance: f32,
+    what: &str,
+) {
     let names = |of: &Weights| of.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(have), names(want), "{what}");
     for (name, want) in want.iter().filter(|(name, _)| name.starts_with(prefix)) {
