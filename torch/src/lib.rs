@@ -14,6 +14,7 @@ pub mod optimizer;
 pub mod parameters;
 pub mod recurrent;
 pub mod shim;
+pub mod sums;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

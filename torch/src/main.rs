@@ -21,10 +21,10 @@ use textgen::train::{
 };
 
 use textgen_torch::group::{self, Member};
-use textgen_torch::{TorchEngine, device, launch, shim};
+use textgen_torch::{TorchEngine, device, launch, shim, sums};
 
 const USAGE: &str = "usage: textgen-torch train [--processes N] [--timeout SECONDS] [--json] RUN-FOLDER...
-       textgen-torch eval RUN-FOLDER | bench RUN-FOLDER | doctor
+       textgen-torch eval RUN-FOLDER | bench RUN-FOLDER | sums --processes N | doctor
 `textgen train` calls this program. By hand it trains a run on several hosts: once for each process, with RANK,
 WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT as torchrun sets them (or the variables of SLURM or Open MPI).
 Only on a network that you trust: who reaches the port can join.";
@@ -52,6 +52,7 @@ fn main() -> ExitCode {
     device::load_cuda();
     let outcome = std::panic::catch_unwind(|| match words.as_slice() {
         ["train", rest @ ..] => check_version().and_then(|()| train(rest)),
+        ["sums", rest @ ..] => check_version().and_then(|()| sums(rest)),
         ["eval", folder] => check_version().and_then(|()| eval(Path::new(folder))),
         ["bench", folder] => check_version().and_then(|()| bench(Path::new(folder))),
         ["doctor"] => doctor(),
@@ -114,39 +115,59 @@ fn check_version() -> Result<()> {
     }
 }
 
-/// What `textgen-torch train` is told.
+/// What `textgen-torch train` and `textgen-torch sums` are told.
 struct Order<'a> {
     folders: Vec<&'a Path>,
     json: bool,
     processes: Option<usize>,
     timeout: Duration,
+    /// The arguments without `--processes`.
+    rest: Vec<&'a str>,
 }
 
 impl<'a> Order<'a> {
     fn of(words: &[&'a str]) -> Result<Self> {
-        let (mut folders, mut json, mut processes, mut seconds) = (Vec::new(), false, None, None);
+        let (mut folders, mut rest) = (Vec::new(), Vec::new());
+        let (mut json, mut processes, mut seconds) = (false, None, None);
         let mut words = words.iter().copied();
         while let Some(word) = words.next() {
+            if word == training::PROCESSES {
+                let number = words.next().and_then(|word| word.parse().ok());
+                let number = number.filter(|&number: &usize| number > 0);
+                processes = Some(number.ok_or_else(misuse)?);
+                continue;
+            }
+            rest.push(word);
             match word {
                 training::JSON => json = true,
-                training::PROCESSES => {
-                    let number = words.next().and_then(|word| word.parse().ok());
-                    let number = number.filter(|&number: &usize| number > 0);
-                    processes = Some(number.ok_or_else(misuse)?);
+                training::TIMEOUT => {
+                    seconds = Some(words.next().ok_or_else(misuse)?);
+                    rest.extend(seconds);
                 }
-                training::TIMEOUT => seconds = Some(words.next().ok_or_else(misuse)?),
                 _ => folders.push(Path::new(word)),
             }
-        }
-        if folders.is_empty() {
-            return Err(misuse());
         }
         Ok(Self {
             folders,
             json,
             processes,
             timeout: group::timeout(seconds)?,
+            rest,
         })
+    }
+
+    /// Who this process is among several; `None` if it is alone.
+    fn member(&self) -> Result<Option<Member>> {
+        match self.processes {
+            Some(_) => Ok(None),
+            None => Member::of(|name| std::env::var(name).ok()),
+        }
+    }
+
+    /// Starts several processes with `command`, if that is asked for.
+    fn launch(&self, command: &str) -> Option<Result<ExitCode>> {
+        let size = self.processes.filter(|&processes| processes > 1)?;
+        Some(launch::launch(size, &[&[command], &self.rest[..]].concat()))
     }
 }
 
@@ -159,38 +180,56 @@ fn misuse() -> anyhow::Error {
 /// Trains runs: in this process, as one of several, or by starting several.
 fn train(words: &[&str]) -> Result<ExitCode> {
     let order = Order::of(words)?;
-    let member = match order.processes {
-        Some(1) => None,
-        Some(size) => {
-            let together = Together {
-                processes: Some(size),
-                timeout: None,
-            };
-            for folder in &order.folders {
-                together.check(RunDir::open(folder)?.config()?.shards)?;
-            }
-            let own = words.iter().position(|word| *word == training::PROCESSES);
-            let own = own.map_or(0..0, |at| at..at + 2);
-            let (before, after) = (&words[..own.start], &words[own.end..]);
-            return launch::launch(size, &[&["train"], before, after].concat());
-        }
-        None => Member::of(|name| std::env::var(name).ok())?,
-    };
+    if order.folders.is_empty() {
+        return Err(misuse());
+    }
+    for folder in order.folders.iter().filter(|_| order.processes.is_some()) {
+        let together = Together {
+            processes: order.processes,
+            timeout: None,
+        };
+        together.check(RunDir::open(folder)?.config()?.shards)?;
+    }
+    if let Some(code) = order.launch("train") {
+        return code;
+    }
     let train = |factory: &Factory, distributed: Distributed| {
         training::train(&order.folders, order.json, factory, &Rc::new(distributed))
     };
-    let Some(member) = member else {
+    let Some(member) = order.member()? else {
         return train(&engine, Distributed::alone()).map(|()| ExitCode::SUCCESS);
     };
-    if member.failure().is_some() {
-        launch::follow_the_launcher();
-    }
-    let outcome = member.join(order.timeout).and_then(|processes| {
+    as_one(&member, order.timeout, |distributed| {
         let factory = |config: &TrainConfig, network: &NetworkConfig| {
             engine_of_member(config, network, &member)
         };
-        let work = || train(&factory, Distributed::new(Box::new(processes)));
-        // One of them speaks.
+        train(&factory, distributed)
+    })
+}
+
+/// Measures how long processes take to add gradients.
+fn sums(words: &[&str]) -> Result<ExitCode> {
+    let order = Order::of(words)?;
+    if let Some(code) = order.launch("sums") {
+        return code;
+    }
+    let member = order.member()?.ok_or_else(misuse)?;
+    as_one(&member, order.timeout, |distributed| {
+        sums::measure(&distributed)
+    })
+}
+
+/// Joins the other processes and does `work` with them, of which one speaks.
+fn as_one(
+    member: &Member,
+    timeout: Duration,
+    work: impl FnOnce(Distributed) -> Result<()>,
+) -> Result<ExitCode> {
+    if member.failure().is_some() {
+        launch::follow_the_launcher();
+    }
+    let outcome = member.join(timeout).and_then(|processes| {
+        let work = || work(Distributed::new(Box::new(processes)));
         if member.rank == 0 {
             work()
         } else {
@@ -202,13 +241,8 @@ fn train(words: &[&str]) -> Result<ExitCode> {
         (Err(error), Some(path)) => Ok(ExitCode::from(launch::record(&error, &path))),
         (Err(error), None) => {
             let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-            let who = format!(
-                "process {} of {} ({})",
-                member.rank,
-                member.size,
-                host.trim()
-            );
-            Err(error.context(who))
+            let (rank, size) = (member.rank, member.size);
+            Err(error.context(format!("process {rank} of {size} ({})", host.trim())))
         }
     }
 }

@@ -349,7 +349,7 @@ impl Distributed {
         bytes.extend(sum.losses().iter().flat_map(|loss| loss.to_le_bytes()));
         let head = NOTE + 8 * most;
         bytes.resize(head, 0);
-        bytes.extend(total.iter().flat_map(|value| value.to_le_bytes()));
+        bytes.extend_from_slice(bytemuck::cast_slice(&total));
         own.recycle(total);
         all.resize(bytes.len() * ranks, 0);
         group.all_gather(bytes, all)?;
@@ -366,9 +366,8 @@ impl Distributed {
             for loss in part[NOTE..head].chunks_exact(8).take(share.len()) {
                 losses += number(loss);
             }
-            for (value, bytes) in values.iter_mut().zip(part[head..].chunks_exact(4)) {
-                *value = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-            }
+            let bytes: &mut [u8] = bytemuck::cast_slice_mut(values);
+            bytes.copy_from_slice(&part[head..head + bytes.len()]);
         }
         Ok((total, losses))
     }

@@ -62,14 +62,12 @@ impl ProcessGroup for Threads {
     fn all_to_all(&self, send: &[f32], receive: &mut [f32]) -> Result<(), GroupError> {
         let piece = send.len() / self.size();
         let of = |rank: usize| {
-            let values = send[rank * piece..(rank + 1) * piece].iter();
-            values.flat_map(|value| value.to_le_bytes()).collect()
+            let values = &send[rank * piece..(rank + 1) * piece];
+            bytemuck::cast_slice(values).to_vec()
         };
         self.exchange(of, |rank, bytes| {
             let values = &mut receive[rank * piece..(rank + 1) * piece];
-            for (value, bytes) in values.iter_mut().zip(bytes.chunks_exact(4)) {
-                *value = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-            }
+            bytemuck::cast_slice_mut(values).copy_from_slice(bytes);
         })
     }
 
