@@ -1,6 +1,5 @@
 //! Which group of processes this one belongs to, and how it joins.
 
-use std::cell::Cell;
 use std::ffi::CString;
 use std::net::{Ipv4Addr, ToSocketAddrs as _, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -92,22 +91,21 @@ impl Member {
             return Err(misuse(why));
         }
         let local_rank = number(LOCAL_RANK)?.unwrap_or(0);
-        let place = match variable(FOLDER) {
-            Some(folder) => Place::Folder(folder.into()),
-            None => {
-                let host = ["MASTER_ADDR", "SLURM_LAUNCH_NODE_IPADDR"];
-                let host = host.into_iter().find_map(&variable).ok_or_else(|| {
-                    misuse(format!(
-                        "{} is set, and MASTER_ADDR, the host of rank 0, is not",
-                        RANK[launcher]
-                    ))
-                })?;
-                let port = variable("MASTER_PORT").map_or(Ok(PORT), |text| {
-                    let port = text.trim().parse();
-                    port.map_err(|_| misuse(format!("MASTER_PORT is {text}, which is no port")))
-                })?;
-                Place::Host(host, port)
-            }
+        let place = if let Some(folder) = variable(FOLDER) {
+            Place::Folder(folder.into())
+        } else {
+            let host = ["MASTER_ADDR", "SLURM_LAUNCH_NODE_IPADDR"];
+            let host = host.into_iter().find_map(&variable).ok_or_else(|| {
+                misuse(format!(
+                    "{} is set, and MASTER_ADDR, the host of rank 0, is not",
+                    RANK[launcher]
+                ))
+            })?;
+            let port = variable("MASTER_PORT").map_or(Ok(PORT), |text| {
+                let port = text.trim().parse();
+                port.map_err(|_| misuse(format!("MASTER_PORT is {text}, which is no port")))
+            })?;
+            Place::Host(host, port)
         };
         Ok(Some(Self {
             rank,
@@ -139,7 +137,6 @@ impl Member {
             rank: self.rank,
             size: self.size,
             timeout,
-            broken: Cell::new(false),
         })
     }
 
@@ -230,13 +227,10 @@ pub struct Processes {
     rank: usize,
     size: usize,
     timeout: Duration,
-    /// Whether a collective has failed.
-    broken: Cell<bool>,
 }
 
 impl Processes {
     fn lost(&self, why: &str) -> GroupError {
-        self.broken.set(true);
         GroupError::Lost(if why.contains("Timed out") || why.contains("timeout") {
             format!(
                 "another process did not answer for {} s",
