@@ -153,6 +153,7 @@ struct Running {
 
 impl Running {
     /// Starts it, and waits until it has saved something.
+    #[allow(clippy::zombie_processes, reason = "a test that fails leaves it")]
     fn start(arguments: &[&str], run: &RunDir) -> Self {
         let before = run
             .state()
