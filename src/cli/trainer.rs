@@ -86,7 +86,7 @@ impl Place {
         let torch = |path| Self::Torch(path, together);
         let place = match (config.device, find()) {
             (Device::Cpu | Device::Auto, Some(path)) if together.are_several() => {
-                doctor(&path).map_err(|why| does_not_start(&path, &why))?;
+                checked(&path)?;
                 torch(path)
             }
             (Device::Cpu | Device::Auto, None) if together.are_several() => {
@@ -214,14 +214,7 @@ fn with_cuda(asked: Device, torch: Option<PathBuf>) -> Result<PathBuf> {
             format!("--device {typed} needs {NAME}, which is neither beside textgen nor on PATH");
         return Err(CliError::failed(message, BUILD).into());
     };
-    let shown = torch.display();
-    let failed = |why: &str, hint| CliError::failed(format!("{shown} does not start: {why}"), hint);
-    let report = doctor(&torch).map_err(|why| failed(&why, hint(&why)))?;
-    let (own, version) = (env!("CARGO_PKG_VERSION"), report["version"].as_str());
-    if version.is_some_and(|version| version != own) {
-        let why = format!("it is {NAME} {}, not {own}", version.unwrap_or_default());
-        return Err(failed(&why, BUILD).into());
-    }
+    let report = checked(&torch)?;
     let count = devices(&report);
     let message = match asked {
         _ if count == 0 => {
@@ -236,6 +229,17 @@ fn with_cuda(asked: Device, torch: Option<PathBuf>) -> Result<PathBuf> {
     };
     let hint = "--device cpu trains on the CPU; textgen doctor says what was found";
     Err(CliError::failed(message, hint).into())
+}
+
+/// What `textgen-torch` reports, if it starts and is of this version.
+fn checked(torch: &Path) -> Result<Value> {
+    let report = doctor(torch).map_err(|why| does_not_start(torch, &why))?;
+    let (own, version) = (env!("CARGO_PKG_VERSION"), report["version"].as_str());
+    if version.is_some_and(|version| version != own) {
+        let why = format!("it is {NAME} {}, not {own}", version.unwrap_or_default());
+        return Err(does_not_start(torch, &why).into());
+    }
+    Ok(report)
 }
 
 /// What `textgen-torch` reports about libtorch, or why it does not start.

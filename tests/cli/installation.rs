@@ -135,6 +135,31 @@ fn cuda_without_textgen_torch_is_refused_and_leaves_nothing() {
     assert_eq!(home.files(), before);
 }
 
+#[test]
+fn processes_without_textgen_torch_or_that_cannot_share_the_shards_are_refused() {
+    let home = Home::new();
+    let program = alone(&home);
+    let before = home.files();
+    let refused = |flags: &str, code: i32| {
+        let arguments = format!("train --model char-lstm {flags}");
+        let arguments: Vec<&str> = arguments.split(' ').collect();
+        run_alone(&home, &program, &arguments).refused(code)
+    };
+    refused("--processes 2", 1)
+        .names(&["--processes needs", "textgen-torch", "PATH"])
+        .advises("make torch");
+    refused("--processes 3 --shards 4", 2)
+        .names(&["--processes 3", "4 shards"])
+        .advises("--processes 1, 2, 4");
+    refused("--processes 0", 2);
+    refused("--processes 2 --timeout 0", 2);
+    refused("--timeout 5", 2);
+    assert_eq!(home.files(), before);
+    let flags = "train --model char-lstm --hidden 8 --steps 2 --processes 1";
+    let flags: Vec<&str> = flags.split(' ').collect();
+    run_alone(&home, &program, &flags).succeeded();
+}
+
 /// `textgen` with this file as its `textgen-torch` refuses to train on CUDA, and creates no run.
 #[cfg(unix)]
 #[track_caller]
