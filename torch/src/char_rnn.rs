@@ -1,15 +1,16 @@
 //! The character language model: tokens → (one-hot or embedding) → recurrent layers → logits.
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 use textgen::config::{CharRnnConfig, NetworkConfig, Precision};
 use textgen::models::batch::TextBatch;
 use textgen::models::noise::Use;
 use textgen::models::pieces::Pieces;
 
 use crate::dropout::{Dropout, Pass, Places, token_mask, weight_mask};
+use crate::graph::Uploads;
 use crate::parameters::Parameters;
+use crate::predict;
 use crate::recurrent::{Shape, packed};
-use crate::{indices, predict};
 
 /// A char-lstm on a device.
 pub struct CharRnn {
@@ -49,24 +50,24 @@ struct Cut {
 
 impl Text {
     /// Uploads a batch, cut before every `eos`.
-    pub fn new(batch: &TextBatch, eos: Option<u32>, device: Device) -> Self {
+    pub fn new(batch: &TextBatch, eos: Option<u32>, uploads: &mut Uploads) -> Self {
         let pieces = Pieces::new(batch, eos);
         let (mut inputs, mut targets) = (Vec::new(), Vec::new());
         pieces.gather(&batch.inputs, &mut inputs);
         pieces.gather(&batch.targets, &mut targets);
-        let [inputs, targets] = indices([&inputs, &targets], device);
+        let [inputs, targets] = uploads.indices([&inputs, &targets]);
         Self {
             inputs,
             targets,
             places: Places::of_text(&pieces, batch),
-            cut: eos.map(|_| Cut::new(&pieces, batch.rows, device)),
+            cut: eos.map(|_| Cut::new(&pieces, batch.rows, uploads)),
             pieces,
         }
     }
 }
 
 impl Cut {
-    fn new(pieces: &Pieces, rows: usize, device: Device) -> Self {
+    fn new(pieces: &Pieces, rows: usize, uploads: &mut Uploads) -> Self {
         let mut positions = vec![0; pieces.places.len()];
         for (position, &place) in (0..).zip(&pieces.places) {
             positions[place as usize] = position;
@@ -75,7 +76,7 @@ impl Cut {
         let starts = starts.map(|start| start.map_or(rows as i64, i64::from));
         let starts: Vec<i64> = starts.collect();
         let ends: Vec<i64> = pieces.ends.iter().map(|&end| i64::from(end)).collect();
-        let [positions, starts, ends] = indices([&positions, &starts, &ends], device);
+        let [positions, starts, ends] = uploads.indices([&positions, &starts, &ends]);
         Self {
             positions,
             starts,

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Mutex;
+use std::time::Instant;
 
 use anyhow::Result;
 use textgen::cli::error::{self, CliError};
@@ -27,9 +28,10 @@ macro_rules! say {
     };
 }
 
-/// Steps of a benchmark: before it, at a time, and how often.
-const WARM_UP_STEPS: u64 = 20;
-const STEPS_AT_ONCE: u64 = 20;
+/// A benchmark: steps before it, and after how many seconds of them at the least, since graphs of all lengths of
+/// words are to be captured; then steps at a time, as many as take some seconds, and how often.
+const WARM_UP: (u64, f64) = (20, 0.5);
+const SECONDS_AT_ONCE: f64 = 0.1;
 const MEASURED: usize = 15;
 
 /// Where a panic came from.
@@ -149,14 +151,26 @@ fn print(report: &serde_json::Value) -> Result<()> {
 fn bench(folder: &Path) -> Result<()> {
     let run = RunDir::open(folder)?;
     let mut trainer = Trainer::new(&run, &engine, |_| ())?;
-    trainer.measure(WARM_UP_STEPS)?;
-    let mut rates = Vec::with_capacity(MEASURED);
-    for _ in 0..MEASURED {
-        let (tokens, seconds) = trainer.measure(STEPS_AT_ONCE)?;
-        rates.push(tokens as f64 / seconds);
+    let started = Instant::now();
+    let mut seconds = 0.0;
+    while started.elapsed().as_secs_f64() < WARM_UP.1 || seconds == 0.0 {
+        (_, seconds) = trainer.measure(WARM_UP.0)?;
     }
+    let steps = (SECONDS_AT_ONCE / seconds).ceil() as u64;
+    let mut measured = Vec::with_capacity(MEASURED);
+    for _ in 0..MEASURED {
+        measured.push(trainer.measure(steps)?);
+    }
+    let mut rates: Vec<f64> = measured
+        .iter()
+        .map(|(tokens, seconds)| *tokens as f64 / seconds)
+        .collect();
     rates.sort_by(f64::total_cmp);
-    print(&serde_json::json!({ "chars_per_second": rates[MEASURED / 2].round() }))
+    let mean = measured.iter().map(|(_, seconds)| seconds).sum::<f64>() / MEASURED as f64;
+    print(&serde_json::json!({
+        "chars_per_second": rates[MEASURED / 2].round(),
+        "steps_per_second": 1.0 / mean,
+    }))
 }
 
 /// The facts about libtorch that `textgen doctor` shows, as JSON.

@@ -1,6 +1,8 @@
 //! The few calls of libtorch that tch does not expose; see `shim.cpp`.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::NonNull;
 
 use tch::{Device, Tensor};
 use torch_sys::C_tensor;
@@ -17,9 +19,9 @@ unsafe extern "C" {
         first: Tensors,
         second: Tensors,
         largest: Tensors,
-        steps: Tensors,
+        step: *mut C_tensor,
         count: usize,
-        lr: f64,
+        rate: *mut C_tensor,
         beta1: f64,
         beta2: f64,
         weight_decay: f64,
@@ -28,7 +30,11 @@ unsafe extern "C" {
     ) -> *mut c_char;
     fn textgen_clip(gradients: Tensors, count: usize, limit: f64) -> *mut c_char;
     fn textgen_allow_tf32(allowed: bool) -> *mut c_char;
-    fn textgen_upload(tensor: *mut C_tensor, index: i64, out: *mut *mut C_tensor) -> *mut c_char;
+    fn textgen_upload(tensor: *mut C_tensor, to: *mut C_tensor) -> *mut c_char;
+    fn textgen_graph_begin(index: i64, other: *mut c_void, out: *mut *mut c_void) -> *mut c_char;
+    fn textgen_graph_end(graph: *mut c_void) -> *mut c_char;
+    fn textgen_graph_replay(graph: *mut c_void) -> *mut c_char;
+    fn textgen_graph_free(graph: *mut c_void);
 }
 
 fn pointers(tensors: &[Tensor]) -> Vec<*mut C_tensor> {
@@ -91,15 +97,15 @@ pub struct AdamTensors<'a> {
     pub second: &'a [Tensor],
     /// Largest second moments (AMSGrad), or none.
     pub largest: Option<&'a [Tensor]>,
-    /// One-element f32 tensors that count the steps; the call adds 1.
-    pub steps: &'a [Tensor],
+    /// The number of the step, from 1, as f32 on the parameters' device.
+    pub step: &'a Tensor,
+    /// The learning rate α, likewise.
+    pub rate: &'a Tensor,
 }
 
 /// The constants of Adam (Kingma & Ba 2015, algorithm 1).
 #[derive(Clone, Copy, Debug)]
 pub struct AdamConstants {
-    /// Learning rate α.
-    pub lr: f64,
     /// Decay of the first moment β₁.
     pub beta1: f64,
     /// Decay of the second moment β₂.
@@ -126,9 +132,9 @@ pub fn adam(tensors: &AdamTensors, constants: AdamConstants) {
             pointers(tensors.first).as_ptr(),
             pointers(tensors.second).as_ptr(),
             largest.as_ref().map_or(std::ptr::null(), Vec::as_ptr),
-            pointers(tensors.steps).as_ptr(),
+            tensors.step.as_ptr().cast_mut(),
             tensors.parameters.len(),
-            constants.lr,
+            tensors.rate.as_ptr().cast_mut(),
             constants.beta1,
             constants.beta2,
             constants.weight_decay,
@@ -150,20 +156,52 @@ pub fn allow_tf32(allowed: bool) {
     must(unsafe { textgen_allow_tf32(allowed) });
 }
 
-/// Copies `tensor` from the CPU to `device`, without waiting for the pending work of a CUDA device.
-pub fn upload(tensor: &Tensor, device: Device) -> Tensor {
-    let Device::Cuda(index) = device else {
-        return tensor.to_device(device);
-    };
-    let mut out = std::ptr::null_mut();
-    // SAFETY: a live tensor, borrowed for the call; the shim allocates the result, which is owned
-    // from here on.
-    unsafe {
-        must(textgen_upload(
-            tensor.as_ptr().cast_mut(),
-            index as i64,
-            &raw mut out,
-        ));
-        Tensor::from_ptr(out)
+/// Copies `tensor` from the CPU into `to`, without waiting for the pending work of a CUDA device.
+pub fn upload(tensor: &Tensor, to: &mut Tensor) {
+    if !to.device().is_cuda() {
+        to.copy_(tensor);
+        return;
+    }
+    // SAFETY: live tensors, borrowed for the call.
+    must(unsafe { textgen_upload(tensor.as_ptr().cast_mut(), to.as_mut_ptr()) });
+}
+
+/// The work of a CUDA device as a graph, which starts at once however many operations there are.
+#[derive(Debug)]
+pub struct Graph(NonNull<c_void>);
+
+impl Graph {
+    /// Captures what `work` gives to the device, without running it. Its temporary memory is that of the graph
+    /// `other`, so that the two must not run at once. All other memory must be where it is for as long as the
+    /// graph is replayed, and nothing may be read back or uploaded. `None` if libtorch can't capture it.
+    pub fn capture(device: Device, other: Option<&Self>, work: impl FnOnce()) -> Option<Self> {
+        let Device::Cuda(index) = device else {
+            return None;
+        };
+        let mut graph = std::ptr::null_mut();
+        let other = other.map_or(std::ptr::null_mut(), |graph| graph.0.as_ptr());
+        // SAFETY: `other` is null or a live graph; the shim allocates the result if it reports no failure.
+        if take(unsafe { textgen_graph_begin(index as i64, other, &raw mut graph) }).is_some() {
+            return None;
+        }
+        let graph = Self(NonNull::new(graph)?);
+        // A failure of libtorch is a panic; the capture must be ended before anything else.
+        let worked = catch_unwind(AssertUnwindSafe(work));
+        // SAFETY: a live graph whose capture has begun.
+        let failure = take(unsafe { textgen_graph_end(graph.0.as_ptr()) });
+        (worked.is_ok() && failure.is_none()).then_some(graph)
+    }
+
+    /// Starts what was captured, after all that the device was given before.
+    pub fn replay(&self) {
+        // SAFETY: a live graph whose capture has ended.
+        must(unsafe { textgen_graph_replay(self.0.as_ptr()) });
+    }
+}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        // SAFETY: a live graph, freed once.
+        unsafe { textgen_graph_free(self.0.as_ptr()) };
     }
 }
