@@ -328,8 +328,8 @@ fn two_hundred_steps_of_a_word_vae_lose_what_they_lose_in_libtorch() {
 
 #[test]
 fn words_padded_to_one_length_have_the_same_gradients() {
-    for changes in ["layers=2", "cell=lstm bidirectional=false", "latent=0"] {
-        let config = config(ModelChoice::WordVae, &format!("lr=0 {changes}"));
+    for changes in ["layers=2", "cell=lstm bidirectional=false"] {
+        let config = config(ModelChoice::WordVae, changes);
         let (_, mut plain) = engines(&config);
         let (_, mut padded) = engines(&config);
         let own = config.word_vae().expect("a word-vae");
