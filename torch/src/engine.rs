@@ -112,7 +112,7 @@ impl TorchEngine {
             rate: None,
             unseen: (Tensor::zeros([], (Kind::Double, device)), 0),
             seeded: false,
-            graphs: Graphs::new(),
+            graphs: Graphs::new(device),
             device,
             model: match &config.model {
                 ModelConfig::CharRnn(own) => Model::Text(CharRnn::new(

@@ -6,10 +6,8 @@ use std::collections::HashMap;
 
 use tch::{Device, Kind, Tensor};
 
-use crate::shim::{self, Graph};
+use crate::shim::{self, Graph, Stream};
 
-/// Steps of a shape before it is captured: libtorch and cuDNN prepare themselves in it.
-const WARM_UP: u32 = 1;
 /// Shapes of batches that have graphs.
 const MOST: usize = 64;
 
@@ -72,23 +70,42 @@ pub struct Steps {
     key: Option<Key>,
     /// Where the inputs are.
     pub uploads: Uploads,
-    taken: u32,
-    graph: Option<Graph>,
+    state: State,
+}
+
+enum State {
+    New,
+    /// libtorch and cuDNN have prepared themselves in a first step.
+    Prepared,
+    Captured(Graph),
+    Failed,
+}
+
+impl Steps {
+    const fn graph(&self) -> Option<&Graph> {
+        match &self.state {
+            State::Captured(graph) => Some(graph),
+            _ => None,
+        }
+    }
 }
 
 /// All shapes of a training; the default has none and takes none.
 #[derive(Default)]
 pub struct Graphs {
     most: usize,
+    /// Where steps are captured.
+    stream: Option<Stream>,
     shapes: HashMap<Key, Steps>,
 }
 
 impl Graphs {
-    /// None yet.
-    pub fn new() -> Self {
+    /// None yet, of steps on a device; only CUDA has any.
+    pub fn new(device: Device) -> Self {
         Self {
             most: MOST,
-            ..Self::default()
+            stream: Stream::new(device),
+            shapes: HashMap::new(),
         }
     }
 
@@ -99,8 +116,7 @@ impl Graphs {
         let mut steps = known.unwrap_or_else(|| Steps {
             key,
             uploads: Uploads::new(device),
-            taken: 0,
-            graph: None,
+            state: State::New,
         });
         steps.uploads.done = 0;
         steps
@@ -109,18 +125,23 @@ impl Graphs {
     /// Takes the step whose inputs are uploaded: replays its graph, or calls `work`, which may be captured: it must
     /// leave everything that lasts where it is.
     pub fn step(&mut self, mut steps: Steps, mut work: impl FnMut()) {
-        if steps.key.is_some() && steps.taken == WARM_UP {
-            let other = self.shapes.values().find_map(|steps| steps.graph.as_ref());
-            steps.graph = Graph::capture(steps.uploads.device, other, &mut work);
+        let (Some(stream), Some(key)) = (self.stream, steps.key) else {
+            return work();
+        };
+        if matches!(steps.state, State::Prepared) && std::env::var_os("TG_NOGRAPH").is_none() {
+            let other = self.shapes.values().find_map(Steps::graph);
+            let graph = Graph::capture(stream, other, &mut work);
+            steps.state = graph.map_or(State::Failed, State::Captured);
         }
-        match &steps.graph {
-            Some(graph) => graph.replay(),
-            None => work(),
+        match &steps.state {
+            State::New | State::Prepared => {
+                stream.run(work);
+                steps.state = State::Prepared;
+            }
+            State::Captured(graph) => graph.replay(),
+            State::Failed => work(),
         }
-        steps.taken = steps.taken.saturating_add(1);
-        if let Some(key) = steps.key {
-            self.shapes.insert(key, steps);
-        }
+        self.shapes.insert(key, steps);
     }
 
     /// Forgets all graphs, since memory that they use has moved.
@@ -130,8 +151,7 @@ impl Graphs {
 
     /// The number of graphs.
     pub fn count(&self) -> usize {
-        let shapes = self.shapes.values();
-        shapes.filter(|steps| steps.graph.is_some()).count()
+        self.shapes.values().filter_map(Steps::graph).count()
     }
 }
 

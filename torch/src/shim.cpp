@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -36,24 +37,24 @@ std::vector<at::Tensor> pieces(const std::vector<at::Tensor>& tensors, int64_t s
 // A function of libtorch's CUDA part, which is loaded at run time, without its headers.
 template <typename Function>
 Function* of_cuda(const char* name) {
-  void* found = dlsym(RTLD_DEFAULT, name);
+  static void* library = dlopen("libtorch_cuda.so", RTLD_LAZY | RTLD_NOLOAD);
+  void* found = library == nullptr ? nullptr : dlsym(library, name);
   TORCH_CHECK(found != nullptr, "libtorch has no ", name);
   return reinterpret_cast<Function*>(found);
 }
 
-// at::cuda::CUDAGraph and the stream on which it was captured.
+// An at::cuda::CUDAGraph, which is smaller.
 struct Graph {
   alignas(std::max_align_t) char object[2048];
-  c10::Stream capturing;
-  c10::Stream before;
 };
 
 // Elements of the parameters that Adam cuts into pieces, and of a piece.
 constexpr int64_t SMALL = 1 << 20, PIECE = 1 << 13;
 
 using Pool = std::pair<unsigned long long, unsigned long long>;
-constexpr int THREAD_LOCAL = 1;  // cudaStreamCaptureModeThreadLocal
+constexpr int GLOBAL = 0;  // cudaStreamCaptureModeGlobal
 
+inline int MODE() { const char* m = getenv("TG_MODE"); return m ? atoi(m) : GLOBAL; }
 // A failure of libtorch as a message.
 template <typename Body>
 char* guarded(Body body) {
@@ -138,37 +139,47 @@ char* textgen_upload(at::Tensor* tensor, at::Tensor* to) {
   });
 }
 
-// Captures what the calling thread gives to CUDA device `index` from now on, without running it, in memory
-// of the graph `other`, if that is not null. textgen_graph_end must follow, whatever happens between.
-char* textgen_graph_begin(int64_t index, Graph* other, Graph** out) {
+// A stream of CUDA device `index` besides the one in use, by its number.
+char* textgen_stream(int64_t index, int64_t* out) {
+  return guarded([&] {
+    c10::Device device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(index));
+    *out = c10::impl::VirtualGuardImpl(c10::DeviceType::CUDA).getStreamFromGlobalPool(device, false).id();
+  });
+}
+
+// Waits for the device; from then on the calling thread uses the stream `id`, and no longer `before`.
+char* textgen_use_stream(int64_t index, int64_t id, int64_t* before) {
   return guarded([&] {
     c10::impl::VirtualGuardImpl cuda(c10::DeviceType::CUDA);
     c10::Device device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(index));
+    cuda.synchronizeDevice(device.index());
+    *before = cuda.exchangeStream(c10::Stream(c10::Stream::UNSAFE, device, id)).id();
+  });
+}
+
+// Captures what the calling thread gives to its stream from now on, without running it, in memory of the
+// graph `other`, if that is not null. textgen_graph_end must follow, whatever happens between.
+char* textgen_graph_begin(Graph* other, Graph** out) {
+  return guarded([&] {
     auto construct = of_cuda<void(void*, bool)>("_ZN2at4cuda9CUDAGraphC1Eb");
     auto destroy = of_cuda<void(void*)>("_ZN2at4cuda9CUDAGraphD1Ev");
     auto pool = of_cuda<Pool(void*)>("_ZN2at4cuda9CUDAGraph4poolEv");
     auto begin = of_cuda<void(void*, Pool, int)>(
         "_ZN2at4cuda9CUDAGraph13capture_beginESt4pairIyyE21cudaStreamCaptureMode");
-    auto side = other == nullptr ? cuda.getStreamFromGlobalPool(device, false) : other->capturing;
-    auto* graph = new Graph{{}, side, cuda.getStream(device)};
+    auto graph = std::make_unique<Graph>();
     construct(graph->object, false);
-    cuda.synchronizeDevice(device.index());
-    cuda.exchangeStream(side);
     try {
-      begin(graph->object, other == nullptr ? Pool(0, 0) : pool(other->object), THREAD_LOCAL);
+      begin(graph->object, other == nullptr ? Pool(0, 0) : pool(other->object), MODE());
     } catch (...) {
-      cuda.exchangeStream(graph->before);
       destroy(graph->object);
-      delete graph;
       throw;
     }
-    *out = graph;
+    *out = graph.release();
   });
 }
 
 // Ends a capture.
 char* textgen_graph_end(Graph* graph) {
-  c10::impl::VirtualGuardImpl(c10::DeviceType::CUDA).exchangeStream(graph->before);
   return guarded([&] { of_cuda<void(void*)>("_ZN2at4cuda9CUDAGraph11capture_endEv")(graph->object); });
 }
 

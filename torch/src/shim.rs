@@ -1,7 +1,7 @@
 //! The few calls of libtorch that tch does not expose; see `shim.cpp`.
 
 use std::ffi::{CStr, c_char, c_void};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::NonNull;
 
 use tch::{Device, Tensor};
@@ -31,7 +31,9 @@ unsafe extern "C" {
     fn textgen_clip(gradients: Tensors, count: usize, limit: f64) -> *mut c_char;
     fn textgen_allow_tf32(allowed: bool) -> *mut c_char;
     fn textgen_upload(tensor: *mut C_tensor, to: *mut C_tensor) -> *mut c_char;
-    fn textgen_graph_begin(index: i64, other: *mut c_void, out: *mut *mut c_void) -> *mut c_char;
+    fn textgen_stream(index: i64, out: *mut i64) -> *mut c_char;
+    fn textgen_use_stream(index: i64, id: i64, before: *mut i64) -> *mut c_char;
+    fn textgen_graph_begin(other: *mut c_void, out: *mut *mut c_void) -> *mut c_char;
     fn textgen_graph_end(graph: *mut c_void) -> *mut c_char;
     fn textgen_graph_replay(graph: *mut c_void) -> *mut c_char;
     fn textgen_graph_free(graph: *mut c_void);
@@ -166,30 +168,66 @@ pub fn upload(tensor: &Tensor, to: &mut Tensor) {
     must(unsafe { textgen_upload(tensor.as_ptr().cast_mut(), to.as_mut_ptr()) });
 }
 
+/// A queue of work of a CUDA device beside the default one, in which alone graphs can be captured.
+#[derive(Clone, Copy, Debug)]
+pub struct Stream {
+    device: i64,
+    id: i64,
+}
+
+impl Stream {
+    /// One of a CUDA device; `None` for another device.
+    pub fn new(device: Device) -> Option<Self> {
+        let Device::Cuda(index) = device else {
+            return None;
+        };
+        let (device, mut id) = (index as i64, 0);
+        // SAFETY: takes a number, and a place for one.
+        must(unsafe { textgen_stream(device, &raw mut id) });
+        Some(Self { device, id })
+    }
+
+    /// Calls `work`, whose work for the device goes here, after all that the device was given before and
+    /// before all that it is given later.
+    pub fn run<T>(self, work: impl FnOnce() -> T) -> T {
+        let switch = |id| {
+            let mut before = 0;
+            // SAFETY: takes numbers, and a place for one.
+            must(unsafe { textgen_use_stream(self.device, id, &raw mut before) });
+            before
+        };
+        let before = switch(self.id);
+        // A failure of libtorch is a panic.
+        let outcome = catch_unwind(AssertUnwindSafe(work));
+        switch(before);
+        outcome.unwrap_or_else(|failure| resume_unwind(failure))
+    }
+}
+
 /// The work of a CUDA device as a graph, which starts at once however many operations there are.
 #[derive(Debug)]
 pub struct Graph(NonNull<c_void>);
 
 impl Graph {
-    /// Captures what `work` gives to the device, without running it. Its temporary memory is that of the graph
-    /// `other`, so that the two must not run at once. All other memory must be where it is for as long as the
-    /// graph is replayed, and nothing may be read back or uploaded. `None` if libtorch can't capture it.
-    pub fn capture(device: Device, other: Option<&Self>, work: impl FnOnce()) -> Option<Self> {
-        let Device::Cuda(index) = device else {
-            return None;
-        };
-        let mut graph = std::ptr::null_mut();
+    /// Captures what `work` gives to the device, without running it; `work` must have run in this stream
+    /// before. Its temporary memory is that of the graph `other`, so that the two must not run at once. All
+    /// other memory must be where it is for as long as the graph is replayed, and nothing may be read back or
+    /// uploaded. `None` if libtorch can't capture it.
+    pub fn capture(stream: Stream, other: Option<&Self>, work: impl FnOnce()) -> Option<Self> {
         let other = other.map_or(std::ptr::null_mut(), |graph| graph.0.as_ptr());
-        // SAFETY: `other` is null or a live graph; the shim allocates the result if it reports no failure.
-        if take(unsafe { textgen_graph_begin(index as i64, other, &raw mut graph) }).is_some() {
-            return None;
-        }
-        let graph = Self(NonNull::new(graph)?);
-        // A failure of libtorch is a panic; the capture must be ended before anything else.
-        let worked = catch_unwind(AssertUnwindSafe(work));
-        // SAFETY: a live graph whose capture has begun.
-        let failure = take(unsafe { textgen_graph_end(graph.0.as_ptr()) });
-        (worked.is_ok() && failure.is_none()).then_some(graph)
+        stream.run(|| {
+            let mut graph = std::ptr::null_mut();
+            // SAFETY: `other` is null or a live graph; the shim allocates the result if it reports no failure.
+            if take(unsafe { textgen_graph_begin(other, &raw mut graph) }).is_some() {
+                return None;
+            }
+            let graph = Self(NonNull::new(graph)?);
+            // The capture must be ended before anything else.
+            let worked = catch_unwind(AssertUnwindSafe(work));
+            // SAFETY: a live graph whose capture has begun.
+            let failure = take(unsafe { textgen_graph_end(graph.0.as_ptr()) });
+            (worked.is_ok() && failure.is_none()).then_some(graph)
+        })
     }
 
     /// Starts what was captured, after all that the device was given before.
