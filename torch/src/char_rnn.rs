@@ -2,6 +2,7 @@
 
 use tch::{Kind, Tensor};
 use textgen::config::{CharRnnConfig, NetworkConfig, Precision};
+use textgen::kernels::training::Steps;
 use textgen::models::batch::TextBatch;
 use textgen::models::noise::Use;
 use textgen::models::pieces::Pieces;
@@ -32,7 +33,7 @@ pub struct Text {
     inputs: Tensor,
     /// What follows it (N).
     targets: Tensor,
-    pieces: Pieces,
+    steps: Steps,
     places: Places<'static>,
     /// Where the rows are cut, if the network tells documents apart.
     cut: Option<Cut>,
@@ -51,6 +52,16 @@ struct Cut {
 impl Text {
     /// Uploads a batch, cut before every `eos`.
     pub fn new(batch: &TextBatch, eos: Option<u32>, uploads: &mut Uploads) -> Self {
+        if eos.is_none() {
+            let [inputs, targets] = uploads.indices([&batch.inputs, &batch.targets]);
+            return Self {
+                inputs,
+                targets,
+                steps: Steps::new(vec![batch.rows; batch.steps]),
+                places: Places::of_text(batch),
+                cut: None,
+            };
+        }
         let pieces = Pieces::new(batch, eos);
         let (mut inputs, mut targets) = (Vec::new(), Vec::new());
         pieces.gather(&batch.inputs, &mut inputs);
@@ -59,9 +70,9 @@ impl Text {
         Self {
             inputs,
             targets,
-            places: Places::of_text(&pieces, batch),
-            cut: eos.map(|_| Cut::new(&pieces, batch.rows, uploads)),
-            pieces,
+            places: Places::of_pieces(&pieces, batch),
+            cut: Some(Cut::new(&pieces, batch.rows, uploads)),
+            steps: pieces.steps,
         }
     }
 }
@@ -167,7 +178,12 @@ impl CharRnn {
             Some(vectors) => vectors,
             None => parameters.get("embedding.weight"),
         };
-        let mut input = vectors.index_select(0, &text.inputs);
+        let mut input = if self.one_hot.is_some() && self.shape().is_in_bf16(pass) {
+            let exact = vectors.to_kind(Kind::BFloat16);
+            exact.index_select(0, &text.inputs)
+        } else {
+            vectors.index_select(0, &text.inputs)
+        };
         if pass.trains() && self.own.input_dropout > 0.0 {
             input *= token_mask(&text.places, self.own.input_dropout, pass, device);
         }
@@ -192,7 +208,7 @@ impl CharRnn {
             what: Use::Dropout,
             places: &text.places,
         };
-        let (steps, last) = (&text.pieces.steps, self.network.layers - 1);
+        let (steps, last) = (&text.steps, self.network.layers - 1);
         let (outputs, state) = self
             .shape()
             .run(&input, steps, state, &weights, &dropout, pass);

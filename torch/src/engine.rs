@@ -187,7 +187,8 @@ impl TorchEngine {
             return None;
         }
         match batch {
-            Batch::Text(batch) => Some([batch.steps, batch.rows, usize::from(batch.last_only)]),
+            Batch::Text(batch) => (batch.rows == self.config.batch)
+                .then(|| [batch.steps, batch.rows, usize::from(batch.last_only)]),
             Batch::Words(batch) => {
                 let (steps, z) = (&batch.letters.steps, usize::from(!batch.without_z));
                 let is_even = steps.positions() == steps.len() * steps.batch();
@@ -197,10 +198,10 @@ impl TorchEngine {
         }
     }
 
-    /// Words of about one length as words of one length on CUDA, where they take no longer.
+    /// Words of about one length as words of one length where steps are captured: on CUDA they take no longer.
     fn evened<'a>(&self, batch: &'a Batch) -> Cow<'a, Batch> {
         match batch {
-            Batch::Words(words) if self.device.is_cuda() => {
+            Batch::Words(words) if self.captures() => {
                 let steps = &words.letters.steps;
                 if steps.len() * steps.batch() <= PADDING * steps.positions() {
                     Cow::Owned(Batch::Words(padded(words)))
@@ -305,13 +306,12 @@ impl TorchEngine {
             let own: Vec<Tensor> = own.collect();
             let shard = part(batch, rows.len() == batch.rows, || batch.part(rows));
             let of_shard;
-            let text = match &inputs.batch {
-                OnDevice::Text(text) => text,
-                _ => {
-                    let mut uploads = Uploads::new(self.device);
-                    of_shard = Text::new(&shard, model.network.eos, &mut uploads);
-                    &of_shard
-                }
+            let text = if let OnDevice::Text(text) = &inputs.batch {
+                text
+            } else {
+                let mut uploads = Uploads::new(self.device);
+                of_shard = Text::new(&shard, model.network.eos, &mut uploads);
+                &of_shard
             };
             let (nats, next) = model.nats(&self.parameters, text, &own, pass);
             let counted = counted_steps as i64 * count;
@@ -339,12 +339,11 @@ impl TorchEngine {
         for rows in self.shards(all) {
             let shard = part(batch, rows.len() == all, || batch.part(rows, latent));
             let of_shard;
-            let words = match &inputs.batch {
-                OnDevice::Words(words) => words,
-                _ => {
-                    of_shard = Words::new(&shard, &mut Uploads::new(self.device));
-                    &of_shard
-                }
+            let words = if let OnDevice::Words(words) = &inputs.batch {
+                words
+            } else {
+                of_shard = Words::new(&shard, &mut Uploads::new(self.device));
+                &of_shard
             };
             let terms = model.terms(&self.parameters, words, pass);
             nats.push(terms.nats);
@@ -517,17 +516,17 @@ impl Engine for TorchEngine {
         self.seed(step.number);
         let mut batch = self.evened(batch);
         let key = self.key(&batch);
-        if let (Some(_), Batch::Text(text)) = (key, &*batch) {
-            if text.from_zero {
-                // A graph always starts from the carried state.
-                for state in &mut self.carried {
-                    let _ = state.zero_();
-                }
-                batch = Cow::Owned(Batch::Text(TextBatch {
-                    from_zero: false,
-                    ..text.clone()
-                }));
+        if let (Some(_), Batch::Text(text)) = (key, &*batch)
+            && text.from_zero
+        {
+            // A graph always starts from the carried state.
+            for state in &mut self.carried {
+                let _ = state.zero_();
             }
+            batch = Cow::Owned(Batch::Text(TextBatch {
+                from_zero: false,
+                ..text.clone()
+            }));
         }
         let mut graphs = std::mem::take(&mut self.graphs);
         let mut steps = graphs.take(key, self.device);

@@ -32,11 +32,6 @@ impl Uploads {
         }
     }
 
-    /// The device.
-    pub const fn device(&self) -> Device {
-        self.device
-    }
-
     /// Copies numbers to the device.
     pub fn floats(&mut self, numbers: &[f32]) -> Tensor {
         self.upload(&Tensor::from_slice(numbers))
@@ -128,7 +123,7 @@ impl Graphs {
         let (Some(stream), Some(key)) = (self.stream, steps.key) else {
             return work();
         };
-        if matches!(steps.state, State::Prepared) && std::env::var_os("TG_NOGRAPH").is_none() {
+        if matches!(steps.state, State::Prepared) {
             let other = self.shapes.values().find_map(Steps::graph);
             let graph = Graph::capture(stream, other, &mut work);
             steps.state = graph.map_or(State::Failed, State::Captured);

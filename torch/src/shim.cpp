@@ -43,7 +43,7 @@ Function* of_cuda(const char* name) {
   return reinterpret_cast<Function*>(found);
 }
 
-// An at::cuda::CUDAGraph, which is smaller.
+// A place for an at::cuda::CUDAGraph, which is smaller.
 struct Graph {
   alignas(std::max_align_t) char object[2048];
 };
@@ -54,7 +54,6 @@ constexpr int64_t SMALL = 1 << 20, PIECE = 1 << 13;
 using Pool = std::pair<unsigned long long, unsigned long long>;
 constexpr int GLOBAL = 0;  // cudaStreamCaptureModeGlobal
 
-inline int MODE() { const char* m = getenv("TG_MODE"); return m ? atoi(m) : GLOBAL; }
 // A failure of libtorch as a message.
 template <typename Body>
 char* guarded(Body body) {
@@ -169,7 +168,7 @@ char* textgen_graph_begin(Graph* other, Graph** out) {
     auto graph = std::make_unique<Graph>();
     construct(graph->object, false);
     try {
-      begin(graph->object, other == nullptr ? Pool(0, 0) : pool(other->object), MODE());
+      begin(graph->object, other == nullptr ? Pool(0, 0) : pool(other->object), GLOBAL);
     } catch (...) {
       destroy(graph->object);
       throw;

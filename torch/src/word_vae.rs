@@ -202,6 +202,7 @@ impl WordVae {
             input = Tensor::cat(&outputs, 1);
         }
         let summary = Tensor::cat(&summary, 1).index_select(0, &of.ranks);
+        let summary = summary.to_kind(Kind::Float);
         let linear = |name: &str| parameters.linear(&summary, &format!("encoder.{name}"));
         let log_var = linear("log_var").clamp(-LOG_VAR_BOUND, LOG_VAR_BOUND);
         [linear("mean"), log_var]

@@ -10,7 +10,7 @@ use crate::testing::{SPECIAL, config, device, network, text_batch, word_batch, w
 
 /// The mean training loss of the last 20 of 100 steps.
 fn loss(model: ModelChoice, precision: Precision) -> f64 {
-    let changes = format!("hidden=64 layers=2 batch=16 precision={precision} device=cuda:0");
+    let changes = format!("hidden=136 layers=2 batch=16 precision={precision} device=cuda:0");
     let config = config(model, &changes);
     let mut engine = TorchEngine::new(&config, &network(&config), device()).expect("an engine");
     for number in 0..100 {
@@ -122,14 +122,14 @@ fn steps_as_graphs_are_the_same_steps() {
         "cell=gru layers=2 dropout=0.3 clip=1 ema=0.9",
         "cell=rnn embedding=6 optimizer=adamw weight-decay=0.1",
         "layers=2 dropout=0.3 input-dropout=0.1 recurrent-dropout=0.2 variational=true",
-        "layers=2 optimizer=amsgrad precision=bf16",
+        "layers=2 hidden=136 dropout=0.1 optimizer=amsgrad precision=bf16",
         "hidden=64 precision=tf32",
     ];
     let words = [
         "",
         "layers=2 decoder-dropout=0.3 dropout=0.2 clip=1",
         "rate=2",
-        "precision=bf16",
+        "hidden=136 precision=bf16",
     ];
     let text = text.map(|changes| (ModelChoice::CharLstm, changes));
     let words = words.map(|changes| (ModelChoice::WordVae, changes));
