@@ -1,6 +1,5 @@
 //! Which device trains, and how libtorch is set up for it.
 
-use std::path::Path;
 use std::sync::OnceLock;
 
 use tch::Cuda;
@@ -44,13 +43,28 @@ pub fn load_cuda() -> Option<String> {
 }
 
 fn missing() -> Option<String> {
-    let library = Path::new(env!("TEXTGEN_LIBTORCH")).join("lib/libtorch_cuda.so");
+    let library = std::path::Path::new(env!("TEXTGEN_LIBTORCH")).join("lib/libtorch_cuda.so");
     if !library.exists() {
         return Some("this libtorch has no CUDA part".to_owned());
     }
-    preload_nvrtc(Path::new(env!("TEXTGEN_LIBTORCH")));
-    if let Err(message) = open(&library) {
-        let reason = message.rsplit('/').next().unwrap_or_default();
+    let Ok(name) = std::ffi::CString::new(library.to_string_lossy().as_bytes()) else {
+        return Some("libtorch's path holds a zero byte".to_owned());
+    };
+    // SAFETY: a zero-terminated path; libtorch's initialisers run once and the handle is kept for good.
+    let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
+    if handle.is_null() {
+        // SAFETY: dlerror returns null or a zero-terminated string, valid until the next dl call.
+        let message = unsafe {
+            let text = libc::dlerror();
+            if text.is_null() {
+                String::new()
+            } else {
+                std::ffi::CStr::from_ptr(text)
+                    .to_string_lossy()
+                    .into_owned()
+            }
+        };
+        let reason = message.rsplit('/').next().unwrap_or_default().to_owned();
         return Some(format!("CUDA's libraries are not complete: {reason}"));
     }
     if Cuda::is_available() {
@@ -58,43 +72,6 @@ fn missing() -> Option<String> {
     } else {
         Some("libtorch has its CUDA part, but there is no device or driver".to_owned())
     }
-}
-
-/// Loads NVRTC, which cuDNN looks for only where the system has its libraries: pip's packages are beside
-/// libtorch's, and `import torch` loads it likewise. Without it the layers end with an internal error.
-fn preload_nvrtc(libtorch: &Path) {
-    let entries = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten();
-    for package in entries(&libtorch.join("../nvidia")) {
-        for file in entries(&package.path().join("lib")) {
-            let name = file.file_name().to_string_lossy().into_owned();
-            if name.starts_with("libnvrtc") && !name.contains(".alt.") {
-                // What it lacks is reported by what needs it.
-                let _ = open(&file.path());
-            }
-        }
-    }
-}
-
-/// Loads a library for good, with its symbols for all; or the loader's message.
-fn open(library: &Path) -> Result<(), String> {
-    let Ok(name) = std::ffi::CString::new(library.as_os_str().as_encoded_bytes()) else {
-        return Err("the path has a zero byte".to_owned());
-    };
-    // SAFETY: a zero-terminated path; the library's initialisers run once and the handle is kept for good.
-    let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
-    if !handle.is_null() {
-        return Ok(());
-    }
-    // SAFETY: dlerror returns null or a zero-terminated string, valid until the next dl call.
-    let message = unsafe {
-        let text = libc::dlerror();
-        (!text.is_null()).then(|| {
-            std::ffi::CStr::from_ptr(text)
-                .to_string_lossy()
-                .into_owned()
-        })
-    };
-    Err(message.unwrap_or_default())
 }
 
 /// The device that `asked` means on this machine.
