@@ -64,7 +64,8 @@ class Request:
     seconds: float = 2.0
     word_list: str | None = None
     device: str = "cpu"  # training may be on cuda
-    tf32: bool = False  # on cuda, for every product of f32 matrices
+    precision: str = "f32"  # on cuda: tf32 for every product, or bf16 by autocast
+    graph: bool = False  # on cuda: the whole step as one CUDA graph
 
     def shape(self) -> Request:
         """The request without what does not change the network, so that it can be kept."""
@@ -173,19 +174,48 @@ def training_char_lstm(request: Request) -> tuple[Work, int]:
     network = recurrent(request.cell)(vocab, request.hidden, request.layers, batch_first=True)
     head = nn.Linear(request.hidden, vocab)
     weights = [*network.parameters(), *head.parameters()]
-    optimizer = torch.optim.Adam(weights, lr=2e-3, amsgrad=True, fused=True)
+    optimizer = torch.optim.Adam(
+        weights, lr=2e-3, amsgrad=True, fused=True, capturable=request.graph
+    )
     text = torch.randint(vocab, (request.batch, request.seq + 1))
     read, wanted = text[:, :-1], text[:, 1:].flatten()
     state: Any = None
+    kept = [torch.zeros(request.layers, request.batch, request.hidden) for _ in range(2)]
+    if request.graph:
+        state = tuple(kept) if request.cell == "lstm" else kept[0]
 
     def step() -> None:
         nonlocal state
-        hidden, after = network(one_hot(read), state)
-        state = tuple(part.detach() for part in after) if request.cell == "lstm" else after.detach()
-        loss = functional.cross_entropy(head(hidden).flatten(0, 1), wanted)
+        with lower(request):
+            hidden, after = network(one_hot(read), state)
+            loss = functional.cross_entropy(head(hidden).flatten(0, 1), wanted)
+        parts = [part.detach() for part in (after if request.cell == "lstm" else [after])]
         descend(optimizer, weights, loss)
+        if request.graph:  # a graph reads and writes the same memory each time
+            for own, part in zip(kept, parts):
+                own.copy_(part)
+        else:
+            state = tuple(parts) if request.cell == "lstm" else parts[0]
 
-    return step, request.batch * request.seq
+    return captured(step) if request.graph else step, request.batch * request.seq
+
+
+def lower(request: Request) -> torch.autocast:
+    """PyTorch's own way to a lower precision."""
+    return torch.autocast("cuda", torch.bfloat16, enabled=request.precision == "bf16")
+
+
+def captured(step: Work) -> Work:
+    """A step as one CUDA graph, after some steps to warm up."""
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            step()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=side):
+        step()
+    return graph.replay
 
 
 @dataclass(frozen=True)
@@ -244,23 +274,26 @@ def training_word_vae(request: Request) -> tuple[Work, int]:
     decoder = Decoder(hidden, vocab, vocab)
     modules = (embedding, encoder, to_mean, to_log_var, decoder)
     weights = [weight for module in modules for weight in module.parameters()]
-    optimizer = torch.optim.Adam(weights, lr=1e-3, fused=True)
-    in_turn: Iterator[Words] = itertools.cycle(batches)
+    optimizer = torch.optim.Adam(weights, lr=1e-3, fused=True, capturable=request.graph)
 
-    def step() -> None:
-        words = next(in_turn)
-        _, (forward, backward) = encoder(embedding(words.letters))
-        summary = torch.cat((forward, backward), dim=1)
-        mean, log_var = to_mean(summary), to_log_var(summary)
-        z = mean + torch.exp(0.5 * log_var) * torch.randn_like(mean)
-        logits, _ = decoder(words.inputs, z, decoder.first(z))
-        likelihood = functional.cross_entropy(
-            logits.flatten(0, 1), words.wanted.flatten(), ignore_index=IGNORED, reduction="sum"
-        )
+    def step(words: Words) -> None:
+        with lower(request):
+            _, (forward, backward) = encoder(embedding(words.letters))
+            summary = torch.cat((forward, backward), dim=1)
+            mean, log_var = to_mean(summary), to_log_var(summary)
+            z = mean + torch.exp(0.5 * log_var) * torch.randn_like(mean)
+            logits, _ = decoder(words.inputs, z, decoder.first(z))
+            likelihood = functional.cross_entropy(
+                logits.flatten(0, 1), words.wanted.flatten(), ignore_index=IGNORED, reduction="sum"
+            )
         divergence = 0.5 * (mean.square() + log_var.exp() - 1.0 - log_var).sum()
         descend(optimizer, weights, (likelihood + divergence) / request.batch)
 
-    return step, request.batch
+    steps = [functools.partial(step, words) for words in batches]
+    if request.graph:
+        steps = [captured(step) for step in steps]
+    in_turn: Iterator[Work] = itertools.cycle(steps)
+    return lambda: next(in_turn)(), request.batch
 
 
 def product() -> tuple[Work, int]:
@@ -303,8 +336,8 @@ def rate_of(request: Request) -> float:
     """Units a second: the median over slices of time, or the mean where steps are not alike."""
     on_cuda = request.device != "cpu"
     if on_cuda:
-        torch.backends.cuda.matmul.allow_tf32 = request.tf32
-        torch.backends.cudnn.allow_tf32 = request.tf32
+        torch.backends.cuda.matmul.allow_tf32 = request.precision == "tf32"
+        torch.backends.cudnn.allow_tf32 = request.precision == "tf32"
     with torch.device(request.device):
         work, units = build(request.shape())
     wait = torch.cuda.synchronize if on_cuda else lambda: None
@@ -361,7 +394,8 @@ def answer(line: str) -> dict[str, Any]:
     try:
         what = json.loads(line).get("what")
         if what == "about":
-            return {"what": "about", "torch": torch.__version__}
+            cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+            return {"what": "about", "torch": torch.__version__, "cuda": cuda, "cpu": "cpu"}
         if what == "memory":
             return memory()
         return measure(Request.read(line))

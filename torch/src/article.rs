@@ -13,9 +13,9 @@ use textgen::models::batch::ArticleBatch;
 use textgen::models::noise::Use;
 
 use crate::dropout::{Dropout, Pass, Places};
+use crate::graph::Uploads;
 use crate::parameters::Parameters;
 use crate::recurrent::Shape;
-use crate::{indices, upload};
 
 /// What the network makes of a word.
 pub struct Article {
@@ -54,13 +54,14 @@ impl Article {
             let steps = Steps::new(vec![1; steps]);
             shape.run(input, &steps, &start, &weights, &dropout, pass).0
         };
-        let [letters, targets] = indices([&batch.letters, &batch.targets], device);
+        let mut uploads = Uploads::new(device);
+        let [letters, targets] = uploads.indices([&batch.letters, &batch.targets]);
         let embedding = parameters.get("encoder.embedding.weight");
         let outputs = read(&embedding.index_select(0, &letters), "encoder.rnn");
         let last = outputs.get(-1);
         let mean = parameters.linear(&last, "encoder.mean");
         let std = parameters.linear(&last, "encoder.log_var").exp();
-        let noise = upload(&Tensor::from_slice(&batch.noise), device);
+        let noise = uploads.floats(&batch.noise);
         let noise = noise.reshape([targets.size()[0], mean.size()[0]]);
         let outputs = read(&(&mean + &std * noise), "decoder.rnn");
         let logits = parameters.linear(&outputs, "decoder.head");

@@ -1,15 +1,17 @@
 //! The character language model: tokens → (one-hot or embedding) → recurrent layers → logits.
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 use textgen::config::{CharRnnConfig, NetworkConfig, Precision};
+use textgen::kernels::training::Steps;
 use textgen::models::batch::TextBatch;
 use textgen::models::noise::Use;
 use textgen::models::pieces::Pieces;
 
 use crate::dropout::{Dropout, Pass, Places, token_mask, weight_mask};
+use crate::graph::Uploads;
 use crate::parameters::Parameters;
+use crate::predict;
 use crate::recurrent::{Shape, packed};
-use crate::{indices, predict};
 
 /// A char-lstm on a device.
 pub struct CharRnn {
@@ -31,7 +33,7 @@ pub struct Text {
     inputs: Tensor,
     /// What follows it (N).
     targets: Tensor,
-    pieces: Pieces,
+    steps: Steps,
     places: Places<'static>,
     /// Where the rows are cut, if the network tells documents apart.
     cut: Option<Cut>,
@@ -49,24 +51,34 @@ struct Cut {
 
 impl Text {
     /// Uploads a batch, cut before every `eos`.
-    pub fn new(batch: &TextBatch, eos: Option<u32>, device: Device) -> Self {
+    pub fn new(batch: &TextBatch, eos: Option<u32>, uploads: &mut Uploads) -> Self {
+        if eos.is_none() {
+            let [inputs, targets] = uploads.indices([&batch.inputs, &batch.targets]);
+            return Self {
+                inputs,
+                targets,
+                steps: Steps::new(vec![batch.rows; batch.steps]),
+                places: Places::of_text(batch),
+                cut: None,
+            };
+        }
         let pieces = Pieces::new(batch, eos);
         let (mut inputs, mut targets) = (Vec::new(), Vec::new());
         pieces.gather(&batch.inputs, &mut inputs);
         pieces.gather(&batch.targets, &mut targets);
-        let [inputs, targets] = indices([&inputs, &targets], device);
+        let [inputs, targets] = uploads.indices([&inputs, &targets]);
         Self {
             inputs,
             targets,
-            places: Places::of_text(&pieces, batch),
-            cut: eos.map(|_| Cut::new(&pieces, batch.rows, device)),
-            pieces,
+            places: Places::of_pieces(&pieces, batch),
+            cut: Some(Cut::new(&pieces, batch.rows, uploads)),
+            steps: pieces.steps,
         }
     }
 }
 
 impl Cut {
-    fn new(pieces: &Pieces, rows: usize, device: Device) -> Self {
+    fn new(pieces: &Pieces, rows: usize, uploads: &mut Uploads) -> Self {
         let mut positions = vec![0; pieces.places.len()];
         for (position, &place) in (0..).zip(&pieces.places) {
             positions[place as usize] = position;
@@ -75,7 +87,7 @@ impl Cut {
         let starts = starts.map(|start| start.map_or(rows as i64, i64::from));
         let starts: Vec<i64> = starts.collect();
         let ends: Vec<i64> = pieces.ends.iter().map(|&end| i64::from(end)).collect();
-        let [positions, starts, ends] = indices([&positions, &starts, &ends], device);
+        let [positions, starts, ends] = uploads.indices([&positions, &starts, &ends]);
         Self {
             positions,
             starts,
@@ -166,7 +178,12 @@ impl CharRnn {
             Some(vectors) => vectors,
             None => parameters.get("embedding.weight"),
         };
-        let mut input = vectors.index_select(0, &text.inputs);
+        let mut input = if self.one_hot.is_some() && self.shape().is_in_bf16(pass) {
+            let exact = vectors.to_kind(Kind::BFloat16);
+            exact.index_select(0, &text.inputs)
+        } else {
+            vectors.index_select(0, &text.inputs)
+        };
         if pass.trains() && self.own.input_dropout > 0.0 {
             input *= token_mask(&text.places, self.own.input_dropout, pass, device);
         }
@@ -191,7 +208,7 @@ impl CharRnn {
             what: Use::Dropout,
             places: &text.places,
         };
-        let (steps, last) = (&text.pieces.steps, self.network.layers - 1);
+        let (steps, last) = (&text.steps, self.network.layers - 1);
         let (outputs, state) = self
             .shape()
             .run(&input, steps, state, &weights, &dropout, pass);

@@ -94,10 +94,10 @@ pub fn choose(asked: Device) -> Result<tch::Device, DeviceError> {
     })
 }
 
-/// Sets the precision of f32 products on a CUDA device; elsewhere refuses less than f32.
+/// Sets the precision of f32 products on a CUDA device, which for bf16 is TF32; elsewhere refuses less than f32.
 pub fn set_precision(precision: Precision, device: tch::Device) -> Result<(), DeviceError> {
     if device.is_cuda() {
-        shim::allow_tf32(precision == Precision::Tf32);
+        shim::allow_tf32(precision != Precision::F32);
     } else if precision != Precision::F32 {
         return Err(DeviceError::Precision(precision));
     }

@@ -43,26 +43,50 @@ impl Pass {
 }
 
 /// The row of the whole batch and the time of every position (N).
-pub struct Places<'a> {
-    rows: Cow<'a, [u32]>,
-    times: Cow<'a, [u32]>,
-    first: usize,
+pub enum Places<'a> {
+    /// All rows at every time, step by step.
+    Grid {
+        /// The number of rows.
+        rows: usize,
+        /// The number of positions.
+        count: usize,
+        /// The number of the first row in the whole batch.
+        first: usize,
+    },
+    /// Any.
+    List {
+        /// The row of each position.
+        rows: Cow<'a, [u32]>,
+        /// The time of each position.
+        times: Cow<'a, [u32]>,
+        /// The number of the first row in the whole batch.
+        first: usize,
+    },
 }
 
 impl<'a> Places<'a> {
     /// Of a network that drops nothing.
     pub const fn none() -> Self {
-        Self {
-            rows: Cow::Borrowed(&[]),
-            times: Cow::Borrowed(&[]),
+        Self::Grid {
+            rows: 1,
+            count: 0,
             first: 0,
         }
     }
 
+    /// The positions of a batch in its own order.
+    pub const fn of_text(batch: &TextBatch) -> Self {
+        Self::Grid {
+            rows: batch.rows,
+            count: batch.rows * batch.steps,
+            first: batch.first,
+        }
+    }
+
     /// The positions of the pieces of a batch.
-    pub fn of_text(pieces: &Pieces, batch: &TextBatch) -> Self {
+    pub fn of_pieces(pieces: &Pieces, batch: &TextBatch) -> Self {
         let (rows, places) = (batch.rows as u32, pieces.places.iter());
-        Self {
+        Self::List {
             rows: places.clone().map(|at| at % rows).collect(),
             times: places.map(|at| at / rows).collect(),
             first: batch.first,
@@ -71,19 +95,29 @@ impl<'a> Places<'a> {
 
     /// The positions of words.
     pub fn of_words(words: &'a Sequences, first: usize) -> Self {
-        Self {
+        Self::List {
             rows: Cow::Borrowed(&words.rows),
             times: Cow::Borrowed(&words.times),
             first,
         }
     }
 
+    /// The number of positions, N.
+    fn count(&self) -> usize {
+        match self {
+            Self::Grid { count, .. } => *count,
+            Self::List { rows, .. } => rows.len(),
+        }
+    }
+
     /// The number of position `index` among random numbers.
     fn position(&self, index: usize) -> u64 {
-        position(
-            self.first + self.rows[index] as usize,
-            self.times[index] as usize,
-        )
+        match self {
+            Self::Grid { rows, first, .. } => position(first + index % rows, index / rows),
+            Self::List { rows, times, first } => {
+                position(first + rows[index] as usize, times[index] as usize)
+            }
+        }
     }
 }
 
@@ -103,7 +137,7 @@ fn libtorchs_mask(size: &[i64], rate: f64, device: Device) -> Tensor {
 
 /// Factors of tokens (N, 1): a dropped one is a vector of zeros.
 pub fn token_mask(places: &Places, rate: f64, pass: Pass, device: Device) -> Tensor {
-    let size = [places.rows.len() as i64, 1];
+    let size = [places.count() as i64, 1];
     if device.is_cuda() {
         return libtorchs_mask(&size, rate, device);
     }
@@ -113,7 +147,7 @@ pub fn token_mask(places: &Places, rate: f64, pass: Pass, device: Device) -> Ten
         let stays = f64::from(noise.uniform(places.position(index))) >= rate;
         if stays { scale } else { 0.0 }
     };
-    let factors: Vec<f32> = (0..places.rows.len()).map(factor).collect();
+    let factors: Vec<f32> = (0..places.count()).map(factor).collect();
     Tensor::from_slice(&factors).reshape(size)
 }
 
@@ -172,7 +206,15 @@ impl Dropout<'_> {
         if !self.variational {
             return outputs.dropout(self.rate, true);
         }
-        let rows: Vec<i64> = self.places.rows.iter().map(|&row| i64::from(row)).collect();
+        let rows = match self.places {
+            Places::Grid { rows, .. } => {
+                let mask = libtorchs_mask(&[*rows as i64, width], self.rate, device);
+                let by_time = outputs.reshape([-1, *rows as i64, width]);
+                return (by_time * mask).reshape(outputs.size());
+            }
+            Places::List { rows, .. } => rows,
+        };
+        let rows: Vec<i64> = rows.iter().map(|&row| i64::from(row)).collect();
         let batch = rows.iter().max().map_or(0, |last| last + 1);
         let mask = libtorchs_mask(&[batch, width], self.rate, device);
         outputs * mask.index_select(0, &Tensor::from_slice(&rows).to_device(device))

@@ -21,13 +21,16 @@ use crate::article::Article;
 use crate::char_rnn::{CharRnn, Text};
 use crate::device::set_precision;
 use crate::dropout::Pass;
+use crate::graph::{Graphs, Key, Numbers, Uploads, replace};
 use crate::optimizer::Optimizer;
 use crate::parameters::{Parameters, array, floats, tensor};
 use crate::recurrent::Shape;
-use crate::word_vae::{WordVae, Words, objective};
+use crate::word_vae::{WordVae, Words, objective, padded};
 
 /// Steps whose losses are read back together from CUDA, which has to be waited for.
-const LOOK_EVERY: usize = 50;
+const LOOK_EVERY: u64 = 50;
+/// The most positions of words padded to one length for each position of a letter.
+const PADDING: usize = 4;
 /// The names of a model file's arrays of the last training word of the article's network (Z).
 const LAST: [&str; 2] = ["article.mean", "article.std"];
 
@@ -49,13 +52,15 @@ pub struct TorchEngine {
     /// The article's mean and std of the last training word (Z).
     last: Option<[Tensor; 2]>,
     rate: Option<HeldRate>,
-    /// Losses that were not reported.
-    unseen: Vec<Tensor>,
+    /// The sum of the losses that were not reported, in f64, and their number.
+    unseen: (Tensor, u64),
     /// Whether libtorch's generator is seeded for the following steps.
     seeded: bool,
     distributed: Rc<Distributed>,
     /// The gradients of this process's shards, if there are others.
     sum: Sum,
+    /// The graphs of steps on CUDA. Tensors above are changed in place, where these find them.
+    pub(crate) graphs: Graphs,
 }
 
 enum Model {
@@ -69,6 +74,19 @@ struct HeldRate {
     target: f64,
     /// log β (1).
     log_beta: Tensor,
+}
+
+/// What a step reads, on the device.
+struct Inputs<'a> {
+    numbers: Numbers,
+    batch: OnDevice<'a>,
+}
+
+enum OnDevice<'a> {
+    Text(Text),
+    Words(Words<'a>),
+    /// Uploaded when it is computed, part by part.
+    Later,
 }
 
 /// What a step computes before it changes anything.
@@ -100,10 +118,11 @@ impl TorchEngine {
             evaluated: Vec::new(),
             last: None,
             rate: None,
-            unseen: Vec::new(),
+            unseen: (Tensor::zeros([], (Kind::Double, device)), 0),
             seeded: false,
             distributed: Rc::default(),
             sum: Sum::default(),
+            graphs: Graphs::new(device),
             device,
             model: match &config.model {
                 ModelConfig::CharRnn(own) => Model::Text(CharRnn::new(
@@ -161,27 +180,132 @@ impl TorchEngine {
         Ok(engine)
     }
 
-    /// The loss and the gradients of a step.
-    fn compute(&mut self, batch: &Batch, step: &Step) -> Result<Computed, EngineError> {
-        if !self.distributed.is_alone() {
-            return self.compute_together(batch, step);
+    /// Whether steps may be captured in graphs: those of documents and of the article hardly ever have the
+    /// same shape.
+    fn captures(&self) -> bool {
+        let alike = match &self.model {
+            Model::Text(model) => model.network.eos.is_none(),
+            Model::Words(_) => true,
+            Model::Article(_) => false,
+        };
+        self.device.is_cuda() && self.config.shards == 1 && self.distributed.is_alone() && alike
+    }
+
+    /// The shape of a step that may be captured in a graph.
+    fn key(&self, batch: &Batch) -> Option<Key> {
+        if !self.captures() {
+            return None;
         }
+        match batch {
+            Batch::Text(batch) => (batch.rows == self.config.batch)
+                .then(|| [batch.steps, batch.rows, usize::from(batch.last_only)]),
+            Batch::Words(batch) => {
+                let (steps, z) = (&batch.letters.steps, usize::from(!batch.without_z));
+                let is_even = steps.positions() == steps.len() * steps.batch();
+                is_even.then(|| [steps.len(), steps.batch(), z])
+            }
+            Batch::Article(_) => None,
+        }
+    }
+
+    /// Words of about one length as words of one length where steps are captured: on CUDA they take no longer.
+    fn evened<'a>(&self, batch: &'a Batch) -> Cow<'a, Batch> {
+        match batch {
+            Batch::Words(words) if self.captures() => {
+                let steps = &words.letters.steps;
+                if steps.len() * steps.batch() <= PADDING * steps.positions() {
+                    Cow::Owned(Batch::Words(padded(words)))
+                } else {
+                    Cow::Borrowed(batch)
+                }
+            }
+            _ => Cow::Borrowed(batch),
+        }
+    }
+
+    /// Uploads the numbers of a step.
+    fn numbers(&self, step: &Step, uploads: &mut Uploads) -> Numbers {
+        // The first steps use a smaller decay, so that the initial weights are soon forgotten.
+        let taken = (self.taken + 1) as f64;
+        let decay = self.config.ema.min((1.0 + taken) / (10.0 + taken));
+        let (lr, kl_weight) = (step.lr, step.kl_weight);
+        Numbers::new(self.taken + 1, lr, 1.0 - decay, kl_weight, uploads)
+    }
+
+    /// Uploads what a step reads.
+    fn inputs<'a>(&self, batch: &'a Batch, step: &Step, uploads: &mut Uploads) -> Inputs<'a> {
+        Inputs {
+            numbers: self.numbers(step, uploads),
+            batch: match (batch, &self.model) {
+                _ if self.config.shards > 1 => OnDevice::Later,
+                (Batch::Text(batch), Model::Text(model)) => {
+                    OnDevice::Text(Text::new(batch, model.network.eos, uploads))
+                }
+                (Batch::Words(batch), Model::Words(_)) => {
+                    OnDevice::Words(Words::new(batch, uploads))
+                }
+                _ => OnDevice::Later,
+            },
+        }
+    }
+
+    /// The loss and the gradients of a step.
+    fn compute(
+        &self,
+        batch: &Batch,
+        inputs: &Inputs,
+        number: u64,
+    ) -> Result<Computed, EngineError> {
         let pass = Pass::Training {
             seed: self.config.seed,
-            step: step.number,
+            step: number,
         };
-        self.seed(step.number);
         match (batch, &self.model) {
-            (Batch::Text(batch), Model::Text(model)) => Ok(self.text(model, batch, pass)),
+            (Batch::Text(batch), Model::Text(model)) => Ok(self.text(model, batch, inputs, pass)),
             (Batch::Words(batch), Model::Words(model)) => {
-                Ok(self.words(model, batch, step.kl_weight, pass))
+                Ok(self.words(model, batch, inputs, pass))
             }
             (Batch::Article(batch), Model::Article(network)) => Ok(self.article(network, batch)),
             _ => Err(other_batch()),
         }
     }
 
-    fn text(&self, model: &CharRnn, batch: &TextBatch, pass: Pass) -> Computed {
+    /// Takes a step with what it has uploaded; false if something of the engine is elsewhere now.
+    fn update(&mut self, batch: &Batch, inputs: &Inputs, number: u64) -> Result<bool, EngineError> {
+        let computed = self.compute(batch, inputs, number)?;
+        Ok(self.apply(computed, &inputs.numbers))
+    }
+
+    /// Changes the weights and what is carried on; false if something of the engine is elsewhere now.
+    fn apply(&mut self, computed: Computed, numbers: &Numbers) -> bool {
+        let Numbers {
+            step, rate, blend, ..
+        } = numbers;
+        self.optimizer
+            .step(&self.parameters, &computed.gradients, step, rate);
+        tch::no_grad(|| {
+            let tensors = self.parameters.tensors();
+            for (average, tensor) in self.average.iter_mut().flatten().zip(tensors) {
+                let _ = average.lerp_tensor_(tensor, blend);
+            }
+        });
+        if let (Some(held), Some(rate)) = (&mut self.rate, &computed.rate) {
+            held.follow(rate);
+        }
+        let last = self.last.iter_mut().flatten();
+        let new = computed.last.into_iter().flatten();
+        for (old, new) in last.zip(new) {
+            replace(old, new);
+        }
+        let mut in_place = true;
+        for (old, new) in self.carried.iter_mut().zip(computed.carried) {
+            in_place &= replace(old, new);
+        }
+        self.unseen.0 += computed.loss;
+        in_place
+    }
+
+    fn text(&self, model: &CharRnn, batch: &TextBatch, inputs: &Inputs, pass: Pass) -> Computed {
         let state = if batch.from_zero {
             model.shape().zero_state(batch.rows, self.device)
         } else {
@@ -196,8 +320,15 @@ impl TorchEngine {
             let own = state.iter().map(|s| s.narrow(1, first, count).contiguous());
             let own: Vec<Tensor> = own.collect();
             let shard = part(batch, rows.len() == batch.rows, || batch.part(rows));
-            let text = Text::new(&shard, model.network.eos, self.device);
-            let (nats, next) = model.nats(&self.parameters, &text, &own, pass);
+            let of_shard;
+            let text = if let OnDevice::Text(text) = &inputs.batch {
+                text
+            } else {
+                let mut uploads = Uploads::new(self.device);
+                of_shard = Text::new(&shard, model.network.eos, &mut uploads);
+                &of_shard
+            };
+            let (nats, next) = model.nats(&self.parameters, text, &own, pass);
             let counted = counted_steps as i64 * count;
             let nats = nats.narrow(0, nats.size()[0] - counted, counted);
             let of_shard = nats.sum(Kind::Float) / (counted_steps * batch.rows) as f64;
@@ -210,27 +341,33 @@ impl TorchEngine {
         Computed {
             loss,
             gradients,
-            carried: ends.iter().map(|ends| Tensor::cat(ends, 1)).collect(),
+            carried: ends.into_iter().map(|ends| joined(ends, 1)).collect(),
             last: None,
             rate: None,
         }
     }
 
-    fn words(&self, model: &WordVae, batch: &WordBatch, kl_weight: f32, pass: Pass) -> Computed {
+    fn words(&self, model: &WordVae, batch: &WordBatch, inputs: &Inputs, pass: Pass) -> Computed {
         // Free bits are of the mean over the whole batch, so all shards have one backward pass.
         let (mut nats, mut rates) = (Vec::new(), Vec::new());
         let (all, latent) = (batch.letters.batch(), model.network.latent());
         for rows in self.shards(all) {
             let shard = part(batch, rows.len() == all, || batch.part(rows, latent));
-            let words = Words::new(&shard, self.device);
-            let terms = model.terms(&self.parameters, &words, pass);
+            let of_shard;
+            let words = if let OnDevice::Words(words) = &inputs.batch {
+                words
+            } else {
+                of_shard = Words::new(&shard, &mut Uploads::new(self.device));
+                &of_shard
+            };
+            let terms = model.terms(&self.parameters, words, pass);
             nats.push(terms.nats);
             rates.push(terms.rates);
         }
-        let (nats, rates) = (Tensor::cat(&nats, 0), Tensor::cat(&rates, 0));
+        let (nats, rates) = (joined(nats, 0), joined(rates, 0));
         let beta = match &self.rate {
             Some(held) if !batch.without_z => held.log_beta.exp(),
-            _ => Tensor::from_slice(&[kl_weight]).to_device(self.device),
+            _ => inputs.numbers.kl_weight.shallow_clone(),
         };
         let free_bits = self.config.word_vae().map_or(0.0, |own| own.free_bits);
         let mut loss = objective(&nats, &rates, &beta, free_bits);
@@ -285,7 +422,15 @@ impl TorchEngine {
         if self.device.is_cuda() && !std::mem::replace(&mut self.seeded, true) {
             let seed = Noise::new(self.config.seed, Use::Dropout, step).bits(0);
             tch::manual_seed((seed >> 1) as i64);
+            // They would go on with the dropout that cuDNN had prepared.
+            self.graphs.clear();
         }
+    }
+
+    /// Forgets the losses that were not reported.
+    fn forget(&mut self) {
+        let _ = self.unseen.0.zero_();
+        self.unseen.1 = 0;
     }
 
     /// [`Engine::evaluate`], in f32.
@@ -296,7 +441,7 @@ impl TorchEngine {
                 if batch.from_zero {
                     self.evaluated = model.shape().zero_state(batch.rows, self.device);
                 }
-                let text = Text::new(batch, model.network.eos, self.device);
+                let text = Text::new(batch, model.network.eos, &mut Uploads::new(self.device));
                 let (nats, state) =
                     model.nats(&self.parameters, &text, &self.evaluated, Pass::Evaluation);
                 self.evaluated = state;
@@ -306,7 +451,7 @@ impl TorchEngine {
                 })
             }
             (Batch::Words(batch), Model::Words(model)) => {
-                let words = Words::new(batch, self.device);
+                let words = Words::new(batch, &mut Uploads::new(self.device));
                 let terms = model.terms(&self.parameters, &words, Pass::Evaluation);
                 Ok(Costs {
                     nats: floats(&terms.nats),
@@ -360,6 +505,17 @@ fn added(sums: &[Tensor], more: Vec<Tensor>) -> Vec<Tensor> {
         .collect()
 }
 
+/// Tensors one after the other; one as it is.
+fn joined(mut tensors: Vec<Tensor>, dimension: i64) -> Tensor {
+    match tensors.pop() {
+        Some(one) if tensors.is_empty() => one,
+        last => {
+            tensors.extend(last);
+            Tensor::cat(&tensors, dimension)
+        }
+    }
+}
+
 fn other_batch() -> EngineError {
     EngineError::Device("the batch is of another model".to_owned())
 }
@@ -370,7 +526,7 @@ impl HeldRate {
         let off = (rate - self.target) / self.target;
         let [lowest, highest] = RateController::BOUNDS.map(f64::from);
         let moved = &self.log_beta + off.clamp(-1.0, 1.0) * f64::from(RateController::STEP);
-        self.log_beta = moved.clamp(lowest, highest);
+        self.log_beta.copy_(&moved.clamp(lowest, highest));
     }
 }
 
@@ -380,49 +536,75 @@ impl Engine for TorchEngine {
     }
 
     fn step(&mut self, batch: &Batch, step: &Step) -> Result<(), EngineError> {
-        let computed = self.compute(batch, step)?;
-        self.optimizer
-            .step(&self.parameters, &computed.gradients, step.lr);
+        self.seed(step.number);
+        if !self.distributed.is_alone() {
+            let computed = self.compute_together(batch, step)?;
+            let numbers = self.numbers(step, &mut Uploads::new(self.device));
+            self.apply(computed, &numbers);
+            self.taken += 1;
+            self.unseen.1 += 1;
+            return Ok(());
+        }
+        let mut batch = self.evened(batch);
+        let key = self.key(&batch);
+        if let (Some(_), Batch::Text(text)) = (key, &*batch)
+            && text.from_zero
+        {
+            // A graph always starts from the carried state.
+            for state in &mut self.carried {
+                let _ = state.zero_();
+            }
+            batch = Cow::Owned(Batch::Text(TextBatch {
+                from_zero: false,
+                ..text.clone()
+            }));
+        }
+        let mut graphs = std::mem::take(&mut self.graphs);
+        let mut steps = graphs.take(key, self.device);
+        let inputs = self.inputs(&batch, step, &mut steps.uploads);
+        let mut done = Ok(true);
+        graphs.step(steps, || done = self.update(&batch, &inputs, step.number));
+        self.graphs = graphs;
+        if !done? {
+            self.graphs.clear();
+        }
         self.taken += 1;
-        if let Some(average) = &mut self.average {
-            // The first steps use a smaller decay, so that the initial weights are soon forgotten.
-            let taken = self.taken as f64;
-            let decay = self.config.ema.min((1.0 + taken) / (10.0 + taken));
-            tch::no_grad(|| {
-                for (average, tensor) in average.iter_mut().zip(self.parameters.tensors()) {
-                    let _ = average.lerp_(tensor, 1.0 - decay);
-                }
-            });
-        }
-        if let (Some(held), Some(rate)) = (&mut self.rate, &computed.rate) {
-            held.follow(rate);
-        }
-        self.carried = computed.carried;
-        self.last = computed.last;
-        self.unseen.push(computed.loss);
+        self.unseen.1 += 1;
         Ok(())
     }
 
     fn trial(&mut self, batch: &Batch, step: &Step) -> Result<(), EngineError> {
-        let computed = self.compute(batch, step)?;
+        if !self.distributed.is_alone() {
+            self.compute_together(batch, step)?;
+            self.seeded = false;
+            return Ok(());
+        }
+        let batch = self.evened(batch);
+        // A step that only computes is another shape than one that updates.
+        let key = self.key(&batch).map(|[a, b, _]| [a, b, usize::MAX]);
+        let mut graphs = std::mem::take(&mut self.graphs);
+        let mut steps = graphs.take(key, self.device);
+        let inputs = self.inputs(&batch, step, &mut steps.uploads);
+        let mut done = Ok(());
+        graphs.step(steps, || {
+            done = self.compute(&batch, &inputs, step.number).map(|_| ());
+        });
+        self.graphs = graphs;
         // Waits for the device; a step after it has the random numbers that it would have had.
-        let _ = floats(&computed.gradients[0]);
+        let _ = floats(&self.unseen.0);
         self.seeded = false;
-        Ok(())
+        done
     }
 
     fn losses(&mut self, wait: bool) -> Losses {
-        let few = self.device.is_cuda() && self.unseen.len() < LOOK_EVERY;
-        if self.unseen.is_empty() || (few && !wait) {
+        let steps = self.unseen.1;
+        let few = self.device.is_cuda() && steps < LOOK_EVERY;
+        if steps == 0 || (few && !wait) {
             return Losses::default();
         }
-        let losses = std::mem::take(&mut self.unseen);
-        Losses {
-            sum: Tensor::stack(&losses, 0)
-                .sum(Kind::Double)
-                .double_value(&[]),
-            steps: losses.len() as u64,
-        }
+        let sum = self.unseen.0.double_value(&[]);
+        self.forget();
+        Losses { sum, steps }
     }
 
     fn evaluate(&mut self, batch: &Batch) -> Result<Costs, EngineError> {
@@ -473,7 +655,7 @@ impl Engine for TorchEngine {
     fn restore(&mut self, state: &Weights, step: u64) -> Result<(), EngineError> {
         let tensors = self.parameters.tensors();
         self.parameters.read(state, "weights.", tensors)?;
-        self.optimizer.load(&self.parameters, state, step)?;
+        self.optimizer.load(&self.parameters, state)?;
         if let Some(average) = &self.average {
             self.parameters.read(state, "average.", average)?;
         }
@@ -491,8 +673,9 @@ impl Engine for TorchEngine {
             own.shallow_clone().copy_(&tensor(found, self.device));
         }
         self.taken = step;
-        self.unseen.clear();
+        self.forget();
         self.seeded = false;
+        self.graphs.clear();
         Ok(())
     }
 
@@ -510,6 +693,7 @@ impl Engine for TorchEngine {
 
     fn describe(&self) -> String {
         match self.device {
+            Device::Cuda(index) if self.captures() => format!("cuda:{index}, CUDA graphs"),
             Device::Cuda(index) => format!("cuda:{index}"),
             _ => "cpu, by libtorch".to_owned(),
         }

@@ -8,6 +8,7 @@ pub mod char_rnn;
 pub mod device;
 pub mod dropout;
 pub mod engine;
+pub mod graph;
 pub mod group;
 pub mod launch;
 pub mod optimizer;
@@ -23,23 +24,14 @@ pub mod word_vae;
 
 pub use engine::TorchEngine;
 
-use tch::{Device, Kind, Reduction, Tensor};
+use tch::{Kind, Reduction, Tensor};
 
 use parameters::Parameters;
-use shim::upload;
 
-/// Lists of indices on a device, copied in one transfer.
-fn indices<const N: usize>(lists: [&[i64]; N], device: Device) -> [Tensor; N] {
-    let all = upload(&Tensor::from_slice(&lists.concat()), device);
-    let mut start = 0;
-    lists.map(|list| {
-        let part = all.narrow(0, start, list.len() as i64);
-        start += list.len() as i64;
-        part
-    })
-}
+/// The target of a position that does not count.
+const NONE: i64 = -100;
 
-/// −log p of `targets` (N) after a model's last outputs (N, H), by the linear layer `name`, in nats (N).
+/// −log p of `targets` (N) after a model's last outputs (N, H), by the linear layer `name`, in nats (N); 0 where a target is [`NONE`].
 fn predict(
     parameters: &Parameters,
     name: &str,
@@ -56,5 +48,5 @@ fn predict(
     } else {
         parameters.linear(outputs, name)
     };
-    logits.cross_entropy_loss::<Tensor>(targets, None, Reduction::None, -100, 0.0)
+    logits.cross_entropy_loss::<Tensor>(targets, None, Reduction::None, NONE, 0.0)
 }

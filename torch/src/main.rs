@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use textgen::cli::error::{self, CliError};
@@ -29,9 +29,10 @@ const USAGE: &str = "usage: textgen-torch train [--processes N] [--timeout SECON
 WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT as torchrun sets them (or the variables of SLURM or Open MPI).
 Only on a network that you trust: who reaches the port can join.";
 
-/// Steps of a benchmark: before it, at a time, and how often.
-const WARM_UP_STEPS: u64 = 20;
-const STEPS_AT_ONCE: u64 = 20;
+/// A benchmark: the steps before it, and for how many seconds at the least; the seconds of each of its parts,
+/// and how many there are.
+const WARM_UP: (u64, f64) = (20, 0.3);
+const SECONDS_AT_ONCE: f64 = 0.1;
 const MEASURED: usize = 15;
 
 /// Where a panic came from.
@@ -304,14 +305,33 @@ fn print(report: &serde_json::Value) -> Result<ExitCode> {
 fn bench(folder: &Path) -> Result<ExitCode> {
     let run = RunDir::open(folder)?;
     let mut trainer = Trainer::new(&run, &engine, |_| ())?;
-    trainer.measure(WARM_UP_STEPS)?;
-    let mut rates = Vec::with_capacity(MEASURED);
-    for _ in 0..MEASURED {
-        let (tokens, seconds) = trainer.measure(STEPS_AT_ONCE)?;
-        rates.push(tokens as f64 / seconds);
+    let started = Instant::now();
+    // Graphs are captured for each length of words when it comes again.
+    let passes = if run.config()?.word_vae().is_some() {
+        2
+    } else {
+        0
+    };
+    let mut fastest = f64::INFINITY;
+    while started.elapsed().as_secs_f64() < WARM_UP.1 || trainer.progress().epoch < passes {
+        let (_, seconds) = trainer.measure(WARM_UP.0)?;
+        fastest = fastest.min(seconds);
     }
+    let steps = (SECONDS_AT_ONCE / fastest).ceil() as u64;
+    let mut measured = Vec::with_capacity(MEASURED);
+    for _ in 0..MEASURED {
+        measured.push(trainer.measure(steps)?);
+    }
+    let mut rates: Vec<f64> = measured
+        .iter()
+        .map(|(tokens, seconds)| *tokens as f64 / seconds)
+        .collect();
     rates.sort_by(f64::total_cmp);
-    print(&serde_json::json!({ "chars_per_second": rates[MEASURED / 2].round() }))
+    let mean = measured.iter().map(|(_, seconds)| seconds).sum::<f64>() / MEASURED as f64;
+    print(&serde_json::json!({
+        "chars_per_second": rates[MEASURED / 2].round(),
+        "steps_per_second": 1.0 / mean,
+    }))
 }
 
 /// The facts about libtorch that `textgen doctor` shows, as JSON.

@@ -1,6 +1,6 @@
 //! Adam, AMSGrad and AdamW of libtorch, with moments that are plain tensors, so that they can be saved.
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 use textgen::config::{OptimizerKind, TrainConfig};
 use textgen::models::weights::{WeightError, Weights};
 
@@ -14,8 +14,6 @@ const EPSILON: f64 = 1e-8;
 pub struct Optimizer {
     /// By name: the first and second moments, and their largest values (AMSGrad).
     moments: Vec<(&'static str, Vec<Tensor>)>,
-    /// A step count per parameter, as libtorch's operator wants.
-    steps: Vec<Tensor>,
     /// The parameters with the same weight decay: under AdamW, matrices have it and vectors do not.
     groups: Vec<(Vec<usize>, f64)>,
     decoupled: bool,
@@ -39,13 +37,11 @@ impl Optimizer {
             let indices: Vec<usize> = (0..tensors.len()).filter(is_in).collect();
             (indices, if is_vector { 0.0 } else { config.weight_decay })
         };
-        let zero = |tensor: &Tensor| Tensor::zeros([], (Kind::Float, tensor.device()));
         Self {
             moments: names[..kinds]
                 .iter()
                 .map(|&name| (name, zeros_like(tensors)))
                 .collect(),
-            steps: tensors.iter().map(zero).collect(),
             groups: vec![group(false), group(true)],
             decoupled,
             clip: config.clip,
@@ -53,8 +49,14 @@ impl Optimizer {
         }
     }
 
-    /// Clips the gradients and takes one step with the learning rate `lr`.
-    pub fn step(&mut self, parameters: &Parameters, gradients: &[Tensor], lr: f64) {
+    /// Clips the gradients and takes step `step`, from 1, with the learning rate `rate`. Both are f32 on the device.
+    pub fn step(
+        &self,
+        parameters: &Parameters,
+        gradients: &[Tensor],
+        step: &Tensor,
+        rate: &Tensor,
+    ) {
         if self.clip > 0.0 {
             shim::clip(gradients, self.clip);
         }
@@ -69,10 +71,10 @@ impl Optimizer {
                 first: &moments[0],
                 second: &moments[1],
                 largest: moments.get(2).map(Vec::as_slice),
-                steps: &pick(&self.steps),
+                step,
+                rate,
             };
             let constants = AdamConstants {
-                lr,
                 beta1: BETA1,
                 beta2: self.beta2,
                 weight_decay: *weight_decay,
@@ -90,16 +92,8 @@ impl Optimizer {
         }
     }
 
-    /// Restores the moments as they were after `step` steps.
-    pub fn load(
-        &mut self,
-        parameters: &Parameters,
-        from: &Weights,
-        step: u64,
-    ) -> Result<(), WeightError> {
-        for count in &mut self.steps {
-            let _ = count.fill_(step as f64);
-        }
+    /// Restores the moments.
+    pub fn load(&self, parameters: &Parameters, from: &Weights) -> Result<(), WeightError> {
         for (kind, tensors) in &self.moments {
             parameters.read(from, &format!("optimizer.{kind}."), tensors)?;
         }

@@ -6,6 +6,9 @@ use textgen::kernels::training::Steps;
 
 use crate::dropout::{Dropout, Pass};
 
+/// The hidden size up to which cuDNN keeps the recurrent weights on the chip.
+const SMALL: usize = 128;
+
 /// The shape of a recurrent network.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
@@ -80,13 +83,14 @@ impl Shape {
         }
     }
 
-    /// Whether a pass is computed in bf16. An evaluation is of the saved model, so it uses f32.
+    /// Whether a pass is computed in bf16. An evaluation is of the saved model, so it uses f32. A small
+    /// network is faster in TF32, in which one kernel of cuDNN's takes all steps.
     pub fn is_in_bf16(&self, pass: Pass) -> bool {
-        pass.trains() && self.precision == Precision::Bf16
+        pass.trains() && self.precision == Precision::Bf16 && self.hidden > SMALL
     }
 
     /// Reads vectors (N, I) from `state`, with the active sequences of `steps`. Returns the top layer's
-    /// outputs (N, H), with dropout between layers but not after the last, and the state after each
+    /// outputs (N, H), in bf16 if these were computed so, with dropout between layers but not after the last, and the state after each
     /// sequence's last step.
     pub fn run(
         &self,
@@ -186,7 +190,7 @@ impl Shape {
         (outputs.reshape([-1, self.hidden as i64]), ends)
     }
 
-    /// One layer for training, computed by cuDNN in bf16 from f32 and back to f32.
+    /// One layer for training, computed by cuDNN in bf16. The state is in f32.
     ///
     /// libtorch's autocast would run cuDNN's layers in f16, whatever type it is set to; and its
     /// `lstm` would warn at every step that the weights, being fresh copies, are not in one buffer.
@@ -226,7 +230,7 @@ impl Shape {
         let whole = |tensor: Tensor| tensor.to_kind(Kind::Float);
         let ends = [h, c].into_iter().take(state.len()).map(whole);
         let outputs = outputs.reshape([-1, self.hidden as i64]);
-        (outputs.to_kind(Kind::Float), ends.collect())
+        (outputs, ends.collect())
     }
 }
 

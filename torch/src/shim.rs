@@ -1,6 +1,7 @@
 //! The few calls of libtorch that tch does not expose; see `shim.cpp` and `process_group.cpp`.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::{self, NonNull};
 use std::time::Duration;
 
@@ -19,9 +20,9 @@ unsafe extern "C" {
         first: Tensors,
         second: Tensors,
         largest: Tensors,
-        steps: Tensors,
+        step: *mut C_tensor,
         count: usize,
-        lr: f64,
+        rate: *mut C_tensor,
         beta1: f64,
         beta2: f64,
         weight_decay: f64,
@@ -30,7 +31,6 @@ unsafe extern "C" {
     ) -> *mut c_char;
     fn textgen_clip(gradients: Tensors, count: usize, limit: f64) -> *mut c_char;
     fn textgen_allow_tf32(allowed: bool) -> *mut c_char;
-    fn textgen_upload(tensor: *mut C_tensor, index: i64, out: *mut *mut C_tensor) -> *mut c_char;
     #[cfg(test)]
     fn textgen_size_of_group() -> usize;
     fn textgen_join(
@@ -57,6 +57,13 @@ unsafe extern "C" {
         count: i64,
     ) -> *mut c_char;
     fn textgen_broadcast(group: *mut c_void, bytes: *mut u8, count: i64) -> *mut c_char;
+    fn textgen_upload(tensor: *mut C_tensor, to: *mut C_tensor) -> *mut c_char;
+    fn textgen_stream(index: i64, out: *mut i64) -> *mut c_char;
+    fn textgen_use_stream(index: i64, id: i64, before: *mut i64) -> *mut c_char;
+    fn textgen_graph_begin(other: *mut c_void, out: *mut *mut c_void) -> *mut c_char;
+    fn textgen_graph_end(graph: *mut c_void) -> *mut c_char;
+    fn textgen_graph_replay(graph: *mut c_void) -> *mut c_char;
+    fn textgen_graph_free(graph: *mut c_void);
 }
 
 fn pointers(tensors: &[Tensor]) -> Vec<*mut C_tensor> {
@@ -119,15 +126,15 @@ pub struct AdamTensors<'a> {
     pub second: &'a [Tensor],
     /// Largest second moments (AMSGrad), or none.
     pub largest: Option<&'a [Tensor]>,
-    /// One-element f32 tensors that count the steps; the call adds 1.
-    pub steps: &'a [Tensor],
+    /// The number of the step, from 1, as f32 on the parameters' device.
+    pub step: &'a Tensor,
+    /// The learning rate α, likewise.
+    pub rate: &'a Tensor,
 }
 
 /// The constants of Adam (Kingma & Ba 2015, algorithm 1).
 #[derive(Clone, Copy, Debug)]
 pub struct AdamConstants {
-    /// Learning rate α.
-    pub lr: f64,
     /// Decay of the first moment β₁.
     pub beta1: f64,
     /// Decay of the second moment β₂.
@@ -154,9 +161,9 @@ pub fn adam(tensors: &AdamTensors, constants: AdamConstants) {
             pointers(tensors.first).as_ptr(),
             pointers(tensors.second).as_ptr(),
             largest.as_ref().map_or(std::ptr::null(), Vec::as_ptr),
-            pointers(tensors.steps).as_ptr(),
+            tensors.step.as_ptr().cast_mut(),
             tensors.parameters.len(),
-            constants.lr,
+            tensors.rate.as_ptr().cast_mut(),
             constants.beta1,
             constants.beta2,
             constants.weight_decay,
@@ -178,21 +185,89 @@ pub fn allow_tf32(allowed: bool) {
     must(unsafe { textgen_allow_tf32(allowed) });
 }
 
-/// Copies `tensor` from the CPU to `device`, without waiting for the pending work of a CUDA device.
-pub fn upload(tensor: &Tensor, device: Device) -> Tensor {
-    let Device::Cuda(index) = device else {
-        return tensor.to_device(device);
-    };
-    let mut out = std::ptr::null_mut();
-    // SAFETY: a live tensor, borrowed for the call; the shim allocates the result, which is owned
-    // from here on.
-    unsafe {
-        must(textgen_upload(
-            tensor.as_ptr().cast_mut(),
-            index as i64,
-            &raw mut out,
-        ));
-        Tensor::from_ptr(out)
+/// Copies `tensor` from the CPU into `to`, without waiting for the pending work of a CUDA device.
+pub fn upload(tensor: &Tensor, to: &mut Tensor) {
+    if !to.device().is_cuda() {
+        to.copy_(tensor);
+        return;
+    }
+    // SAFETY: live tensors, borrowed for the call.
+    must(unsafe { textgen_upload(tensor.as_ptr().cast_mut(), to.as_mut_ptr()) });
+}
+
+/// A queue of work of a CUDA device beside the default one, in which alone graphs can be captured.
+#[derive(Clone, Copy, Debug)]
+pub struct Stream {
+    device: i64,
+    id: i64,
+}
+
+impl Stream {
+    /// One of a CUDA device; `None` for another device.
+    pub fn new(device: Device) -> Option<Self> {
+        let Device::Cuda(index) = device else {
+            return None;
+        };
+        let (device, mut id) = (index as i64, 0);
+        // SAFETY: takes a number, and a place for one.
+        must(unsafe { textgen_stream(device, &raw mut id) });
+        Some(Self { device, id })
+    }
+
+    /// Calls `work`, whose work for the device goes here, after all that the device was given before and
+    /// before all that it is given later.
+    pub fn run<T>(self, work: impl FnOnce() -> T) -> T {
+        let switch = |id| {
+            let mut before = 0;
+            // SAFETY: takes numbers, and a place for one.
+            must(unsafe { textgen_use_stream(self.device, id, &raw mut before) });
+            before
+        };
+        let before = switch(self.id);
+        // A failure of libtorch is a panic.
+        let outcome = catch_unwind(AssertUnwindSafe(work));
+        switch(before);
+        outcome.unwrap_or_else(|failure| resume_unwind(failure))
+    }
+}
+
+/// The work of a CUDA device as a graph, which starts at once however many operations there are.
+#[derive(Debug)]
+pub struct Graph(NonNull<c_void>);
+
+impl Graph {
+    /// Captures what `work` gives to the device, without running it; `work` must have run in this stream
+    /// before. Its temporary memory is that of the graph `other`, so that the two must not run at once. All
+    /// other memory must be where it is for as long as the graph is replayed, and nothing may be read back or
+    /// uploaded. `None` if libtorch can't capture it.
+    pub fn capture(stream: Stream, other: Option<&Self>, work: impl FnOnce()) -> Option<Self> {
+        let other = other.map_or(std::ptr::null_mut(), |graph| graph.0.as_ptr());
+        stream.run(|| {
+            let mut graph = std::ptr::null_mut();
+            // SAFETY: `other` is null or a live graph; the shim allocates the result if it reports no failure.
+            if take(unsafe { textgen_graph_begin(other, &raw mut graph) }).is_some() {
+                return None;
+            }
+            let graph = Self(NonNull::new(graph)?);
+            // The capture must be ended before anything else.
+            let worked = catch_unwind(AssertUnwindSafe(work));
+            // SAFETY: a live graph whose capture has begun.
+            let failure = take(unsafe { textgen_graph_end(graph.0.as_ptr()) });
+            (worked.is_ok() && failure.is_none()).then_some(graph)
+        })
+    }
+
+    /// Starts what was captured, after all that the device was given before.
+    pub fn replay(&self) {
+        // SAFETY: a live graph whose capture has ended.
+        must(unsafe { textgen_graph_replay(self.0.as_ptr()) });
+    }
+}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        // SAFETY: a live graph, freed once.
+        unsafe { textgen_graph_free(self.0.as_ptr()) };
     }
 }
 

@@ -3,16 +3,18 @@
 //! Formulas: Kingma & Welling 2014 (estimator B, closed-form divergence), free bits as in Kingma et
 //! al. 2016. All figures in nats, summed over a word's tokens, including its end.
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 use textgen::config::{Cell, NetworkConfig, Precision};
+use textgen::kernels::training::Steps;
 use textgen::models::batch::WordBatch;
 use textgen::models::noise::Use;
 use textgen::models::sequences::Sequences;
 
 use crate::dropout::{Dropout, Pass, Places};
+use crate::graph::Uploads;
 use crate::parameters::Parameters;
 use crate::recurrent::Shape;
-use crate::{indices, predict, upload};
+use crate::{NONE, predict};
 
 /// Bounds on log σ², so wide that only a diverging run reaches them.
 const LOG_VAR_BOUND: f64 = 10.0;
@@ -45,25 +47,69 @@ struct OnDevice {
     tokens: Tensor,
     rows: Tensor,
     reversed: Tensor,
+    /// The last position of every sequence, longest first (B).
+    ends: Tensor,
     order: Tensor,
     ranks: Tensor,
 }
 
 impl OnDevice {
-    fn new(words: &Sequences, device: Device) -> Self {
+    fn new(words: &Sequences, uploads: &mut Uploads) -> Self {
         let wide = |numbers: &[u32]| numbers.iter().map(|&n| i64::from(n)).collect::<Vec<_>>();
         let lists = [&words.rows, &words.reversed, &words.order, &words.ranks];
         let [rows, reversed, order, ranks] = lists.map(|numbers| wide(numbers));
-        let lists = [&words.tokens[..], &rows, &reversed, &order, &ranks];
-        let [tokens, rows, reversed, order, ranks] = indices(lists, device);
+        // A sequence read backward starts with its last letter.
+        let ends = &reversed[..words.batch()];
+        let lists = [&words.tokens[..], &rows, &reversed, ends, &order, &ranks];
+        let [tokens, rows, reversed, ends, order, ranks] = uploads.indices(lists);
         Self {
             tokens,
             rows,
             reversed,
+            ends,
             order,
             ranks,
         }
     }
+}
+
+/// The same words, all of them as long as the longest: what follows a word has no target.
+pub fn padded(batch: &WordBatch) -> WordBatch {
+    let targets = Sequences {
+        tokens: batch.targets.clone(),
+        ..batch.inputs.clone()
+    };
+    WordBatch {
+        letters: pad(&batch.letters, 0),
+        inputs: pad(&batch.inputs, 0),
+        targets: pad(&targets, NONE).tokens,
+        noise: batch.noise.clone(),
+        ..*batch
+    }
+}
+
+fn pad(words: &Sequences, padding: i64) -> Sequences {
+    let (longest, count) = (words.steps.len(), words.batch());
+    let positions = 0..(longest * count) as u32;
+    let mut all = Sequences {
+        steps: Steps::new(vec![count; longest]),
+        tokens: vec![padding; positions.len()],
+        rows: words.order.repeat(longest),
+        times: positions.clone().map(|at| at / count as u32).collect(),
+        reversed: positions.collect(),
+        order: words.order.clone(),
+        ranks: words.ranks.clone(),
+    };
+    // The position of a position of `words`.
+    let place = |at: usize| {
+        let time = words.times[at] as usize;
+        time * count + at - words.steps.range(time).start
+    };
+    for (at, &token) in words.tokens.iter().enumerate() {
+        all.tokens[place(at)] = token;
+        all.reversed[place(at)] = place(words.reversed[at] as usize) as u32;
+    }
+    all
 }
 
 /// The terms of the bound for a batch.
@@ -78,15 +124,15 @@ pub struct WordTerms {
 
 impl<'a> Words<'a> {
     /// Uploads a batch.
-    pub fn new(batch: &'a WordBatch, device: Device) -> Self {
-        let [targets] = indices([&batch.targets], device);
+    pub fn new(batch: &'a WordBatch, uploads: &mut Uploads) -> Self {
+        let [targets] = uploads.indices([&batch.targets]);
         let rows = batch.letters.batch() as i64;
         let latent = batch.noise.len() as i64 / rows.max(1);
         Self {
-            letters: OnDevice::new(&batch.letters, device),
-            inputs: OnDevice::new(&batch.inputs, device),
+            letters: OnDevice::new(&batch.letters, uploads),
+            inputs: OnDevice::new(&batch.inputs, uploads),
             targets,
-            noise: upload(&Tensor::from_slice(&batch.noise), device).reshape([rows, latent]),
+            noise: uploads.floats(&batch.noise).reshape([rows, latent]),
             batch,
         }
     }
@@ -149,14 +195,14 @@ impl WordVae {
                 };
                 let weights = parameters.layer("encoder.rnn", layer, direction);
                 let steps = &letters.steps;
-                let (read, end) =
-                    single.run(&turn(&input), steps, &start, &weights, &dropout, pass);
+                let (read, _) = single.run(&turn(&input), steps, &start, &weights, &dropout, pass);
+                summary.push(read.index_select(0, &of.ends));
                 outputs.push(turn(&read));
-                summary.push(end[0].select(0, 0));
             }
             input = Tensor::cat(&outputs, 1);
         }
         let summary = Tensor::cat(&summary, 1).index_select(0, &of.ranks);
+        let summary = summary.to_kind(Kind::Float);
         let linear = |name: &str| parameters.linear(&summary, &format!("encoder.{name}"));
         let log_var = linear("log_var").clamp(-LOG_VAR_BOUND, LOG_VAR_BOUND);
         [linear("mean"), log_var]

@@ -11,6 +11,7 @@ use textgen::train::{Batch, EngineError, Step, shard_rows};
 use super::{Computed, Model, TorchEngine, other_batch};
 use crate::char_rnn::Text;
 use crate::dropout::Pass;
+use crate::graph::Uploads;
 use crate::parameters::all_floats;
 use crate::word_vae::Words;
 
@@ -25,7 +26,6 @@ impl TorchEngine {
             seed: self.config.seed,
             step: step.number,
         };
-        self.seed(step.number);
         match batch {
             Batch::Text(batch) => self.text_together(batch, step, pass),
             Batch::Words(batch) => self.words_together(batch, step, pass),
@@ -59,7 +59,7 @@ impl TorchEngine {
             let started = state.iter().map(|whole| of_rows(whole).contiguous());
             let started: Vec<Tensor> = started.collect();
             let shard = batch.part(rows.start - batch.first..rows.end - batch.first);
-            let text = Text::new(&shard, model.network.eos, self.device);
+            let text = Text::new(&shard, model.network.eos, &mut self.uploads());
             let (nats, next) = model.nats(&self.parameters, &text, &started, pass);
             let counted = counted_steps as i64 * count;
             let nats = nats.narrow(0, nats.size()[0] - counted, counted);
@@ -97,7 +97,7 @@ impl TorchEngine {
         let part = |index| batch.part(shard_rows(all, index, shards), latent);
         let terms = own.clone().map(|index| {
             let part = part(index);
-            let words = Words::new(&part, self.device);
+            let words = Words::new(&part, &mut self.uploads());
             model.terms(&self.parameters, &words, pass)
         });
         let terms: Vec<_> = terms.collect();
@@ -134,7 +134,7 @@ impl TorchEngine {
             let is_free = rate < free_bits;
             if is_free { 0.0 } else { beta as f32 }
         });
-        let weights = Tensor::from_slice(&weights.collect::<Vec<f32>>()).to_device(self.device);
+        let weights = self.uploads().floats(&weights.collect::<Vec<f32>>());
         self.sum.begin(own.start);
         for terms in terms {
             let nats = terms.nats.sum(Kind::Float);
@@ -154,7 +154,7 @@ impl TorchEngine {
             gradients,
             carried: Vec::new(),
             last: None,
-            rate: (!batch.without_z).then(|| Tensor::from_slice(&[rate]).to_device(self.device)),
+            rate: (!batch.without_z).then(|| self.uploads().floats(&[rate])),
         })
     }
 
@@ -165,8 +165,8 @@ impl TorchEngine {
         let (total, losses) =
             self.distributed
                 .reduce(sum, Kernels::new(), size, shards, is_stopping)?;
-        let flat = crate::shim::upload(&Tensor::from_slice(&total), self.device);
-        sum.recycle(total);
+        let flat = self.uploads().floats(&total);
+        self.sum.recycle(total);
         let mut start = 0;
         let gradients = self.parameters.tensors().iter().map(|parameter| {
             let count = parameter.numel() as i64;
@@ -177,6 +177,11 @@ impl TorchEngine {
             own
         });
         Ok((gradients.collect(), losses))
+    }
+
+    /// Memory for uploads, since no two steps share any.
+    fn uploads(&self) -> Uploads {
+        Uploads::new(self.device)
     }
 
     /// The states (L, B, H) that are carried on, of which every process has its own rows.

@@ -20,6 +20,7 @@ use textgen::models::training::Parameters as Layout;
 use textgen::text::SpecialTokens;
 
 use crate::dropout::Pass;
+use crate::graph::Uploads;
 use crate::parameters::{Parameters, floats};
 use crate::testing::{assert_close, one_thread, word_batch};
 use crate::word_vae::{WordVae, Words};
@@ -105,7 +106,7 @@ impl Both {
     /// μ (N, Z) and σ (N, Z) by libtorch.
     fn posteriors(&self, words: &[Vec<u32>]) -> (Tensor, Tensor) {
         let batch = word_batch(words, LATENT, SPECIAL, 0);
-        let words = Words::new(&batch, Device::Cpu);
+        let words = Words::new(&batch, &mut Uploads::new(Device::Cpu));
         let [mean, log_var] = self
             .torch
             .encode(&self.parameters, &words, Pass::Evaluation);
@@ -114,7 +115,7 @@ impl Both {
 
     /// The logits (N, outputs) of what the decoder reads of a batch for `z` (B, Z).
     fn logits(&self, batch: &WordBatch, z: &Tensor) -> Tensor {
-        let words = Words::new(batch, Device::Cpu);
+        let words = Words::new(batch, &mut Uploads::new(Device::Cpu));
         let outputs = self
             .torch
             .decode(&self.parameters, &words, z, Pass::Evaluation);

@@ -26,6 +26,10 @@ fn tensors(arrays: &[Vec<f32>]) -> Vec<Tensor> {
     arrays.iter().map(tensor).collect()
 }
 
+fn number(number: f32) -> Tensor {
+    Tensor::from(number).to_device(device())
+}
+
 /// Five steps of both with one set of gradients each.
 fn compare(decoupled: bool, amsgrad: bool, weight_decay: f64, limit: f64) {
     let zeros = || vec![vec![0.0; LENGTHS[0]], vec![0.0; LENGTHS[1]]];
@@ -33,8 +37,6 @@ fn compare(decoupled: bool, amsgrad: bool, weight_decay: f64, limit: f64) {
     let (mut first, mut second, mut largest) = (zeros(), zeros(), zeros());
     let theirs = tensors(&weights);
     let moments = [zeros(), zeros(), zeros()].map(|moments| tensors(&moments));
-    let steps = tensors(&[vec![0.0], vec![0.0]]);
-    let steps: Vec<Tensor> = steps.iter().map(Tensor::squeeze).collect();
     let buffers = Buffers::new();
     for step in 1..=5 {
         let gradients = arrays(step);
@@ -49,10 +51,10 @@ fn compare(decoupled: bool, amsgrad: bool, weight_decay: f64, limit: f64) {
                 first: &moments[0],
                 second: &moments[1],
                 largest: amsgrad.then_some(&moments[2][..]),
-                steps: &steps,
+                step: &number(step as f32),
+                rate: &number(0.01),
             },
             AdamConstants {
-                lr: 0.01,
                 beta1: 0.9,
                 beta2: 0.99,
                 weight_decay,

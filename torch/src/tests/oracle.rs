@@ -339,6 +339,34 @@ fn two_hundred_steps_of_a_word_vae_lose_what_they_lose_in_libtorch() {
 }
 
 #[test]
+fn words_padded_to_one_length_have_the_same_gradients() {
+    for changes in ["layers=2", "cell=lstm bidirectional=false"] {
+        let config = config(ModelChoice::WordVae, changes);
+        let (_, mut plain) = engines(&config);
+        let (_, mut padded) = engines(&config);
+        let own = config.word_vae().expect("a word-vae");
+        let batch = word_batch(&words(config.batch, 1), own.latent, SPECIAL, 1);
+        let step = Step {
+            kl_weight: 0.5,
+            ..Step::default()
+        };
+        let even = crate::word_vae::padded(&batch);
+        assert_ne!(even, batch);
+        padded.step(&Batch::Words(even), &step).expect("a step");
+        plain.step(&Batch::Words(batch), &step).expect("a step");
+        let [have, want] = [&mut padded, &mut plain].map(|engine| engine.losses(true).sum);
+        assert!((have - want).abs() < 1e-5 * want, "{have} is not {want}");
+        assert_alike(
+            &padded.state().expect("a state"),
+            &plain.state().expect("a state"),
+            "optimizer.first.",
+            CLOSE,
+            changes,
+        );
+    }
+}
+
+#[test]
 fn a_trial_changes_nothing() {
     for (model, changes) in [
         (ModelChoice::CharLstm, "ema=0.9"),
