@@ -19,7 +19,7 @@ use crate::group;
 /// How often the processes are looked at.
 const LOOK: Duration = Duration::from_millis(20);
 /// How long the others get to end after one has failed. They notice within a fraction of a second.
-const GRACE: Duration = Duration::from_secs(2);
+const GRACE: Duration = Duration::from_secs(1);
 /// The signals that came.
 static SIGNALS: AtomicU32 = AtomicU32::new(0);
 static SIGNAL: AtomicU32 = AtomicU32::new(0);
