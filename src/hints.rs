@@ -8,7 +8,7 @@ use crate::generate::constraint::ConstraintError;
 use crate::model::ModelError;
 use crate::run::{Bundled, RunDir, RunError, Runs, quoted};
 use crate::text::{Amend, Findings, Looks, Note, Remedy, Shape, TextError};
-use crate::train::{EngineError, TrainError};
+use crate::train::{EngineError, GroupError, TrainError};
 
 /// Names under which records have their text, besides `text`.
 const LIKELY_FIELDS: [&str; 9] = [
@@ -156,6 +156,9 @@ pub fn of_train(error: &TrainError) -> Option<String> {
         TrainError::Diverged { lr, resume, .. } => {
             let lr = lower(*lr);
             format!("go on with a lower learning rate: {resume} --lr {lr}")
+        }
+        TrainError::Group(GroupError::Differ { .. }) => {
+            "copy the run's folder from the host of rank 0".to_owned()
         }
         TrainError::Apart { resume, .. } => {
             format!("everything saved before is intact: {resume}")

@@ -25,7 +25,7 @@ use crate::train::{Distributed, Ending, Factory, Plan, Report, Trainer};
 const FAR_FROM_RATE: f64 = 0.1;
 /// Signals that come within this time are one: a terminal sends Ctrl-C to all programs in the foreground, and one that
 /// runs another often passes it on.
-const ONE_SIGNAL: Duration = Duration::from_millis(500);
+pub const ONE_SIGNAL: Duration = Duration::from_millis(500);
 
 /// A training was stopped by a signal, and said so: the program ends with this exit code, so that what was to follow does
 /// not.

@@ -19,6 +19,10 @@ const MEET: &str = "meet";
 /// The port on which rank 0 listens, unless `MASTER_PORT` says so: that of torchrun.
 const PORT: u16 = 29500;
 
+/// The most processes.
+const MOST: usize = 65_535;
+/// Bytes of what a process says about itself: its address, its host.
+const CARD: usize = 128;
 /// How long processes wait for each other by default.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -42,8 +46,8 @@ pub struct Member {
     pub size: usize,
     /// Its number among those of its host,
     pub local_rank: usize,
-    /// and how many these are.
-    pub local_size: usize,
+    /// and how many these are, if the launcher says.
+    pub local_size: Option<usize>,
     place: Place,
 }
 
@@ -85,6 +89,10 @@ impl Member {
         if size == 1 && rank == 0 {
             return Ok(None);
         }
+        if size > MOST {
+            let why = format!("{} is {size}, more than {MOST}", SIZE[launcher]);
+            return Err(misuse(why));
+        }
         if rank >= size {
             let [rank_is, size_is] = [RANK, SIZE].map(|names| names[launcher]);
             let why = format!("{rank_is} is {rank}, not below {size_is}, which is {size}");
@@ -94,8 +102,7 @@ impl Member {
         let place = if let Some(folder) = variable(FOLDER) {
             Place::Folder(folder.into())
         } else {
-            let host = ["MASTER_ADDR", "SLURM_LAUNCH_NODE_IPADDR"];
-            let host = host.into_iter().find_map(&variable).ok_or_else(|| {
+            let host = variable("MASTER_ADDR").ok_or_else(|| {
                 misuse(format!(
                     "{} is set, and MASTER_ADDR, the host of rank 0, is not",
                     RANK[launcher]
@@ -111,7 +118,7 @@ impl Member {
             rank,
             size,
             local_rank,
-            local_size: number(LOCAL_SIZE).ok().flatten().unwrap_or(local_rank + 1),
+            local_size: number(LOCAL_SIZE)?,
             place,
         }))
     }
@@ -132,12 +139,15 @@ impl Member {
         };
         let joined = Gloo::join(&meeting, &text(&own)?, self.rank, self.size, timeout);
         let gloo = joined.map_err(|why| self.absent(&why, timeout))?;
-        Ok(Processes {
+        let mut processes = Processes {
             gloo,
             rank: self.rank,
             size: self.size,
             timeout,
-        })
+            cards: Vec::new(),
+        };
+        processes.introduce(&own)?;
+        Ok(processes)
     }
 
     /// Why the processes did not meet.
@@ -213,7 +223,11 @@ pub fn timeout(seconds: Option<&str>) -> Result<Duration> {
     let Some(text) = seconds else {
         return Ok(TIMEOUT);
     };
-    let seconds = text.parse().ok().filter(|&seconds: &f64| seconds > 0.0);
+    // libtorch counts nanoseconds.
+    let seconds = text
+        .parse()
+        .ok()
+        .filter(|seconds| (0.001..=1e9).contains(seconds));
     let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     time.ok_or_else(|| {
         let message = format!("--timeout {text}: it takes a time in seconds, above 0");
@@ -227,9 +241,53 @@ pub struct Processes {
     rank: usize,
     size: usize,
     timeout: Duration,
+    /// Address and host of every process, by rank.
+    cards: Vec<(String, String)>,
 }
 
 impl Processes {
+    /// Learns where the others are.
+    fn introduce(&mut self, own: &str) -> Result<()> {
+        let mut card = format!("{own}\n{}", host()).into_bytes();
+        card.resize(CARD, 0);
+        let mut all = vec![0; CARD * self.size];
+        self.all_gather(&card, &mut all)?;
+        let cards = all.chunks_exact(CARD).map(|card| {
+            let card = String::from_utf8_lossy(card);
+            let (address, host) = card
+                .trim_end_matches('\0')
+                .split_once('\n')
+                .unwrap_or_default();
+            (address.to_owned(), host.to_owned())
+        });
+        self.cards = cards.collect();
+        Ok(())
+    }
+
+    /// The number of processes on this host.
+    pub fn local_size(&self) -> usize {
+        let own = self.cards.get(self.rank).map(|(_, host)| host);
+        let local = self.cards.iter().filter(|(_, host)| Some(host) == own);
+        local.count().max(1)
+    }
+
+    /// Which process a message of Gloo is about, as far as its address tells.
+    fn peer(&self, why: &str) -> String {
+        let address = why
+            .split_once("peer [")
+            .and_then(|(_, rest)| rest.split_once(']'));
+        let address = address.map(|(address, _)| address.trim_start_matches("::ffff:"));
+        let ranks = (0..self.cards.len()).filter(|&rank| rank != self.rank);
+        let ranks: Vec<usize> = ranks
+            .filter(|&rank| Some(&*self.cards[rank].0) == address)
+            .collect();
+        match ranks[..] {
+            [] => "another process".to_owned(),
+            [rank] => format!("process {rank} ({})", self.cards[rank].1),
+            [first, ..] => format!("a process of {}", self.cards[first].1),
+        }
+    }
+
     fn lost(&self, why: &str) -> GroupError {
         GroupError::Lost(if why.contains("Timed out") || why.contains("timeout") {
             format!(
@@ -237,17 +295,16 @@ impl Processes {
                 self.timeout.as_secs_f64()
             )
         } else {
-            format!("another process has ended{}", peer(why))
+            format!("{} has ended", self.peer(why))
         })
     }
 }
 
-/// The address that a message of Gloo names, in parentheses.
-fn peer(why: &str) -> String {
-    let address = why
-        .split_once("peer [")
-        .and_then(|(_, rest)| rest.split_once(']'));
-    address.map_or_else(String::new, |(address, _)| format!(" (at {address})"))
+/// The name of this host.
+pub fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim().chars().take(64).filter(char::is_ascii);
+    name.collect()
 }
 
 impl ProcessGroup for Processes {
@@ -310,7 +367,7 @@ mod tests {
             ("SLURM_NTASKS", "8"),
             ("SLURM_LOCALID", "1"),
             ("SLURM_NTASKS_PER_NODE", "4"),
-            ("SLURM_LAUNCH_NODE_IPADDR", "10.0.0.1"),
+            ("MASTER_ADDR", "node0"),
         ];
         let mpi = [
             ("OMPI_COMM_WORLD_RANK", "5"),
@@ -321,14 +378,14 @@ mod tests {
         ];
         for (variables, place) in [
             (&torchrun[..], at("node0", 1234)),
-            (&slurm, at("10.0.0.1", PORT)),
+            (&slurm, at("node0", PORT)),
             (&mpi, at("node0", PORT)),
         ] {
             let want = Member {
                 rank: 5,
                 size: 8,
                 local_rank: 1,
-                local_size: 4,
+                local_size: Some(4),
                 place,
             };
             assert_eq!(member(variables).expect("right"), Some(want));
@@ -367,12 +424,5 @@ mod tests {
             let error = member(variables).expect_err(named);
             assert_eq!(error.to_string(), named);
         }
-    }
-
-    #[test]
-    fn the_others_address_is_shown_if_gloo_tells_it() {
-        let why = "[/x/pair.cc:534] Connection closed by peer [10.0.0.2]:1234";
-        assert_eq!(peer(why), " (at 10.0.0.2)");
-        assert_eq!(peer("no"), "");
     }
 }

@@ -3,16 +3,17 @@
 use std::collections::HashMap;
 use std::io::Read as _;
 use std::path::Path;
-use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
+use textgen::cli::error::CliError;
 use textgen::cli::output::lines_on_stderr;
-use textgen::cli::training::Interrupted;
+use textgen::cli::training::{Interrupted, ONE_SIGNAL};
 use textgen::cli::{error, signals};
-use textgen::train::TrainError;
+use textgen::train::{EngineError, GroupError, TrainError};
 
 use crate::group;
 
@@ -31,8 +32,34 @@ struct Failure {
     code: u8,
     /// What it would have printed.
     said: Vec<String>,
-    /// If it failed since another one did: the step, and the command that resumes the run.
-    apart: Option<(u64, String)>,
+    /// If it failed since another one did: where it was.
+    apart: Option<Apart>,
+}
+
+/// Where a training was when its processes lost each other.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Apart {
+    /// The step, and the command that resumes the run, once it has begun.
+    at: Option<(u64, String)>,
+}
+
+impl Apart {
+    /// That of an error that says that another process is gone.
+    fn of(error: &anyhow::Error) -> Option<Self> {
+        match error.downcast_ref() {
+            Some(TrainError::Apart { step, resume, .. }) => Some(Self {
+                at: Some((*step, resume.clone())),
+            }),
+            Some(
+                TrainError::Group(GroupError::Lost(_))
+                | TrainError::Engine(EngineError::Group(GroupError::Lost(_))),
+            ) => Some(Self::default()),
+            _ => match error.downcast_ref() {
+                Some(GroupError::Lost(_)) => Some(Self::default()),
+                _ => None,
+            },
+        }
+    }
 }
 
 /// Writes why a process failed to `path`, and returns its exit code.
@@ -41,10 +68,7 @@ pub fn record(error: &anyhow::Error, path: &Path) -> u8 {
     let lines = said.clone();
     let take = move |line: &str| lines.borrow_mut().push(line.to_owned());
     let code = textgen::cli::output::divert(take, || error::code(error));
-    let apart = match error.downcast_ref() {
-        Some(TrainError::Apart { step, resume, .. }) => Some((*step, resume.clone())),
-        _ => None,
-    };
+    let apart = Apart::of(error);
     let said = said.borrow().clone();
     let failure = Failure { code, said, apart };
     if error.downcast_ref::<Interrupted>().is_none() {
@@ -73,9 +97,12 @@ struct Process {
 }
 
 /// Starts this program with `arguments` as `size` processes of one training, and returns the exit code of the whole.
-pub fn launch(size: usize, arguments: &[&str]) -> Result<ExitCode> {
+pub fn launch(size: usize, arguments: &[&str]) -> Result<u8> {
     let folder = tempfile::Builder::new().prefix("textgen-").tempdir();
-    let folder = folder.context("the folder in which the processes meet")?;
+    let folder = folder.map_err(|error| {
+        let message = format!("the folder in which the processes meet: {error}");
+        CliError::failed(message, "TMPDIR names a folder that can be written")
+    })?;
     signals::catch(|signal| {
         SIGNAL.store(signal as u32, Ordering::Relaxed);
         SIGNALS.fetch_add(1, Ordering::Relaxed);
@@ -103,7 +130,7 @@ pub fn launch(size: usize, arguments: &[&str]) -> Result<ExitCode> {
         }
     }
     wait(&mut processes);
-    Ok(ExitCode::from(outcome(&processes, folder.path())))
+    Ok(outcome(&processes, folder.path()))
 }
 
 /// Who process `rank` is, by torchrun's names.
@@ -116,9 +143,10 @@ fn variables(rank: usize, size: usize) -> HashMap<&'static str, String> {
     ])
 }
 
-/// Waits until all have ended, and sees to it that they do: if one has failed, or the user stops them.
+/// Waits until all have ended, and sees to it that they do: if one has failed, or the user stops them, twice to end them
+/// at once.
 fn wait(processes: &mut [Process]) {
-    let mut failed: Option<Instant> = None;
+    let (mut failed, mut stopped): (Option<Instant>, Option<Instant>) = (None, None);
     let mut heard = 0;
     loop {
         let mut running = false;
@@ -127,7 +155,7 @@ fn wait(processes: &mut [Process]) {
                 process.status = process.child.try_wait().ok().flatten();
             }
             running |= process.status.is_none();
-            if process.status.is_some_and(|status| !status.success()) {
+            if process.status.is_some_and(has_failed) {
                 failed.get_or_insert_with(Instant::now);
             }
         }
@@ -141,13 +169,21 @@ fn wait(processes: &mut [Process]) {
             for process in processes.iter_mut() {
                 process.child.stdin = None;
             }
+            if stopped.is_some_and(|stopped| stopped.elapsed() >= ONE_SIGNAL) {
+                kill(processes);
+            }
+            stopped.get_or_insert_with(Instant::now);
         }
-        let is_late = failed.is_some_and(|failed| failed.elapsed() >= GRACE);
-        if is_late && signals == 0 {
+        if failed.is_some_and(|failed| failed.elapsed() >= GRACE) {
             kill(processes);
         }
         std::thread::sleep(LOOK);
     }
+}
+
+/// Whether a process ended otherwise than at its end, or because the user stopped it.
+fn has_failed(status: ExitStatus) -> bool {
+    !status.success() && status.code().and_then(Interrupted::of).is_none()
 }
 
 /// Ends the processes that are left.
@@ -166,13 +202,6 @@ fn outcome(processes: &[Process], folder: &Path) -> u8 {
     if processes.iter().all(|process| code(process) == Some(0)) {
         return 0;
     }
-    let stopped = processes.iter().filter_map(code).find_map(Interrupted::of);
-    if let Some(Interrupted(code)) = stopped {
-        return match SIGNAL.load(Ordering::Relaxed) {
-            0 => code,
-            signal => signals::exit_code(signal as i32) as u8,
-        };
-    }
     let failures: Vec<Option<Failure>> = (0..size)
         .map(|rank| {
             let bytes = std::fs::read(group::failure(folder, rank)).ok()?;
@@ -188,31 +217,40 @@ fn outcome(processes: &[Process], folder: &Path) -> u8 {
         failure.said.iter().for_each(|line| lines_on_stderr(line));
         return failure.code;
     }
-    let mut ended = processes.iter().zip(&failures).enumerate();
-    let gone = ended.find(|(_, (process, failure))| failure.is_none() && code(process) != Some(0));
-    let who = match gone {
-        Some((rank, (process, _))) if process.killed => {
-            format!("process {rank} of {size} did not answer")
-        }
-        Some((rank, (process, _))) => {
+    let signal = SIGNAL.load(Ordering::Relaxed);
+    let stopped = processes.iter().filter_map(code).find_map(Interrupted::of);
+    if signal != 0 {
+        return signals::exit_code(signal as i32) as u8;
+    }
+    if let Some(Interrupted(code)) = stopped {
+        return code;
+    }
+    let gone = |killed: bool| {
+        let mut all = processes.iter().zip(&failures).enumerate();
+        all.find(|(_, (process, failure))| {
+            process.killed == killed && failure.is_none() && code(process) != Some(0)
+        })
+    };
+    let who = match (gone(false), gone(true)) {
+        (Some((rank, (process, _))), _) => {
             let how = process.status.map_or_else(String::new, ended_by);
             format!("process {rank} of {size} ended{how}")
         }
-        None => "the processes lost each other".to_owned(),
+        (None, Some((rank, _))) => format!("process {rank} of {size} did not answer"),
+        (None, None) => "the processes lost each other".to_owned(),
     };
-    let apart = failures
+    let mut apart = failures
         .iter()
         .flatten()
-        .find_map(|failure| failure.apart.as_ref());
-    match apart {
-        Some((step, resume)) => {
-            lines_on_stderr(&format!("error: {who}, at step {step}"));
-            lines_on_stderr(&format!(
-                "hint: everything saved before is intact: {resume}"
-            ));
-        }
-        None => lines_on_stderr(&format!("error: {who}")),
-    }
+        .filter_map(|failure| failure.apart.as_ref()?.at.as_ref());
+    let (when, resume) = match apart.next() {
+        Some((step, resume)) => (format!(", at step {step}"), &**resume),
+        None => (String::new(), "textgen train --resume"),
+    };
+    lines_on_stderr(&format!("error: {who}{when}"));
+    lines_on_stderr(&format!(
+        "hint: everything saved before is intact: {resume}"
+    ));
     1
 }
 

@@ -20,7 +20,7 @@ use textgen::train::{
     Distributed, Engine, EngineError, Factory, NativeEngine, Trainer, evaluate_exactly,
 };
 
-use textgen_torch::group::{self, Member};
+use textgen_torch::group::{self, Member, Processes};
 use textgen_torch::{TorchEngine, device, launch, shim, sums};
 
 const USAGE: &str = "usage: textgen-torch train [--processes N] [--timeout SECONDS] [--json] RUN-FOLDER...
@@ -166,7 +166,7 @@ impl<'a> Order<'a> {
     }
 
     /// Starts several processes with `command`, if that is asked for.
-    fn launch(&self, command: &str) -> Option<Result<ExitCode>> {
+    fn launch(&self, command: &str) -> Option<Result<u8>> {
         let size = self.processes.filter(|&processes| processes > 1)?;
         Some(launch::launch(size, &[&[command], &self.rest[..]].concat()))
     }
@@ -184,39 +184,59 @@ fn train(words: &[&str]) -> Result<ExitCode> {
     if order.folders.is_empty() {
         return Err(misuse());
     }
-    for folder in order.folders.iter().filter(|_| order.processes.is_some()) {
+    let member = order.member()?;
+    let size = order
+        .processes
+        .or(member.as_ref().map(|member| member.size));
+    for folder in order.folders.iter().filter(|_| size.is_some()) {
         let together = Together {
-            processes: order.processes,
+            processes: size,
             timeout: None,
         };
         together.check(RunDir::open(folder)?.config()?.shards)?;
     }
     if let Some(code) = order.launch("train") {
-        return code;
+        if !matches!(code, Ok(0)) {
+            discard_unstarted(&order.folders);
+        }
+        return Ok(ExitCode::from(code?));
     }
     let train = |factory: &Factory, distributed: Distributed| {
         training::train(&order.folders, order.json, factory, &Rc::new(distributed))
     };
-    let Some(member) = order.member()? else {
+    let Some(member) = member else {
         return train(&engine, Distributed::alone()).map(|()| ExitCode::SUCCESS);
     };
-    as_one(&member, order.timeout, |distributed| {
+    as_one(&member, order.timeout, |processes| {
+        let local_size = member.local_size.unwrap_or_else(|| processes.local_size());
         let factory = |config: &TrainConfig, network: &NetworkConfig| {
-            engine_of_member(config, network, &member)
+            engine_of_member(config, network, member.local_rank, local_size)
         };
-        train(&factory, distributed)
+        train(&factory, Distributed::new(Box::new(processes)))
     })
+}
+
+/// Removes runs that were never trained, since their processes did not begin.
+fn discard_unstarted(folders: &[&Path]) {
+    for run in folders
+        .iter()
+        .filter_map(|folder| RunDir::open(folder).ok())
+    {
+        if let Ok(_lock) = run.lock() {
+            run.discard_unstarted();
+        }
+    }
 }
 
 /// Measures how long processes take to add gradients.
 fn sums(words: &[&str]) -> Result<ExitCode> {
     let order = Order::of(words)?;
     if let Some(code) = order.launch("sums") {
-        return code;
+        return Ok(ExitCode::from(code?));
     }
     let member = order.member()?.ok_or_else(misuse)?;
-    as_one(&member, order.timeout, |distributed| {
-        sums::measure(&distributed)
+    as_one(&member, order.timeout, |processes| {
+        sums::measure(&Distributed::new(Box::new(processes)))
     })
 }
 
@@ -224,13 +244,13 @@ fn sums(words: &[&str]) -> Result<ExitCode> {
 fn as_one(
     member: &Member,
     timeout: Duration,
-    work: impl FnOnce(Distributed) -> Result<()>,
+    work: impl FnOnce(Processes) -> Result<()>,
 ) -> Result<ExitCode> {
     if member.failure().is_some() {
         launch::follow_the_launcher();
     }
     let outcome = member.join(timeout).and_then(|processes| {
-        let work = || work(Distributed::new(Box::new(processes)));
+        let work = || work(processes);
         if member.rank == 0 {
             work()
         } else {
@@ -241,9 +261,8 @@ fn as_one(
         (Ok(()), _) => Ok(ExitCode::SUCCESS),
         (Err(error), Some(path)) => Ok(ExitCode::from(launch::record(&error, &path))),
         (Err(error), None) => {
-            let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-            let (rank, size) = (member.rank, member.size);
-            Err(error.context(format!("process {rank} of {size} ({})", host.trim())))
+            let (rank, size, host) = (member.rank, member.size, group::host());
+            Err(error.context(format!("process {rank} of {size} ({host})")))
         }
     }
 }
@@ -252,24 +271,24 @@ fn as_one(
 fn engine_of_member(
     config: &TrainConfig,
     network: &NetworkConfig,
-    member: &Member,
+    local_rank: usize,
+    local_size: usize,
 ) -> Result<Box<dyn Engine>, EngineError> {
     if device::choose(config.device)? == tch::Device::Cpu {
         let mut config = config.clone();
         if config.threads == 0 {
             let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-            config.threads = (cores / member.local_size).max(1);
+            config.threads = (cores / local_size).max(1);
         }
         return Ok(Box::new(NativeEngine::new(&config, network)?));
     }
     let count = tch::Cuda::device_count().max(1) as usize;
-    if member.local_size > count && member.local_rank == 0 {
+    if local_size > count && local_rank == 0 {
         line_on_stderr(&format!(
-            "{} processes share the {count} CUDA device(s) of this host",
-            member.local_size
+            "{local_size} processes share the {count} CUDA device(s) of this host"
         ));
     }
-    let device = tch::Device::Cuda(member.local_rank % count);
+    let device = tch::Device::Cuda(local_rank % count);
     Ok(Box::new(TorchEngine::new(config, network, device)?))
 }
 

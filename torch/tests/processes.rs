@@ -289,6 +289,63 @@ fn a_process_that_does_not_answer_ends_the_training() {
 }
 
 #[test]
+fn a_second_ctrl_c_ends_all_at_once_also_one_that_does_not_answer() {
+    let folder = tempfile::tempdir().expect("folder");
+    let run = create(folder.path(), "run", &format!("{TEXT} {LONG}"));
+    let running = Running::start(&[], &run);
+    let group = format!("-{}", running.launcher.id());
+    signal("-STOP", &running.ranks[1]);
+    signal("-INT", &group);
+    std::thread::sleep(Duration::from_millis(700));
+    signal("-INT", &group);
+    let (code, lines, seconds) = running.end();
+    assert_eq!(code, Some(130), "{lines:?}");
+    assert!(seconds < 10.0, "{seconds} s");
+    assert!(
+        lines.iter().all(|line| !line.contains("error")),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn what_cannot_be_saved_when_the_training_is_stopped_is_an_error() {
+    let folder = tempfile::tempdir().expect("folder");
+    let run = create(
+        folder.path(),
+        "run",
+        &format!("{TEXT} steps=1000000 eval-every=0"),
+    );
+    let running = Running::start(&[], &run);
+    std::fs::remove_file(run.state_path()).expect("removed");
+    std::fs::create_dir(run.state_path()).expect("a folder");
+    std::fs::write(run.state_path().join("file"), "").expect("a file");
+    signal("-TERM", &running.launcher.id().to_string());
+    let (code, lines, _) = running.end();
+    assert_eq!(code, Some(1), "{lines:?}");
+    let errors = lines.iter().filter(|line| line.starts_with("error: "));
+    assert_eq!(errors.count(), 1, "{lines:?}");
+    assert!(
+        lines.iter().all(|line| !line.contains("is saved")),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn processes_that_do_not_begin_leave_no_run() {
+    let folder = tempfile::tempdir().expect("folder");
+    let run = create(folder.path(), "run", TEXT);
+    let mut command = trainer(&["--processes", "2"], &run);
+    let output = command.env("TMPDIR", "/nowhere").output().expect("started");
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains("TMPDIR") && text.lines().count() == 2,
+        "{text}"
+    );
+    assert!(!run.path().exists());
+}
+
+#[test]
 fn ctrl_c_stops_all_at_one_step_wherever_it_arrives() {
     let folder = tempfile::tempdir().expect("folder");
     let run = create(folder.path(), "run", &format!("{WORDS} {LONG}"));
@@ -371,7 +428,7 @@ fn what_is_missing_is_named() {
         let mut command = trainer(&["--timeout", "1"], &run);
         command.envs([
             ("RANK", rank),
-            ("WORLD_SIZE", "3"),
+            ("WORLD_SIZE", "4"),
             ("MASTER_ADDR", "127.0.0.1"),
         ]);
         command.env("MASTER_PORT", port).output().expect("started")
@@ -381,7 +438,7 @@ fn what_is_missing_is_named() {
         (
             "0",
             &free,
-            "processes 1, 2 did not come within 1 s".to_owned(),
+            "processes 1, 2, 3 did not come within 1 s".to_owned(),
         ),
         (
             "2",

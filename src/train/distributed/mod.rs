@@ -26,7 +26,7 @@ pub enum GroupError {
     #[error("{0}")]
     Lost(String),
     /// They do not train the same.
-    #[error("{what} of process {rank} differs from that of process 0")]
+    #[error("process {rank} and process 0 do not agree on {what}")]
     Differ {
         /// What differs.
         what: &'static str,
@@ -296,7 +296,8 @@ impl Distributed {
     /// with [`Sum::recycle`].
     ///
     /// Rank r gets the r-th piece of everybody's gradients, adds them, and gives the sum to all: as many bytes as a
-    /// ring sends (2·(N − 1)/N of the gradients to and from each rank), in an order that does not depend on N.
+    /// ring sends (2·(N − 1)/N of the gradients to and from each rank) if each rank has a power of two shards, in an order
+    /// that does not depend on N.
     ///
     /// # Errors
     /// [`EngineError::Stopped`] if a rank wants to stop.

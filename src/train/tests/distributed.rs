@@ -210,7 +210,7 @@ fn processes_that_cannot_share_the_shards_or_train_another_run_are_refused() {
         .map(|(name, changes)| of(name, changes));
     assert_eq!(
         begin([&one, &other])[1],
-        "config.toml of process 1 differs from that of process 0"
+        "process 1 and process 0 do not agree on config.toml"
     );
     assert_eq!(begin([&one, &one]), ["", ""]);
 }
