@@ -273,14 +273,10 @@ impl Processes {
 
     /// Which process a message of Gloo is about, as far as its address tells.
     fn peer(&self, why: &str) -> String {
-        let address = why
-            .split_once("peer [")
-            .and_then(|(_, rest)| rest.split_once(']'));
-        let address = address.map(|(address, _)| address.trim_start_matches("::ffff:"));
+        // As in `Connection closed by peer [10.0.0.2]:1234`; the mapped form of IPv6 ends alike.
+        let is_named = |rank: &usize| why.contains(&format!("{}]:", self.cards[*rank].0));
         let ranks = (0..self.cards.len()).filter(|&rank| rank != self.rank);
-        let ranks: Vec<usize> = ranks
-            .filter(|&rank| Some(&*self.cards[rank].0) == address)
-            .collect();
+        let ranks: Vec<usize> = ranks.filter(is_named).collect();
         match ranks[..] {
             [] => "another process".to_owned(),
             [rank] => format!("process {rank} ({})", self.cards[rank].1),
