@@ -393,27 +393,51 @@ fn ctrl_c_stops_all_at_one_step_wherever_it_arrives() {
     are_alike(&run, &alone);
 }
 
-#[test]
-fn processes_of_any_launcher_meet_over_tcp() {
-    let folder = tempfile::tempdir().expect("folder");
-    let [alone, run] = ["alone", "run"].map(|name| create(folder.path(), name, TEXT));
-    train_alone(&alone, None);
+/// Starts two processes that meet over TCP.
+fn over_tcp(run: &RunDir) -> [Child; 2] {
     let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
     let port = port.expect("a port").port().to_string();
-    let ranks = ["0", "1"].map(|rank| {
-        let mut command = trainer(&["--timeout", "30"], &run);
+    ["0", "1"].map(|rank| {
+        let mut command = trainer(&["--timeout", "30"], run);
         command.envs([("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", &port)]);
         command.envs([
             ("OMPI_COMM_WORLD_RANK", rank),
             ("OMPI_COMM_WORLD_SIZE", "2"),
         ]);
         command.spawn().expect("started")
-    });
-    for rank in ranks {
+    })
+}
+
+#[test]
+fn processes_of_any_launcher_meet_over_tcp() {
+    let folder = tempfile::tempdir().expect("folder");
+    let [alone, run] = ["alone", "run"].map(|name| create(folder.path(), name, TEXT));
+    train_alone(&alone, None);
+    for rank in over_tcp(&run) {
         let output = rank.wait_with_output().expect("ended");
         assert!(output.status.success(), "{}", said(&output));
     }
     are_alike(&run, &alone);
+}
+
+#[test]
+fn one_that_ends_elsewhere_is_named_with_its_host() {
+    let folder = tempfile::tempdir().expect("folder");
+    let run = create(folder.path(), "run", &format!("{TEXT} {LONG}"));
+    let [first, mut second] = over_tcp(&run);
+    while run.state().expect("readable").is_none() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    second.kill().expect("killed");
+    second.wait().expect("ended");
+    let output = first.wait_with_output().expect("ended");
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains(": process 1 (") && text.contains("step "),
+        "{text}"
+    );
+    assert!(text.contains("--resume"), "{text}");
 }
 
 #[test]
