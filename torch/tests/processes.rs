@@ -349,12 +349,8 @@ fn processes_that_do_not_begin_leave_no_run() {
 fn ctrl_c_stops_all_at_one_step_wherever_it_arrives() {
     let folder = tempfile::tempdir().expect("folder");
     let run = create(folder.path(), "run", &format!("{WORDS} {LONG}"));
-    // As from a terminal, to all of the group; as from another program, to one; and from a terminal that closes.
-    for (name, to_all, code) in [
-        ("-INT", true, 130),
-        ("-TERM", false, 143),
-        ("-HUP", true, 129),
-    ] {
+    // As from a terminal, to all of the group; and as from another program, to one.
+    for (name, to_all, code) in [("-INT", true, 130), ("-TERM", false, 143)] {
         let running = Running::start(&[], &run);
         std::thread::sleep(Duration::from_millis(3));
         let id = running.launcher.id();
