@@ -13,12 +13,12 @@ const VERSION_FILES: [&str; 4] = [
     "include/torch/csrc/api/include/torch/version.h",
 ];
 const SHIM: [&str; 2] = ["src/shim.cpp", "src/process_group.cpp"];
-/// The headers that the wheel lacks.
-const HEADERS: &str = "src/gloo";
+/// Their own headers, and those that the wheel lacks.
+const HEADERS: [&str; 2] = ["src/guarded.h", "src/gloo"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    for file in SHIM.iter().chain([&HEADERS]) {
+    for file in SHIM.iter().chain(&HEADERS) {
         println!("cargo::rerun-if-changed={file}");
     }
     if let Err(message) = build() {

@@ -1,6 +1,8 @@
 // Processes that train together, by libtorch's Gloo. They meet through a store of libtorch: a file where all are on
 // one host, TCP where they are not. A failure comes back as a message that the caller frees with textgen_free.
 
+#include "guarded.h"
+
 #include <ATen/ATen.h>
 #include <c10/util/Logging.h>
 #include <torch/csrc/distributed/c10d/FileStore.hpp>
@@ -21,16 +23,6 @@ struct Group {
   c10::intrusive_ptr<c10d::Store> store;
   c10::intrusive_ptr<c10d::ProcessGroupGloo> gloo;
 };
-
-template <typename Body>
-char* guarded(Body body) {
-  try {
-    body();
-    return nullptr;
-  } catch (const std::exception& error) {
-    return strdup(error.what());
-  }
-}
 
 at::Tensor view(void* data, int64_t count, at::ScalarType type) { return at::from_blob(data, {count}, type); }
 

@@ -1,6 +1,8 @@
 // The few calls of libtorch that tch does not expose. Plain C functions: tensors are the pointers
 // that tch holds; a failure comes back as a message that the caller frees with textgen_free.
 
+#include "guarded.h"
+
 #include <ATen/ATen.h>
 #include <ATen/Context.h>
 #include <c10/core/GradMode.h>
@@ -53,17 +55,6 @@ constexpr int64_t SMALL = 1 << 20, PIECE = 1 << 13;
 
 using Pool = std::pair<unsigned long long, unsigned long long>;
 constexpr int GLOBAL = 0;  // cudaStreamCaptureModeGlobal
-
-// A failure of libtorch as a message.
-template <typename Body>
-char* guarded(Body body) {
-  try {
-    body();
-    return nullptr;
-  } catch (const std::exception& error) {
-    return strdup(error.what());
-  }
-}
 
 }  // namespace
 
