@@ -12,9 +12,9 @@ const VERSION_FILES: [&str; 4] = [
     "include/torch/headeronly/version.h",
     "include/torch/csrc/api/include/torch/version.h",
 ];
-const SHIM: [&str; 2] = ["src/shim.cpp", "src/process_group.cpp"];
+const SHIM: [&str; 3] = ["src/shim.cpp", "src/process_group.cpp", "src/nccl.cpp"];
 /// Their own headers, and those that the wheel lacks.
-const HEADERS: [&str; 2] = ["src/guarded.h", "src/gloo"];
+const HEADERS: [&str; 3] = ["src/guarded.h", "src/of_cuda.h", "src/gloo"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

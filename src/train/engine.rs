@@ -82,8 +82,8 @@ pub enum EngineError {
 /// The training of one model on one device: its weights, gradients and optimizer.
 pub trait Engine {
     /// Makes this the engine of one of several processes. Each takes its [share](Distributed::share) of the shards of
-    /// every batch; [`Engine::step`], [`Engine::trial`] and [`Engine::state`] are then called by all together.
-    fn join(&mut self, distributed: Rc<Distributed>);
+    /// every batch; [`Engine::step`], [`Engine::trial`] and [`Engine::state`] are then called by all together, as this is.
+    fn join(&mut self, distributed: Rc<Distributed>) -> Result<(), EngineError>;
 
     /// Takes one optimizer step: gradients, clipping, update, average, held rate, carried state.
     fn step(&mut self, batch: &Batch, step: &Step) -> Result<(), EngineError>;

@@ -39,7 +39,7 @@ pub(crate) use files::ENTRY as SAMPLE_ENTRY;
 pub use native::NativeEngine;
 pub use plan::Plan;
 pub use report::{Line, Report};
-pub use shards::{Sum, rows as shard_rows};
+pub use shards::{Sum, Tree, levels as tree_levels, rows as shard_rows};
 pub use share::evaluation_size;
 
 use crate::config::{Budget, ModelConfig, NetworkConfig, Schedule, TrainConfig};
@@ -198,7 +198,7 @@ impl<'a> Trainer<'a> {
         let mut task = task(&config, corpus)?;
         task.join(distributed.clone());
         let mut engine = factory(&sized, task.network())?;
-        engine.join(distributed.clone());
+        engine.join(distributed.clone())?;
         if let Some(start) = run.start()? {
             engine.set_weights(&start.weights()?)?;
         } else if config.pretrains(0.0) {

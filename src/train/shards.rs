@@ -10,33 +10,91 @@ pub const fn rows(rows: usize, index: usize, shards: usize) -> Range<usize> {
     rows * index / shards..rows * (index + 1) / shards
 }
 
+/// Values of adjacent shards, added as the tree does.
+pub struct Tree<V> {
+    /// The largest sums that the tree has over these shards.
+    nodes: Vec<Node<V>>,
+    /// The number of the next shard.
+    next: usize,
+}
+
 /// A sum of the 2ⁿ shards `index`·2ⁿ and those after it.
-struct Node {
+struct Node<V> {
     level: u32,
     index: usize,
-    values: Vec<f32>,
+    values: V,
+}
+
+impl<V> Tree<V> {
+    /// A sum of no shards yet, whose first is number `first` of the batch.
+    pub const fn new(first: usize) -> Self {
+        Self {
+            nodes: Vec::new(),
+            next: first,
+        }
+    }
+
+    /// Adds the sum of the next 2ⁿ shards, n being `level`; `add` adds two sums, the left one first.
+    pub fn push(&mut self, level: u32, values: V, mut add: impl FnMut(V, V) -> V) {
+        let mut own = Node {
+            level,
+            index: self.next >> level,
+            values,
+        };
+        self.next += 1 << level;
+        while own.index % 2 == 1
+            && let Some(left) = self.nodes.pop_if(|left| left.level == own.level)
+        {
+            own = Node {
+                level: own.level + 1,
+                index: own.index / 2,
+                values: add(left.values, own.values),
+            };
+        }
+        self.nodes.push(own);
+    }
+
+    /// The sum of all shards, by `add`.
+    pub fn total(&mut self, mut add: impl FnMut(V, V) -> V) -> Option<V> {
+        let mut total = self.nodes.pop()?.values;
+        while let Some(left) = self.nodes.pop() {
+            total = add(left.values, total);
+        }
+        Some(total)
+    }
+
+    /// The sums that this one consists of, in the order of their shards; see [`levels`].
+    pub fn nodes(&self) -> impl Iterator<Item = &V> {
+        self.nodes.iter().map(|node| &node.values)
+    }
 }
 
 /// The sum of the gradients of adjacent shards so far, and their losses.
-#[derive(Default)]
 pub struct Sum {
-    /// The largest sums that the tree has over these shards.
-    nodes: Vec<Node>,
-    /// The number of the next shard.
-    next: usize,
+    tree: Tree<Vec<f32>>,
     /// The losses of the shards.
     losses: Vec<f64>,
     /// Buffers that may be overwritten.
     spare: Vec<Vec<f32>>,
 }
 
+impl Default for Sum {
+    fn default() -> Self {
+        Self {
+            tree: Tree::new(0),
+            losses: Vec::new(),
+            spare: Vec::new(),
+        }
+    }
+}
+
 impl Sum {
     /// Begins a sum whose first shard is number `first` of the batch.
     pub fn begin(&mut self, first: usize) {
-        let nodes = self.nodes.drain(..).map(|node| node.values);
-        self.spare.extend(nodes);
+        let before = std::mem::replace(&mut self.tree, Tree::new(first));
+        self.spare
+            .extend(before.nodes.into_iter().map(|node| node.values));
         self.losses.clear();
-        self.next = first;
     }
 
     /// A buffer of `size` numbers for the next shard's gradients. Its contents are arbitrary.
@@ -52,40 +110,15 @@ impl Sum {
         self.add_node(kernels, 0, gradients);
     }
 
-    /// Adds the sum of the next 2ⁿ shards, n being `level`.
     fn add_node(&mut self, kernels: Kernels, level: u32, values: Vec<f32>) {
-        let mut own = Node {
-            level,
-            index: self.next >> level,
-            values,
-        };
-        self.next += 1 << level;
-        while own.index % 2 == 1
-            && let Some(left) = self.nodes.pop_if(|left| left.level == own.level)
-        {
-            own = Node {
-                level: own.level + 1,
-                index: own.index / 2,
-                values: self.added(kernels, left.values, own.values),
-            };
-        }
-        self.nodes.push(own);
-    }
-
-    /// `left` + `right`, in the buffer of `left`.
-    fn added(&mut self, kernels: Kernels, mut left: Vec<f32>, right: Vec<f32>) -> Vec<f32> {
-        kernels.add(&right, &mut left);
-        self.spare.push(right);
-        left
+        let spare = &mut self.spare;
+        self.tree.push(level, values, adding(kernels, spare));
     }
 
     /// The sum of all shards. Hand it back with [`Sum::recycle`].
     pub fn total(&mut self, kernels: Kernels) -> Vec<f32> {
-        let mut total = self.nodes.pop().map(|node| node.values).unwrap_or_default();
-        while let Some(left) = self.nodes.pop() {
-            total = self.added(kernels, left.values, total);
-        }
-        total
+        let total = self.tree.total(adding(kernels, &mut self.spare));
+        total.unwrap_or_default()
     }
 
     /// The losses of the shards that were added.
@@ -95,7 +128,7 @@ impl Sum {
 
     /// The sums that this one consists of, in the order of their shards.
     pub(super) fn nodes(&self) -> impl Iterator<Item = &[f32]> {
-        self.nodes.iter().map(|node| &node.values[..])
+        self.tree.nodes().map(|values| &values[..])
     }
 
     /// Adds what [`Sum::nodes`] of the sum of the next `shards` shards has, of which `node` returns one after the
@@ -119,8 +152,20 @@ impl Sum {
     }
 }
 
+/// `left` + `right` in the buffer of `left`; that of `right` is spare then.
+fn adding(
+    kernels: Kernels,
+    spare: &mut Vec<Vec<f32>>,
+) -> impl FnMut(Vec<f32>, Vec<f32>) -> Vec<f32> {
+    move |mut left, right| {
+        kernels.add(&right, &mut left);
+        spare.push(right);
+        left
+    }
+}
+
 /// The levels of the largest sums that the tree has over some shards alone, in their order.
-pub(super) fn levels(shards: Range<usize>) -> Vec<u32> {
+pub fn levels(shards: Range<usize>) -> Vec<u32> {
     let mut levels = Vec::new();
     let mut at = shards.start;
     while at < shards.end {

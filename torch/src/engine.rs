@@ -6,6 +6,7 @@ mod shared;
 use std::borrow::Cow;
 use std::ops::Range;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tch::{Device, Kind, Tensor};
 use textgen::config::{ModelConfig, NetworkConfig, Precision, TrainConfig};
@@ -21,7 +22,9 @@ use crate::article::Article;
 use crate::char_rnn::{CharRnn, Text};
 use crate::device::set_precision;
 use crate::dropout::Pass;
+use crate::gradients::Gradients;
 use crate::graph::{Graphs, Key, Numbers, Uploads, replace};
+use crate::nccl::Nccl;
 use crate::optimizer::Optimizer;
 use crate::parameters::{Parameters, array, floats, tensor};
 use crate::recurrent::Shape;
@@ -57,8 +60,10 @@ pub struct TorchEngine {
     /// Whether libtorch's generator is seeded for the following steps.
     seeded: bool,
     distributed: Rc<Distributed>,
-    /// The gradients of this process's shards, if there are others.
-    sum: Sum,
+    /// Those of this process's shards, if there are others.
+    pub(crate) gradients: Gradients,
+    /// Whether GPUs may add gradients among themselves, and how long they wait for each other.
+    nccl: Option<Duration>,
     /// The graphs of steps on CUDA. Tensors above are changed in place, where these find them.
     pub(crate) graphs: Graphs,
 }
@@ -121,7 +126,8 @@ impl TorchEngine {
             unseen: (Tensor::zeros([], (Kind::Double, device)), 0),
             seeded: false,
             distributed: Rc::default(),
-            sum: Sum::default(),
+            gradients: Gradients::Cpu(Sum::default()),
+            nccl: None,
             graphs: Graphs::new(device),
             device,
             model: match &config.model {
@@ -178,6 +184,14 @@ impl TorchEngine {
         }
         set_precision(config.precision, device)?;
         Ok(engine)
+    }
+
+    /// Lets the GPUs of several processes add their gradients by NCCL, if all of them can. It needs a GPU for each; what takes
+    /// longer than `timeout` fails.
+    #[must_use]
+    pub const fn with_nccl(mut self, timeout: Duration) -> Self {
+        self.nccl = Some(timeout);
+        self
     }
 
     /// Whether steps may be captured in graphs: those of documents and of the article hardly ever have the
@@ -531,8 +545,17 @@ impl HeldRate {
 }
 
 impl Engine for TorchEngine {
-    fn join(&mut self, distributed: Rc<Distributed>) {
+    fn join(&mut self, distributed: Rc<Distributed>) -> Result<(), EngineError> {
         self.distributed = distributed;
+        if self.distributed.is_alone() || !self.device.is_cuda() {
+            return Ok(());
+        }
+        let (may, timeout) = (self.nccl.is_some(), self.nccl.unwrap_or_default());
+        let nccl = Nccl::join(&self.distributed, self.device, may, timeout)?;
+        if let Some(nccl) = nccl {
+            self.gradients = Gradients::on_device(Box::new(nccl));
+        }
+        Ok(())
     }
 
     fn step(&mut self, batch: &Batch, step: &Step) -> Result<(), EngineError> {
@@ -694,6 +717,9 @@ impl Engine for TorchEngine {
     fn describe(&self) -> String {
         match self.device {
             Device::Cuda(index) if self.captures() => format!("cuda:{index}, CUDA graphs"),
+            Device::Cuda(index) if matches!(self.gradients, Gradients::Device { .. }) => {
+                format!("cuda:{index}, gradients by NCCL")
+            }
             Device::Cuda(index) => format!("cuda:{index}"),
             _ => "cpu, by libtorch".to_owned(),
         }

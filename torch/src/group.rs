@@ -285,14 +285,10 @@ impl Processes {
     }
 
     fn lost(&self, why: &str) -> GroupError {
-        GroupError::Lost(if why.contains("Timed out") || why.contains("timeout") {
-            format!(
-                "another process did not answer for {} s",
-                self.timeout.as_secs_f64()
-            )
-        } else {
-            format!("{} has ended", self.peer(why))
-        })
+        if why.contains("Timed out") || why.contains("timeout") {
+            return GroupError::silent(self.timeout);
+        }
+        GroupError::Lost(format!("{} has ended", self.peer(why)))
     }
 }
 

@@ -201,18 +201,27 @@ fn train(words: &[&str]) -> Result<ExitCode> {
         }
         return Ok(ExitCode::from(code?));
     }
-    let train = |factory: &Factory, distributed: Distributed| {
-        training::train(&order.folders, order.json, factory, &Rc::new(distributed))
+    let train = |factory: &Factory, distributed: &Rc<Distributed>| {
+        training::train(&order.folders, order.json, factory, distributed)
     };
     let Some(member) = member else {
-        return train(&engine, Distributed::alone()).map(|()| ExitCode::SUCCESS);
+        return train(&engine, &Rc::default()).map(|()| ExitCode::SUCCESS);
     };
     as_one(&member, order.timeout, |processes| {
         let local_size = member.local_size.unwrap_or_else(|| processes.local_size());
+        let distributed = Rc::new(Distributed::new(Box::new(processes)));
         let factory = |config: &TrainConfig, network: &NetworkConfig| {
-            engine_of_member(config, network, member.local_rank, local_size)
+            let on_cuda = device::choose(config.device)?.is_cuda();
+            // CPUs and GPUs would not compute the same weights.
+            distributed.compare("the kind of device", on_cuda.into())?;
+            if on_cuda {
+                let share = (member.local_rank, local_size);
+                on_gpu(config, network, share, order.timeout)
+            } else {
+                on_cores(config, network, local_size)
+            }
         };
-        train(&factory, Distributed::new(Box::new(processes)))
+        train(&factory, &distributed)
     })
 }
 
@@ -267,21 +276,27 @@ fn as_one(
     }
 }
 
-/// The engine of one of several processes: a GPU of its own, or some of the processor's cores.
-fn engine_of_member(
+/// The engine of one of several processes on some of the processor's cores.
+fn on_cores(
     config: &TrainConfig,
     network: &NetworkConfig,
-    local_rank: usize,
     local_size: usize,
 ) -> Result<Box<dyn Engine>, EngineError> {
-    if device::choose(config.device)? == tch::Device::Cpu {
-        let mut config = config.clone();
-        if config.threads == 0 {
-            let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-            config.threads = (cores / local_size).max(1);
-        }
-        return Ok(Box::new(NativeEngine::new(&config, network)?));
+    let mut config = config.clone();
+    if config.threads == 0 {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        config.threads = (cores / local_size).max(1);
     }
+    Ok(Box::new(NativeEngine::new(&config, network)?))
+}
+
+/// The engine of process `local_rank` of the `local_size` on this host, on a GPU of its own if there are enough.
+fn on_gpu(
+    config: &TrainConfig,
+    network: &NetworkConfig,
+    (local_rank, local_size): (usize, usize),
+    timeout: Duration,
+) -> Result<Box<dyn Engine>, EngineError> {
     let count = tch::Cuda::device_count().max(1) as usize;
     if local_size > count && local_rank == 0 {
         line_on_stderr(&format!(
@@ -289,7 +304,14 @@ fn engine_of_member(
         ));
     }
     let device = tch::Device::Cuda(local_rank % count);
-    Ok(Box::new(TorchEngine::new(config, network, device)?))
+    let engine = TorchEngine::new(config, network, device)?;
+    // NCCL refuses two processes on one GPU, unless its own variable says that each is a host.
+    let has_own = local_size <= count || std::env::var_os("NCCL_HOSTID").is_some();
+    Ok(if has_own {
+        Box::new(engine.with_nccl(timeout))
+    } else {
+        Box::new(engine)
+    })
 }
 
 /// The engine of a run, on the device that its settings name.

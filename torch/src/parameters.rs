@@ -4,6 +4,8 @@ use tch::{Device, Kind, Tensor};
 use textgen::models::training::{Entry, Parameters as Layout};
 use textgen::models::weights::{Array, WeightError, Weights};
 
+use crate::shim;
+
 /// The parameters of a model on a device.
 pub struct Parameters {
     layout: Layout,
@@ -104,14 +106,7 @@ pub fn zeros_like(tensors: &[Tensor]) -> Vec<Tensor> {
 
 /// The elements of a tensor, row-major.
 pub fn floats(tensor: &Tensor) -> Vec<f32> {
-    let tensor = tensor
-        .detach()
-        .to_device(Device::Cpu)
-        .to_kind(Kind::Float)
-        .contiguous();
-    let mut data = vec![0.0; tensor.numel()];
-    tensor.copy_data(&mut data, tensor.numel());
-    data
+    shim::download(&tensor.detach().to_kind(Kind::Float).contiguous())
 }
 
 /// A copy of a tensor.

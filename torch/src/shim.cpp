@@ -2,12 +2,12 @@
 // that tch holds; a failure comes back as a message that the caller frees with textgen_free.
 
 #include "guarded.h"
+#include "of_cuda.h"
 
 #include <ATen/ATen.h>
 #include <ATen/Context.h>
 #include <c10/core/GradMode.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
-#include <dlfcn.h>
 #include <torch/version.h>
 
 #include <algorithm>
@@ -34,15 +34,6 @@ std::vector<at::Tensor> pieces(const std::vector<at::Tensor>& tensors, int64_t s
     for (auto& piece : tensor.view(-1).split(size)) all.push_back(std::move(piece));
   }
   return all;
-}
-
-// A function of libtorch's CUDA part, which is loaded at run time, without its headers.
-template <typename Function>
-Function* of_cuda(const char* name) {
-  static void* library = dlopen("libtorch_cuda.so", RTLD_LAZY | RTLD_NOLOAD);
-  void* found = library == nullptr ? nullptr : dlsym(library, name);
-  TORCH_CHECK(found != nullptr, "libtorch has no ", name);
-  return reinterpret_cast<Function*>(found);
 }
 
 // A place for an at::cuda::CUDAGraph, which is smaller.
@@ -126,6 +117,15 @@ char* textgen_upload(at::Tensor* tensor, at::Tensor* to) {
     at::Tensor locked = at::empty(tensor->sizes(), tensor->options().pinned_memory(true));
     locked.copy_(*tensor);
     to->copy_(locked, /*non_blocking=*/true);
+  });
+}
+
+// Copies a tensor of f32, on a CUDA device, to `to`, through page-locked memory: at the full rate of its connection.
+char* textgen_download(at::Tensor* tensor, float* to) {
+  return guarded([&] {
+    at::Tensor locked = at::empty(tensor->sizes(), at::TensorOptions().dtype(at::kFloat).pinned_memory(true));
+    locked.copy_(*tensor);
+    std::memcpy(to, locked.const_data_ptr<float>(), locked.nbytes());
   });
 }
 

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::{self, NonNull};
 use std::time::Duration;
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
 
 type Tensors = *const *mut C_tensor;
@@ -58,6 +58,7 @@ unsafe extern "C" {
     ) -> *mut c_char;
     fn textgen_broadcast(group: *mut c_void, bytes: *mut u8, count: i64) -> *mut c_char;
     fn textgen_upload(tensor: *mut C_tensor, to: *mut C_tensor) -> *mut c_char;
+    fn textgen_download(tensor: *mut C_tensor, to: *mut f32) -> *mut c_char;
     fn textgen_stream(index: i64, out: *mut i64) -> *mut c_char;
     fn textgen_use_stream(index: i64, id: i64, before: *mut i64) -> *mut c_char;
     fn textgen_graph_begin(other: *mut c_void, out: *mut *mut c_void) -> *mut c_char;
@@ -193,6 +194,19 @@ pub fn upload(tensor: &Tensor, to: &mut Tensor) {
     }
     // SAFETY: live tensors, borrowed for the call.
     must(unsafe { textgen_upload(tensor.as_ptr().cast_mut(), to.as_mut_ptr()) });
+}
+
+/// The elements of a contiguous tensor of f32.
+pub fn download(tensor: &Tensor) -> Vec<f32> {
+    assert!(tensor.kind() == Kind::Float && tensor.is_contiguous());
+    let mut data = vec![0.0; tensor.numel()];
+    if tensor.device().is_cuda() {
+        // SAFETY: a live tensor, borrowed for the call, and room for its elements.
+        must(unsafe { textgen_download(tensor.as_ptr().cast_mut(), data.as_mut_ptr()) });
+    } else {
+        tensor.copy_data(&mut data, tensor.numel());
+    }
+    data
 }
 
 /// A queue of work of a CUDA device beside the default one, in which alone graphs can be captured.
@@ -354,6 +368,6 @@ impl Drop for Gloo {
 }
 
 /// A failure of the shim as an error.
-fn failed(message: *mut c_char) -> Result<(), String> {
+pub(crate) fn failed(message: *mut c_char) -> Result<(), String> {
     take(message).map_or(Ok(()), Err)
 }

@@ -9,7 +9,7 @@ mod threads;
 
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
@@ -41,6 +41,14 @@ pub enum GroupError {
         /// The shards of a batch.
         shards: usize,
     },
+}
+
+impl GroupError {
+    /// Another process did not answer for as long as `timeout`.
+    pub fn silent(timeout: Duration) -> Self {
+        let seconds = timeout.as_secs_f64();
+        Self::Lost(format!("another process did not answer for {seconds} s"))
+    }
 }
 
 /// The collective operations of a group of processes, as `torch.distributed` names them. All processes call the same

@@ -237,8 +237,9 @@ fn other_batch() -> EngineError {
 }
 
 impl Engine for NativeEngine {
-    fn join(&mut self, distributed: Rc<Distributed>) {
+    fn join(&mut self, distributed: Rc<Distributed>) -> Result<(), EngineError> {
         self.distributed = distributed;
+        Ok(())
     }
 
     fn step(&mut self, batch: &Batch, step: &Step) -> Result<(), EngineError> {

@@ -209,8 +209,8 @@ struct Watched<'a> {
 }
 
 impl Engine for Watched<'_> {
-    fn join(&mut self, distributed: Rc<Distributed>) {
-        self.engine.join(distributed);
+    fn join(&mut self, distributed: Rc<Distributed>) -> Result<(), EngineError> {
+        self.engine.join(distributed)
     }
 
     fn evaluate(&mut self, batch: &Batch) -> Result<Costs, EngineError> {

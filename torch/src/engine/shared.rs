@@ -1,9 +1,8 @@
-//! The gradients of one of several processes: of its own shards by autograd, then added through the CPU.
+//! The gradients of one of several processes: of its own shards by autograd, then added.
 
 use std::sync::atomic::Ordering;
 
 use tch::{Kind, Tensor};
-use textgen::kernels::Kernels;
 use textgen::models::batch::{TextBatch, WordBatch};
 use textgen::models::weights::{Array, Weights};
 use textgen::train::{Batch, EngineError, Step, shard_rows};
@@ -51,7 +50,7 @@ impl TorchEngine {
         let counted_steps = if batch.last_only { 1 } else { batch.steps };
         let shards = self.config.shards.min(all);
         let own = self.distributed.share(shards);
-        self.sum.begin(own.start);
+        self.gradients.begin(own.start);
         for index in own {
             let rows = shard_rows(all, index, shards);
             let (first, count) = (rows.start as i64, rows.len() as i64);
@@ -64,9 +63,9 @@ impl TorchEngine {
             let counted = counted_steps as i64 * count;
             let nats = nats.narrow(0, nats.size()[0] - counted, counted);
             let loss = nats.sum(Kind::Float) / (counted_steps * all) as f64;
-            let gradients = all_floats(&self.differentiate(&loss));
+            let gradients = self.differentiate(&loss);
             let nats = nats.detach().sum(Kind::Double).double_value(&[]);
-            self.sum.add(Kernels::new(), gradients, nats);
+            self.gradients.add(&gradients, nats);
             for (whole, end) in state.iter().zip(next) {
                 of_rows(whole).copy_(&end.detach());
             }
@@ -135,16 +134,16 @@ impl TorchEngine {
             if is_free { 0.0 } else { beta as f32 }
         });
         let weights = self.uploads().floats(&weights.collect::<Vec<f32>>());
-        self.sum.begin(own.start);
+        self.gradients.begin(own.start);
         for terms in terms {
             let nats = terms.nats.sum(Kind::Float);
             let mut loss = (&nats + (&terms.rates * &weights).sum(Kind::Float)) / all as f64;
             if batch.without_z {
                 loss += self.nothing();
             }
-            let gradients = all_floats(&self.differentiate(&loss));
+            let gradients = self.differentiate(&loss);
             let nats = terms.nats.detach().sum(Kind::Double).double_value(&[]);
-            self.sum.add(Kernels::new(), gradients, nats);
+            self.gradients.add(&gradients, nats);
         }
         let (gradients, nats) = self.reduced(step, shards)?;
         let floored: f64 = rates.iter().map(|rate| rate.max(free_bits)).sum();
@@ -160,13 +159,11 @@ impl TorchEngine {
 
     /// The gradients of all processes, one per parameter, and the sum of their losses.
     fn reduced(&mut self, step: &Step, shards: usize) -> Result<(Vec<Tensor>, f64), EngineError> {
-        let (sum, size) = (&mut self.sum, self.parameters.count());
+        let (size, device) = (self.parameters.count(), self.device);
         let is_stopping = is_stopping(step);
-        let (total, losses) =
-            self.distributed
-                .reduce(sum, Kernels::new(), size, shards, is_stopping)?;
-        let flat = self.uploads().floats(&total);
-        self.sum.recycle(total);
+        let (flat, losses) =
+            self.gradients
+                .reduce(&self.distributed, (size, device), shards, is_stopping)?;
         let mut start = 0;
         let gradients = self.parameters.tensors().iter().map(|parameter| {
             let count = parameter.numel() as i64;
