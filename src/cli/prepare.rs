@@ -3,15 +3,16 @@
 use std::path::PathBuf;
 
 use crate::config::{
-    Budget, Entry, LEAST_TEXT, Means, ModelConfig, ModelKind, Recipe, Settings, SplitKind,
-    TextConfig, TrainConfig,
+    Budget, Entry, LEAST_TEXT, Means, ModelConfig, ModelKind, Precision, Recipe, Settings,
+    SplitKind, TextConfig, TrainConfig,
 };
+use crate::kernels::simd;
 use crate::models::speed::training_gigaflops;
 use crate::run::{CorpusData, LastVocab, Packed, Runs, TextData, TokenSource as _, WordData};
 use crate::text::{
     self, Corpus, Note, TextError, Token, Vocabulary, segments, split_words, stream_length,
 };
-use crate::train::evaluation_size;
+use crate::train::{NativeEngine, evaluation_size};
 use anyhow::Result;
 use indicatif::HumanCount;
 
@@ -19,6 +20,7 @@ use super::error::CliError;
 use super::machine::threads;
 use super::progress::Progress;
 use super::train::warn_of_change;
+use super::trainer::Place;
 use crate::cli::output::{counted, measured, note, percent, say_notes, say_notes_that};
 
 /// A word of more letters is worth a mention.
@@ -115,12 +117,12 @@ impl Planned {
         read(&self.config) == read(&other.config)
     }
 
-    /// The final settings for the corpus that was read: a char-lstm's are chosen to fit text and budget, a
+    /// The final settings for the corpus that was read, to be trained at `place`: a char-lstm's are chosen to fit text and budget, a
     /// short text has a smaller batch, a word-vae's default budget grows if the list is small, and evaluations
     /// read what they may cost.
-    pub fn complete(&self, data: &CorpusData) -> Result<TrainConfig> {
+    pub fn complete(&self, data: &CorpusData, place: &Place) -> Result<TrainConfig> {
         let (mut config, expected) = if self.config.recipe == Recipe::Default {
-            let (config, tokens) = fitted(&self.given, &self.config, data)?;
+            let (config, tokens) = fitted(&self.given, &self.config, data, place)?;
             (self.of_corpus(config), Some(tokens))
         } else {
             (self.config.clone(), None)
@@ -446,7 +448,12 @@ fn averaged(decay: f64) -> String {
 
 /// Chooses and prints the settings that fit the corpus, the budget and, for a budget in minutes, the machine.
 /// Also returns the tokens that the model is expected to train on.
-fn fitted(given: &Settings, config: &TrainConfig, data: &CorpusData) -> Result<(TrainConfig, f64)> {
+fn fitted(
+    given: &Settings,
+    config: &TrainConfig,
+    data: &CorpusData,
+    place: &Place,
+) -> Result<(TrainConfig, f64)> {
     let budget = given.has_budget().then_some(config.budget);
     let timed = matches!(budget, Some(Budget::Minutes(_)));
     let means = Means {
@@ -456,6 +463,7 @@ fn fitted(given: &Settings, config: &TrainConfig, data: &CorpusData) -> Result<(
         } else {
             0.0
         },
+        has_bf16: place.is_cpu() && NativeEngine::lacks(Precision::Bf16, simd::level()).is_none(),
         tokens: data.training_tokens(config),
         words: match data {
             CorpusData::Text(_) => 0,
@@ -497,9 +505,13 @@ fn fitted(given: &Settings, config: &TrainConfig, data: &CorpusData) -> Result<(
         ),
     };
     note!(
-        "for {aim}: {} {}, {step}, learning rate {}, dropout {}{more}; about {} characters, {:.1} passes",
+        "for {aim}: {} {}{}, {step}, learning rate {}, dropout {}{more}; about {} characters, {:.1} passes",
         chosen.cell,
         chosen.hidden,
+        match chosen.precision {
+            Precision::F32 => String::new(),
+            precision => format!(" in {precision}"),
+        },
         chosen.lr,
         chosen.dropout,
         if fit.tokens < 1e6 {

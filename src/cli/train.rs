@@ -277,7 +277,7 @@ fn create(
     stop: &AtomicBool,
 ) -> Result<Vec<RunDir>> {
     let data = planned.read()?;
-    let config = planned.complete(&data)?;
+    let config = planned.complete(&data, place)?;
     check_memory(place, &config, &data)?;
     if from.is_none() {
         suggest_english(&args.given.all()?, &config, &data, runs)?;

@@ -68,7 +68,6 @@ pub(super) fn defaults(given: &Settings, model: ModelChoice, recipe: Recipe) -> 
 
 /// Completes settings with the defaults that depend on other settings.
 pub(super) fn derived(all: Settings, model: ModelChoice) -> Settings {
-    let text = model.kind() == ModelKind::CharRnn;
     let lstm = all.cell == Some(Cell::Lstm);
     let adamw = all.optimizer == Some(OptimizerKind::Adamw);
     let lr = match model.kind() {
@@ -82,7 +81,7 @@ pub(super) fn derived(all: Settings, model: ModelChoice) -> Settings {
         lr: Some(if trained { lr * 0.3 } else { lr }),
         beta2: Some(if lstm { 0.99 } else { BETA2 }),
         // In plain Adam, weight decay would be an L2 term, which is not wanted by default.
-        weight_decay: Some(if text && adamw { 0.01 } else { 0.0 }),
+        weight_decay: Some(if adamw { 0.01 } else { 0.0 }),
         // The interleaved split is char-rnn's, which holds out half as much.
         valid: Some(if all.split == Some(SplitKind::Interleaved) {
             DEFAULT_VALID / 2.0

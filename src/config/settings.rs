@@ -344,7 +344,7 @@ settings! {
             seed: u64 = 42;
             /// auto, cpu, cuda or cuda:N
             device: Device = Device::Auto;
-            /// Precision of products: tf32 needs a CUDA device, bf16 one or a CPU with AVX512_BF16
+            /// Precision of products: tf32 needs a CUDA device, bf16 one or a CPU with AVX512_BF16; if not given, --minutes takes bf16 on such a CPU
             precision: Precision = Precision::F32;
             /// CPU threads; 0 is one per core
             threads: usize ["N"] = 0, in 0.0..=1024.0;

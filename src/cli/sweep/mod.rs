@@ -121,7 +121,7 @@ pub fn run(args: &SweepArgs, runs: &Runs) -> Result<()> {
         if !plan.reads_the_same(read) {
             (data, read) = (plan.read()?, plan);
         }
-        let config = plan.complete(&data)?;
+        let config = plan.complete(&data, &place)?;
         check_memory(&place, &config, &data)?;
         let name = name.get_or_insert_with(|| runs.fresh_name(&config));
         let run = run_name(name, &args.setting, &value);

@@ -17,10 +17,11 @@ struct Size {
 }
 
 /// Networks for budgets from a few seconds of two cores to hours.
-const SIZES: [Size; 6] = [
+const SIZES: [Size; 7] = [
     size(0.3, 1e5, 96, 16, 3e-2),
-    size(3.0, 1e6, 128, 16, 3e-2),
-    size(8.0, 2e6, 192, 32, 3e-2),
+    size(1.6, 1e6, 128, 16, 3e-2),
+    size(5.5, 2e6, 192, 16, 3e-2),
+    size(9.0, 2e6, 256, 16, 2e-2),
     size(40.0, 2e7, 256, 32, 2e-2),
     size(120.0, 5e7, 512, 32, 1e-2),
     size(f64::INFINITY, f64::INFINITY, 512, 64, 1e-2),
@@ -136,7 +137,8 @@ pub(super) fn fit(means: &Means, given: &Settings) -> Fit {
         }
         Some(Budget::Minutes(_)) => None,
     };
-    let work = means.work();
+    let precision = means.precision(given);
+    let work = means.work(precision);
     let short = (OVERFITTED / all).max(1.0).powf(0.25);
     let fits = |size: &&Size| read.map_or(work * short < size.work, |read| read < size.tokens);
     let [.., last] = &SIZES;
@@ -164,6 +166,7 @@ pub(super) fn fit(means: &Means, given: &Settings) -> Fit {
         seq: Some(seq),
         lr: Some(rounded(lr * of_lr)),
         epochs: means.budget.is_none().then(|| rounded(passes)),
+        precision: Some(precision),
         ..regularisation(scaled * short, trained)
     };
     let steps = read / (batch * seq) as f64;

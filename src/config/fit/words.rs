@@ -24,8 +24,8 @@ const BATCH: usize = 128;
 /// A step with z takes the time of so many steps of the decoder alone: both directions of the encoder and
 /// the decoder.
 const WITH_Z: f64 = 3.0;
-/// The passes up to which an LSTM learns faster than a GRU.
-const FEW_PASSES: f64 = 6.0;
+/// The passes up to which an LSTM learns more than a GRU, which overfits less.
+const SEVERAL_PASSES: f64 = 14.0;
 
 /// The most dropout of a model that is not for density.
 const DROPOUT_OF_OTHERS: f64 = 0.2;
@@ -45,8 +45,8 @@ struct Way {
 }
 
 const WAYS: [Way; 4] = [
-    way(FEW_PASSES, 1.0, 0.0, 0.9, 0.02),
-    way(14.0, 0.5, 0.1, 0.6, 0.06),
+    way(6.0, 1.0, 0.0, 0.9, 0.02),
+    way(SEVERAL_PASSES, 0.5, 0.1, 0.9, 0.02),
     way(30.0, 0.25, 0.2, 0.6, 0.06),
     way(f64::INFINITY, 0.25, 0.4, 0.3, 0.06),
 ];
@@ -82,7 +82,8 @@ pub(super) fn fit(means: &Means, given: &Settings) -> Fit {
         }
         Some(Budget::Minutes(_)) => None,
     };
-    let work = means.work();
+    let precision = means.precision(given);
+    let work = means.work(precision);
     let [.., largest] = &SIZES;
     let fits = |size: &&Size| read.map_or(work < size.work, |read| read < size.tokens);
     let chosen = SIZES.iter().find(fits).unwrap_or(largest).hidden;
@@ -118,8 +119,8 @@ pub(super) fn fit(means: &Means, given: &Settings) -> Fit {
         let fits = |way: &&Way| tokens(cell, way) / all < way.passes;
         WAYS.iter().find(fits).unwrap_or(often)
     };
-    let few = tokens(Cell::Lstm, way(Cell::Lstm)) / all < FEW_PASSES;
-    let usual = if few { Cell::Lstm } else { Cell::Gru };
+    let several = tokens(Cell::Lstm, way(Cell::Lstm)) / all < SEVERAL_PASSES;
+    let usual = if several { Cell::Lstm } else { Cell::Gru };
     let cell = given.cell.unwrap_or(usual);
     let way = way(cell);
     let lr = match cell {
@@ -142,6 +143,7 @@ pub(super) fn fit(means: &Means, given: &Settings) -> Fit {
                 way.dropout.min(DROPOUT_OF_OTHERS)
             }),
             epochs: means.budget.is_none().then(|| rounded(passes)),
+            precision: Some(precision),
             pretrain_decoder: Some(alone(way)),
             free_bits: (density && with_z && !held).then_some(way.free_bits),
             ..Settings::default()
@@ -160,6 +162,7 @@ mod tests {
     const LIST: Means = Means {
         budget: Some(Budget::Minutes(4.0)),
         gigaflops: 50.0,
+        has_bf16: false,
         tokens: 3_700_000,
         words: 284_000,
         vocabulary: 67,
@@ -205,7 +208,8 @@ mod tests {
             (chosen.cell, chosen.lr)
         };
         assert_eq!(of(4.0), (Some(Cell::Lstm), Some(0.02)));
-        assert_eq!(of(30.0), (Some(Cell::Gru), Some(0.004)));
+        assert_eq!(of(20.0), (Some(Cell::Lstm), Some(0.01)));
+        assert_eq!(of(200.0), (Some(Cell::Gru), Some(0.001)));
     }
 
     #[test]
