@@ -30,7 +30,7 @@ pub use choices::*;
 pub use defaults::model_defaults;
 pub use documented::Documented;
 pub use documents::Documents;
-pub use fit::{FITTED, Fit, Means};
+pub use fit::{FITTED, Fit, Means, OF_BF16, WITH_Z};
 #[cfg(feature = "cli")]
 pub(crate) use flags::TextFlags;
 pub use network::{LatentConfig, NetworkConfig, NetworkKind};

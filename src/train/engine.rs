@@ -24,6 +24,13 @@ pub enum Batch {
     Article(ArticleBatch),
 }
 
+impl Batch {
+    /// Whether only the decoder learns from it, without z. The encoder then stays as it is.
+    pub const fn is_without_z(&self) -> bool {
+        matches!(self, Self::Words(words) if words.without_z)
+    }
+}
+
 /// What a step depends on besides its batch.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Step<'a> {

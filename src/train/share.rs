@@ -7,7 +7,7 @@
 
 use super::task::{Extent, Part, Task, work};
 use super::{text, words};
-use crate::config::{Budget, ModelConfig, TrainConfig};
+use crate::config::{Budget, ModelConfig, OF_BF16, Precision, TrainConfig, WITH_Z};
 use crate::run::CorpusData;
 use crate::text::segments;
 
@@ -36,6 +36,16 @@ pub const fn automatic(budget: Budget) -> u64 {
         Budget::Minutes(minutes) if minutes < 1.0 => HURRIED_EVALUATIONS,
         _ => AUTOMATIC_EVALUATIONS,
     }
+}
+
+/// What a token costs in an evaluation, by a third of what it costs in training: more where training leaves out the encoder
+/// or multiplies in bf16.
+fn dearness(config: &TrainConfig) -> f64 {
+    let in_bf16 = config.precision == Precision::Bf16;
+    let of_precision = if in_bf16 { OF_BF16 } else { 1.0 };
+    let alone = config.word_vae().filter(|own| own.latent > 0);
+    let alone = alone.map_or(0.0, |own| own.pretrain_decoder);
+    of_precision * WITH_Z / (alone + (1.0 - alone) * WITH_Z)
 }
 
 /// The value of `eval-size` that suits a corpus, if none is given: how many held-out characters or words an
@@ -81,7 +91,7 @@ pub fn evaluation_size(config: &TrainConfig, corpus: &CorpusData, expected: Opti
         }
         CorpusData::Words(data) => words::within(data, &data.valid, tokens),
     };
-    let tokens = (SHARE * apart).max(LEAST_SAMPLE);
+    let tokens = (SHARE * apart / dearness(config)).max(LEAST_SAMPLE);
     match (within(tokens.max(2.0 * LEAST_SAMPLE)), within(tokens)) {
         // Most of a part is not worth a sample.
         (Extent::All, _) | (_, Extent::All) => 0,

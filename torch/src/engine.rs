@@ -287,16 +287,16 @@ impl TorchEngine {
     /// Takes a step with what it has uploaded; false if something of the engine is elsewhere now.
     fn update(&mut self, batch: &Batch, inputs: &Inputs, number: u64) -> Result<bool, EngineError> {
         let computed = self.compute(batch, inputs, number)?;
-        Ok(self.apply(computed, &inputs.numbers))
+        Ok(self.apply(computed, &inputs.numbers, batch.is_without_z()))
     }
 
-    /// Changes the weights and what is carried on; false if something of the engine is elsewhere now.
-    fn apply(&mut self, computed: Computed, numbers: &Numbers) -> bool {
+    /// Changes the weights, those of an encoder unless the decoder learns `alone`, and what is carried on; false if something of the engine is elsewhere now.
+    fn apply(&mut self, computed: Computed, numbers: &Numbers, alone: bool) -> bool {
         let Numbers {
             step, rate, blend, ..
         } = numbers;
         self.optimizer
-            .step(&self.parameters, &computed.gradients, step, rate);
+            .step(&self.parameters, &computed.gradients, step, rate, alone);
         tch::no_grad(|| {
             let tensors = self.parameters.tensors();
             for (average, tensor) in self.average.iter_mut().flatten().zip(tensors) {
@@ -563,7 +563,7 @@ impl Engine for TorchEngine {
         if !self.distributed.is_alone() {
             let computed = self.compute_together(batch, step)?;
             let numbers = self.numbers(step, &mut Uploads::new(self.device));
-            self.apply(computed, &numbers);
+            self.apply(computed, &numbers, batch.is_without_z());
             self.taken += 1;
             self.unseen.1 += 1;
             return Ok(());

@@ -14,11 +14,20 @@ const EPSILON: f64 = 1e-8;
 pub struct Optimizer {
     /// By name: the first and second moments, and their largest values (AMSGrad).
     moments: Vec<(&'static str, Vec<Tensor>)>,
-    /// The parameters with the same weight decay: under AdamW, matrices have it and vectors do not.
-    groups: Vec<(Vec<usize>, f64)>,
+    groups: Vec<Group>,
     decoupled: bool,
     clip: f64,
     beta2: f64,
+}
+
+/// Parameters that are updated together.
+struct Group {
+    /// Their numbers.
+    indices: Vec<usize>,
+    /// Under AdamW, matrices have it and vectors do not.
+    weight_decay: f64,
+    /// Whether they are a word-vae's encoder's.
+    is_encoder: bool,
 }
 
 impl Optimizer {
@@ -32,37 +41,53 @@ impl Optimizer {
         } else {
             2
         };
-        let group = |is_vector: bool| {
-            let is_in = |&i: &usize| (decoupled && tensors[i].dim() < 2) == is_vector;
-            let indices: Vec<usize> = (0..tensors.len()).filter(is_in).collect();
-            (indices, if is_vector { 0.0 } else { config.weight_decay })
+        let group = |is_vector: bool, is_encoder: bool| {
+            let is_in = |&i: &usize| {
+                (decoupled && tensors[i].dim() < 2) == is_vector
+                    && parameters.is_of_encoder(i) == is_encoder
+            };
+            Group {
+                indices: (0..tensors.len()).filter(is_in).collect(),
+                weight_decay: if is_vector { 0.0 } else { config.weight_decay },
+                is_encoder,
+            }
         };
         Self {
             moments: names[..kinds]
                 .iter()
                 .map(|&name| (name, zeros_like(tensors)))
                 .collect(),
-            groups: vec![group(false), group(true)],
+            groups: [false, true]
+                .into_iter()
+                .flat_map(|is_encoder| [group(false, is_encoder), group(true, is_encoder)])
+                .collect(),
             decoupled,
             clip: config.clip,
             beta2: config.beta2,
         }
     }
 
-    /// Clips the gradients and takes step `step`, from 1, with the learning rate `rate`. Both are f32 on the device.
+    /// Clips the gradients and takes step `step`, from 1, with the learning rate `rate`. Both are f32 on the device. An encoder
+    /// stays as it is if the decoder learns `alone`.
     pub fn step(
         &self,
         parameters: &Parameters,
         gradients: &[Tensor],
         step: &Tensor,
         rate: &Tensor,
+        alone: bool,
     ) {
         if self.clip > 0.0 {
             shim::clip(gradients, self.clip);
         }
-        for (indices, weight_decay) in &self.groups {
+        let updated = self.groups.iter();
+        for group in updated.filter(|group| !alone || !group.is_encoder) {
             let pick = |all: &[Tensor]| -> Vec<Tensor> {
-                indices.iter().map(|&i| all[i].shallow_clone()).collect()
+                group
+                    .indices
+                    .iter()
+                    .map(|&i| all[i].shallow_clone())
+                    .collect()
             };
             let moments: Vec<_> = self.moments.iter().map(|(_, all)| pick(all)).collect();
             let tensors = AdamTensors {
@@ -77,7 +102,7 @@ impl Optimizer {
             let constants = AdamConstants {
                 beta1: BETA1,
                 beta2: self.beta2,
-                weight_decay: *weight_decay,
+                weight_decay: group.weight_decay,
                 epsilon: EPSILON,
                 decoupled: self.decoupled,
             };

@@ -69,6 +69,11 @@ impl Parameters {
             .collect()
     }
 
+    /// Whether parameter `index` is a word-vae's encoder's.
+    pub fn is_of_encoder(&self, index: usize) -> bool {
+        self.layout.entries()[index].is_of_encoder()
+    }
+
     /// The weights and biases of all layers, bottom layer first.
     pub fn recurrent(&self, prefix: &str, layers: usize) -> Vec<Tensor> {
         (0..layers)

@@ -22,7 +22,7 @@ const SIZES: [Size; 7] = [
     size(1.6, 1e6, 128, 16, 3e-2),
     size(5.5, 2e6, 192, 16, 3e-2),
     size(9.0, 2e6, 256, 16, 2e-2),
-    size(40.0, 2e7, 256, 32, 2e-2),
+    size(25.0, 2e7, 256, 32, 2e-2),
     size(120.0, 5e7, 512, 32, 1e-2),
     size(f64::INFINITY, f64::INFINITY, 512, 64, 1e-2),
 ];
@@ -144,10 +144,12 @@ pub(super) fn fit(means: &Means, given: &Settings) -> Fit {
     let [.., last] = &SIZES;
     let size = SIZES.iter().find(fits).unwrap_or(last);
     let hidden = given.hidden.unwrap_or(size.hidden);
-    let seq = match given.hidden {
-        None => size.seq,
-        Some(..=SHORT_SEQUENCES) => 16,
-        Some(_) => 32,
+    let seq = match (given.hidden, means.budget) {
+        // As many steps of shorter sequences would read less.
+        (None, Some(Budget::Steps(_))) if hidden > SHORT_SEQUENCES => size.seq.max(32),
+        (None, _) => size.seq,
+        (Some(..=SHORT_SEQUENCES), _) => 16,
+        (Some(_), _) => 32,
     };
     let (batch, seq) = in_text(means, given, seq);
     let operations = means.operations(hidden, given.layers.unwrap_or(1), cell);

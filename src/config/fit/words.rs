@@ -23,7 +23,7 @@ const SIZES: [Size; 3] = [
 const BATCH: usize = 128;
 /// A step with z takes the time of so many steps of the decoder alone: both directions of the encoder and
 /// the decoder.
-const WITH_Z: f64 = 3.0;
+pub const WITH_Z: f64 = 3.0;
 /// The passes up to which an LSTM learns more than a GRU, which overfits less.
 const SEVERAL_PASSES: f64 = 14.0;
 
@@ -209,7 +209,7 @@ mod tests {
         };
         assert_eq!(of(4.0), (Some(Cell::Lstm), Some(0.02)));
         assert_eq!(of(20.0), (Some(Cell::Lstm), Some(0.01)));
-        assert_eq!(of(200.0), (Some(Cell::Gru), Some(0.001)));
+        assert_eq!(of(400.0), (Some(Cell::Gru), Some(0.001)));
     }
 
     #[test]

@@ -23,6 +23,13 @@ pub struct Entry {
     pub range: Range<usize>,
 }
 
+impl Entry {
+    /// Whether it is a word-vae's encoder's.
+    pub fn is_of_encoder(&self) -> bool {
+        self.name.starts_with("encoder.")
+    }
+}
+
 /// The parameters of a network, in the order of [`expected_shapes`]. Gradients, moments and averages are
 /// buffers of the same length.
 #[derive(Clone, Debug)]

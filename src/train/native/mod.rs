@@ -247,8 +247,9 @@ impl Engine for NativeEngine {
         self.losses.sum += loss;
         self.losses.steps += 1;
         let workers = self.own.workers();
+        let (parameters, alone) = (&mut self.parameters, batch.is_without_z());
         self.optimizer
-            .step(workers, &mut self.parameters, &gradients, step.lr);
+            .step(workers, parameters, &gradients, step.lr, alone);
         self.sum.recycle(gradients);
         if let Some(average) = &mut self.average {
             average.step(&self.parameters, step.number + 1);

@@ -22,12 +22,21 @@ pub struct Optimizer {
     kind: OptimizerKind,
     clip: f64,
     beta2: f64,
-    /// The numbers and the weight decay of each array; under AdamW only matrices decay.
-    arrays: Vec<(Range<usize>, f64)>,
+    /// The arrays of weights.
+    arrays: Vec<Weight>,
     /// First and second moments, and for AMSGrad the largest second ones.
     moments: Vec<Vec<f32>>,
     /// The number of steps taken.
     taken: u64,
+}
+
+/// An array of weights.
+struct Weight {
+    range: Range<usize>,
+    /// Its weight decay; under AdamW only matrices decay.
+    decay: f64,
+    /// Whether it is a word-vae's encoder's.
+    is_encoder: bool,
 }
 
 impl Optimizer {
@@ -43,7 +52,11 @@ impl Optimizer {
             } else {
                 0.0
             };
-            (entry.range.clone(), decay)
+            Weight {
+                range: entry.range.clone(),
+                decay,
+                is_encoder: entry.is_of_encoder(),
+            }
         });
         Self {
             kind: config.optimizer,
@@ -55,13 +68,14 @@ impl Optimizer {
         }
     }
 
-    /// Clips the gradients and updates the weights.
+    /// Clips the gradients and updates the weights, those of an encoder unless the decoder learns `alone`.
     pub fn step(
         &mut self,
         workers: Workers,
         parameters: &mut Parameters,
         gradients: &[f32],
         lr: f64,
+        alone: bool,
     ) {
         self.taken += 1;
         let adam = Adam {
@@ -79,15 +93,19 @@ impl Optimizer {
             moments.next().unwrap_or_default(),
             moments.next().unwrap_or_default(),
         );
-        let pieces = self.arrays.iter().map(|(range, weight_decay)| Parameter {
-            arrays: AdamPiece {
-                weight: cut(&mut weights, range.len()),
-                gradient: &gradients[range.clone()],
-                first: cut(&mut first, range.len()),
-                second: cut(&mut second, range.len()),
-                largest: cut(&mut largest, range.len()),
-            },
-            weight_decay: *weight_decay,
+        let pieces = self.arrays.iter().filter_map(|own| {
+            let size = own.range.len();
+            let parameter = Parameter {
+                arrays: AdamPiece {
+                    weight: cut(&mut weights, size),
+                    gradient: &gradients[own.range.clone()],
+                    first: cut(&mut first, size),
+                    second: cut(&mut second, size),
+                    largest: cut(&mut largest, size),
+                },
+                weight_decay: own.decay,
+            };
+            (!alone || !own.is_encoder).then_some(parameter)
         });
         adam.step(workers, pieces.collect(), self.clip);
     }
@@ -228,7 +246,7 @@ mod tests {
             let mut optimizer = Optimizer::new(&config, &parameters);
             for &gradient in &gradients {
                 let all = vec![gradient as f32; parameters.count()];
-                optimizer.step(workers, &mut parameters, &all, 0.01);
+                optimizer.step(workers, &mut parameters, &all, 0.01, false);
             }
             for name in ["head.weight", "head.bias"] {
                 let is_vector = name == "head.bias";

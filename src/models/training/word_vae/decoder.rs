@@ -137,16 +137,18 @@ impl Decoder {
             take(&self.start, width, k * hidden, &mut layer.h0, hidden);
         }
         let weight_ih = &values[self.layers[0].recurrent.weight_ih()];
-        if let Some(own) = &mut self.at_steps {
+        // Without z it adds nothing.
+        let at_steps = self.at_steps.as_mut().filter(|_| !batch.without_z);
+        let constant = at_steps.map(|own| {
             own.forward(workers, weight_ih, [self.size, self.latent], z);
-        }
+            &own.product[0][..]
+        });
         let embedding = &values[self.embedding.clone()];
         self.letters
             .prepare(workers, weight_ih, embedding, &words.tokens, None);
         for k in 0..self.layers.len() {
             let (below, layer) = self.layers.split_at_mut(k);
             let layer = &mut layer[0];
-            let constant = self.at_steps.as_ref().map(|own| &own.product[0][..]);
             let c0: &[f32] = if self.is_lstm { &self.zeros } else { &[] };
             let read = read(&self.letters, constant, below.last(), &layer.h0, c0);
             layer
@@ -216,7 +218,8 @@ impl Decoder {
                 mask.apply(workers, at, &mut flow.d_outputs, hidden);
             }
             let mut of_letters = (k == 0).then(|| self.letters.gradients());
-            let (constant, d_constant) = match &mut self.at_steps {
+            let at_steps = self.at_steps.as_mut().filter(|_| !batch.without_z);
+            let (constant, d_constant) = match at_steps {
                 Some(AtSteps { product, .. }) => {
                     let [product, gradient] = product;
                     gradient.resize(product.len(), 0.0);
@@ -254,7 +257,7 @@ impl Decoder {
             std::mem::swap(&mut flow.d_outputs, &mut flow.d_input);
         }
         d_z.fill(0.0);
-        if let Some(own) = &mut self.at_steps {
+        if let Some(own) = self.at_steps.as_mut().filter(|_| !batch.without_z) {
             let d_weight_ih = &mut gradients[self.layers[0].recurrent.weight_ih()];
             own.backward(
                 workers,
