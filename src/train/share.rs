@@ -38,9 +38,9 @@ pub const fn automatic(budget: Budget) -> u64 {
     }
 }
 
-/// What a token costs in an evaluation, by a third of what it costs in training: more where training leaves out the encoder
-/// or multiplies in bf16.
-fn dearness(config: &TrainConfig) -> f64 {
+/// The cost of a token in an evaluation as a multiple of a third of its cost in training, which is what it usually is: training
+/// costs less where it leaves out the encoder or multiplies in bf16.
+fn relative_cost(config: &TrainConfig) -> f64 {
     let in_bf16 = config.precision == Precision::Bf16;
     let of_precision = if in_bf16 { OF_BF16 } else { 1.0 };
     let alone = config.word_vae().filter(|own| own.latent > 0);
@@ -91,7 +91,7 @@ pub fn evaluation_size(config: &TrainConfig, corpus: &CorpusData, expected: Opti
         }
         CorpusData::Words(data) => words::within(data, &data.valid, tokens),
     };
-    let tokens = (SHARE * apart / dearness(config)).max(LEAST_SAMPLE);
+    let tokens = (SHARE * apart / relative_cost(config)).max(LEAST_SAMPLE);
     match (within(tokens.max(2.0 * LEAST_SAMPLE)), within(tokens)) {
         // Most of a part is not worth a sample.
         (Extent::All, _) | (_, Extent::All) => 0,

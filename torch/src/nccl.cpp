@@ -104,7 +104,9 @@ extern "C" {
 
 // Whether there is an NCCL that can do all that is called here.
 bool textgen_nccl_is_there() {
-  for (const char* name : {"ncclGetUniqueId", "ncclCommInitRankConfig", "ncclSend", "ncclRecv", "ncclAllGather"}) {
+  for (const char* name :
+       {"ncclGetUniqueId", "ncclCommInitRankConfig", "ncclCommGetAsyncError", "ncclCommAbort", "ncclGetErrorString",
+        "ncclGroupStart", "ncclGroupEnd", "ncclSend", "ncclRecv", "ncclAllGather"}) {
     if (find_of_cuda(name) == nullptr) return false;
   }
   return true;

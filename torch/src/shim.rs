@@ -201,7 +201,7 @@ pub fn download(tensor: &Tensor) -> Vec<f32> {
     assert!(tensor.kind() == Kind::Float && tensor.is_contiguous());
     let mut data = vec![0.0; tensor.numel()];
     if tensor.device().is_cuda() {
-        // SAFETY: a live tensor, borrowed for the call, and room for its elements.
+        // SAFETY: a live tensor, borrowed for the call, and a buffer of as many elements.
         must(unsafe { textgen_download(tensor.as_ptr().cast_mut(), data.as_mut_ptr()) });
     } else {
         tensor.copy_data(&mut data, tensor.numel());
