@@ -73,7 +73,7 @@ pub fn run(args: &DoctorArgs, runs: &Runs) -> Result<()> {
         ),
     };
     let torch_path = found.map(|path| path.display().to_string());
-    let free = memory::shown(memory::available());
+    let free = memory::available().map_or_else(|| "unknown memory".to_owned(), memory::shown);
     for (name, what) in [
         ("textgen", Some(env!("CARGO_PKG_VERSION").to_owned())),
         (

@@ -88,18 +88,17 @@ pub fn needed(config: &TrainConfig, network: &NetworkConfig, letters: [u64; 2]) 
 }
 
 /// The free memory in bytes: of the machine, of this process's control group, and under its limit of
-/// address space.
-pub fn available() -> u64 {
+/// address space; none if the system tells nothing, as where no more files can be opened.
+pub fn available() -> Option<u64> {
     let memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
     let system = System::new_with_specifics(memory);
+    // Without the size of the machine, `cgroup_limits` panics.
+    let known = system.total_memory() > 0;
     // Pages of files can be dropped.
-    let group = system.cgroup_limits();
+    let free = known.then(|| system.available_memory());
+    let group = known.then(|| system.cgroup_limits()).flatten();
     let group = group.map(|limits| limits.total_memory.saturating_sub(limits.rss));
-    let free = system.available_memory();
-    [group, address_space()]
-        .into_iter()
-        .flatten()
-        .fold(free, u64::min)
+    [free, group, address_space()].into_iter().flatten().min()
 }
 
 /// What `ulimit -v` leaves.
@@ -152,14 +151,13 @@ pub fn check(
     network: &NetworkConfig,
     letters: [u64; 2],
 ) -> Result<(), EngineError> {
-    let memory = Memory {
-        needed: needed(config, network, letters),
-        available: available(),
-    };
-    if memory.needed > memory.available {
-        return Err(EngineError::Memory(memory));
+    let needed = needed(config, network, letters);
+    match available() {
+        Some(available) if needed > available => {
+            Err(EngineError::Memory(Memory { needed, available }))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What the system may refuse at any time: threads. One is always enough, and changes no output.
 
-use super::common::{Home, Ran, copy_folder, golden_model, textgen, texts, vae_words};
+use super::common::{Home, Ran, copy_folder, golden_model, repository, textgen, texts, vae_words};
 
 /// Runs a command, perhaps where no thread can be started.
 fn run(home: &Home, arguments: &str, has_threads: bool) -> Ran {
@@ -54,7 +54,7 @@ fn without_threads_every_command_says_the_same() {
 
 /// Every command, on the runs of [`full_home`].
 #[cfg(unix)]
-const COMMANDS: [&str; 25] = [
+const COMMANDS: [&str; 32] = [
     "vocab text.txt",
     "train text.txt --model char-lstm --hidden 8 --steps 4 --device cpu --seed 1",
     "train words.txt --words lines --model word-vae --hidden 8 --latent 2 --steps 4 --device cpu --seed 1",
@@ -80,9 +80,16 @@ const COMMANDS: [&str; 25] = [
     "export --run texts --output e.safetensors",
     "runs",
     "doctor",
+    "export --run texts --format torch --output e.pt",
+    "import checkpoint.pt --output i.safetensors",
+    "report texts words",
+    "train --from e8.safetensors text.txt --steps 2 --device cpu --seed 1",
+    "config train",
+    "completions bash",
+    "man manuals",
 ];
 
-/// A folder with a run of each model, a text, words, and a compressed file.
+/// A folder with a run of each model, a text, words, a compressed file, a checkpoint and a model file.
 #[cfg(unix)]
 fn full_home() -> Home {
     let home = Home::with_run(texts());
@@ -94,6 +101,13 @@ fn full_home() -> Home {
     );
     home.textgen("compress text.txt --run texts --output text.textgen")
         .succeeded();
+    home.textgen("export --run texts --output e8.safetensors")
+        .succeeded();
+    std::fs::copy(
+        repository("tests/checkpoints/tokens-lstm.pt"),
+        home.path("checkpoint.pt"),
+    )
+    .expect("a copy");
     home
 }
 
