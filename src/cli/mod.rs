@@ -145,9 +145,8 @@ fn matches<S: Into<OsString> + Clone>(
 
 /// The command line, as it is parsed.
 fn command() -> clap::Command {
-    groups::grouped(settings_file::with_flag(with_negative_numbers(
-        Cli::command(),
-    )))
+    let command = with_paragraphs(with_negative_numbers(Cli::command()));
+    groups::grouped(settings_file::with_flag(command))
 }
 
 /// Parses a command line, with the flags of a settings file if it names one.
@@ -170,6 +169,44 @@ fn with_negative_numbers(command: clap::Command) -> clap::Command {
     command
         .mut_args(with)
         .mut_subcommands(with_negative_numbers)
+}
+
+/// Joins the lines of each paragraph below the options, so that clap wraps it where the terminal ends and not where
+/// the source does.
+fn with_paragraphs(command: clap::Command) -> clap::Command {
+    let short = command
+        .get_after_help()
+        .map(|text| joined(&text.to_string()));
+    let long = command.get_after_long_help();
+    let long = long.map(|text| joined(&text.to_string()));
+    let command = command.mut_subcommands(with_paragraphs);
+    let command = match short {
+        Some(text) => command.after_help(text),
+        None => command,
+    };
+    match long {
+        Some(text) => command.after_long_help(text),
+        None => command,
+    }
+}
+
+/// The text with each paragraph on one line. Indented lines, which are lists and examples, stay as they are.
+fn joined(text: &str) -> String {
+    let is_prose = |line: &str| !line.is_empty() && !line.starts_with(' ');
+    let mut joined = String::with_capacity(text.len());
+    let mut last = "";
+    for (index, line) in text.lines().enumerate() {
+        if index > 0 {
+            joined.push(if is_prose(last) && is_prose(line) {
+                ' '
+            } else {
+                '\n'
+            });
+        }
+        joined.push_str(line);
+        last = line;
+    }
+    joined
 }
 
 /// The program: runs the command line that it was started with.
@@ -223,5 +260,42 @@ pub fn run(line: &[OsString]) -> u8 {
     match outcome {
         Ok(()) => 0,
         Err(error) => error::code(&error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_paragraph_of_help_is_one_line_and_lists_and_examples_stay() {
+        let text = "One\ntwo.\n\nA list:\n  a  one\n  b  two\nThen\nmore.\n";
+        assert_eq!(
+            joined(text),
+            "One two.\n\nA list:\n  a  one\n  b  two\nThen more."
+        );
+    }
+
+    #[test]
+    fn no_word_of_a_help_stands_alone() {
+        let mut command = command();
+        command.build();
+        for width in [60, 80, 100] {
+            for one in command.get_subcommands_mut() {
+                let help = one.clone().term_width(width).render_long_help().to_string();
+                let lines: Vec<&str> = help.lines().collect();
+                for pair in lines.windows(2) {
+                    let is_prose = |line: &str| line.starts_with(char::is_alphanumeric);
+                    let [line, next] = pair else { continue };
+                    let word = next.split_whitespace().next().unwrap_or_default();
+                    let fits = line.chars().count() + 1 + word.chars().count() < width;
+                    assert!(
+                        !(is_prose(line) && is_prose(next) && fits),
+                        "{}: {line:?}, {next:?}",
+                        one.get_name()
+                    );
+                }
+            }
+        }
     }
 }

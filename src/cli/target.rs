@@ -217,6 +217,10 @@ pub fn check_output(
     force: Force,
     sources: &[(&Path, &str)],
 ) -> Result<()> {
+    if path.as_os_str() == STREAM {
+        let hint = "/dev/stdout is standard output; ./- is a file of that name";
+        return Err(CliError::misuse("--output -: this needs the name of a file", hint).into());
+    }
     let Ok(found) = std::fs::metadata(path) else {
         return Ok(());
     };

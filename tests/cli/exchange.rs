@@ -482,6 +482,11 @@ fn what_other_programs_read_is_in_f32_and_replaces_only_its_kind() {
             .names(&[file, "exists already and is not"])
             .advises("--force");
     }
+    home.textgen("export golden --output -")
+        .refused(2)
+        .names(&["--output -: this needs the name of a file"])
+        .advises("/dev/stdout");
+    assert!(!home.path("-").exists());
     home.textgen("export golden --format torch --output a.safetensors")
         .refused(2)
         .names(&["a program is a .py file"]);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::exchange::{self, onnx, torch};
 use crate::models::weights::{WeightError, Weights};
-use crate::run::{ModelFile, ModelHeader, RunDir, RunError, Runs, atomic};
+use crate::run::{ModelFile, ModelHeader, RunDir, RunError, Runs, atomic, quoted};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use indicatif::DecimalBytes;
@@ -278,7 +278,10 @@ fn write_plain(args: &ExportArgs, file: &ModelFile, run: Option<&RunDir>) -> Res
             )?;
             exchange::write_plain(file, &weights, words)?;
             is_written(&weights);
-            note!("generate: python3 {}", args.output.display());
+            note!(
+                "generate: python3 {}",
+                quoted(&args.output.to_string_lossy())
+            );
             Ok(())
         }
         _ => hub::write(&args.output, file, run, words),

@@ -112,6 +112,7 @@ pub fn texts(
         let mut found = found?.into_iter().enumerate();
         found.try_for_each(|(index, sample)| shown.whole(index, &sample))?;
     } else {
+        let plan = if args.json { plan } else { plan.in_pieces() };
         start.write_many(&plan, count, |index, event| shown.event(index, event))?;
     }
     if !text.documents.is_none() {

@@ -310,7 +310,7 @@ impl TextModel {
         length: usize,
     ) -> Result<Stream, ModelError> {
         let mut start = self.start(prompt.into(), sampling.on_unknown)?;
-        let plan = start.plan(sampling, length)?;
+        let plan = start.plan(sampling, length)?.in_pieces();
         let write: Writing = Box::new(move |send| {
             let each = |piece: Piece| {
                 let sent = piece.text.is_empty() || send(piece.text);
@@ -544,6 +544,7 @@ impl Snapshot {
             Ok(reader.state().clone())
         };
         self.state = network.read_on_threads(self.state.clone(), threads, work)?;
+        self.tokens += (text.len - text.sample.tokens.len()) as u64;
         self.count(&text.sample.tokens);
         Ok(text.sample)
     }

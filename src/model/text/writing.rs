@@ -24,6 +24,19 @@ pub(crate) struct Plan {
     recent: Vec<u32>,
     /// Whether the texts begin a document. No text of the training is empty, so none of these is.
     pub(super) begins: bool,
+    /// Whether a sample has its whole text in the end, so that memory grows with it.
+    keeps: bool,
+}
+
+impl Plan {
+    /// For those who take the pieces: what has been passed on is not kept, so texts of any length take no more memory.
+    /// Of a sample only the ending, the log-probability and the last tokens remain.
+    pub fn in_pieces(self) -> Self {
+        Self {
+            keeps: false,
+            ..self
+        }
+    }
 }
 
 impl Snapshot {
@@ -51,6 +64,7 @@ impl Snapshot {
             constraint: sampling.constrain.as_ref().map(constraint).transpose()?,
             repetition: (sampling.repetition_penalty != 1.0).then(repetition),
             recent: self.recent.clone(),
+            keeps: true,
         })
     }
 }
@@ -222,7 +236,9 @@ pub(super) struct Text<'a> {
     pub ready: Piece,
     /// The last token sampled.
     pub last: Option<u32>,
-    /// The number of bytes of the text that are final.
+    /// The number of tokens sampled.
+    pub len: usize,
+    /// The number of bytes of `sample.text` that are final.
     certain: usize,
     bytes: Vec<u8>,
 }
@@ -257,6 +273,7 @@ impl<'a> Text<'a> {
             sample: Sample::default(),
             ready: Piece::default(),
             last: None,
+            len: 0,
             certain: 0,
             bytes: Vec::new(),
         }
@@ -264,7 +281,7 @@ impl<'a> Text<'a> {
 
     /// The number of tokens that may still be written.
     fn left(&self) -> usize {
-        self.plan.length - self.sample.tokens.len()
+        self.plan.length - self.len
     }
 
     fn is_over(&self) -> bool {
@@ -287,10 +304,21 @@ impl<'a> Text<'a> {
         if count > 0 {
             let probabilities = self.sampler.probabilities(logits, sampled, count);
             let step = Step::new(self.vocabulary, probabilities);
-            self.ready.steps.push(step.clone());
-            self.sample.steps.push(step);
+            if self.plan.keeps {
+                self.sample.steps.push(step.clone());
+            }
+            self.ready.steps.push(step);
         }
         sampled
+    }
+
+    /// Adds a token to those of the sample, of which a snapshot needs the last.
+    fn keep(&mut self, token: u32) {
+        let tokens = &mut self.sample.tokens;
+        if !self.plan.keeps && tokens.len() == 2 * Sampling::WIDEST_WINDOW {
+            tokens.drain(..Sampling::WIDEST_WINDOW);
+        }
+        tokens.push(token);
     }
 
     /// Marks the text up to `end` as final.
@@ -298,7 +326,11 @@ impl<'a> Text<'a> {
         self.ready
             .text
             .push_str(&self.sample.text[self.certain..end]);
-        self.certain = end;
+        if self.plan.keeps {
+            self.certain = end;
+        } else {
+            self.sample.text.drain(..end);
+        }
     }
 
     /// Ends the text, if it has not ended.
@@ -334,7 +366,8 @@ impl Writer for Text<'_> {
         }
         self.ngram = ngram;
         self.last = Some(sampled.token);
-        self.sample.tokens.push(sampled.token);
+        self.len += 1;
+        self.keep(sampled.token);
         self.sample.log_prob += f64::from(sampled.log_prob);
         if Some(sampled.token) == self.vocabulary.document_end() {
             self.sample.ending = Ending::Document;
@@ -363,5 +396,49 @@ impl Writer for Text<'_> {
         // A possible start of the stop text is held back.
         self.release(self.sample.text.len() - self.held_back());
         Some(sampled.token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::OnUnknown;
+
+    #[test]
+    fn a_text_in_pieces_is_the_same_and_is_not_kept() {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/golden-run/model.safetensors"
+        );
+        let model = TextModel::open(path).expect("a model");
+        let start = model.snapshot("", OnUnknown::Error).expect("a snapshot");
+        for (stop, probabilities, length) in [(None, 0, 10_000), (Some("e t"), 2, 9_000)] {
+            let sampling = Sampling {
+                stop: stop.map(str::to_owned),
+                probabilities,
+                ..Sampling::new(7)
+            };
+            let write = |plan: Plan| {
+                let (mut now, mut text, mut steps) = (start.clone(), String::new(), 0);
+                let sample = now.write(&plan, 0, |piece| {
+                    text += &piece.text;
+                    steps += piece.steps.len();
+                    Ok::<bool, ModelError>(true)
+                });
+                (now, (text, steps), sample.expect("written"))
+            };
+            let plan = || start.plan(&sampling, length).expect("a plan");
+            let (now, pieces, kept) = write(plan());
+            let (later, again, rest) = write(plan().in_pieces());
+            assert_eq!(pieces, (kept.text, kept.steps.len()));
+            assert_eq!(again, pieces);
+            assert_eq!((now.len(), &now.recent), (later.len(), &later.recent));
+            assert_eq!(
+                (kept.ending, kept.log_prob.to_bits()),
+                (rest.ending, rest.log_prob.to_bits())
+            );
+            assert!(rest.text.is_empty() && rest.steps.is_empty());
+            assert!(rest.tokens.len() <= 2 * Sampling::WIDEST_WINDOW);
+        }
     }
 }
