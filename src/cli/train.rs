@@ -62,13 +62,15 @@ The run's config.toml records them all, and is itself a --config file.
 The size, sequences, learning rate, dropout and passes are chosen to fit the corpus and the budget, and
 are printed; with --minutes they also fit the speed of the machine. Without a budget, a corpus of a
 million characters is read nine times, a smaller one more often, a larger one less often. A word-vae that
-reads its list fewer than six times has an LSTM, which learns faster then.
+reads its list fewer than 14 times has an LSTM, which learns faster then.
 
 Goals, each a set of flags that go together; a flag given with a goal overrides it:
 ";
     for goal in Goal::ALL {
         let _ = writeln!(help, "  {goal:<11} {}", goal.doc());
-        help += &flags(&goal.settings().entries());
+        for line in flags(&goal.settings().entries()).lines() {
+            let _ = writeln!(help, "{:12}{line}", "");
+        }
     }
     help += "With --rate, the KL weight starts at --beta and is adjusted until z carries that many nats per word.
 
