@@ -3,13 +3,15 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::common::{Home, Ran, golden_model, json, texts, vae_words};
+use super::common::{Home, Ran, golden_model, json, textgen, texts, vae_words};
 
 #[test]
 fn the_help_lists_the_commands_by_groups_on_a_narrow_terminal() {
     let home = Home::new();
     for arguments in ["--help", "-h", "help"] {
-        let ran = home.textgen(arguments).succeeded();
+        let mut command = home.command(textgen());
+        command.arg(arguments).env("COLUMNS", "80");
+        let ran = Ran::of(&mut command).succeeded();
         for part in [
             "Text and words:\n  generate ",
             "Words (word-vae):",
