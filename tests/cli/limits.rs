@@ -141,8 +141,9 @@ fn under(limits: &[&str], commands: &[&str]) {
     }
     let original = full_home();
     let start = |home: &Home, limit: &str, arguments: &str| {
-        let mut command = home.command(std::path::Path::new("prlimit"));
-        command.args([limit, "--"]).arg(textgen());
+        // What hangs ends with code 124.
+        let mut command = home.command(std::path::Path::new("timeout"));
+        command.args(["60", "prlimit", limit, "--"]).arg(textgen());
         Ran::of(command.args(arguments.split(' ')))
     };
     let mut ended = [0, 0];
