@@ -32,7 +32,7 @@ torture: build  ## attack every change of a file, every reader, every command an
 	cargo test --release --test cli -- --ignored --nocapture every_command_under_every_limit
 	tests/instruments
 
-soak: build  ## long runs with flat memory, and a training stopped 500 times (about an hour; PART=0.01 of it)
+soak: build  ## long runs with flat memory, and a training stopped 500 times (a quarter of an hour; PART=0.01 of it)
 	tests/soak $(TEXTGEN) $(PART)
 
 test-aarch64:  ## the library's tests on an emulated Arm machine, and the same texts and weights as natively
