@@ -46,6 +46,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::run::Runs;
+use clap::builder::{Resettable, StyledStr};
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use given::Given;
 use shell::{candidates, completions, groups, man};
@@ -174,20 +175,15 @@ fn with_negative_numbers(command: clap::Command) -> clap::Command {
 /// Joins the lines of each paragraph below the options, so that clap wraps it where the terminal ends and not where
 /// the source does.
 fn with_paragraphs(command: clap::Command) -> clap::Command {
-    let short = command
-        .get_after_help()
-        .map(|text| joined(&text.to_string()));
-    let long = command.get_after_long_help();
-    let long = long.map(|text| joined(&text.to_string()));
-    let command = command.mut_subcommands(with_paragraphs);
-    let command = match short {
-        Some(text) => command.after_help(text),
-        None => command,
+    let whole = |text: Option<&StyledStr>| {
+        Resettable::from(text.map(|text| StyledStr::from(joined(&text.to_string()))))
     };
-    match long {
-        Some(text) => command.after_long_help(text),
-        None => command,
-    }
+    let short = whole(command.get_after_help());
+    let long = whole(command.get_after_long_help());
+    command
+        .after_help(short)
+        .after_long_help(long)
+        .mut_subcommands(with_paragraphs)
 }
 
 /// The text with each paragraph on one line. Indented lines, which are lists and examples, stay as they are.

@@ -218,7 +218,7 @@ pub fn check_output(
     sources: &[(&Path, &str)],
 ) -> Result<()> {
     if path.as_os_str() == STREAM {
-        let hint = "/dev/stdout is standard output; ./- is a file of that name";
+        let hint = "./- is a file of that name; --output /dev/stdout writes into a pipe";
         return Err(CliError::misuse("--output -: this needs the name of a file", hint).into());
     }
     let Ok(found) = std::fs::metadata(path) else {

@@ -224,7 +224,7 @@ fn eight_bits(matrix: &[f32], columns: usize, gates: usize) -> PackedInt8 {
 #[test]
 fn an_eight_bit_product_of_whole_numbers_is_exact() {
     let mut numbers = Numbers::new(13);
-    // Under Miri a product takes ten thousand times as long.
+    // Under Miri the largest takes more than twenty minutes.
     let sizes: &[usize] = if cfg!(miri) {
         &[1, 2, 33]
     } else {

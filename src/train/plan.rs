@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use super::task::{Next, Part};
-use super::{EngineError, Step, TrainError, Trainer, memory};
+use super::{EngineError, Step, TrainError, Trainer, memory, share};
 use crate::config::Budget;
 use crate::run::Sampled;
 
@@ -72,8 +72,26 @@ impl Trainer<'_> {
             (Budget::Epochs(epochs), None) => epochs * self.task.steps_per_epoch(),
             (Budget::Minutes(_), None) => 0.0,
         };
-        let expected = seconds * 1.1 * steps;
+        let trained = steps * self.task.tokens_per_step();
+        let [between, last] = self.tokens_evaluated(trained);
+        let read = (left * between + last) * share::relative_cost(&self.config) / 3.0;
+        let expected = 1.05 * seconds * steps * (1.0 + read / (left * trained));
         Ok(if expected.is_finite() { expected } else { 0.0 })
+    }
+
+    /// The tokens that the evaluations of a whole training on `trained` tokens read, and that those after it do.
+    fn tokens_evaluated(&self, trained: f64) -> [f64; 2] {
+        let read = |part, extent| self.task.tokens_read(part, extent) as f64;
+        let evaluations = match self.config.eval_every {
+            0 => (share::automatic(self.config.budget) as f64).min((trained / self.apart).max(1.0)),
+            steps => trained / self.task.tokens_per_step() / steps as f64,
+        };
+        let each = read(Part::Valid, self.extent);
+        let last = [Part::Valid, Part::Test]
+            .map(|part| read(part, share::at_the_end(&*self.task, part, trained as u64)));
+        // The validation part is read again only if more of it is.
+        let valid = if last[0] > each { last[0] } else { 0.0 };
+        [evaluations * each, valid + last[1]]
     }
 
     /// Seconds that a step after `fraction` of the training takes; infinite if the user stops it.

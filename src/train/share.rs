@@ -40,7 +40,7 @@ pub const fn automatic(budget: Budget) -> u64 {
 
 /// The cost of a token in an evaluation as a multiple of a third of its cost in training, which is what it usually is: training
 /// costs less where it leaves out the encoder or multiplies in bf16.
-fn relative_cost(config: &TrainConfig) -> f64 {
+pub fn relative_cost(config: &TrainConfig) -> f64 {
     let in_bf16 = config.precision == Precision::Bf16;
     let of_precision = if in_bf16 { OF_BF16 } else { 1.0 };
     let alone = config.word_vae().filter(|own| own.latent > 0);

@@ -1,4 +1,5 @@
-//! What the system may refuse at any time: threads. One is always enough, and changes no output.
+//! What the system may refuse at any time: threads, of which one is always enough and changes no output; descriptors,
+//! memory, and space in a file.
 
 use super::common::{Home, Ran, copy_folder, golden_model, repository, textgen, texts, vae_words};
 

@@ -87,7 +87,7 @@ fn a_model_in_eight_bits_comes_back_as_it_was_written() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "takes an hour")]
+#[cfg_attr(miri, ignore = "it takes more than twenty minutes")]
 fn a_model_in_eight_bits_takes_about_a_quarter_of_the_room_and_says_the_same() {
     let (header, weights) = model(128);
     let folder = tempfile::tempdir().expect("a folder");
