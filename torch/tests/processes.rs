@@ -2,11 +2,11 @@
 //! wrong. `TEXTGEN_KILLS=50` kills more of them.
 #![cfg(target_os = "linux")]
 
-use std::io::Read as _;
+use std::io::{self, BufRead as _, BufReader, Lines};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
@@ -145,44 +145,51 @@ fn signal(name: &str, process: &str) {
     assert!(status.expect("kill").success(), "{name} {process}");
 }
 
-/// A training in four processes, and their ids by rank.
+/// A training in four processes.
 struct Running {
     launcher: Child,
+    lines: Lines<BufReader<ChildStderr>>,
+    /// Their ids, by rank.
     ranks: Vec<String>,
 }
 
 impl Running {
-    /// Starts it, and waits until it has saved something.
-    #[allow(clippy::zombie_processes, reason = "a test that fails leaves it")]
-    fn start(arguments: &[&str], run: &RunDir) -> Self {
-        let before = run
-            .state()
-            .expect("readable")
-            .map(|state| state.progress.step);
+    /// Starts it.
+    fn begin(arguments: &[&str], run: &RunDir) -> Self {
         let all = [&["--processes", "4"], arguments].concat();
-        let launcher = trainer(&all, run)
+        let mut launcher = trainer(&all, run)
             .process_group(0)
             .spawn()
             .expect("started");
-        let id = launcher.id();
+        let stderr = launcher.stderr.take().expect("piped");
+        Self {
+            launcher,
+            lines: BufReader::new(stderr).lines(),
+            ranks: Vec::new(),
+        }
+    }
+
+    /// Starts it, and waits until it has saved something.
+    fn start(arguments: &[&str], run: &RunDir) -> Self {
+        let step = || {
+            let state = run.state().expect("readable");
+            state.map(|state| state.progress.step)
+        };
+        let before = step();
+        let mut running = Self::begin(arguments, run);
+        let id = running.launcher.id();
         let list = format!("/proc/{id}/task/{id}/children");
         let started = Instant::now();
-        loop {
+        while running.ranks.len() < 4 || step() == before {
             let ranks = std::fs::read_to_string(&list).unwrap_or_default();
-            let ranks: Vec<String> = ranks.split_whitespace().map(str::to_owned).collect();
-            let now = run
-                .state()
-                .expect("readable")
-                .map(|state| state.progress.step);
-            if ranks.len() == 4 && now != before {
-                return Self { launcher, ranks };
-            }
+            running.ranks = ranks.split_whitespace().map(str::to_owned).collect();
             assert!(
                 started.elapsed() < Duration::from_secs(60),
                 "nothing is saved"
             );
             std::thread::sleep(Duration::from_millis(5));
         }
+        running
     }
 
     /// Waits for its end, and returns its exit code, its last lines and the seconds that it took.
@@ -196,10 +203,7 @@ impl Running {
             std::thread::sleep(Duration::from_millis(5));
         };
         let seconds = started.elapsed().as_secs_f64();
-        let mut text = String::new();
-        let stderr = self.launcher.stderr.as_mut().expect("piped");
-        stderr.read_to_string(&mut text).expect("text");
-        let lines = text.lines().map(str::to_owned).collect();
+        let lines = self.lines.collect::<Result<_, _>>().expect("text");
         (status.code(), lines, seconds)
     }
 }
@@ -321,7 +325,11 @@ fn what_cannot_be_saved_when_the_training_is_stopped_is_an_error() {
         "run",
         &format!("{TEXT} steps=1000000 eval-every=0"),
     );
-    let running = Running::start(&[], &run);
+    // One that goes on saves when it is stopped, also before its first step.
+    train_alone(&run, Some(3));
+    let mut running = Running::begin(&[], &run);
+    let is_plan = |line: io::Result<String>| line.expect("text").starts_with("expected time:");
+    assert!(running.lines.any(is_plan));
     std::fs::remove_file(run.state_path()).expect("removed");
     std::fs::create_dir(run.state_path()).expect("a folder");
     std::fs::write(run.state_path().join("file"), "").expect("a file");
