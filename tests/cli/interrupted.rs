@@ -244,8 +244,8 @@ fn stops_soon(signal: &str, arguments: &str, said_before: &str) {
     send(signal, &child);
     let said: Vec<String> = stderr.lines().map_while(Result::ok).collect();
     let code = child.wait().expect("it ends").code();
-    // Half a second on a machine that does nothing else.
-    assert!(sent.elapsed().as_secs_f64() < 3.0, "{:?}", sent.elapsed());
+    // Half a second on a machine that does nothing else, where the whole evaluation takes ten.
+    assert!(sent.elapsed().as_secs_f64() < 6.0, "{:?}", sent.elapsed());
     // 128 + the number of the signal, as shells have it.
     let number = match signal {
         "HUP" => 1,
@@ -259,8 +259,8 @@ fn stops_soon(signal: &str, arguments: &str, said_before: &str) {
 
 #[test]
 fn every_signal_to_end_stops_a_long_evaluation_at_once() {
-    let training =
-        "--model char-lstm --hidden 512 --batch 4 --seq 8 --steps 2 --valid 0.4 --eval-every 1";
+    let training = "--model char-lstm --hidden 1024 --batch 4 --seq 8 --steps 2 --valid 0.4 --eval-every 1 \
+                    --eval-size 60000";
     for signal in ["INT", "TERM", "HUP"] {
         if signal == "HUP" && is_hangup_ignored() {
             continue; // these tests were started by nohup

@@ -142,26 +142,30 @@ impl<'a> Weights<'a> {
     }
 }
 
-/// What each token adds to the gates (V, gates): its column of W_ih, and the biases. For vectors, one
-/// row with the biases.
+/// What each token adds to the gates (V, gates): its column of W_ih, and the biases. What belongs to a job none of
+/// whose tokens is in the batch is arbitrary. For vectors, one row with the biases.
 fn token_table<'a>(workers: Workers<'a>, layer: &Layer, bias: &[f32]) -> Loan<'a, Vec<f32>> {
     let layout = layer.layout();
-    let tokens = match layer.input {
-        Input::Tokens(_) => layer.inputs,
-        Input::Vectors(_) => 1,
-    };
     let length = layout.len();
-    let mut table = workers.buffers.zeros(tokens * length);
-    if let Input::Vectors(_) = layer.input {
+    let Input::Tokens(batch) = layer.input else {
+        let mut table = workers.buffers.numbers(length);
         table.copy_from_slice(bias);
         return table;
+    };
+    let tokens = layer.inputs;
+    let mut is_used = vec![false; tokens.div_ceil(TOKENS_PER_JOB)];
+    for &token in batch {
+        is_used[token as usize / TOKENS_PER_JOB] = true;
     }
+    let mut table = workers.buffers.numbers(tokens * length);
     let kernels = workers.kernels;
-    let parts = table.chunks_mut(TOKENS_PER_JOB * length);
-    let workers = workers.for_work(tokens * length * A_COPY);
-    workers.each(parts, |job, part| {
+    let jobs = table.chunks_mut(TOKENS_PER_JOB * length).enumerate();
+    let jobs: Vec<_> = jobs.filter(|&(job, _)| is_used[job]).collect();
+    let workers = workers.for_work(jobs.len() * TOKENS_PER_JOB * length * A_COPY);
+    workers.each(jobs, |_, (job, part)| {
         let columns = job * TOKENS_PER_JOB..job * TOKENS_PER_JOB + part.len() / length;
         let mut rows = [&layer.weight_ih[..0]; PANEL];
+        part.fill(0.0);
         for panel in 0..layout.panels() {
             let own = layout.rows(panel);
             let rows = &mut rows[..own.len()];
