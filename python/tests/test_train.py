@@ -151,7 +151,7 @@ def test_wrong_settings_are_errors() -> None:
         ({"latent": 3}, "--latent 3: belongs to word-vae"),
         ({"device": "cuda"}, "--device cuda:0: the library trains on the CPU"),
         ({"batch": 10**5, "seq": 10**5}, "are needed for 100000 streams"),
-        ({"run": "a/b", "runs_dir": "nowhere"}, "a/b is no name for a run"),
+        ({"run": "a/b", "runs_dir": "nowhere"}, "a/b is not a valid name for a run"),
         ({"resume": "nowhere", "text": None}, "no run named nowhere"),
         ({"config": "nowhere.toml"}, "nowhere.toml"),
     ]

@@ -10,7 +10,7 @@ use crate::cli::training::Interrupted;
 use crate::config::ConfigError;
 use crate::hints;
 use crate::model::ModelError;
-use crate::run::{ModelFile, RunError};
+use crate::run::{ModelFile, RunError, quoted};
 use crate::text::TextError;
 use crate::train::TrainError;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -63,9 +63,9 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(code(error))
 }
 
-/// Prints the error and gives the number of the exit code. A closed pipe is not an error.
+/// Prints the error and gives the number of the exit code. Standard output that nobody reads any more is no error.
 pub fn code(error: &anyhow::Error) -> u8 {
-    if error.chain().any(is_closed_pipe) {
+    if is_of_closed_pipe(error) {
         return 0;
     }
     match error.downcast_ref() {
@@ -121,6 +121,7 @@ pub fn misuse(mut error: clap::Error, command: &clap::Command, line: &[OsString]
                 .iter()
                 .find_map(dashed_file)
                 .or_else(|| elsewhere(error, command))
+                .or_else(|| unnamed(error, command, line))
             && let Some(end) = text.find("Usage: ")
         {
             text.insert_str(end, &format!("  tip: {tip}\n\n"));
@@ -191,6 +192,30 @@ fn elsewhere(error: &clap::Error, command: &clap::Command) -> Option<String> {
     };
     let names = names.get(..MOST_NAMED).unwrap_or(&names);
     (!names.is_empty()).then(|| format!("--{long} is a flag of {}{more}", names.join(", ")))
+}
+
+/// A tip about a word that no flag precedes, for commands that take a model or a prompt by flags alone.
+fn unnamed(error: &clap::Error, command: &clap::Command, line: &[OsString]) -> Option<String> {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let given = line.iter().find_map(|name| command.find_subcommand(name));
+    let given = given.filter(|_| !word.starts_with('-'))?;
+    let has = |flag: &&str| {
+        given
+            .get_arguments()
+            .any(|arg| arg.get_long() == Some(*flag))
+    };
+    let tips = [("run", "names a model"), ("prompt", "begins the text")];
+    let tips = tips.into_iter().filter(|(flag, _)| has(flag));
+    let tips = tips.map(|(flag, does)| format!("--{flag} {} {does}", quoted(word)));
+    let tips = tips.collect::<Vec<_>>().join(", ");
+    (!tips.is_empty()).then_some(tips)
+}
+
+/// Whether an error is that nobody reads standard output any more. A pipe that --output names is one of its own.
+pub fn is_of_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<RunError>().is_none() && error.chain().any(is_closed_pipe)
 }
 
 fn is_closed_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {

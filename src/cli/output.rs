@@ -242,12 +242,15 @@ pub fn counted(count: impl TryInto<u64>, noun: &str) -> String {
 /// Columns of text, each as wide as its widest cell; the last is not padded.
 pub struct Table {
     rows: Vec<Vec<String>>,
+    /// The least widths of the columns: those of the rows before.
+    widths: Vec<usize>,
 }
 
 impl Table {
     pub fn new(header: &[&str]) -> Self {
         Self {
             rows: vec![header.iter().map(|&cell| cell.to_owned()).collect()],
+            widths: Vec::new(),
         }
     }
 
@@ -263,14 +266,28 @@ impl Table {
         self.rows.push(cells.into_iter().map(on_one_line).collect());
     }
 
+    fn widths(&self) -> Vec<usize> {
+        let mut widths = self.widths.clone();
+        for row in &self.rows {
+            widths.resize(widths.len().max(row.len()), 0);
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = cell.width().max(*width);
+            }
+        }
+        widths
+    }
+
+    /// The rows so far as text, which are then forgotten.
+    fn take(&mut self) -> String {
+        let text = self.text();
+        self.widths = self.widths();
+        self.rows.clear();
+        text
+    }
+
     /// The table as text, one line per row.
     pub fn text(&self) -> String {
-        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |column: usize| {
-            let cells = self.rows.iter().filter_map(|row| row.get(column));
-            cells.map(|cell| cell.width()).max().unwrap_or(0)
-        };
-        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let widths = self.widths();
         let mut text = String::new();
         for row in &self.rows {
             let cells: Vec<String> = row
@@ -362,6 +379,9 @@ enum Kind {
     Table(Table),
 }
 
+/// The rows of a table that are lined up at a time: those after them are as wide, or wider.
+const MOST_ROWS: usize = 10_000;
+
 impl Lines {
     /// Prints a row.
     pub fn row<T: Serialize>(
@@ -372,7 +392,12 @@ impl Lines {
         match &mut self.kind {
             Kind::Json => writeln!(self.out, "{}", json_line(row)?)?,
             Kind::Tsv => writeln!(self.out, "{}", tab_separated(&cells()))?,
-            Kind::Table(table) => table.row(cells()),
+            Kind::Table(table) => {
+                table.row(cells());
+                if table.rows.len() > MOST_ROWS {
+                    self.out.write_all(table.take().as_bytes())?;
+                }
+            }
         }
         Ok(())
     }
@@ -433,7 +458,7 @@ impl Unknown {
         (self.count > 0).then(|| {
             format!(
                 "not in the model's vocabulary: {} of {} ({}: {}{more})",
-                self.count,
+                HumanCount(self.count as u64),
                 counted(self.all, "character"),
                 percent(self.count as f64 / self.all as f64),
                 self.shown.join(" ")

@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use super::display::{Display, duration};
 use super::signals;
+use crate::cli::error::is_of_closed_pipe;
 use crate::cli::output::{counted, json_line, measured, note, stdout};
 use crate::config::{Budget, ModelKind, TrainConfig};
 use crate::run::{Evaluation, Held, Metrics, RunDir, Sampled};
@@ -33,11 +34,14 @@ pub const ONE_SIGNAL: Duration = Duration::from_millis(500);
 #[error("stopped")]
 pub struct Interrupted(pub u8);
 
+/// The exit code of a training that stopped because nobody reads its events any more: 128 and the number of SIGPIPE.
+const PIPE_CLOSED: u8 = 141;
+
 impl Interrupted {
-    /// What a program that ends with `code` says by it: that SIGHUP, SIGINT or SIGTERM stopped its training.
+    /// What a program that ends with `code` says by it: that SIGHUP, SIGINT, a closed pipe or SIGTERM stopped its training.
     pub fn of(code: i32) -> Option<Self> {
         let code = u8::try_from(code).ok()?;
-        matches!(code, 129 | 130 | 143).then_some(Self(code))
+        matches!(code, 129 | 130 | PIPE_CLOSED | 143).then_some(Self(code))
     }
 }
 
@@ -164,10 +168,16 @@ pub fn train(
         };
         let tell = |event: &Event| events.tell(event);
         let ending = train_run(&run, factory, distributed, &STOP, tell, report)?;
-        if let Some(error) = events.failed.take() {
+        let failed = events.failed.take();
+        let is_cut = failed.as_ref().is_some_and(is_of_closed_pipe);
+        if let Some(error) = failed.filter(|_| !is_cut) {
             return Err(error);
         }
         say_next(&run, ending)?;
+        if ending == Ending::Stopped && is_cut {
+            // Who reads no more may still want to know that the training is not done.
+            return Err(Interrupted(PIPE_CLOSED).into());
+        }
         if ending == Ending::Stopped {
             for later in &folders[index + 1..] {
                 let later = RunDir::open(later)?;

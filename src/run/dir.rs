@@ -142,10 +142,25 @@ impl RunDir {
         let name = path.file_name().unwrap_or_default();
         let name = name.to_string_lossy().into_owned();
         let run = Self { path, name };
-        if run.config_path().is_file() {
-            Ok(run)
-        } else {
-            Err(run.incomplete(CONFIG))
+        let config = run.config_path();
+        match std::fs::metadata(&config) {
+            Ok(found) if found.is_file() => Ok(run),
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                Err(RunError::io(&config)(error))
+            }
+            _ => Err(run.incomplete(CONFIG)),
+        }
+    }
+
+    /// The run in the folder `path`, if it is one or cannot be looked into, which its use will say.
+    pub(super) fn listed(path: PathBuf) -> Option<Self> {
+        match Self::open(&path) {
+            Ok(run) => Some(run),
+            Err(RunError::Io { .. }) => {
+                let name = path.file_name()?.to_string_lossy().into_owned();
+                Some(Self { path, name })
+            }
+            Err(_) => None,
         }
     }
 

@@ -27,7 +27,9 @@ pub enum RunError {
     NoUnfinished { dir: PathBuf },
     #[error("no run named {name} in {dir}")]
     NoSuchRun { name: String, dir: PathBuf },
-    #[error("{name} is no name for a run: use letters, digits, dots, dashes and underscores")]
+    #[error(
+        "{name} is not a valid name for a run: use letters, digits, underscores, and, but not first, dots and dashes"
+    )]
     BadName { name: String },
     #[error("a run named {name} exists in {dir}")]
     Exists { name: String, dir: PathBuf },

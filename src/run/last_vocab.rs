@@ -72,9 +72,15 @@ impl LastVocab {
         runs.join(FILE_NAME)
     }
 
-    /// Writes `vocab.json` into the folder of the runs, which is created if it is missing.
+    /// Writes `vocab.json` into the folder of the runs, which is created if it is missing. A file of that name that is none
+    /// is not replaced.
     pub fn save(&self, runs: &Path) -> Result<PathBuf, RunError> {
         let path = Self::path(runs);
+        if std::fs::read(&path).is_ok_and(|json| !json.is_empty() && !is_own(&json)) {
+            let reason = "exists already and is not a vocabulary that textgen wrote";
+            let source = std::io::Error::new(std::io::ErrorKind::AlreadyExists, reason);
+            return Err(RunError::Write { path, source });
+        }
         let json = serde_json::to_vec(self).map_err(|error| RunError::damaged(&path, error))?;
         disk::create_folders(runs).map_err(RunError::write(runs))?;
         atomic::write(&path, &[&json, b"\n"])?;
@@ -90,6 +96,10 @@ impl LastVocab {
             Err(error) => return Err(RunError::io(&path)(error)),
         };
         let damaged = |error| RunError::damaged(&path, error);
+        if !is_own(&json) {
+            let reason = "is not a vocabulary that textgen wrote";
+            return Err(RunError::damaged(&path, reason));
+        }
         let VocabHeader { format } = serde_json::from_slice(&json).map_err(damaged)?;
         if format != FORMAT {
             return Err(RunError::Format {
@@ -102,6 +112,11 @@ impl LastVocab {
         }
         serde_json::from_slice(&json).map(Some).map_err(damaged)
     }
+}
+
+/// Whether a file begins as textgen writes it.
+fn is_own(json: &[u8]) -> bool {
+    json.starts_with(b"{\"format\":")
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::dir::{
     BASELINE, CONFIG, CORPUS, MODEL, RATE, RunDir, START, Start, modified, or_here, write_config,
 };
-use super::{Bundled, CorpusData, ModelFile, RunError, atomic, disk};
+use super::{Bundled, CorpusData, LastVocab, ModelFile, RunError, atomic, disk};
 use crate::config::TrainConfig;
 
 /// The folder that holds the runs.
@@ -108,9 +108,14 @@ impl Runs {
         }
     }
 
-    /// Refuses a name that is not plain, or that is taken.
+    /// Refuses a name that is not plain, that a command line would take for a flag, or that is taken.
     pub fn check_new(&self, name: &str) -> Result<(), RunError> {
         Self::check_name(name)?;
+        if name.starts_with('-') || LastVocab::path(&self.dir) == self.dir.join(name) {
+            return Err(RunError::BadName {
+                name: name.to_owned(),
+            });
+        }
         if self.dir.join(name).exists() {
             return Err(self.exists(name));
         }
@@ -165,6 +170,12 @@ impl Runs {
     /// The run of this name or in this folder, the model file at this path, or else the bundled model of
     /// this name. A run's own model file names the run.
     pub fn resolve(&self, named: &str) -> Result<Resolved, RunError> {
+        if named.trim().is_empty() {
+            return Err(RunError::NoSuchRun {
+                name: format!("{named:?}"),
+                dir: self.dir.clone(),
+            });
+        }
         let by_name = self.open(named);
         let path = Path::new(named);
         let missing = match by_name {
@@ -223,7 +234,7 @@ impl Runs {
         let mut runs: Vec<RunDir> = entries
             .flatten()
             .filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'))
-            .filter_map(|entry| RunDir::open(&entry.path()).ok())
+            .filter_map(|entry| RunDir::listed(entry.path()))
             .collect();
         runs.sort_by_key(|run| std::cmp::Reverse(run.written()));
         Ok(runs)

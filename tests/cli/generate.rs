@@ -303,6 +303,31 @@ fn a_closed_pipe_is_not_an_error() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_training_that_is_cut_short_by_a_closed_pipe_says_so() {
+    let home = Home::new();
+    let train = "train --model char-lstm --hidden 8 --steps 1000000 --eval-every 10 --device cpu --name cut --json";
+    let script = format!("{{ textgen {train} 2>errors; echo $? >status; }} | head -1 >/dev/null");
+    home.shell(&script).succeeded();
+    let read = |name: &str| fs::read_to_string(home.path(name)).expect(name);
+    let errors = read("errors");
+    assert_eq!(read("status"), "141\n", "{errors}");
+    assert!(
+        errors.contains("resume:   textgen train --resume cut"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn words_that_match_are_found_however_many() {
+    let home = Home::with_run(vae_words());
+    let ran = home
+        .textgen("generate --count 110000 --constrain .* --length 1-64 --seed 1")
+        .succeeded();
+    assert_eq!(ran.stdout.lines().count(), 110_000);
+}
+
 #[test]
 fn a_model_file_copied_elsewhere_works_alone() {
     for run in [texts(), vae_words()] {

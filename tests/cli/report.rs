@@ -224,11 +224,18 @@ fn records(path: &Path) -> Vec<Vec<u8>> {
 #[test]
 fn event_files_have_a_record_for_each_evaluation() {
     let home = Home::with_run(texts());
+    // A run that cannot be read does not keep the others from theirs.
+    let spoilt = home.path("runs/spoilt");
+    super::common::copy_folder(texts(), &spoilt);
+    fs::remove_file(spoilt.join("metrics.jsonl")).expect("removed");
+    fs::create_dir(spoilt.join("metrics.jsonl")).expect("a folder");
     let ran = home.textgen("runs --tensorboard events").succeeded();
     assert!(
-        ran.stderr.contains("tensorboard --logdir events"),
+        ran.stderr
+            .contains("1 run; to see them: tensorboard --logdir events"),
         "{ran:?}"
     );
+    assert!(ran.stderr.contains("passed over spoilt: "), "{ran:?}");
     let records = records(&home.path("events/texts/events.out.tfevents.0.textgen"));
     let log = fs::read_to_string(home.path("runs/texts/metrics.jsonl")).expect("a log");
     assert_eq!(records.len(), 1 + log.lines().count());

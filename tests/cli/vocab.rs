@@ -281,6 +281,27 @@ fn a_vocabulary_file_that_is_damaged_or_newer_is_refused_by_train() {
 }
 
 #[test]
+fn a_file_of_somebody_elses_is_not_replaced() {
+    let home = Home::new();
+    home.write("runs/vocab.json", "{\"my\": \"vocabulary\"}");
+    // What was counted is shown all the same.
+    let ran = home.textgen("vocab fairy-tales.txt");
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(
+        ran.stderr
+            .contains("vocab.json: cannot write: exists already and is not a vocabulary"),
+        "{ran:?}"
+    );
+    let kept = fs::read_to_string(home.path("runs/vocab.json")).expect("kept");
+    assert!(kept.contains("my"), "{kept}");
+    home.write("file", "no folder");
+    home.textgen("train fairy-tales.txt --model char-lstm --runs-dir file")
+        .refused(1)
+        .names(&["file", "is not a folder"])
+        .advises("--runs-dir");
+}
+
+#[test]
 fn words_that_come_again_are_counted_where_words_are_asked_for() {
     let home = Home::new();
     home.write("names.txt", "anna\nbob\nanna\n\n \ncarl\nbob\nanna\n");

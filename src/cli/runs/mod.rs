@@ -5,7 +5,7 @@ mod tensorboard;
 use std::io::Write;
 use std::path::PathBuf;
 
-use crate::run::{Log, RunSummary, Runs};
+use crate::run::{Log, RunDir, RunError, RunSummary, Runs};
 use anyhow::Result;
 use clap::Args;
 
@@ -26,17 +26,32 @@ pub struct RunsArgs {
     tensorboard: Option<PathBuf>,
 }
 
+/// Says why a run is not shown.
+fn passed_over(run: &RunDir, error: RunError) {
+    note!(
+        "passed over {}: {:#}",
+        run.name(),
+        anyhow::Error::from(error)
+    );
+}
+
 pub fn run(args: &RunsArgs, runs: &Runs) -> Result<()> {
     if let Some(folder) = &args.tensorboard {
-        let all = runs.list()?;
-        for run in &all {
+        let mut written = 0;
+        for run in &runs.list()? {
+            // What cannot be written there cannot be written for any other run.
+            if let Err(error) = run.summary() {
+                passed_over(run, error);
+                continue;
+            }
             let evaluations = tensorboard::write(run, folder)?;
             note!("{}: {}", run.name(), counted(evaluations, "evaluation"));
+            written += 1;
         }
         note!(
             "{}: {}; to see them: tensorboard --logdir {0}",
             folder.display(),
-            counted(all.len(), "run")
+            counted(written, "run")
         );
         return Ok(());
     }
@@ -51,11 +66,7 @@ pub fn run(args: &RunsArgs, runs: &Runs) -> Result<()> {
         }
         match run.summary() {
             Ok(summary) => summaries.push(summary),
-            Err(error) => note!(
-                "passed over {}: {:#}",
-                run.name(),
-                anyhow::Error::from(error)
-            ),
+            Err(error) => passed_over(&run, error),
         }
     }
     let mut out = stdout();

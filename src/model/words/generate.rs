@@ -146,6 +146,13 @@ impl WordModel {
         within("length", &length, valid, "words have 1 to 64 letters")?;
         let is_article = matches!(self.network, WordNetwork::Article(_));
         let has_z = !is_article && self.latent_size() > 0;
+        if options.novel && self.training_words.is_empty() {
+            let model = "a model whose training words are not in its file";
+            return Err(ModelError::NotApplicable {
+                option: "novel",
+                model,
+            });
+        }
         let option = match options {
             _ if options.z_temperature.is_some() && !has_z => "z-temperature",
             _ if !is_article => return Ok(()),
@@ -218,7 +225,8 @@ impl<'a, E: From<ModelError>> Search<'a, E> {
                     let (matched, tried) = (self.found, self.tried);
                     (self.each)(WordEvent::Steering { matched, tried })?;
                 }
-                most = self.tried + most.min(MOST_TRIES_OF_A_KIND);
+                let of_a_kind = count.saturating_mul(10).max(MOST_TRIES_OF_A_KIND);
+                most = self.tried.saturating_add(most.min(of_a_kind));
             }
             form.constraint = Some(constraint);
             form.longest_match = self.longest_match(constraint);

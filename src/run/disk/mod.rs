@@ -172,6 +172,10 @@ pub fn create_folders(path: &Path) -> io::Result<()> {
     }
     match create_folder(path) {
         Err(_) if path.is_dir() => Ok(()), // somebody else was faster
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(io::Error::new(
+            error.kind(),
+            "exists already and is not a folder",
+        )),
         created => created.and_then(|()| sync_folder(parent)),
     }
 }
