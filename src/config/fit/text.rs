@@ -33,8 +33,14 @@ const SHORT_SEQUENCES: usize = 128;
 const BATCH: usize = 32;
 /// The hidden size at which a step takes twice the time of its products alone.
 const HALF_RATE: f64 = 8.0;
-/// The hidden size above which a network overfits sooner, in proportion to its size,
-const OVERFITS: f64 = 256.0;
+/// What else a token takes in a small network, in operations: all of it without units, nothing from this size on. (On a Zen 4
+/// a token takes 1.7 µs with 32 units, 3 with 64 and 3.8 with 128, their products 0.2, 0.6 and 2.1.)
+const OVERHEAD: f64 = 5.5e5;
+const SMALL: f64 = 192.0;
+/// The hidden sizes below which a network overfits later and above which it does so sooner, in proportion to its size (26
+/// passes over 0.12 million characters: 32 units cost 1.713 with a dropout of 0.1, 1.730 with 0.25, and 1.800 with 0.4 and a
+/// DropConnect of 0.2; 64 units 1.601, 1.597 and 1.624, and 1.589 with 0.3 and 0.1),
+const OVERFIT: [f64; 2] = [SMALL, 256.0];
 /// and the tokens of a text below which it does so too, by the fourth root of the text's size. (512 units do best with a
 /// dropout of 0.3 and a DropConnect of 0.1 in 18 passes over a million characters, 256 units with 0.4 and 0.2 in 26 passes
 /// over 0.13 million; see docs/quality.md.) A budget in minutes is then as large as one for a larger text, in the same
@@ -76,7 +82,7 @@ fn learning_rate(cell: Cell, hidden: usize, vocabulary: usize) -> f64 {
     }
 }
 
-/// The regularisation of a network of 256 units that reads each token of a million this many times. A trained one starts from where
+/// The regularisation of a network of 192 to 256 units that reads each token of a million this many times. A trained one starts from where
 /// it would overfit, but unlearns what it knows if too much is dropped.
 fn regularisation(passes: f64, trained: bool) -> Settings {
     let (dropout, recurrent) = match passes {
@@ -156,10 +162,14 @@ pub(super) fn fit(means: &Means, given: &Settings) -> Fit {
     let read = match (means.budget, read) {
         (Some(Budget::Steps(steps)), _) => of_steps(steps, batch, seq),
         (_, Some(read)) => read,
-        _ => work * 1e12 / operations * (hidden as f64 / (hidden as f64 + HALF_RATE)),
+        _ => {
+            let rest = OVERHEAD * (1.0 - hidden as f64 / SMALL).max(0.0);
+            work * 1e12 / (operations * (1.0 + HALF_RATE / hidden as f64) + rest)
+        }
     };
     let passes = read / all;
-    let scaled = passes * (hidden as f64 / OVERFITS).max(1.0);
+    let [small, large] = OVERFIT.map(|size| hidden as f64 / size);
+    let scaled = passes * small.min(1.0) * large.max(1.0);
     let lr = learning_rate(cell, hidden, means.vocabulary) * lr_of_embedding(given.embedding);
     let settings = Settings {
         cell: Some(cell),
