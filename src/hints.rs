@@ -119,7 +119,7 @@ pub fn of_run(error: &RunError) -> Option<String> {
         }
         RunError::Incomplete { .. } => "`textgen runs` lists the runs; train a new one under another --name".to_owned(),
         RunError::NotARun { .. } => {
-            "give a run's name or folder; --from starts a new run with a model file".to_owned()
+            "give a run's name or folder: textgen runs lists the runs; to start a new run with a model file, textgen train --from FILE".to_owned()
         }
         RunError::NotAModel { .. } => "give a model.safetensors that textgen wrote; textgen import makes one of a PyTorch checkpoint or of other safetensors".to_owned(),
         RunError::Spoilt { .. } | RunError::Damaged { .. } => {
@@ -136,6 +136,9 @@ pub fn of_run(error: &RunError) -> Option<String> {
         }
         RunError::Write { source, .. } if is_full(source) => {
             "free some space; what was saved before is whole".to_owned()
+        }
+        RunError::Write { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
+            "move it, or name another folder with --runs-dir".to_owned()
         }
         RunError::Write { source, .. } if source.kind() == io::ErrorKind::NotFound => {
             "make its folder first, or give another path".to_owned()
@@ -260,7 +263,7 @@ fn of_container(error: &TextError) -> Option<&'static str> {
         TextError::Unsupported { .. } | TextError::Nested { .. } => {
             "unpack it, and give the folder or the files in it"
         }
-        TextError::Damaged { .. } => "copy it again from its source",
+        TextError::Damaged { .. } => "copy it again from its source; a text needs another name",
         TextError::Escapes { .. } => {
             "do not trust this archive; if you know it, unpack it yourself and give the files in it"
         }

@@ -14,7 +14,7 @@ pub type Opened = (ModelFile, Option<RunDir>);
 
 #[derive(Args)]
 pub struct ChosenModel {
-    /// The model: a run's name or folder, or a model file [default: the newest run]
+    /// The model: a run's name or folder, or a model file [default: the newest run of a fitting kind]
     #[arg(
         long = "run",
         short = 'm',
@@ -51,7 +51,7 @@ impl ChosenModel {
 /// Which model, and which text.
 #[derive(Args)]
 pub struct ChosenWithText {
-    /// The model: a run's name or folder, or a model file [default: the newest run]; the TEXT if --run
+    /// The model: a run's name or folder, or a model file [default: the newest run of a fitting kind]; the TEXT if --run
     /// names the model
     #[arg(value_name = "RUN|FILE")]
     first: Option<String>,
@@ -74,7 +74,18 @@ impl ChosenWithText {
             Some(named) => (Some(named), &self.first),
             None => (self.first.as_ref(), &self.second),
         };
-        let opened = open(named.map(String::as_str), runs, kind)?;
+        let named = named.map(String::as_str);
+        let opened = open(named, runs, kind).map_err(|error| match error.downcast_ref() {
+            // What stands alone is taken for the model, and may be meant as the text.
+            Some(RunError::NotAModel { .. }) if self.model.named.is_none() && text.is_none() => {
+                let hint = format!(
+                    "the first name is the model; for a text, name both: RUN {}",
+                    named.unwrap_or("TEXT")
+                );
+                CliError::failed(error.to_string(), hint).into()
+            }
+            _ => error,
+        })?;
         Ok((opened, text.as_deref()))
     }
 }

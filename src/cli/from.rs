@@ -1,5 +1,7 @@
 //! `train --from`: training that starts from a trained model.
 
+use std::collections::HashSet;
+
 use crate::config::{Documents, NetworkKind, Recipe, Settings, TrainConfig};
 use crate::model::TextModel;
 use crate::run::{
@@ -198,6 +200,18 @@ pub fn suggest_english(
     .settings(given.clone())
     .is_err()
     {
+        return Ok(());
+    }
+    let model = ENGLISH.open()?;
+    let letters: HashSet<&Token> = model.header.vocabulary.tokens().iter().collect();
+    let tokens = text.vocabulary.tokens().iter();
+    let is_known: Vec<bool> = tokens.map(|token| letters.contains(token)).collect();
+    let mut foreign = 0;
+    for piece in pieces(&text.tokens, 0..length) {
+        let known = |token: &&u32| is_known.get(**token as usize) == Some(&true);
+        foreign += piece?.iter().filter(|token| !known(token)).count();
+    }
+    if foreign as f64 > FOREIGN_SHARE * length as f64 {
         return Ok(());
     }
     let middle = length / 2;

@@ -431,7 +431,7 @@ fn report_unused_vocab(corpus: &Corpus, given: &Settings, text: &TextConfig, run
     let flags: Vec<String> = differing.map(flag).collect();
     if !flags.is_empty() {
         note!(
-            "note: not taken over from vocab, which read this corpus with {}; `train` without the corpus takes it over",
+            "note: not taken over from vocab, which read this corpus with {}; run `train` without naming the corpus to use them",
             flags.join(" ")
         );
     }
@@ -514,7 +514,9 @@ fn fitted(
         },
         chosen.lr,
         chosen.dropout,
-        if fit.tokens < 1e6 {
+        if fit.tokens < 1e3 {
+            format!("{:.0}", fit.tokens)
+        } else if fit.tokens < 1e6 {
             format!("{:.0} thousand", fit.tokens / 1e3)
         } else {
             format!("{:.1} million", fit.tokens / 1e6)

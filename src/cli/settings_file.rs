@@ -31,7 +31,7 @@ const WIDTH: usize = 100;
 #[derive(Args)]
 #[command(after_help = "\
 Every setting is there with its documentation and its default, behind a #. Remove the # of those that
-you change; what is left out is chosen as ever. A flag on the command line overrides the file.
+you change; what is left out is chosen as usual. A flag on the command line overrides the file.
 
 Examples:
   textgen config > my.toml && textgen train --config my.toml
@@ -187,7 +187,7 @@ fn printed(name: &str, mut command: Command) -> String {
     };
     let introduction = format!(
         "Settings for `textgen {name} --config FILE`, with their defaults. Remove the # before those that you change; the \
-         others are chosen as ever. A flag on the command line overrides the file."
+         others are chosen as usual. A flag on the command line overrides the file."
     );
     comment(&mut text, &introduction);
     let mut headings: Vec<&str> = Vec::new();

@@ -49,6 +49,30 @@ pub enum Format {
     Unknown,
 }
 
+/// Endings that say what is in a file: one of another kind would be taken for what it is not.
+const ENDINGS: [&str; 20] = [
+    "csv",
+    "gif",
+    "htm",
+    "html",
+    "jpeg",
+    "jpg",
+    "js",
+    "json",
+    "md",
+    "mjs",
+    "onnx",
+    "pdf",
+    "png",
+    "pt",
+    "pth",
+    "py",
+    "safetensors",
+    "svg",
+    "ts",
+    "txt",
+];
+
 impl Format {
     const fn name(self) -> &'static str {
         match self {
@@ -64,6 +88,20 @@ impl Format {
             Self::Script => "a program that textgen wrote",
             Self::HubConfig => "a config.json that textgen wrote",
             Self::Unknown => "a known file",
+        }
+    }
+
+    /// What its files' names usually end in.
+    const fn endings(self) -> &'static [&'static str] {
+        match self {
+            Self::Model => &["safetensors"],
+            Self::Svg => &["svg"],
+            Self::Report | Self::Page => &["html", "htm"],
+            Self::Module => &["js", "mjs", "ts"],
+            Self::Onnx => &["onnx"],
+            Self::Script => &["py"],
+            Self::HubConfig => &["json"],
+            Self::PromptState | Self::Compressed | Self::Manual | Self::Unknown => &[],
         }
     }
 
@@ -208,7 +246,7 @@ impl Pending<'_> {
     }
 }
 
-/// Refuses a path whose file would be lost: one of another format, unless `--force` is given, and
+/// Refuses a path whose name is that of another kind of file, and one whose file would be lost: one of another format, unless `--force` is given, and
 /// always a folder or one of the `sources`, the files that the command reads, each with a phrase
 /// for the message. Devices and pipes are accepted.
 pub fn check_output(
@@ -222,7 +260,11 @@ pub fn check_output(
         return Err(CliError::misuse("--output -: this needs the name of a file", hint).into());
     }
     let Ok(found) = std::fs::metadata(path) else {
-        return Ok(());
+        return if force.force {
+            Ok(())
+        } else {
+            check_ending(path, format)
+        };
     };
     let source = sources.iter().find(|(source, _)| same_file(path, source));
     let (what, hint) = if found.is_dir() {
@@ -242,6 +284,22 @@ pub fn check_output(
     };
     let message = format!("{}: {what}", path.display());
     Err(CliError::failed(message, hint).into())
+}
+
+/// Refuses a name that is of another kind of file than what is written.
+fn check_ending(path: &Path, format: Format) -> Result<()> {
+    let ending = path.extension().unwrap_or_default().to_string_lossy();
+    let ending = ending.to_ascii_lowercase();
+    let own = format.endings();
+    if format == Format::Unknown || !ENDINGS.contains(&&*ending) || own.contains(&&*ending) {
+        return Ok(());
+    }
+    let message = format!("{}: this writes no .{ending} file", path.display());
+    let hint = match own {
+        [] => "give a name with another ending, or none".to_owned(),
+        [ending, ..] => format!("give a name that ends in .{ending}"),
+    };
+    Err(CliError::misuse(message, format!("{hint}; --force takes it all the same")).into())
 }
 
 /// Whether a file is in the folder of a run.

@@ -72,7 +72,8 @@ Goals, each a set of flags that go together; a flag given with a goal overrides 
             let _ = writeln!(help, "{:12}{line}", "");
         }
     }
-    help += "With --rate, the KL weight starts at --beta and is adjusted until z carries that many nats per word.
+    help += "With --rate, the KL weight starts at --beta and is adjusted until z carries that many nats per word;
+without a goal, it takes the other flags of explore too.
 
 Schedules of the learning rate, after its rise over --warmup steps:
 ";

@@ -51,7 +51,7 @@ impl Defaults {
             }
         }
         match &values[..] {
-            _ if row.field == "model" => String::new(),
+            _ if row.field == "model" || row.is_derived() => String::new(),
             [(value, _)] => value.clone(),
             several => {
                 let each = several.iter();

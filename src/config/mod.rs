@@ -101,6 +101,27 @@ pub enum ConfigError {
     },
 }
 
+/// What serde says of a settings file, in the words of the flags: it lists every setting, and names types of Rust.
+fn plain(message: &str) -> String {
+    if let Some((unknown, known)) = message.split_once(", expected one of ")
+        && let Some(unknown) = unknown.strip_prefix("unknown field ")
+    {
+        let likeness = |known: &&str| strsim::jaro(unknown, known);
+        let nearest = known.split(", ");
+        let nearest = nearest.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+        let nearest = nearest.filter(|nearest| likeness(nearest) > 0.7);
+        return match nearest {
+            Some(nearest) => format!("no setting is named {unknown}; did you mean {nearest}?"),
+            None => format!("no setting is named {unknown}; textgen config prints all"),
+        };
+    }
+    match message.rsplit_once(", expected ") {
+        Some((found, "f32" | "f64")) => format!("{found}, expected a number"),
+        Some((found, "usize" | "u32" | "u64")) => format!("{found}, expected a whole number"),
+        _ => message.to_owned(),
+    }
+}
+
 impl ConfigError {
     #[allow(clippy::needless_pass_by_value, reason = "most values are numbers")]
     pub(crate) fn range(
@@ -123,7 +144,7 @@ impl ConfigError {
         let message = error.message().lines().collect::<Vec<_>>().join(" ");
         Self::Parse {
             path: format!("{shown}:{line}"),
-            message,
+            message: plain(&message),
         }
     }
 

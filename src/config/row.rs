@@ -9,9 +9,9 @@ use clap::Arg;
 use clap::builder::{PossibleValuesParser, TypedValueParser, ValueParser};
 
 #[cfg(feature = "cli")]
-use super::name;
-#[cfg(feature = "cli")]
 use super::value::Value;
+#[cfg(feature = "cli")]
+use super::{FITTED, name};
 
 /// A row of the table.
 #[allow(
@@ -34,7 +34,14 @@ pub(super) struct Row {
     pub range: Option<String>,
 }
 
-/// The flag of a row. Its help names the default, unless the default depends on the model.
+impl Row {
+    /// Whether its default is the value of another setting.
+    pub fn is_derived(&self) -> bool {
+        self.doc.contains("[default: --")
+    }
+}
+
+/// The flag of a row. Its help names the default, unless it depends on the model or on the text.
 #[cfg(feature = "cli")]
 pub(super) fn flag<T: Value + Send + Sync + 'static>(
     row: &Row,
@@ -49,7 +56,9 @@ pub(super) fn flag<T: Value + Send + Sync + 'static>(
     };
     let (key, named) = (name(row.field), row.field.to_uppercase());
     let default = row.default.as_ref();
-    let default = default.filter(|default| !default.is_empty() && !overridden.contains(&key));
+    let default = default.filter(|default| {
+        !default.is_empty() && !overridden.contains(&key) && !FITTED.contains(&&*key)
+    });
     let help = match default {
         Some(default) => format!("{} [default: {default}]", row.doc),
         None => row.doc.clone(),

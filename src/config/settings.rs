@@ -201,7 +201,7 @@ impl Entry {
     /// Whether it has a flag and is neither the table's default nor another setting's value.
     pub(crate) fn is_default_of_model(&self) -> bool {
         let of_model = |row: &Row| {
-            let derived = row.field == "model" || row.doc.contains("[default: --");
+            let derived = row.field == "model" || row.is_derived();
             !row.heading.is_empty() && !derived && row.default.as_ref() != Some(&self.value)
         };
         let mut rows = Settings::rows().iter();
@@ -310,7 +310,7 @@ settings! {
             /// Learning rate at its highest
             lr: f64, in ABOVE_0;
             /// How the learning rate changes. If neither this nor --ema is given, that of an LSTM of 256
-            /// units or more which reads its text six times or more stays constant
+            /// units or more which reads its text six times or more stays constant, and others follow the cosine
             schedule: Schedule = Schedule::Cosine;
             /// Steps over which the learning rate rises from 0
             warmup: u64 ["STEPS"] = 100;
@@ -327,7 +327,8 @@ settings! {
             /// Scale gradients down to this norm; 0 is off
             clip: f64 ["NORM"] = 5.0, in 0.0..;
             /// Evaluate and keep averaged weights (EMA) with this decay per step; 0 is off. If neither this nor
-            /// --schedule is given, that of such an LSTM spans a quarter of the training
+            /// --schedule is given, that of an LSTM whose learning rate stays constant spans a quarter of the
+            /// training, and others have none
             ema: f64 ["DECAY"] = 0.0, in RATE;
             /// Stop after this many evaluations without improvement; 0 is never
             patience: u64 ["N"] = 0;
@@ -407,7 +408,7 @@ settings! {
             kl_schedule: KlSchedule = KlSchedule::Linear;
             /// Fraction of the training, or of each of 4 cycles, over which the KL weight rises
             kl_warmup: f64 ["FRACTION"] = 0.2, in 0.0..=1.0;
-            /// Nats that each latent dimension may carry without penalty
+            /// Nats that each latent dimension may carry without penalty, in training and in the choice of the best model
             free_bits: f64 ["NATS"] = 0.06, in 0.0..;
             /// Fraction of the training in which the decoder learns alone, as a language model without z
             pretrain_decoder: f64 ["FRACTION"] = 0.0, in RATE;

@@ -87,7 +87,7 @@ fn an_unknown_key_names_file_and_line() {
         .expect_err("unknown key")
         .to_string();
     assert!(
-        error.starts_with("x.toml:2: unknown field `hiden`"),
+        error == "x.toml:2: no setting is named `hiden`; did you mean `hidden`?",
         "{error}"
     );
 }

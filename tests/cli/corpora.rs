@@ -166,6 +166,8 @@ fn truncated_and_hostile_archives_give_one_clear_error() {
     refused(&home, "cut.gz", &packed[..packed.len() / 2])
         .names(&["cut.gz: this gzip file cannot be unpacked: it ends too early"])
         .advises("copy it again");
+    refused(&home, "spoilt.gz", b"x")
+        .names(&["spoilt.gz: this gzip file cannot be unpacked: it does not begin like one"]);
     let mut method = zip(&[("tale.txt", tale().as_bytes())]);
     let list = method.windows(4).position(|four| four == b"PK\x01\x02");
     method[8] = 12;

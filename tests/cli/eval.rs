@@ -112,6 +112,35 @@ fn the_table_says_corpus_part_split_and_figures() {
 }
 
 #[test]
+fn a_test_part_that_chose_the_model_is_none() {
+    let home = Home::new();
+    golden_run(&home, "valid = 0.5\n");
+    home.textgen("eval golden --part test")
+        .refused(1)
+        .names(&["golden has no test split"])
+        .advises("train with --test 0.1");
+    let ran = home
+        .textgen("eval golden --part test --test 0.25")
+        .succeeded();
+    assert!(
+        ran.stderr
+            .contains("warning: 100.0 % of the characters evaluated are of the validation part"),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn a_text_that_stands_where_the_model_does_is_told_its_place() {
+    let home = Home::new();
+    golden_run(&home, "valid = 0.5\n");
+    home.write("my.txt", "It was late, and nobody came to the door.\n");
+    home.textgen("eval my.txt")
+        .refused(1)
+        .names(&["my.txt: not a textgen model"])
+        .advises("RUN my.txt");
+}
+
+#[test]
 fn eight_bits_stand_beside_f32_with_what_they_cost() {
     let home = Home::new();
     golden_run(&home, "valid = 0.5\n");

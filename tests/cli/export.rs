@@ -121,6 +121,17 @@ fn the_words_of_a_word_vae_come_along() {
 }
 
 #[test]
+fn new_words_are_not_promised_without_the_known_ones() {
+    let home = Home::new();
+    word_run(&home, "");
+    home.textgen("export words --no-training-words --output bare.safetensors")
+        .succeeded();
+    home.textgen("generate --run bare.safetensors --novel --count 2")
+        .refused(2)
+        .names(&["--novel", "training words are not in its file"]);
+}
+
+#[test]
 fn what_was_rounded_is_not_exported_as_f32() {
     let home = Home::new();
     golden_run(&home, "");

@@ -85,7 +85,9 @@ const SETTINGS: [Setting; 9] = [
 ];
 
 fn read<T: FromStr>(value: &str) -> Result<T, String> {
-    value.parse().map_err(|_| "not such a number".to_owned())
+    value
+        .parse()
+        .map_err(|_| "not a number that it can have".to_owned())
 }
 
 #[allow(clippy::ref_option, reason = "a field, as the others")]

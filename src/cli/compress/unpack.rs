@@ -1,5 +1,6 @@
 //! `textgen decompress`.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Instant;
@@ -134,6 +135,11 @@ fn without_ending(file: &Path) -> Result<PathBuf> {
     let is_ours = file.extension().is_some_and(|found| found == &ENDING[1..]);
     if is_ours {
         return Ok(file.with_extension(""));
+    }
+    if std::fs::metadata(file).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        let message = format!("{}: there is no such file", file.display());
+        let hint = format!("name a file that textgen compress wrote, as text.txt{ENDING}");
+        return Err(CliError::failed(message, hint).into());
     }
     let message = format!(
         "{}: its name does not end in {ENDING}, so the original name is unknown",

@@ -140,15 +140,15 @@ impl<'a> Job<'a> {
         })
     }
 
-    /// The error if the part has no token to predict.
-    pub fn no_split(&self, part: Part) -> anyhow::Error {
+    /// The error if the part has no token to predict. `is_own`: it is of the text or the words that the model learnt.
+    pub fn no_split(&self, part: Part, is_own: bool) -> anyhow::Error {
         let (name, set) = (self.name(), part.name());
         if part == Part::All {
             let message = format!("the text has nothing that {name} could predict");
             let hint = "a text of two characters that the model knows is the least";
             return CliError::failed(message, hint).into();
         }
-        let hint = if self.file.header.network.is_words() {
+        let hint = if is_own {
             format!("train with --{set} 0.1, or evaluate the other part")
         } else {
             format!("set its size: --{set} 0.1")

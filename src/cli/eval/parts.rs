@@ -63,13 +63,18 @@ impl Parts {
     /// The number of tokens predicted in `segments` of a text that are in the training part.
     pub fn trained_on(&self, tokens: &Tokens, segments: &[Range<usize>]) -> Result<u64> {
         let training = split(tokens, self.eos, self.split, self.valid, self.test)?.train;
-        let common = |segment: &Range<usize>| {
-            let common = |range: &Range<usize>| {
-                let first = range.start.max(segment.start + 1);
-                range.end.min(segment.end).saturating_sub(first) as u64
-            };
-            training.iter().map(common).sum::<u64>()
-        };
-        Ok(segments.iter().map(common).sum())
+        Ok(common(&training, segments))
     }
+}
+
+/// The number of tokens predicted in `segments` that are in `ranges`.
+pub fn common(ranges: &[Range<usize>], segments: &[Range<usize>]) -> u64 {
+    let within = |segment: &Range<usize>| {
+        let within = |range: &Range<usize>| {
+            let first = range.start.max(segment.start + 1);
+            range.end.min(segment.end).saturating_sub(first) as u64
+        };
+        ranges.iter().map(within).sum::<u64>()
+    };
+    segments.iter().map(within).sum()
 }

@@ -17,10 +17,10 @@ use super::costs::{Costs, Measured, predicted};
 use super::dynamic::{DynamicCosts, dynamic};
 use super::flags::Part;
 use super::job::{About, Job, signed};
-use super::parts::Parts;
+use super::parts::{Parts, common};
 use crate::cli::error::CliError;
 use crate::cli::mixing::{Training, has_its_own, named_text};
-use crate::cli::output::{Table, Unknown, counted, note};
+use crate::cli::output::{Table, Unknown, counted, note, percent};
 use crate::cli::progress::Progress;
 
 #[derive(Serialize)]
@@ -118,7 +118,7 @@ pub fn evaluate(
     let segments = segments(&parts.part(&text.tokens, part)?, parts.split);
     let tokens = predicted(&segments);
     if tokens == 0 {
-        return Err(job.no_split(part));
+        return Err(job.no_split(part, text.is_own));
     }
     let trained_on = match own {
         _ if text.is_own => trained.trained_on(&text.tokens, &segments)?,
@@ -126,6 +126,16 @@ pub fn evaluate(
         None => 0,
     };
     text.warn_of_training(own.is_some(), trained_on, tokens, &trained);
+    if text.is_own && part == Part::Test {
+        let valid = trained.part(&text.tokens, Part::Valid)?;
+        let chosen_by = common(&valid, &segments);
+        if chosen_by > 0 {
+            text.warnings.push(format!(
+                "{} of the characters evaluated are of the validation part, by which the model was chosen: this figure is not that of a test part",
+                percent(chosen_by as f64 / tokens as f64)
+            ));
+        }
+    }
     let (bytes, unknown_tokens) = text.bytes(&job.file.header, &segments)?;
     // The bytes of an `<unk>` are unknown.
     let bytes = (unknown_tokens == 0).then_some(bytes);

@@ -72,7 +72,7 @@ pub fn write(folder: &Path, file: &ModelFile, run: Option<&RunDir>, words: bool)
     written(&folder.join(CONFIG), config(header)?.as_bytes())?;
     written(&folder.join(CARD), card.as_bytes())?;
     note!(
-        "next: choose a license in {}, then upload the folder as you like",
+        "next: choose a licence in {}, then upload the folder as you like",
         folder.join(CARD).display()
     );
     Ok(())

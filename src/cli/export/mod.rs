@@ -51,7 +51,7 @@ Examples:
   textgen export my-run --quantize int8 --output small.safetensors
   textgen generate --run small.safetensors")]
 pub struct ExportArgs {
-    /// The model: a run's name or folder, or a model file [default: the newest run]
+    /// The model: a run's name or folder, or a model file [default: the newest run of a fitting kind]
     #[arg(value_name = "RUN|FILE", conflicts_with = "named")]
     model: Option<String>,
     #[command(flatten)]

@@ -1,6 +1,7 @@
 //! Texts from a char-lstm, shown while they are written.
 
 use std::io::Read as _;
+use std::path::Path;
 
 use crate::config::{Decoding, Documents, Sampling};
 use crate::model::{Snapshot, TextModel};
@@ -59,7 +60,7 @@ pub fn texts(
             length,
             has_seed: args.sampling.seed.is_some(),
         };
-        let start = flags.state.as_ref().map(|path| model.restore(path));
+        let start = flags.state.as_ref().map(|path| restored(model, path));
         return answer(file, model, start.transpose()?.as_ref(), &usual);
     }
     let prompt = prompt_text(args)?;
@@ -150,6 +151,16 @@ fn length(length: Option<Length>) -> Result<Option<usize>> {
     }
 }
 
+/// The state in a file that was given.
+fn restored(model: &TextModel, path: &Path) -> Result<Snapshot> {
+    if !path.exists() {
+        let message = format!("{}: there is no such file", path.display());
+        let hint = "--state takes a file that --save-state wrote";
+        return Err(CliError::failed(message, hint).into());
+    }
+    Ok(model.restore(path)?)
+}
+
 /// The state that samples start from: a saved one, the prompt's, or that after a line end.
 fn start(
     args: &GenerateArgs,
@@ -160,7 +171,7 @@ fn start(
     let (text, unknown) = (&prompt.text, sampling.on_unknown);
     let start = match &args.text.state {
         Some(path) => {
-            let mut start = model.restore(path)?;
+            let mut start = restored(model, path)?;
             start.extend(text, unknown).map(|()| start)
         }
         None => model.snapshot(text, unknown),

@@ -227,7 +227,7 @@ pub fn losses(facts: &Facts) -> Option<String> {
     )
 }
 
-/// The validation losses of several runs by the characters that they have read.
+/// The validation losses of several runs by the characters that they have read; of those in the unit of the first.
 pub fn compared(all: &[Facts]) -> Option<String> {
     let line = |(facts, color): (&Facts, &'static str)| Series {
         name: facts.name.clone(),
@@ -235,8 +235,11 @@ pub fn compared(all: &[Facts]) -> Option<String> {
         points: series(&facts.lines, millions, valid),
         dots: true,
     };
-    let lines: Vec<Series> = all.iter().zip(COLORS).map(line).collect();
-    let unit = all.first()?.summary.unit.replace('/', " per ");
+    let unit = &all.first()?.summary.unit;
+    let alike = all.iter().zip(COLORS);
+    let alike = alike.filter(|(facts, _)| facts.summary.unit == *unit);
+    let lines: Vec<Series> = alike.map(line).collect();
+    let unit = unit.replace('/', " per ");
     let bits = unit.replace("nats", "bits");
     let names = ["million characters read", &unit[..]];
     plotted(

@@ -67,7 +67,7 @@ pub struct ScoreArgs {
     /// A file, or `-` for standard input: a text for a char-lstm, words for a word-vae
     #[arg(value_name = "FILE", required_unless_present = "word")]
     file: Option<String>,
-    /// The model: a run's name or folder, or a model file [default: the newest run]; several are
+    /// The model: a run's name or folder, or a model file [default: the newest run of a fitting kind]; several are
     /// compared
     #[arg(
         long = "run",

@@ -57,7 +57,7 @@ impl GivenVocabulary {
     pub fn name(&self) -> String {
         match self {
             Self::Printable => "Python's string.printable".to_owned(),
-            Self::Bytes => "the 256 bytes".to_owned(),
+            Self::Bytes => "the vocabulary of all bytes".to_owned(),
             Self::File(_, name) => name.clone(),
         }
     }

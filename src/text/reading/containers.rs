@@ -13,7 +13,7 @@ use flate2::bufread::GzDecoder;
 pub use self::archive::archive_to_skip;
 use self::archive::each_member;
 use super::Account;
-use super::formats::{Format, HEAD, Packing};
+use super::formats::{self, Format, HEAD, Packing};
 use crate::text::TextError;
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -115,7 +115,17 @@ fn unpacked(
 ) -> Result<bool, TextError> {
     let (head, whole) = peek(stream, HEAD).map_err(|e| TextError::from_read(name, e))?;
     let packing = match Format::of(&head) {
-        Format::Plain => return sink(name, whole, account),
+        Format::Plain => {
+            let is_whole = layers == MOST_LAYERS && !head.is_empty();
+            return match formats::by_name(name).filter(|_| is_whole) {
+                None => sink(name, whole, account),
+                Some(format) => Err(TextError::Damaged {
+                    path: name.to_owned(),
+                    format,
+                    reason: "it does not begin like one, as its name says".to_owned(),
+                }),
+            };
+        }
         Format::Foreign(foreign) => {
             let path = name.to_owned();
             return Err(TextError::Foreign { path, foreign });

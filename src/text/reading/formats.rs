@@ -41,6 +41,19 @@ impl Packing {
     }
 }
 
+/// What is to be unpacked, by a file's name: the name of its format in messages.
+pub fn by_name(name: &str) -> Option<&'static str> {
+    let (_, ending) = name.rsplit_once('.')?;
+    Some(match &*ending.to_ascii_lowercase() {
+        "gz" => Packing::Gzip.name(),
+        "zst" | "zstd" => Packing::Zstd.name(),
+        "bz2" => Packing::Bzip2.name(),
+        "xz" => Packing::Xz.name(),
+        "zip" => "zip",
+        _ => return None,
+    })
+}
+
 /// A format that is not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Foreign {

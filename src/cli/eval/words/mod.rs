@@ -69,7 +69,7 @@ impl<'a> Measured<'a> {
             &data.valid
         };
         if indices.is_empty() {
-            return Err(job.no_split(part));
+            return Err(job.no_split(part, true));
         }
         let word = |&index: &usize| Word {
             index: index as u64,
