@@ -138,7 +138,7 @@ pub fn of_run(error: &RunError) -> Option<String> {
             "free some space; what was saved before is whole".to_owned()
         }
         RunError::Write { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
-            "move it, or name another folder with --runs-dir".to_owned()
+            "move it, or name another folder; that of the runs is --runs-dir".to_owned()
         }
         RunError::Write { source, .. } if source.kind() == io::ErrorKind::NotFound => {
             "make its folder first, or give another path".to_owned()
@@ -263,7 +263,7 @@ fn of_container(error: &TextError) -> Option<&'static str> {
         TextError::Unsupported { .. } | TextError::Nested { .. } => {
             "unpack it, and give the folder or the files in it"
         }
-        TextError::Damaged { .. } => "copy it again from its source; a text needs another name",
+        TextError::Damaged { .. } => "copy it again from its source",
         TextError::Escapes { .. } => {
             "do not trust this archive; if you know it, unpack it yourself and give the files in it"
         }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::cli::output::{counted, lines_on_stderr, note, of_stdout, one_line};
+use crate::cli::output::{counted, is_of_closed_pipe, lines_on_stderr, note, of_stdout, one_line};
 use crate::cli::training::Interrupted;
 use crate::config::ConfigError;
 use crate::hints;
@@ -200,7 +200,8 @@ fn unnamed(error: &clap::Error, command: &clap::Command, line: &[OsString]) -> O
         return None;
     };
     let given = line.iter().find_map(|name| command.find_subcommand(name));
-    let given = given.filter(|_| !word.starts_with('-'))?;
+    let given =
+        given.filter(|given| !word.starts_with('-') && given.get_positionals().next().is_none())?;
     let has = |flag: &&str| {
         given
             .get_arguments()
@@ -211,15 +212,4 @@ fn unnamed(error: &clap::Error, command: &clap::Command, line: &[OsString]) -> O
     let tips = tips.map(|(flag, does)| format!("--{flag} {} {does}", quoted(word)));
     let tips = tips.collect::<Vec<_>>().join(", ");
     (!tips.is_empty()).then_some(tips)
-}
-
-/// Whether an error is that nobody reads standard output any more. A pipe that --output names is one of its own.
-pub fn is_of_closed_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<RunError>().is_none() && error.chain().any(is_closed_pipe)
-}
-
-fn is_closed_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {
-    cause
-        .downcast_ref::<io::Error>()
-        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -194,16 +194,13 @@ pub fn suggest_english(
     if config.recipe != Recipe::Default || length > SMALL_TEXT || is_own {
         return Ok(());
     }
-    if (From {
+    let from = From {
         model: ENGLISH.open()?,
-    })
-    .settings(given.clone())
-    .is_err()
-    {
+    };
+    if from.settings(given.clone()).is_err() {
         return Ok(());
     }
-    let model = ENGLISH.open()?;
-    let letters: HashSet<&Token> = model.header.vocabulary.tokens().iter().collect();
+    let letters: HashSet<&Token> = from.model.header.vocabulary.tokens().iter().collect();
     let tokens = text.vocabulary.tokens().iter();
     let is_known: Vec<bool> = tokens.map(|token| letters.contains(token)).collect();
     let mut foreign = 0;

@@ -130,12 +130,28 @@ pub fn stdout_as_is() -> Stdout {
     Stdout(Legible::new(std::io::stdout().lock(), false))
 }
 
+/// An error of writing to standard output.
+#[derive(Debug, thiserror::Error)]
+#[error("writing to standard output: {0}")]
+struct StdoutError(Error);
+
+/// Whether an error is that nobody reads standard output any more; a pipe that a flag names is another.
+pub fn is_of_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<Error>().is_some_and(|error| {
+            let inner = error.get_ref();
+            error.kind() == ErrorKind::BrokenPipe
+                && inner.is_some_and(<dyn std::error::Error + Send + Sync>::is::<StdoutError>)
+        })
+    })
+}
+
 /// The error with the name of what could not be written.
 pub fn of_stdout(error: Error) -> Error {
     match error.kind() {
         // The standard library retries these.
         ErrorKind::Interrupted => error,
-        kind => Error::new(kind, format!("writing to standard output: {error}")),
+        kind => Error::new(kind, StdoutError(error)),
     }
 }
 
@@ -279,8 +295,8 @@ impl Table {
 
     /// The rows so far as text, which are then forgotten.
     fn take(&mut self) -> String {
-        let text = self.text();
         self.widths = self.widths();
+        let text = self.text();
         self.rows.clear();
         text
     }
@@ -350,7 +366,7 @@ impl Format {
         lines.end()
     }
 
-    /// Prints rows that come one by one. Those of a table are printed at the end, when its widths are known.
+    /// Prints rows that come one by one. Those of a table are printed in blocks, each as wide as it needs.
     pub fn lines(&self, header: &[&str]) -> Result<Lines> {
         let mut out = BufWriter::new(stdout());
         let kind = if self.json {
@@ -379,7 +395,7 @@ enum Kind {
     Table(Table),
 }
 
-/// The rows of a table that are lined up at a time: those after them are as wide, or wider.
+/// The rows of a table that are lined up together; in those after them, columns may be wider.
 const MOST_ROWS: usize = 10_000;
 
 impl Lines {

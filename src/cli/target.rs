@@ -36,8 +36,9 @@ pub enum Format {
     Svg,
     Report,
     Page,
-    /// A module or its types.
     Module,
+    /// The types of a module.
+    Types,
     /// A manual page.
     Manual,
     Onnx,
@@ -82,7 +83,7 @@ impl Format {
             Self::Svg => "a picture that textgen drew",
             Self::Report => "a report by textgen",
             Self::Page => "a page that textgen wrote",
-            Self::Module => "a module that textgen wrote",
+            Self::Module | Self::Types => "a module that textgen wrote",
             Self::Manual => "a manual page that textgen wrote",
             Self::Onnx => "an ONNX file that textgen wrote",
             Self::Script => "a program that textgen wrote",
@@ -97,7 +98,8 @@ impl Format {
             Self::Model => &["safetensors"],
             Self::Svg => &["svg"],
             Self::Report | Self::Page => &["html", "htm"],
-            Self::Module => &["js", "mjs", "ts"],
+            Self::Module => &["js", "mjs"],
+            Self::Types => &["ts"],
             Self::Onnx => &["onnx"],
             Self::Script => &["py"],
             Self::HubConfig => &["json"],
@@ -119,7 +121,7 @@ impl Format {
             Self::Svg => begins(svg::is_ours),
             Self::Report => begins(report::is_ours),
             Self::Page => begins(page::is_page),
-            Self::Module => begins(page::is_module),
+            Self::Module | Self::Types => begins(page::is_module),
             Self::Manual => begins(man::is_ours),
             Self::Onnx => begins(onnx::is_ours),
             Self::Script => begins(torch::is_ours),
@@ -359,6 +361,40 @@ mod tests {
                 let may = check_output(&path, format, NO, &[]).is_ok();
                 assert_eq!(may, own == Some(format), "{format:?} over {content:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_name_of_another_kind_of_file_is_refused_but_by_force() {
+        let folder = tempfile::tempdir().expect("folder");
+        let check = |format, name: &str, force| {
+            check_output(&folder.path().join(name), format, force, &[]).is_ok()
+        };
+        let own = [
+            (Format::Svg, "x.svg"),
+            (Format::Page, "x.HTM"),
+            (Format::Model, "x"),
+            (Format::Model, "x.st"),
+            (Format::PromptState, "x.state"),
+            (Format::Compressed, "x.txt.textgen"),
+            (Format::Types, "x.d.ts"),
+            (Format::Unknown, "x.html"),
+        ];
+        for (format, name) in own {
+            assert!(check(format, name, NO), "{name}");
+        }
+        let others = [
+            (Format::Svg, "x.png"),
+            (Format::Report, "x.pdf"),
+            (Format::Page, "x.safetensors"),
+            (Format::PromptState, "x.txt"),
+            (Format::Module, "x.ts"),
+        ];
+        for (format, name) in others {
+            assert!(
+                !check(format, name, NO) && check(format, name, YES),
+                "{name}"
+            );
         }
     }
 

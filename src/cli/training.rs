@@ -16,8 +16,7 @@ use serde::Serialize;
 
 use super::display::{Display, duration};
 use super::signals;
-use crate::cli::error::is_of_closed_pipe;
-use crate::cli::output::{counted, json_line, measured, note, stdout};
+use crate::cli::output::{counted, is_of_closed_pipe, json_line, measured, note, stdout};
 use crate::config::{Budget, ModelKind, TrainConfig};
 use crate::run::{Evaluation, Held, Metrics, RunDir, Sampled};
 use crate::train::{Distributed, Ending, Factory, Plan, Report, Trainer};
@@ -28,7 +27,7 @@ const FAR_FROM_RATE: f64 = 0.1;
 /// runs another often passes it on.
 pub const ONE_SIGNAL: Duration = Duration::from_millis(500);
 
-/// A training was stopped by a signal, and said so: the program ends with this exit code, so that what was to follow does
+/// A training was stopped by a signal, or because nobody reads its events any more, and said so: the program ends with this exit code, so that what was to follow does
 /// not.
 #[derive(Debug, thiserror::Error)]
 #[error("stopped")]
@@ -47,8 +46,8 @@ impl Interrupted {
 
 /// Whether Ctrl-C has been pressed, or the program has been told to end,
 static STOP: AtomicBool = AtomicBool::new(false);
-/// and by which signal.
-static SIGNAL: AtomicI32 = AtomicI32::new(signals::SIGINT);
+/// and by which signal; 0 if by none.
+static SIGNAL: AtomicI32 = AtomicI32::new(0);
 
 /// Stops the training, as Ctrl-C does.
 pub fn stop() {
@@ -174,16 +173,17 @@ pub fn train(
             return Err(error);
         }
         say_next(&run, ending)?;
-        if ending == Ending::Stopped && is_cut {
-            // Who reads no more may still want to know that the training is not done.
-            return Err(Interrupted(PIPE_CLOSED).into());
-        }
         if ending == Ending::Stopped {
             for later in &folders[index + 1..] {
                 let later = RunDir::open(later)?;
                 note!("then:     {}", later.command(&["train", "--resume"]));
             }
-            let code = signals::exit_code(SIGNAL.load(Ordering::Relaxed));
+            let code = match SIGNAL.load(Ordering::Relaxed) {
+                // Who reads no more may still want to know that the training is not done.
+                0 if is_cut => i32::from(PIPE_CLOSED),
+                0 => signals::exit_code(signals::SIGINT),
+                signal => signals::exit_code(signal),
+            };
             return Err(Interrupted::of(code).unwrap_or(Interrupted(130)).into());
         }
     }

@@ -145,6 +145,7 @@ pub(super) fn of_goal(given: &Settings) -> Settings {
     let unbound = Settings {
         kl_warmup: Some(0.0),
         free_bits: Some(0.0),
+        // The table's default, which the help of the goals is to name.
         char_dropout: Some(0.1),
         ..Settings::default()
     };

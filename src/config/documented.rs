@@ -106,7 +106,8 @@ impl Settings {
             };
             let facts = [values(row, plain), default].into_iter();
             let facts: Vec<String> = facts.filter(|fact| !fact.is_empty()).collect();
-            let value = defaults.first(&key).map(ToString::to_string);
+            let value = defaults.first(&key).filter(|_| !row.is_derived());
+            let value = value.map(ToString::to_string);
             Documented {
                 heading: row.heading.to_owned(),
                 doc: match &facts[..] {

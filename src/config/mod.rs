@@ -106,10 +106,11 @@ fn plain(message: &str) -> String {
     if let Some((unknown, known)) = message.split_once(", expected one of ")
         && let Some(unknown) = unknown.strip_prefix("unknown field ")
     {
-        let likeness = |known: &&str| strsim::jaro(unknown, known);
+        let bare = |name: &str| name.trim_matches('`').to_owned();
+        let likeness = |known: &&str| strsim::jaro(&bare(unknown), &bare(known));
         let nearest = known.split(", ");
         let nearest = nearest.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-        let nearest = nearest.filter(|nearest| likeness(nearest) > 0.7);
+        let nearest = nearest.filter(|nearest| likeness(nearest) > 0.8);
         return match nearest {
             Some(nearest) => format!("no setting is named {unknown}; did you mean {nearest}?"),
             None => format!("no setting is named {unknown}; textgen config prints all"),
@@ -117,7 +118,9 @@ fn plain(message: &str) -> String {
     }
     match message.rsplit_once(", expected ") {
         Some((found, "f32" | "f64")) => format!("{found}, expected a number"),
-        Some((found, "usize" | "u32" | "u64")) => format!("{found}, expected a whole number"),
+        Some((found, "usize" | "u32" | "u64")) => {
+            format!("{found}, expected a whole number, and not below 0")
+        }
         _ => message.to_owned(),
     }
 }

@@ -28,9 +28,11 @@ pub enum RunError {
     #[error("no run named {name} in {dir}")]
     NoSuchRun { name: String, dir: PathBuf },
     #[error(
-        "{name} is not a valid name for a run: use letters, digits, underscores, and, but not first, dots and dashes"
+        "{name} is not a valid name for a run: use letters, digits, underscores, dots and dashes, and begin with neither of the last two"
     )]
     BadName { name: String },
+    #[error("{name} cannot name a run: it is the file that `textgen vocab` writes beside the runs")]
+    Reserved { name: String },
     #[error("a run named {name} exists in {dir}")]
     Exists { name: String, dir: PathBuf },
     #[error("run {name} is being written by another trainer{}", in_brackets(*process))]

@@ -76,7 +76,12 @@ impl LastVocab {
     /// is not replaced.
     pub fn save(&self, runs: &Path) -> Result<PathBuf, RunError> {
         let path = Self::path(runs);
-        if std::fs::read(&path).is_ok_and(|json| !json.is_empty() && !is_own(&json)) {
+        let found = match std::fs::read(&path) {
+            Ok(json) => json,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(RunError::io(&path)(error)),
+        };
+        if !is_own(&found) {
             let reason = "exists already and is not a vocabulary that textgen wrote";
             let source = std::io::Error::new(std::io::ErrorKind::AlreadyExists, reason);
             return Err(RunError::Write { path, source });
@@ -97,7 +102,7 @@ impl LastVocab {
         };
         let damaged = |error| RunError::damaged(&path, error);
         if !is_own(&json) {
-            let reason = "is not a vocabulary that textgen wrote";
+            let reason = "is not a vocabulary that textgen wrote: move it, or name a corpus";
             return Err(RunError::damaged(&path, reason));
         }
         let VocabHeader { format } = serde_json::from_slice(&json).map_err(damaged)?;
@@ -114,9 +119,10 @@ impl LastVocab {
     }
 }
 
-/// Whether a file begins as textgen writes it.
+/// Whether a file begins as textgen writes it, or has nothing in it that could be lost.
 fn is_own(json: &[u8]) -> bool {
-    json.starts_with(b"{\"format\":")
+    let format = json.strip_prefix(b"{\"format\":");
+    json.is_empty() || format.is_some_and(|rest| rest.first().is_none_or(u8::is_ascii_digit))
 }
 
 #[cfg(test)]

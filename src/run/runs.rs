@@ -108,11 +108,22 @@ impl Runs {
         }
     }
 
+    /// Refuses a name that is not plain, or that a command line would take for a flag.
+    pub fn check_new_name(name: &str) -> Result<(), RunError> {
+        Self::check_name(name)?;
+        if name.starts_with('-') {
+            return Err(RunError::BadName {
+                name: name.to_owned(),
+            });
+        }
+        Ok(())
+    }
+
     /// Refuses a name that is not plain, that a command line would take for a flag, or that is taken.
     pub fn check_new(&self, name: &str) -> Result<(), RunError> {
-        Self::check_name(name)?;
-        if name.starts_with('-') || LastVocab::path(&self.dir) == self.dir.join(name) {
-            return Err(RunError::BadName {
+        Self::check_new_name(name)?;
+        if LastVocab::path(&self.dir) == self.dir.join(name) {
+            return Err(RunError::Reserved {
                 name: name.to_owned(),
             });
         }
@@ -172,7 +183,7 @@ impl Runs {
     pub fn resolve(&self, named: &str) -> Result<Resolved, RunError> {
         if named.trim().is_empty() {
             return Err(RunError::NoSuchRun {
-                name: format!("{named:?}"),
+                name: "\"\"".to_owned(),
                 dir: self.dir.clone(),
             });
         }
@@ -234,6 +245,7 @@ impl Runs {
         let mut runs: Vec<RunDir> = entries
             .flatten()
             .filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'))
+            .filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_file()))
             .filter_map(|entry| RunDir::listed(entry.path()))
             .collect();
         runs.sort_by_key(|run| std::cmp::Reverse(run.written()));
@@ -264,10 +276,14 @@ impl Runs {
         with_model.sort_by_key(|run| std::cmp::Reverse(modified(&run.model_path())));
         let found = with_model.iter().find(|run| wanted(run));
         let found = found.or(with_model.first());
-        match (found, runs.first()) {
-            (Some(&run), _) => Ok(run.clone()),
-            (None, Some(run)) => Err(run.incomplete(MODEL)),
-            (None, None) => Err(RunError::NoRuns {
+        if let Some(&run) = found {
+            return Ok(run.clone());
+        }
+        let opened = runs.iter().map(|run| RunDir::open(run.path()));
+        match opened.reduce(Result::or) {
+            Some(Ok(run)) => Err(run.incomplete(MODEL)),
+            Some(Err(error)) => Err(error),
+            None => Err(RunError::NoRuns {
                 dir: self.dir.clone(),
             }),
         }

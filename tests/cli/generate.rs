@@ -319,6 +319,34 @@ fn a_training_that_is_cut_short_by_a_closed_pipe_says_so() {
     );
 }
 
+#[cfg(unix)]
+#[test]
+fn a_signal_says_more_than_a_closed_pipe_and_a_pipe_that_is_named_is_an_error() {
+    let home = Home::new();
+    // `wait` gets the training's exit code; the reader of its events is gone before the signal comes.
+    let script = "mkfifo events
+        textgen train --model char-lstm --hidden 8 --steps 1000000 --eval-every 0 --device cpu --name cut --json \
+            >events 2>errors &
+        head -1 <events >/dev/null
+        sleep 0.5
+        kill -TERM $!
+        wait $!
+        echo $? >status";
+    home.shell(script).succeeded();
+    let read = |name: &str| fs::read_to_string(home.path(name)).expect(name);
+    assert_eq!(read("status"), "143\n", "{}", read("errors"));
+    copy_folder(texts(), &home.path("runs/texts"));
+    let script = "mkfifo state
+        { head -c 1 >/dev/null; } <state &
+        textgen generate --run texts --count 0 --prompt The --save-state state";
+    let ran = home.shell(script);
+    assert_eq!(
+        ran.code.unwrap_or(0) == 0,
+        ran.stderr.contains("prompt state"),
+        "{ran:?}"
+    );
+}
+
 #[test]
 fn words_that_match_are_found_however_many() {
     let home = Home::with_run(vae_words());

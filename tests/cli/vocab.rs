@@ -287,6 +287,7 @@ fn a_file_of_somebody_elses_is_not_replaced() {
     // What was counted is shown all the same.
     let ran = home.textgen("vocab fairy-tales.txt");
     assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stdout.contains("LATIN SMALL LETTER E"), "{ran:?}");
     assert!(
         ran.stderr
             .contains("vocab.json: cannot write: exists already and is not a vocabulary"),

@@ -87,7 +87,7 @@ const SETTINGS: [Setting; 9] = [
 fn read<T: FromStr>(value: &str) -> Result<T, String> {
     value
         .parse()
-        .map_err(|_| "not a number that it can have".to_owned())
+        .map_err(|_| "not a valid number here".to_owned())
 }
 
 #[allow(clippy::ref_option, reason = "a field, as the others")]

@@ -380,8 +380,9 @@ impl Session {
             }
             Command::Save(path) => {
                 let never = Force { force: false };
-                check_output(path, Format::PromptState, never, &[])
-                    .map_err(|error| CliError::failed(error.to_string(), "give another FILE"))?;
+                check_output(path, Format::PromptState, never, &[]).map_err(|error| {
+                    CliError::failed(error.to_string(), "give another FILE, such as tale.state")
+                })?;
                 self.now.save(path)?;
                 note!(
                     "the state after {} is saved in {}",

@@ -140,7 +140,7 @@ fn targets(args: &ExportArgs, file: &ModelFile) -> Result<Vec<(PathBuf, Format)>
         Kind::Html => vec![(output, Format::Page)],
         Kind::Js => {
             let types = types_of(&output);
-            vec![(output, Format::Module), (types, Format::Module)]
+            vec![(output, Format::Module), (types, Format::Types)]
         }
         Kind::Onnx => {
             let graphs = graphs(&output, file).into_iter();

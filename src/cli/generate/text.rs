@@ -1,10 +1,11 @@
 //! Texts from a char-lstm, shown while they are written.
 
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 
 use crate::config::{Decoding, Documents, Sampling};
-use crate::model::{Snapshot, TextModel};
+use crate::model::{ModelError, Snapshot, TextModel};
+use crate::run::RunError;
 use crate::text::Typed;
 use anyhow::{Context, Result};
 
@@ -64,9 +65,13 @@ pub fn texts(
         return answer(file, model, start.transpose()?.as_ref(), &usual);
     }
     let prompt = prompt_text(args)?;
+    check_state_output(flags, model)?;
     let start = start(args, model, &prompt.clone().unwrap_or_default(), &sampling)?;
     let prompt = prompt.map(|prompt| model.normal(&prompt.text));
-    save_state(flags, model, &start)?;
+    if let Some(path) = &flags.save_state {
+        start.save(path)?;
+        note!("prompt state: {}", path.display());
+    }
     let mut count = args.count.unwrap_or(1);
     let is_sampled = decoding == Decoding::Sample && sampling.temperature > 0.0;
     let is_greedy = !is_sampled && !matches!(decoding, Decoding::Beam(_)) && flags.fill.is_none();
@@ -122,8 +127,8 @@ pub fn texts(
     Ok(())
 }
 
-/// Saves the state after the prompt, if that is asked for.
-fn save_state(flags: &TextFlags, model: &TextModel, start: &Snapshot) -> Result<()> {
+/// Checks where the state after the prompt is to be saved, if that is asked for.
+fn check_state_output(flags: &TextFlags, model: &TextModel) -> Result<()> {
     if let Some(path) = &flags.save_state {
         // By force it is replaced: it has been read by now.
         if let Some(state) = flags.state.as_deref().filter(|_| !flags.force.force)
@@ -134,8 +139,6 @@ fn save_state(flags: &TextFlags, model: &TextModel, start: &Snapshot) -> Result<
         }
         let sources = [(model.path(), "is the model that is used")];
         check_output(path, Format::PromptState, flags.force, &sources)?;
-        start.save(path)?;
-        note!("prompt state: {}", path.display());
     }
     Ok(())
 }
@@ -153,12 +156,14 @@ fn length(length: Option<Length>) -> Result<Option<usize>> {
 
 /// The state in a file that was given.
 fn restored(model: &TextModel, path: &Path) -> Result<Snapshot> {
-    if !path.exists() {
-        let message = format!("{}: there is no such file", path.display());
-        let hint = "--state takes a file that --save-state wrote";
-        return Err(CliError::failed(message, hint).into());
-    }
-    Ok(model.restore(path)?)
+    model.restore(path).map_err(|error| match &error {
+        ModelError::File(RunError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            let message = format!("{}: there is no such file", path.display());
+            let hint = "--state takes a file that --save-state wrote";
+            CliError::failed(message, hint).into()
+        }
+        _ => error.into(),
+    })
 }
 
 /// The state that samples start from: a saved one, the prompt's, or that after a line end.

@@ -240,15 +240,14 @@ pub fn compared(all: &[Facts]) -> Option<String> {
     let alike = alike.filter(|(facts, _)| facts.summary.unit == *unit);
     let lines: Vec<Series> = alike.map(line).collect();
     let unit = unit.replace('/', " per ");
+    let title = if lines.len() < all.len() {
+        format!("Validation, of the runs in {unit}")
+    } else {
+        "Validation".to_owned()
+    };
     let bits = unit.replace("nats", "bits");
     let names = ["million characters read", &unit[..]];
-    plotted(
-        "Validation",
-        (LARGE, false),
-        names,
-        Some(&bits),
-        (&lines, &[]),
-    )
+    plotted(&title, (LARGE, false), names, Some(&bits), (&lines, &[]))
 }
 
 /// The learning rate and the speed of a run by step.

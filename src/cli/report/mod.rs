@@ -42,7 +42,7 @@ Examples:
   textgen report tales --output tales.html
   textgen report small large wide")]
 pub struct ReportArgs {
-    /// Runs by name or folder [default: the newest run of a fitting kind]
+    /// Runs by name or folder [default: the newest run]
     #[arg(value_name = "RUN")]
     runs: Vec<String>,
     /// The page to write; `-` is standard output

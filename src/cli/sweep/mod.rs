@@ -110,7 +110,7 @@ pub fn run(args: &SweepArgs, runs: &Runs) -> Result<()> {
     let plans = values.iter().map(with).collect::<Result<Vec<Planned>>>()?;
     let place = Place::of(&first.config, Together::default())?;
     if let Some(name) = &args.name {
-        Runs::check_name(name)?;
+        Runs::check_new_name(name)?;
     }
     let mut data = first.read()?;
     check_held_out(&data)?;

@@ -36,6 +36,7 @@ const HALF_RATE: f64 = 8.0;
 /// What else a token takes in a small network, in operations: all of it without units, nothing from this size on. (On a Zen 4
 /// a token takes 1.7 µs with 32 units, 3 with 64 and 3.8 with 128, their products 0.2, 0.6 and 2.1.)
 const OVERHEAD: f64 = 5.5e5;
+/// The hidden size from which products are all that counts.
 const SMALL: f64 = 192.0;
 /// The hidden sizes below which a network overfits later and above which it does so sooner, in proportion to its size (26
 /// passes over 0.12 million characters: 32 units cost 1.713 with a dropout of 0.1, 1.730 with 0.25, and 1.800 with 0.4 and a

@@ -59,6 +59,15 @@ pub fn each_file(
             if Format::of(&head) == Format::Zip {
                 return each_member(name, file, account, sink);
             }
+            let promised = formats::by_name(name).filter(|_| !head.is_empty());
+            if let (Format::Plain, Some(format)) = (Format::of(&head), promised) {
+                return Err(TextError::Damaged {
+                    path: name.to_owned(),
+                    format,
+                    reason: "it does not begin like one; if it is a text, its name is wrong"
+                        .to_owned(),
+                });
+            }
             let whole = Cursor::new(head).chain(file);
             unpacked(name, Box::new(whole), MOST_LAYERS, account, sink)
         }
@@ -115,17 +124,7 @@ fn unpacked(
 ) -> Result<bool, TextError> {
     let (head, whole) = peek(stream, HEAD).map_err(|e| TextError::from_read(name, e))?;
     let packing = match Format::of(&head) {
-        Format::Plain => {
-            let is_whole = layers == MOST_LAYERS && !head.is_empty();
-            return match formats::by_name(name).filter(|_| is_whole) {
-                None => sink(name, whole, account),
-                Some(format) => Err(TextError::Damaged {
-                    path: name.to_owned(),
-                    format,
-                    reason: "it does not begin like one, as its name says".to_owned(),
-                }),
-            };
-        }
+        Format::Plain => return sink(name, whole, account),
         Format::Foreign(foreign) => {
             let path = name.to_owned();
             return Err(TextError::Foreign { path, foreign });
