@@ -27,8 +27,8 @@ const FAR_FROM_RATE: f64 = 0.1;
 /// runs another often passes it on.
 pub const ONE_SIGNAL: Duration = Duration::from_millis(500);
 
-/// A training was stopped by a signal, or because nobody reads its events any more, and said so: the program ends with this exit code, so that what was to follow does
-/// not.
+/// A training was stopped by a signal, or because nobody reads its events any more, and said so: the program ends with
+/// this exit code, so that what was to follow does not.
 #[derive(Debug, thiserror::Error)]
 #[error("stopped")]
 pub struct Interrupted(pub u8);
